@@ -1,0 +1,392 @@
+//! The border: the only way out of a region, for answers and for questions.
+//!
+//! An answer leaves as [`Released`], which only [`release`] (and the two constructors without any data) can make; `release`
+//! takes [`Cells`], each with its count of distinct subjects, and compares them with k itself (RES-1, PRI-2). A question
+//! leaves as [`VettedQuestion`], which only [`VettedQuestion::vet`] can make (RES-3). What arrives is [`Received`] or
+//! [`ReceivedQuestion`] and can never be sent on. Nothing here knows a record, a socket or a clock.
+
+use std::marker::PhantomData;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::cell::Cell;
+use crate::aggregate::count::Count;
+use crate::aggregate::date_grid::{DateGrid, Grid};
+use crate::aggregate::term_grid::TermGrid;
+use crate::aggregate::terms::Terms;
+use crate::aggregate::{Aggregate, MAX_CELLS};
+use crate::ids::{DictionaryId, FieldId, KThreshold, PolicyVersion, QuestionId, RecordCount, SubjectCount};
+use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
+use crate::message::question::{Filter, Literal, Question, QuestionError};
+
+mod sealed {
+    use crate::aggregate::Aggregate;
+    use crate::aggregate::cell::Cell;
+
+    /// What only this file can do: assemble an aggregate out of judged cells, and open it for the wire.
+    pub trait Sealed: Sized {
+        /// The layout the cells are poured into.
+        type Shape;
+        /// Number of cells the layout wants.
+        fn len(shape: &Self::Shape) -> usize;
+        /// Puts judged cells into their places; there are exactly `len` of them.
+        fn assemble(shape: Self::Shape, cells: Vec<Cell>) -> Self;
+        /// As it stands in a message.
+        fn into_aggregate(self) -> Aggregate;
+    }
+}
+
+/// What class of thing crosses; the ledger and the transfer register use these words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EgressClass {
+    /// A released count.
+    Count,
+    /// A released grid of time.
+    DateGrid,
+    /// Released counts by approved value.
+    Terms,
+    /// Released counts by approved value and time.
+    TermGrid,
+    /// A refusal or a suppressed answer: an enum without data.
+    Refusal,
+    /// A vetted question.
+    Question,
+    /// A frame of the metadata group.
+    Metadata,
+    /// A signed ledger head.
+    LedgerHead,
+}
+
+/// Shapes whose values may cross a border once released: a closed set, sealed.
+pub trait CrossesBorder: sealed::Sealed {
+    /// The class the ledger records.
+    const CLASS: EgressClass;
+}
+
+/// What a region measured for one cell, before anything is decided about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Records in the cell.
+    pub records: RecordCount,
+    /// Distinct subjects in the cell; the records themselves where the stream names no subject.
+    pub subjects: SubjectCount,
+}
+
+/// Unreleased cells of one answer. Cannot be serialised and does not cross.
+pub struct Cells<A: CrossesBorder> {
+    shape: A::Shape,
+    measured: Vec<Measured>,
+}
+
+/// The layout of [`Terms`]: the field and every approved value of it, in rising order of the ids.
+///
+/// The layout comes from the dictionary, never from the data, so that a missing value cannot be told from a rare one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TermsShape {
+    /// The group field.
+    pub field: FieldId,
+    /// Every approved value.
+    pub values: Vec<DictionaryId>,
+}
+
+/// The number of cells does not fit the shape, or breaks the cap of [`MAX_CELLS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{found} cells were measured where the shape wants {wanted} and an answer may hold {MAX_CELLS}")]
+pub struct ShapeError {
+    /// Cells that were given.
+    pub found: usize,
+    /// Cells that the shape wants.
+    pub wanted: usize,
+}
+
+impl<A: CrossesBorder> Cells<A> {
+    /// Cells for a shape, in the shape's order; the cells of [`Terms`] are the values' and then `other`, those of
+    /// [`TermGrid`] the rows of the values one after another and then the row of `other`.
+    ///
+    /// # Errors
+    /// [`ShapeError`] where the number of cells is not the shape's or beyond the cap.
+    pub fn new(shape: A::Shape, measured: Vec<Measured>) -> Result<Self, ShapeError> {
+        let wanted = <A as sealed::Sealed>::len(&shape);
+        let found = measured.len();
+        if found != wanted || found > MAX_CELLS {
+            return Err(ShapeError { found, wanted });
+        }
+        Ok(Self { shape, measured })
+    }
+}
+
+/// What a region's policy says about one answer, at one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReleasePolicy {
+    /// Smallest group, see [`KThreshold`].
+    pub k: KThreshold,
+    /// The version of the policy that said so.
+    pub version: PolicyVersion,
+}
+
+impl ReleasePolicy {
+    /// Judges one cell: published from k subjects on. Where k is 1 (an officer's `personal: false`) an empty cell is
+    /// published as zero; everywhere else nothing and too little look the same (CBAP-1 rule R5).
+    const fn judge(&self, cell: Measured) -> Cell {
+        let k = self.k.get();
+        if k == 1 || cell.subjects.0 >= k as u64 { Cell::published(cell.records) } else { Cell::WITHHELD }
+    }
+}
+
+/// An answer that may leave the region. Made by [`release`], [`Released::refused`] and [`Released::suppressed`] alone.
+///
+/// There is no `Deserialize` and no public constructor: what was received can never be passed on as released.
+#[derive(Clone, Debug)]
+pub struct Released<A: CrossesBorder> {
+    answer: Answer,
+    shape: PhantomData<fn() -> A>,
+}
+
+/// Releases cells under a policy: every cell below the threshold is withheld.
+pub fn release<A: CrossesBorder>(cells: Cells<A>, policy: &ReleasePolicy, header: AnswerHeader) -> Released<A> {
+    let judged = cells.measured.into_iter().map(|cell| policy.judge(cell)).collect();
+    let aggregate = <A as sealed::Sealed>::assemble(cells.shape, judged).into_aggregate();
+    let header = AnswerHeader { policy: policy.version, ..header };
+    Released { answer: Answer { header, outcome: Outcome::Aggregate(aggregate) }, shape: PhantomData }
+}
+
+/// The shape of an answer without any data: a refusal, or everything suppressed.
+#[derive(Clone, Copy, Debug)]
+pub enum Nothing {}
+
+impl Released<Nothing> {
+    /// A refusal: the reason is one of a closed set and tells nothing about any record.
+    pub const fn refused(header: AnswerHeader, code: RefusalCode) -> Self {
+        Self { answer: Answer { header, outcome: Outcome::Refused(code) }, shape: PhantomData }
+    }
+
+    /// An answer of which nothing may be told.
+    pub const fn suppressed(header: AnswerHeader) -> Self {
+        Self { answer: Answer { header, outcome: Outcome::Suppressed }, shape: PhantomData }
+    }
+}
+
+impl<A: CrossesBorder> Released<A> {
+    /// What crosses, to be read by the ledger and to be merged at home.
+    pub const fn answer(&self) -> &Answer {
+        &self.answer
+    }
+}
+
+/// An answer that came from another region: well-formed and fitting its question, and never to be sent on.
+#[derive(Clone, Debug)]
+pub struct Received {
+    answer: Answer,
+}
+
+/// Why an answer that decoded is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReceivedError {
+    /// It answers another question.
+    #[error("the peer answered another question")]
+    OtherQuestion,
+    /// Its shape is not the one that was asked for, or its parts do not fit each other.
+    #[error("the peer answered in a shape that was not asked for")]
+    OtherShape,
+}
+
+impl Received {
+    /// Checks an answer from the wire against the question that was sent.
+    ///
+    /// # Errors
+    /// [`ReceivedError`] where id or shape are not the question's: a malicious peer gets no further.
+    pub fn check(answer: Answer, question: &VettedQuestion) -> Result<Self, ReceivedError> {
+        if answer.header.question != question.id() {
+            return Err(ReceivedError::OtherQuestion);
+        }
+        let fits = match &answer.outcome {
+            Outcome::Suppressed | Outcome::Refused(_) => true,
+            Outcome::Aggregate(aggregate) => aggregate.is_well_formed() && question.0.ask.is_answered_by(aggregate),
+        };
+        if fits { Ok(Self { answer }) } else { Err(ReceivedError::OtherShape) }
+    }
+
+    /// What arrived.
+    pub const fn answer(&self) -> &Answer {
+        &self.answer
+    }
+}
+
+/// Finds personal data in a literal; implemented by the node's detectors.
+pub trait LiteralDetector {
+    /// Whether the text holds, or may hold, personal data.
+    fn finds_personal_data(&self, literal: &str) -> bool;
+}
+
+/// What a stream lets questions name abroad; from the policy of the metadata group.
+#[derive(Clone, Copy, Debug)]
+pub struct QuestionRules {
+    /// Number of fields in the allow-list; [`FieldId`]s lie below it.
+    pub fields: u16,
+    /// Whether text literals may travel at all.
+    pub text_questions: bool,
+}
+
+/// A question that may leave the asking region (RES-3). Made by [`VettedQuestion::vet`] alone.
+#[derive(Clone, Debug)]
+pub struct VettedQuestion(Question);
+
+impl VettedQuestion {
+    /// Checks every field against the allow-list and every literal against policy and detectors.
+    ///
+    /// # Errors
+    /// [`QuestionError`] names the rule that was broken and what to do instead.
+    pub fn vet(
+        question: Question,
+        rules: &QuestionRules,
+        detector: &dyn LiteralDetector,
+    ) -> Result<Self, QuestionError> {
+        question.check_bounds()?;
+        let known = |field: FieldId| field.0 < rules.fields;
+        if question.ask.field().is_some_and(|field| !known(field)) {
+            return Err(QuestionError::FieldNotAllowed);
+        }
+        for filter in &question.filters {
+            match filter {
+                Filter::Value { field, .. } if !known(*field) => return Err(QuestionError::FieldNotAllowed),
+                Filter::Text { literal, .. } => vet_literal(literal, rules, detector)?,
+                Filter::Value { .. } | Filter::Level { .. } => {}
+            }
+        }
+        Ok(Self(question))
+    }
+
+    /// The question's id.
+    pub const fn id(&self) -> QuestionId {
+        self.0.id
+    }
+
+    /// The question, to be read.
+    pub const fn question(&self) -> &Question {
+        &self.0
+    }
+}
+
+fn vet_literal(literal: &Literal, rules: &QuestionRules, detector: &dyn LiteralDetector) -> Result<(), QuestionError> {
+    if !rules.text_questions {
+        return Err(QuestionError::TextNotAllowed);
+    }
+    if detector.finds_personal_data(literal.as_str()) {
+        return Err(QuestionError::PersonalLiteral);
+    }
+    Ok(())
+}
+
+/// A question that came from another region: within its bounds, not yet vetted by this region.
+#[derive(Clone, Debug)]
+pub struct ReceivedQuestion(Question);
+
+impl ReceivedQuestion {
+    /// Takes a decoded question.
+    ///
+    /// # Errors
+    /// [`QuestionError`] where a bound is broken.
+    pub fn check(question: Question) -> Result<Self, QuestionError> {
+        question.check_bounds()?;
+        Ok(Self(question))
+    }
+
+    /// The question, to be answered under this region's own policy.
+    pub const fn question(&self) -> &Question {
+        &self.0
+    }
+}
+
+macro_rules! crosses {
+    ($($shape:ty => $class:ident),* $(,)?) => {$(
+        impl CrossesBorder for $shape {
+            const CLASS: EgressClass = EgressClass::$class;
+        }
+    )*};
+}
+
+crosses!(Count => Count, DateGrid => DateGrid, Terms => Terms, TermGrid => TermGrid, Nothing => Refusal);
+
+impl sealed::Sealed for Nothing {
+    type Shape = Self;
+
+    fn len(shape: &Self::Shape) -> usize {
+        match *shape {}
+    }
+
+    fn assemble(shape: Self::Shape, _: Vec<Cell>) -> Self {
+        shape
+    }
+
+    fn into_aggregate(self) -> Aggregate {
+        match self {}
+    }
+}
+
+impl sealed::Sealed for Count {
+    type Shape = ();
+
+    fn len((): &Self::Shape) -> usize {
+        1
+    }
+
+    fn assemble((): Self::Shape, cells: Vec<Cell>) -> Self {
+        Self { cell: cells.first().copied().unwrap_or(Cell::WITHHELD) }
+    }
+
+    fn into_aggregate(self) -> Aggregate {
+        Aggregate::Count(self)
+    }
+}
+
+impl sealed::Sealed for DateGrid {
+    type Shape = Grid;
+
+    fn len(grid: &Self::Shape) -> usize {
+        grid.len as usize
+    }
+
+    fn assemble(grid: Self::Shape, cells: Vec<Cell>) -> Self {
+        Self { grid, cells }
+    }
+
+    fn into_aggregate(self) -> Aggregate {
+        Aggregate::DateGrid(self)
+    }
+}
+
+impl sealed::Sealed for Terms {
+    type Shape = TermsShape;
+
+    fn len(shape: &Self::Shape) -> usize {
+        shape.values.len() + 1
+    }
+
+    fn assemble(shape: Self::Shape, mut cells: Vec<Cell>) -> Self {
+        let other = cells.pop().unwrap_or(Cell::WITHHELD);
+        Self { field: shape.field, cells: shape.values.into_iter().zip(cells).collect(), other }
+    }
+
+    fn into_aggregate(self) -> Aggregate {
+        Aggregate::Terms(self)
+    }
+}
+
+impl sealed::Sealed for TermGrid {
+    type Shape = (TermsShape, Grid);
+
+    fn len((terms, grid): &Self::Shape) -> usize {
+        (terms.values.len() + 1).saturating_mul(grid.len as usize)
+    }
+
+    fn assemble((terms, grid): Self::Shape, cells: Vec<Cell>) -> Self {
+        let mut rows = cells.into_iter();
+        let len = grid.len as usize;
+        let values = terms.values.into_iter().map(|id| (id, rows.by_ref().take(len).collect())).collect();
+        Self { field: terms.field, grid, rows: values, other: rows.collect() }
+    }
+
+    fn into_aggregate(self) -> Aggregate {
+        Aggregate::TermGrid(self)
+    }
+}

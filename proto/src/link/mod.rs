@@ -1,0 +1,1 @@
+//! The link: the only user of quinn and rustls.
