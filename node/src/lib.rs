@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The regional node of Domicile and the operator's commands.
+//!
+//! The line, in reading order; imports point upstream, data moves downstream:
+//! receive, admit, parse, classify, wal, index, segment, tier, (erase) | query, aggregate, federate, present.
+
+// beside the line
+mod audit;
+mod clock;
+mod config;
+mod errors;
+mod keys;
+mod limits;
+mod ownership;
+mod policy;
+mod store;
+mod tasks;
+mod telemetry;
+// the line
+mod admit;
+mod aggregate;
+mod classify;
+mod erase;
+mod federate;
+mod index;
+mod parse;
+mod present;
+mod query;
+mod receive;
+mod segment;
+mod tier;
+mod wal;

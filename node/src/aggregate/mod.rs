@@ -1,0 +1,1 @@
+//! Stage 10, `Groups` -> `Cells` -> `Released` through the border. Does not talk to the network.

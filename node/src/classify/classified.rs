@@ -1,0 +1,80 @@
+//! A record that may touch a disk: everything personal that was found in it has been replaced (PRI-1).
+
+use domicile_proto::ids::{Level, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::parse::{Envelope, Record};
+
+/// A record after the detectors. The write-ahead log takes nothing else. No `Debug`, no `Serialize`.
+pub(crate) struct Classified {
+    timestamp: Timestamp,
+    level: Level,
+    id: Option<Box<str>>,
+    envelope: Envelope,
+    subject: Option<u64>,
+    source: Map<String, Value>,
+    json: Vec<u8>,
+}
+
+impl Classified {
+    /// Closes a record whose `source` has been cleaned. `subject` is the keyed hash of its subject, where the stream names one.
+    pub(super) fn close(record: Record, subject: Option<u64>) -> Self {
+        // A map of JSON values always serialises.
+        let json = serde_json::to_vec(&record.source).unwrap_or_default();
+        Self {
+            timestamp: record.timestamp,
+            level: record.level,
+            id: record.id,
+            envelope: record.envelope,
+            subject,
+            source: record.source,
+            json,
+        }
+    }
+
+    /// A record as it comes back from the write-ahead log, where only classified records are ever written. `None` where
+    /// the bytes are not a JSON object.
+    pub(crate) fn reopened(
+        timestamp: Timestamp,
+        level: Level,
+        id: Option<Box<str>>,
+        envelope: Envelope,
+        subject: Option<u64>,
+        json: Vec<u8>,
+    ) -> Option<Self> {
+        let source = serde_json::from_slice(&json).ok()?;
+        Some(Self { timestamp, level, id, envelope, subject, source, json })
+    }
+
+    pub(crate) const fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    pub(crate) const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The producer's id.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    pub(crate) const fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Keyed hash of the subject; what k counts.
+    pub(crate) const fn subject(&self) -> Option<u64> {
+        self.subject
+    }
+
+    /// The cleaned event.
+    pub(crate) const fn source(&self) -> &Map<String, Value> {
+        &self.source
+    }
+
+    /// The cleaned event as compact JSON.
+    pub(crate) fn json(&self) -> &[u8] {
+        &self.json
+    }
+}

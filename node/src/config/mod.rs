@@ -1,0 +1,1 @@
+//! Beside the line: node configuration (TOML) and region facts (YAML).

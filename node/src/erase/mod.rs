@@ -1,0 +1,1 @@
+//! After `tier`: erasure as a workflow over several stages.

@@ -1,0 +1,5 @@
+//! Stage 6, `Durable` -> documents in a growing segment: schema, tokenizers, refresh.
+//!
+//! Does not know where segments lie.
+
+pub(crate) mod schema;

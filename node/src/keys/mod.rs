@@ -1,0 +1,1 @@
+//! Beside the line: the keys of this region.

@@ -1,0 +1,51 @@
+//! Every limit of the node: queue, batch, size, deadline, number of open things (BND-1), each with its unit and its reason.
+//!
+//! A limit that the operator may change has its default here and its key in `config`. Each has a test that reaches it.
+
+use std::time::Duration;
+
+/// Largest request body as it comes from the socket, in bytes: Beats and Logstash send up to 100 MB uncompressed.
+pub(crate) const MAX_BODY_BYTES: usize = 128 << 20;
+/// Largest body after decompression, in bytes: bounds a gzip bomb.
+pub(crate) const MAX_DECOMPRESSED_BYTES: usize = 256 << 20;
+/// Largest single record, in bytes: the source documents ask for 5 MB, with room for escapes.
+pub(crate) const MAX_RECORD_BYTES: usize = 8 << 20;
+/// Most keys in one record, nested ones included: an unknown field never explodes the schema.
+pub(crate) const MAX_RECORD_KEYS: usize = 1_000;
+/// Deepest nesting of one record.
+pub(crate) const MAX_RECORD_DEPTH: usize = 20;
+/// Bytes of request bodies that may be in the line at once, before 429: keeps memory under 1 GiB with indexing beside it.
+pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 192 << 20;
+/// Batches waiting for the write-ahead log, before 429.
+pub(crate) const WAL_QUEUE: usize = 256;
+/// Size at which a file of the write-ahead log ends, in bytes.
+pub(crate) const WAL_FILE_BYTES: u64 = 64 << 20;
+/// Ids remembered per shard for idempotence.
+pub(crate) const SEEN_IDS: usize = 1_000_000;
+/// How long an id is remembered.
+pub(crate) const SEEN_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// Records of one shard buffered in memory before a refresh is forced, in bytes of JSON.
+pub(crate) const BUFFER_BYTES: usize = 96 << 20;
+/// Most hits one search returns.
+pub(crate) const MAX_HITS: usize = 10_000;
+/// Most buckets one aggregation returns to a client of this region.
+pub(crate) const MAX_BUCKETS: usize = 65_536;
+/// Most clauses in one filter.
+pub(crate) const MAX_CLAUSES: usize = 1_024;
+/// Deepest nesting of one filter.
+pub(crate) const MAX_FILTER_DEPTH: usize = 20;
+/// Longest search, unless the caller sets less.
+pub(crate) const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
+/// How long other regions are waited for, unless the caller sets less.
+pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
+/// Searches running at once on one node, before 429.
+pub(crate) const SEARCHES_AT_ONCE: usize = 32;
+/// Questions of other regions answered at once, before `Busy`.
+pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
+/// How long stopping may take in all.
+pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(8);
+/// How long a metadata proposal is waited for.
+pub(crate) const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+const _: () = assert!(MAX_RECORD_BYTES < MAX_BODY_BYTES && MAX_BODY_BYTES <= MAX_DECOMPRESSED_BYTES);
+const _: () = assert!(MAX_BODY_BYTES <= MAX_BYTES_IN_FLIGHT);

@@ -1,0 +1,1 @@
+//! Beside the line: who writes a shard; streams that begin with their first record.

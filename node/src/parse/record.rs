@@ -1,0 +1,109 @@
+//! A record: one event as it was sent, with its time, its level and the places of its envelope fields.
+
+use domicile_proto::ids::{Level, Timestamp};
+use serde_json::{Map, Value};
+
+/// Spellings under which senders give the envelope fields, as paths into the record; the first one found wins.
+///
+/// An envelope field is remembered as its place in these lists, so the lists only ever grow at their ends (the write-ahead
+/// log holds the places).
+pub(crate) mod spellings {
+    pub(crate) const MESSAGE: &[&[&str]] = &[
+        &["message"],
+        &["msg"],
+        &["log"],
+        &["body"],
+        &["line"],
+        &["text"],
+        &["short_message"],
+        &["event", "original"],
+    ];
+    pub(crate) const SERVICE: &[&[&str]] = &[
+        &["service"],
+        &["service", "name"],
+        &["service.name"],
+        &["app"],
+        &["application"],
+        &["program"],
+        &["logger"],
+        &["component"],
+    ];
+    pub(crate) const HOST: &[&[&str]] =
+        &[&["host"], &["host", "name"], &["host.name"], &["hostname"], &["node"], &["server"]];
+    pub(crate) const TRACE: &[&[&str]] = &[&["trace_id"], &["traceId"], &["trace", "id"], &["trace.id"], &["traceid"]];
+    pub(crate) const EXCEPTION: &[&[&str]] =
+        &[&["exception"], &["stack_trace"], &["error", "stack_trace"], &["error.stack_trace"], &["stacktrace"]];
+}
+
+/// Where the envelope fields stand in a record: places in [`spellings`], 255 for "not given".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    pub(crate) message: u8,
+    pub(crate) service: u8,
+    pub(crate) host: u8,
+    pub(crate) trace: u8,
+    pub(crate) exception: u8,
+}
+
+impl Envelope {
+    /// Not given.
+    pub(crate) const ABSENT: u8 = u8::MAX;
+
+    /// Finds the envelope fields of a record; a field counts only where it is a string.
+    pub(crate) fn locate(source: &Map<String, Value>) -> Self {
+        let place = |paths: &[&[&str]]| {
+            let found = paths.iter().position(|path| follow(source, path).is_some_and(Value::is_string));
+            found.and_then(|place| u8::try_from(place).ok()).unwrap_or(Self::ABSENT)
+        };
+        Self {
+            message: place(spellings::MESSAGE),
+            service: place(spellings::SERVICE),
+            host: place(spellings::HOST),
+            trace: place(spellings::TRACE),
+            exception: place(spellings::EXCEPTION),
+        }
+    }
+
+    pub(crate) fn message<'a>(&self, source: &'a Map<String, Value>) -> Option<&'a str> {
+        text(source, spellings::MESSAGE, self.message)
+    }
+
+    pub(crate) fn service<'a>(&self, source: &'a Map<String, Value>) -> Option<&'a str> {
+        text(source, spellings::SERVICE, self.service)
+    }
+
+    pub(crate) fn host<'a>(&self, source: &'a Map<String, Value>) -> Option<&'a str> {
+        text(source, spellings::HOST, self.host)
+    }
+
+    pub(crate) fn trace<'a>(&self, source: &'a Map<String, Value>) -> Option<&'a str> {
+        text(source, spellings::TRACE, self.trace)
+    }
+
+    pub(crate) fn exception<'a>(&self, source: &'a Map<String, Value>) -> Option<&'a str> {
+        text(source, spellings::EXCEPTION, self.exception)
+    }
+}
+
+fn text<'a>(source: &'a Map<String, Value>, paths: &[&[&str]], place: u8) -> Option<&'a str> {
+    follow(source, paths.get(usize::from(place))?)?.as_str()
+}
+
+fn follow<'a>(source: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(source.get(*first)?, |value, key| value.get(key))
+}
+
+/// One event. No `Debug`, no `Serialize`: its content is for the stages to the right alone.
+pub(crate) struct Record {
+    /// When it happened, in UTC.
+    pub(crate) timestamp: Timestamp,
+    /// How bad it is.
+    pub(crate) level: Level,
+    /// The producer's id for it (`_id`), at most 512 bytes.
+    pub(crate) id: Option<Box<str>>,
+    /// Where its envelope fields stand.
+    pub(crate) envelope: Envelope,
+    /// The event as it was sent.
+    pub(crate) source: Map<String, Value>,
+}

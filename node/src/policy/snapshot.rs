@@ -1,0 +1,127 @@
+//! The snapshot itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use domicile_proto::border::{QuestionRules, ReleasePolicy};
+use domicile_proto::ids::{
+    DictionaryId, FieldId, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
+};
+use domicile_proto::metadata::{AccessKey, NodeRow, StreamPolicy};
+
+/// A stream as this region treats it.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamView {
+    pub(crate) id: StreamId,
+    pub(crate) tenant: TenantId,
+    pub(crate) name: Name,
+    /// Every field any region ever allowed; a [`FieldId`] is a place in this list.
+    pub(crate) fields: Vec<Name>,
+    /// What holds in this region.
+    pub(crate) policy: StreamPolicy,
+    /// The shard of this region and its owner, once there is one.
+    pub(crate) shard: Option<(ShardId, NodeId)>,
+}
+
+impl StreamView {
+    /// The field's id, if this region allows it abroad.
+    pub(crate) fn allowed(&self, field: &str) -> Option<FieldId> {
+        let place = self.fields.iter().position(|name| name.as_str() == field)?;
+        let allowed = self.policy.group_fields.iter().any(|name| name.as_str() == field);
+        allowed.then_some(()).and(u16::try_from(place).ok()).map(FieldId)
+    }
+
+    /// The field of an id, if this region allows it abroad.
+    pub(crate) fn field(&self, id: FieldId) -> Option<&Name> {
+        self.fields.get(usize::from(id.0)).filter(|name| self.policy.group_fields.contains(name))
+    }
+
+    /// What questions to other regions may name.
+    pub(crate) fn question_rules(&self) -> QuestionRules {
+        QuestionRules {
+            fields: u16::try_from(self.fields.len()).unwrap_or(u16::MAX),
+            text_questions: self.policy.text_questions,
+        }
+    }
+}
+
+/// The dictionary of one tenant and field: what is known anywhere, and what this region may let out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dictionary {
+    /// Text of every id, in rising order.
+    pub(crate) texts: BTreeMap<DictionaryId, String>,
+    /// The ids this region's officer approved.
+    pub(crate) approved: BTreeMap<DictionaryId, String>,
+}
+
+/// The snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    pub(crate) region: Region,
+    pub(crate) version: PolicyVersion,
+    pub(crate) tenants: BTreeMap<Name, TenantId>,
+    pub(crate) streams: BTreeMap<(TenantId, Name), Arc<StreamView>>,
+    /// This region's valid keys by SHA-256.
+    pub(crate) keys: BTreeMap<[u8; 32], Arc<AccessKey>>,
+    pub(crate) dictionaries: BTreeMap<(TenantId, Name), Arc<Dictionary>>,
+    pub(crate) regions: BTreeMap<Region, RegionNumber>,
+    pub(crate) nodes: BTreeMap<NodeId, NodeRow>,
+}
+
+impl Policy {
+    /// A policy that knows nothing: what a node has before it has ever heard from the metadata group.
+    pub(crate) fn empty(region: Region) -> Self {
+        Self {
+            region,
+            version: PolicyVersion::default(),
+            tenants: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            dictionaries: BTreeMap::new(),
+            regions: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// A stream by tenant and name.
+    pub(crate) fn stream(&self, tenant: TenantId, name: &Name) -> Option<&Arc<StreamView>> {
+        self.streams.get(&(tenant, name.clone()))
+    }
+
+    /// A stream by id.
+    pub(crate) fn stream_by_id(&self, tenant: TenantId, id: StreamId) -> Option<&Arc<StreamView>> {
+        self.streams.values().find(|stream| stream.tenant == tenant && stream.id == id)
+    }
+
+    /// The dictionary of a field.
+    pub(crate) fn dictionary(&self, tenant: TenantId, field: &Name) -> Arc<Dictionary> {
+        self.dictionaries.get(&(tenant, field.clone())).cloned().unwrap_or_default()
+    }
+
+    /// What an answer about the stream is released under.
+    pub(crate) fn release(&self, stream: &StreamView) -> ReleasePolicy {
+        ReleasePolicy { k: stream.policy.threshold(), version: self.version }
+    }
+}
+
+/// The newest snapshot, for whoever needs it; replaced whole.
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyWatch(Arc<ArcSwap<Policy>>);
+
+impl PolicyWatch {
+    /// Begins with a snapshot.
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(policy)))
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn now(&self) -> Arc<Policy> {
+        self.0.load_full()
+    }
+
+    /// Replaces it.
+    pub(crate) fn replace(&self, policy: Policy) {
+        self.0.store(Arc::new(policy));
+    }
+}

@@ -1,0 +1,1 @@
+//! Stage 12, answers and local hits -> HTTP and console. Does not decide residency.

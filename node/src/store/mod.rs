@@ -1,0 +1,1 @@
+//! Beside the line: the only user of object_store. Create, read, list, delete; the bucket's region is checked at open.

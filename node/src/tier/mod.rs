@@ -1,0 +1,1 @@
+//! Stage 8, `Segment` -> where it lies. Does not search.

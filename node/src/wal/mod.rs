@@ -1,0 +1,1 @@
+//! Stage 5, `Classified` -> `Durable`: what accepted means. Group commit, fsync, idempotence; poisoned by a failed fsync. Does not index.
