@@ -1,1 +1,8 @@
-//! Stage 5, `Classified` -> `Durable`: what accepted means. Group commit, fsync, idempotence; poisoned by a failed fsync. Does not index.
+//! Stage 5, `Classified` -> `Durable`: what accepted means.
+//!
+//! Group commit, fsync, idempotence; poisoned by a failed fsync. Takes nothing but `Classified`, so nothing unredacted
+//! reaches a disk. Does not index.
+
+mod batch;
+
+pub(crate) use batch::{Accepted, Batch, Op, Outcome, ProducerBatch};
