@@ -125,13 +125,7 @@ pub(super) async fn take(inlet: &Inlet, door: Door, wanted: Wanted, headers: Hea
     }
 }
 
-async fn arrive(
-    inlet: &Inlet,
-    door: Door,
-    wanted: Wanted,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Reply, Failure> {
+async fn arrive(inlet: &Inlet, door: Door, wanted: Wanted, headers: HeaderMap, body: Body) -> Result<Reply, Failure> {
     inlet.knock(&headers)?;
     let batch = batch_id(&headers)?;
     let (body, room) = body::read(inlet, &headers, body).await?;
