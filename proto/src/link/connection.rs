@@ -221,7 +221,7 @@ impl Line {
             return Err(LinkError::WrongDirection { peer: self.peer() });
         }
         match self.connection.close_reason() {
-            Some(source) => Err(LinkError::Lost { peer: self.peer(), source }),
+            Some(source) => Err(self.lost(source)),
             None => Ok(()),
         }
     }
@@ -229,7 +229,7 @@ impl Line {
     async fn open(&self, protocol: Protocol) -> Result<(FrameSender, FrameReceiver), LinkError> {
         self.may_begin(protocol)?;
         let opened = self.connection.open_bi().await;
-        let (send, receive) = opened.map_err(|source| LinkError::Lost { peer: self.peer(), source })?;
+        let (send, receive) = opened.map_err(|source| self.lost(source))?;
         let sender = FrameSender::new(send, Arc::clone(&self.standing));
         Ok((sender, FrameReceiver::awaiting(receive, Arc::clone(&self.standing), self.limits.frame)))
     }
@@ -290,7 +290,11 @@ impl Line {
             return Ok(found);
         }
         let source = self.connection.close_reason().unwrap_or(quinn::ConnectionError::LocallyClosed);
-        Err(LinkError::Lost { peer: self.peer(), source })
+        Err(self.lost(source))
+    }
+
+    fn lost(&self, source: quinn::ConnectionError) -> LinkError {
+        LinkError::Lost { peer: self.peer(), source: Box::new(source) }
     }
 }
 

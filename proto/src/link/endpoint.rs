@@ -315,8 +315,8 @@ impl Shared {
             Err(_) => return Err(LinkError::HandshakeTimeout { peer: peer(), addr, limit }),
             Ok(Err(source)) => {
                 return Err(match verifier.refusal() {
-                    Some(source) => LinkError::Untrusted { peer: peer(), addr, source },
-                    None => LinkError::Connect { peer: peer(), addr, source },
+                    Some(source) => LinkError::Untrusted { peer: peer(), addr, source: Box::new(source) },
+                    None => LinkError::Connect { peer: peer(), addr, source: Box::new(source) },
                 });
             }
             Ok(Ok(connection)) => connection,
@@ -326,7 +326,7 @@ impl Shared {
             || protocol_of(&connection) != Some(protocol)
         {
             connection.close(VarInt::from_u32(1), b"not the one that was meant");
-            let source = quinn::ConnectionError::LocallyClosed;
+            let source = Box::new(quinn::ConnectionError::LocallyClosed);
             return Err(LinkError::Connect { peer: peer(), addr, source });
         }
         self.watch(connection.clone(), to.id.clone(), None);

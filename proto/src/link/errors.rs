@@ -83,7 +83,7 @@ pub enum LinkError {
         /// Where.
         addr: SocketAddr,
         /// What is wrong with the one who answers.
-        source: TrustError,
+        source: Box<TrustError>,
     },
     /// The peer is out of reach or refuses us.
     #[error("no connection to {peer} at {addr}; check that it runs, that UDP passes and that it trusts our CA")]
@@ -93,7 +93,7 @@ pub enum LinkError {
         /// Where.
         addr: SocketAddr,
         /// Why.
-        source: quinn::ConnectionError,
+        source: Box<quinn::ConnectionError>,
     },
     /// The address cannot be dialled at all.
     #[error("{addr} of {peer} cannot be dialled; correct the address")]
@@ -129,7 +129,7 @@ pub enum LinkError {
         /// Who.
         peer: PeerId,
         /// Why.
-        source: quinn::ConnectionError,
+        source: Box<quinn::ConnectionError>,
     },
     /// The peer gave up one stream.
     #[error("{peer} gave up the exchange: {reason}")]

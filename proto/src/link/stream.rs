@@ -74,7 +74,7 @@ impl FrameSender {
         let peer = self.standing.peer.clone();
         match error {
             WriteError::Stopped(code) => LinkError::GivenUp { peer, reason: GivenUp::from_wire(code.into_inner()) },
-            WriteError::ConnectionLost(source) => LinkError::Lost { peer, source },
+            WriteError::ConnectionLost(source) => LinkError::Lost { peer, source: Box::new(source) },
             WriteError::ClosedStream | WriteError::ZeroRttRejected => LinkError::Interrupted { peer },
         }
     }
@@ -172,7 +172,7 @@ impl FrameReceiver {
         let peer = self.standing.peer.clone();
         match error {
             ReadError::Reset(code) => LinkError::GivenUp { peer, reason: GivenUp::from_wire(code.into_inner()) },
-            ReadError::ConnectionLost(source) => LinkError::Lost { peer, source },
+            ReadError::ConnectionLost(source) => LinkError::Lost { peer, source: Box::new(source) },
             ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
                 LinkError::Interrupted { peer }
             }
