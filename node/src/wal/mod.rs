@@ -4,5 +4,7 @@
 //! reaches a disk. Does not index.
 
 mod batch;
+mod durable;
 
 pub(crate) use batch::{Accepted, Batch, Op, Outcome, ProducerBatch};
+pub(crate) use durable::Durable;
