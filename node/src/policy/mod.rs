@@ -4,6 +4,13 @@
 //! replaced whole. A widening change of this region without the officer's consent is ignored here (RES-4), whatever the
 //! group says. Proposes nothing.
 
+mod build;
+mod consent;
+mod follow;
+mod lease;
 mod snapshot;
 
+pub(crate) use consent::Consents;
+pub(crate) use follow::follow;
+pub(crate) use lease::POLICY_LEASE;
 pub(crate) use snapshot::{Dictionary, Policy, PolicyWatch, StreamView};
