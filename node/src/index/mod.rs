@@ -3,3 +3,5 @@
 //! Does not know where segments lie.
 
 pub(crate) mod schema;
+pub(crate) mod stored;
+pub(crate) mod words;
