@@ -20,6 +20,10 @@ pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 192 << 20;
 pub(crate) const WAL_QUEUE: usize = 256;
 /// Size at which a file of the write-ahead log ends, in bytes.
 pub(crate) const WAL_FILE_BYTES: u64 = 64 << 20;
+/// JSON that is flushed together, in bytes: beyond it a flush is dominated by writing, not by waiting.
+pub(crate) const WAL_GROUP_BYTES: usize = 8 << 20;
+/// Groups that may be durable and not yet taken by the index; the log waits for it beyond that.
+pub(crate) const WAL_GROUPS_AHEAD: usize = 2;
 /// Ids remembered per shard for idempotence.
 pub(crate) const SEEN_IDS: usize = 1_000_000;
 /// How long an id is remembered.

@@ -2,6 +2,13 @@
 //!
 //! Does not move data between tiers.
 
+mod catalog;
+mod errors;
+#[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
+#[cfg(test)]
+pub(crate) mod specimen;
 
+pub(crate) use catalog::{Catalog, Totals};
+pub(crate) use errors::SegmentError;
 pub(crate) use segment::{Segment, SegmentId};

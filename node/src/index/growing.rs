@@ -1,0 +1,1 @@
+//! What one shard has taken in since its last refresh.
