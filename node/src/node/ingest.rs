@@ -379,3 +379,7 @@ impl Coded for IdTaken {
 fn conflict() -> Failure {
     Failure::new(&IdTaken, 409, "version_conflict_engine_exception")
 }
+
+#[cfg(test)]
+#[path = "ingest_test.rs"]
+mod tests;
