@@ -54,7 +54,7 @@ pub(super) fn spans(text: &str, with_ip: bool) -> Vec<Span> {
         card::find(text, &mut spans);
     }
     let v4 = seen.dots >= 3 && seen.digits >= 4;
-    let v6 = seen.colons >= 7 || seen.colons >= 2 && memchr::memmem::find(text.as_bytes(), b"::").is_some();
+    let v6 = seen.colons >= 7 || seen.colons >= 2 && text.as_bytes().windows(2).any(|pair| pair == b"::");
     if with_ip && (v4 || v6) {
         address::find(text, &mut spans);
     }
