@@ -29,3 +29,5 @@ mod receive;
 mod segment;
 mod tier;
 mod wal;
+// the composition
+mod node;

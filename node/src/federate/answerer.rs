@@ -99,11 +99,7 @@ impl Answerer {
 /// The header of an answer before anything is known: the question, and the head of the ledger.
 pub(super) fn header(ledger: &Ledger, question: &Question) -> AnswerHeader {
     let head = ledger.head();
-    AnswerHeader {
-        ledger_size: head.size,
-        ledger_root: head.root,
-        ..AnswerHeader::new(question.id, question.range)
-    }
+    AnswerHeader { ledger_size: head.size, ledger_root: head.root, ..AnswerHeader::new(question.id, question.range) }
 }
 
 async fn send(peer: &Peer, reply: Reply, answered: &Answered) {

@@ -119,9 +119,7 @@ pub(super) fn cells(aggregate: &Aggregate) -> Vec<Cell> {
         Aggregate::Count(count) => vec![count.cell],
         Aggregate::DateGrid(grid) => grid.cells.clone(),
         Aggregate::Terms(terms) => terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect(),
-        Aggregate::TermGrid(grid) => {
-            grid.rows.iter().flat_map(|(_, row)| row).chain(&grid.other).copied().collect()
-        }
+        Aggregate::TermGrid(grid) => grid.rows.iter().flat_map(|(_, row)| row).chain(&grid.other).copied().collect(),
         Aggregate::FixedHistogram(histogram) => histogram.cells.clone(),
         // No question asks for these yet.
         Aggregate::Sum(_) | Aggregate::Quantile(_) | Aggregate::DistinctEstimate(_) => Vec::new(),

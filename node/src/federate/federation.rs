@@ -103,9 +103,9 @@ impl Federation {
         question.check_bounds().map_err(FederateError::Question)?;
         let goes_abroad = regions.iter().any(|region| *region != policy.region);
         let vetted = if goes_abroad { Some(self.vet(stream, &question).await) } else { None };
-        let parts = regions.into_iter().map(|region| {
-            self.ask_one(&policy, stream, region, &question, vetted.as_ref(), asked.deadline)
-        });
+        let parts = regions
+            .into_iter()
+            .map(|region| self.ask_one(&policy, stream, region, &question, vetted.as_ref(), asked.deadline));
         let parts = futures::future::join_all(parts).await;
         let dictionary = dictionary_of(&policy, stream, question.ask);
         let (aggregate, coverage) = merge(question.ask, parts, &dictionary)?;
@@ -161,13 +161,7 @@ impl Federation {
 
     fn put(&self, policy: &Arc<Policy>, stream: &Arc<StreamView>, question: &Question, deadline: Duration) -> Put {
         let header = super::answerer::header(&self.ledger, question);
-        Put {
-            policy: Arc::clone(policy),
-            stream: Arc::clone(stream),
-            question: question.clone(),
-            header,
-            deadline,
-        }
+        Put { policy: Arc::clone(policy), stream: Arc::clone(stream), question: question.clone(), header, deadline }
     }
 }
 

@@ -141,8 +141,7 @@ fn world(home: Data, others: [(&str, Other); 2]) -> World {
     let ledger = Ledger::open(dir.path(), &region("tokyo"), Clock::standing_at(Timestamp(1))).expect("new");
     let others = others.into_iter().map(|(text, other)| (region(text), other)).collect();
     let policy = PolicyWatch::new(policy_of("tokyo"));
-    let federation =
-        Federation::new(policy, gate_of(home), reach_of(others), Arc::new(ledger), Arc::new(Detector));
+    let federation = Federation::new(policy, gate_of(home), reach_of(others), Arc::new(ledger), Arc::new(Detector));
     World { federation, dir }
 }
 

@@ -81,9 +81,9 @@ pub(super) fn number(number: &Number) -> Option<Timestamp> {
 fn from_epoch(whole: i64) -> Option<Timestamp> {
     let micros = match whole {
         ..100_000_000 => return None,
-        ..100_000_000_000 => whole * 1_000_000,
-        ..100_000_000_000_000 => whole * 1_000,
-        ..100_000_000_000_000_000 => whole,
+        100_000_000..100_000_000_000 => whole * 1_000_000,
+        100_000_000_000..100_000_000_000_000 => whole * 1_000,
+        100_000_000_000_000..100_000_000_000_000_000 => whole,
         _ => whole / 1_000,
     };
     believable(micros)
@@ -446,3 +446,7 @@ const ZONES: [(&str, i32); 8] = [
     ("CEST", 7_200),
     ("CET", 3_600),
 ];
+
+#[cfg(test)]
+#[path = "timestamp_test.rs"]
+mod tests;

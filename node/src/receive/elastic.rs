@@ -130,7 +130,7 @@ async fn arrive(inlet: &Inlet, door: Door, wanted: Wanted, headers: HeaderMap, b
     let batch = batch_id(&headers)?;
     let (body, room) = body::read(inlet, &headers, body).await?;
     let received_at = inlet.clock().now();
-    let reply = inlet.send(|reply| Arrival {
+    let arrival = Arrival {
         door,
         headers,
         target: wanted.target.map(Into::into),
@@ -141,9 +141,8 @@ async fn arrive(inlet: &Inlet, door: Door, wanted: Wanted, headers: HeaderMap, b
         refresh: wanted.refresh,
         received_at,
         room,
-        reply,
-    });
-    Ok(reply.await)
+    };
+    Ok(inlet.send(arrival).await)
 }
 
 fn batch_id(headers: &HeaderMap) -> Result<Option<Box<str>>, ReceiveError> {
@@ -155,8 +154,8 @@ fn batch_id(headers: &HeaderMap) -> Result<Option<Box<str>>, ReceiveError> {
 
 /// A parameter of the query, percent-decoded; the last one wins.
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query?.split('&').filter_map(|pair| Some(pair.split_once('=').unwrap_or((pair, ""))));
-    pairs.filter(|(key, _)| *key == name).last().map(|(_, value)| decoded(value))
+    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.rev().find(|(key, _)| *key == name).map(|(_, value)| decoded(value))
 }
 
 fn decoded(value: &str) -> String {

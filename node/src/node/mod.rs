@@ -1,0 +1,3 @@
+//! The node: all stages in a line.
+
+pub(crate) mod ingest;
