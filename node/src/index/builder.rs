@@ -45,6 +45,8 @@ impl Layout {
 pub(crate) struct Builder {
     layout: Layout,
     writer: SingleSegmentIndexWriter<Entry>,
+    /// The directory, where it is in memory.
+    memory: Option<RamDirectory>,
     docs: u32,
     oldest: i64,
     newest: i64,
@@ -54,6 +56,8 @@ pub(crate) struct Builder {
 /// A segment that has been built.
 pub(crate) struct Built {
     pub(crate) index: Index,
+    /// Memory it takes, for a segment in memory; 0 on disk.
+    pub(crate) bytes: u64,
     pub(crate) docs: u32,
     pub(crate) oldest: Timestamp,
     pub(crate) newest: Timestamp,
@@ -64,7 +68,8 @@ pub(crate) struct Built {
 impl Builder {
     /// A segment in memory for about so many bytes of JSON.
     pub(crate) fn in_memory(layout: &Layout, json_bytes: usize) -> Result<Self, IndexError> {
-        Self::begin(layout, RamDirectory::create(), json_bytes)
+        let memory = RamDirectory::create();
+        Ok(Self { memory: Some(memory.clone()), ..Self::begin(layout, memory, json_bytes)? })
     }
 
     /// A segment in a directory, which is made and must not be there yet.
@@ -84,7 +89,15 @@ impl Builder {
             .tokenizers(layout.tokenizers.clone())
             .single_segment_index_writer(dir, budget)
             .map_err(IndexError::Build)?;
-        Ok(Self { layout: layout.clone(), writer, docs: 0, oldest: i64::MAX, newest: i64::MIN, seqs: None })
+        Ok(Self {
+            layout: layout.clone(),
+            writer,
+            memory: None,
+            docs: 0,
+            oldest: i64::MAX,
+            newest: i64::MIN,
+            seqs: None,
+        })
     }
 
     /// Takes records of the shard that follow those already taken.
@@ -123,6 +136,7 @@ impl Builder {
         index.set_tokenizers(self.layout.tokenizers.clone());
         Ok(Some(Built {
             index,
+            bytes: self.memory.map_or(0, |memory| memory.total_mem_usage() as u64),
             docs: self.docs,
             oldest: Timestamp(self.oldest),
             newest: Timestamp(self.newest),

@@ -44,6 +44,7 @@ pub(crate) struct Wal {
 enum Order {
     Append { batch: Batch, json_bytes: usize, reply: oneshot::Sender<Result<Accepted, WalError>> },
     Release,
+    Given { done: oneshot::Sender<()> },
     Stop { done: oneshot::Sender<()> },
 }
 
@@ -108,6 +109,14 @@ impl Wal {
         let _ = self.orders.try_send(Order::Release);
     }
 
+    /// Returns when everything acknowledged before has been put into the receiver.
+    pub(crate) async fn given(&self) {
+        let (done, given) = oneshot::channel();
+        if self.orders.send(Order::Given { done }).await.is_ok() {
+            let _ = given.await;
+        }
+    }
+
     /// Takes what was sent before, then ends the thread and closes the receiver.
     pub(crate) async fn stop(&self) {
         let (done, ended) = oneshot::channel();
@@ -115,6 +124,13 @@ impl Wal {
             let _ = ended.await;
         }
     }
+}
+
+/// Who waits for the end of a group, or of the log.
+#[derive(Default)]
+struct Waiting {
+    given: Vec<oneshot::Sender<()>>,
+    stop: Vec<oneshot::Sender<()>>,
 }
 
 struct Writer {
@@ -134,18 +150,19 @@ impl Writer {
             self.log.is_poisoned = true;
         }
         while let Some(order) = self.incoming.blocking_recv() {
-            let mut stop = None;
-            let (group, replies) = self.gather(order, &mut stop);
+            let mut waiting = Waiting::default();
+            let (group, replies) = self.gather(order, &mut waiting);
             if !group.is_empty() {
                 let (answers, durable) = self.log.commit(group, self.clock.now());
                 replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(answer)));
                 // Nobody receives only when the node is going down; the records are in the log.
                 let _ = durable.is_empty() || self.durable.blocking_send(durable).is_ok();
             }
+            waiting.given.into_iter().for_each(|done| drop(done.send(())));
             self.release();
-            if let Some(done) = stop {
+            if !waiting.stop.is_empty() {
                 drop(self);
-                let _ = done.send(());
+                waiting.stop.into_iter().for_each(|done| drop(done.send(())));
                 return;
             }
         }
@@ -156,7 +173,7 @@ impl Writer {
     fn gather(
         &mut self,
         first: Order,
-        stop: &mut Option<oneshot::Sender<()>>,
+        waiting: &mut Waiting,
     ) -> (Vec<Batch>, Vec<oneshot::Sender<Result<Accepted, WalError>>>) {
         let (mut group, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(first);
@@ -168,9 +185,10 @@ impl Writer {
                     bytes += json_bytes;
                 }
                 Order::Release => {}
+                Order::Given { done } => waiting.given.push(done),
                 Order::Stop { done } => {
                     self.incoming.close();
-                    *stop = Some(done);
+                    waiting.stop.push(done);
                     // What was sent before the stop is already here; what comes now is refused by the closed queue.
                 }
             }
