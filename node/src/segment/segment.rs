@@ -55,7 +55,12 @@ impl Segment {
         let searcher = searcher(&built.index).map_err(|source| SegmentError::Open { segment: id, source })?;
         let found = (searcher.segment_readers().len(), searcher.num_docs());
         if found != (1, u64::from(built.docs)) {
-            return Err(SegmentError::Records { segment: id, expected: built.docs, found: found.1 });
+            return Err(SegmentError::Differs {
+                segment: id,
+                what: "records",
+                expected: built.docs.into(),
+                found: found.1,
+            });
         }
         Ok(Self {
             id,
@@ -65,7 +70,7 @@ impl Segment {
             newest: built.newest,
             first_seq: built.first_seq,
             last_seq: built.last_seq,
-            bytes: searcher.segment_reader(0).space_usage().map_or(0, |usage| usage.total().get_bytes()),
+            bytes: built.bytes,
             dir,
             built_at,
             fields: Arc::clone(&layout.fields),
@@ -89,5 +94,5 @@ fn searcher(index: &Index) -> Result<Searcher, tantivy::TantivyError> {
     Ok(reader.searcher())
 }
 
-/// Blocks of stored events kept uncompressed for each segment, 128 KiB each.
-const DOC_BLOCKS_KEPT: usize = 16;
+/// Blocks of stored events kept uncompressed for each segment, 512 KiB each.
+const DOC_BLOCKS_KEPT: usize = 8;

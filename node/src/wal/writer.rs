@@ -44,6 +44,7 @@ pub(crate) struct Wal {
 enum Order {
     Append { batch: Batch, json_bytes: usize, reply: oneshot::Sender<Result<Accepted, WalError>> },
     Release,
+    Given { done: oneshot::Sender<()> },
     Stop { done: oneshot::Sender<()> },
 }
 
@@ -92,6 +93,11 @@ impl Wal {
         if json_bytes > MAX_BATCH_BYTES {
             return Err(WalError::TooLarge { bytes: json_bytes, most: MAX_BATCH_BYTES });
         }
+        let ids = batch.records.iter().filter_map(|(_, record)| record.id());
+        let longest = ids.chain(batch.producer.as_ref().map(|producer| &*producer.id)).map(str::len).max();
+        if let Some(bytes) = longest.filter(|bytes| *bytes > MAX_ID_BYTES) {
+            return Err(WalError::TooLarge { bytes, most: MAX_ID_BYTES });
+        }
         let (reply, answer) = oneshot::channel();
         self.orders.try_send(Order::Append { batch, json_bytes, reply }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => WalError::Busy { waiting: WAL_QUEUE },
@@ -108,6 +114,14 @@ impl Wal {
         let _ = self.orders.try_send(Order::Release);
     }
 
+    /// Returns when everything acknowledged before has been put into the receiver.
+    pub(crate) async fn given(&self) {
+        let (done, given) = oneshot::channel();
+        if self.orders.send(Order::Given { done }).await.is_ok() {
+            let _ = given.await;
+        }
+    }
+
     /// Takes what was sent before, then ends the thread and closes the receiver.
     pub(crate) async fn stop(&self) {
         let (done, ended) = oneshot::channel();
@@ -115,6 +129,13 @@ impl Wal {
             let _ = ended.await;
         }
     }
+}
+
+/// Who waits for the end of a group, or of the log.
+#[derive(Default)]
+struct Waiting {
+    given: Vec<oneshot::Sender<()>>,
+    stop: Vec<oneshot::Sender<()>>,
 }
 
 struct Writer {
@@ -133,19 +154,25 @@ impl Writer {
             tracing::error!(error = &error as &dyn std::error::Error, "write-ahead log could not be read again");
             self.log.is_poisoned = true;
         }
+        self.release_up_to(BTreeMap::new());
         while let Some(order) = self.incoming.blocking_recv() {
-            let mut stop = None;
-            let (group, replies) = self.gather(order, &mut stop);
+            let mut waiting = Waiting::default();
+            let (group, replies) = self.gather(order, &mut waiting);
             if !group.is_empty() {
                 let (answers, durable) = self.log.commit(group, self.clock.now());
                 replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(answer)));
                 // Nobody receives only when the node is going down; the records are in the log.
                 let _ = durable.is_empty() || self.durable.blocking_send(durable).is_ok();
             }
-            self.release();
-            if let Some(done) = stop {
-                drop(self);
+            waiting.given.into_iter().for_each(|done| {
                 let _ = done.send(());
+            });
+            self.release();
+            if !waiting.stop.is_empty() {
+                drop(self);
+                waiting.stop.into_iter().for_each(|done| {
+                    let _ = done.send(());
+                });
                 return;
             }
         }
@@ -156,7 +183,7 @@ impl Writer {
     fn gather(
         &mut self,
         first: Order,
-        stop: &mut Option<oneshot::Sender<()>>,
+        waiting: &mut Waiting,
     ) -> (Vec<Batch>, Vec<oneshot::Sender<Result<Accepted, WalError>>>) {
         let (mut group, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(first);
@@ -168,9 +195,10 @@ impl Writer {
                     bytes += json_bytes;
                 }
                 Order::Release => {}
+                Order::Given { done } => waiting.given.push(done),
                 Order::Stop { done } => {
                     self.incoming.close();
-                    *stop = Some(done);
+                    waiting.stop.push(done);
                     // What was sent before the stop is already here; what comes now is refused by the closed queue.
                 }
             }
@@ -181,9 +209,12 @@ impl Writer {
 
     fn release(&mut self) {
         let released = std::mem::take(&mut *self.released.lock());
-        if released.is_empty() {
-            return;
+        if !released.is_empty() {
+            self.release_up_to(released);
         }
+    }
+
+    fn release_up_to(&mut self, released: BTreeMap<ShardId, u64>) {
         self.indexed.extend(released);
         if let Err(error) = self.log.release(&self.indexed, self.clock.now()) {
             tracing::error!(error = &error as &dyn std::error::Error, "files of the write-ahead log stay for now");
@@ -191,5 +222,7 @@ impl Writer {
     }
 }
 
+/// Longest id of a record or a batch, in bytes, as the Elasticsearch API has it.
+const MAX_ID_BYTES: usize = 512;
 /// Largest batch, in bytes of JSON: what one request may hold, with room for replaced spans that grew.
 const MAX_BATCH_BYTES: usize = 2 * MAX_DECOMPRESSED_BYTES;
