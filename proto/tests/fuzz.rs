@@ -53,6 +53,7 @@ fn mutate(body: &mut Vec<u8>, other: &[u8], random: &mut Random) {
 fn no_decoder_panics_on_any_bytes() {
     let (seed, cases) = (setting("DOMICILE_FUZZ_SEED", 42), setting("DOMICILE_FUZZ_CASES", 20_000));
     let samples = samples::all();
+    assert!(samples.iter().all(|sample| (sample.again)(&sample.frame).is_ok()));
     let mut random = Random(seed);
     let (mut taken, mut refused) = (0_u64, 0_u64);
     for case in 0..cases {

@@ -8,6 +8,7 @@ mod samples;
 use std::path::Path;
 
 use domicile_proto::codec::{CodecError, HEADER_BYTES};
+use samples::Sample;
 
 #[test]
 fn every_message_has_the_bytes_it_always_had() {
@@ -67,5 +68,3 @@ fn no_frame_is_taken_for_another_message() {
         assert_eq!(taken, 1, "{}", sample.name);
     }
 }
-
-use samples::Sample;

@@ -158,7 +158,7 @@ proptest! {
         // The strategy goes beyond the limit now and then: then it is refused and nothing else.
         match encode(&question) {
             Ok(_) => comes_back(&question)?,
-            Err(error) => prop_assert!(matches!(error, CodecError::TooLarge { .. })),
+            Err(error) => prop_assert!(matches!(error, CodecError::TooLarge { .. }), "{}", error),
         }
     }
 

@@ -28,13 +28,13 @@ use domicile_proto::metadata::{
 use domicile_proto::officer::OfficerSignature;
 
 /// A message as a frame, and its decoder.
-pub struct Sample {
+pub(crate) struct Sample {
     /// Name of the golden file.
-    pub name: String,
+    pub(crate) name: String,
     /// The frame.
-    pub frame: Vec<u8>,
+    pub(crate) frame: Vec<u8>,
     /// Decodes as this kind of message and encodes again.
-    pub again: fn(&[u8]) -> Result<Vec<u8>, CodecError>,
+    pub(crate) again: fn(&[u8]) -> Result<Vec<u8>, CodecError>,
 }
 
 fn again<M: Message>(frame: &[u8]) -> Result<Vec<u8>, CodecError> {
@@ -42,7 +42,7 @@ fn again<M: Message>(frame: &[u8]) -> Result<Vec<u8>, CodecError> {
 }
 
 /// The decoders of all messages.
-pub const DECODERS: [fn(&[u8]) -> Result<Vec<u8>, CodecError>; 9] = [
+pub(crate) const DECODERS: [fn(&[u8]) -> Result<Vec<u8>, CodecError>; 9] = [
     again::<Question>,
     again::<Answer>,
     again::<Probe>,
@@ -55,7 +55,7 @@ pub const DECODERS: [fn(&[u8]) -> Result<Vec<u8>, CodecError>; 9] = [
 ];
 
 /// All samples.
-pub fn all() -> Vec<Sample> {
+pub(crate) fn all() -> Vec<Sample> {
     let mut samples = Vec::new();
     for question in questions() {
         add(&mut samples, "question", &question);
