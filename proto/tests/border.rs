@@ -1,5 +1,7 @@
 //! What must not compile, and which traits must stay absent (RES-1).
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::{
     Cells, CrossesBorder, Measured, Nothing, Received, ReceivedQuestion, Released, VettedQuestion,

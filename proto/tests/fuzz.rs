@@ -3,6 +3,8 @@
 //! Deterministic: the seed is fixed, `DOMICILE_FUZZ_SEED` chooses another and `DOMICILE_FUZZ_CASES` how many cases there
 //! are (default 20,000). A failure prints the seed and the number of the case.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod samples;
 
 use domicile_proto::codec::{HEADER_BYTES, Header};

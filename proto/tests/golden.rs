@@ -3,6 +3,8 @@
 //! `DOMICILE_GOLDEN=write cargo test -p domicile-proto --test golden` writes the files of messages that have none, and
 //! changes none that is there. A message whose bytes must change gets a new version and new files beside the old ones.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod samples;
 
 use std::path::Path;

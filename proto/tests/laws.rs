@@ -1,5 +1,7 @@
 //! Merging obeys its laws for every shape that may cross: associative, commutative, with `empty` as identity.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::count::Count;

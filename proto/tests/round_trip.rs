@@ -1,5 +1,7 @@
 //! What is encoded is decoded again, for messages of every kind; and mutated bytes never make a decoder panic.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod samples;
 
 use domicile_proto::aggregate::Aggregate;

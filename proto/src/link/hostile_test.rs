@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use quinn::{Connection, ConnectionError, ReadError, ReadToEndError};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 use super::endpoint::Link;
 use super::errors::{GivenUp, LinkError};
@@ -68,7 +70,7 @@ async fn a_forged_certificate_answers_no_dial() {
             std::future::pending::<()>().await;
         };
         let error = tokio::select! {
-            peer = here.link.peer(&to, Protocol::Query) => peer.err().expect("nobody of ours"),
+            peer = here.link.peer(&to, Protocol::Query) => peer.expect_err("nobody of ours"),
             () = answering => unreachable!("it never ends"),
         };
         let LinkError::Untrusted { source, .. } = error else { panic!("{name}: {error}") };
@@ -209,4 +211,38 @@ async fn a_question_on_a_raft_connection_is_an_error() {
     let frame = codec::encode(&question(1)).expect("encoded");
     assert!(was_refused(say(&connection, &frame, true).await));
     assert_eq!(there.begun(), ["metadata"], "begun, and nothing of it taken");
+}
+
+#[tokio::test]
+async fn a_region_takes_no_more_connections_than_its_share() {
+    let world = World::new();
+    let mut config = world.config("frankfurt", 2);
+    config.limits.connections_of_region = 1;
+    let there = Node::start(config);
+    let (first, second, near) = (world.node("tokyo", 1), world.node("tokyo", 3), world.node("frankfurt", 4));
+    assert_eq!(first.count_at(&there.addr()).await.expect("an answer"), 7);
+    let refused = second.count_at(&there.addr()).await.expect_err("the region's share is taken");
+    assert!(refused.is_unreachable(), "{refused}");
+    assert_eq!(near.count_at(&there.addr()).await.expect("an answer"), 7);
+    assert_eq!(first.count_at(&there.addr()).await.expect("an answer"), 7);
+}
+
+#[test]
+fn a_damaged_certificate_is_never_more_than_refused() {
+    let world = World::new();
+    let identity = world.config("tokyo", 1).identity;
+    let pem = std::fs::read(&identity.cert).expect("a certificate");
+    let good = CertificateDer::from_pem_slice(&pem).expect("a certificate");
+    let honest = PeerId { region: region("tokyo"), node: NodeId(1) };
+    assert_eq!(PeerId::of_certificate(&good, &world.deployment).as_ref(), Ok(&honest));
+    for at in 0..good.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = good.to_vec();
+            bytes[at] ^= flip;
+            // Must not panic. Whether it names somebody is all the same: its signature does not hold.
+            let _ = PeerId::of_certificate(&CertificateDer::from(bytes), &world.deployment);
+        }
+        let cut = CertificateDer::from(good[..at].to_vec());
+        assert!(PeerId::of_certificate(&cut, &world.deployment).is_err());
+    }
 }

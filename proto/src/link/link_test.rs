@@ -169,10 +169,10 @@ async fn the_one_who_answers_must_be_the_one_who_was_meant() {
     for (name, node) in [("frankfurt", 9), ("tokyo", 2)] {
         let wanted = PeerId { region: region(name), node: NodeId(node) };
         let to = PeerAddr { id: wanted.clone(), addr: there.link.local_addr() };
-        let error = here.link.peer(&to, Protocol::Query).await.err().expect("somebody else");
+        let error = here.link.peer(&to, Protocol::Query).await.expect_err("somebody else");
         let LinkError::Untrusted { source, .. } = &error else { panic!("{error}") };
         assert_eq!(**source, TrustError::OtherPeer { wanted, found: there.addr().id });
-        let again = here.link.peer(&to, Protocol::Query).await.err().expect("a pause");
+        let again = here.link.peer(&to, Protocol::Query).await.expect_err("a pause");
         assert!(matches!(again, LinkError::BackingOff { .. }), "{again}");
     }
     assert_eq!(here.count_at(&there.addr()).await.expect("an answer"), 7);

@@ -27,6 +27,9 @@ use domicile_proto::metadata::{
 };
 use domicile_proto::officer::OfficerSignature;
 
+/// Decodes a frame as one kind of message and encodes that again.
+pub(crate) type Decoder = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
+
 /// A message as a frame, and its decoder.
 pub(crate) struct Sample {
     /// Name of the golden file.
@@ -34,7 +37,7 @@ pub(crate) struct Sample {
     /// The frame.
     pub(crate) frame: Vec<u8>,
     /// Decodes as this kind of message and encodes again.
-    pub(crate) again: fn(&[u8]) -> Result<Vec<u8>, CodecError>,
+    pub(crate) again: Decoder,
 }
 
 fn again<M: Message>(frame: &[u8]) -> Result<Vec<u8>, CodecError> {
@@ -42,7 +45,7 @@ fn again<M: Message>(frame: &[u8]) -> Result<Vec<u8>, CodecError> {
 }
 
 /// The decoders of all messages.
-pub(crate) const DECODERS: [fn(&[u8]) -> Result<Vec<u8>, CodecError>; 9] = [
+pub(crate) const DECODERS: [Decoder; 9] = [
     again::<Question>,
     again::<Answer>,
     again::<Probe>,
