@@ -4,17 +4,17 @@
 //! can be replayed (RFC 8446, section 8).
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, Endpoint, IdleTimeout, Incoming, TransportConfig, VarInt};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -30,7 +30,8 @@ use super::limits::LinkLimits;
 use super::pool::{Found, Pool};
 use super::protocol::Protocol;
 use super::rotation::{IdentityFiles, Rotating};
-use super::trust::{AnyNode, OneNode, Trust};
+use super::socket;
+use super::trust::{OneNode, Trust};
 use crate::ids::{Name, NodeId, Region};
 
 /// What a link needs to know.
@@ -52,7 +53,8 @@ pub struct LinkConfig {
     pub limits: LinkLimits,
 }
 
-/// A peer that has dialled this node.
+/// A peer that has dialled this node. It begins, this node answers; to begin something oneself there is [`Link::peer`].
+#[derive(Debug)]
 pub struct Accepted {
     /// The peer; what it begins comes from [`Peer::next`].
     pub peer: Peer,
@@ -96,6 +98,12 @@ struct Live {
     connections: HashMap<usize, (Connection, PeerId, u64)>,
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({} at {})", self.shared.us, self.shared.local)
+    }
+}
+
 impl Link {
     /// Reads the certificates and opens the socket. Call it inside a Tokio runtime.
     ///
@@ -109,12 +117,13 @@ impl Link {
         if !trust.knows(&us.region) {
             return Err(LinkError::NoBundle { region: us.region });
         }
+        trust.warn_unless_vouched(&certified);
         let key_log = config.tls_keylog.as_deref().map(KeyLogFile::open).transpose()?.map(Arc::new);
         let identity = Arc::new(Rotating::new(certified));
         let trust = Arc::new(ArcSwap::from_pointee(trust));
-        let server = server_config(&provider, &identity, &trust, key_log.as_ref(), &config.limits)?;
+        let server = socket::server_config(&provider, &identity, &trust, key_log.as_ref(), &config.limits)?;
         let bind_error = |source| LinkError::Bind { addr: config.listen, source: Arc::new(source) };
-        let endpoint = Endpoint::server(server, config.listen).map_err(bind_error)?;
+        let endpoint = socket::open(server, &config).map_err(bind_error)?;
         let local = endpoint.local_addr().map_err(bind_error)?;
         let limits = Arc::new(config.limits.clone());
         let stop = CancellationToken::new();
@@ -207,6 +216,7 @@ impl Link {
         if !trust.knows(&us.region) {
             return Err(LinkError::NoBundle { region: us.region.clone() });
         }
+        trust.warn_unless_vouched(&certified);
         self.shared.identity.replace(certified);
         self.shared.trust.store(Arc::new(trust));
         self.shared.retire_connections();
@@ -284,8 +294,8 @@ impl Shared {
             connection.close(VarInt::from_u32(1), b"no identity");
             return;
         };
-        let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
-            tracing::warn!(%peer, limit = self.limits.connections, "a connection was refused: there are too many");
+        let Some(place) = self.place_for(&peer) else {
+            tracing::warn!(%peer, "a connection was refused: there are too many");
             connection.close(VarInt::from_u32(2), b"too many connections");
             return;
         };
@@ -299,6 +309,13 @@ impl Shared {
             // Fails only where the link is gone, and the connection with it.
             _ = ready.send(accepted) => {}
         }
+    }
+
+    /// A place among the accepted connections, if there is one left for the peer's region.
+    fn place_for(&self, peer: &PeerId) -> Option<OwnedSemaphorePermit> {
+        let of_region = self.live().connections.values().filter(|(_, other, _)| other.region == peer.region).count();
+        let is_full = of_region >= self.limits.connections_of_region;
+        if is_full { None } else { Arc::clone(&self.connections).try_acquire_owned().ok() }
     }
 
     async fn dial(self: &Arc<Self>, to: &PeerAddr, protocol: Protocol) -> Result<Arc<Line>, LinkError> {
@@ -394,60 +411,16 @@ impl Shared {
         if let Some(key_log) = &self.key_log {
             tls.key_log = Arc::clone(key_log) as _;
         }
-        let quic = QuicClientConfig::try_from(tls).map_err(|_| no_initial_suite())?;
+        let quic = QuicClientConfig::try_from(tls).map_err(|_| socket::no_initial_suite())?;
         let mut config = quinn::ClientConfig::new(Arc::new(quic));
         // Who was dialled begins nothing.
-        config.transport_config(Arc::new(transport(&self.limits, 0)));
+        config.transport_config(Arc::new(socket::transport(&self.limits, 0)));
         Ok(config)
     }
 }
 
 /// QUIC wants a name to dial; nobody reads it, for the SPIFFE id takes its place.
 const UNUSED_SERVER_NAME: &str = "node.domicile.internal";
-
-fn server_config(
-    provider: &Arc<CryptoProvider>,
-    identity: &Arc<Rotating>,
-    trust: &Arc<ArcSwap<Trust>>,
-    key_log: Option<&Arc<KeyLogFile>>,
-    limits: &LinkLimits,
-) -> Result<quinn::ServerConfig, LinkError> {
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|source| LinkError::Tls { source })?
-        .with_client_cert_verifier(Arc::new(AnyNode(Arc::clone(trust))))
-        .with_cert_resolver(Arc::clone(identity) as _);
-    tls.alpn_protocols = Protocol::ALL.map(|protocol| protocol.alpn().as_bytes().to_vec()).to_vec();
-    tls.max_early_data_size = 0;
-    tls.send_tls13_tickets = 0;
-    tls.session_storage = Arc::new(NoServerSessionStorage {});
-    if let Some(key_log) = key_log {
-        tls.key_log = Arc::clone(key_log) as _;
-    }
-    let quic = QuicServerConfig::try_from(tls).map_err(|_| no_initial_suite())?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic));
-    config.transport_config(Arc::new(transport(limits, limits.streams)));
-    Ok(config)
-}
-
-fn transport(limits: &LinkLimits, streams: u32) -> TransportConfig {
-    let mut transport = TransportConfig::default();
-    let idle = IdleTimeout::try_from(limits.idle).unwrap_or_else(|_| VarInt::MAX.into());
-    transport
-        .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(limits.keep_alive))
-        .max_concurrent_bidi_streams(streams.into())
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(limits.stream_window.into())
-        .receive_window(limits.window.into())
-        .send_window(limits.window.into());
-    transport
-}
-
-fn no_initial_suite() -> LinkError {
-    LinkError::Tls { source: rustls::Error::General("the provider has no suite for QUIC".to_owned()) }
-}
 
 fn identity_of(connection: &Connection, deployment: &Name) -> Option<PeerId> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;

@@ -21,6 +21,16 @@ pub mod pki;
 mod pool;
 pub mod protocol;
 pub mod rotation;
+mod socket;
 mod stream;
 pub mod tls;
 pub mod trust;
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod hostile_test;
+#[cfg(test)]
+mod link_test;
+#[cfg(test)]
+mod pki_test;
