@@ -26,3 +26,8 @@ pub(crate) use groups::{Cut, Groups, Plan, Slots, Subjects};
 pub(crate) use hits::{Hits, Row, Total};
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
+
+#[cfg(test)]
+mod search_test;
+#[cfg(test)]
+pub(crate) mod specimen;
