@@ -83,7 +83,11 @@ impl Answered {
 /// Answers a question over the segments of this region's shard of the stream.
 ///
 /// Whatever happens there is an answer; where something failed the error comes with it, for this region's own log.
-pub(crate) fn answer(engine: &Engine, segments: Vec<Arc<Segment>>, asked: &Asked<'_>) -> (Answered, Option<AggregateError>) {
+pub(crate) fn answer(
+    engine: &Engine,
+    segments: Vec<Arc<Segment>>,
+    asked: &Asked<'_>,
+) -> (Answered, Option<AggregateError>) {
     let release = asked.policy.release(asked.stream);
     let covered = covered(asked.question);
     // `close_after` will set `open_from` where the range reaches into cells that are not closed yet.

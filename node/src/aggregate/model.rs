@@ -46,8 +46,22 @@ struct Sketch {
 }
 
 fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
-    let one = (0..3_usize, 0..600_i64, 0..4_usize, prop::option::weighted(0.9, 0..4_usize), prop::option::weighted(0.9, 0..9_u64), 0..3_usize)
-        .prop_map(|(region, at, level, service, subject, word)| Sketch { region, at, level, service, subject, word });
+    let one = (
+        0..3_usize,
+        0..600_i64,
+        0..4_usize,
+        prop::option::weighted(0.9, 0..4_usize),
+        prop::option::weighted(0.9, 0..9_u64),
+        0..3_usize,
+    )
+        .prop_map(|(region, at, level, service, subject, word)| Sketch {
+            region,
+            at,
+            level,
+            service,
+            subject,
+            word,
+        });
     prop::collection::vec(one, 0..150)
 }
 
@@ -67,7 +81,8 @@ fn view(personal: Personal, k: Option<u32>) -> StreamView {
 fn policy(region: usize) -> Policy {
     let all: BTreeMap<DictionaryId, String> =
         (64..).map(DictionaryId).zip(SERVICES.iter().take(3).map(|&service| service.to_owned())).collect();
-    let approved = all.iter().filter(|(id, _)| id.0 as usize != 64 + region).map(|(id, text)| (*id, text.clone())).collect();
+    let approved =
+        all.iter().filter(|(id, _)| id.0 as usize != 64 + region).map(|(id, text)| (*id, text.clone())).collect();
     let mut policy = Policy::empty("tokyo".parse().unwrap());
     policy.dictionaries.insert((TenantId(3), name("service")), Arc::new(Dictionary { texts: all, approved }));
     policy
@@ -106,7 +121,13 @@ fn question(range: (i64, i64), filters: Vec<Filter>, ask: Ask) -> Question {
     Question { id: QuestionId(9), tenant, stream, range, filters, ask, deadline_ms: 10_000 }
 }
 
-fn ask_region(engine: &Engine, question: &Question, view: &StreamView, region: usize, segments: Vec<Arc<Segment>>) -> Answered {
+fn ask_region(
+    engine: &Engine,
+    question: &Question,
+    view: &StreamView,
+    region: usize,
+    segments: Vec<Arc<Segment>>,
+) -> Answered {
     let policy = policy(region);
     let header = AnswerHeader::new(question.id, question.range);
     let budget = Budget::until(Instant::now() + Duration::from_secs(60));
@@ -133,7 +154,8 @@ fn model(sketches: &[Sketch], question: &Question, personal: &Personal, k: u32) 
             let holds = |filter: &Filter| match filter {
                 Filter::Level { levels, negated } => levels.contains(&LEVELS[sketch.level]) != *negated,
                 Filter::Value { values, negated, .. } => {
-                    let has = |service: usize| approves(service) && values.iter().any(|id| id.0 as usize == 64 + service);
+                    let has =
+                        |service: usize| approves(service) && values.iter().any(|id| id.0 as usize == 64 + service);
                     sketch.service.is_some_and(has) != *negated
                 }
                 Filter::Text { literal, how, negated } => {
@@ -151,7 +173,9 @@ fn model(sketches: &[Sketch], question: &Question, personal: &Personal, k: u32) 
         let cell = |matches: &dyn Fn(&Sketch) -> bool| {
             let inside: Vec<&&Sketch> = mine.iter().filter(|sketch| matches(sketch)).collect();
             let subjects = match personal {
-                Personal::Subject(_) => inside.iter().filter_map(|sketch| sketch.subject).collect::<BTreeSet<_>>().len(),
+                Personal::Subject(_) => {
+                    inside.iter().filter_map(|sketch| sketch.subject).collect::<BTreeSet<_>>().len()
+                }
                 _ => inside.len(),
             };
             let told = k == 1 || subjects >= k as usize;
@@ -161,7 +185,9 @@ fn model(sketches: &[Sketch], question: &Question, personal: &Personal, k: u32) 
             sketch.at.div_euclid(i64::from(grid.step)) == grid.first + i64::from(place)
         };
         let row = |grid: Grid, matches: &dyn Fn(&Sketch) -> bool| -> Vec<Cell> {
-            (0..grid.len).map(|place| cell(&|sketch: &Sketch| matches(sketch) && in_cell(sketch, grid, place))).collect()
+            (0..grid.len)
+                .map(|place| cell(&|sketch: &Sketch| matches(sketch) && in_cell(sketch, grid, place)))
+                .collect()
         };
         type Matches = Box<dyn Fn(&Sketch) -> bool>;
         let values = |field: FieldId| -> (Vec<(DictionaryId, Matches)>, Matches) {
@@ -299,11 +325,11 @@ fn what_the_policy_does_not_allow_is_refused_here_too() {
     let (answered, error) = answer(&engine, vec![], &asked);
     assert_eq!(answered.answer().outcome, Outcome::Refused(RefusalCode::OutOfBounds));
     assert!(error.is_some());
-    let (late, error) = answer(&engine, segments(&[Sketch { region: 0, at: 1, level: 0, service: None, subject: None, word: 0 }], 0), &Asked {
-        question: &question((0, 60), vec![], Ask::Count),
-        budget: Budget::until(Instant::now()),
-        ..asked
-    });
+    let (late, error) = answer(
+        &engine,
+        segments(&[Sketch { region: 0, at: 1, level: 0, service: None, subject: None, word: 0 }], 0),
+        &Asked { question: &question((0, 60), vec![], Ask::Count), budget: Budget::until(Instant::now()), ..asked },
+    );
     assert_eq!(late.answer().outcome, Outcome::Refused(RefusalCode::Deadline));
     assert!(error.is_some());
 }

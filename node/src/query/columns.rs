@@ -43,7 +43,9 @@ pub(super) fn matching(
     for handle in handles {
         match handle.open()? {
             DynamicColumn::Str(texts) => in_texts(&texts, docs, test, &mut found)?,
-            DynamicColumn::I64(numbers) => in_numbers(&numbers, docs, test, whole_ranges(test, |v| Some(v)), &mut found),
+            DynamicColumn::I64(numbers) => {
+                in_numbers(&numbers, docs, test, whole_ranges(test, |v| Some(v)), &mut found)
+            }
             DynamicColumn::U64(numbers) => {
                 in_numbers(&numbers, docs, test, whole_ranges(test, |v| u64::try_from(v).ok()), &mut found);
             }

@@ -19,7 +19,6 @@ mod listed;
 mod search;
 mod visit;
 
-
 pub(crate) use errors::QueryError;
 pub(crate) use filter::{Filter, Joined, Value};
 pub(crate) use groups::{Cut, Groups, Plan, Slots, Subjects};

@@ -63,7 +63,8 @@ fn check_all(cases: Vec<(Json, Expected<'_>)>) {
     let engine = Engine::new().unwrap();
     let (events, segments) = sample(600);
     for (query, matches) in cases {
-        let filter = elastic::filter(&query, &DateContext::utc(now())).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let filter =
+            elastic::filter(&query, &DateContext::utc(now())).unwrap_or_else(|error| panic!("{query}: {error}"));
         let wanted = expected(&events, matches);
         assert!(found(&engine, &segments, filter) == wanted, "{query}: {} are wanted", wanted.len());
     }
@@ -167,14 +168,24 @@ fn ranges_and_joined_clauses_match_what_they_say() {
         (json!({"bool": {"filter": [{"term": {"level": "error"}}], "should": [{"match_none": {}}]}}), &|e| {
             level(e) == Level::Error
         }),
-        (json!({"bool": {"filter": [{"range": {"@timestamp": {"gte": "2026-01-01T00:05"}}}],
-            "should": [{"match_none": {}}]}}), &|e| after(e, 5)),
-        (json!({"bool": {"minimum_should_match": 2, "should": [
-            {"term": {"level": "error"}}, {"range": {"ms": {"lt": 250}}}, {"term": {"status": "500"}}]}}), &|e| {
-            [level(e) == Level::Error, ms(e) < 250, text(e, "status") == "500"].into_iter().filter(|b| *b).count() >= 2
-        }),
-        (json!({"bool": {"minimum_should_match": "100%", "should": [
-            {"match_all": {}}, {"range": {"ms": {"lt": 250}}}]}}), &|e| ms(e) < 250),
+        (
+            json!({"bool": {"filter": [{"range": {"@timestamp": {"gte": "2026-01-01T00:05"}}}],
+            "should": [{"match_none": {}}]}}),
+            &|e| after(e, 5),
+        ),
+        (
+            json!({"bool": {"minimum_should_match": 2, "should": [
+            {"term": {"level": "error"}}, {"range": {"ms": {"lt": 250}}}, {"term": {"status": "500"}}]}}),
+            &|e| {
+                [level(e) == Level::Error, ms(e) < 250, text(e, "status") == "500"].into_iter().filter(|b| *b).count()
+                    >= 2
+            },
+        ),
+        (
+            json!({"bool": {"minimum_should_match": "100%", "should": [
+            {"match_all": {}}, {"range": {"ms": {"lt": 250}}}]}}),
+            &|e| ms(e) < 250,
+        ),
         (json!({"bool": {}}), &|_| true),
         (json!({"bool": {"must_not": [{"match_all": {}}]}}), &|_| false),
         (json!({"bool": {"must_not": [{"term": {"level": "error"}}, {"term": {"service": "cart"}}]}}), &|e| {

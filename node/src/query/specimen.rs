@@ -31,7 +31,8 @@ pub(crate) fn event(n: u64) -> (i64, Json) {
     let dice = |salt: u64, sides: u64| mixed(n.wrapping_mul(31).wrapping_add(salt)) % sides;
     let pick = |salt, list: &[&str]| list[usize::try_from(dice(salt, list.len() as u64)).unwrap()].to_owned();
     let at = START + i64::try_from(n).unwrap() * 1_500_000 + i64::try_from(dice(1, 9_000_000)).unwrap();
-    let words = (0..4).map(|w| pick(10 + w, &["payment", "Timeout", "connect", "connection", "card-7", "東京都", "ok"]));
+    let words =
+        (0..4).map(|w| pick(10 + w, &["payment", "Timeout", "connect", "connection", "card-7", "東京都", "ok"]));
     let mut source = json!({
         "level": pick(2, &["INFO", "info", "ERROR", "warn", "DEBUG"]),
         "message": words.collect::<Vec<_>>().join(" "),

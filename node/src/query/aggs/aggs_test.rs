@@ -46,8 +46,10 @@ fn a_histogram_by_level_counts_every_event_once() {
     for (bucket, (start, levels)) in found.iter().zip(wanted) {
         assert_eq!(bucket["key"], start);
         assert_eq!(bucket["doc_count"].as_u64(), Some(levels.values().sum()));
-        let found: BTreeMap<String, u64> =
-            buckets(&bucket["levels"]).into_iter().map(|(key, count)| (key.as_str().unwrap().to_owned(), count)).collect();
+        let found: BTreeMap<String, u64> = buckets(&bucket["levels"])
+            .into_iter()
+            .map(|(key, count)| (key.as_str().unwrap().to_owned(), count))
+            .collect();
         assert_eq!(found, levels.into_iter().map(|(level, count)| (level.to_owned(), count)).collect());
         assert_eq!(bucket["levels"]["sum_other_doc_count"], 0);
     }
@@ -124,10 +126,10 @@ fn filters_ranges_and_metrics_reckon_right() {
     assert_eq!(kinds["_other_"]["doc_count"], count(&|e| level(e) != "ERROR" && ms(e) < 400.0));
     let is_cart = |e: &Event| e.source.get("service").or_else(|| e.source.get("app")).unwrap() == "cart";
     assert_eq!(found["one"]["n"]["value"], count(&|e| is_cart(e) && e.source.get("ratio").is_some()));
-    assert_eq!(buckets(&found["ms"]), [
-        (json!("*-100.0"), count(&|e| ms(e) < 100.0)),
-        (json!("rest"), count(&|e| ms(e) >= 100.0)),
-    ]);
+    assert_eq!(
+        buckets(&found["ms"]),
+        [(json!("*-100.0"), count(&|e| ms(e) < 100.0)), (json!("rest"), count(&|e| ms(e) >= 100.0)),]
+    );
     let sum: f64 = events.iter().map(ms).sum();
     assert_eq!(found["stats"]["sum"], sum);
     assert_eq!(found["stats"]["count"], events.len());
