@@ -394,7 +394,7 @@ impl Compiler<'_> {
             must.push(if self.scored { unscored(clause) } else { clause });
         }
         let required = joined.must.is_empty() && joined.filter.is_empty() && !joined.should.is_empty();
-        let needed = joined.minimum_should_match.unwrap_or(usize::from(required));
+        let needed = joined.minimum_should_match.unwrap_or_else(|| usize::from(required));
         Ok(self.join(must, compile(&joined.should)?, compile(&joined.must_not)?, needed))
     }
 

@@ -27,6 +27,8 @@ pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
 
 #[cfg(test)]
+mod human_test;
+#[cfg(test)]
 mod search_test;
 #[cfg(test)]
 pub(crate) mod specimen;

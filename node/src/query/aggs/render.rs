@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use domicile_proto::ids::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
-use super::collect::{Bucket, Key, Node, Numbers};
+use super::collect::{Bucket, Key, Node};
+use super::numbers::Numbers;
 use super::request::{Agg, Aggs, Dates, Kind, Metric, Order, Terms};
 use crate::limits::MAX_BUCKETS;
 use crate::query::QueryError;

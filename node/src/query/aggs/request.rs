@@ -342,7 +342,7 @@ fn filters_of(options: &Options<'_>, dates: &DateContext) -> Result<Kind, QueryE
     let read = filters.iter().map(|(name, query)| Ok((name.clone(), elastic::filter(query, dates)?)));
     let filters = read.collect::<Result<Vec<_>, QueryError>>()?;
     let named = options.text("other_bucket_key");
-    let wanted = options.body.get("other_bucket").and_then(Json::as_bool).unwrap_or(named.is_some());
+    let wanted = options.body.get("other_bucket").and_then(Json::as_bool).unwrap_or_else(|| named.is_some());
     Ok(Kind::Filters(filters, wanted.then(|| named.unwrap_or_else(|| "_other_".to_owned()))))
 }
 
