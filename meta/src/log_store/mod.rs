@@ -242,3 +242,6 @@ fn decoded<M: Message>(frame: &[u8]) -> Result<M, StorageError> {
 fn reading<E: std::error::Error + 'static>(error: E) -> StorageError {
     StorageIOError::read_logs(AnyError::new(&error)).into()
 }
+
+#[cfg(test)]
+mod suite_test;
