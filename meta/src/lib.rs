@@ -5,6 +5,11 @@
 //! (how members talk), [`group`] (what a node uses), [`link_transport`] (the same over QUIC). It decides regions, nodes, tenants, streams, shards and their owners,
 //! policy, dictionaries and access-key hashes. It holds no segment, no lease, and nothing about a person (RES-2).
 
+#![allow(
+    clippy::result_large_err,
+    reason = "the consensus library's own error, in signatures it dictates; made only where a disk or a peer failed"
+)]
+
 pub mod apply;
 mod convert;
 pub mod error;
