@@ -161,3 +161,6 @@ impl State {
 fn bounded(is_within: bool) -> Result<(), CommandRefusal> {
     if is_within { Ok(()) } else { Err(CommandRefusal::TooMany) }
 }
+
+#[cfg(test)]
+mod apply_test;

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use domicile_proto::ids::NodeId;
+use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::metadata::{MetadataFrame, Unavailable};
 use openraft::ChangeMembers;
 use openraft::error::{ClientWriteError, InitializeError, RaftError};
@@ -110,15 +111,15 @@ impl Drop for Silence<'_> {
 }
 
 impl Inner {
-    pub(super) async fn take_join(&self, node: NodeId, addr: SocketAddr, voter: bool) -> MetadataFrame {
+    pub(super) async fn take_join(&self, from: &PeerId, addr: SocketAddr, voter: bool) -> MetadataFrame {
         if !self.leads() {
             return MetadataFrame::Unavailable(Unavailable::NotLeader(self.leader()));
         }
         let _one_at_a_time = self.changing.lock().await;
-        if !self.may_join(node, voter) {
+        if !self.may_join(from, voter) {
             return MetadataFrame::Unavailable(Unavailable::Refused);
         }
-        settled(timeout(SNAPSHOT_TIMEOUT, self.admit(node, addr, voter)).await.ok())
+        settled(timeout(SNAPSHOT_TIMEOUT, self.admit(from.node, addr, voter)).await.ok())
     }
 
     pub(super) async fn take_leave(&self, node: NodeId) -> MetadataFrame {
@@ -147,7 +148,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn dismiss(&self, node: NodeId) -> Changed {
+    pub(super) async fn dismiss(&self, node: NodeId) -> Changed {
         let nodes = BTreeSet::from([node.0]);
         match self.standing(node) {
             (None, _) => {}
@@ -170,7 +171,8 @@ impl Inner {
         known == Some(Member { addr: self.config.addr }) && (is_voter || !voter)
     }
 
-    fn may_join(&self, node: NodeId, voter: bool) -> bool {
+    fn may_join(&self, from: &PeerId, voter: bool) -> bool {
+        let node = from.node;
         let state = self.machine.watch();
         let state = state.borrow();
         let metrics = self.raft.metrics();
@@ -181,7 +183,7 @@ impl Inner {
         };
         let region_of = |voter: u64| state.node(NodeId(voter)).map(|row| &row.region);
         let has_other_voter = members.voter_ids().any(|other| other != node.0 && region_of(other) == Some(&row.region));
-        !(voter && has_other_voter) && members.nodes().count() < MAX_NODES
+        row.region == from.region && !(voter && has_other_voter) && members.nodes().count() < MAX_NODES
     }
 
     fn others(&self) -> Vec<(NodeId, SocketAddr)> {

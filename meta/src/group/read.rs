@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use domicile_proto::ids::NodeId;
 use domicile_proto::message::metadata::MetadataFrame;
-use openraft::ServerState;
+use openraft::{RaftMetrics, ServerState};
 use tokio::time::{Instant, timeout};
 
 use super::{Group, Inner};
 use crate::error::MetaError;
+use crate::raft::Member;
 use crate::state::State;
 
 /// How old the local copy may be.
@@ -96,10 +97,28 @@ impl Group {
 
     /// What is known of the group here.
     pub fn metrics(&self) -> GroupMetrics {
-        let metrics = self.0.raft.metrics();
-        let metrics = metrics.borrow();
+        GroupMetrics::of(&self.0.raft.metrics().borrow())
+    }
+
+    /// Waits until what is known of the group here is as wanted.
+    ///
+    /// # Errors
+    /// [`MetaError::NoQuorum`] where it was not in time.
+    pub async fn until(
+        &self,
+        within: Duration,
+        is_wanted: impl Fn(&GroupMetrics) -> bool + Send,
+    ) -> Result<GroupMetrics, MetaError> {
+        let wait = self.0.raft.wait(Some(within));
+        let found = wait.metrics(move |metrics| is_wanted(&GroupMetrics::of(metrics)), "the group").await;
+        found.map(|metrics| GroupMetrics::of(&metrics)).map_err(|_| MetaError::NoQuorum { waited: within })
+    }
+}
+
+impl GroupMetrics {
+    fn of(metrics: &RaftMetrics<u64, Member>) -> Self {
         let members = metrics.membership_config.membership();
-        GroupMetrics {
+        Self {
             term: metrics.current_term,
             leader: metrics.current_leader.map(NodeId),
             last_log: metrics.last_log_index,

@@ -5,6 +5,7 @@
 //! member sends are refused before the consensus library sees them.
 
 use domicile_proto::ids::NodeId;
+use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::metadata::{
     AppendOutcome, Entry, LogPlace, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
@@ -22,8 +23,8 @@ const REFUSED: MetadataFrame = MetadataFrame::Unavailable(Unavailable::Refused);
 const STOPPED: MetadataFrame = MetadataFrame::Unavailable(Unavailable::Stopped);
 
 impl Group {
-    /// Answers a frame of node `from`, the one in the certificate of the connection.
-    pub async fn serve(&self, frame: MetadataFrame, from: NodeId) -> MetadataFrame {
+    /// Answers a frame of `from`, the node and region in the certificate of the connection.
+    pub async fn serve(&self, frame: MetadataFrame, from: &PeerId) -> MetadataFrame {
         let inner = &self.0;
         let answer = match frame {
             MetadataFrame::Append { vote, previous, entries, committed } => {
@@ -32,24 +33,24 @@ impl Group {
             MetadataFrame::RequestVote { vote, last } => inner.take_vote_request(from, vote, last).await,
             MetadataFrame::Propose(commands) => inner.take_proposal(from, commands).await,
             MetadataFrame::ReadIndex => inner.take_read(from).await,
-            MetadataFrame::Join { node, addr, voter } if node == from => inner.take_join(node, addr, voter).await,
-            MetadataFrame::Leave { node } if node == from => inner.take_leave(node).await,
+            MetadataFrame::Join { node, addr, voter } if node == from.node => inner.take_join(from, addr, voter).await,
+            MetadataFrame::Leave { node } if node == from.node && inner.knows(from) => inner.take_leave(node).await,
             _ => REFUSED,
         };
         if answer == REFUSED {
-            tracing::warn!(%from, "refused a frame of the metadata group");
+            tracing::warn!(from = %from, "refused a frame of the metadata group");
         }
         answer
     }
 
     /// Answers a whole snapshot: `head` is the [`MetadataFrame::Snapshot`] the stream began with, `rows` all rows after it.
-    pub async fn serve_snapshot(&self, head: MetadataFrame, rows: Vec<Row>, from: NodeId) -> MetadataFrame {
+    pub async fn serve_snapshot(&self, head: MetadataFrame, rows: Vec<Row>, from: &PeerId) -> MetadataFrame {
         let answer = match head {
             MetadataFrame::Snapshot { vote, head } => self.0.take_snapshot(from, vote, head, rows).await,
             _ => REFUSED,
         };
         if answer == REFUSED {
-            tracing::warn!(%from, "refused a snapshot of the metadata group");
+            tracing::warn!(from = %from, "refused a snapshot of the metadata group");
         }
         answer
     }
@@ -58,7 +59,7 @@ impl Group {
 impl Inner {
     async fn take_entries(
         &self,
-        from: NodeId,
+        from: &PeerId,
         vote: Vote,
         previous: Option<LogPlace>,
         entries: Vec<Entry>,
@@ -88,8 +89,8 @@ impl Inner {
         MetadataFrame::Appended(outcome)
     }
 
-    async fn take_vote_request(&self, from: NodeId, vote: Vote, last: Option<LogPlace>) -> MetadataFrame {
-        if vote.node != from || !self.knows(from) {
+    async fn take_vote_request(&self, from: &PeerId, vote: Vote, last: Option<LogPlace>) -> MetadataFrame {
+        if vote.node != from.node || !self.knows(from) {
             return REFUSED;
         }
         let request = VoteRequest::new(convert::vote(&vote), last.as_ref().map(convert::log_id));
@@ -103,7 +104,7 @@ impl Inner {
         }
     }
 
-    async fn take_snapshot(&self, from: NodeId, vote: Vote, head: SnapshotHead, rows: Vec<Row>) -> MetadataFrame {
+    async fn take_snapshot(&self, from: &PeerId, vote: Vote, head: SnapshotHead, rows: Vec<Row>) -> MetadataFrame {
         let is_whole = head.rows == rows.len() as u64 && head.rows <= MAX_SNAPSHOT_ROWS;
         if !self.may_lead(from, &vote) || !is_whole || !is_membership(&head.membership.1.voters) {
             return REFUSED;
@@ -119,7 +120,7 @@ impl Inner {
         }
     }
 
-    async fn take_proposal(&self, from: NodeId, commands: Vec<Command>) -> MetadataFrame {
+    async fn take_proposal(&self, from: &PeerId, commands: Vec<Command>) -> MetadataFrame {
         if !self.knows(from) || commands.len() > MAX_BATCH || commands.iter().any(propose::brings_unsigned_text) {
             return REFUSED;
         }
@@ -132,7 +133,7 @@ impl Inner {
         }
     }
 
-    async fn take_read(&self, from: NodeId) -> MetadataFrame {
+    async fn take_read(&self, from: &PeerId) -> MetadataFrame {
         if !self.knows(from) {
             return REFUSED;
         }
@@ -146,18 +147,20 @@ impl Inner {
     }
 
     /// Whether `from` may speak as a leader under this vote.
-    fn may_lead(&self, from: NodeId, vote: &Vote) -> bool {
-        vote.node == from && vote.committed && self.knows(from)
+    fn may_lead(&self, from: &PeerId, vote: &Vote) -> bool {
+        vote.node == from.node && vote.committed && self.knows(from)
     }
 
-    /// Whether a node is a member, or approved, or this node has not yet heard of any member.
-    fn knows(&self, node: NodeId) -> bool {
+    /// Whether a node is approved for the region of its certificate; or, without a row, a member; or this node has not yet
+    /// heard of any member. A region may issue certificates for any node id, but only under its own name.
+    fn knows(&self, from: &PeerId) -> bool {
+        if let Some(row) = self.machine.watch().borrow().node(from.node) {
+            return row.region == from.region;
+        }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let members = metrics.membership_config.membership();
-        members.get_node(&node.0).is_some()
-            || members.nodes().next().is_none()
-            || self.machine.watch().borrow().node(node).is_some()
+        members.get_node(&from.node.0).is_some() || members.nodes().next().is_none()
     }
 }
 

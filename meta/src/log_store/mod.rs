@@ -186,7 +186,10 @@ impl RaftLogStorage<Types> for LogStore {
         let frames = frames.collect::<Result<Vec<_>, _>>().map_err(|error| StorageIOError::write_logs(&error))?;
         // The reader must see the entries when this returns, so it waits for the flush; the leader would in any case.
         let result = self.write(Write::Append(frames)).await;
-        let outcome = result.as_ref().map(|()| ()).map_err(|error| StorageIOError::write_logs(error).into());
+        let outcome = match &result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(StorageIOError::write_logs(error).into()),
+        };
         callback.log_io_completed(result);
         outcome
     }
@@ -242,3 +245,6 @@ fn decoded<M: Message>(frame: &[u8]) -> Result<M, StorageError> {
 fn reading<E: std::error::Error + 'static>(error: E) -> StorageError {
     StorageIOError::read_logs(AnyError::new(&error)).into()
 }
+
+#[cfg(test)]
+mod suite_test;

@@ -8,6 +8,7 @@ mod file;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use domicile_proto::metadata::Applied;
 use openraft::storage::RaftStateMachine;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
 use parking_lot::Mutex;
@@ -18,7 +19,6 @@ use crate::convert;
 use crate::error::MetaError;
 use crate::raft::{Batch, Entry, LogId, Member, Snapshot, SnapshotMeta, StorageError, StoredMembership, Types};
 use crate::state::State;
-use domicile_proto::metadata::Applied;
 
 /// The state machine of one node. Clones are the same machine.
 #[derive(Clone)]
@@ -55,6 +55,12 @@ impl Machine {
     /// How to learn of changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<State>> {
         self.0.published.subscribe()
+    }
+
+    /// What a builder does at its end.
+    #[cfg(test)]
+    pub(crate) fn keep_for_test(&self, meta: &SnapshotMeta, state: &State) -> Result<(), StorageError> {
+        self.0.keep(meta, state)
     }
 }
 
