@@ -20,12 +20,26 @@ pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 192 << 20;
 pub(crate) const WAL_QUEUE: usize = 256;
 /// Size at which a file of the write-ahead log ends, in bytes.
 pub(crate) const WAL_FILE_BYTES: u64 = 64 << 20;
+/// JSON that is flushed together, in bytes: beyond it a flush is dominated by writing, not by waiting.
+pub(crate) const WAL_GROUP_BYTES: usize = 8 << 20;
+/// Groups that may be durable and not yet taken by the index; the log waits for it beyond that.
+pub(crate) const WAL_GROUPS_AHEAD: usize = 2;
 /// Ids remembered per shard for idempotence.
 pub(crate) const SEEN_IDS: usize = 1_000_000;
 /// How long an id is remembered.
 pub(crate) const SEEN_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Records of one shard buffered in memory before a refresh is forced, in bytes of JSON.
 pub(crate) const BUFFER_BYTES: usize = 96 << 20;
+/// Shortest time between two refreshes of a shard, whatever its policy says.
+pub(crate) const REFRESH_SHORTEST: Duration = Duration::from_millis(100);
+/// Longest time between two refreshes of a shard.
+pub(crate) const REFRESH_LONGEST: Duration = Duration::from_secs(30);
+/// JSON of one shard kept parsed before it is fed to the engine, in bytes: parsed events take five times their size.
+pub(crate) const SPILL_BYTES: usize = 4 << 20;
+/// Young segments of all shards in memory, in bytes, before they are flushed early.
+pub(crate) const YOUNG_BYTES: u64 = 64 << 20;
+/// Refreshes asked for by clients that may wait.
+pub(crate) const REFRESH_QUEUE: usize = 256;
 /// Most hits one search returns.
 pub(crate) const MAX_HITS: usize = 10_000;
 /// Most buckets one aggregation returns to a client of this region.
