@@ -116,9 +116,7 @@ impl Admitter {
     /// # Errors
     /// [`AdmitError::RequestRate`] when there were too many: 429.
     pub(crate) fn request(&self, tenant: TenantId) -> Result<(), AdmitError> {
-        self.requests
-            .check_key(&tenant)
-            .map_err(|until| AdmitError::RequestRate { retry_after: self.seconds(&until) })
+        self.requests.check_key(&tenant).map_err(|until| AdmitError::RequestRate { retry_after: self.seconds(&until) })
     }
 
     /// Admits an arrival; its bytes count against the tenant's rate, its request was counted when it knocked.

@@ -1,3 +1,4 @@
 //! wip
+pub(crate) mod ingest;
 use crate::config::{ConfigError, NodeConfig};
 pub(crate) async fn run(_config: NodeConfig, _parent_pipe: bool) -> Result<(), ConfigError> { Ok(()) }
