@@ -236,7 +236,7 @@ async fn step<T>(what: &'static str, limit: Duration, work: impl Future<Output =
 
 fn zone_of(regions: &Regions, region: &Region) -> Result<Zone, NodeError> {
     let offset = regions.facts(region)?.time_zone.utc_offset_minutes;
-    Ok(Zone::offset_minutes(offset))
+    Ok(Zone::Fixed(i32::from(offset) * 60))
 }
 
 fn link_config(config: &NodeConfig) -> LinkConfig {
