@@ -202,7 +202,8 @@ impl Node {
         let native = receive::native::router(inlet)
             .merge(present::native::router(Arc::clone(&desk)))
             .merge(present::admin::router(desk));
-        es.serve(receive::elastic::product(elastic), &tasks, doors.clone());
+        let elastic = elastic.layer(axum::middleware::from_fn(receive::elastic::product));
+        es.serve(elastic, &tasks, doors.clone());
         api.serve(native, &tasks, doors.clone());
         Ok(Self { tasks, doors, line: line_ended, shards, ledger, group, link })
     }
