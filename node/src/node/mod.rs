@@ -85,7 +85,9 @@ impl Node {
         let region = us.region.clone();
         let zone = zone_of(&regions, &region)?;
         let data = config.data_dir.clone();
-        errors::make_dir(&data)?;
+        for part in ["objects", "keys", "ledger", "meta", "segments", "wal"] {
+            errors::make_dir(&data.join(part))?;
+        }
 
         // What everything stands on: the region's objects, its keys, its ledger, and the link that asks the ledger first.
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &region).await?;
