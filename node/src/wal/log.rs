@@ -95,7 +95,7 @@ impl Log {
         }
         if let Err(failed) = self.write(&entries, now) {
             self.take_back(&before, &sightings);
-            let failed = |answer: Result<Accepted, WalError>| answer.and(Err(failed.clone()));
+            let failed = |answer: Result<Accepted, WalError>| answer.and_then(|_| Err(failed.clone()));
             return (answers.into_iter().map(failed).collect(), Vec::new());
         }
         if let Some(file) = self.files.back_mut() {
@@ -248,7 +248,8 @@ impl Log {
 
     /// Removes the files whose records all lie in durable segments, after the ids in them have been written elsewhere.
     pub(super) fn release(&mut self, durable: &BTreeMap<ShardId, u64>, now: Timestamp) -> Result<(), WalError> {
-        while self.files.len() > 1 {
+        // The newest file stays while it may still grow.
+        while self.files.len() > usize::from(self.open.is_some()) {
             let Some(file) = self.files.front() else { break };
             if self.is_poisoned || !file.last.iter().all(|(shard, last)| durable.get(shard) >= Some(last)) {
                 break;
@@ -277,7 +278,10 @@ impl Log {
         let name = seen_name(file.number);
         let content = super::recover::seen_file(&kept);
         self.disk.publish(&name, &content).map_err(|error| disk_error(&name, &error))?;
-        self.seen_files.push_back((name, newest));
+        // It is written again where the file of records could not be removed the last time.
+        if self.seen_files.back().is_none_or(|(last, _)| *last != name) {
+            self.seen_files.push_back((name, newest));
+        }
         Ok(())
     }
 }

@@ -93,6 +93,11 @@ impl Wal {
         if json_bytes > MAX_BATCH_BYTES {
             return Err(WalError::TooLarge { bytes: json_bytes, most: MAX_BATCH_BYTES });
         }
+        let ids = batch.records.iter().filter_map(|(_, record)| record.id());
+        let longest = ids.chain(batch.producer.as_ref().map(|producer| &*producer.id)).map(str::len).max();
+        if let Some(bytes) = longest.filter(|bytes| *bytes > MAX_ID_BYTES) {
+            return Err(WalError::TooLarge { bytes, most: MAX_ID_BYTES });
+        }
         let (reply, answer) = oneshot::channel();
         self.orders.try_send(Order::Append { batch, json_bytes, reply }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => WalError::Busy { waiting: WAL_QUEUE },
@@ -149,6 +154,7 @@ impl Writer {
             tracing::error!(error = &error as &dyn std::error::Error, "write-ahead log could not be read again");
             self.log.is_poisoned = true;
         }
+        self.release_up_to(BTreeMap::new());
         while let Some(order) = self.incoming.blocking_recv() {
             let mut waiting = Waiting::default();
             let (group, replies) = self.gather(order, &mut waiting);
@@ -158,11 +164,15 @@ impl Writer {
                 // Nobody receives only when the node is going down; the records are in the log.
                 let _ = durable.is_empty() || self.durable.blocking_send(durable).is_ok();
             }
-            waiting.given.into_iter().for_each(|done| drop(done.send(())));
+            waiting.given.into_iter().for_each(|done| {
+                let _ = done.send(());
+            });
             self.release();
             if !waiting.stop.is_empty() {
                 drop(self);
-                waiting.stop.into_iter().for_each(|done| drop(done.send(())));
+                waiting.stop.into_iter().for_each(|done| {
+                    let _ = done.send(());
+                });
                 return;
             }
         }
@@ -199,9 +209,12 @@ impl Writer {
 
     fn release(&mut self) {
         let released = std::mem::take(&mut *self.released.lock());
-        if released.is_empty() {
-            return;
+        if !released.is_empty() {
+            self.release_up_to(released);
         }
+    }
+
+    fn release_up_to(&mut self, released: BTreeMap<ShardId, u64>) {
         self.indexed.extend(released);
         if let Err(error) = self.log.release(&self.indexed, self.clock.now()) {
             tracing::error!(error = &error as &dyn std::error::Error, "files of the write-ahead log stay for now");
@@ -209,5 +222,7 @@ impl Writer {
     }
 }
 
+/// Longest id of a record or a batch, in bytes, as the Elasticsearch API has it.
+const MAX_ID_BYTES: usize = 512;
 /// Largest batch, in bytes of JSON: what one request may hold, with room for replaced spans that grew.
 const MAX_BATCH_BYTES: usize = 2 * MAX_DECOMPRESSED_BYTES;
