@@ -162,3 +162,7 @@ fn digits_of(number: u64) -> Vec<u8> {
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// From this many digits on a literal does not travel.
 const MOST_DIGITS_ABROAD: usize = 12;
+
+#[cfg(test)]
+#[path = "classifier_test.rs"]
+mod tests;

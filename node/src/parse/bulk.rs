@@ -133,3 +133,74 @@ fn slice<'a>(body: &'a [u8], place: &Range<usize>) -> &'a [u8] {
 
 /// Longest action line, in bytes: two names, an id and what nobody reads.
 const MAX_ACTION_BYTES: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts<'a>(body: &'a str, documents: &[Document]) -> Vec<Result<&'a str, ParseError>> {
+        documents.iter().map(|document| document.place.clone().map(|place| &body[place])).collect()
+    }
+
+    #[test]
+    fn documents_are_found_with_their_action_index_and_id() {
+        let body = "{\"create\":{\"_index\":\"a\",\"_id\":\"7\",\"_type\":\"_doc\",\"pipeline\":null,\"routing\":{\"x\":[1]}}}\r\n{\"m\":1}\r\n\n\
+                    { \"index\" : { } }\n{\"m\":2}\n{\"index\":{\"_id\":42}}\n{\"m\":3}\n{\"delete\":{\"_id\":\"1\"}}\n{\"update\":{\"_id\":\"1\"}}\n{\"doc\":{}}\n{\"index\":{}}\n{\"half";
+        let documents = frame_bulk(body.as_bytes(), Some("path")).unwrap();
+        let unsupported = Err(ParseError::ActionUnsupported);
+        assert_eq!(
+            texts(body, &documents),
+            [Ok("{\"m\":1}"), Ok("{\"m\":2}"), Ok("{\"m\":3}"), unsupported, unsupported, Ok("{\"half")]
+        );
+        let indexes: Vec<&str> = documents.iter().map(|document| document.index.as_ref()).collect();
+        assert_eq!(indexes, ["a", "path", "path", "path", "path", "path"]);
+        let ids: Vec<Option<&str>> = documents.iter().map(|document| document.id.as_deref()).collect();
+        assert_eq!(ids, [Some("7"), None, Some("42"), Some("1"), Some("1"), None]);
+    }
+
+    #[test]
+    fn an_equal_action_line_is_the_same_action_even_after_one_with_an_id() {
+        let body = "{\"index\":{\"_id\":\"1\"}}\n{}\n{\"index\":{}}\n{}\n{\"index\":{\"_id\":\"1\"}}\n{}\n{\"index\":{}}\n{}\n";
+        let documents = frame_bulk(body.as_bytes(), Some("a")).unwrap();
+        let ids: Vec<Option<&str>> = documents.iter().map(|document| document.id.as_deref()).collect();
+        assert_eq!(ids, [Some("1"), None, Some("1"), None]);
+    }
+
+    #[test]
+    fn a_malformed_action_fails_the_request_and_a_bad_id_only_its_item() {
+        for (body, error) in [
+            ("", ParseError::Empty),
+            ("\n\n\r\n", ParseError::Empty),
+            ("{}\n{}\n", ParseError::Action { line: 1 }),
+            ("{\"index\":{}}\n{}\nnonsense\n{}\n", ParseError::Action { line: 3 }),
+            ("{\"index\":{}}\n{}\n{\"index\":", ParseError::Action { line: 3 }),
+            ("{\"upsert\":{}}\n{}\n", ParseError::Action { line: 1 }),
+            ("{\"index\":{},\"create\":{}}\n{}\n", ParseError::Action { line: 1 }),
+            ("{\"index\":{\"_index\":5}}\n{}\n", ParseError::Action { line: 1 }),
+            ("\u{0}\n", ParseError::Action { line: 1 }),
+            ("{\"index\":{}}\n", ParseError::NoDocument { line: 1 }),
+            ("{\"index\":{}}", ParseError::NoDocument { line: 1 }),
+        ] {
+            assert_eq!(frame_bulk(body.as_bytes(), Some("a")).err(), Some(error), "{body:?}");
+        }
+        let long = format!(
+            "{{\"index\":{{\"_id\":\"{}\"}}}}\n{{}}\n{{\"index\":{{\"_id\":\"\"}}}}\n{{}}\n{{\"index\":{{\"_id\":[1]}}}}\n{{}}\n",
+            "x".repeat(513)
+        );
+        let documents = frame_bulk(long.as_bytes(), Some("a")).unwrap();
+        assert!(documents.iter().all(|document| document.place == Err(ParseError::Id { limit: MAX_ID_BYTES })));
+        let nameless = frame_bulk(b"{\"index\":{}}\n{}\n", None).unwrap();
+        assert_eq!(nameless[0].place, Err(ParseError::NoStream));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_the_cutter_panic_or_point_outside(body in proptest::collection::vec(proptest::sample::select(b"{}\n\r\"index:create_d ".to_vec()), 0..200)) {
+            for document in frame_bulk(&body, Some("a")).unwrap_or_default() {
+                if let Ok(place) = document.place {
+                    proptest::prop_assert!(body.get(place).is_some());
+                }
+            }
+        }
+    }
+}

@@ -179,3 +179,65 @@ const MAX_BYTES: usize = 200;
 /// Spellings that are believed in a field only.
 const PROSE: [&str; 9] =
     ["config", "fine", "finer", "finest", "unknown", "information", "informational", "alert", "verbose"];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_name_the_level() {
+        for (source, expected) in [
+            (json!({"level": "warn"}), Some(Level::Warn)),
+            (json!({"level": "[ERROR]"}), Some(Level::Error)),
+            (json!({"level": "E"}), Some(Level::Error)),
+            (json!({"level": 30}), Some(Level::Info)),
+            (json!({"level": 3}), Some(Level::Error)),
+            (json!({"level": "50"}), Some(Level::Error)),
+            (json!({"level": 999}), None),
+            (json!({"level": -1}), None),
+            (json!({"level": {"a": 1}}), None),
+            (json!({"level": "loud", "severity": "critical"}), Some(Level::Fatal)),
+            (json!({"severity": 6}), Some(Level::Info)),
+            (json!({"priority": 134}), Some(Level::Info)),
+            (json!({"PRIORITY": "3"}), Some(Level::Error)),
+            (json!({"priority": 999}), None),
+            (json!({"levelno": 40}), Some(Level::Error)),
+            (json!({"severityNumber": 17}), Some(Level::Error)),
+            (json!({"log.level": "debug"}), Some(Level::Debug)),
+            (json!({"log": {"level": "debug"}}), Some(Level::Debug)),
+            (json!({"log": "level debug"}), None),
+            (json!({"severity": "info", "level": "error"}), Some(Level::Error)),
+        ] {
+            let Value::Object(map) = &source else { panic!("an object") };
+            assert_eq!(of_fields(map), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn text_names_its_level_and_prose_does_not() {
+        for (text, before, expected) in [
+            ("INFO starting", Before::Nothing, Some(Level::Info)),
+            ("[error] mod_jk", Before::Stamp, Some(Level::Error)),
+            ("Info                  CBS    Loaded", Before::Stamp, Some(Level::Info)),
+            ("- INFO  [main]", Before::Stamp, Some(Level::Info)),
+            ("1702  2395 D WindowManager: x", Before::Stamp, Some(Level::Debug)),
+            ("148 WARN dfs", Before::Stamp, Some(Level::Warn)),
+            ("error: disk is full", Before::Header, Some(Level::Error)),
+            ("level=warn msg=x", Before::Nothing, Some(Level::Warn)),
+            ("|ERROR|x", Before::Nothing, Some(Level::Error)),
+            ("there was an error in the log", Before::Nothing, None),
+            ("error in the log", Before::Header, None),
+            ("a D b", Before::Stamp, None),
+            ("TERROR and WARNINGS", Before::Nothing, None),
+            ("CONFIG loaded", Before::Nothing, None),
+            ("a b c d e f g h i j k ERROR", Before::Nothing, None),
+            ("", Before::Nothing, None),
+            ("エラー ERROR", Before::Nothing, Some(Level::Error)),
+        ] {
+            assert_eq!(of_text(text, before), expected, "{text}");
+        }
+        assert_eq!(of_text(&format!("{} ERROR", "x".repeat(5 << 20)), Before::Nothing), None);
+    }
+}

@@ -159,3 +159,82 @@ fn is_number(text: &str) -> bool {
 const MAX_WORDS: usize = 6;
 /// Bytes that are searched for a stamp.
 const MAX_BYTES: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::super::zone::Zone;
+    use super::*;
+
+    /// 2026-11-20T12:00:00Z.
+    const NOW: Timestamp = Timestamp(1_795_176_000_000_000);
+
+    #[test]
+    fn lines_of_many_systems_are_understood() {
+        for (line, at, level, host, program) in [
+            (
+                "<34>1 2026-11-20T10:00:00.003Z web1 su - ID47 - failed",
+                "2026-11-20T10:00:00.003Z",
+                Some(Level::Fatal),
+                "web1",
+                "su",
+            ),
+            ("<13>Nov 20 10:00:00 web1 cron[12]: done", "2026-11-20T10:00:00Z", Some(Level::Notice), "web1", "cron"),
+            (
+                "Nov 20 10:00:00 web1 sshd[2420]: error: gone",
+                "2026-11-20T10:00:00Z",
+                Some(Level::Error),
+                "web1",
+                "sshd",
+            ),
+            (
+                "Nov 20 10:00:00 web1 su(pam_unix)[2420]: session opened",
+                "2026-11-20T10:00:00Z",
+                None,
+                "web1",
+                "su(pam_unix)",
+            ),
+            ("Nov 20 10:00:00 web1 last message repeated 2 times", "2026-11-20T10:00:00Z", None, "web1", ""),
+            ("[Fri Nov 20 10:00:00 2026] [notice] workers ok", "2026-11-20T10:00:00Z", Some(Level::Notice), "", ""),
+            ("[11.20 10:00:00] chrome.exe - proxy:5070 open", "2026-11-20T10:00:00Z", None, "", ""),
+            (
+                "- 1117838570 2005.06.03 R02-M1 2005-06-03-15.42.50.675872 R02-M1 RAS KERNEL INFO corrected",
+                "2005-06-03T22:42:50Z",
+                Some(Level::Info),
+                "",
+                "",
+            ),
+            (
+                "- 1131566461 2005.11.09 dn228 Nov 9 12:01:01 dn228/dn228 crond[2915]: closed",
+                "2005-11-09T20:01:01Z",
+                None,
+                "dn228/dn228",
+                "crond",
+            ),
+            ("134681 node-246 unix.hw state 1077804742 1 Component State", "2004-02-26T14:12:22Z", None, "", ""),
+            (
+                "nova-api.log.1 2017-05-16 00:00:00.008 25746 INFO nova.api x",
+                "2017-05-16T00:00:00.008Z",
+                Some(Level::Info),
+                "",
+                "",
+            ),
+            ("081109 203615 148 INFO dfs.DataNode: x", "2008-11-09T20:36:15Z", Some(Level::Info), "", ""),
+            ("order 1234567890 shipped", "2009-02-13T23:31:30Z", None, "", ""),
+            ("we shipped 1234567890 parts", "", None, "", ""),
+            ("version 10.30 16:49:06 is out", "", None, "", ""),
+            ("<999>no priority", "", None, "", ""),
+            ("<", "", None, "", ""),
+            ("[[[[", "", None, "", ""),
+            ("", "", None, "", ""),
+        ] {
+            let context = Context { zone: &Zone::UTC, received_at: NOW };
+            let understood = understand(line.to_owned(), &context);
+            let expected = (!at.is_empty()).then(|| at.parse::<jiff::Timestamp>().unwrap().as_microsecond());
+            assert_eq!(understood.at.map(|at| at.0), expected, "{line}");
+            assert_eq!(understood.level, level, "{line}");
+            let field = |name: &str| understood.source.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            assert_eq!((field("host").as_str(), field("program").as_str()), (host, program), "{line}");
+            assert_eq!(field("message"), line);
+        }
+    }
+}

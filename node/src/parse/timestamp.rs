@@ -446,3 +446,7 @@ const ZONES: [(&str, i32); 8] = [
     ("CEST", 7_200),
     ("CET", 3_600),
 ];
+
+#[cfg(test)]
+#[path = "timestamp_test.rs"]
+mod tests;

@@ -20,3 +20,7 @@ pub(crate) use arrival::{Arrival, Content, Door, Posted};
 pub(crate) use errors::ReceiveError;
 pub(crate) use inlet::{Inlet, Knock, Room};
 pub(crate) use reply::{Action, Failure, Item, ItemOutcome, Reply};
+
+#[cfg(test)]
+#[path = "receive_test.rs"]
+mod tests;
