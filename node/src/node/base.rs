@@ -74,21 +74,7 @@ impl Base {
         tasks.spawn(Kind::Follower, follower);
         let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
         let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
-        Ok(Self {
-            clock,
-            tasks,
-            regions,
-            us,
-            zone,
-            store,
-            classifier,
-            ledger,
-            link,
-            group,
-            policy,
-            propose,
-            ownership,
-        })
+        Ok(Self { clock, tasks, regions, us, zone, store, classifier, ledger, link, group, policy, propose, ownership })
     }
 }
 
