@@ -77,6 +77,9 @@ async fn rows(
     arguments: &SearchArguments,
     range: &Value,
 ) -> anyhow::Result<Vec<Row>> {
+    if arguments.limit == 0 {
+        return Ok(Vec::new());
+    }
     let body = json!({
         "stream": arguments.stream, "query": arguments.query, "range": range, "size": arguments.limit,
         "regions": [region],
