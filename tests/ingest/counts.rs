@@ -1,0 +1,52 @@
+//! Counts by level and by minute equal a count of the input made without the product.
+
+use std::process::Command;
+use std::time::Duration;
+
+use domicile_tests::cluster::fixture::{bulk, events, text};
+use domicile_tests::cluster::{Cluster, wait_until};
+
+use crate::BINARY;
+
+#[test]
+fn every_way_in_gives_the_counts_of_its_input() {
+    let cluster = Cluster::start(BINARY, &[]).unwrap();
+    let tokyo = cluster.region("tokyo");
+    let directory = tempfile::tempdir().unwrap();
+
+    let (drawn, counts) = events(41, 2_000, 7);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, &bulk(&drawn, None)).unwrap();
+    let answer = tokyo.bulk("packed", &gz.finish().unwrap(), &[("Content-Encoding", "gzip")]).unwrap();
+    assert!(answer.status == 200 && answer.text().contains("\"errors\":false"), "{}", answer.text());
+    tokyo.refresh("packed");
+    assert_eq!(tokyo.counts("packed"), counts, "through gzip and `_bulk`");
+
+    let file = directory.path().join("events.ndjson");
+    let lines: Vec<String> = drawn.iter().map(ToString::to_string).collect();
+    std::fs::write(&file, lines.join("\n") + "\n").unwrap();
+    ingest(&cluster, &file, "lines");
+    assert_eq!(tokyo.counts("lines"), counts, "through `ingest` of NDJSON");
+
+    let (lines, counts) = text(1_000);
+    let file = directory.path().join("service.log");
+    std::fs::write(&file, lines).unwrap();
+    ingest(&cluster, &file, "text");
+    assert_eq!(tokyo.counts("text"), counts, "through `ingest` of text in four formats");
+}
+
+fn ingest(cluster: &Cluster, file: &std::path::Path, stream: &str) {
+    let tokyo = cluster.region("tokyo");
+    let output = Command::new(BINARY)
+        .args(["ingest", "--stream", stream, "--region", "tokyo"])
+        .arg(file)
+        .env("DOMICILE_KEY", &tokyo.keys["ingest"])
+        .env("DOMICILE_URL", &tokyo.doors.api)
+        .current_dir(cluster.data().parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    tokyo.refresh(stream);
+    wait_until(Duration::from_secs(10), || tokyo.count(stream).ok().filter(|count| *count > 0))
+        .expect("something came in");
+}
