@@ -1,1 +1,13 @@
 //! Beside the line: who writes a shard; streams that begin with their first record.
+//!
+//! What is known is answered from the policy's snapshot at once, with the metadata group out of reach as well. Only a
+//! stream that is new, or has no shard here yet, is proposed to the group; one proposal per stream, however many wait.
+//! Does not look at records.
+
+mod errors;
+mod propose;
+mod streams;
+
+pub(crate) use errors::OwnershipError;
+pub(crate) use propose::{NotProposed, Propose};
+pub(crate) use streams::Ownership;

@@ -4,6 +4,10 @@
 //! replaced whole. A widening change of this region without the officer's consent is ignored here (RES-4), whatever the
 //! group says. Proposes nothing.
 
+mod build;
+mod consent;
+mod lease;
 mod snapshot;
 
+pub(crate) use consent::Consents;
 pub(crate) use snapshot::{Dictionary, Policy, PolicyWatch, StreamView};

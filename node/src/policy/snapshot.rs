@@ -9,6 +9,9 @@ use domicile_proto::ids::{
     DictionaryId, FieldId, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
 };
 use domicile_proto::metadata::{AccessKey, NodeRow, StreamPolicy};
+use tokio::sync::watch;
+
+use super::lease::Lease;
 
 /// A stream as this region treats it.
 #[derive(Clone, Debug)]
@@ -94,8 +97,11 @@ impl Policy {
         self.streams.values().find(|stream| stream.tenant == tenant && stream.id == id)
     }
 
-    /// The dictionary of a field.
+    /// The dictionary of a field; that of `level` is built in.
     pub(crate) fn dictionary(&self, tenant: TenantId, field: &Name) -> Arc<Dictionary> {
+        if field.as_str() == super::build::LEVEL {
+            return Arc::new(super::build::level_dictionary());
+        }
         self.dictionaries.get(&(tenant, field.clone())).cloned().unwrap_or_default()
     }
 
@@ -107,21 +113,50 @@ impl Policy {
 
 /// The newest snapshot, for whoever needs it; replaced whole.
 #[derive(Clone, Debug)]
-pub(crate) struct PolicyWatch(Arc<ArcSwap<Policy>>);
+pub(crate) struct PolicyWatch {
+    newest: Arc<ArcSwap<Policy>>,
+    changes: Arc<watch::Sender<()>>,
+    lease: Arc<Lease>,
+}
 
 impl PolicyWatch {
     /// Begins with a snapshot.
     pub(crate) fn new(policy: Policy) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(policy)))
+        Self {
+            newest: Arc::new(ArcSwap::from_pointee(policy)),
+            changes: Arc::new(watch::Sender::new(())),
+            lease: Arc::new(Lease::default()),
+        }
     }
 
     /// The newest snapshot.
     pub(crate) fn now(&self) -> Arc<Policy> {
-        self.0.load_full()
+        self.newest.load_full()
     }
 
     /// Replaces it.
     pub(crate) fn replace(&self, policy: Policy) {
-        self.0.store(Arc::new(policy));
+        self.newest.store(Arc::new(policy));
+        self.changes.send_replace(());
+    }
+
+    /// Waits until a snapshot shows what is looked for. Never ends by itself: the caller has the deadline.
+    pub(crate) async fn shows<T>(&self, mut look: impl FnMut(&Policy) -> Option<T>) -> T {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if let Some(found) = look(&self.now()) {
+                return found;
+            }
+            if changes.changed().await.is_err() {
+                // The sender lives in `self`; without it nothing would ever change again.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// How long the group has been silent; beyond 30 s this region answers outward in the most restrictive view only.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 }

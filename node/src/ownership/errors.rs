@@ -1,0 +1,62 @@
+//! Why a record cannot be taken into its stream here and now.
+
+use domicile_proto::ids::{Name, NodeId};
+use domicile_proto::metadata::CommandRefusal;
+
+use crate::errors::{Coded, Verdict};
+
+/// Why a stream cannot be written here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OwnershipError {
+    /// The stream does not exist and the key may not create it.
+    #[error("there is no stream `{stream}` and this key may not create one; ask an admin for it, or for a key with `create`")]
+    MayNotCreate {
+        /// Which.
+        stream: Name,
+    },
+    /// The metadata group cannot be reached to create the stream or to assign its shard.
+    #[error("stream `{stream}` is new and the metadata group is out of reach; streams that are known are still taken, try again")]
+    OutOfReach {
+        /// Which.
+        stream: Name,
+    },
+    /// The group refused.
+    #[error("the metadata group refuses stream `{stream}`: {refusal}")]
+    Refused {
+        /// Which.
+        stream: Name,
+        /// Why.
+        refusal: CommandRefusal,
+    },
+    /// Another node of this region writes the shard.
+    #[error("stream `{stream}` is written by node {owner} of this region; send it there")]
+    OwnedElsewhere {
+        /// Which.
+        stream: Name,
+        /// By whom.
+        owner: NodeId,
+    },
+}
+
+impl Coded for OwnershipError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::MayNotCreate { .. } => "DMC-OWNERSHIP-01",
+            Self::OutOfReach { .. } => "DMC-OWNERSHIP-02",
+            Self::Refused { .. } => "DMC-OWNERSHIP-03",
+            Self::OwnedElsewhere { .. } => "DMC-OWNERSHIP-04",
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::MayNotCreate { .. } | Self::Refused { .. } => Verdict::Refused,
+            Self::OutOfReach { .. } => Verdict::NotNow(RETRY_SECONDS),
+            // The owner may be about to change, and a client that balances over nodes finds it by itself.
+            Self::OwnedElsewhere { .. } => Verdict::NotNow(1),
+        }
+    }
+}
+
+/// What a client is told to wait for the metadata group, in seconds: an election on loopback takes half of it.
+const RETRY_SECONDS: u32 = 5;

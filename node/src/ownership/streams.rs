@@ -1,0 +1,119 @@
+//! A stream by name, ready to be written by this node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use domicile_proto::ids::{Epoch, Name, NodeId, StreamId, TenantId};
+use domicile_proto::metadata::{Applied, Command};
+use parking_lot::Mutex;
+
+use super::errors::OwnershipError;
+use super::propose::Propose;
+use crate::policy::{PolicyWatch, StreamView};
+
+type Turn = tokio::sync::Mutex<()>;
+
+/// Which streams this node writes, and how it gets a new one.
+pub(crate) struct Ownership {
+    node: NodeId,
+    policy: PolicyWatch,
+    propose: Propose,
+    deadline: Duration,
+    turns: Mutex<HashMap<(TenantId, Name), Weak<Turn>>>,
+}
+
+impl Ownership {
+    /// For a node; `deadline` bounds the wait for the metadata group.
+    pub(crate) fn new(node: NodeId, policy: PolicyWatch, propose: Propose, deadline: Duration) -> Self {
+        Self { node, policy, propose, deadline, turns: Mutex::new(HashMap::new()) }
+    }
+
+    /// The stream, written by this node: at once where it is known, after a proposal where it is new.
+    ///
+    /// # Errors
+    /// [`OwnershipError`]: not allowed, not here, or not now.
+    pub(crate) async fn stream(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        may_create: bool,
+    ) -> Result<Arc<StreamView>, OwnershipError> {
+        if let Some(known) = self.known(tenant, name) {
+            return known;
+        }
+        if !may_create && self.policy.now().stream(tenant, name).is_none() {
+            return Err(OwnershipError::MayNotCreate { stream: name.clone() });
+        }
+        let found = tokio::time::timeout(self.deadline, async {
+            let turn = self.turn(tenant, name);
+            let _turn = turn.lock().await;
+            match self.known(tenant, name) {
+                Some(known) => known,
+                None => self.begin(tenant, name).await,
+            }
+        });
+        found.await.unwrap_or_else(|_| Err(OwnershipError::OutOfReach { stream: name.clone() }))
+    }
+
+    /// What the snapshot says, if it says who writes the stream here.
+    fn known(&self, tenant: TenantId, name: &Name) -> Option<Result<Arc<StreamView>, OwnershipError>> {
+        let policy = self.policy.now();
+        let view = policy.stream(tenant, name)?;
+        let (_, owner) = view.shard?;
+        if owner == self.node {
+            return Some(Ok(Arc::clone(view)));
+        }
+        Some(Err(OwnershipError::OwnedElsewhere { stream: name.clone(), owner }))
+    }
+
+    async fn begin(&self, tenant: TenantId, name: &Name) -> Result<Arc<StreamView>, OwnershipError> {
+        let known = self.policy.now().stream(tenant, name).map(|view| view.id);
+        let stream = match known {
+            Some(stream) => stream,
+            None => self.create(tenant, name).await?,
+        };
+        let region = self.policy.now().region.clone();
+        let command = Command::AssignShard { stream, region, owner: self.node, seen: Epoch(0) };
+        match self.decide(name, command).await? {
+            // Another node of the region was faster: the snapshot will say which.
+            Applied::Refused(domicile_proto::metadata::CommandRefusal::StaleEpoch) => {}
+            Applied::Refused(refusal) => return Err(OwnershipError::Refused { stream: name.clone(), refusal }),
+            _ => {}
+        }
+        let shown = self.policy.shows(|policy| {
+            policy.stream(tenant, name).and_then(|view| view.shard).map(drop)
+        });
+        shown.await;
+        self.known(tenant, name).unwrap_or_else(|| Err(OwnershipError::OutOfReach { stream: name.clone() }))
+    }
+
+    async fn create(&self, tenant: TenantId, name: &Name) -> Result<StreamId, OwnershipError> {
+        match self.decide(name, Command::CreateStream { tenant, stream: name.clone() }).await? {
+            Applied::Stream(stream) => Ok(stream),
+            Applied::Refused(refusal) => Err(OwnershipError::Refused { stream: name.clone(), refusal }),
+            _ => Err(OwnershipError::OutOfReach { stream: name.clone() }),
+        }
+    }
+
+    async fn decide(&self, name: &Name, command: Command) -> Result<Applied, OwnershipError> {
+        self.propose.decide(command).await.map_err(|_| OwnershipError::OutOfReach { stream: name.clone() })
+    }
+
+    /// The queue of those who want the same new stream. Queues nobody stands in are swept when another one is made.
+    fn turn(&self, tenant: TenantId, name: &Name) -> Arc<Turn> {
+        let mut turns = self.turns.lock();
+        let place = (tenant, name.clone());
+        if let Some(turn) = turns.get(&place).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Turn::new(()));
+        turns.insert(place, Arc::downgrade(&turn));
+        turn
+    }
+}
+
+#[cfg(test)]
+#[path = "streams_test.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+//! Streams that begin with their first record, and those that do not.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use domicile_proto::ids::ShardId;
+use domicile_proto::metadata::{CommandRefusal, StreamPolicy};
+
+use super::*;
+use crate::ownership::NotProposed;
+use crate::policy::Policy;
+
+const TENANT: TenantId = TenantId(1);
+const US: NodeId = NodeId(1);
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn with_stream(policy: &Policy, stream: &str, owner: Option<NodeId>) -> Policy {
+    let mut policy = policy.clone();
+    let view = StreamView {
+        id: StreamId(1),
+        tenant: TENANT,
+        name: name(stream),
+        fields: Vec::new(),
+        policy: StreamPolicy::default(),
+        shard: owner.map(|owner| (ShardId(1), owner)),
+    };
+    policy.streams.insert((TENANT, name(stream)), Arc::new(view));
+    policy
+}
+
+fn empty() -> PolicyWatch {
+    PolicyWatch::new(Policy::empty("tokyo".parse().expect("a name")))
+}
+
+/// A group of one that decides at once and shows it in the snapshot.
+fn group(policy: &PolicyWatch, proposals: &Arc<AtomicUsize>) -> Propose {
+    let (policy, proposals) = (policy.clone(), Arc::clone(proposals));
+    Propose::over(move |command| {
+        let (policy, proposals) = (policy.clone(), Arc::clone(&proposals));
+        Box::pin(async move {
+            proposals.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            Ok(match command {
+                Command::CreateStream { stream, .. } => {
+                    let next = with_stream(&policy.now(), stream.as_str(), None);
+                    policy.replace(next);
+                    Applied::Stream(StreamId(1))
+                }
+                Command::AssignShard { owner, seen, .. } => {
+                    let next = with_stream(&policy.now(), "app", Some(owner));
+                    policy.replace(next);
+                    Applied::Shard(ShardId(1), Epoch(seen.0 + 1))
+                }
+                _ => Applied::Refused(CommandRefusal::Taken),
+            })
+        })
+    })
+}
+
+fn out_of_reach() -> Propose {
+    Propose::over(|_| Box::pin(async { Err(NotProposed) }))
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn many_first_records_make_one_stream() {
+    let policy = empty();
+    let proposals = Arc::new(AtomicUsize::new(0));
+    let ownership = Ownership::new(US, policy.clone(), group(&policy, &proposals), SECOND);
+    let app = name("app");
+    let all = futures::future::join_all((0..50).map(|_| ownership.stream(TENANT, &app, true))).await;
+    for view in all {
+        assert_eq!(view.expect("created").shard, Some((ShardId(1), US)));
+    }
+    assert_eq!(proposals.load(Ordering::SeqCst), 2, "one for the stream, one for its shard");
+}
+
+#[tokio::test]
+async fn a_known_stream_is_taken_with_the_group_out_of_reach() {
+    let policy = empty();
+    policy.replace(with_stream(&policy.now(), "app", Some(US)));
+    let ownership = Ownership::new(US, policy, out_of_reach(), SECOND);
+    assert!(ownership.stream(TENANT, &name("app"), false).await.is_ok());
+    let error = ownership.stream(TENANT, &name("new"), true).await.expect_err("no group");
+    assert_eq!(error, OwnershipError::OutOfReach { stream: name("new") });
+}
+
+#[tokio::test]
+async fn a_silent_group_is_given_up_at_the_deadline() {
+    let silent = Propose::over(|_| Box::pin(std::future::pending()));
+    let ownership = Ownership::new(US, empty(), silent, Duration::from_millis(20));
+    let error = ownership.stream(TENANT, &name("new"), true).await.expect_err("no group");
+    assert_eq!(error, OwnershipError::OutOfReach { stream: name("new") });
+}
+
+#[tokio::test]
+async fn a_key_without_create_makes_no_stream() {
+    let policy = empty();
+    let proposals = Arc::new(AtomicUsize::new(0));
+    let ownership = Ownership::new(US, policy.clone(), group(&policy, &proposals), SECOND);
+    let error = ownership.stream(TENANT, &name("app"), false).await.expect_err("not allowed");
+    assert_eq!(error, OwnershipError::MayNotCreate { stream: name("app") });
+    assert_eq!(proposals.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_stream_known_elsewhere_gets_its_shard_here_without_create() {
+    let policy = empty();
+    policy.replace(with_stream(&policy.now(), "app", None));
+    let proposals = Arc::new(AtomicUsize::new(0));
+    let ownership = Ownership::new(US, policy.clone(), group(&policy, &proposals), SECOND);
+    assert!(ownership.stream(TENANT, &name("app"), false).await.is_ok());
+    assert_eq!(proposals.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn another_owner_is_named_and_not_pushed_aside() {
+    let policy = empty();
+    policy.replace(with_stream(&policy.now(), "app", Some(NodeId(2))));
+    let ownership = Ownership::new(US, policy, out_of_reach(), SECOND);
+    let error = ownership.stream(TENANT, &name("app"), true).await.expect_err("not ours");
+    assert_eq!(error, OwnershipError::OwnedElsewhere { stream: name("app"), owner: NodeId(2) });
+}

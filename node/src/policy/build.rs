@@ -1,0 +1,171 @@
+//! The group's state -> the snapshot this region honours.
+//!
+//! One pass over the rows in their fixed order. Of this region's own rows only what its officer consents to is taken
+//! (RES-4); of other regions only what is harmless here: which nodes there are, and the texts of dictionary ids for display.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domicile_proto::ids::{Level, Name, Region, StreamId, TenantId};
+use domicile_proto::metadata::{
+    Change, KeyRow, NodeRow, PolicyRow, RegionalChange, Row, ShardRow, StreamPolicy, StreamRow, ValueRow,
+};
+
+use super::consent::Consents;
+use super::snapshot::{Dictionary, Policy, StreamView};
+
+/// The field whose dictionary is built in.
+pub(super) const LEVEL: &str = "level";
+
+impl Policy {
+    /// Builds the snapshot of `consents`' region from the rows of the group's state.
+    pub(crate) fn build(rows: impl IntoIterator<Item = Row>, consents: &mut Consents) -> Self {
+        let mut build = Build::new(Self::empty(consents.region().clone()));
+        for row in rows {
+            build.take(row, consents);
+        }
+        consents.forget_unused();
+        build.finish()
+    }
+}
+
+struct Build {
+    policy: Policy,
+    streams: BTreeMap<StreamId, StreamView>,
+    dictionaries: BTreeMap<(TenantId, Name), Dictionary>,
+}
+
+impl Build {
+    const fn new(policy: Policy) -> Self {
+        Self { policy, streams: BTreeMap::new(), dictionaries: BTreeMap::new() }
+    }
+
+    fn take(&mut self, row: Row, consents: &mut Consents) {
+        match row {
+            Row::Counters(counters) => self.policy.version = counters.policy,
+            Row::Region { region, number } => {
+                self.policy.regions.insert(region, number);
+            }
+            Row::Node(row) => self.take_node(row, consents),
+            Row::Tenant { id, name } => {
+                self.policy.tenants.insert(name, id);
+            }
+            Row::Stream(row) => self.take_stream(row),
+            Row::Policy(row) => self.take_policy(&row, consents),
+            Row::Shard(row) => self.take_shard(&row, consents.region()),
+            Row::Key(row) => self.take_key(row, consents),
+            Row::Value(row) => self.take_value(&row, consents),
+            // Heads are the ledger's, not the policy's.
+            Row::Head(_) => {}
+        }
+    }
+
+    /// Nodes of other regions prove themselves by certificates of CAs this node was configured with.
+    fn take_node(&mut self, row: NodeRow, consents: &mut Consents) {
+        if row.region == *consents.region() {
+            let change = Change::AddNode { node: row.node, addr: row.addr };
+            if !consents.hold(&RegionalChange { region: row.region.clone(), change, signature: row.signature }) {
+                return;
+            }
+        }
+        self.policy.nodes.insert(row.node, row);
+    }
+
+    fn take_stream(&mut self, row: StreamRow) {
+        let StreamRow { id, tenant, name, fields } = row;
+        let policy = StreamPolicy::default();
+        self.streams.insert(id, StreamView { id, tenant, name, fields, policy, shard: None });
+    }
+
+    fn take_policy(&mut self, row: &PolicyRow, consents: &mut Consents) {
+        if row.region != *consents.region() {
+            return;
+        }
+        let Some(stream) = self.streams.get_mut(&row.stream) else { return };
+        stream.policy = effective(row, stream.tenant, consents);
+    }
+
+    fn take_shard(&mut self, row: &ShardRow, region: &Region) {
+        if row.region != *region {
+            return;
+        }
+        if let Some(stream) = self.streams.get_mut(&row.stream) {
+            stream.shard = Some((row.id, row.owner));
+        }
+    }
+
+    fn take_key(&mut self, row: KeyRow, consents: &mut Consents) {
+        if row.region != *consents.region() {
+            return;
+        }
+        let change = RegionalChange {
+            region: row.region,
+            change: Change::AddKey(row.key.clone()),
+            signature: row.signature,
+        };
+        if consents.hold(&change) {
+            self.policy.keys.insert(row.key.hash, Arc::new(row.key));
+        }
+    }
+
+    fn take_value(&mut self, row: &ValueRow, consents: &mut Consents) {
+        let dictionary = self.dictionaries.entry((row.tenant, row.field.clone())).or_default();
+        dictionary.texts.insert(row.id, row.value.as_str().to_owned());
+        let ours = row.approvals.iter().find(|(region, _)| region == consents.region());
+        if ours.is_some_and(|(_, change)| covers(change, row) && consents.hold(change)) {
+            dictionary.approved.insert(row.id, row.value.as_str().to_owned());
+        }
+    }
+
+    fn finish(self) -> Policy {
+        let Self { mut policy, streams, dictionaries } = self;
+        policy.streams = streams
+            .into_values()
+            .map(|stream| ((stream.tenant, stream.name.clone()), Arc::new(stream)))
+            .collect();
+        policy.dictionaries = dictionaries
+            .into_iter()
+            .map(|(place, dictionary)| (place, Arc::new(dictionary)))
+            .collect();
+        policy
+    }
+}
+
+/// What holds of a row of this region: the signed policy if its signature holds, narrowed by the unsigned one after it if
+/// that lets nothing out beyond; else the most restrictive one.
+fn effective(row: &PolicyRow, of_tenant: TenantId, consents: &mut Consents) -> StreamPolicy {
+    let signed = row.signed.as_ref().and_then(|(_, change)| match &change.change {
+        Change::SetPolicy { tenant, stream, policy }
+            if *tenant == of_tenant && *stream == row.stream && consents.hold(change) =>
+        {
+            Some(policy.clone())
+        }
+        _ => None,
+    });
+    let base = signed.unwrap_or_default();
+    match &row.unsigned {
+        Some((_, narrower)) if narrower.is_within(&base) => narrower.clone(),
+        _ => base,
+    }
+}
+
+/// Whether an approval speaks of this very value.
+fn covers(change: &RegionalChange, row: &ValueRow) -> bool {
+    match &change.change {
+        Change::ApproveValues { tenant, field, values } => {
+            *tenant == row.tenant && *field == row.field && values.contains(&row.value)
+        }
+        _ => false,
+    }
+}
+
+/// The built-in dictionary of levels: the same everywhere, approved everywhere.
+pub(super) fn level_dictionary() -> Dictionary {
+    let texts: BTreeMap<_, _> =
+        Level::ALL.into_iter().map(|level| (level.dictionary_id(), level.as_str().to_owned())).collect();
+    Dictionary { approved: texts.clone(), texts }
+}
+
+#[cfg(test)]
+#[path = "build_test.rs"]
+mod tests;

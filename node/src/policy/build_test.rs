@@ -1,0 +1,218 @@
+//! Which rows a region honours: signed, unsigned, signed by another officer, signed for something else.
+
+use domicile_proto::ids::{DictionaryId, Epoch, FieldId, KThreshold, NodeId, RegionNumber, ShardId};
+use domicile_proto::metadata::{AccessKey, Counters, Personal, Roles, Rows};
+use domicile_proto::officer::OfficerKey;
+
+use super::*;
+
+struct Officers {
+    ours: OfficerKey,
+    theirs: OfficerKey,
+}
+
+impl Officers {
+    fn new() -> Self {
+        let key = || OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
+        Self { ours: key(), theirs: key() }
+    }
+
+    fn consents(&self) -> Consents {
+        Consents::new(tokyo(), self.ours.public())
+    }
+}
+
+fn tokyo() -> Region {
+    "tokyo".parse().expect("a name")
+}
+
+fn frankfurt() -> Region {
+    "frankfurt".parse().expect("a name")
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+const TENANT: TenantId = TenantId(1);
+const STREAM: StreamId = StreamId(7);
+
+fn ground() -> Vec<Row> {
+    let counters = Counters { region: 3, tenant: 2, stream: 8, shard: 2, value: 70, policy: PolicyVersion(9) };
+    vec![
+        Row::Counters(counters),
+        Row::Region { region: frankfurt(), number: RegionNumber(2) },
+        Row::Region { region: tokyo(), number: RegionNumber(1) },
+        Row::Tenant { id: TENANT, name: name("default") },
+        Row::Stream(StreamRow { id: STREAM, tenant: TENANT, name: name("app"), fields: vec![name("service")] }),
+        Row::Shard(ShardRow {
+            id: ShardId(1),
+            stream: STREAM,
+            region: tokyo(),
+            owner: NodeId(1),
+            epoch: Epoch(1),
+        }),
+    ]
+}
+
+fn open_policy() -> StreamPolicy {
+    StreamPolicy {
+        personal: Personal::Subject(name("user")),
+        group_fields: vec![name("service")],
+        text_questions: true,
+        ..StreamPolicy::default()
+    }
+}
+
+fn set_policy(policy: StreamPolicy) -> Change {
+    Change::SetPolicy { tenant: TENANT, stream: STREAM, policy }
+}
+
+fn policy_of(row: PolicyRow, officers: &Officers) -> StreamPolicy {
+    let mut rows = ground();
+    rows.push(Row::Policy(row));
+    let built = Policy::build(rows, &mut officers.consents());
+    built.stream(TENANT, &name("app")).expect("known").policy.clone()
+}
+
+#[test]
+fn honours_a_policy_only_with_its_own_officers_signature() {
+    let officers = Officers::new();
+    let unsigned = RegionalChange { region: tokyo(), change: set_policy(open_policy()), signature: None };
+    let other_stream = Change::SetPolicy { tenant: TENANT, stream: StreamId(8), policy: open_policy() };
+    let mut altered = officers.ours.sign(tokyo(), set_policy(StreamPolicy::default()));
+    altered.change = set_policy(open_policy());
+    for (case, change, holds) in [
+        ("own officer", officers.ours.sign(tokyo(), set_policy(open_policy())), true),
+        ("no signature", unsigned, false),
+        ("another officer", officers.theirs.sign(tokyo(), set_policy(open_policy())), false),
+        ("signed for another region", officers.ours.sign(frankfurt(), set_policy(open_policy())), false),
+        ("signed for another stream", officers.ours.sign(tokyo(), other_stream), false),
+        ("altered after signing", altered, false),
+    ] {
+        let row =
+            PolicyRow { stream: STREAM, region: tokyo(), signed: Some((PolicyVersion(3), change)), unsigned: None };
+        let expected = if holds { open_policy() } else { StreamPolicy::default() };
+        assert_eq!(policy_of(row, &officers), expected, "{case}");
+    }
+}
+
+#[test]
+fn an_unsigned_policy_may_only_narrow_what_holds() {
+    let officers = Officers::new();
+    let signed = Some((PolicyVersion(3), officers.ours.sign(tokyo(), set_policy(open_policy()))));
+    let narrower = StreamPolicy { text_questions: false, ..open_policy() };
+    let wider = StreamPolicy { personal: Personal::No, k: Some(KThreshold::NON_PERSONAL), ..open_policy() };
+    let row = |signed, unsigned| PolicyRow { stream: STREAM, region: tokyo(), signed, unsigned };
+    let case = |signed, policy: &StreamPolicy| {
+        policy_of(row(signed, Some((PolicyVersion(4), policy.clone()))), &officers)
+    };
+    assert_eq!(case(signed.clone(), &narrower), narrower);
+    assert_eq!(case(signed, &wider), open_policy());
+    let forged = Some((PolicyVersion(3), officers.theirs.sign(tokyo(), set_policy(open_policy()))));
+    assert_eq!(case(forged, &narrower), StreamPolicy::default(), "narrower than a forgery is still wider than nothing");
+}
+
+#[test]
+fn another_regions_policy_changes_nothing_here() {
+    let officers = Officers::new();
+    let change = officers.ours.sign(frankfurt(), set_policy(open_policy()));
+    let row = PolicyRow { stream: STREAM, region: frankfurt(), signed: Some((PolicyVersion(3), change)), unsigned: None };
+    assert_eq!(policy_of(row, &officers), StreamPolicy::default());
+}
+
+#[test]
+fn keys_open_only_with_consent_and_only_here() {
+    let officers = Officers::new();
+    let key = |hash| AccessKey {
+        id: name("k"),
+        tenant: TENANT,
+        hash: [hash; 32],
+        roles: Roles { search: true, ..Roles::default() },
+        rows: Rows::Redacted,
+    };
+    let row = |region: Region, hash, by: Option<&OfficerKey>| {
+        let signature = by.and_then(|by| by.sign(region.clone(), Change::AddKey(key(hash))).signature);
+        Row::Key(KeyRow { region, key: key(hash), signature })
+    };
+    let mut rows = ground();
+    rows.push(row(tokyo(), 1, Some(&officers.ours)));
+    rows.push(row(tokyo(), 2, Some(&officers.theirs)));
+    rows.push(row(tokyo(), 3, None));
+    rows.push(row(frankfurt(), 4, Some(&officers.ours)));
+    let Row::Key(mut promoted) = row(tokyo(), 5, Some(&officers.ours)) else { unreachable!() };
+    promoted.key.roles.admin = true;
+    rows.push(Row::Key(promoted));
+    let built = Policy::build(rows, &mut officers.consents());
+    assert_eq!(built.keys.keys().collect::<Vec<_>>(), [&[1_u8; 32]]);
+}
+
+#[test]
+fn own_nodes_need_consent_and_others_do_not() {
+    let officers = Officers::new();
+    let addr = "127.0.0.1:7443".parse().expect("an address");
+    let node = |id: u64, region: Region, by: Option<&OfficerKey>| {
+        let change = Change::AddNode { node: NodeId(id), addr };
+        let signature = by.and_then(|by| by.sign(region.clone(), change).signature);
+        Row::Node(NodeRow { node: NodeId(id), region, addr, signature })
+    };
+    let mut rows = ground();
+    rows.push(node(1, tokyo(), Some(&officers.ours)));
+    rows.push(node(2, tokyo(), None));
+    rows.push(node(3, tokyo(), Some(&officers.theirs)));
+    rows.push(node(4, frankfurt(), Some(&officers.theirs)));
+    let built = Policy::build(rows, &mut officers.consents());
+    assert_eq!(built.nodes.keys().map(|node| node.0).collect::<Vec<_>>(), [1, 4]);
+}
+
+#[test]
+fn a_value_is_readable_everywhere_and_leaves_only_with_consent() {
+    let officers = Officers::new();
+    let value = |text: &str| domicile_proto::metadata::ApprovedValue::try_from(text.to_owned()).expect("a value");
+    let approve = |text: &str| Change::ApproveValues { tenant: TENANT, field: name("service"), values: vec![value(text)] };
+    let row = |id: u32, text: &str, approvals: Vec<(Region, RegionalChange)>| {
+        Row::Value(ValueRow { id: DictionaryId(id), tenant: TENANT, field: name("service"), value: value(text), approvals })
+    };
+    let mut rows = ground();
+    rows.push(row(64, "pay", vec![(tokyo(), officers.ours.sign(tokyo(), approve("pay")))]));
+    rows.push(row(65, "web", vec![(frankfurt(), officers.theirs.sign(frankfurt(), approve("web")))]));
+    rows.push(row(66, "spy", vec![(tokyo(), officers.theirs.sign(tokyo(), approve("spy")))]));
+    rows.push(row(67, "borrowed", vec![(tokyo(), officers.ours.sign(tokyo(), approve("pay")))]));
+    let built = Policy::build(rows, &mut officers.consents());
+    let dictionary = built.dictionary(TENANT, &name("service"));
+    assert_eq!(dictionary.texts.len(), 4);
+    assert_eq!(dictionary.approved.keys().map(|id| id.0).collect::<Vec<_>>(), [64]);
+    let levels = built.dictionary(TENANT, &name("level"));
+    assert_eq!(levels.approved.get(&Level::Error.dictionary_id()).map(String::as_str), Some("ERROR"));
+}
+
+#[test]
+fn the_memory_of_consents_changes_no_verdict_and_does_not_grow() {
+    let officers = Officers::new();
+    let mut consents = officers.consents();
+    let good = officers.ours.sign(tokyo(), set_policy(open_policy()));
+    let forged = officers.theirs.sign(tokyo(), set_policy(open_policy()));
+    for _ in 0..3 {
+        assert!(consents.hold(&good));
+        assert!(!consents.hold(&forged));
+        consents.forget_unused();
+    }
+    consents.forget_unused();
+    assert!(consents.hold(&good));
+    assert!(!consents.hold(&RegionalChange { signature: None, ..good }));
+}
+
+#[test]
+fn shows_the_shard_of_this_region_and_field_ids_that_are_allowed_here() {
+    let officers = Officers::new();
+    let mut rows = ground();
+    let change = officers.ours.sign(tokyo(), set_policy(open_policy()));
+    let row = PolicyRow { stream: STREAM, region: tokyo(), signed: Some((PolicyVersion(3), change)), unsigned: None };
+    rows.push(Row::Policy(row));
+    let built = Policy::build(rows, &mut officers.consents());
+    let view = built.stream(TENANT, &name("app")).expect("known");
+    assert_eq!(view.shard, Some((ShardId(1), NodeId(1))));
+    assert_eq!(view.allowed("service"), Some(FieldId(0)));
+    assert_eq!(view.allowed("user"), None);
+    assert_eq!(built.version, PolicyVersion(9));
+}

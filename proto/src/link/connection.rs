@@ -1,0 +1,443 @@
+//! A connection with a peer, which is a neighbour or foreign from the handshake on.
+//!
+//! What each of the two may be told stands in [`super::neighbour`] and [`super::foreign`]; the exchanges themselves are
+//! here, once, and take nothing but the sealed types of the border. The node that dialled begins every exchange; the other
+//! one reads them in tasks of their own, so that a slow stream holds up no other.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quinn::{RecvStream, VarInt};
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::task::TaskTracker;
+
+use super::crossing::{Sent, Standing};
+use super::errors::{GivenUp, LinkError};
+use super::foreign::Foreign;
+use super::identity::PeerId;
+use super::limits::LinkLimits;
+use super::metadata_stream::{Channel, MetadataStream};
+use super::neighbour::Neighbour;
+use super::protocol::Protocol;
+use super::stream::{FrameReceiver, FrameSender};
+use crate::aggregate::Aggregate;
+use crate::border::{CrossesBorder, EgressClass, Nothing, Received, ReceivedQuestion, Released, VettedQuestion};
+use crate::ids::QuestionId;
+use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
+use crate::message::ledger::SignedHead;
+use crate::message::metadata::MetadataFrame;
+use crate::message::question::Question;
+
+/// A peer, as its certificate decided.
+#[derive(Clone)]
+pub enum Peer {
+    /// Of this node's region.
+    Neighbour(Neighbour),
+    /// Of another region.
+    Foreign(Foreign),
+}
+
+/// What a peer began on an accepted connection.
+pub enum Inbound {
+    /// A question, and where its answer goes.
+    Question(ReceivedQuestion, Reply),
+    /// An exchange of the metadata group.
+    Metadata(MetadataStream),
+    /// A ledger head; the peer already knows that it arrived.
+    LedgerHead(SignedHead),
+}
+
+/// Where the answer to one question goes. Dropped unanswered, it tells the peer so.
+pub struct Reply {
+    question: QuestionId,
+    sender: FrameSender,
+}
+
+impl Reply {
+    /// The question.
+    pub const fn question(&self) -> QuestionId {
+        self.question
+    }
+}
+
+impl Peer {
+    pub(super) fn of(line: Arc<Line>) -> Self {
+        if line.standing.is_foreign() { Self::Foreign(Foreign(line)) } else { Self::Neighbour(Neighbour(line)) }
+    }
+
+    const fn line(&self) -> &Arc<Line> {
+        match self {
+            Self::Neighbour(Neighbour(line)) | Self::Foreign(Foreign(line)) => line,
+        }
+    }
+
+    pub(super) fn prove(&self) {
+        self.line().prove();
+    }
+
+    /// Who it is.
+    pub fn id(&self) -> &PeerId {
+        &self.line().standing.peer
+    }
+
+    /// What this connection speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.line().standing.protocol
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.line().connection.close_reason().is_some()
+    }
+
+    /// Smoothed round-trip time.
+    pub fn round_trip(&self) -> Duration {
+        self.line().connection.rtt()
+    }
+
+    /// Opens an exchange of the metadata group. Nothing is sent before the first frame.
+    ///
+    /// # Errors
+    /// [`LinkError::WrongProtocol`], [`LinkError::WrongDirection`] or [`LinkError::Lost`].
+    pub async fn metadata_stream(&self) -> Result<MetadataStream, LinkError> {
+        let (sender, receiver) = self.line().open(Protocol::Raft).await?;
+        Ok(MetadataStream::new(self.clone(), Channel::new(sender, receiver)))
+    }
+
+    /// Sends one frame of the metadata group and waits for the one that answers it. The deadline is the caller's.
+    ///
+    /// # Errors
+    /// [`LinkError`] where no whole answer came.
+    pub async fn metadata_call(&self, frame: &MetadataFrame) -> Result<MetadataFrame, LinkError> {
+        let mut stream = self.metadata_stream().await?;
+        stream.send(frame).await?;
+        stream.finish()?;
+        stream.only().await
+    }
+
+    /// As [`Foreign::ask`], to either kind of peer.
+    ///
+    /// # Errors
+    /// As [`Foreign::ask`].
+    pub async fn ask(&self, question: &VettedQuestion, deadline: Duration) -> Result<Received, LinkError> {
+        match self {
+            Self::Neighbour(neighbour) => neighbour.ask(question, deadline).await,
+            Self::Foreign(foreign) => foreign.ask(question, deadline).await,
+        }
+    }
+
+    /// As [`Foreign::answer`], to either kind of peer.
+    ///
+    /// # Errors
+    /// As [`Foreign::answer`].
+    pub async fn answer<A: CrossesBorder>(&self, to: Reply, answer: &Released<A>) -> Result<Sent, LinkError> {
+        match self {
+            Self::Neighbour(neighbour) => neighbour.answer(to, answer).await,
+            Self::Foreign(foreign) => foreign.answer(to, answer).await,
+        }
+    }
+
+    /// As [`Foreign::ledger_head`], to either kind of peer.
+    ///
+    /// # Errors
+    /// As [`Foreign::ledger_head`].
+    pub async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
+        match self {
+            Self::Neighbour(neighbour) => neighbour.ledger_head(head).await,
+            Self::Foreign(foreign) => foreign.ledger_head(head).await,
+        }
+    }
+
+    /// As [`Foreign::next`], from either kind of peer.
+    ///
+    /// # Errors
+    /// As [`Foreign::next`].
+    pub async fn next(&self) -> Result<Inbound, LinkError> {
+        self.line().next().await
+    }
+}
+
+/// One connection and all that is said over it.
+pub(super) struct Line {
+    connection: quinn::Connection,
+    standing: Arc<Standing>,
+    limits: Arc<LinkLimits>,
+    /// What the peer began; `None` where this node dialled.
+    inbound: Option<Mutex<mpsc::Receiver<Inbound>>>,
+    /// Whether the peer has answered anything. In TLS 1.3 a dial succeeds before the peer has looked at our certificate.
+    is_proven: AtomicBool,
+}
+
+impl Line {
+    /// A connection this node dialled.
+    pub(super) fn dialled(connection: quinn::Connection, standing: Standing, limits: Arc<LinkLimits>) -> Arc<Self> {
+        let is_proven = AtomicBool::new(false);
+        Arc::new(Self { connection, standing: Arc::new(standing), limits, inbound: None, is_proven })
+    }
+
+    /// A connection the peer dialled; its streams are read from now on.
+    pub(super) fn accepted(
+        connection: quinn::Connection,
+        standing: Standing,
+        limits: Arc<LinkLimits>,
+        tasks: &TaskTracker,
+    ) -> Arc<Self> {
+        let (sender, receiver) = mpsc::channel(limits.waiting);
+        let standing = Arc::new(standing);
+        let line = Arc::new(Self {
+            connection: connection.clone(),
+            standing: Arc::clone(&standing),
+            limits: Arc::clone(&limits),
+            inbound: Some(Mutex::new(receiver)),
+            is_proven: AtomicBool::new(true),
+        });
+        let reader = Reader { connection, standing, limits, line: Arc::downgrade(&line), node: sender };
+        tasks.spawn(reader.run(tasks.clone()));
+        line
+    }
+
+    pub(super) const fn connection(&self) -> &quinn::Connection {
+        &self.connection
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven.load(Ordering::Relaxed)
+    }
+
+    fn prove(&self) {
+        self.is_proven.store(true, Ordering::Relaxed);
+    }
+
+    fn peer(&self) -> PeerId {
+        self.standing.peer.clone()
+    }
+
+    /// Whether an exchange may begin here.
+    fn may_begin(&self, protocol: Protocol) -> Result<(), LinkError> {
+        self.standing.speaks(protocol)?;
+        if self.inbound.is_some() {
+            return Err(LinkError::WrongDirection { peer: self.peer() });
+        }
+        match self.connection.close_reason() {
+            Some(source) => Err(self.lost(source)),
+            None => Ok(()),
+        }
+    }
+
+    async fn open(&self, protocol: Protocol) -> Result<(FrameSender, FrameReceiver), LinkError> {
+        self.may_begin(protocol)?;
+        let opened = self.connection.open_bi().await;
+        let (send, receive) = opened.map_err(|source| self.lost(source))?;
+        let sender = FrameSender::new(send, Arc::clone(&self.standing));
+        Ok((sender, FrameReceiver::awaiting(receive, Arc::clone(&self.standing), self.limits.frame)))
+    }
+
+    pub(super) async fn ask(&self, question: &VettedQuestion, deadline: Duration) -> Result<Received, LinkError> {
+        let asked = tokio::time::timeout(deadline, self.ask_and_wait(question)).await;
+        asked.unwrap_or_else(|_| Err(LinkError::Deadline { peer: self.peer(), deadline }))
+    }
+
+    async fn ask_and_wait(&self, question: &VettedQuestion) -> Result<Received, LinkError> {
+        self.may_begin(Protocol::Query)?;
+        let frame = self.standing.depart(EgressClass::Question, question.question()).await?;
+        let (mut sender, mut receiver) = self.open(Protocol::Query).await?;
+        sender.send(&frame).await?;
+        sender.finish()?;
+        let answered = receiver.only::<Answer>().await?;
+        let (answer, frame) = answered.ok_or_else(|| LinkError::NoReply { peer: self.peer() })?;
+        self.prove();
+        // Recorded first and judged then: what a malicious peer sent is evidence.
+        self.standing.arrive(class_of(&answer), frame).await?;
+        Received::check(answer, question).map_err(|source| LinkError::Answer { peer: self.peer(), source })
+    }
+
+    pub(super) async fn answer<A: CrossesBorder>(&self, to: Reply, answer: &Released<A>) -> Result<Sent, LinkError> {
+        let belongs = Arc::ptr_eq(to.sender.standing(), &self.standing);
+        if !belongs || answer.answer().header.question != to.question {
+            return Err(LinkError::OtherQuestion { peer: self.peer() });
+        }
+        send_answer(to, answer).await
+    }
+
+    pub(super) async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
+        let deadline = self.limits.frame;
+        let sent = tokio::time::timeout(deadline, self.ledger_head_and_wait(head)).await;
+        sent.unwrap_or_else(|_| Err(LinkError::Deadline { peer: self.peer(), deadline }))
+    }
+
+    async fn ledger_head_and_wait(&self, head: &SignedHead) -> Result<(), LinkError> {
+        self.may_begin(Protocol::Ledger)?;
+        let frame = self.standing.depart(EgressClass::LedgerHead, head).await?;
+        let (mut sender, mut receiver) = self.open(Protocol::Ledger).await?;
+        sender.send(&frame).await?;
+        sender.finish()?;
+        // The peer finishes without a word once its ledger has the head, and resets otherwise.
+        if receiver.header().await?.is_some() {
+            receiver.give_up(GivenUp::Malformed);
+            return Err(LinkError::NoReply { peer: self.peer() });
+        }
+        self.prove();
+        Ok(())
+    }
+
+    pub(super) async fn next(&self) -> Result<Inbound, LinkError> {
+        let Some(inbound) = &self.inbound else {
+            return Err(LinkError::WrongDirection { peer: self.peer() });
+        };
+        if let Some(found) = inbound.lock().await.recv().await {
+            return Ok(found);
+        }
+        let source = self.connection.close_reason().unwrap_or(quinn::ConnectionError::LocallyClosed);
+        Err(self.lost(source))
+    }
+
+    fn lost(&self, source: quinn::ConnectionError) -> LinkError {
+        LinkError::Lost { peer: self.peer(), source: Box::new(source) }
+    }
+}
+
+/// Reads what the peer begins. Ends with the connection, and ends the connection when nobody listens any more.
+struct Reader {
+    connection: quinn::Connection,
+    standing: Arc<Standing>,
+    limits: Arc<LinkLimits>,
+    line: Weak<Line>,
+    node: mpsc::Sender<Inbound>,
+}
+
+impl Reader {
+    async fn run(self, tasks: TaskTracker) {
+        let reader = Arc::new(self);
+        loop {
+            let opened = tokio::select! {
+                () = reader.node.closed() => {
+                    reader.connection.close(VarInt::from_u32(0), b"nobody serves this connection any more");
+                    return;
+                }
+                opened = reader.connection.accept_bi() => opened,
+            };
+            let Ok((send, receive)) = opened else { return };
+            let sender = FrameSender::new(send, Arc::clone(&reader.standing));
+            if reader.standing.protocol == Protocol::Raft {
+                reader.begin_metadata(sender, receive).await;
+            } else {
+                let reader = Arc::clone(&reader);
+                tasks.spawn(async move { reader.read(sender, receive).await });
+            }
+        }
+    }
+
+    async fn begin_metadata(&self, sender: FrameSender, receive: RecvStream) {
+        let Some(line) = self.line.upgrade() else { return };
+        let receiver = FrameReceiver::awaiting(receive, Arc::clone(&self.standing), self.limits.frame);
+        self.hand_up(Inbound::Metadata(MetadataStream::new(Peer::of(line), Channel::new(sender, receiver)))).await;
+    }
+
+    async fn read(&self, mut sender: FrameSender, receive: RecvStream) {
+        let mut receiver = FrameReceiver::due(receive, Arc::clone(&self.standing), self.limits.frame);
+        let read = match self.standing.protocol {
+            Protocol::Ledger => self.read_head(&mut sender, &mut receiver).await,
+            _ => self.read_question(&mut receiver).await,
+        };
+        match read {
+            Ok(Some(Read::Head(head))) => self.hand_up(Inbound::LedgerHead(head)).await,
+            Ok(Some(Read::Question(question))) => {
+                let id = question.question().id;
+                self.hand_up(Inbound::Question(question, Reply { question: id, sender })).await;
+            }
+            Ok(Some(Read::OutOfBounds(header))) => {
+                let reply = Reply { question: header.question, sender };
+                let refusal = Released::<Nothing>::refused(header, RefusalCode::OutOfBounds);
+                if let Err(error) = send_answer(reply, &refusal).await {
+                    tracing::debug!(peer = %self.standing.peer, %error, "a refusal did not arrive");
+                }
+            }
+            Ok(None) => sender.give_up(GivenUp::Malformed),
+            Err(error) => {
+                sender.give_up(reason_of(&error));
+                receiver.give_up(reason_of(&error));
+                match error {
+                    LinkError::GivenUp { .. } | LinkError::Lost { .. } => {
+                        tracing::debug!(peer = %self.standing.peer, %error, "an exchange was given up");
+                    }
+                    _ => tracing::warn!(
+                        peer = %self.standing.peer,
+                        code = error.code(),
+                        error = &error as &dyn std::error::Error,
+                        "a message of a peer was not taken"
+                    ),
+                }
+            }
+        }
+    }
+
+    async fn read_head(
+        &self,
+        sender: &mut FrameSender,
+        receiver: &mut FrameReceiver,
+    ) -> Result<Option<Read>, LinkError> {
+        let Some((head, frame)) = receiver.only::<SignedHead>().await? else { return Ok(None) };
+        self.standing.arrive(EgressClass::LedgerHead, frame).await?;
+        sender.finish()?;
+        Ok(Some(Read::Head(head)))
+    }
+
+    async fn read_question(&self, receiver: &mut FrameReceiver) -> Result<Option<Read>, LinkError> {
+        let Some((question, frame)) = receiver.only::<Question>().await? else { return Ok(None) };
+        self.standing.arrive(EgressClass::Question, frame).await?;
+        let header = AnswerHeader::new(question.id, question.range);
+        Ok(Some(ReceivedQuestion::check(question).map_or(Read::OutOfBounds(header), Read::Question)))
+    }
+
+    async fn hand_up(&self, inbound: Inbound) {
+        // Dropped where the connection ended or nobody listens: what is inside resets its stream.
+        tokio::select! {
+            _ = self.node.send(inbound) => {}
+            _ = self.connection.closed() => {}
+        }
+    }
+}
+
+enum Read {
+    Question(ReceivedQuestion),
+    OutOfBounds(AnswerHeader),
+    Head(SignedHead),
+}
+
+async fn send_answer<A: CrossesBorder>(mut to: Reply, answer: &Released<A>) -> Result<Sent, LinkError> {
+    let standing = Arc::clone(to.sender.standing());
+    let departed = standing.depart(A::CLASS, answer.answer()).await;
+    let frame = departed.inspect_err(|error| to.sender.give_up(reason_of(error)))?;
+    to.sender.send(&frame).await?;
+    to.sender.finish()?;
+    Ok(frame.sent())
+}
+
+const fn reason_of(error: &LinkError) -> GivenUp {
+    match error {
+        LinkError::Ledger { .. } => GivenUp::Ledger,
+        LinkError::WrongProtocol { .. } => GivenUp::Protocol,
+        LinkError::Codec { .. } => GivenUp::Malformed,
+        LinkError::Deadline { .. } => GivenUp::TooSlow,
+        _ => GivenUp::Dropped,
+    }
+}
+
+/// The class of an answer that arrived. Shapes no question can ask for yet are recorded as what they are nearest to.
+const fn class_of(answer: &Answer) -> EgressClass {
+    match &answer.outcome {
+        Outcome::Suppressed | Outcome::Refused(_) => EgressClass::Refusal,
+        Outcome::Aggregate(aggregate) => match aggregate {
+            Aggregate::DateGrid(_) => EgressClass::DateGrid,
+            Aggregate::Terms(_) => EgressClass::Terms,
+            Aggregate::TermGrid(_) => EgressClass::TermGrid,
+            Aggregate::Count(_)
+            | Aggregate::Sum(_)
+            | Aggregate::FixedHistogram(_)
+            | Aggregate::Quantile(_)
+            | Aggregate::DistinctEstimate(_) => EgressClass::Count,
+        },
+    }
+}

@@ -1,0 +1,58 @@
+//! What bounds a link (BND-1). Sizes of frames belong to their messages and stand in [`crate::codec`].
+
+use std::time::Duration;
+
+/// Bounds of one node's link. `Default` fits a handful of regions 230 ms apart.
+#[derive(Clone, Debug)]
+pub struct LinkLimits {
+    /// Time for a whole handshake. Three of the longest round trips and a loaded machine fit in; raising it lets strangers
+    /// hold a handshake longer.
+    pub handshake: Duration,
+    /// Handshakes at a time; further ones are refused, and from half of it on the caller's address must prove itself.
+    pub handshakes: usize,
+    /// Accepted connections at a time, three for each node that talks to this one.
+    pub connections: usize,
+    /// Streams a peer may have open on one connection: questions in flight, and Raft requests beside a snapshot.
+    pub streams: u32,
+    /// Silence after which a connection is given up.
+    pub idle: Duration,
+    /// Interval of keep-alives; must be shorter than `idle`, so that only a dead path is silent.
+    pub keep_alive: Duration,
+    /// Longest pause before the next piece of a frame that has begun or is due.
+    pub frame: Duration,
+    /// Unread bytes of one stream: the largest metadata frame, and 100 Mbit/s over 230 ms (2.9 MB).
+    pub stream_window: u32,
+    /// Unread bytes of one connection: four full streams.
+    pub window: u32,
+    /// Messages that wait for the node on one connection.
+    pub waiting: usize,
+    /// First pause after a dial that failed; doubles with each further one.
+    pub backoff_first: Duration,
+    /// Longest pause between dials. Short, for a region that is back must be seen within seconds.
+    pub backoff_longest: Duration,
+    /// How long connections of a replaced certificate live on, so that what is in flight can end.
+    pub rotation_grace: Duration,
+    /// Time for peers to hear that the link closes.
+    pub close: Duration,
+}
+
+impl Default for LinkLimits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(5),
+            handshakes: 64,
+            connections: 1_024,
+            streams: 256,
+            idle: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(3),
+            frame: Duration::from_secs(10),
+            stream_window: 4 << 20,
+            window: 16 << 20,
+            waiting: 64,
+            backoff_first: Duration::from_millis(100),
+            backoff_longest: Duration::from_secs(2),
+            rotation_grace: Duration::from_secs(60),
+            close: Duration::from_secs(2),
+        }
+    }
+}

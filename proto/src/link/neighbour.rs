@@ -1,0 +1,60 @@
+//! A peer of the same region: what is said to it crosses no border and needs no entry in the ledger.
+//!
+//! Rows between neighbours (`send_rows`, with the query stage's own codec) will stand here and only here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::{Inbound, Line, Reply};
+use super::crossing::Sent;
+use super::errors::LinkError;
+use super::metadata_stream::Channel;
+use crate::border::{CrossesBorder, Received, Released, VettedQuestion};
+use crate::message::ledger::SignedHead;
+use crate::message::metadata::MetadataFrame;
+
+/// A connection with a node of this node's own region.
+#[derive(Clone)]
+pub struct Neighbour(pub(super) Arc<Line>);
+
+impl Neighbour {
+    /// As [`super::foreign::Foreign::ask`], without the ledger.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn ask(&self, question: &VettedQuestion, deadline: Duration) -> Result<Received, LinkError> {
+        self.0.ask(question, deadline).await
+    }
+
+    /// As [`super::foreign::Foreign::answer`], without the ledger.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn answer<A: CrossesBorder>(&self, to: Reply, answer: &Released<A>) -> Result<Sent, LinkError> {
+        self.0.answer(to, answer).await
+    }
+
+    /// As [`super::foreign::Foreign::metadata`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn metadata(&self, on: &mut Channel, frame: &MetadataFrame) -> Result<(), LinkError> {
+        on.send(frame).await
+    }
+
+    /// As [`super::foreign::Foreign::ledger_head`], without the ledger.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
+        self.0.ledger_head(head).await
+    }
+
+    /// As [`super::foreign::Foreign::next`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn next(&self) -> Result<Inbound, LinkError> {
+        self.0.next().await
+    }
+}
