@@ -18,7 +18,9 @@ for pid in $pids; do kill -INT "$pid" 2>/dev/null; done
 n=0
 while [ $n -lt 50 ]; do
   left=""
-  for pid in $pids; do kill -0 "$pid" 2>/dev/null && left=1; done
+  for pid in $pids; do
+    kill -0 "$pid" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null && left=1
+  done
   [ -z "$left" ] && exit 0
   n=$((n + 1)); sleep 0.1
 done

@@ -76,7 +76,7 @@ fn a_line_of_five_megabytes_is_taken_or_refused_by_name() {
     let tokyo = cluster.region("tokyo");
     let line = json!({"level": "INFO", "message": "long ".repeat(1_000_000)}).to_string();
     let answer = tokyo.bulk("long", format!("{{\"create\":{{}}}}\n{line}\n").as_bytes(), &[]).unwrap();
-    let status = answer.json()["items"][0]["create"]["status"].as_u64().unwrap_or(u64::from(answer.status));
+    let status = answer.json()["items"][0]["create"]["status"].as_u64().unwrap_or_else(|| u64::from(answer.status));
     assert!([201, 400, 413].contains(&status), "{status}");
     if status == 201 {
         tokyo.refresh("long");
