@@ -109,16 +109,17 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, rest + 1)
 }
 
-/// Text lines of several formats, in UTC where they name no zone, with their counts.
-pub fn text(number: u64) -> (String, Counts) {
+/// Text lines of several formats with their counts. Lines without a zone are in one that is `ahead` minutes of UTC.
+pub fn text(number: u64, ahead: i64) -> (String, Counts) {
     let mut dice = Dice::new(7);
     let mut counts = Counts::default();
     let mut lines = String::new();
     for index in 0..number {
         let level = ["INFO", "WARN", "ERROR"][usize::try_from(dice.below(3)).unwrap()];
         let minute = DAY_MS + i64::try_from(dice.below(10)).unwrap() * 60_000;
-        let iso = utc(minute + i64::try_from(dice.below(60_000)).unwrap());
-        let (date, time) = (&iso[..10], &iso[11..19]);
+        let at = minute + i64::try_from(dice.below(60_000)).unwrap();
+        let (iso, local) = (utc(at), utc(at + ahead * 60_000));
+        let (date, time) = (&local[..10], &local[11..19]);
         let line = match index % 4 {
             0 => format!("{date} {time},{} - {level} [worker-{index}] - connection {index} closed", &iso[20..23]),
             1 => format!("{iso} {level} shop.cart: item {index} added"),

@@ -37,7 +37,7 @@ pub struct Cluster {
     dev: Option<Child>,
     nodes: Vec<(String, Child)>,
     guard: Guard,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Cluster {
@@ -47,7 +47,7 @@ impl Cluster {
     /// When it ends early or is not ready in time; the end of its log is in the message.
     pub fn start(binary: &str, more: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("domicile-test-").tempdir()?;
-        let data = directory.path().join("data");
+        let data = directory.path().join("domicile-data");
         let ready_file = directory.path().join("ready.json");
         let log = directory.path().join("dev.log");
         let base = free_base_port()?.to_string();
@@ -73,7 +73,7 @@ impl Cluster {
         };
         ready.regions.values().for_each(|region| guard.add(region.pid));
         let binary = PathBuf::from(binary);
-        Ok(Self { binary, data, ready, dev: Some(dev), nodes: Vec::new(), guard, _directory: directory })
+        Ok(Self { binary, data, ready, dev: Some(dev), nodes: Vec::new(), guard, directory })
     }
 
     /// The doors and keys of one region.
@@ -84,6 +84,22 @@ impl Cluster {
     /// The doors and keys of all regions.
     pub fn regions(&self) -> Vec<Region> {
         REGIONS.iter().map(|name| self.region(name)).collect()
+    }
+
+    /// Runs one of the operator's commands beside the data of `dev`, whose profile and officer keys it finds by itself.
+    ///
+    /// # Errors
+    /// When it fails; what it said is in the message.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.binary)
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("starting {}", self.binary.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        anyhow::ensure!(output.status.success(), "`domicile {}`: {}: {said}", arguments.join(" "), output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     /// Where everything lies.
@@ -219,7 +235,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("end of the log of `dev`:\n{}", tail(&self._directory.path().join("dev.log")));
+            eprintln!("end of the log of `dev`:\n{}", tail(&self.directory.path().join("dev.log")));
             REGIONS.iter().map(|region| self.log(region)).filter(|log| log.is_file()).for_each(|log| {
                 eprintln!("end of {}:\n{}", log.display(), tail(&log));
             });

@@ -88,12 +88,15 @@ fn tap(
     keys: &Path,
 ) -> anyhow::Result<()> {
     let mut text = std::fs::read_to_string(configuration)?;
+    anyhow::ensure!(!text.contains("[link.via]"), "there is a detour already");
     let own = cluster.region(region).doors.link;
-    for (target, relay) in relays.iter().filter(|(target, _)| target.to_string() != own) {
-        let count = text.matches(&target.to_string()).count();
-        anyhow::ensure!(count > 0, "{} does not name {target}", configuration.display());
-        text = text.replace(&target.to_string(), &relay.address.to_string());
+    let mut via = String::from("\n[link.via]\n");
+    for (number, (target, relay)) in (1..).zip(relays) {
+        if target.to_string() != own {
+            via.push_str(&format!("{number} = \"{}\"\n", relay.address));
+        }
     }
+    text.push_str(&via);
     let line = format!("tls_keylog = {:?}\n", keys.with_extension(region));
     text = match text.find("[audit]\n") {
         Some(at) => format!("{}{line}{}", &text[..at + 8], &text[at + 8..]),
