@@ -1,7 +1,5 @@
 //! The federated answer is the sum of the regions' own answers minus the cells it withholds, and says so.
 
-use std::collections::BTreeMap;
-
 use domicile_tests::cluster::fixture::{bulk, events, merge};
 use domicile_tests::cluster::region::{Counts, counting, read_counts};
 use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
@@ -32,38 +30,23 @@ fn the_world_is_the_sum_of_its_regions_minus_what_is_withheld() {
         assert_eq!(region.counts("shop"), counts, "{} at its own door", region.name);
         own.push(counts);
     }
-    let expected = released(&own);
+    // Every region answers through its own gate, the asker's as well.
+    let expected = merge(&own.iter().map(gate).collect::<Vec<_>>());
+    assert!(own.iter().any(|counts| counts.levels.values().any(|count| *count < K_ROWS)), "nothing is rare enough");
     for asker in cluster.regions() {
         let answer = asker.federated(&REGIONS, "shop", &counting());
-        let found = read_counts(&answer);
-        assert_eq!(levels_above_k(&found), levels_above_k(&expected[&asker.name]), "asked in {}", asker.name);
-        assert_eq!(found.minutes, expected[&asker.name].minutes, "asked in {}", asker.name);
-        assert_eq!(found.total, merge(&own).total, "asked in {}", asker.name);
+        assert_eq!(read_counts(&answer), expected, "asked in {}", asker.name);
         names_every_region(&answer);
         hands_out_no_foreign_row(&asker.name, &answer);
     }
 }
 
-/// What each region sees of the world: its own counts whole, of the others only cells of at least k records.
-fn released(own: &[Counts]) -> BTreeMap<String, Counts> {
-    let gated: Vec<Counts> = own.iter().map(gate).collect();
-    let seen_by = |home: usize| {
-        let parts: Vec<Counts> =
-            (0..own.len()).map(|at| if at == home { own[at].clone() } else { gated[at].clone() }).collect();
-        merge(&parts)
-    };
-    REGIONS.iter().enumerate().map(|(at, name)| ((*name).to_owned(), seen_by(at))).collect()
-}
-
+/// What a region lets out: cells of at least k records.
 fn gate(counts: &Counts) -> Counts {
     let mut gated = counts.clone();
     gated.levels.retain(|_, count| *count >= K_ROWS);
     gated.minutes.retain(|_, count| *count >= K_ROWS);
     gated
-}
-
-fn levels_above_k(counts: &Counts) -> BTreeMap<String, u64> {
-    counts.levels.clone()
 }
 
 fn names_every_region(answer: &Value) {

@@ -67,7 +67,9 @@ fn the_decrypted_link_holds_the_control_and_no_canary() {
         assert_eq!(own.unwrap().json()["count"], 200, "home finds its own");
         region.federated(&REGIONS, CONTROL, &counting());
         let by_service = json!({"size": 10, "aggs": {"services": {"terms": {"field": "service"}}}});
-        region.federated(&REGIONS, CONTROL, &by_service);
+        let path = format!("/tokyo:{CONTROL},singapore:{CONTROL},frankfurt:{CONTROL}/_search");
+        // Refused or folded, as the policy says: what matters here is what crosses meanwhile.
+        region.es("search", "POST", &path, &by_service).unwrap();
     }
     assert!(cluster.stop(domicile_tests::cluster::STOP_WITHIN));
     drop(relays);
