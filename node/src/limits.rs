@@ -20,12 +20,26 @@ pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 192 << 20;
 pub(crate) const WAL_QUEUE: usize = 256;
 /// Size at which a file of the write-ahead log ends, in bytes.
 pub(crate) const WAL_FILE_BYTES: u64 = 64 << 20;
+/// JSON that is flushed together, in bytes: beyond it a flush is dominated by writing, not by waiting.
+pub(crate) const WAL_GROUP_BYTES: usize = 8 << 20;
+/// Groups that may be durable and not yet taken by the index; the log waits for it beyond that.
+pub(crate) const WAL_GROUPS_AHEAD: usize = 2;
 /// Ids remembered per shard for idempotence.
 pub(crate) const SEEN_IDS: usize = 1_000_000;
 /// How long an id is remembered.
 pub(crate) const SEEN_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Records of one shard buffered in memory before a refresh is forced, in bytes of JSON.
 pub(crate) const BUFFER_BYTES: usize = 96 << 20;
+/// Shortest time between two refreshes of a shard, whatever its policy says.
+pub(crate) const REFRESH_SHORTEST: Duration = Duration::from_millis(100);
+/// Longest time between two refreshes of a shard.
+pub(crate) const REFRESH_LONGEST: Duration = Duration::from_secs(30);
+/// JSON of one shard kept parsed before it is fed to the engine, in bytes: parsed events take five times their size.
+pub(crate) const SPILL_BYTES: usize = 4 << 20;
+/// Young segments of all shards in memory, in bytes, before they are flushed early.
+pub(crate) const YOUNG_BYTES: u64 = 64 << 20;
+/// Refreshes asked for by clients that may wait.
+pub(crate) const REFRESH_QUEUE: usize = 256;
 /// Most hits one search returns.
 pub(crate) const MAX_HITS: usize = 10_000;
 /// Most buckets one aggregation returns to a client of this region.
@@ -49,3 +63,36 @@ pub(crate) const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(MAX_RECORD_BYTES < MAX_BODY_BYTES && MAX_BODY_BYTES <= MAX_DECOMPRESSED_BYTES);
 const _: () = assert!(MAX_BODY_BYTES <= MAX_BYTES_IN_FLIGHT);
+
+/// Requests waiting for the line, before 429.
+pub(crate) const ARRIVAL_QUEUE: usize = 256;
+/// Requests worked on at once: parsing and detecting are work of the processor, more at once only cost memory.
+pub(crate) const ARRIVALS_AT_ONCE: usize = 4;
+/// Bytes of a body that are parsed and appended at once: bounds the parsed form, which is several times larger.
+pub(crate) const PIECE_BYTES: usize = 8 << 20;
+/// How long a request waits for its reply.
+pub(crate) const REPLY_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a request body may take in all.
+pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a sender may be silent within a body.
+pub(crate) const BODY_SILENCE: Duration = Duration::from_secs(20);
+/// How long a client may take for its request line and headers, and be idle between requests.
+pub(crate) const HEADER_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a TLS handshake of a client may take.
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// Connections of one listener at once; further ones wait in the system's backlog.
+pub(crate) const CONNECTIONS_AT_ONCE: usize = 2_048;
+/// Most values in one record, array elements included: a list of a million zeros takes 30 times its bytes when parsed.
+pub(crate) const MAX_RECORD_VALUES: usize = 10_000;
+/// Longest `_id` of a producer, in bytes.
+pub(crate) const MAX_ID_BYTES: usize = 512;
+/// Longest `X-Domicile-Batch`, in bytes.
+pub(crate) const MAX_BATCH_ID_BYTES: usize = 128;
+/// Most streams that one request may name.
+pub(crate) const MAX_STREAMS_PER_REQUEST: usize = 256;
+/// Requests of one tenant a second, before 429.
+pub(crate) const TENANT_REQUESTS_PER_SECOND: u32 = 2_000;
+/// Bytes of bodies of one tenant a second, before 429: more than a node can take.
+pub(crate) const TENANT_BYTES_PER_SECOND: u32 = 256 << 20;
+/// Tenants whose rate is remembered; the oldest knowledge is dropped beyond.
+pub(crate) const TENANT_RATES: usize = 16_384;

@@ -1,1 +1,166 @@
 //! Beside the line: our own log and metrics. No content of any record, no search text, no subject ever.
+//!
+//! The log is `tracing` to standard error, as text or JSON. Every metric has its name in [`Metric`] and no other place;
+//! labels come from closed sets. Does not decide what is worth saying.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, TelemetryConfig};
+
+/// What the consensus library says at ERROR once a second about a member that is away; `status` and coverage say it too.
+const QUIET: &str = "openraft::replication=off,openraft::core=error,openraft=error,tantivy=warn,quinn=warn,rustls=error";
+
+/// Begins the log. A second call changes nothing.
+pub(crate) fn begin(config: &TelemetryConfig) {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
+    let filter = EnvFilter::try_new(format!("{QUIET},{wanted}")).unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // Fails only where a log has begun already, as in a test.
+    let _ = match config.format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
+        /// Every metric of the node: `domicile_<stage>_<noun>_<unit>[_total]`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Metric {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Metric {
+            /// All of them.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name under which it is scraped; counters get `_total` appended.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+
+            const fn kind(self) -> MetricKind {
+                match self { $(Self::$variant => MetricKind::$kind,)* }
+            }
+        }
+    };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MetricKind {
+    Counter,
+    Gauge,
+}
+
+metrics! {
+    /// Records that became durable.
+    RecordsAccepted = "domicile_wal_records_accepted", Counter, "Records that became durable";
+    /// Records that were refused.
+    RecordsRefused = "domicile_parse_records_refused", Counter, "Records that were refused, one by one";
+    /// Bytes of bodies that were taken in.
+    BytesReceived = "domicile_receive_bytes", Counter, "Bytes of request bodies after decompression";
+    /// Batches that were not taken, to be sent again.
+    BatchesNotNow = "domicile_receive_batches_not_now", Counter, "Batches that were answered with 429 or 503";
+    /// Version of the policy that holds.
+    PolicyVersion = "domicile_policy_version_number", Gauge, "Version of the policy that holds on this node";
+    /// Whether this node leads the metadata group.
+    IsLeader = "domicile_meta_leader_flag", Gauge, "1 on the node that leads the metadata group";
+    /// Index of the last applied entry.
+    MetaApplied = "domicile_meta_applied_index", Gauge, "Last entry of the metadata log applied here";
+    /// Entries in the ledger.
+    LedgerEntries = "domicile_audit_entries_count", Gauge, "Entries in the ledger of this node";
+    /// Shards with something in them.
+    Shards = "domicile_segment_shards_count", Gauge, "Shards with records on this node";
+    /// Segments that can be searched.
+    Segments = "domicile_segment_segments_count", Gauge, "Segments that can be searched on this node";
+}
+
+/// The node's metrics. Clones are the same metrics.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Mutex<Registry>,
+    counters: Vec<(Metric, Counter)>,
+    gauges: Vec<(Metric, Gauge<f64, AtomicU64>)>,
+}
+
+impl Metrics {
+    /// Registers them all.
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::default();
+        let (mut counters, mut gauges) = (Vec::new(), Vec::new());
+        for metric in Metric::ALL {
+            match metric.kind() {
+                MetricKind::Counter => {
+                    let counter = Counter::default();
+                    registry.register(metric.name(), metric.help(), counter.clone());
+                    counters.push((*metric, counter));
+                }
+                MetricKind::Gauge => {
+                    let gauge = Gauge::default();
+                    registry.register(metric.name(), metric.help(), gauge.clone());
+                    gauges.push((*metric, gauge));
+                }
+            }
+        }
+        Self(Arc::new(Inner { registry: Mutex::new(registry), counters, gauges }))
+    }
+
+    /// Counts more of something; a gauge is left as it is.
+    pub(crate) fn add(&self, metric: Metric, more: u64) {
+        if let Some((_, counter)) = self.0.counters.iter().find(|(known, _)| *known == metric) {
+            counter.inc_by(more);
+        }
+    }
+
+    /// Sets what can rise and fall; a counter is left as it is.
+    pub(crate) fn set(&self, metric: Metric, value: u64) {
+        if let Some((_, gauge)) = self.0.gauges.iter().find(|(known, _)| *known == metric) {
+            // Precise up to 2^53, which none of them reaches.
+            #[allow(clippy::cast_precision_loss, reason = "no value comes near 2^53")]
+            gauge.set(value as f64);
+        }
+    }
+
+    /// All of them in the text format of OpenMetrics.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.0.registry.lock());
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_stage_noun_and_unit_and_is_scraped_once() {
+        let metrics = Metrics::new();
+        metrics.add(Metric::RecordsAccepted, 3);
+        metrics.set(Metric::Shards, 2);
+        let text = metrics.text();
+        for metric in Metric::ALL {
+            let name = metric.name();
+            assert!(name.starts_with("domicile_") && name.split('_').count() >= 4, "{name}");
+            assert!(!name.ends_with("_total"), "{name}: the suffix is added when it is scraped");
+            assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
+        }
+        assert!(text.contains("domicile_wal_records_accepted_total 3"), "{text}");
+        assert!(text.contains("domicile_segment_shards_count 2"), "{text}");
+    }
+}

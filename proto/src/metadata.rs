@@ -326,6 +326,8 @@ pub enum CommandRefusal {
     Taken,
     /// The ledger head is older than the one that is known.
     OldHead,
+    /// The change brings text in and carries no officer's signature.
+    Unsigned,
 }
 
 impl fmt::Display for CommandRefusal {
@@ -339,6 +341,7 @@ impl fmt::Display for CommandRefusal {
             Self::TooMany => "a bound of the metadata group is reached; remove something first",
             Self::Taken => "the id is in use for something else; choose another",
             Self::OldHead => "a newer ledger head of that region is known",
+            Self::Unsigned => "the change carries no signature of the region's officer; have it signed",
         })
     }
 }

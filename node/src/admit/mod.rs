@@ -2,6 +2,12 @@
 //!
 //! Access key to tenant, roles, quota and rate. Does not look inside a record.
 
+mod admitter;
+mod credential;
+mod errors;
 mod principal;
 
+pub(crate) use admitter::{Admitted, Admitter, Rates};
+pub(crate) use credential::key_digest;
+pub(crate) use errors::AdmitError;
 pub(crate) use principal::Principal;

@@ -2,4 +2,12 @@
 //!
 //! Does not know where segments lie.
 
+pub(crate) mod builder;
+mod document;
+mod errors;
+pub(crate) mod growing;
 pub(crate) mod schema;
+pub(crate) mod stored;
+pub(crate) mod words;
+
+pub(crate) use errors::IndexError;

@@ -13,6 +13,9 @@
 //! | `more` | text, words with positions | exception, and attributes too long for a column |
 //! | `attributes` | JSON, columns | every other key of the event, nested ones by dotted path |
 //! | `doc` | bytes, stored | the event itself, see `index::stored` |
+//!
+//! `attributes` leaves out what the other fields hold: the envelope fields where they stand in the event, and the keys in
+//! [`NOT_ATTRIBUTES`]. A text of `attributes` that looks like an id is in `ids` alone, hashed with its dotted path.
 
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, JsonObjectOptions, NumericOptions, STORED, Schema, TextFieldIndexing,
@@ -23,6 +26,13 @@ use tantivy::schema::{
 pub(crate) const WORDS: &str = "words";
 /// Longest attribute value that goes into a column, in bytes; longer ones are words of `more`.
 pub(crate) const MAX_COLUMN_BYTES: usize = 256;
+
+/// Field under which the trace id is hashed into `trace`, however its sender spelled it.
+pub(crate) const TRACE_ID: &str = "trace_id";
+/// Field under which the producer's id is hashed into `ids`.
+pub(crate) const PRODUCER_ID: &str = "_id";
+/// Keys at the top of an event that are never attributes: `ts` and `level` hold what they say.
+pub(crate) const NOT_ATTRIBUTES: [&str; 3] = ["@timestamp", "timestamp", "level"];
 
 /// The fields of a segment.
 #[derive(Clone, Debug)]

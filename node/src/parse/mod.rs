@@ -4,4 +4,4 @@
 
 mod record;
 
-pub(crate) use record::{Envelope, Record};
+pub(crate) use record::{Envelope, Record, spellings};

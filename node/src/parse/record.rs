@@ -64,6 +64,20 @@ impl Envelope {
         }
     }
 
+    /// Paths of the fields that are given; the others are empty.
+    pub(crate) fn paths(self) -> [&'static [&'static str]; 5] {
+        let path = |paths: &'static [&'static [&'static str]], place: u8| {
+            paths.get(usize::from(place)).copied().unwrap_or_default()
+        };
+        [
+            path(spellings::MESSAGE, self.message),
+            path(spellings::SERVICE, self.service),
+            path(spellings::HOST, self.host),
+            path(spellings::TRACE, self.trace),
+            path(spellings::EXCEPTION, self.exception),
+        ]
+    }
+
     pub(crate) fn message<'a>(&self, source: &'a Map<String, Value>) -> Option<&'a str> {
         text(source, spellings::MESSAGE, self.message)
     }

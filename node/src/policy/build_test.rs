@@ -1,6 +1,6 @@
 //! Which rows a region honours: signed, unsigned, signed by another officer, signed for something else.
 
-use domicile_proto::ids::{DictionaryId, Epoch, FieldId, KThreshold, NodeId, RegionNumber, ShardId};
+use domicile_proto::ids::{DictionaryId, Epoch, FieldId, KThreshold, NodeId, PolicyVersion, RegionNumber, ShardId};
 use domicile_proto::metadata::{AccessKey, Counters, Personal, Roles, Rows};
 use domicile_proto::officer::OfficerKey;
 

@@ -1,1 +1,30 @@
 //! Stage 9, a question and a principal -> `Hits`: filters, plan, limits, rows for this region's eyes. Does not leave the region.
+//!
+//! [`elastic`] and [`human`] read what people and tools send into a [`Filter`]; [`Engine`] runs it over segments;
+//! [`Hits`] is a handle on what matched: it shows rows to whoever may see them, and folds into `Groups` for `aggregate`
+//! or into Elasticsearch aggregations for this region's own clients.
+
+pub(crate) mod aggs;
+mod columns;
+mod compile;
+pub(crate) mod dates;
+pub(crate) mod elastic;
+mod errors;
+mod field;
+mod filter;
+mod groups;
+mod hits;
+pub(crate) mod human;
+mod listed;
+mod search;
+mod visit;
+
+#[cfg(test)]
+pub(crate) mod sample;
+
+pub(crate) use errors::QueryError;
+pub(crate) use filter::{Filter, Joined, Value};
+pub(crate) use groups::{Cut, Groups, Plan, Slots, Subjects};
+pub(crate) use hits::{Hits, Row, Total};
+pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
+pub(crate) use visit::Budget;

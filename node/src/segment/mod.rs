@@ -2,6 +2,22 @@
 //!
 //! Does not move data between tiers.
 
+mod catalog;
+mod errors;
+pub(crate) mod files;
+mod intake;
+pub(crate) mod manifest;
+mod merge;
+pub(crate) mod plan;
+#[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
+mod shards;
+#[cfg(test)]
+mod shards_test;
+#[cfg(test)]
+pub(crate) mod specimen;
 
+pub(crate) use catalog::{Catalog, Totals};
+pub(crate) use errors::SegmentError;
 pub(crate) use segment::{Segment, SegmentId};
+pub(crate) use shards::{Opened, Shards};

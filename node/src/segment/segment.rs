@@ -1,11 +1,14 @@
 //! One immutable segment, open for reading: a tantivy index of exactly one tantivy segment.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, Timestamp};
-use tantivy::{Searcher, SegmentReader};
+use tantivy::{Index, ReloadPolicy, Searcher, SegmentReader};
 
+use super::errors::SegmentError;
+use crate::index::builder::{Built, Layout};
 use crate::index::schema::Fields;
 
 /// Id of a segment, drawn at random when it is built.
@@ -32,13 +35,64 @@ pub(crate) struct Segment {
     pub(crate) last_seq: u64,
     /// Size of its files, in bytes.
     pub(crate) bytes: u64,
+    /// Where its files lie; `None` while it is young and in memory.
+    pub(crate) dir: Option<PathBuf>,
+    /// When it was built.
+    pub(crate) built_at: Timestamp,
     pub(crate) fields: Arc<Fields>,
     pub(crate) searcher: Searcher,
 }
 
 impl Segment {
+    /// Opens a segment that was just built, in memory or in `dir`.
+    pub(crate) fn open(
+        layout: &Layout,
+        (id, shard): (SegmentId, ShardId),
+        built: Built,
+        dir: Option<PathBuf>,
+        built_at: Timestamp,
+    ) -> Result<Self, SegmentError> {
+        let searcher = searcher(&built.index).map_err(|source| SegmentError::Open { segment: id, source })?;
+        let found = (searcher.segment_readers().len(), searcher.num_docs());
+        if found != (1, u64::from(built.docs)) {
+            return Err(SegmentError::Differs {
+                segment: id,
+                what: "records",
+                expected: built.docs.into(),
+                found: found.1,
+            });
+        }
+        Ok(Self {
+            id,
+            shard,
+            docs: built.docs,
+            oldest: built.oldest,
+            newest: built.newest,
+            first_seq: built.first_seq,
+            last_seq: built.last_seq,
+            bytes: built.bytes,
+            dir,
+            built_at,
+            fields: Arc::clone(&layout.fields),
+            searcher,
+        })
+    }
+
     /// The reader of its one tantivy segment.
     pub(crate) fn reader(&self) -> &SegmentReader {
         self.searcher.segment_reader(0)
     }
 }
+
+/// A searcher that never looks for changes: a segment has none.
+fn searcher(index: &Index) -> Result<Searcher, tantivy::TantivyError> {
+    let reader = index
+        .reader_builder()
+        .reload_policy(ReloadPolicy::Manual)
+        .doc_store_cache_num_blocks(DOC_BLOCKS_KEPT)
+        .try_into()?;
+    Ok(reader.searcher())
+}
+
+/// Blocks of stored events kept uncompressed for each segment, 128 KiB each.
+const DOC_BLOCKS_KEPT: usize = 16;

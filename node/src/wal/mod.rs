@@ -4,5 +4,20 @@
 //! reaches a disk. Does not index.
 
 mod batch;
+mod disk;
+#[cfg(test)]
+mod disk_double;
+mod durable;
+mod errors;
+mod frame;
+mod log;
+mod recover;
+mod seen;
+#[cfg(test)]
+mod wal_test;
+mod writer;
 
 pub(crate) use batch::{Accepted, Batch, Op, Outcome, ProducerBatch};
+pub(crate) use durable::Durable;
+pub(crate) use errors::WalError;
+pub(crate) use writer::{Wal, WalConfig};

@@ -4,9 +4,9 @@
 //! here, once, and take nothing but the sealed types of the border. The node that dialled begins every exchange; the other
 //! one reads them in tasks of their own, so that a slow stream holds up no other.
 
-use std::sync::Arc;
-use std::sync::Weak;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quinn::{RecvStream, VarInt};
@@ -31,7 +31,7 @@ use crate::message::metadata::MetadataFrame;
 use crate::message::question::Question;
 
 /// A peer, as its certificate decided.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Peer {
     /// Of this node's region.
     Neighbour(Neighbour),
@@ -168,6 +168,12 @@ pub(super) struct Line {
     inbound: Option<Mutex<mpsc::Receiver<Inbound>>>,
     /// Whether the peer has answered anything. In TLS 1.3 a dial succeeds before the peer has looked at our certificate.
     is_proven: AtomicBool,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} over {}", self.standing.peer, self.standing.protocol)
+    }
 }
 
 impl Line {

@@ -4,6 +4,7 @@
 //! can be replayed (RFC 8446, section 8).
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,8 @@ pub struct LinkConfig {
     pub limits: LinkLimits,
 }
 
-/// A peer that has dialled this node.
+/// A peer that has dialled this node. It begins, this node answers; to begin something oneself there is [`Link::peer`].
+#[derive(Debug)]
 pub struct Accepted {
     /// The peer; what it begins comes from [`Peer::next`].
     pub peer: Peer,
@@ -96,6 +98,12 @@ struct Live {
     connections: HashMap<usize, (Connection, PeerId, u64)>,
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({} at {})", self.shared.us, self.shared.local)
+    }
+}
+
 impl Link {
     /// Reads the certificates and opens the socket. Call it inside a Tokio runtime.
     ///
@@ -109,6 +117,7 @@ impl Link {
         if !trust.knows(&us.region) {
             return Err(LinkError::NoBundle { region: us.region });
         }
+        trust.warn_unless_vouched(&certified);
         let key_log = config.tls_keylog.as_deref().map(KeyLogFile::open).transpose()?.map(Arc::new);
         let identity = Arc::new(Rotating::new(certified));
         let trust = Arc::new(ArcSwap::from_pointee(trust));
@@ -207,6 +216,7 @@ impl Link {
         if !trust.knows(&us.region) {
             return Err(LinkError::NoBundle { region: us.region.clone() });
         }
+        trust.warn_unless_vouched(&certified);
         self.shared.identity.replace(certified);
         self.shared.trust.store(Arc::new(trust));
         self.shared.retire_connections();
@@ -284,8 +294,8 @@ impl Shared {
             connection.close(VarInt::from_u32(1), b"no identity");
             return;
         };
-        let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
-            tracing::warn!(%peer, limit = self.limits.connections, "a connection was refused: there are too many");
+        let Some(place) = self.place_for(&peer) else {
+            tracing::warn!(%peer, "a connection was refused: there are too many");
             connection.close(VarInt::from_u32(2), b"too many connections");
             return;
         };
@@ -299,6 +309,13 @@ impl Shared {
             // Fails only where the link is gone, and the connection with it.
             _ = ready.send(accepted) => {}
         }
+    }
+
+    /// A place among the accepted connections, if there is one left for the peer's region.
+    fn place_for(&self, peer: &PeerId) -> Option<OwnedSemaphorePermit> {
+        let of_region = self.live().connections.values().filter(|(_, other, _)| other.region == peer.region).count();
+        let is_full = of_region >= self.limits.connections_of_region;
+        if is_full { None } else { Arc::clone(&self.connections).try_acquire_owned().ok() }
     }
 
     async fn dial(self: &Arc<Self>, to: &PeerAddr, protocol: Protocol) -> Result<Arc<Line>, LinkError> {

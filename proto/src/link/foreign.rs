@@ -12,7 +12,7 @@ use crate::message::ledger::SignedHead;
 use crate::message::metadata::MetadataFrame;
 
 /// A connection with a node of another region.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Foreign(pub(super) Arc<Line>);
 
 impl Foreign {

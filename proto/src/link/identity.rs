@@ -106,6 +106,22 @@ impl PeerId {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_is_spelt_the_same_again(text in "spiffe://[a-z.]{0,9}acme(:1)?/node/[+0-9]{1,4}") {
+            let deployment: Name = "acme".parse().expect("a name");
+            if let Ok(peer) = PeerId::from_spiffe_id(&text, &deployment) {
+                proptest::prop_assert_eq!(peer.spiffe_id(&deployment), text);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_as_a_certificate_or_refused(bytes: Vec<u8>) {
+            let deployment: Name = "acme".parse().expect("a name");
+            proptest::prop_assert!(PeerId::of_certificate(&CertificateDer::from(bytes), &deployment).is_err());
+        }
+    }
+
     #[test]
     fn reads_one_spelling_of_a_spiffe_id_and_no_other() {
         let deployment: Name = "acme.example".parse().expect("a name");

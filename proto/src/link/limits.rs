@@ -12,6 +12,8 @@ pub struct LinkLimits {
     pub handshakes: usize,
     /// Accepted connections at a time, three for each node that talks to this one.
     pub connections: usize,
+    /// Connections of one region at a time, so that a region gone bad takes no other's place.
+    pub connections_of_region: usize,
     /// Streams a peer may have open on one connection: questions in flight, and Raft requests beside a snapshot.
     pub streams: u32,
     /// Silence after which a connection is given up.
@@ -42,6 +44,7 @@ impl Default for LinkLimits {
             handshake: Duration::from_secs(5),
             handshakes: 64,
             connections: 1_024,
+            connections_of_region: 256,
             streams: 256,
             idle: Duration::from_secs(10),
             keep_alive: Duration::from_secs(3),

@@ -24,3 +24,12 @@ pub mod rotation;
 mod stream;
 pub mod tls;
 pub mod trust;
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod hostile_test;
+#[cfg(test)]
+mod link_test;
+#[cfg(test)]
+mod pki_test;

@@ -14,7 +14,7 @@ use crate::message::ledger::SignedHead;
 use crate::message::metadata::MetadataFrame;
 
 /// A connection with a node of this node's own region.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Neighbour(pub(super) Arc<Line>);
 
 impl Neighbour {

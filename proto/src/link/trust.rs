@@ -13,6 +13,7 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible, RootCertStore,
     SignatureScheme,
@@ -86,6 +87,18 @@ impl Trust {
         }
         let algorithms = provider.signature_verification_algorithms;
         Ok(Self { deployment: deployment.clone(), regions, algorithms })
+    }
+
+    /// Says at WARN where peers will refuse a certificate of our own: it is expired, or of a CA that is not in the bundle.
+    /// The node goes on, for what it does at home needs no link.
+    pub(super) fn warn_unless_vouched(&self, own: &CertifiedKey) {
+        let Some((leaf, chain)) = own.cert.split_first() else { return };
+        if let Err(error) = self.verify_client(leaf, chain, UnixTime::now()) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "peers will refuse this node's certificate; issue a new one"
+            );
+        }
     }
 
     /// Whether there is a bundle for the region.

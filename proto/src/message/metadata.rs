@@ -95,6 +95,8 @@ pub enum Unavailable {
     NoQuorum,
     /// The node is stopping, or its storage failed.
     Stopped,
+    /// The sender may not say this; asking again does not help.
+    Refused,
 }
 
 /// A frame of the metadata group's protocol.

@@ -1,0 +1,16 @@
+//! The metadata group as its nodes see it: several of them in one process, over a network that can be cut.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its harness too"
+)]
+
+mod authority;
+mod canary;
+mod cluster;
+mod decisions;
+mod members;
+mod network;
+mod restarts;

@@ -1,0 +1,160 @@
+//! Decides who a request comes from, and whether its tenant has room for it.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use domicile_proto::ids::TenantId;
+use domicile_proto::metadata::Roles;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
+
+use super::credential;
+use super::errors::AdmitError;
+use super::principal::Principal;
+use crate::limits::{TENANT_BYTES_PER_SECOND, TENANT_RATES, TENANT_REQUESTS_PER_SECOND};
+use crate::policy::PolicyWatch;
+use crate::receive::{Arrival, Knock};
+
+/// How much one tenant may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rates {
+    /// Requests a second; raising it lets one tenant crowd out the others.
+    pub(crate) requests_per_second: NonZeroU32,
+    /// Bytes of unpacked bodies a second; the largest request is as large as this.
+    pub(crate) bytes_per_second: NonZeroU32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            requests_per_second: NonZeroU32::new(TENANT_REQUESTS_PER_SECOND).unwrap_or(NonZeroU32::MIN),
+            bytes_per_second: NonZeroU32::new(TENANT_BYTES_PER_SECOND).unwrap_or(NonZeroU32::MIN),
+        }
+    }
+}
+
+/// An arrival whose sender is known and may send. Its one constructor is [`Admitter::admit`].
+pub(crate) struct Admitted {
+    arrival: Arrival,
+    principal: Principal,
+}
+
+impl Admitted {
+    /// Who sent it; the only tenant it can name is the key's own.
+    pub(crate) const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// What was sent.
+    pub(crate) const fn arrival(&self) -> &Arrival {
+        &self.arrival
+    }
+
+    /// What was sent, and by whom.
+    pub(crate) fn open(self) -> (Principal, Arrival) {
+        (self.principal, self.arrival)
+    }
+}
+
+/// The doorkeeper of a region.
+pub(crate) struct Admitter {
+    policy: PolicyWatch,
+    requests: DefaultKeyedRateLimiter<TenantId>,
+    bytes: DefaultKeyedRateLimiter<TenantId>,
+    clock: DefaultClock,
+}
+
+impl Admitter {
+    /// Over the newest policy, with the same rates for every tenant.
+    pub(crate) fn new(policy: PolicyWatch, rates: Rates) -> Self {
+        Self {
+            policy,
+            requests: RateLimiter::keyed(Quota::per_second(rates.requests_per_second)),
+            bytes: RateLimiter::keyed(Quota::per_second(rates.bytes_per_second)),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Whose key the request shows. Keys are looked up by their digest, so the time it takes says nothing about them.
+    ///
+    /// # Errors
+    /// [`AdmitError::Missing`], `Malformed` and `Unknown`: 401.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, AdmitError> {
+        let digest = credential::shown(headers)?;
+        let policy = self.policy.now();
+        policy.keys.get(&digest).map(|key| Principal::of(key)).ok_or(AdmitError::Unknown)
+    }
+
+    /// The same, for somebody who needs a role.
+    ///
+    /// # Errors
+    /// Those of [`Self::authenticate`], and [`AdmitError::Role`]: 403.
+    pub(crate) fn authorise(
+        &self,
+        headers: &HeaderMap,
+        role: &'static str,
+        has: impl FnOnce(Roles) -> bool,
+    ) -> Result<Principal, AdmitError> {
+        let principal = self.authenticate(headers)?;
+        if has(principal.roles()) { Ok(principal) } else { Err(AdmitError::Role { role }) }
+    }
+
+    /// Who may not send is turned away before its body is read.
+    pub(crate) fn knock(self: &Arc<Self>) -> Knock {
+        let admitter = Arc::clone(self);
+        Arc::new(move |headers| {
+            let principal = admitter.authorise(headers, "ingest", |roles| roles.ingest)?;
+            admitter.request(principal.tenant())?;
+            Ok(())
+        })
+    }
+
+    /// Counts one request of a tenant.
+    ///
+    /// # Errors
+    /// [`AdmitError::RequestRate`] when there were too many: 429.
+    pub(crate) fn request(&self, tenant: TenantId) -> Result<(), AdmitError> {
+        self.requests
+            .check_key(&tenant)
+            .map_err(|until| AdmitError::RequestRate { retry_after: self.seconds(&until) })
+    }
+
+    /// Admits an arrival; its bytes count against the tenant's rate, its request was counted when it knocked.
+    ///
+    /// # Errors
+    /// Those of [`Self::authorise`], and the byte rate: 429.
+    pub(crate) fn admit(&self, arrival: Arrival) -> Result<Admitted, (Arrival, AdmitError)> {
+        let principal = match self.authorise(&arrival.headers, "ingest", |roles| roles.ingest) {
+            Ok(principal) => principal,
+            Err(error) => return Err((arrival, error)),
+        };
+        match self.charge(principal.tenant(), arrival.body.len()) {
+            Ok(()) => Ok(Admitted { arrival, principal }),
+            Err(error) => Err((arrival, error)),
+        }
+    }
+
+    fn charge(&self, tenant: TenantId, bytes: usize) -> Result<(), AdmitError> {
+        let Some(bytes) = u32::try_from(bytes).map_err(|_| AdmitError::TooLarge).map(NonZeroU32::new)? else {
+            return Ok(());
+        };
+        match self.bytes.check_key_n(&tenant, bytes) {
+            Err(_) => Err(AdmitError::TooLarge),
+            Ok(Err(until)) => Err(AdmitError::ByteRate { retry_after: self.seconds(&until) }),
+            Ok(Ok(())) => {
+                if self.bytes.len() > TENANT_RATES {
+                    self.bytes.retain_recent();
+                    self.requests.retain_recent();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn seconds(&self, until: &NotUntil<<DefaultClock as governor::clock::Clock>::Instant>) -> u32 {
+        let wait = until.wait_time_from(self.clock.now()).max(Duration::from_secs(1));
+        u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,1 @@
+//! The ledger as the link sees it (LED-1).

@@ -1,0 +1,126 @@
+//! What the ledger records. On disk an entry is one JSON object, so that an auditor needs no tool of ours to read it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domicile_proto::border::EgressClass;
+use domicile_proto::ids::{ByteCount, NodeId, Region, StreamId, Timestamp};
+use domicile_proto::message::answer::RefusalCode;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// When, by the region's clock, in microseconds UTC.
+    pub(crate) at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub(crate) event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// Something is about to leave the region; written before its first byte.
+    Egress(Passage),
+    /// Something arrived from another region; written before anybody sees it.
+    Ingress(Passage),
+    /// A question was refused: by this region (`peer` asked), or before it left (`peer` is none).
+    RefusedQuestion {
+        /// Who asked.
+        peer: Option<Peer>,
+        /// About what, where that is known.
+        stream: Option<StreamId>,
+        /// Why.
+        why: Why,
+    },
+    /// The node started.
+    NodeStarted {
+        /// Which.
+        node: NodeId,
+    },
+    /// Bytes of metadata to and from one peer, within one minute.
+    Metadata {
+        /// With whom.
+        peer: Peer,
+        /// Bytes that left.
+        sent: u64,
+        /// Bytes that came.
+        received: u64,
+    },
+    /// The end of the file was not a whole entry when the node started; it was put aside beside the ledger.
+    TornTail {
+        /// How many bytes.
+        bytes: u64,
+        /// Their SHA-256.
+        #[serde(with = "hex_digest")]
+        sha256: [u8; 32],
+    },
+}
+
+/// The node at the other end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Peer {
+    /// Its region, by its certificate.
+    pub(crate) region: Region,
+    /// The node, by its certificate.
+    pub(crate) node: NodeId,
+}
+
+/// One message over the border.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Passage {
+    /// The node at the other end.
+    pub(crate) peer: Peer,
+    /// What class of thing.
+    pub(crate) class: EgressClass,
+    /// Size of the frame on the wire.
+    pub(crate) bytes: ByteCount,
+    /// SHA-256 of the frame.
+    #[serde(with = "hex_digest")]
+    pub(crate) sha256: [u8; 32],
+    /// The frame itself.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub(crate) body: Vec<u8>,
+}
+
+/// Without the body: a question may hold a literal.
+impl std::fmt::Debug for Passage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { peer, class, bytes, .. } = self;
+        f.debug_struct("Passage").field("peer", peer).field("class", class).field("bytes", bytes).finish_non_exhaustive()
+    }
+}
+
+/// Why a question was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Why {
+    /// A reason that the asker is told.
+    Code(RefusalCode),
+    /// It could not be put into the words that may travel.
+    NotExpressible,
+}
+
+mod hex_digest {
+    use super::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&hex::encode(digest))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(from)?;
+        let mut digest = [0; 32];
+        hex::decode_to_slice(text, &mut digest).map_err(serde::de::Error::custom)?;
+        Ok(digest)
+    }
+}
+
+fn to_base64<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&STANDARD.encode(bytes))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    STANDARD.decode(String::deserialize(from)?).map_err(serde::de::Error::custom)
+}

@@ -1,0 +1,68 @@
+//! What can be wrong with the ledger.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::errors::{Coded, Verdict};
+
+/// What is wrong with the ledger.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    /// It cannot be opened or read.
+    #[error("the ledger `{path}` cannot be opened; check the path and who may write it")]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An entry in the middle does not fit its checksum or the chain.
+    #[error("entry {entry} of the ledger `{path}` (byte {offset}) was altered or damaged after it was written; the node does not write on, restore the file from a copy")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Number of the entry, counted from 1.
+        entry: u64,
+        /// Where it begins.
+        offset: u64,
+    },
+    /// It was written by a newer build, or for another region.
+    #[error("the ledger `{path}` is not one of this region that this build can read; give the node its own directory or a newer build")]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A write or flush failed; nothing is recorded, and so nothing leaves, until the node is started again.
+    #[error("the ledger could not be written and refuses everything; make room on the disk or replace it, then restart the node")]
+    Poisoned,
+    /// The node is stopping.
+    #[error("the ledger is closed; the node is stopping")]
+    Closed,
+    /// An entry is too large.
+    #[error("an entry of {bytes} bytes is larger than the ledger takes")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+impl Coded for LedgerError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "DMC-AUDIT-01",
+            Self::Damaged { .. } => "DMC-AUDIT-02",
+            Self::Foreign { .. } => "DMC-AUDIT-03",
+            Self::Poisoned => "DMC-AUDIT-04",
+            Self::Closed => "DMC-AUDIT-05",
+            Self::TooLarge { .. } => "DMC-AUDIT-06",
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Closed => Verdict::NotNow(5),
+            Self::TooLarge { .. } => Verdict::Refused,
+            Self::Open { .. } | Self::Damaged { .. } | Self::Foreign { .. } | Self::Poisoned => Verdict::Broken,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The entries of a ledger, in order, for audits and tests. Changes nothing, and may run beside a node that writes.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use domicile_proto::ids::Region;
+
+use super::entry::Entry;
+use super::errors::LedgerError;
+use super::file::{FILE, Walk};
+
+/// Entries with their numbers, counted from 1; ends at the first error.
+pub(crate) struct Entries {
+    walk: Option<Walk<BufReader<File>>>,
+}
+
+impl Entries {
+    /// Opens the ledger of a region for reading.
+    ///
+    /// # Errors
+    /// [`LedgerError::Open`].
+    pub(crate) fn open(dir: &Path, region: &Region) -> Result<Self, LedgerError> {
+        let path = dir.join(FILE);
+        let file = File::open(&path).map_err(|source| LedgerError::Open { path: path.clone(), source })?;
+        Ok(Self { walk: Some(Walk::new(BufReader::new(file), path, region)) })
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<(u64, Entry), LedgerError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let walk = self.walk.as_mut()?;
+        let next = walk.next().transpose()?.and_then(|(number, body)| {
+            let entry = serde_json::from_slice(&body).map_err(|_| walk.unreadable());
+            entry.map(|entry| (number, entry))
+        });
+        if next.is_err() {
+            self.walk = None;
+        }
+        Some(next)
+    }
+}

@@ -1,0 +1,91 @@
+//! What one shard has taken in since its last refresh.
+//!
+//! A little is kept as it came; much is fed to a builder at once, so that memory holds terms and columns and not parsed
+//! events. Knows no clock but the instants it is given, and does not decide where segments lie.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::builder::{Builder, Built, Layout};
+use super::errors::IndexError;
+use crate::limits::{REFRESH_LONGEST, REFRESH_SHORTEST, SPILL_BYTES};
+use crate::wal::Durable;
+
+/// Records of one shard on their way into a segment. There is none for a shard that is idle.
+pub(crate) struct Growing {
+    gathered: Vec<Durable>,
+    gathered_bytes: usize,
+    json_bytes: usize,
+    builder: Option<(Builder, PathBuf)>,
+    due: Instant,
+    refresh: Duration,
+    began: Instant,
+}
+
+impl Growing {
+    /// Begins with the first record.
+    pub(crate) fn begin(now: Instant) -> Self {
+        Self {
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            json_bytes: 0,
+            builder: None,
+            due: now + REFRESH_LONGEST,
+            refresh: REFRESH_LONGEST,
+            began: now,
+        }
+    }
+
+    /// Takes records. They become searchable at the next refresh.
+    pub(crate) fn take(&mut self, durable: Durable) {
+        self.refresh = self.refresh.min(durable.refresh.max(REFRESH_SHORTEST));
+        self.due = self.began + self.refresh;
+        let bytes = durable.json_bytes();
+        self.json_bytes += bytes;
+        self.gathered_bytes += bytes;
+        self.gathered.push(durable);
+    }
+
+    /// When the next refresh is due.
+    pub(crate) const fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// JSON taken in since the last refresh, in bytes.
+    pub(crate) const fn json_bytes(&self) -> usize {
+        self.json_bytes
+    }
+
+    /// Whether enough was gathered to be fed to a builder.
+    pub(crate) const fn is_to_spill(&self) -> bool {
+        self.gathered_bytes >= SPILL_BYTES
+    }
+
+    /// Feeds what was gathered to a builder in a directory that `place` names. Blocks and computes.
+    pub(crate) fn spill(&mut self, layout: &Layout, place: impl FnOnce() -> PathBuf) -> Result<(), IndexError> {
+        if self.builder.is_none() {
+            let dir = place();
+            // As much again as was gathered so far is to be expected before the refresh.
+            self.builder = Some((Builder::on_disk(layout, &dir, self.json_bytes * 4)?, dir));
+        }
+        if let Some((builder, _)) = &mut self.builder {
+            self.gathered_bytes = 0;
+            for durable in self.gathered.drain(..) {
+                builder.add(durable)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes the segment: in memory where little came, else in its directory. Blocks and computes.
+    pub(crate) fn finish(mut self, layout: &Layout) -> Result<Option<(Built, Option<PathBuf>)>, IndexError> {
+        let (mut builder, dir) = match self.builder.take() {
+            Some((builder, dir)) => (builder, Some(dir)),
+            None => (Builder::in_memory(layout, self.json_bytes)?, None),
+        };
+        for durable in self.gathered {
+            builder.add(durable)?;
+        }
+        Ok(builder.finish()?.map(|built| (built, dir)))
+    }
+}

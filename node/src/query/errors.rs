@@ -1,0 +1,130 @@
+//! What can go wrong while a search is read or run. Holds no record content; texts of the caller's own query come back to
+//! the caller alone.
+
+use crate::errors::{Coded, Verdict};
+use crate::limits::{MAX_BUCKETS, MAX_CLAUSES, MAX_FILTER_DEPTH, MAX_HITS};
+
+/// Why a search has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QueryError {
+    /// A clause, option or aggregation that does not exist here.
+    #[error("{kind} `{name}` is not known here; see the guide for what a search may hold")]
+    Unknown {
+        /// What kind of thing was expected.
+        kind: &'static str,
+        /// What stood there.
+        name: String,
+    },
+    /// A clause whose body is not what it should be.
+    #[error("`{place}` should be {wanted}")]
+    Malformed {
+        /// Which clause or option.
+        place: String,
+        /// What should stand there.
+        wanted: &'static str,
+    },
+    /// A query string that cannot be read; the second line points at the place.
+    #[error("{problem} at character {position}; {advice}\n{pointer}")]
+    Syntax {
+        /// What was found.
+        problem: &'static str,
+        /// Where, counted from 1.
+        position: usize,
+        /// What to write instead.
+        advice: &'static str,
+        /// The query with a caret below the place.
+        pointer: String,
+    },
+    /// Too many clauses.
+    #[error("a search has at most {MAX_CLAUSES} clauses; use `terms` for long lists of values")]
+    TooManyClauses,
+    /// Nested too deeply.
+    #[error("clauses are nested at most {MAX_FILTER_DEPTH} deep; flatten the search")]
+    TooDeep,
+    /// More hits than a page may have.
+    #[error("a page has at most {MAX_HITS} hits; page on with `search_after`")]
+    TooManyHits,
+    /// More buckets than an answer may have.
+    #[error("the aggregation would give more than {MAX_BUCKETS} buckets; widen the interval or lower `size`")]
+    TooManyBuckets,
+    /// The search would cost more than one may.
+    #[error("the search would cost more than one may; narrow the range or the clauses")]
+    TooCostly,
+    /// The time was up.
+    #[error("the search did not end in time; narrow the range, or allow more time")]
+    Deadline,
+    /// Nobody waits for the answer any more.
+    #[error("the search was given up by the caller")]
+    Cancelled,
+    /// The engine failed on a segment.
+    #[error("a segment could not be read; look at the disk below `data`")]
+    Engine(#[source] tantivy::TantivyError),
+}
+
+impl QueryError {
+    /// The name Elasticsearch has for such an error.
+    pub(crate) const fn elastic_type(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } | Self::Malformed { .. } => "parsing_exception",
+            Self::Syntax { .. } => "query_shard_exception",
+            Self::TooManyClauses => "too_many_clauses",
+            Self::TooDeep | Self::TooManyHits | Self::TooCostly => "illegal_argument_exception",
+            Self::TooManyBuckets => "too_many_buckets_exception",
+            Self::Deadline | Self::Cancelled => "timeout_exception",
+            Self::Engine(_) => "search_phase_execution_exception",
+        }
+    }
+
+    /// A clause whose body is wrong.
+    pub(crate) fn malformed(place: impl Into<String>, wanted: &'static str) -> Self {
+        Self::Malformed { place: shortened(&place.into()), wanted }
+    }
+
+    /// A name that is not known.
+    pub(crate) fn unknown(kind: &'static str, name: &str) -> Self {
+        Self::Unknown { kind, name: shortened(name) }
+    }
+}
+
+/// At most 80 characters of what the caller wrote.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+impl From<tantivy::TantivyError> for QueryError {
+    fn from(error: tantivy::TantivyError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<std::io::Error> for QueryError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl Coded for QueryError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "DMC-QUERY-01",
+            Self::Malformed { .. } => "DMC-QUERY-02",
+            Self::Syntax { .. } => "DMC-QUERY-03",
+            Self::TooManyClauses => "DMC-QUERY-04",
+            Self::TooDeep => "DMC-QUERY-05",
+            Self::TooManyHits => "DMC-QUERY-06",
+            Self::TooManyBuckets => "DMC-QUERY-07",
+            Self::TooCostly => "DMC-QUERY-08",
+            Self::Deadline => "DMC-QUERY-09",
+            Self::Cancelled => "DMC-QUERY-10",
+            Self::Engine(_) => "DMC-QUERY-11",
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Deadline | Self::Cancelled => Verdict::NotNow(1),
+            Self::Engine(_) => Verdict::Broken,
+            _ => Verdict::Refused,
+        }
+    }
+}

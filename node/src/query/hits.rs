@@ -1,0 +1,96 @@
+//! What matched: a handle on sets of documents, not rows. No `Serialize` and no `Debug`, so that it can be put into no
+//! message and no log; rows come out of it one page at a time, for whoever may see them.
+
+use std::sync::Arc;
+
+use domicile_proto::ids::{ShardId, TimeRange, Timestamp};
+use tantivy::schema::Value as _;
+use tantivy::{DocAddress, TantivyDocument};
+
+use super::QueryError;
+use super::filter::Filter;
+use super::search::{Engine, Found, Sort};
+use super::visit::Budget;
+use crate::index::stored::Stored;
+use crate::segment::Segment;
+
+/// How many records match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Total {
+    /// The number.
+    pub(crate) value: u64,
+    /// Whether it is all of them, or at least so many.
+    pub(crate) is_exact: bool,
+}
+
+/// One row of a page, for eyes of this region. No `Debug`, no `Serialize`.
+pub(crate) struct Row {
+    /// The producer's `_id`, or the generated one.
+    pub(crate) id: String,
+    /// The event as compact JSON, as it was stored: cleaned of personal data before it touched a disk.
+    pub(crate) source: Vec<u8>,
+    /// When it happened.
+    pub(crate) time: Timestamp,
+    /// Its shard and place in it; with `time`, what `search_after` takes.
+    pub(crate) tie: (ShardId, u64),
+    /// How well it matches; 0 unless hits are sorted by score.
+    pub(crate) score: f32,
+}
+
+/// The handle.
+pub(crate) struct Hits {
+    pub(super) engine: Engine,
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) filter: Filter,
+    pub(super) range: TimeRange,
+    pub(super) sort: Sort,
+    pub(super) budget: Budget,
+    pub(super) total: Option<Total>,
+    pub(super) top: Vec<Found>,
+}
+
+impl Hits {
+    /// How many records match; `None` where that was not asked for.
+    pub(crate) const fn total(&self) -> Option<Total> {
+        self.total
+    }
+
+    /// The page, in its order. Empty for a key that may see no rows.
+    ///
+    /// # Errors
+    /// [`QueryError`] where a segment cannot be read or the time is up.
+    pub(crate) fn rows(&self) -> Result<Vec<Row>, QueryError> {
+        // Documents that lie beside each other are read beside each other: the store keeps them in blocks.
+        let mut places: Vec<usize> = (0..self.top.len()).collect();
+        places.sort_by_key(|place| self.top.get(*place).map(|found| (found.segment, found.doc)));
+        let mut rows: Vec<Option<Row>> = Vec::new();
+        rows.resize_with(self.top.len(), || None);
+        for place in places {
+            self.budget.check()?;
+            if let (Some(found), Some(row)) = (self.top.get(place), rows.get_mut(place)) {
+                *row = self.row(found)?;
+            }
+        }
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    fn row(&self, found: &Found) -> Result<Option<Row>, QueryError> {
+        let Some(segment) = self.segments.get(found.segment) else { return Ok(None) };
+        let document: TantivyDocument = segment.searcher.doc(DocAddress::new(0, found.doc))?;
+        let bytes = document.get_first(segment.fields.doc).and_then(|value| value.as_bytes());
+        let stored = bytes.and_then(Stored::decode);
+        let (score, time, shard, seq) = found.key.open(self.sort);
+        Ok(stored.map(|stored| Row {
+            id: stored.id.map_or_else(|| generated_id(shard, seq), str::to_owned),
+            source: stored.json.to_vec(),
+            time,
+            tie: (shard, seq),
+            score,
+        }))
+    }
+}
+
+/// The `_id` of a record whose producer gave none.
+pub(crate) fn generated_id(shard: ShardId, seq: u64) -> String {
+    format!("{:x}-{seq:x}", shard.0)
+}

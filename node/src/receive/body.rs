@@ -1,0 +1,155 @@
+//! Reads a request body within its limits and unpacks it. A bomb ends at the cap, a silent sender at the deadline.
+
+use std::io::{self, Read, Write};
+
+use axum::body::Body;
+use axum::http::header::CONTENT_ENCODING;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+
+use super::errors::ReceiveError;
+use super::inlet::{Inlet, Room};
+use crate::limits::{BODY_DEADLINE, BODY_SILENCE, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Plain,
+    Gzip,
+    Deflate,
+    Zstd,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Result<Self, ReceiveError> {
+        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Self::Plain) };
+        let text = value.to_str().map_err(|_| ReceiveError::UnknownEncoding)?.trim();
+        match text.to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Self::Plain),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "deflate" => Ok(Self::Deflate),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err(ReceiveError::UnknownEncoding),
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "text",
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// The whole body, unpacked, and the room it takes.
+pub(super) async fn read(inlet: &Inlet, headers: &HeaderMap, body: Body) -> Result<(Bytes, Room), ReceiveError> {
+    let encoding = Encoding::of(headers)?;
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    if declared.is_some_and(|bytes: usize| bytes > MAX_BODY_BYTES) {
+        return Err(ReceiveError::TooLarge { limit: MAX_BODY_BYTES });
+    }
+    let whole = collect(inlet, body, declared.unwrap_or(0));
+    let (packed, room) = tokio::time::timeout(BODY_DEADLINE, whole)
+        .await
+        .map_err(|_| ReceiveError::BodyTooSlow { seconds: BODY_DEADLINE.as_secs() })??;
+    if encoding == Encoding::Plain {
+        return Ok((packed, room));
+    }
+    let mouth = inlet.clone();
+    let unpacking = inlet.tasks().blocking(move || {
+        let limit = MAX_DECOMPRESSED_BYTES.min(mouth.budget_bytes().saturating_sub(packed.len()));
+        let unpacked = unpack(&mouth, encoding, &packed, limit);
+        drop(room);
+        unpacked
+    });
+    unpacking.await.map_err(|_| ReceiveError::NoReply)?
+}
+
+async fn collect(inlet: &Inlet, body: Body, declared: usize) -> Result<(Bytes, Room), ReceiveError> {
+    let mut room = Room::none();
+    // At most 1 MiB on the sender's word; the rest is believed when it is there.
+    let mut whole = BytesMut::with_capacity(declared.min(1 << 20));
+    let mut chunks = body.into_data_stream();
+    loop {
+        let next = tokio::time::timeout(BODY_SILENCE, chunks.next())
+            .await
+            .map_err(|_| ReceiveError::BodyTooSlow { seconds: BODY_SILENCE.as_secs() })?;
+        let Some(chunk) = next else { return Ok((whole.freeze(), room)) };
+        let chunk = chunk.map_err(|_| ReceiveError::BodyStopped)?;
+        if whole.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(ReceiveError::TooLarge { limit: MAX_BODY_BYTES });
+        }
+        inlet.enlarge(&mut room, chunk.len())?;
+        whole.extend_from_slice(&chunk);
+    }
+}
+
+/// Where unpacked bytes go until the limit or the budget ends.
+struct Capped<'a> {
+    inlet: &'a Inlet,
+    out: Vec<u8>,
+    room: Room,
+    limit: usize,
+    stopped: Option<ReceiveError>,
+}
+
+impl Write for Capped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stop = if self.out.len() + bytes.len() > self.limit {
+            Err(ReceiveError::UnpacksTooLarge { limit: self.limit })
+        } else {
+            self.inlet.enlarge(&mut self.room, bytes.len())
+        };
+        if let Err(error) = stop {
+            self.stopped = Some(error);
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn unpack(inlet: &Inlet, encoding: Encoding, packed: &[u8], limit: usize) -> Result<(Bytes, Room), ReceiveError> {
+    let mut capped = Capped { inlet, out: Vec::new(), room: Room::none(), limit, stopped: None };
+    let done = match encoding {
+        Encoding::Plain => capped.write_all(packed),
+        Encoding::Gzip => pump(flate2::read::MultiGzDecoder::new(packed), &mut capped),
+        // RFC 9110 means zlib; some clients send the bare stream. A zlib header is a multiple of 31.
+        Encoding::Deflate if is_zlib(packed) => pump(flate2::read::ZlibDecoder::new(packed), &mut capped),
+        Encoding::Deflate => pump(flate2::read::DeflateDecoder::new(packed), &mut capped),
+        Encoding::Zstd => zstd::stream::read::Decoder::with_buffer(packed).and_then(|mut decoder| {
+            decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
+            pump(decoder, &mut capped)
+        }),
+    };
+    match (done, capped.stopped) {
+        (_, Some(error)) => Err(error),
+        (Err(_), None) => Err(ReceiveError::Unpacking { encoding: encoding.as_str() }),
+        (Ok(()), None) => Ok((capped.out.into(), capped.room)),
+    }
+}
+
+fn pump(mut from: impl Read, to: &mut Capped<'_>) -> io::Result<()> {
+    let mut piece = vec![0_u8; 64 << 10];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(read) => to.write_all(piece.get(..read).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_zlib(packed: &[u8]) -> bool {
+    matches!(packed, [cmf, flg, ..] if cmf & 0x0f == 8 && (u16::from(*cmf) << 8 | u16::from(*flg)) % 31 == 0)
+}
+
+/// Largest zstd window, as a power of two: 8 MiB, what every ordinary level uses.
+const MAX_ZSTD_WINDOW_LOG: u32 = 23;

@@ -1,0 +1,120 @@
+//! The segments that can be searched, by shard. Reading never waits: every list is replaced whole.
+//!
+//! Decides nothing: `shards` builds and merges, and says here what has changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use domicile_proto::ids::ShardId;
+use parking_lot::Mutex;
+
+use super::{Segment, SegmentId};
+
+/// The segments of one shard, newest first: their places fall, and so, nearly always, do their times.
+pub(crate) type View = Arc<Vec<Arc<Segment>>>;
+
+/// All segments of this node. Cheap to clone; clones show the same.
+#[derive(Clone, Default)]
+pub(crate) struct Catalog(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Changes only when a shard comes or goes; the lists inside change with every refresh.
+    shards: ArcSwap<BTreeMap<ShardId, Arc<ArcSwap<Vec<Arc<Segment>>>>>>,
+    changing: Mutex<()>,
+}
+
+/// What a shard or a stream holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) docs: u64,
+    pub(crate) bytes: u64,
+    pub(crate) segments: u64,
+}
+
+impl Catalog {
+    /// The segments of a shard as they are now; they stay readable as long as they are held.
+    pub(crate) fn view(&self, shard: ShardId) -> View {
+        self.0.shards.load().get(&shard).map_or_else(View::default, |segments| segments.load_full())
+    }
+
+    /// The shards that have a segment.
+    pub(crate) fn shards(&self) -> Vec<ShardId> {
+        self.0.shards.load().keys().copied().collect()
+    }
+
+    /// What a shard holds.
+    pub(crate) fn totals(&self, shard: ShardId) -> Totals {
+        self.view(shard).iter().fold(Totals::default(), |sum, segment| Totals {
+            docs: sum.docs + u64::from(segment.docs),
+            bytes: sum.bytes + segment.bytes,
+            segments: sum.segments + 1,
+        })
+    }
+
+    /// Shows a segment and hides those it replaces, in one step.
+    pub(super) fn replace(&self, shard: ShardId, gone: &[SegmentId], new: Option<Arc<Segment>>) {
+        let _changing = self.0.changing.lock();
+        let shards = self.0.shards.load();
+        let before = shards.get(&shard).map_or_else(View::default, |segments| segments.load_full());
+        let mut after: Vec<_> = before.iter().filter(|segment| !gone.contains(&segment.id)).cloned().collect();
+        if let Some(new) = new {
+            let place = after.partition_point(|segment| segment.first_seq > new.first_seq);
+            after.insert(place, new);
+        }
+        debug_assert!(after.is_sorted_by(|newer, older| newer.first_seq > older.last_seq), "segments do not overlap");
+        match shards.get(&shard) {
+            Some(segments) if !after.is_empty() => segments.store(Arc::new(after)),
+            _ => {
+                let mut all = BTreeMap::clone(&shards);
+                if after.is_empty() {
+                    all.remove(&shard);
+                } else {
+                    all.insert(shard, Arc::new(ArcSwap::from_pointee(after)));
+                }
+                self.0.shards.store(Arc::new(all));
+            }
+        }
+    }
+
+    /// A catalog of such segments.
+    #[cfg(test)]
+    pub(crate) fn of(segments: impl IntoIterator<Item = Arc<Segment>>) -> Self {
+        let catalog = Self::default();
+        segments.into_iter().for_each(|segment| catalog.replace(segment.shard, &[], Some(segment)));
+        catalog
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::index::builder::Layout;
+    use crate::segment::specimen::{durable, record, segment};
+
+    #[test]
+    fn segments_are_newest_first_whatever_the_order_they_came_in() {
+        let layout = Layout::new();
+        let make = |first: u64, count: u64| {
+            let records = (0..count).map(|n| record(i64::try_from(first + n).unwrap(), None, json!({}))).collect();
+            segment(&layout, durable(3, first, records))
+        };
+        let catalog = Catalog::of([make(3, 2), make(1, 2), make(5, 4)]);
+        let firsts = |view: View| view.iter().map(|segment| segment.first_seq).collect::<Vec<_>>();
+        let held = catalog.view(ShardId(3));
+        assert_eq!(firsts(Arc::clone(&held)), [5, 3, 1]);
+        assert_eq!((catalog.totals(ShardId(3)).docs, catalog.totals(ShardId(3)).segments), (8, 3));
+
+        let gone: Vec<_> = held.iter().skip(1).map(|segment| segment.id).collect();
+        catalog.replace(ShardId(3), &gone, Some(make(1, 4)));
+        assert_eq!(firsts(catalog.view(ShardId(3))), [5, 1]);
+        assert_eq!(firsts(held), [5, 3, 1], "a view that is held does not change");
+
+        let all: Vec<_> = catalog.view(ShardId(3)).iter().map(|segment| segment.id).collect();
+        catalog.replace(ShardId(3), &all, None);
+        assert!(catalog.view(ShardId(3)).is_empty() && catalog.shards().is_empty());
+    }
+}

@@ -1,0 +1,150 @@
+//! Where segments lie on the local disk: `<dir>/<shard>/<segment>/`, one tantivy index of one tantivy segment each.
+//!
+//! What no manifest names is left over from a crash or a merge and goes at the next start.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use domicile_proto::ids::{ShardId, Timestamp};
+use ring::rand::{SecureRandom, SystemRandom};
+use tantivy::Index;
+use tantivy::directory::MmapDirectory;
+
+use super::manifest::{Manifest, Row};
+use super::{Segment, SegmentError, SegmentId};
+use crate::index::builder::{Built, Layout};
+
+/// The directory of all segments of this node.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    /// Makes the directory where it is missing.
+    pub(crate) fn open(dir: &Path) -> Result<Self, SegmentError> {
+        fs::create_dir_all(dir).map_err(|source| disk(dir, source))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// An id for a new segment, and where its directory must be made; the one above it is made here.
+    pub(crate) fn place(&self, shard: ShardId) -> Result<(SegmentId, PathBuf), SegmentError> {
+        let id = fresh_id();
+        let above = self.shard_dir(shard);
+        fs::create_dir_all(&above).map_err(|source| disk(&above, source))?;
+        Ok((id, above.join(id.to_string())))
+    }
+
+    fn shard_dir(&self, shard: ShardId) -> PathBuf {
+        self.dir.join(format!("{:016x}", shard.0))
+    }
+
+    /// Opens a segment that a manifest names, and compares it with what is said there.
+    pub(crate) fn reopen(&self, layout: &Layout, shard: ShardId, row: &Row) -> Result<Segment, SegmentError> {
+        let id = row.id().ok_or_else(|| SegmentError::Manifest { object: format!("shard {shard}") })?;
+        open_dir(layout, (id, shard), row, &self.shard_dir(shard).join(id.to_string()))
+    }
+
+    /// Flushes the names of a segment's files, so that it survives a loss of power.
+    pub(crate) fn flush(&self, segment: &Segment) -> Result<(), SegmentError> {
+        let Some(dir) = &segment.dir else { return Ok(()) };
+        for dir in [dir.as_path(), &self.shard_dir(segment.shard), &self.dir] {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| disk(dir, source))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the directories of segments that no manifest names.
+    pub(crate) fn remove_orphans(&self, manifests: &[Manifest]) -> Result<(), SegmentError> {
+        let named: BTreeSet<PathBuf> = manifests
+            .iter()
+            .flat_map(|manifest| {
+                let above = self.shard_dir(manifest.shard);
+                manifest.body.segments.iter().filter_map(move |row| Some(above.join(row.id()?.to_string())))
+            })
+            .collect();
+        for shard in entries(&self.dir)? {
+            for segment in entries(&shard)? {
+                if !named.contains(&segment) {
+                    fs::remove_dir_all(&segment).map_err(|source| disk(&segment, source))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the segment of a directory as a row of a manifest describes it.
+pub(crate) fn open_dir(
+    layout: &Layout,
+    (id, shard): (SegmentId, ShardId),
+    row: &Row,
+    dir: &Path,
+) -> Result<Segment, SegmentError> {
+    let open = |source| SegmentError::Open { segment: id, source };
+    let found = bytes_of(dir).map_err(|source| open(source.into()))?;
+    if found != row.bytes {
+        return Err(SegmentError::Differs { segment: id, what: "bytes", expected: row.bytes, found });
+    }
+    let directory = MmapDirectory::open(dir).map_err(|error| open(error.into()))?;
+    let mut index = Index::open(directory).map_err(open)?;
+    if index.schema() != layout.fields.schema {
+        return Err(open(tantivy::TantivyError::SchemaError("fields of another build".to_owned())));
+    }
+    index.set_tokenizers(layout.tokenizers.clone());
+    let built = Built {
+        index,
+        bytes: found,
+        docs: row.docs,
+        oldest: row.oldest,
+        newest: row.newest,
+        first_seq: row.first_seq,
+        last_seq: row.last_seq,
+    };
+    Segment::open(layout, (id, shard), built, Some(dir.to_owned()), row.built_at)
+}
+
+/// Opens a segment that was just built in `dir`, or in memory.
+pub(crate) fn open_built(
+    layout: &Layout,
+    ids: (SegmentId, ShardId),
+    mut built: Built,
+    dir: Option<PathBuf>,
+    now: Timestamp,
+) -> Result<Segment, SegmentError> {
+    if let Some(dir) = &dir {
+        built.bytes = bytes_of(dir).map_err(|source| disk(dir, source))?;
+    }
+    Segment::open(layout, ids, built, dir, now)
+}
+
+/// Size of the files of a segment that hold its content; the engine's own book-keeping beside them does not count.
+fn bytes_of(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
+}
+
+/// A random id.
+pub(crate) fn fresh_id() -> SegmentId {
+    let mut bytes = [0; 16];
+    // The system's random source does not fail once it has worked; a repeated id would be refused by the directory.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    SegmentId(u128::from_le_bytes(bytes))
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, SegmentError> {
+    let listed = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    listed.map_err(|source| disk(dir, source))
+}
+
+pub(super) fn disk(path: &Path, source: io::Error) -> SegmentError {
+    SegmentError::Disk { path: path.display().to_string(), source }
+}

@@ -1,0 +1,222 @@
+//! The manifest of a shard: which segments are durable. A numbered object in the region's store, created if absent; the newest
+//! is the truth.
+//!
+//! Two nodes that both take themselves for the owner cannot both create the next number: the second loses. Holds nothing of
+//! any record.
+
+use bytes::Bytes;
+use domicile_proto::ids::{Epoch, ShardId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Segment, SegmentError, SegmentId};
+use crate::store::{Store, StoreError};
+
+/// The durable segments of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) shard: ShardId,
+    /// Grows by one with every manifest of the shard; begins with 1.
+    pub(crate) number: u64,
+    pub(crate) body: Body,
+}
+
+/// What a manifest says, as JSON. Ids are hexadecimal texts, times are microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Body {
+    version: u32,
+    pub(crate) epoch: Epoch,
+    /// Last place that lies in a durable segment.
+    pub(crate) last_seq: u64,
+    /// In the order of their places.
+    pub(crate) segments: Vec<Row>,
+}
+
+/// A durable segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Row {
+    id: String,
+    pub(crate) docs: u32,
+    pub(crate) oldest: Timestamp,
+    pub(crate) newest: Timestamp,
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+    pub(crate) bytes: u64,
+    pub(crate) built_at: Timestamp,
+}
+
+impl Row {
+    pub(crate) fn of(segment: &Segment) -> Self {
+        Self {
+            id: segment.id.to_string(),
+            docs: segment.docs,
+            oldest: segment.oldest,
+            newest: segment.newest,
+            first_seq: segment.first_seq,
+            last_seq: segment.last_seq,
+            bytes: segment.bytes,
+            built_at: segment.built_at,
+        }
+    }
+
+    /// The segment's id; `None` where the manifest was not written by this build.
+    pub(crate) fn id(&self) -> Option<SegmentId> {
+        u128::from_str_radix(&self.id, 16).ok().map(SegmentId)
+    }
+}
+
+impl Manifest {
+    /// What comes before the first one.
+    pub(crate) fn none(shard: ShardId) -> Self {
+        Self { shard, number: 0, body: Body::default() }
+    }
+
+    /// The one that follows, with other segments.
+    pub(crate) fn next(&self, epoch: Epoch, last_seq: u64, segments: Vec<Row>) -> Self {
+        let body = Body { version: VERSION, epoch, last_seq, segments };
+        Self { shard: self.shard, number: self.number + 1, body }
+    }
+
+    /// Name of its object.
+    fn object(&self) -> String {
+        format!("{PREFIX}/{:016x}/manifest-{:010}", self.shard.0, self.number)
+    }
+
+    /// Creates its object, then deletes the one before. Since older ones are deleted, a number that is free again proves
+    /// nothing by itself: the creation counts only if no newer one is there afterwards.
+    ///
+    /// # Errors
+    /// [`SegmentError::Deposed`] where another node has created it.
+    pub(crate) async fn publish(&self, store: &Store) -> Result<(), SegmentError> {
+        let content = serde_json::to_vec(&self.body).unwrap_or_default();
+        store.create(&self.object(), Bytes::from(content)).await.map_err(|error| match error {
+            StoreError::AlreadyThere { .. } => SegmentError::Deposed { shard: self.shard, number: self.number },
+            source => SegmentError::Store { shard: self.shard, source },
+        })?;
+        let listed = store.list(&format!("{PREFIX}/{:016x}", self.shard.0)).await;
+        let listed = listed.map_err(|source| SegmentError::Store { shard: self.shard, source })?;
+        if listed.iter().filter_map(|(object, _)| parse(object)).any(|(_, number)| number > self.number) {
+            return Err(SegmentError::Deposed { shard: self.shard, number: self.number });
+        }
+        if self.number > 1 {
+            let before = Self { number: self.number - 1, ..Self::none(self.shard) };
+            // Left over, it costs a few bytes; the next start deletes it.
+            let _ = store.delete(&before.object()).await;
+        }
+        Ok(())
+    }
+
+    /// The newest manifest of every shard of the bucket; older ones are deleted.
+    pub(crate) async fn read_all(store: &Store) -> Result<Vec<Self>, SegmentError> {
+        let listed = store.list(PREFIX).await.map_err(|source| SegmentError::Store { shard: ShardId(0), source })?;
+        let mut newest: Vec<(ShardId, u64, String)> = Vec::new();
+        for (object, _) in listed {
+            let Some((shard, number)) = parse(&object) else { continue };
+            match newest.last_mut() {
+                Some(last) if last.0 == shard => {
+                    let _ = store.delete(&last.2).await;
+                    *last = (shard, number, object);
+                }
+                _ => newest.push((shard, number, object)),
+            }
+        }
+        let read = newest.into_iter().map(|(shard, number, object)| async move {
+            let content = store.read(&object).await.map_err(|source| SegmentError::Store { shard, source })?;
+            let body = serde_json::from_slice::<Body>(&content).ok().filter(|body| body.version == VERSION);
+            body.map(|body| Self { shard, number, body }).ok_or(SegmentError::Manifest { object })
+        });
+        futures::future::try_join_all(read).await
+    }
+}
+
+fn parse(object: &str) -> Option<(ShardId, u64)> {
+    let (shard, name) = object.strip_prefix(PREFIX)?.strip_prefix('/')?.split_once('/')?;
+    let number = name.strip_prefix("manifest-")?.parse().ok()?;
+    Some((ShardId(u64::from_str_radix(shard, 16).ok()?), number))
+}
+
+const PREFIX: &str = "shards";
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::Coded;
+    use crate::store::StoreConfig;
+
+    fn row(id: u128) -> Row {
+        let at = Timestamp(5);
+        let id = SegmentId(id).to_string();
+        Row { id, docs: 1, oldest: at, newest: at, first_seq: 1, last_seq: 1, bytes: 9, built_at: at }
+    }
+
+    async fn store(dir: &std::path::Path) -> Store {
+        Store::open(&StoreConfig { dir: dir.to_owned() }, &"tokyo".parse().unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_two_owners_the_second_loses_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let none = Manifest::none(ShardId(7));
+        let (one, two) = (none.next(Epoch(1), 1, vec![row(1)]), none.next(Epoch(1), 1, vec![row(2)]));
+        one.publish(&store).await.unwrap();
+        let lost = two.publish(&store).await.err().unwrap();
+        assert_eq!(lost.code(), "DMC-SEGMENT-04");
+        assert_eq!(Manifest::read_all(&store).await.unwrap(), [one]);
+    }
+
+    #[tokio::test]
+    async fn a_number_that_was_used_and_deleted_cannot_be_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let mut newest = Manifest::none(ShardId(7));
+        for last_seq in 1..4 {
+            newest = newest.next(Epoch(1), last_seq, vec![row(1)]);
+            newest.publish(&store).await.unwrap();
+        }
+        let stale = Manifest::none(ShardId(7)).next(Epoch(1), 9, vec![row(2)]);
+        assert_eq!(stale.publish(&store).await.err().unwrap().code(), "DMC-SEGMENT-04");
+        assert_eq!(Manifest::read_all(&store).await.unwrap(), [newest]);
+    }
+
+    #[tokio::test]
+    async fn the_newest_manifest_of_each_shard_is_the_truth() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let mut expected = Vec::new();
+        for shard in 1..4 {
+            let mut manifest = Manifest::none(ShardId(shard));
+            for last_seq in 1..=shard * 4 {
+                manifest = manifest.next(Epoch(1), last_seq, vec![row(u128::from(last_seq))]);
+                manifest.publish(&store).await.unwrap();
+            }
+            expected.push(manifest);
+        }
+        let stale = Manifest { number: 2, ..Manifest::none(ShardId(3)) };
+        store.create(&stale.object(), Bytes::from_static(b"{}")).await.unwrap();
+        assert_eq!(Manifest::read_all(&store).await.unwrap(), expected);
+        assert_eq!(store.list(PREFIX).await.unwrap().len(), 3, "one each is left");
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_is_no_manifest_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let manifest = Manifest::none(ShardId(1)).next(Epoch(1), 0, Vec::new());
+        store.create(&manifest.object(), Bytes::from_static(b"{\"version\":2}")).await.unwrap();
+        let error = Manifest::read_all(&store).await.err().unwrap();
+        assert_eq!(error.code(), "DMC-SEGMENT-05");
+        assert!(error.to_string().contains("manifest-0000000001"));
+    }
+
+    #[test]
+    fn the_json_of_a_manifest_stays() {
+        let manifest = Manifest::none(ShardId(1)).next(Epoch(1), 3, vec![row(255)]);
+        let golden = r#"{"version":1,"epoch":1,"last_seq":3,"segments":[{"id":"000000000000000000000000000000ff","docs":1,"oldest":5,"newest":5,"first_seq":1,"last_seq":1,"bytes":9,"built_at":5}]}"#;
+        assert_eq!(serde_json::to_string(&manifest.body).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<Body>(golden).unwrap(), manifest.body);
+        assert_eq!(parse(&manifest.object()), Some((ShardId(1), 1)));
+    }
+}

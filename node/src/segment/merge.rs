@@ -1,0 +1,213 @@
+//! Merges, flushes and publishes: one task that follows the plan of each shard, one merge at a time.
+//!
+//! Intake only ever adds a segment at the new end of a shard and this task alone replaces segments, so neither waits for the
+//! other. A segment is in a manifest only after its files and their names are flushed; the write-ahead log is released only
+//! after the manifest is created; a directory goes only after no manifest names it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domicile_proto::ids::{Epoch, ShardId, Timestamp};
+use tantivy::directory::{Directory, MmapDirectory, RamDirectory};
+use tantivy::indexer::merge_filtered_segments;
+
+use super::files::{self, Files};
+use super::manifest::{Manifest, Row};
+use super::plan::{Merge, Piece, Pressure, Target, plan};
+use super::shards::Shared;
+use super::{Segment, SegmentError};
+use crate::index::builder::{Built, Layout};
+use crate::limits::YOUNG_BYTES;
+use crate::store::Store;
+use crate::wal::Wal;
+
+/// The task.
+pub(super) struct Merger {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Store,
+    pub(super) wal: Wal,
+    pub(super) manifests: BTreeMap<ShardId, Manifest>,
+    /// Shards that another node owns now.
+    pub(super) deposed: BTreeSet<ShardId>,
+}
+
+impl Merger {
+    /// Works until intake has ended, then makes durable what is in memory.
+    pub(super) async fn run(mut self) {
+        let token = self.shared.tasks.token().clone();
+        loop {
+            let is_last = self.shared.has_intake_ended();
+            let shards = self.shared.take_dirty();
+            for shard in shards {
+                self.settle(shard, Pressure::None).await;
+            }
+            for shard in self.short_of_memory(is_last) {
+                self.settle(shard, Pressure::High).await;
+            }
+            if is_last {
+                return;
+            }
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
+            }
+        }
+    }
+
+    /// Shards whose young segments must go to the disk now, largest first, until half of the limit is left; at the end, all.
+    fn short_of_memory(&self, is_last: bool) -> Vec<ShardId> {
+        let mut young = self.shared.young();
+        let mut total: u64 = young.iter().map(|(_, bytes)| bytes).sum();
+        if !is_last && total <= YOUNG_BYTES {
+            return Vec::new();
+        }
+        young.sort_unstable_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let mut due = Vec::new();
+        for (shard, bytes) in young {
+            if !is_last && total <= YOUNG_BYTES / 2 {
+                break;
+            }
+            total -= bytes;
+            due.push(shard);
+        }
+        due
+    }
+
+    /// Does everything the plan wants for a shard. An error is told once and leaves the shard as it was.
+    async fn settle(&mut self, shard: ShardId, pressure: Pressure) {
+        if self.deposed.contains(&shard) {
+            return;
+        }
+        if let Err(error) = self.try_settle(shard, pressure).await {
+            if matches!(error, SegmentError::Deposed { .. }) {
+                self.deposed.insert(shard);
+            }
+            self.shared.failed(&error);
+        }
+    }
+
+    async fn try_settle(&mut self, shard: ShardId, pressure: Pressure) -> Result<(), SegmentError> {
+        self.publish(shard).await?;
+        loop {
+            let mut segments = self.shared.catalog.view(shard).to_vec();
+            segments.reverse();
+            // Behind a gap lie records that a failed build left in the log: nothing may be merged across it.
+            let whole = segments.windows(2).take_while(|pair| matches!(pair, [a, b] if a.last_seq + 1 == b.first_seq));
+            segments.truncate(whole.count() + 1);
+            let pieces: Vec<_> = segments.iter().map(|segment| piece(segment)).collect();
+            let Some(Merge { pieces, target }) = plan(&pieces, self.shared.clock.now(), pressure) else {
+                return Ok(());
+            };
+            let parts: Vec<_> = segments.drain(pieces).collect();
+            let (shared, sources) = (Arc::clone(&self.shared), parts.clone());
+            let work = move || merge(&shared.layout, &shared.files, &sources, target, shared.clock.now());
+            let merged = self.shared.tasks.blocking(work).await;
+            let merged = merged.map_err(|_| SegmentError::Interrupted { shard })??;
+            let gone: Vec<_> = parts.iter().map(|part| part.id).collect();
+            self.shared.catalog.replace(shard, &gone, Some(Arc::new(merged)));
+            self.publish(shard).await?;
+            remove(parts.iter().filter_map(|part| part.dir.clone()));
+        }
+    }
+
+    /// Creates a manifest of the segments that are durable without a gap, if they are others than before, and releases the log.
+    async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+        let manifest = self.manifests.entry(shard).or_insert_with(|| Manifest::none(shard));
+        let view = self.shared.catalog.view(shard);
+        let mut last_seq = manifest.body.last_seq;
+        let mut durable = Vec::new();
+        for segment in view.iter().rev() {
+            if segment.dir.is_none() || segment.first_seq > last_seq + 1 {
+                break;
+            }
+            last_seq = last_seq.max(segment.last_seq);
+            durable.push(Arc::clone(segment));
+        }
+        let rows: Vec<_> = durable.iter().map(|segment| Row::of(segment)).collect();
+        if rows == manifest.body.segments {
+            return Ok(());
+        }
+        let known: BTreeSet<_> = manifest.body.segments.iter().filter_map(Row::id).collect();
+        let files = self.shared.files.clone();
+        let flush = move || {
+            let new = durable.iter().filter(|segment| !known.contains(&segment.id));
+            new.map(|segment| files.flush(segment)).collect::<Result<(), _>>()
+        };
+        let flushed = self.shared.tasks.blocking(flush).await;
+        flushed.map_err(|_| SegmentError::Interrupted { shard })??;
+        let next = manifest.next(EPOCH, last_seq, rows);
+        next.publish(&self.store).await?;
+        *manifest = next;
+        self.wal.release(&BTreeMap::from([(shard, last_seq)]));
+        Ok(())
+    }
+}
+
+fn piece(segment: &Segment) -> Piece {
+    Piece { bytes: segment.bytes, docs: segment.docs, in_memory: segment.dir.is_none(), built_at: segment.built_at }
+}
+
+/// Merges neighbours into one segment, in the order given. Blocks and computes.
+pub(super) fn merge(
+    layout: &Layout,
+    files: &Files,
+    parts: &[Arc<Segment>],
+    target: Target,
+    now: Timestamp,
+) -> Result<Segment, SegmentError> {
+    let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+        return Err(SegmentError::Interrupted { shard: ShardId(0) });
+    };
+    let shard = first.shard;
+    let failed = |source| SegmentError::Merge { shard, source };
+    let mut sources = Vec::with_capacity(parts.len());
+    for part in parts {
+        sources.extend(part.searcher.index().searchable_segments().map_err(failed)?);
+    }
+    let memory = RamDirectory::create();
+    let (id, dir, directory): (_, Option<PathBuf>, Box<dyn Directory>) = match target {
+        Target::Memory => (files::fresh_id(), None, Box::new(memory.clone())),
+        Target::Disk => {
+            let (id, dir) = files.place(shard)?;
+            std::fs::create_dir(&dir).map_err(|source| files::disk(&dir, source))?;
+            let directory = MmapDirectory::open(&dir).map_err(|error| failed(error.into()))?;
+            (id, Some(dir), Box::new(directory))
+        }
+    };
+    let filters = sources.iter().map(|_| None).collect();
+    let merged = merge_filtered_segments(&sources, Layout::settings(), filters, directory);
+    let mut index = merged.map_err(|error| {
+        remove(dir.clone());
+        failed(error)
+    })?;
+    index.set_tokenizers(layout.tokenizers.clone());
+    let built = Built {
+        index,
+        bytes: memory.total_mem_usage() as u64,
+        docs: parts.iter().map(|part| part.docs).sum(),
+        oldest: parts.iter().map(|part| part.oldest).min().unwrap_or_default(),
+        newest: parts.iter().map(|part| part.newest).max().unwrap_or_default(),
+        first_seq: first.first_seq,
+        last_seq: last.last_seq,
+    };
+    // The age of a segment is that of its oldest part: what was built today is sealed tomorrow, however often it was merged.
+    let built_at = parts.iter().map(|part| part.built_at).min().unwrap_or(now);
+    files::open_built(layout, (id, shard), built, dir, built_at)
+}
+
+/// Removes directories that nothing names any more; whatever stays goes at the next start.
+fn remove(dirs: impl IntoIterator<Item = PathBuf>) {
+    for dir in dirs {
+        if let Err(error) = std::fs::remove_dir_all(&dir) {
+            tracing::warn!(kind = ?error.kind(), dir = %dir.display(), "segment directory stays until the next start");
+        }
+    }
+}
+
+/// How often young segments are looked at when nothing else happens.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// The epoch of every shard until ownership passes another one.
+const EPOCH: Epoch = Epoch(1);

@@ -1,0 +1,275 @@
+//! Shards from opening to stopping, with a real log, a real bucket and real directories.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domicile_proto::ids::{Epoch, NodeId, ShardId, StreamId, TenantId, Timestamp};
+use domicile_proto::metadata::StreamPolicy;
+use proptest::prelude::*;
+use serde_json::json;
+use tantivy::TantivyDocument;
+use tantivy::schema::Value;
+
+use super::manifest::Manifest;
+use super::specimen::record;
+use super::*;
+use crate::clock::Clock;
+use crate::errors::Coded;
+use crate::index::stored::Stored;
+use crate::policy::StreamView;
+use crate::store::{Store, StoreConfig};
+use crate::tasks::Tasks;
+use crate::wal::{Batch, Op, Outcome, Wal, WalConfig};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+struct Node {
+    tasks: Tasks,
+    clock: Clock,
+    store: Store,
+    wal: Wal,
+    shards: Shards,
+}
+
+impl Node {
+    async fn start(dir: &Path) -> Result<Self, SegmentError> {
+        let (tasks, clock) = (Tasks::default(), Clock::standing_at(NOW));
+        let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
+        let opened = Opened::open(&dir.join("segments"), store.clone(), &tasks, clock.clone()).await?;
+        let config = WalConfig { file_bytes: 2_000, ..WalConfig::new(dir.join("wal")) };
+        let (wal, durable) = Wal::open(&config, &opened.indexed(), clock.clone()).unwrap();
+        let shards = opened.start(wal.clone(), durable);
+        Ok(Self { tasks, clock, store, wal, shards })
+    }
+
+    async fn append(&self, shard: u64, texts: &[String]) -> Vec<Outcome> {
+        let stream = StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy { refresh_ms: 30_000, ..StreamPolicy::default() },
+            shard: Some((ShardId(shard), NodeId(1))),
+        };
+        let records = texts.iter().map(|text| (Op::Create, record(1, None, json!({ "message": text })))).collect();
+        let batch = Batch { stream: Arc::new(stream), producer: None, records };
+        self.wal.append(batch).await.unwrap().outcomes
+    }
+
+    /// Everything that can be searched in a shard, by place.
+    fn content(&self, shard: u64) -> BTreeMap<u64, String> {
+        let mut content = BTreeMap::new();
+        let mut before = u64::MAX;
+        for segment in self.shards.catalog().view(ShardId(shard)).iter() {
+            assert!(segment.last_seq < before && segment.first_seq <= segment.last_seq, "segments overlap");
+            before = segment.first_seq;
+            let places = segment.reader().fast_fields().u64("seq").unwrap();
+            for doc in 0..segment.docs {
+                let seq = places.first(doc).unwrap();
+                assert_eq!(seq, segment.first_seq + u64::from(doc), "order of a segment");
+                let document: TantivyDocument = segment.searcher.doc(tantivy::DocAddress::new(0, doc)).unwrap();
+                let bytes = document.get_first(segment.fields.doc).unwrap().as_bytes().unwrap();
+                let json: serde_json::Value = serde_json::from_slice(Stored::decode(bytes).unwrap().json).unwrap();
+                let text = json["message"].as_str().unwrap().to_owned();
+                assert!(content.insert(seq, text).is_none(), "place {seq} is there twice");
+            }
+        }
+        content
+    }
+
+    /// Ends as kill -9 would: nothing is finished, nothing in memory is kept.
+    async fn kill(self) {
+        assert!(self.tasks.stop(Duration::from_secs(30)).await);
+        self.wal.stop().await;
+    }
+
+    async fn stop(self) {
+        self.shards.stop().await;
+        assert!(self.tasks.stop(Duration::from_secs(30)).await);
+    }
+}
+
+fn texts(from: usize, count: usize) -> Vec<String> {
+    (from..from + count).map(|n| format!("line {n} of many")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_searchable_after_a_refresh_and_after_any_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut expected = BTreeMap::new();
+    for round in 0..6 {
+        let node = Node::start(dir.path()).await.unwrap();
+        node.shards.refresh(None).await;
+        assert_eq!(node.content(1), expected, "round {round}");
+        for part in 0..25 {
+            let lines = texts(expected.len(), 3);
+            let outcomes = node.append(1, &lines).await;
+            for (outcome, line) in outcomes.into_iter().zip(lines) {
+                let Outcome::Created { seq } = outcome else { panic!("{outcome:?}") };
+                expected.insert(seq, line);
+            }
+            if part % 2 == 0 {
+                node.shards.refresh(Some(ShardId(1))).await;
+                assert_eq!(node.content(1), expected, "round {round}");
+            }
+        }
+        assert!(!node.shards.is_failed());
+        if round % 2 == 0 { node.kill().await } else { node.stop().await }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn every_record_is_searchable_once_whatever_happens(
+        steps in proptest::collection::vec((1..4_u64, 1..40_usize, 0..8_u8), 1..25)
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let mut node = Node::start(dir.path()).await.unwrap();
+            let mut expected: BTreeMap<u64, BTreeMap<u64, String>> = BTreeMap::new();
+            let mut serial = 0;
+            for (shard, count, then) in steps.into_iter().chain([(1, 1, 4), (1, 1, 3)]) {
+                let lines = texts(serial, count);
+                serial += count;
+                for (outcome, line) in node.append(shard, &lines).await.into_iter().zip(lines) {
+                    let Outcome::Created { seq } = outcome else { panic!("{outcome:?}") };
+                    expected.entry(shard).or_default().insert(seq, line);
+                }
+                match then {
+                    0 | 1 => node.shards.refresh(Some(ShardId(shard))).await,
+                    2 => node.clock.turn_to(Timestamp(node.clock.now().0 + 61 * Timestamp::MICROS)),
+                    3 => {
+                        node.kill().await;
+                        node = Node::start(dir.path()).await.unwrap();
+                    }
+                    4 => {
+                        node.stop().await;
+                        node = Node::start(dir.path()).await.unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            node.shards.refresh(None).await;
+            for (shard, expected) in &expected {
+                assert_eq!(&node.content(*shard), expected);
+            }
+            assert!(!node.shards.is_failed());
+            node.kill().await;
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_refreshes_leave_few_segments_and_a_stop_leaves_an_empty_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    for n in 0..60 {
+        node.append(1, &texts(n, 2)).await;
+        node.shards.refresh(None).await;
+    }
+    let content = node.content(1);
+    assert_eq!(content.len(), 120);
+    node.stop().await;
+    let node = Node::start(dir.path()).await.unwrap();
+    let view = node.shards.catalog().view(ShardId(1));
+    assert_eq!(view.len(), 1, "everything was flushed together");
+    assert!(view[0].dir.is_some() && node.content(1) == content);
+    assert_eq!(node.shards.catalog().totals(ShardId(1)).docs, 120);
+    let logs = std::fs::read_dir(dir.path().join("wal")).unwrap().count();
+    assert_eq!(logs, 1, "only the newest file is left");
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn much_at_once_is_written_to_the_disk_and_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    let filler = "wide ".repeat(2_000);
+    let mut expected = Vec::new();
+    for n in 0..12 {
+        let lines: Vec<_> = (0..100).map(|line| format!("{n}-{line} {filler}")).collect();
+        node.append(1, &lines).await;
+        expected.extend(lines);
+    }
+    node.shards.refresh(None).await;
+    assert!(node.shards.catalog().view(ShardId(1)).iter().all(|segment| segment.dir.is_some()));
+    assert!(node.content(1).into_values().eq(expected.iter().cloned()));
+    node.kill().await;
+    let node = Node::start(dir.path()).await.unwrap();
+    node.shards.refresh(None).await;
+    assert!(node.content(1).into_values().eq(expected));
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_segment_is_named_and_left_over_ones_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    node.append(1, &texts(0, 50)).await;
+    node.stop().await;
+    let node = Node::start(dir.path()).await.unwrap();
+    let segment = Arc::clone(&node.shards.catalog().view(ShardId(1))[0]);
+    let (id, files) = (segment.id.to_string(), segment.dir.clone().unwrap());
+    drop(segment);
+    let orphan = files.with_file_name("0123456789abcdef0123456789abcdef");
+    std::fs::create_dir(&orphan).unwrap();
+    node.kill().await;
+    Node::start(dir.path()).await.unwrap().kill().await;
+    assert!(!orphan.try_exists().unwrap());
+
+    let names: Vec<_> = std::fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for path in names.iter().filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.')) {
+        let whole = std::fs::read(path).unwrap();
+        for damage in [None, Some(whole.len() / 2)] {
+            match damage {
+                None => std::fs::remove_file(path).unwrap(),
+                Some(length) => std::fs::write(path, &whole[..length]).unwrap(),
+            }
+            let error = Node::start(dir.path()).await.err().unwrap_or_else(|| panic!("{path:?} went unnoticed"));
+            assert!(["DMC-SEGMENT-01", "DMC-SEGMENT-02"].contains(&error.code()), "{error}");
+            assert!(error.to_string().contains(&id), "{error}");
+        }
+        std::fs::write(path, whole).unwrap();
+    }
+    Node::start(dir.path()).await.unwrap().kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_shard_keeps_its_log_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    let other = Manifest::none(ShardId(1)).next(Epoch(2), 0, Vec::new());
+    other.publish(&node.store).await.unwrap();
+    node.append(1, &texts(0, 50)).await;
+    node.append(2, &texts(0, 50)).await;
+    let shards = node.shards.clone();
+    let store = node.store.clone();
+    node.stop().await;
+    assert!(shards.is_failed());
+    let manifests = Manifest::read_all(&store).await.unwrap();
+    assert_eq!(manifests.iter().map(|m| (m.shard.0, m.body.last_seq)).collect::<Vec<_>>(), [(1, 0), (2, 50)]);
+    let log: u64 = std::fs::read_dir(dir.path().join("wal")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+    assert!(log > 50 * 20, "the records of the lost shard are still in the log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_shards_cost_little_to_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    for shard in 0..1_000 {
+        node.append(shard, &texts(0, 1)).await;
+    }
+    node.stop().await;
+    let began = std::time::Instant::now();
+    let node = Node::start(dir.path()).await.unwrap();
+    let took = began.elapsed();
+    println!("opened 1,000 shards in {took:?}");
+    assert_eq!(node.shards.catalog().shards().len(), 1_000);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    node.kill().await;
+}

@@ -1,0 +1,160 @@
+//! The region's bucket. Objects are created once and never overwritten; a second creation loses and says so.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domicile_proto::ids::Region;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use super::errors::StoreError;
+
+/// Where the bucket is.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreConfig {
+    /// A directory of this machine, made where it is missing. Every object is flushed before it counts as created.
+    pub(crate) dir: PathBuf,
+}
+
+/// The bucket of this region. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Store {
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Store {
+    /// Opens the bucket and checks that it belongs to the region, before anything else is read or written. A bucket without a
+    /// marker gets one.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherRegion`] where the marker names another region.
+    pub(crate) async fn open(config: &StoreConfig, region: &Region) -> Result<Self, StoreError> {
+        let bucket = config.dir.display().to_string();
+        let failed = |source| StoreError::Failed { object: bucket.clone(), source };
+        let made = tokio::fs::create_dir_all(&config.dir).await;
+        made.map_err(|source| failed(object_store::Error::Generic { store: "local", source: Box::new(source) }))?;
+        let objects = LocalFileSystem::new_with_prefix(&config.dir).map_err(failed)?.with_fsync(true);
+        let store = Self { objects: Arc::new(objects) };
+        match store.create(MARKER, Bytes::copy_from_slice(region.as_str().as_bytes())).await {
+            Err(StoreError::AlreadyThere { .. }) => {}
+            created => return created.map(|()| store),
+        }
+        let found = store.read(MARKER).await?;
+        if found != region.as_str().as_bytes() {
+            let found = String::from_utf8_lossy(&found).chars().take(63).collect();
+            return Err(StoreError::OtherRegion { bucket, home: region.to_string(), found });
+        }
+        Ok(store)
+    }
+
+    /// Creates an object; durable once this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyThere`] where there is one of that name, whatever it holds.
+    pub(crate) async fn create(&self, object: &str, content: Bytes) -> Result<(), StoreError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.objects.put_opts(&path(object)?, content.into(), options).await;
+        put.map(|_| ()).map_err(|error| sort(object, error))
+    }
+
+    /// The whole content of an object.
+    pub(crate) async fn read(&self, object: &str) -> Result<Bytes, StoreError> {
+        let found = self.objects.get(&path(object)?).await.map_err(|error| sort(object, error))?;
+        found.bytes().await.map_err(|error| sort(object, error))
+    }
+
+    /// A part of the content of an object.
+    pub(crate) async fn read_range(&self, object: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.objects.get_range(&path(object)?, range).await.map_err(|error| sort(object, error))
+    }
+
+    /// Names and sizes of all objects whose name begins with whole parts of `prefix`, in rising order.
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        let listed = self.objects.list(Some(&path(prefix)?));
+        let mut objects: Vec<_> = listed
+            .map_ok(|object| (object.location.to_string(), object.size))
+            .try_collect()
+            .await
+            .map_err(|error| sort(prefix, error))?;
+        objects.sort_unstable();
+        Ok(objects)
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub(crate) async fn delete(&self, object: &str) -> Result<(), StoreError> {
+        match self.objects.delete(&path(object)?).await.map_err(|error| sort(object, error)) {
+            Err(StoreError::Missing { .. }) => Ok(()),
+            deleted => deleted,
+        }
+    }
+}
+
+fn path(object: &str) -> Result<Path, StoreError> {
+    Path::parse(object).map_err(|_| StoreError::Name { object: object.to_owned() })
+}
+
+fn sort(object: &str, error: object_store::Error) -> StoreError {
+    let object = object.to_owned();
+    match error {
+        object_store::Error::AlreadyExists { .. } => StoreError::AlreadyThere { object },
+        object_store::Error::NotFound { .. } => StoreError::Missing { object },
+        source => StoreError::Failed { object, source },
+    }
+}
+
+/// Names the region a bucket belongs to.
+const MARKER: &str = "domicile-region";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::Coded;
+
+    async fn open(dir: &std::path::Path, region: &str) -> Result<Store, StoreError> {
+        Store::open(&StoreConfig { dir: dir.join("bucket") }, &region.parse().unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn refuses_a_bucket_of_another_region_and_writes_nothing_into_it() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), "tokyo").await.unwrap();
+        open(dir.path(), "tokyo").await.unwrap();
+        let refused = open(dir.path(), "frankfurt").await.err().unwrap();
+        assert_eq!(refused.code(), "DMC-STORE-01");
+        assert!(refused.to_string().contains("`tokyo`") && refused.to_string().contains("`frankfurt`"));
+        let names: Vec<_> = std::fs::read_dir(dir.path().join("bucket")).unwrap().collect();
+        assert_eq!(names.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_object_is_created_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), "tokyo").await.unwrap();
+        let creations = (0..8_u8).map(|n| store.create("a/b", Bytes::from(vec![n; 100])));
+        let created = futures::future::join_all(creations).await;
+        assert_eq!(created.iter().filter(|created| created.is_ok()).count(), 1);
+        assert!(created.iter().all(|created| created.as_ref().err().is_none_or(|e| e.code() == "DMC-STORE-02")));
+        let winner = u8::try_from(created.iter().position(Result::is_ok).unwrap()).unwrap();
+        assert_eq!(store.read("a/b").await.unwrap(), vec![winner; 100]);
+    }
+
+    #[tokio::test]
+    async fn objects_are_read_in_part_listed_and_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), "tokyo").await.unwrap();
+        for name in ["s/2/m", "s/1/m", "t/1"] {
+            store.create(name, Bytes::from_static(b"0123456789")).await.unwrap();
+        }
+        assert_eq!(store.read_range("t/1", 2..5).await.unwrap(), "234");
+        let listed = store.list("s").await.unwrap();
+        assert_eq!(listed, [("s/1/m".to_owned(), 10), ("s/2/m".to_owned(), 10)]);
+        store.delete("t/1").await.unwrap();
+        store.delete("t/1").await.unwrap();
+        assert_eq!(store.read("t/1").await.err().unwrap().code(), "DMC-STORE-03");
+        assert_eq!(store.read("../escape").await.err().unwrap().code(), "DMC-STORE-04");
+    }
+}

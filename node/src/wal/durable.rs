@@ -1,0 +1,32 @@
+//! What leaves the write-ahead log: records that survive kill -9, with their places.
+
+use std::time::Duration;
+
+use domicile_proto::ids::{Epoch, ShardId, StreamId, TenantId};
+
+use crate::classify::Classified;
+
+/// Records of one shard that are durable, in the order of their places. Made by the log alone.
+pub(crate) struct Durable {
+    pub(crate) tenant: TenantId,
+    pub(crate) stream: StreamId,
+    pub(crate) shard: ShardId,
+    pub(crate) epoch: Epoch,
+    /// How long after receipt they must be searchable, as their stream asked.
+    pub(crate) refresh: Duration,
+    /// Place of the first record; the others follow without a gap. Places begin with 1.
+    pub(crate) first_seq: u64,
+    pub(crate) records: Vec<Classified>,
+}
+
+impl Durable {
+    /// Place of the last record.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.first_seq + (self.records.len() as u64).saturating_sub(1)
+    }
+
+    /// Size of the records' JSON, in bytes.
+    pub(crate) fn json_bytes(&self) -> usize {
+        self.records.iter().map(|record| record.json().len()).sum()
+    }
+}

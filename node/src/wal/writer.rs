@@ -1,0 +1,213 @@
+//! The write-ahead log as the line sees it: batches go in from any task, one thread writes them in groups.
+//!
+//! Everything that waits while a group is flushed becomes the next group: the slower the disk, the larger the groups.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use domicile_proto::ids::ShardId;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{Accepted, Batch};
+use super::disk::{Directory, Disk};
+use super::durable::Durable;
+use super::errors::WalError;
+use super::log::{Log, disk_error};
+use crate::clock::Clock;
+use crate::limits::{MAX_DECOMPRESSED_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE};
+
+/// Where the log lies.
+#[derive(Clone, Debug)]
+pub(crate) struct WalConfig {
+    /// Its directory, made where it is missing. Nothing else may be in it.
+    pub(crate) dir: PathBuf,
+    /// Size at which a file ends, in bytes.
+    pub(crate) file_bytes: u64,
+}
+
+impl WalConfig {
+    /// A log in a directory, with the usual limits.
+    pub(crate) const fn new(dir: PathBuf) -> Self {
+        Self { dir, file_bytes: WAL_FILE_BYTES }
+    }
+}
+
+/// The log. Clones write into the same one.
+#[derive(Clone)]
+pub(crate) struct Wal {
+    orders: mpsc::Sender<Order>,
+    released: Arc<Mutex<BTreeMap<ShardId, u64>>>,
+}
+
+enum Order {
+    Append { batch: Batch, json_bytes: usize, reply: oneshot::Sender<Result<Accepted, WalError>> },
+    Release,
+    Given { done: oneshot::Sender<()> },
+    Stop { done: oneshot::Sender<()> },
+}
+
+impl Wal {
+    /// Opens the log and starts its thread. `indexed` is the last place of each shard that lies in a durable segment; what
+    /// the log holds beyond comes out of the receiver first, then what is newly accepted, in order. Blocks while it reads.
+    ///
+    /// # Errors
+    /// [`WalError::Damaged`], [`WalError::Gap`], [`WalError::Foreign`] or [`WalError::Disk`]; all need a person.
+    pub(crate) fn open(
+        config: &WalConfig,
+        indexed: &BTreeMap<ShardId, u64>,
+        clock: Clock,
+    ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
+        let disk =
+            Directory::open(&config.dir).map_err(|error| disk_error(&config.dir.display().to_string(), &error))?;
+        Self::on(Box::new(disk), config.file_bytes, indexed, clock)
+    }
+
+    /// Opens the log of a disk.
+    pub(super) fn on(
+        disk: Box<dyn Disk>,
+        file_bytes: u64,
+        indexed: &BTreeMap<ShardId, u64>,
+        clock: Clock,
+    ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
+        let log = Log::open(disk, indexed, file_bytes, clock.now())?;
+        let (orders, incoming) = mpsc::channel(WAL_QUEUE);
+        let (durable, outgoing) = mpsc::channel(WAL_GROUPS_AHEAD);
+        let released = Arc::new(Mutex::new(BTreeMap::new()));
+        let wal = Self { orders, released: Arc::clone(&released) };
+        let writer = Writer { log, incoming, durable, released, indexed: indexed.clone(), clock };
+        let spawned = std::thread::Builder::new().name("wal".to_owned()).spawn(move || writer.run());
+        spawned.map_err(|error| disk_error("wal", &error))?;
+        Ok((wal, outgoing))
+    }
+
+    /// Takes a batch. Once this returns `Ok` its records survive kill -9 and loss of power, each exactly once, even if the
+    /// caller goes away while it waits.
+    ///
+    /// # Errors
+    /// Any [`WalError`]; after one of them nothing of the batch was accepted, but for [`WalError::Poisoned`] and
+    /// [`WalError::Stopped`], where that is unknown until the node has been restarted.
+    pub(crate) async fn append(&self, batch: Batch) -> Result<Accepted, WalError> {
+        let json_bytes: usize = batch.records.iter().map(|(_, record)| record.json().len()).sum();
+        if json_bytes > MAX_BATCH_BYTES {
+            return Err(WalError::TooLarge { bytes: json_bytes, most: MAX_BATCH_BYTES });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.orders.try_send(Order::Append { batch, json_bytes, reply }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => WalError::Busy { waiting: WAL_QUEUE },
+            mpsc::error::TrySendError::Closed(_) => WalError::Stopped,
+        })?;
+        answer.await.unwrap_or(Err(WalError::Stopped))
+    }
+
+    /// Says up to which place each shard lies in durable segments; files of the log that are no longer needed are removed
+    /// soon after.
+    pub(crate) fn release(&self, durable: &BTreeMap<ShardId, u64>) {
+        self.released.lock().extend(durable.iter().map(|(shard, last)| (*shard, *last)));
+        // A full queue means that the thread is awake and looks by itself.
+        let _ = self.orders.try_send(Order::Release);
+    }
+
+    /// Returns when everything acknowledged before has been put into the receiver.
+    pub(crate) async fn given(&self) {
+        let (done, given) = oneshot::channel();
+        if self.orders.send(Order::Given { done }).await.is_ok() {
+            let _ = given.await;
+        }
+    }
+
+    /// Takes what was sent before, then ends the thread and closes the receiver.
+    pub(crate) async fn stop(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.orders.send(Order::Stop { done }).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+}
+
+/// Who waits for the end of a group, or of the log.
+#[derive(Default)]
+struct Waiting {
+    given: Vec<oneshot::Sender<()>>,
+    stop: Vec<oneshot::Sender<()>>,
+}
+
+struct Writer {
+    log: Log,
+    incoming: mpsc::Receiver<Order>,
+    durable: mpsc::Sender<Vec<Durable>>,
+    released: Arc<Mutex<BTreeMap<ShardId, u64>>>,
+    indexed: BTreeMap<ShardId, u64>,
+    clock: Clock,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let durable = self.durable.clone();
+        if let Err(error) = self.log.replay(&self.indexed, |group| durable.blocking_send(group).is_ok()) {
+            tracing::error!(error = &error as &dyn std::error::Error, "write-ahead log could not be read again");
+            self.log.is_poisoned = true;
+        }
+        while let Some(order) = self.incoming.blocking_recv() {
+            let mut waiting = Waiting::default();
+            let (group, replies) = self.gather(order, &mut waiting);
+            if !group.is_empty() {
+                let (answers, durable) = self.log.commit(group, self.clock.now());
+                replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(answer)));
+                // Nobody receives only when the node is going down; the records are in the log.
+                let _ = durable.is_empty() || self.durable.blocking_send(durable).is_ok();
+            }
+            waiting.given.into_iter().for_each(|done| drop(done.send(())));
+            self.release();
+            if !waiting.stop.is_empty() {
+                drop(self);
+                waiting.stop.into_iter().for_each(|done| drop(done.send(())));
+                return;
+            }
+        }
+    }
+
+    /// Whatever waits, up to the size of a group.
+    #[allow(clippy::type_complexity, reason = "batches and whom to answer, side by side")]
+    fn gather(
+        &mut self,
+        first: Order,
+        waiting: &mut Waiting,
+    ) -> (Vec<Batch>, Vec<oneshot::Sender<Result<Accepted, WalError>>>) {
+        let (mut group, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Append { batch, json_bytes, reply } => {
+                    group.push(batch);
+                    replies.push(reply);
+                    bytes += json_bytes;
+                }
+                Order::Release => {}
+                Order::Given { done } => waiting.given.push(done),
+                Order::Stop { done } => {
+                    self.incoming.close();
+                    waiting.stop.push(done);
+                    // What was sent before the stop is already here; what comes now is refused by the closed queue.
+                }
+            }
+            next = if bytes < WAL_GROUP_BYTES { self.incoming.try_recv().ok() } else { None };
+        }
+        (group, replies)
+    }
+
+    fn release(&mut self) {
+        let released = std::mem::take(&mut *self.released.lock());
+        if released.is_empty() {
+            return;
+        }
+        self.indexed.extend(released);
+        if let Err(error) = self.log.release(&self.indexed, self.clock.now()) {
+            tracing::error!(error = &error as &dyn std::error::Error, "files of the write-ahead log stay for now");
+        }
+    }
+}
+
+/// Largest batch, in bytes of JSON: what one request may hold, with room for replaced spans that grew.
+const MAX_BATCH_BYTES: usize = 2 * MAX_DECOMPRESSED_BYTES;

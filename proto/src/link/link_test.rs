@@ -1,0 +1,324 @@
+//! The link between honest nodes, over real sockets on loopback.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::connection::Peer;
+use super::endpoint::Link;
+use super::errors::{GivenUp, LinkError};
+use super::harness::{Memory, Node, PATIENCE, World, head, now, region, vetted};
+use super::identity::{PeerAddr, PeerId};
+use super::limits::LinkLimits;
+use super::pki::{CERTIFICATE_VALIDITY, RegionCa};
+use super::protocol::Protocol;
+use super::trust::TrustError;
+use crate::border::EgressClass;
+use crate::ids::NodeId;
+use crate::message::metadata::{MAX_ROWS_PER_FRAME, MetadataFrame};
+use crate::metadata::Row;
+
+fn rows() -> MetadataFrame {
+    let row = Row::Region { region: region(&"r".repeat(63)), number: crate::ids::RegionNumber(1) };
+    MetadataFrame::Rows(vec![row; MAX_ROWS_PER_FRAME])
+}
+
+#[tokio::test]
+async fn a_question_to_another_region_lies_in_both_ledgers_and_one_to_a_neighbour_in_none() {
+    let world = World::new();
+    let (here, there, near) = (world.node("tokyo", 1), world.node("frankfurt", 2), world.node("tokyo", 3));
+    assert_eq!(here.count_at(&there.addr()).await.expect("an answer"), 7);
+    let asked = [("departing", EgressClass::Question), ("arrived", EgressClass::Count)];
+    let answered = [("arrived", EgressClass::Question), ("departing", EgressClass::Count)];
+    assert_eq!(here.ledger.classes(), asked);
+    assert_eq!(there.ledger.classes(), answered);
+    let bodies = |node: &Node| {
+        let mut bodies: Vec<_> =
+            node.ledger.crossings.lock().expect("not poisoned").iter().map(|(.., body)| body.clone()).collect();
+        bodies.sort();
+        bodies
+    };
+    assert_eq!(bodies(&here), bodies(&there), "both ledgers hold the same frames");
+
+    assert_eq!(here.count_at(&near.addr()).await.expect("an answer"), 7);
+    assert_eq!(here.ledger.classes(), asked, "nothing was added for a neighbour");
+    assert!(near.ledger.classes().is_empty());
+    assert_eq!(there.came(), [(here.addr().id, Protocol::Query, true)]);
+    assert_eq!(near.came(), [(here.addr().id, Protocol::Query, false)]);
+    assert!(here.link.round_trip(NodeId(2)).is_some());
+    assert!(here.link.round_trip(NodeId(9)).is_none());
+}
+
+#[tokio::test]
+async fn metadata_is_counted_and_ledger_heads_are_acknowledged_by_the_ledger() {
+    let world = World::new();
+    let (here, there) = (world.node("tokyo", 1), world.node("frankfurt", 2));
+    let peer = here.link.peer(&there.addr(), Protocol::Raft).await.expect("a peer");
+    assert_eq!(peer.metadata_call(&MetadataFrame::ReadIndex).await.expect("a reply"), MetadataFrame::Done);
+    let mut stream = peer.metadata_stream().await.expect("a stream");
+    for _ in 0..3 {
+        stream.send(&rows()).await.expect("sent");
+    }
+    stream.finish().expect("finished");
+    assert_eq!(stream.only().await.expect("a reply"), MetadataFrame::Done);
+    assert!(here.ledger.classes().is_empty() && there.ledger.classes().is_empty());
+    let (sent, received) = *here.ledger.metadata.lock().expect("not poisoned");
+    assert!(sent > 3 * 63 * MAX_ROWS_PER_FRAME as u64 && received > 0);
+    assert_eq!((received, sent), *there.ledger.metadata.lock().expect("not poisoned"));
+
+    let peer = here.link.peer(&there.addr(), Protocol::Ledger).await.expect("a peer");
+    peer.ledger_head(&head(1)).await.expect("acknowledged");
+    assert_eq!(there.ledger.classes(), [("arrived", EgressClass::LedgerHead)]);
+    there.ledger.refuses.store(true, Ordering::SeqCst);
+    let refused = peer.ledger_head(&head(2)).await.expect_err("their ledger refuses");
+    assert!(matches!(refused, LinkError::GivenUp { reason: GivenUp::Ledger, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn nothing_leaves_where_the_ledger_refuses() {
+    let world = World::new();
+    let (here, there) = (world.node("tokyo", 1), world.node("frankfurt", 2));
+    let peer = here.link.peer(&there.addr(), Protocol::Query).await.expect("a peer");
+    let Peer::Foreign(foreign) = &peer else { panic!("another region") };
+    let streams = || foreign.0.connection().stats().frame_tx.stream;
+    here.ledger.refuses.store(true, Ordering::SeqCst);
+    let refused = peer.ask(&vetted(1), PATIENCE).await.expect_err("our ledger refuses");
+    assert!(matches!(refused, LinkError::Ledger { .. }), "{refused}");
+    assert_eq!(streams(), 0, "no stream frame was sent");
+    here.ledger.refuses.store(false, Ordering::SeqCst);
+    peer.ask(&vetted(2), PATIENCE).await.expect("an answer");
+    assert!(streams() > 0);
+    assert_eq!(there.begun(), ["question"]);
+
+    there.ledger.refuses.store(true, Ordering::SeqCst);
+    let refused = peer.ask(&vetted(3), PATIENCE).await.expect_err("their ledger refuses");
+    assert!(matches!(refused, LinkError::GivenUp { reason: GivenUp::Ledger, .. }), "{refused}");
+    assert_eq!(there.begun(), ["question"], "the node never saw it");
+}
+
+#[tokio::test]
+async fn a_dropped_sender_resets_its_stream() {
+    let world = World::new();
+    let (here, mut config) = (world.node("tokyo", 1), world.config("frankfurt", 2));
+    config.limits = LinkLimits { stream_window: 4 << 10, ..LinkLimits::default() };
+    let there = Link::bind(config, Arc::new(Memory::default())).expect("a link");
+    let to = PeerAddr { id: there.identity().clone(), addr: there.local_addr() };
+    let (accepted, peer) = tokio::join!(there.accept(), here.link.peer(&to, Protocol::Raft));
+    let (far, peer) = (accepted.expect("accepted").peer, peer.expect("a peer"));
+    let next = async || match far.next().await.expect("begun") {
+        super::connection::Inbound::Metadata(stream) => stream,
+        _ => panic!("a stream of the metadata group"),
+    };
+
+    let mut whole_then_dropped = peer.metadata_stream().await.expect("a stream");
+    whole_then_dropped.send(&MetadataFrame::ReadIndex).await.expect("sent");
+    let mut inbound = next().await;
+    assert_eq!(inbound.recv().await.expect("a frame"), Some(MetadataFrame::ReadIndex));
+    drop(whole_then_dropped);
+    let error = inbound.recv().await.expect_err("never finished");
+    assert!(matches!(error, LinkError::GivenUp { reason: GivenUp::Dropped, .. }), "{error}");
+
+    let mut half = peer.metadata_stream().await.expect("a stream");
+    {
+        let frame = rows();
+        let mut sending = Box::pin(half.send(&frame));
+        poll_fn(|context| {
+            assert!(sending.as_mut().poll(context).is_pending(), "the frame is larger than the window");
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+    assert!(matches!(half.finish(), Err(LinkError::Interrupted { .. })));
+    let error = next().await.recv().await.expect_err("half a frame");
+    assert!(matches!(error, LinkError::GivenUp { reason: GivenUp::Dropped, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_message_has_its_place_on_one_protocol_and_one_end() {
+    let world = World::new();
+    let (here, there) = (world.node("tokyo", 1), world.node("frankfurt", 2));
+    let raft = here.link.peer(&there.addr(), Protocol::Raft).await.expect("a peer");
+    let query = here.link.peer(&there.addr(), Protocol::Query).await.expect("a peer");
+    assert!(matches!(raft.ask(&vetted(1), PATIENCE).await, Err(LinkError::WrongProtocol { .. })));
+    assert!(matches!(raft.ledger_head(&head(1)).await, Err(LinkError::WrongProtocol { .. })));
+    assert!(matches!(
+        query.metadata_call(&MetadataFrame::ReadIndex).await,
+        Err(LinkError::WrongProtocol { message: Protocol::Raft, spoken: Protocol::Query, .. })
+    ));
+    assert!(matches!(query.next().await, Err(LinkError::WrongDirection { .. })));
+    assert!(here.ledger.classes().is_empty(), "what is refused at once is no crossing");
+}
+
+#[tokio::test]
+async fn callers_share_one_connection_for_each_protocol() {
+    let world = World::new();
+    let (here, there) = (world.node("tokyo", 1), world.node("frankfurt", 2));
+    let to = there.addr();
+    let (a, b, c, d) = tokio::join!(here.count_at(&to), here.count_at(&to), here.count_at(&to), here.count_at(&to));
+    for answer in [a, b, c, d] {
+        assert_eq!(answer.expect("an answer"), 7);
+    }
+    assert_eq!(there.came().len(), 1);
+}
+
+#[tokio::test]
+async fn the_one_who_answers_must_be_the_one_who_was_meant() {
+    let world = World::new();
+    let (here, there) = (world.node("tokyo", 1), world.node("frankfurt", 2));
+    for (name, node) in [("frankfurt", 9), ("tokyo", 2)] {
+        let wanted = PeerId { region: region(name), node: NodeId(node) };
+        let to = PeerAddr { id: wanted.clone(), addr: there.link.local_addr() };
+        let error = here.link.peer(&to, Protocol::Query).await.expect_err("somebody else");
+        let LinkError::Untrusted { source, .. } = &error else { panic!("{error}") };
+        assert_eq!(**source, TrustError::OtherPeer { wanted, found: there.addr().id });
+        let again = here.link.peer(&to, Protocol::Query).await.expect_err("a pause");
+        assert!(matches!(again, LinkError::BackingOff { .. }), "{again}");
+    }
+    assert_eq!(here.count_at(&there.addr()).await.expect("an answer"), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_came_back_is_found_again() {
+    let world = World::new();
+    let (here, there) = (world.node("tokyo", 1), world.node("frankfurt", 2));
+    let to = there.addr();
+    assert_eq!(here.count_at(&to).await.expect("an answer"), 7);
+    let kept = here.link.peer(&to, Protocol::Query).await.expect("kept");
+    there.link.close("the test restarts it").await;
+    there.tasks.close();
+    there.tasks.wait().await;
+    assert_eq!(there.link.accept().await.map(|accepted| accepted.remote), None);
+    drop(there);
+    while !kept.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    let mut config = world.config("frankfurt", 2);
+    config.listen = to.addr;
+    let back = tokio::task::block_in_place(|| Node::start(config));
+    let found = async {
+        loop {
+            match here.count_at(&to).await {
+                Err(LinkError::BackingOff { retry_in, .. }) => tokio::time::sleep(retry_in).await,
+                Err(_) => {}
+                Ok(count) => break count,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, found).await.expect("in time"), 7);
+    drop(back);
+}
+
+#[tokio::test]
+async fn certificates_and_bundles_rotate_without_a_restart() {
+    let world = World::new();
+    let (here, mut config) = (world.node("tokyo", 1), world.config("frankfurt", 2));
+    config.limits.rotation_grace = Duration::ZERO;
+    let there = Node::start(config);
+    assert_eq!(here.count_at(&there.addr()).await.expect("an answer"), 7);
+    let kept = here.link.peer(&there.addr(), Protocol::Query).await.expect("kept");
+
+    // Tokyo replaces its CA: a new one takes the place of the old, and the node gets a certificate of the new one.
+    let ca = &world.cas[&region("tokyo")];
+    let fresh = world.path_of("fresh");
+    let new_ca = RegionCa::init(&fresh, &region("tokyo"), &world.deployment, now()).expect("a CA");
+    let issued = new_ca.issue_node(NodeId(1), now(), CERTIFICATE_VALIDITY).expect("a certificate");
+    let old = ca.node_files(NodeId(1));
+    std::fs::copy(&issued.cert, &old.cert).expect("copied");
+    let error = here.link.reload().expect_err("the key is still the old one");
+    assert!(matches!(error, LinkError::Key { .. }), "{error}");
+    std::fs::copy(&issued.key, &old.key).expect("copied");
+    here.link.reload().expect("a matching pair");
+
+    let error = here.count_at(&there.addr()).await.expect_err("Frankfurt does not know the new CA yet");
+    assert!(error.is_unreachable(), "{error}");
+    std::fs::copy(new_ca.bundle(), ca.bundle()).expect("copied");
+    there.link.reload().expect("a bundle");
+    tokio::time::timeout(PATIENCE, async {
+        while !kept.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("connections of the old certificates end after the grace time");
+    let found = async {
+        loop {
+            match here.count_at(&there.addr()).await {
+                Err(LinkError::BackingOff { retry_in, .. }) => tokio::time::sleep(retry_in).await,
+                other => break other,
+            }
+        }
+    };
+    assert_eq!(found.await.expect("an answer under the new certificate"), 7);
+
+    let stranger = world.config("tokyo", 4).identity;
+    std::fs::copy(&stranger.cert, &old.cert).expect("copied");
+    std::fs::copy(&stranger.key, &old.key).expect("copied");
+    assert!(matches!(here.link.reload(), Err(LinkError::IdentityChanged { .. })));
+}
+
+#[tokio::test]
+async fn a_handshake_that_stalls_holds_up_no_other_and_via_replaces_an_address() {
+    let world = World::new();
+    let there = world.node("frankfurt", 2);
+    let between = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let mut config = world.config("tokyo", 1);
+    config.via.insert(NodeId(2), between.local_addr().expect("an address"));
+    let stalled = Node::start(config);
+    let to = there.addr();
+    let dial = stalled.link.peer(&to, Protocol::Query);
+    let one_way = async {
+        // Passes the first flight on and lets no answer through.
+        let mut packet = vec![0; 2_048];
+        let (length, _) = between.recv_from(&mut packet).await.expect("a first flight");
+        between.send_to(&packet[..length], to.addr).await.expect("passed on");
+        world.node("tokyo", 3).count_at(&to).await
+    };
+    tokio::select! {
+        stalled = dial => panic!("it cannot end first: {:?}", stalled.err()),
+        answer = one_way => assert_eq!(answer.expect("an answer"), 7),
+    }
+}
+
+#[tokio::test]
+async fn tls_keys_are_written_only_where_a_file_is_named() {
+    let world = World::new();
+    let there = world.node("frankfurt", 2);
+    let path = world.path_of("keys.log");
+    let mut config = world.config("tokyo", 1);
+    config.tls_keylog = Some(path.clone());
+    let (here, quiet) = (Node::start(config), world.node("tokyo", 3));
+    assert!(here.link.has_tls_keylog() && !quiet.link.has_tls_keylog());
+    quiet.count_at(&there.addr()).await.expect("an answer");
+    assert_eq!(std::fs::read_to_string(&path).expect("opened at the start"), "");
+    here.count_at(&there.addr()).await.expect("an answer");
+    let log = std::fs::read_to_string(&path).expect("a file");
+    for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET ", "SERVER_TRAFFIC_SECRET_0 "] {
+        assert!(log.lines().any(|line| line.starts_with(label)), "{log}");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn a_silent_peer_costs_a_question_no_more_than_its_deadline() {
+    let world = World::new();
+    let here = world.node("tokyo", 1);
+    let there = Link::bind(world.config("frankfurt", 2), Arc::new(Memory::default())).expect("a link");
+    let to = PeerAddr { id: there.identity().clone(), addr: there.local_addr() };
+    let (accepted, peer) = tokio::join!(there.accept(), here.link.peer(&to, Protocol::Query));
+    let (accepted, peer) = (accepted.expect("accepted"), peer.expect("a peer"));
+    let error = peer.ask(&vetted(1), Duration::from_millis(50)).await.expect_err("nobody answers");
+    assert!(matches!(error, LinkError::Deadline { .. }), "{error}");
+    drop(accepted);
+    let ended = async {
+        while !peer.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("a connection nobody serves is closed");
+}

@@ -1,0 +1,8 @@
+use domicile_proto::border::VettedQuestion;
+use domicile_proto::message::question::Question;
+
+fn forge(question: Question) -> VettedQuestion {
+    VettedQuestion(question)
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use domicile_proto::link::connection::Reply;
+use domicile_proto::link::foreign::Foreign;
+
+async fn leak(foreign: Foreign, reply: Reply, bytes: Vec<u8>) {
+    let _ = foreign.answer(reply, &bytes).await;
+}
+
+fn main() {}

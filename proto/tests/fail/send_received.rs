@@ -1,0 +1,9 @@
+use domicile_proto::border::Received;
+use domicile_proto::link::connection::Reply;
+use domicile_proto::link::foreign::Foreign;
+
+async fn pass_on(foreign: Foreign, reply: Reply, received: Received) {
+    let _ = foreign.answer(reply, &received).await;
+}
+
+fn main() {}

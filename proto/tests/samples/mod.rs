@@ -1,0 +1,308 @@
+//! One or more of every message, the same for ever: what the golden bytes and the fuzzing start from.
+
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::cell::Cell;
+use domicile_proto::aggregate::count::Count;
+use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
+use domicile_proto::aggregate::histogram::FixedHistogram;
+use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
+use domicile_proto::aggregate::sum::Sum;
+use domicile_proto::aggregate::term_grid::TermGrid;
+use domicile_proto::aggregate::terms::Terms;
+use domicile_proto::codec::{CodecError, Message, decode, encode};
+use domicile_proto::ids::{
+    DictionaryId, Epoch, FieldId, KThreshold, Level, Name, NodeId, PolicyVersion, QuestionId, RecordCount, Region,
+    RegionNumber, ShardId, StreamId, TenantId, TimeRange, Timestamp,
+};
+use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
+use domicile_proto::message::health::Probe;
+use domicile_proto::message::ledger::SignedHead;
+use domicile_proto::message::metadata::{
+    AppendOutcome, Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
+};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
+use domicile_proto::metadata::{
+    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, NodeRow,
+    Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
+};
+use domicile_proto::officer::OfficerSignature;
+
+/// Decodes a frame as one kind of message and encodes that again.
+pub(crate) type Decoder = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
+
+/// A message as a frame, and its decoder.
+pub(crate) struct Sample {
+    /// Name of the golden file.
+    pub(crate) name: String,
+    /// The frame.
+    pub(crate) frame: Vec<u8>,
+    /// Decodes as this kind of message and encodes again.
+    pub(crate) again: Decoder,
+}
+
+fn again<M: Message>(frame: &[u8]) -> Result<Vec<u8>, CodecError> {
+    decode::<M>(frame).and_then(|message| encode(&message))
+}
+
+/// The decoders of all messages.
+pub(crate) const DECODERS: [Decoder; 9] = [
+    again::<Question>,
+    again::<Answer>,
+    again::<Probe>,
+    again::<SignedHead>,
+    again::<MetadataFrame>,
+    again::<Entry>,
+    again::<Vote>,
+    again::<SnapshotHead>,
+    again::<Row>,
+];
+
+/// All samples.
+pub(crate) fn all() -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for question in questions() {
+        add(&mut samples, "question", &question);
+    }
+    for outcome in outcomes() {
+        let mut header = AnswerHeader::new(QuestionId(5 << 100), range());
+        header.policy = PolicyVersion(300);
+        header.open_from = Some(Timestamp(-1));
+        header.took_micros = 70_000;
+        header.ledger_size = 1 << 40;
+        header.ledger_root = [0xab; 32];
+        add(&mut samples, "answer", &Answer { header, outcome });
+    }
+    add(&mut samples, "probe", &Probe { nonce: 0x0123_4567_89ab_cdef });
+    add(&mut samples, "signed-head", &signed_head());
+    for frame in frames() {
+        add(&mut samples, "metadata-frame", &frame);
+    }
+    for payload in [Payload::Blank, Payload::Commands(commands()), Payload::Membership(membership())] {
+        add(&mut samples, "entry", &Entry { place: place(9), payload });
+    }
+    add(&mut samples, "vote", &vote());
+    add(&mut samples, "snapshot-head", &snapshot_head());
+    for row in rows() {
+        add(&mut samples, "row", &row);
+    }
+    samples
+}
+
+fn add<M: Message>(samples: &mut Vec<Sample>, kind: &str, message: &M) {
+    let number = samples.iter().filter(|sample| sample.name.starts_with(kind)).count();
+    let frame = encode(message).expect("within its limit");
+    samples.push(Sample { name: format!("{kind}-{number:02}"), frame, again: again::<M> });
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn region(text: &str) -> Region {
+    Region(name(text))
+}
+
+fn range() -> TimeRange {
+    TimeRange { from: Timestamp(1_800_000_000_000_000), to: Timestamp(1_800_000_600_000_000) }
+}
+
+fn grid() -> Grid {
+    Grid { first: 30_000_000, step: 60, len: 2 }
+}
+
+fn cells() -> Vec<Cell> {
+    vec![Cell::published(RecordCount(1_000)), Cell { records: RecordCount(u64::MAX), withheld: 2 }]
+}
+
+fn questions() -> Vec<Question> {
+    let literal = Literal::try_from("time out".to_owned()).expect("in bounds");
+    let filters = vec![
+        Filter::Level { levels: vec![Level::Error, Level::Fatal], negated: false },
+        Filter::Value { field: FieldId(1), values: vec![DictionaryId(64), DictionaryId(70_000)], negated: true },
+        Filter::Text { how: TextMatch::Phrase, literal, negated: false },
+    ];
+    let asks = [Ask::Count, Ask::DateGrid(grid()), Ask::Terms(FieldId(0)), Ask::TermGrid(FieldId(300), grid())];
+    let question = |(number, ask)| Question {
+        id: QuestionId(u128::MAX - number),
+        tenant: TenantId(1),
+        stream: StreamId(251),
+        range: range(),
+        filters: if number == 0 { Vec::new() } else { filters.clone() },
+        ask,
+        deadline_ms: 2_000,
+    };
+    (0..).zip(asks).map(question).collect()
+}
+
+fn outcomes() -> Vec<Outcome> {
+    let field = FieldId(7);
+    let aggregates = [
+        Aggregate::Count(Count { cell: Cell::WITHHELD }),
+        Aggregate::DateGrid(DateGrid { grid: grid(), cells: cells() }),
+        Aggregate::Terms(Terms { field, cells: vec![(DictionaryId(64), Cell::EMPTY)], other: Cell::WITHHELD }),
+        Aggregate::TermGrid(TermGrid { field, grid: grid(), rows: vec![(DictionaryId(9), cells())], other: cells() }),
+        Aggregate::Sum(Sum { field, total: i128::MIN, withheld: 1 }),
+        Aggregate::FixedHistogram(FixedHistogram { field, bounds: vec![-5], cells: cells() }),
+        Aggregate::Quantile(Quantile {
+            field,
+            per_mille: 950,
+            regions: vec![(RegionNumber(1), Some(-3)), (RegionNumber(2), None)],
+        }),
+        Aggregate::DistinctEstimate(DistinctEstimate { field, regions: vec![(RegionNumber(1), Some(1_200))] }),
+    ];
+    let mut outcomes: Vec<_> = aggregates.into_iter().map(Outcome::Aggregate).collect();
+    outcomes.extend([Outcome::Suppressed, Outcome::Refused(RefusalCode::NoTransferBasis)]);
+    outcomes
+}
+
+fn signed_head() -> SignedHead {
+    SignedHead {
+        region: RegionNumber(2),
+        size: 1 << 33,
+        root: [1; 32],
+        at: Timestamp(1_800_000_000_000_000),
+        signature_r: [2; 32],
+        signature_s: [3; 32],
+    }
+}
+
+fn vote() -> Vote {
+    Vote { term: 3, node: NodeId(1), committed: true }
+}
+
+fn place(index: u64) -> LogPlace {
+    LogPlace { term: 2, node: NodeId(1), index }
+}
+
+fn membership() -> Membership {
+    Membership {
+        voters: vec![vec![NodeId(1), NodeId(2)], vec![NodeId(3)]],
+        nodes: vec![
+            (NodeId(1), "127.0.0.1:7443".parse().expect("an address")),
+            (NodeId(2), "[2001:db8::1]:7443".parse().expect("an address")),
+        ],
+    }
+}
+
+fn snapshot_head() -> SnapshotHead {
+    SnapshotHead { last: Some(place(8)), membership: (Some(place(1)), membership()), rows: 12 }
+}
+
+fn signature() -> OfficerSignature {
+    let half = |byte: u8| vec![byte; 32];
+    serde_json::from_value(serde_json::json!({ "r": half(4), "s": half(5) })).expect("a signature")
+}
+
+fn policy() -> StreamPolicy {
+    StreamPolicy {
+        personal: Personal::Subject(name("customer")),
+        k: Some(KThreshold::SUBJECTS),
+        group_fields: vec![name("service"), name("level")],
+        text_questions: true,
+        redact_ip: false,
+        durability: Durability::Bucket,
+        refresh_ms: 1_000,
+        utc_offset_minutes: Some(-540),
+    }
+}
+
+fn key() -> AccessKey {
+    let roles = Roles { ingest: true, search: false, audit: true, admin: false, create: true };
+    AccessKey { id: name("key-1"), tenant: TenantId(1), hash: [6; 32], roles, rows: Rows::Redacted }
+}
+
+fn changes() -> Vec<Change> {
+    let values = ["checkout", "支払い"].map(|text| ApprovedValue::try_from(text.to_owned()).expect("a value")).to_vec();
+    vec![
+        Change::AddNode { node: NodeId(4), addr: "10.0.0.4:7443".parse().expect("an address") },
+        Change::AddKey(key()),
+        Change::SetPolicy { tenant: TenantId(1), stream: StreamId(2), policy: policy() },
+        Change::ApproveValues { tenant: TenantId(1), field: name("service"), values },
+    ]
+}
+
+fn signed(change: Change) -> RegionalChange {
+    RegionalChange { region: region("tokyo"), change, signature: Some(signature()) }
+}
+
+fn commands() -> Vec<Command> {
+    let mut commands = vec![
+        Command::AddRegion { region: region("tokyo") },
+        Command::CreateTenant { tenant: name("acme") },
+        Command::CreateStream { tenant: TenantId(1), stream: name("app") },
+        Command::AssignShard { stream: StreamId(1), region: region("tokyo"), owner: NodeId(1), seen: Epoch(0) },
+        Command::RemoveNode { node: NodeId(4) },
+        Command::RevokeKey { region: region("tokyo"), id: name("key-1") },
+        Command::RevokeValue { region: region("tokyo"), tenant: TenantId(1), id: DictionaryId(64) },
+        Command::RecordHead(signed_head()),
+    ];
+    commands.extend(changes().into_iter().map(|change| Command::Regional(signed(change))));
+    commands
+}
+
+fn rows() -> Vec<Row> {
+    let [add_node, add_key, set_policy, approve] = <[Change; 4]>::try_from(changes()).expect("four");
+    let Change::AddNode { node, addr } = add_node else { panic!("the first") };
+    let Change::AddKey(key) = add_key else { panic!("the second") };
+    let value = ApprovedValue::try_from("checkout".to_owned()).expect("a value");
+    let approvals = vec![(region("tokyo"), signed(approve))];
+    vec![
+        Row::Counters(Counters { region: 3, tenant: 2, stream: 4, shard: 9, value: 70, policy: PolicyVersion(12) }),
+        Row::Region { region: region("tokyo"), number: RegionNumber(1) },
+        Row::Node(NodeRow { node, region: region("tokyo"), addr, signature: Some(signature()) }),
+        Row::Tenant { id: TenantId(1), name: name("acme") },
+        Row::Stream(StreamRow {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: name("app"),
+            fields: vec![name("service")],
+        }),
+        Row::Policy(PolicyRow {
+            stream: StreamId(2),
+            region: region("tokyo"),
+            signed: Some((PolicyVersion(3), signed(set_policy))),
+            unsigned: Some((PolicyVersion(4), StreamPolicy::default())),
+        }),
+        Row::Shard(ShardRow {
+            id: ShardId(8),
+            stream: StreamId(1),
+            region: region("tokyo"),
+            owner: NodeId(1),
+            epoch: Epoch(2),
+        }),
+        Row::Key(KeyRow { region: region("tokyo"), key, signature: None }),
+        Row::Value(ValueRow { id: DictionaryId(64), tenant: TenantId(1), field: name("service"), value, approvals }),
+        Row::Head(signed_head()),
+    ]
+}
+
+fn frames() -> Vec<MetadataFrame> {
+    let addr = "127.0.0.1:7443".parse().expect("an address");
+    let entries = vec![Entry { place: place(5), payload: Payload::Commands(commands()) }];
+    let applied = vec![
+        Applied::Done,
+        Applied::Region(RegionNumber(1)),
+        Applied::Tenant(TenantId(1)),
+        Applied::Stream(StreamId(1)),
+        Applied::Shard(ShardId(8), Epoch(2)),
+        Applied::Values(vec![DictionaryId(64)]),
+        Applied::Refused(CommandRefusal::OldHead),
+    ];
+    vec![
+        MetadataFrame::Append { vote: vote(), previous: Some(place(4)), entries, committed: Some(place(4)) },
+        MetadataFrame::Appended(AppendOutcome::Partial(Some(place(4)))),
+        MetadataFrame::RequestVote { vote: vote(), last: None },
+        MetadataFrame::Voted { vote: vote(), granted: true, last: Some(place(4)) },
+        MetadataFrame::Snapshot { vote: vote(), head: snapshot_head() },
+        MetadataFrame::Rows(rows()),
+        MetadataFrame::Installed(vote()),
+        MetadataFrame::Propose(commands()),
+        MetadataFrame::Proposed { index: 7, applied },
+        MetadataFrame::ReadIndex,
+        MetadataFrame::ReadAt(7),
+        MetadataFrame::Join { node: NodeId(4), addr, voter: false },
+        MetadataFrame::Leave { node: NodeId(4) },
+        MetadataFrame::Done,
+        MetadataFrame::Unavailable(Unavailable::NotLeader(Some(NodeId(1)))),
+    ]
+}
