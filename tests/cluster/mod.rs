@@ -47,8 +47,29 @@ impl Cluster {
     /// When it ends early or is not ready in time; the end of its log is in the message.
     pub fn start(binary: &str, more: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("domicile-test-").tempdir()?;
+        Self::start_in(directory, binary, more)
+    }
+
+    /// Stops everything and starts `dev` again on what it left behind; how long it took to be ready.
+    ///
+    /// # Errors
+    /// When it does not stop or start in time.
+    pub fn start_again(mut self, more: &[&str]) -> Result<(Self, Duration)> {
+        if !self.stop(STOP_WITHIN) {
+            bail!("`dev` did not stop within {STOP_WITHIN:?} of SIGINT");
+        }
+        self.guard.forget_all();
+        let binary = self.binary.display().to_string();
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir()?);
+        let begun = Instant::now();
+        let again = Self::start_in(directory, &binary, more)?;
+        Ok((again, begun.elapsed()))
+    }
+
+    fn start_in(directory: TempDir, binary: &str, more: &[&str]) -> Result<Self> {
         let data = directory.path().join("domicile-data");
         let ready_file = directory.path().join("ready.json");
+        let _ = std::fs::remove_file(&ready_file);
         let log = directory.path().join("dev.log");
         let base = free_base_port()?.to_string();
         let mut dev = Command::new(binary)

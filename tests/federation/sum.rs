@@ -51,9 +51,10 @@ fn gate(counts: &Counts) -> Counts {
 
 fn names_every_region(answer: &Value) {
     let details = answer["_clusters"]["details"].as_object().unwrap_or_else(|| panic!("no details in {answer}"));
-    for region in REGIONS {
-        assert!(details.contains_key(region) || details.contains_key("(local)"), "`{region}` is not named: {answer}");
-    }
+    let unnamed: Vec<_> = REGIONS.iter().filter(|region| !details.contains_key(**region)).collect();
+    // The asker itself may go by the name that clients know for "here".
+    let here = usize::from(details.contains_key("(local)"));
+    assert!(unnamed.len() <= here, "{unnamed:?} are not named: {answer}");
 }
 
 fn hands_out_no_foreign_row(asker: &str, answer: &Value) {

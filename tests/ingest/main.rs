@@ -12,6 +12,7 @@ mod clients;
 mod counts;
 mod crash;
 mod repeats;
+mod restart;
 
 /// The product, built with these tests.
 const BINARY: &str = env!("CARGO_BIN_EXE_domicile-under-test");
