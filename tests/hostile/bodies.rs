@@ -36,7 +36,7 @@ fn bodies_nobody_should_send_get_a_clear_error() {
         refused_or_named(&tokyo, what, &body, &[]);
     }
     refused_or_named(&tokyo, "no gzip", b"{\"create\":{}}\n{}\n", &[("Content-Encoding", "gzip")]);
-    refused_or_named(&tokyo, "a gzip bomb", &bomb(2 << 30), &[("Content-Encoding", "gzip")]);
+    refused_or_named(&tokyo, "a gzip bomb", &bomb(1 << 30), &[("Content-Encoding", "gzip")]);
     undisturbed(&cluster);
 
     for (what, query) in [
@@ -106,7 +106,7 @@ fn refused_or_named(region: &Region, what: &str, body: &[u8], headers: &[(&str, 
 
 /// Zeros that pack a thousand to one.
 fn bomb(bytes: usize) -> Vec<u8> {
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let block = vec![b' '; 1 << 20];
     (0..bytes >> 20).for_each(|_| packer.write_all(&block).unwrap());
     packer.finish().unwrap()
