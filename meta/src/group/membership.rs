@@ -148,7 +148,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn dismiss(&self, node: NodeId) -> Changed {
+    pub(super) async fn dismiss(&self, node: NodeId) -> Changed {
         let nodes = BTreeSet::from([node.0]);
         match self.standing(node) {
             (None, _) => {}

@@ -3,6 +3,7 @@
 //! Reads of the local copy never wait and never fail, however long the group is out of reach. Proposals and linearizable
 //! reads need a majority; each has the caller's deadline and says clearly when it could not be had.
 
+mod evict;
 mod membership;
 mod propose;
 mod read;
@@ -117,6 +118,7 @@ impl Group {
             is_handing_over: AtomicBool::new(false),
         });
         inner.tasks.spawn(propose::run(Arc::clone(&inner), waiting));
+        inner.tasks.spawn(stopping(Arc::clone(&inner), evict::run(Self(Arc::clone(&inner)))));
         Ok(Self(inner))
     }
 
@@ -152,5 +154,13 @@ impl Group {
         if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
             tracing::error!(%error, "the metadata log did not close cleanly");
         }
+    }
+}
+
+/// The task, ended where it stands when the group stops.
+async fn stopping(inner: Arc<Inner>, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = inner.stop.cancelled() => {}
+        () = task => {}
     }
 }

@@ -13,4 +13,5 @@ mod cluster;
 mod decisions;
 mod members;
 mod network;
+mod over_link;
 mod restarts;

@@ -2,6 +2,7 @@
 
 use domicile_meta::error::MetaError;
 use domicile_proto::ids::NodeId;
+use domicile_proto::metadata::Command;
 
 use crate::cluster::{Cluster, LONG, addr, knows_tenant};
 
@@ -92,5 +93,34 @@ async fn the_only_voter_neither_hands_over_nor_leaves() {
     assert!(matches!(cluster.groups[0].step_down(LONG).await, Err(MetaError::Refused { .. })));
     assert!(matches!(cluster.groups[0].leave(LONG).await, Err(MetaError::Refused { .. })));
     cluster.fill(0, "still", 1).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_machine_is_taken_out_by_removing_its_node() {
+    let cluster = Cluster::of_three(5_000).await;
+    let lost = cluster.leader_among(&[0, 1, 2]).await;
+    let gone = NodeId(lost as u64 + 1);
+    let left: Vec<usize> = (0..3).filter(|place| *place != lost).collect();
+    cluster.stop(lost).await;
+    cluster.leader_among(&left).await;
+    cluster.decide(left[0], Command::RemoveNode { node: gone }).await;
+    for place in &left {
+        let members = cluster.groups[*place].until(LONG, |group| group.voters.len() == 2).await.unwrap();
+        assert!(!members.voters.contains(&gone));
+    }
+    cluster.fill(left[1], "after", 2).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_own_node_is_removed_hands_over_and_is_taken_out() {
+    let cluster = Cluster::of_three(5_000).await;
+    let leader = cluster.leader_among(&[0, 1, 2]).await;
+    let gone = NodeId(leader as u64 + 1);
+    cluster.decide(leader, Command::RemoveNode { node: gone }).await;
+    let left = (leader + 1) % 3;
+    cluster.groups[left].until(LONG, |group| !group.voters.contains(&gone)).await.unwrap();
+    cluster.fill(left, "after", 1).await;
     cluster.stop_all().await;
 }
