@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use domicile_proto::ids::Timestamp;
-use tantivy::directory::{Directory, MmapDirectory, RamDirectory};
+use tantivy::directory::{Directory, RamDirectory};
 use tantivy::indexer::SingleSegmentIndexWriter;
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::tokenizer::TokenizerManager;
 use tantivy::{Index, IndexSettings};
 
+use super::directory::Unflushed;
 use super::document::Entry;
 use super::errors::IndexError;
 use super::schema::Fields;
@@ -76,7 +77,7 @@ impl Builder {
     pub(crate) fn on_disk(layout: &Layout, dir: &Path, json_bytes: usize) -> Result<Self, IndexError> {
         let refused = |source| IndexError::Directory { dir: dir.display().to_string(), source };
         std::fs::create_dir(dir).map_err(refused)?;
-        let directory = MmapDirectory::open(dir).map_err(|error| IndexError::Build(error.into()))?;
+        let directory = Unflushed::open(dir).map_err(|error| IndexError::Build(error.into()))?;
         Self::begin(layout, directory, json_bytes)
     }
 

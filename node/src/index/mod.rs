@@ -3,6 +3,7 @@
 //! Does not know where segments lie.
 
 pub(crate) mod builder;
+pub(crate) mod directory;
 mod document;
 mod errors;
 pub(crate) mod growing;

