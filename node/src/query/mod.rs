@@ -19,8 +19,6 @@ mod listed;
 mod search;
 mod visit;
 
-#[cfg(test)]
-pub(crate) mod sample;
 
 pub(crate) use errors::QueryError;
 pub(crate) use filter::{Filter, Joined, Value};
