@@ -32,8 +32,5 @@ mod receive;
 mod segment;
 mod tier;
 mod wal;
-
-/// Does what the arguments say: runs a node, or one of the operator's commands.
-pub fn main() -> std::process::ExitCode {
-    commands::run()
-}
+// the composition
+mod node;

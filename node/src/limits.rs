@@ -66,8 +66,10 @@ const _: () = assert!(MAX_BODY_BYTES <= MAX_BYTES_IN_FLIGHT);
 
 /// Requests waiting for the line, before 429.
 pub(crate) const ARRIVAL_QUEUE: usize = 256;
-/// Requests worked on at once: parsing and detecting are work of the processor, more at once only cost memory.
-pub(crate) const ARRIVALS_AT_ONCE: usize = 4;
+/// Requests in the line at once, most of them waiting for a flush or for a new stream.
+pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
+/// Bytes of bodies that are parsed and not yet in the write-ahead log: four pieces, for a parsed form is several times larger.
+pub(crate) const WORK_BYTES: usize = 32 << 20;
 /// Bytes of a body that are parsed and appended at once: bounds the parsed form, which is several times larger.
 pub(crate) const PIECE_BYTES: usize = 8 << 20;
 /// How long a request waits for its reply.
@@ -96,3 +98,5 @@ pub(crate) const TENANT_REQUESTS_PER_SECOND: u32 = 2_000;
 pub(crate) const TENANT_BYTES_PER_SECOND: u32 = 256 << 20;
 /// Tenants whose rate is remembered; the oldest knowledge is dropped beyond.
 pub(crate) const TENANT_RATES: usize = 16_384;
+
+const _: () = assert!(PIECE_BYTES >= MAX_RECORD_BYTES && WORK_BYTES >= 2 * PIECE_BYTES);

@@ -116,9 +116,7 @@ impl Admitter {
     /// # Errors
     /// [`AdmitError::RequestRate`] when there were too many: 429.
     pub(crate) fn request(&self, tenant: TenantId) -> Result<(), AdmitError> {
-        self.requests
-            .check_key(&tenant)
-            .map_err(|until| AdmitError::RequestRate { retry_after: self.seconds(&until) })
+        self.requests.check_key(&tenant).map_err(|until| AdmitError::RequestRate { retry_after: self.seconds(&until) })
     }
 
     /// Admits an arrival; its bytes count against the tenant's rate, its request was counted when it knocked.
@@ -156,5 +154,95 @@ impl Admitter {
     fn seconds(&self, until: &NotUntil<<DefaultClock as governor::clock::Clock>::Instant>) -> u32 {
         let wait = until.wait_time_from(self.clock.now()).max(Duration::from_secs(1));
         u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use domicile_proto::metadata::{AccessKey, Rows};
+
+    use super::*;
+    use crate::admit::key_digest;
+    use crate::policy::Policy;
+
+    fn admitter(rates: Rates) -> (Arc<Admitter>, String) {
+        let key = format!("dmc_tokyo_{}", "0a".repeat(32));
+        let mut policy = Policy::empty("tokyo".parse().unwrap());
+        let roles = Roles { ingest: true, ..Roles::default() };
+        let hash = key_digest(&key);
+        let row = AccessKey { id: "k1".parse().unwrap(), tenant: TenantId(7), hash, roles, rows: Rows::None };
+        policy.keys.insert(hash, Arc::new(row));
+        (Arc::new(Admitter::new(PolicyWatch::new(policy), rates)), key)
+    }
+
+    fn headers(authorization: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_str(authorization).unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_key_is_known_in_every_dress_and_nothing_else_is() {
+        let (admitter, key) = admitter(Rates::default());
+        let other = key.replace("0a", "0b");
+        let pair = |text: &str| STANDARD.encode(text);
+        for (shown, expected) in [
+            (format!("ApiKey {key}"), Ok(7)),
+            (format!("apikey  {key} "), Ok(7)),
+            (format!("ApiKey {}", pair(&format!("k1:{key}"))), Ok(7)),
+            (format!("ApiKey {}", pair(&format!("any:{key}"))), Ok(7)),
+            (format!("Bearer {key}"), Ok(7)),
+            (format!("Basic {}", pair(&format!("elastic:{key}"))), Ok(7)),
+            (format!("Bearer {other}"), Err(AdmitError::Unknown)),
+            (format!("Bearer {}", key.replace("tokyo", "frankfurt")), Err(AdmitError::Unknown)),
+            (format!("Bearer {}", key.to_uppercase()), Err(AdmitError::Malformed)),
+            (format!("Bearer {key}0"), Err(AdmitError::Malformed)),
+            ("Bearer ".to_owned(), Err(AdmitError::Malformed)),
+            ("Bearer".to_owned(), Err(AdmitError::Malformed)),
+            ("Digest x".to_owned(), Err(AdmitError::Malformed)),
+            ("Basic !!!".to_owned(), Err(AdmitError::Malformed)),
+            (format!("Basic {}", pair("no colon")), Err(AdmitError::Malformed)),
+            (format!("Basic {}", pair(&format!("{key}:"))), Err(AdmitError::Malformed)),
+        ] {
+            let found = admitter.authenticate(&headers(&shown)).map(|principal| principal.tenant().0);
+            assert_eq!(found, expected);
+        }
+        assert_eq!(admitter.authenticate(&HeaderMap::new()).err(), Some(AdmitError::Missing));
+        let role = admitter.authorise(&headers(&format!("Bearer {key}")), "search", |roles| roles.search);
+        assert_eq!(role.err(), Some(AdmitError::Role { role: "search" }));
+    }
+
+    #[test]
+    fn refusals_have_the_status_that_clients_expect() {
+        for (error, status, retry) in [
+            (AdmitError::Missing, 401, None),
+            (AdmitError::Unknown, 401, None),
+            (AdmitError::Role { role: "ingest" }, 403, None),
+            (AdmitError::RequestRate { retry_after: 3 }, 429, Some(3)),
+            (AdmitError::TooLarge, 413, None),
+        ] {
+            let failure = crate::receive::Failure::from(error);
+            assert_eq!((failure.status, failure.retry_after), (status, retry));
+        }
+    }
+
+    #[test]
+    fn a_tenant_has_its_rate_and_no_other_tenant_pays_for_it() {
+        let few = NonZeroU32::new(3).unwrap();
+        let (admitter, key) = admitter(Rates { requests_per_second: few, bytes_per_second: few });
+        let knock = admitter.knock();
+        let shown = headers(&format!("Bearer {key}"));
+        for _ in 0..3 {
+            assert!(knock(&shown).is_ok());
+        }
+        assert_eq!(knock(&shown).map_err(|failure| (failure.status, failure.retry_after)), Err((429, Some(1))));
+        assert!(admitter.request(TenantId(8)).is_ok());
+        assert_eq!(admitter.charge(TenantId(7), 4), Err(AdmitError::TooLarge));
+        assert_eq!(admitter.charge(TenantId(7), 3), Ok(()));
+        assert_eq!(admitter.charge(TenantId(7), 3), Err(AdmitError::ByteRate { retry_after: 1 }));
+        assert_eq!(admitter.charge(TenantId(7), 0), Ok(()));
     }
 }

@@ -7,13 +7,19 @@ use crate::receive::Failure;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AdmitError {
     /// No credential.
-    #[error("no access key was given; send `Authorization: ApiKey <key>`, `Bearer <key>` or Basic with the key as password")]
+    #[error(
+        "no access key was given; send `Authorization: ApiKey <key>`, `Bearer <key>` or Basic with the key as password"
+    )]
     Missing,
     /// A credential that is none.
-    #[error("the `Authorization` header holds no access key; a key looks like `dmc_<region>_` and 64 hexadecimal digits")]
+    #[error(
+        "the `Authorization` header holds no access key; a key looks like `dmc_<region>_` and 64 hexadecimal digits"
+    )]
     Malformed,
     /// Not a key of this region: wrong, revoked, or of another region.
-    #[error("this access key is not valid in this region; keys work in the region that issued them, ask its administrator")]
+    #[error(
+        "this access key is not valid in this region; keys work in the region that issued them, ask its administrator"
+    )]
     Unknown,
     /// The key may not do this.
     #[error("this access key lacks the role `{role}`; ask the region's administrator for a key that has it")]

@@ -88,7 +88,11 @@ pub(crate) struct Passage {
 impl std::fmt::Debug for Passage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { peer, class, bytes, .. } = self;
-        f.debug_struct("Passage").field("peer", peer).field("class", class).field("bytes", bytes).finish_non_exhaustive()
+        f.debug_struct("Passage")
+            .field("peer", peer)
+            .field("class", class)
+            .field("bytes", bytes)
+            .finish_non_exhaustive()
     }
 }
 

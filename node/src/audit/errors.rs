@@ -17,7 +17,9 @@ pub(crate) enum LedgerError {
         source: io::Error,
     },
     /// An entry in the middle does not fit its checksum or the chain.
-    #[error("entry {entry} of the ledger `{path}` (byte {offset}) was altered or damaged after it was written; the node does not write on, restore the file from a copy")]
+    #[error(
+        "entry {entry} of the ledger `{path}` (byte {offset}) was altered or damaged after it was written; the node does not write on, restore the file from a copy"
+    )]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -27,13 +29,17 @@ pub(crate) enum LedgerError {
         offset: u64,
     },
     /// It was written by a newer build, or for another region.
-    #[error("the ledger `{path}` is not one of this region that this build can read; give the node its own directory or a newer build")]
+    #[error(
+        "the ledger `{path}` is not one of this region that this build can read; give the node its own directory or a newer build"
+    )]
     Foreign {
         /// Which file.
         path: PathBuf,
     },
     /// A write or flush failed; nothing is recorded, and so nothing leaves, until the node is started again.
-    #[error("the ledger could not be written and refuses everything; make room on the disk or replace it, then restart the node")]
+    #[error(
+        "the ledger could not be written and refuses everything; make room on the disk or replace it, then restart the node"
+    )]
     Poisoned,
     /// The node is stopping.
     #[error("the ledger is closed; the node is stopping")]

@@ -1,1 +1,21 @@
 //! Stage 11, released answers of all regions -> `Answer` with `Coverage`. Never sees a record or a hit.
+//!
+//! Every region answers through its own gate, this one as well; one question per region, all at the same time, one
+//! deadline. The answer names every region that was asked (HON-1). The other way round, [`Answerer`] puts the questions of
+//! other regions before the gate of this one.
+
+mod answerer;
+mod coverage;
+mod errors;
+mod federation;
+mod gate;
+mod question;
+mod reach;
+
+pub(crate) use answerer::Answerer;
+pub(crate) use coverage::{Coverage, RegionCoverage, Standing};
+pub(crate) use errors::FederateError;
+pub(crate) use federation::{Answer, Federation, Total};
+pub(crate) use gate::{Answered, Gate, Put};
+pub(crate) use question::{FederatedQuestion, OnMissing, Regions};
+pub(crate) use reach::Reach;

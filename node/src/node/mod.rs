@@ -1,3 +1,3 @@
-//! wip
-use crate::config::{ConfigError, NodeConfig};
-pub(crate) async fn run(_config: NodeConfig, _parent_pipe: bool) -> Result<(), ConfigError> { Ok(()) }
+//! The node: all stages in a line.
+
+pub(crate) mod ingest;

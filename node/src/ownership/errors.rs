@@ -9,13 +9,17 @@ use crate::errors::{Coded, Verdict};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OwnershipError {
     /// The stream does not exist and the key may not create it.
-    #[error("there is no stream `{stream}` and this key may not create one; ask an admin for it, or for a key with `create`")]
+    #[error(
+        "there is no stream `{stream}` and this key may not create one; ask an admin for it, or for a key with `create`"
+    )]
     MayNotCreate {
         /// Which.
         stream: Name,
     },
     /// The metadata group cannot be reached to create the stream or to assign its shard.
-    #[error("stream `{stream}` is new and the metadata group is out of reach; streams that are known are still taken, try again")]
+    #[error(
+        "stream `{stream}` is new and the metadata group is out of reach; streams that are known are still taken, try again"
+    )]
     OutOfReach {
         /// Which.
         stream: Name,

@@ -1,7 +1,9 @@
 //! The way to the metadata group, as those who may propose hold it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use domicile_meta::group::Group;
 use domicile_proto::metadata::{Applied, Command};
 use futures::future::BoxFuture;
 
@@ -23,6 +25,19 @@ impl Propose {
         F: Fn(Command) -> BoxFuture<'static, Result<Applied, NotProposed>> + Send + Sync + 'static,
     {
         Self(Arc::new(call))
+    }
+
+    /// Over this node's part in the group.
+    pub(crate) fn to(group: Group, within: Duration) -> Self {
+        Self::over(move |command| {
+            let group = group.clone();
+            Box::pin(async move {
+                group.propose(command, within).await.map_err(|error| {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a command was not decided");
+                    NotProposed
+                })
+            })
+        })
     }
 
     /// Proposes and waits.

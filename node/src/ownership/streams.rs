@@ -81,9 +81,7 @@ impl Ownership {
             Applied::Refused(refusal) => return Err(OwnershipError::Refused { stream: name.clone(), refusal }),
             _ => {}
         }
-        let shown = self.policy.shows(|policy| {
-            policy.stream(tenant, name).and_then(|view| view.shard).map(drop)
-        });
+        let shown = self.policy.shows(|policy| policy.stream(tenant, name).and_then(|view| view.shard).map(drop));
         shown.await;
         self.known(tenant, name).unwrap_or_else(|| Err(OwnershipError::OutOfReach { stream: name.clone() }))
     }

@@ -51,17 +51,33 @@ impl Envelope {
 
     /// Finds the envelope fields of a record; a field counts only where it is a string.
     pub(crate) fn locate(source: &Map<String, Value>) -> Self {
-        let place = |paths: &[&[&str]]| {
-            let found = paths.iter().position(|path| follow(source, path).is_some_and(Value::is_string));
-            found.and_then(|place| u8::try_from(place).ok()).unwrap_or(Self::ABSENT)
+        let mut places = Self {
+            message: Self::ABSENT,
+            service: Self::ABSENT,
+            host: Self::ABSENT,
+            trace: Self::ABSENT,
+            exception: Self::ABSENT,
         };
-        Self {
-            message: place(spellings::MESSAGE),
-            service: place(spellings::SERVICE),
-            host: place(spellings::HOST),
-            trace: place(spellings::TRACE),
-            exception: place(spellings::EXCEPTION),
+        // One walk over the record's keys: looking each spelling up in each record costs more than parsing it.
+        for (key, value) in source {
+            if !may_begin(key) {
+                continue;
+            }
+            let found = |paths: &[&[&str]], place: u8| {
+                let fits = |path: &[&str]| {
+                    path.split_first()
+                        .is_some_and(|(first, rest)| first == key && below(value, rest).is_some_and(Value::is_string))
+                };
+                let place_now = paths.iter().position(|path| fits(path)).and_then(|place| u8::try_from(place).ok());
+                place_now.map_or(place, |now| now.min(place))
+            };
+            places.message = found(spellings::MESSAGE, places.message);
+            places.service = found(spellings::SERVICE, places.service);
+            places.host = found(spellings::HOST, places.host);
+            places.trace = found(spellings::TRACE, places.trace);
+            places.exception = found(spellings::EXCEPTION, places.exception);
         }
+        places
     }
 
     /// Paths of the fields that are given; the others are empty.
@@ -105,7 +121,48 @@ fn text<'a>(source: &'a Map<String, Value>, paths: &[&[&str]], place: u8) -> Opt
 
 fn follow<'a>(source: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(source.get(*first)?, |value, key| value.get(key))
+    below(source.get(*first)?, rest)
+}
+
+fn below<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, key| value.get(key))
+}
+
+/// Whether a spelling of some envelope field begins with this key.
+fn may_begin(key: &str) -> bool {
+    matches!(
+        key,
+        "message"
+            | "msg"
+            | "log"
+            | "body"
+            | "line"
+            | "text"
+            | "short_message"
+            | "event"
+            | "service"
+            | "service.name"
+            | "app"
+            | "application"
+            | "program"
+            | "logger"
+            | "component"
+            | "host"
+            | "host.name"
+            | "hostname"
+            | "node"
+            | "server"
+            | "trace_id"
+            | "traceId"
+            | "trace"
+            | "trace.id"
+            | "traceid"
+            | "exception"
+            | "stack_trace"
+            | "error"
+            | "error.stack_trace"
+            | "stacktrace"
+    )
 }
 
 /// One event. No `Debug`, no `Serialize`: its content is for the stages to the right alone.
@@ -120,4 +177,41 @@ pub(crate) struct Record {
     pub(crate) envelope: Envelope,
     /// The event as it was sent.
     pub(crate) source: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_an_envelope_field_is_found_at_its_place() {
+        let families: [(&[&[&str]], fn(&Envelope) -> u8); 5] = [
+            (spellings::MESSAGE, |envelope| envelope.message),
+            (spellings::SERVICE, |envelope| envelope.service),
+            (spellings::HOST, |envelope| envelope.host),
+            (spellings::TRACE, |envelope| envelope.trace),
+            (spellings::EXCEPTION, |envelope| envelope.exception),
+        ];
+        for (paths, place) in families {
+            for (expected, path) in paths.iter().enumerate() {
+                let value = path.iter().rev().fold(json!("x"), |inner, key| json!({ *key: inner }));
+                let Value::Object(source) = value else { panic!("a path has a key") };
+                assert_eq!(usize::from(place(&Envelope::locate(&source))), expected, "{path:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_spelling_wins_wherever_it_stands_and_only_strings_count() {
+        let Value::Object(source) = json!({"msg": "b", "log": 1, "message": "a", "host": {"name": "h"}, "trace": 7})
+        else {
+            panic!("an object")
+        };
+        let envelope = Envelope::locate(&source);
+        assert_eq!(envelope.message(&source), Some("a"));
+        assert_eq!(envelope.host(&source), Some("h"));
+        assert_eq!(envelope.trace, Envelope::ABSENT);
+    }
 }

@@ -98,11 +98,8 @@ impl Build {
         if row.region != *consents.region() {
             return;
         }
-        let change = RegionalChange {
-            region: row.region,
-            change: Change::AddKey(row.key.clone()),
-            signature: row.signature,
-        };
+        let change =
+            RegionalChange { region: row.region, change: Change::AddKey(row.key.clone()), signature: row.signature };
         if consents.hold(&change) {
             self.policy.keys.insert(row.key.hash, Arc::new(row.key));
         }
@@ -119,14 +116,10 @@ impl Build {
 
     fn finish(self) -> Policy {
         let Self { mut policy, streams, dictionaries } = self;
-        policy.streams = streams
-            .into_values()
-            .map(|stream| ((stream.tenant, stream.name.clone()), Arc::new(stream)))
-            .collect();
-        policy.dictionaries = dictionaries
-            .into_iter()
-            .map(|(place, dictionary)| (place, Arc::new(dictionary)))
-            .collect();
+        policy.streams =
+            streams.into_values().map(|stream| ((stream.tenant, stream.name.clone()), Arc::new(stream))).collect();
+        policy.dictionaries =
+            dictionaries.into_iter().map(|(place, dictionary)| (place, Arc::new(dictionary))).collect();
         policy
     }
 }

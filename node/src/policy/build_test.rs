@@ -45,13 +45,7 @@ fn ground() -> Vec<Row> {
         Row::Region { region: tokyo(), number: RegionNumber(1) },
         Row::Tenant { id: TENANT, name: name("default") },
         Row::Stream(StreamRow { id: STREAM, tenant: TENANT, name: name("app"), fields: vec![name("service")] }),
-        Row::Shard(ShardRow {
-            id: ShardId(1),
-            stream: STREAM,
-            region: tokyo(),
-            owner: NodeId(1),
-            epoch: Epoch(1),
-        }),
+        Row::Shard(ShardRow { id: ShardId(1), stream: STREAM, region: tokyo(), owner: NodeId(1), epoch: Epoch(1) }),
     ]
 }
 
@@ -104,9 +98,8 @@ fn an_unsigned_policy_may_only_narrow_what_holds() {
     let narrower = StreamPolicy { text_questions: false, ..open_policy() };
     let wider = StreamPolicy { personal: Personal::No, k: Some(KThreshold::NON_PERSONAL), ..open_policy() };
     let row = |signed, unsigned| PolicyRow { stream: STREAM, region: tokyo(), signed, unsigned };
-    let case = |signed, policy: &StreamPolicy| {
-        policy_of(row(signed, Some((PolicyVersion(4), policy.clone()))), &officers)
-    };
+    let case =
+        |signed, policy: &StreamPolicy| policy_of(row(signed, Some((PolicyVersion(4), policy.clone()))), &officers);
     assert_eq!(case(signed.clone(), &narrower), narrower);
     assert_eq!(case(signed, &wider), open_policy());
     let forged = Some((PolicyVersion(3), officers.theirs.sign(tokyo(), set_policy(open_policy()))));
@@ -117,7 +110,8 @@ fn an_unsigned_policy_may_only_narrow_what_holds() {
 fn another_regions_policy_changes_nothing_here() {
     let officers = Officers::new();
     let change = officers.ours.sign(frankfurt(), set_policy(open_policy()));
-    let row = PolicyRow { stream: STREAM, region: frankfurt(), signed: Some((PolicyVersion(3), change)), unsigned: None };
+    let row =
+        PolicyRow { stream: STREAM, region: frankfurt(), signed: Some((PolicyVersion(3), change)), unsigned: None };
     assert_eq!(policy_of(row, &officers), StreamPolicy::default());
 }
 
@@ -169,9 +163,16 @@ fn own_nodes_need_consent_and_others_do_not() {
 fn a_value_is_readable_everywhere_and_leaves_only_with_consent() {
     let officers = Officers::new();
     let value = |text: &str| domicile_proto::metadata::ApprovedValue::try_from(text.to_owned()).expect("a value");
-    let approve = |text: &str| Change::ApproveValues { tenant: TENANT, field: name("service"), values: vec![value(text)] };
+    let approve =
+        |text: &str| Change::ApproveValues { tenant: TENANT, field: name("service"), values: vec![value(text)] };
     let row = |id: u32, text: &str, approvals: Vec<(Region, RegionalChange)>| {
-        Row::Value(ValueRow { id: DictionaryId(id), tenant: TENANT, field: name("service"), value: value(text), approvals })
+        Row::Value(ValueRow {
+            id: DictionaryId(id),
+            tenant: TENANT,
+            field: name("service"),
+            value: value(text),
+            approvals,
+        })
     };
     let mut rows = ground();
     rows.push(row(64, "pay", vec![(tokyo(), officers.ours.sign(tokyo(), approve("pay")))]));

@@ -25,6 +25,11 @@ impl Consents {
         Self { region, officer, known: BTreeMap::new(), used: BTreeMap::new() }
     }
 
+    /// The same officer without the memory.
+    pub(super) fn fresh(&self) -> Self {
+        Self::new(self.region.clone(), self.officer)
+    }
+
     /// The region it speaks for.
     pub(crate) const fn region(&self) -> &Region {
         &self.region

@@ -6,8 +6,11 @@
 
 mod build;
 mod consent;
+mod follow;
 mod lease;
 mod snapshot;
 
 pub(crate) use consent::Consents;
+pub(crate) use follow::follow;
+pub(crate) use lease::POLICY_LEASE;
 pub(crate) use snapshot::{Dictionary, Policy, PolicyWatch, StreamView};

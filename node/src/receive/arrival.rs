@@ -49,6 +49,10 @@ pub(crate) struct Arrival {
     pub(crate) received_at: Timestamp,
     /// The room the body takes; given back when the arrival is dropped.
     pub(crate) room: Room,
-    /// Where the reply goes.
+}
+
+/// An arrival in the line's queue, and where its reply goes.
+pub(crate) struct Posted {
+    pub(crate) arrival: Arrival,
     pub(crate) reply: oneshot::Sender<Reply>,
 }

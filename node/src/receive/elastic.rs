@@ -125,18 +125,12 @@ pub(super) async fn take(inlet: &Inlet, door: Door, wanted: Wanted, headers: Hea
     }
 }
 
-async fn arrive(
-    inlet: &Inlet,
-    door: Door,
-    wanted: Wanted,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Reply, Failure> {
+async fn arrive(inlet: &Inlet, door: Door, wanted: Wanted, headers: HeaderMap, body: Body) -> Result<Reply, Failure> {
     inlet.knock(&headers)?;
     let batch = batch_id(&headers)?;
     let (body, room) = body::read(inlet, &headers, body).await?;
     let received_at = inlet.clock().now();
-    let reply = inlet.send(|reply| Arrival {
+    let arrival = Arrival {
         door,
         headers,
         target: wanted.target.map(Into::into),
@@ -147,9 +141,8 @@ async fn arrive(
         refresh: wanted.refresh,
         received_at,
         room,
-        reply,
-    });
-    Ok(reply.await)
+    };
+    Ok(inlet.send(arrival).await)
 }
 
 fn batch_id(headers: &HeaderMap) -> Result<Option<Box<str>>, ReceiveError> {

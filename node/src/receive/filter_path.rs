@@ -130,7 +130,10 @@ mod tests {
             ("items.index.error", json!({"items":[{"index":{"error":{"type":"t"}}}]})),
             ("**.type", json!({"items":[{"index":{"error":{"type":"t"}}}]})),
             ("-items", json!({"took":3,"errors":true})),
-            ("-items.*.error,-took", json!({"errors":true,"items":[{"create":{"status":201}},{"index":{"status":400}}]})),
+            (
+                "-items.*.error,-took",
+                json!({"errors":true,"items":[{"create":{"status":201}},{"index":{"status":400}}]}),
+            ),
             ("nothing", json!({})),
             ("t*k", json!({"took":3})),
         ] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Posted};
 use super::errors::ReceiveError;
 use super::reply::{Failure, Reply};
 use crate::clock::Clock;
@@ -40,7 +40,7 @@ impl Room {
 /// The mouth of the line, cloned into every door.
 #[derive(Clone)]
 pub(crate) struct Inlet {
-    line: mpsc::Sender<Arrival>,
+    line: mpsc::Sender<Posted>,
     budget: Arc<Semaphore>,
     budget_bytes: usize,
     knock: Knock,
@@ -58,7 +58,7 @@ impl Inlet {
         knock: Knock,
         clock: Clock,
         tasks: Tasks,
-    ) -> (Self, mpsc::Receiver<Arrival>) {
+    ) -> (Self, mpsc::Receiver<Posted>) {
         let (line, inbox) = mpsc::channel(queue);
         let budget = Arc::new(Semaphore::new(budget_bytes));
         (Self { line, budget, budget_bytes, knock, clock, tasks, deadline }, inbox)
@@ -94,14 +94,14 @@ impl Inlet {
     }
 
     /// Hands an arrival to the line and waits for the reply.
-    pub(super) async fn send(&self, arrival: impl FnOnce(oneshot::Sender<Reply>) -> Arrival) -> Reply {
+    pub(super) async fn send(&self, arrival: Arrival) -> Reply {
         let place = match self.line.try_reserve() {
             Ok(place) => place,
             Err(mpsc::error::TrySendError::Full(())) => return Reply::Failed(ReceiveError::QueueFull.into()),
             Err(mpsc::error::TrySendError::Closed(())) => return Reply::Failed(ReceiveError::NoReply.into()),
         };
         let (reply, answer) = oneshot::channel();
-        place.send(arrival(reply));
+        place.send(Posted { arrival, reply });
         match tokio::time::timeout(self.deadline, answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) | Err(_) => Reply::Failed(ReceiveError::NoReply.into()),

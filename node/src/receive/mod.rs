@@ -16,7 +16,11 @@ pub(crate) mod native;
 mod reply;
 
 pub(crate) use answer::{elastic_failure, native_failure};
-pub(crate) use arrival::{Arrival, Content, Door};
+pub(crate) use arrival::{Arrival, Content, Door, Posted};
 pub(crate) use errors::ReceiveError;
 pub(crate) use inlet::{Inlet, Knock, Room};
 pub(crate) use reply::{Action, Failure, Item, ItemOutcome, Reply};
+
+#[cfg(test)]
+#[path = "receive_test.rs"]
+mod tests;

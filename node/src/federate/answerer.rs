@@ -1,0 +1,120 @@
+//! Questions of other regions: let in by this region's own policy, put before its gate, answered or refused.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domicile_proto::border::LiteralDetector;
+use domicile_proto::link::connection::{Inbound, Peer, Reply};
+use domicile_proto::link::errors::LinkError;
+use domicile_proto::link::identity::PeerId;
+use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
+use domicile_proto::message::question::Question;
+use tokio::sync::Semaphore;
+
+use super::gate::{Answered, Gate, Put, admissible};
+use crate::audit::{Event, Ledger, Why};
+use crate::limits::{FEDERATED_DEADLINE, FOREIGN_QUESTIONS_AT_ONCE};
+use crate::policy::PolicyWatch;
+use crate::tasks::{Kind, Tasks};
+
+/// Answers other regions.
+pub(crate) struct Answerer {
+    policy: PolicyWatch,
+    gate: Gate,
+    ledger: Arc<Ledger>,
+    detector: Arc<dyn LiteralDetector + Send + Sync>,
+    at_once: Semaphore,
+}
+
+impl Answerer {
+    /// Over this region's gate.
+    pub(crate) fn new(
+        policy: PolicyWatch,
+        gate: Gate,
+        ledger: Arc<Ledger>,
+        detector: Arc<dyn LiteralDetector + Send + Sync>,
+    ) -> Self {
+        Self { policy, gate, ledger, detector, at_once: Semaphore::new(FOREIGN_QUESTIONS_AT_ONCE) }
+    }
+
+    /// Answers what a peer asks on a connection of the query protocol until the connection ends.
+    pub(crate) async fn serve(self: Arc<Self>, peer: Peer, tasks: Tasks) {
+        let token = tasks.token().clone();
+        loop {
+            let next = tokio::select! {
+                () = token.cancelled() => return,
+                next = peer.next() => next,
+            };
+            match next {
+                Ok(Inbound::Question(question, reply)) => {
+                    let (answerer, peer) = (Arc::clone(&self), peer.clone());
+                    tasks.spawn(Kind::Peer, async move {
+                        let answered = answerer.answer(peer.id(), question.question()).await;
+                        send(&peer, reply, &answered).await;
+                    });
+                }
+                // The link speaks one protocol per connection; anything else is dropped, which resets its stream.
+                Ok(Inbound::Metadata(_) | Inbound::LedgerHead(_)) => {}
+                Err(error) => {
+                    tracing::debug!(peer = %peer.id(), %error, "a peer's connection ended");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What this region says to a question; a refusal lies in the ledger with its reason.
+    pub(crate) async fn answer(&self, peer: &PeerId, question: &Question) -> Answered {
+        let answered = match self.let_in(question) {
+            Ok(put) => match self.at_once.try_acquire() {
+                Ok(_permit) => self.gate.answer(put).await,
+                Err(_) => Answered::refused(header(&self.ledger, question), RefusalCode::Busy),
+            },
+            Err(code) => Answered::refused(header(&self.ledger, question), code),
+        };
+        if let Outcome::Refused(code) = answered.answer().outcome {
+            let (peer, stream) = (Some(peer.into()), Some(question.stream));
+            let recorded = self.ledger.record(Event::RefusedQuestion { peer, stream, why: Why::Code(code) }).await;
+            if let Err(error) = recorded {
+                tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
+            }
+        }
+        answered
+    }
+
+    fn let_in(&self, question: &Question) -> Result<Put, RefusalCode> {
+        // A policy nobody can change any more may have been revoked: nothing is the most restrictive view.
+        if self.policy.lease().is_over(Instant::now()) {
+            return Err(RefusalCode::Unavailable);
+        }
+        let policy = self.policy.now();
+        let stream = policy.stream_by_id(question.tenant, question.stream).cloned();
+        let stream = stream.ok_or(RefusalCode::UnknownStream)?;
+        admissible(&stream, question, self.detector.as_ref())?;
+        let deadline = Duration::from_millis(question.deadline_ms.into()).min(FEDERATED_DEADLINE);
+        Ok(Put { policy, stream, question: question.clone(), header: header(&self.ledger, question), deadline })
+    }
+}
+
+/// The header of an answer before anything is known: the question, and the head of the ledger.
+pub(super) fn header(ledger: &Ledger, question: &Question) -> AnswerHeader {
+    let head = ledger.head();
+    AnswerHeader { ledger_size: head.size, ledger_root: head.root, ..AnswerHeader::new(question.id, question.range) }
+}
+
+async fn send(peer: &Peer, reply: Reply, answered: &Answered) {
+    let sent = match answered {
+        Answered::Count(released) => peer.answer(reply, released).await,
+        Answered::DateGrid(released) => peer.answer(reply, released).await,
+        Answered::Terms(released) => peer.answer(reply, released).await,
+        Answered::TermGrid(released) => peer.answer(reply, released).await,
+        Answered::Nothing(released) => peer.answer(reply, released).await,
+    };
+    match sent {
+        Ok(_) => {}
+        Err(error @ LinkError::Ledger { .. }) => {
+            tracing::error!(peer = %peer.id(), error = &error as &dyn std::error::Error, "an answer was not sent");
+        }
+        Err(error) => tracing::debug!(peer = %peer.id(), %error, "an answer did not arrive"),
+    }
+}

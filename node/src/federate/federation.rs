@@ -1,0 +1,260 @@
+//! One question, all regions at the same time, one answer that names each of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::count::Count;
+use domicile_proto::aggregate::date_grid::DateGrid;
+use domicile_proto::aggregate::term_grid::TermGrid;
+use domicile_proto::aggregate::terms::Terms;
+use domicile_proto::border::{LiteralDetector, VettedQuestion};
+use domicile_proto::ids::{DictionaryId, QuestionId, Region};
+use domicile_proto::link::identity::{PeerAddr, PeerId};
+use domicile_proto::message::answer::{self, Outcome, RefusalCode};
+use domicile_proto::message::question::{Ask, Question, QuestionError};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::coverage::{Coverage, RegionCoverage, Standing, cells};
+use super::errors::FederateError;
+use super::gate::{Gate, Put};
+use super::question::{FederatedQuestion, OnMissing, Regions};
+use super::reach::Reach;
+use crate::audit::{Event, Ledger, Why};
+use crate::policy::{Dictionary, Policy, PolicyWatch, StreamView};
+
+/// What all regions together answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The question's id, under which it lies in the ledgers.
+    pub(crate) question: QuestionId,
+    /// Every published cell, added up.
+    pub(crate) aggregate: Aggregate,
+    /// What is said of every region that was asked.
+    pub(crate) coverage: Coverage,
+    /// Texts of the ids in the aggregate, as far as they are known here.
+    pub(crate) dictionary: Arc<Dictionary>,
+    /// From the question to the answer.
+    pub(crate) took: Duration,
+}
+
+/// A number of records, and whether it is all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Total {
+    pub(crate) value: u64,
+    /// False where anything is withheld, missing or open: then there are at least this many.
+    pub(crate) is_exact: bool,
+}
+
+impl Answer {
+    /// The sum of what was published; never more than was released.
+    pub(crate) fn total(&self) -> Total {
+        let cells = cells(&self.aggregate);
+        let value = cells.iter().fold(0_u64, |sum, cell| sum.saturating_add(cell.records.0));
+        Total { value, is_exact: self.coverage.is_whole() && cells.iter().all(|cell| cell.is_exact()) }
+    }
+
+    /// The text of an id; `#id` where it is not known here yet.
+    pub(crate) fn text(&self, id: DictionaryId) -> String {
+        self.dictionary.texts.get(&id).cloned().unwrap_or_else(|| format!("#{id}"))
+    }
+}
+
+/// Asks regions.
+pub(crate) struct Federation {
+    policy: PolicyWatch,
+    gate: Gate,
+    reach: Reach,
+    ledger: Arc<Ledger>,
+    detector: Arc<dyn LiteralDetector + Send + Sync>,
+}
+
+impl Federation {
+    /// Over this region's gate and the way to the others.
+    pub(crate) fn new(
+        policy: PolicyWatch,
+        gate: Gate,
+        reach: Reach,
+        ledger: Arc<Ledger>,
+        detector: Arc<dyn LiteralDetector + Send + Sync>,
+    ) -> Self {
+        Self { policy, gate, reach, ledger, detector }
+    }
+
+    /// Asks every region the question names and waits for all of them, at most until the deadline.
+    ///
+    /// # Errors
+    /// [`FederateError`]; with [`OnMissing::Fail`] also where a region gave no answer.
+    pub(crate) async fn ask(&self, asked: FederatedQuestion) -> Result<Answer, FederateError> {
+        let began = Instant::now();
+        let policy = self.policy.now();
+        let regions = regions(&policy, &asked.regions)?;
+        let stream = policy.stream(asked.tenant, &asked.stream);
+        let stream = stream.ok_or_else(|| FederateError::UnknownStream { stream: asked.stream.clone() })?;
+        let question = Question {
+            id: draw()?,
+            tenant: asked.tenant,
+            stream: stream.id,
+            range: asked.range,
+            filters: asked.filters,
+            ask: asked.ask,
+            deadline_ms: u32::try_from(asked.deadline.as_millis()).unwrap_or(u32::MAX),
+        };
+        question.check_bounds().map_err(FederateError::Question)?;
+        let goes_abroad = regions.iter().any(|region| *region != policy.region);
+        let vetted = if goes_abroad { Some(self.vet(stream, &question).await) } else { None };
+        let parts = regions
+            .into_iter()
+            .map(|region| self.ask_one(&policy, stream, region, &question, vetted.as_ref(), asked.deadline));
+        let parts = futures::future::join_all(parts).await;
+        let dictionary = dictionary_of(&policy, stream, question.ask);
+        let (aggregate, coverage) = merge(question.ask, parts, &dictionary)?;
+        if asked.on_missing == OnMissing::Fail && !coverage.missing().is_empty() {
+            return Err(FederateError::Missing(coverage));
+        }
+        Ok(Answer { question: question.id, aggregate, coverage, dictionary, took: began.elapsed() })
+    }
+
+    /// Decides once for all other regions whether the question may leave (RES-3).
+    async fn vet(&self, stream: &StreamView, question: &Question) -> Result<VettedQuestion, RefusalCode> {
+        let vetted = VettedQuestion::vet(question.clone(), &stream.question_rules(), self.detector.as_ref());
+        let code = match vetted {
+            Ok(vetted) => return Ok(vetted),
+            Err(QuestionError::FieldNotAllowed) => RefusalCode::FieldNotAllowed,
+            Err(QuestionError::TextNotAllowed) => RefusalCode::TextNotAllowed,
+            Err(QuestionError::PersonalLiteral) => RefusalCode::PersonalLiteral,
+            Err(QuestionError::LiteralLength | QuestionError::TooManyConditions | QuestionError::Grid) => {
+                RefusalCode::OutOfBounds
+            }
+        };
+        let event = Event::RefusedQuestion { peer: None, stream: Some(stream.id), why: Why::Code(code) };
+        if let Err(error) = self.ledger.record(event).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
+        }
+        Err(code)
+    }
+
+    async fn ask_one(
+        &self,
+        policy: &Arc<Policy>,
+        stream: &Arc<StreamView>,
+        region: Region,
+        question: &Question,
+        vetted: Option<&Result<VettedQuestion, RefusalCode>>,
+        deadline: Duration,
+    ) -> Part {
+        let began = Instant::now();
+        if region == policy.region {
+            let answered = self.gate.answer(self.put(policy, stream, question, deadline)).await;
+            return Part::answered(region, answered.answer().clone(), began.elapsed());
+        }
+        let vetted = match vetted {
+            Some(Ok(vetted)) => vetted,
+            Some(Err(code)) => return Part::silent(region, Standing::Refused(*code), began.elapsed()),
+            None => return Part::silent(region, Standing::Unreachable, began.elapsed()),
+        };
+        match self.reach.ask(nodes_of(policy, &region, question.id), vetted, deadline).await {
+            Ok(received) => Part::answered(region, received.answer().clone(), began.elapsed()),
+            Err(_) => Part::silent(region, Standing::Unreachable, began.elapsed()),
+        }
+    }
+
+    fn put(&self, policy: &Arc<Policy>, stream: &Arc<StreamView>, question: &Question, deadline: Duration) -> Put {
+        let header = super::answerer::header(&self.ledger, question);
+        Put { policy: Arc::clone(policy), stream: Arc::clone(stream), question: question.clone(), header, deadline }
+    }
+}
+
+/// What came of one region.
+struct Part {
+    coverage: RegionCoverage,
+    aggregate: Option<Aggregate>,
+}
+
+impl Part {
+    const fn silent(region: Region, standing: Standing, took: Duration) -> Self {
+        Self { coverage: RegionCoverage::silent(region, standing, took), aggregate: None }
+    }
+
+    fn answered(region: Region, answer: answer::Answer, took: Duration) -> Self {
+        let coverage = RegionCoverage::of(region, &answer, took);
+        let aggregate = match answer.outcome {
+            Outcome::Aggregate(aggregate) => Some(aggregate),
+            Outcome::Suppressed | Outcome::Refused(_) => None,
+        };
+        Self { coverage, aggregate }
+    }
+}
+
+/// Adds up what the regions published; a region that used ids without a known text is partial.
+fn merge(ask: Ask, parts: Vec<Part>, dictionary: &Dictionary) -> Result<(Aggregate, Coverage), FederateError> {
+    let mut sum = match ask {
+        Ask::Count => Aggregate::Count(Count::EMPTY),
+        Ask::DateGrid(grid) => Aggregate::DateGrid(DateGrid::empty(grid)),
+        Ask::Terms(field) => Aggregate::Terms(Terms::empty(field)),
+        Ask::TermGrid(field, grid) => Aggregate::TermGrid(TermGrid::empty(field, grid)),
+    };
+    let mut coverage = Coverage::default();
+    for Part { coverage: mut region, aggregate } in parts {
+        if let Some(aggregate) = aggregate {
+            let is_unknown = |id: &DictionaryId| !dictionary.texts.contains_key(id);
+            if region.standing == Standing::Complete && ids(&aggregate).iter().any(is_unknown) {
+                region.standing = Standing::Partial;
+            }
+            sum = sum.merge(aggregate).map_err(FederateError::Merge)?;
+        }
+        coverage.0.push(region);
+    }
+    Ok((sum, coverage))
+}
+
+fn ids(aggregate: &Aggregate) -> Vec<DictionaryId> {
+    match aggregate {
+        Aggregate::Terms(terms) => terms.cells.iter().map(|(id, _)| *id).collect(),
+        Aggregate::TermGrid(grid) => grid.rows.iter().map(|(id, _)| *id).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn dictionary_of(policy: &Policy, stream: &StreamView, ask: Ask) -> Arc<Dictionary> {
+    let field = ask.field().and_then(|field| stream.fields.get(usize::from(field.0)));
+    field.map(|field| policy.dictionary(stream.tenant, field)).unwrap_or_default()
+}
+
+fn regions(policy: &Policy, wanted: &Regions) -> Result<Vec<Region>, FederateError> {
+    match wanted {
+        Regions::All => Ok(policy.regions.keys().cloned().collect()),
+        Regions::Only(regions) => {
+            if let Some(unknown) = regions.iter().find(|region| !policy.regions.contains_key(*region)) {
+                let known: Vec<String> = policy.regions.keys().map(|region| format!("`{region}`")).collect();
+                return Err(FederateError::UnknownRegion { region: unknown.clone(), known: known.join(", ") });
+            }
+            Ok(regions.iter().cloned().collect())
+        }
+    }
+}
+
+/// The nodes of a region, begun with another one at each question so that all of them have their share.
+fn nodes_of(policy: &Policy, region: &Region, question: QuestionId) -> Vec<PeerAddr> {
+    let mut nodes: Vec<PeerAddr> = policy
+        .nodes
+        .values()
+        .filter(|row| row.region == *region)
+        .map(|row| PeerAddr { id: PeerId { region: row.region.clone(), node: row.node }, addr: row.addr })
+        .collect();
+    if !nodes.is_empty() {
+        let first = usize::try_from(question.0 % nodes.len() as u128).unwrap_or(0);
+        nodes.rotate_left(first);
+    }
+    nodes
+}
+
+fn draw() -> Result<QuestionId, FederateError> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| FederateError::Random)?;
+    Ok(QuestionId(u128::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+#[path = "federation_test.rs"]
+mod tests;

@@ -1,0 +1,377 @@
+//! One question to several regions: merged, covered, failed or partial; and what a region says to the questions of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domicile_proto::border::{Cells, Measured, Received, ReleasePolicy, TermsShape, release};
+use domicile_proto::ids::{
+    FieldId, KThreshold, Name, NodeId, PolicyVersion, RecordCount, RegionNumber, StreamId, SubjectCount, TenantId,
+    TimeRange, Timestamp,
+};
+use domicile_proto::message::answer::AnswerHeader;
+use domicile_proto::message::question::{Filter, Literal, TextMatch};
+use domicile_proto::metadata::{NodeRow, StreamPolicy};
+use proptest::prelude::*;
+
+use super::super::answerer::Answerer;
+use super::super::gate::Answered;
+use super::super::reach::NoAnswer;
+use super::*;
+use crate::audit::Entries;
+use crate::clock::Clock;
+
+const TENANT: TenantId = TenantId(1);
+const STREAM: StreamId = StreamId(7);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn region(text: &str) -> Region {
+    Region(name(text))
+}
+
+struct Detector;
+
+impl LiteralDetector for Detector {
+    fn finds_personal_data(&self, literal: &str) -> bool {
+        literal.contains('@')
+    }
+}
+
+fn policy_of(home: &str) -> Policy {
+    let mut policy = Policy::empty(region(home));
+    for (number, text) in ["frankfurt", "singapore", "tokyo"].into_iter().enumerate() {
+        policy.regions.insert(region(text), RegionNumber(number as u16 + 1));
+        let node = NodeId(number as u64 + 1);
+        let addr = "127.0.0.1:7443".parse().expect("an address");
+        policy.nodes.insert(node, NodeRow { node, region: region(text), addr, signature: None });
+    }
+    let policy_here =
+        StreamPolicy { group_fields: vec![name("service")], text_questions: true, ..StreamPolicy::default() };
+    let view = StreamView {
+        id: STREAM,
+        tenant: TENANT,
+        name: name("app"),
+        fields: vec![name("service"), name("elsewhere")],
+        policy: policy_here,
+        shard: None,
+    };
+    policy.streams.insert((TENANT, name("app")), Arc::new(view));
+    let texts = BTreeMap::from([(DictionaryId(64), "pay".to_owned()), (DictionaryId(65), "web".to_owned())]);
+    let dictionary = Dictionary { approved: texts.clone(), texts };
+    policy.dictionaries.insert((TENANT, name("service")), Arc::new(dictionary));
+    policy
+}
+
+/// What one region measured: the cell of `pay`, of `web`, of one that only it knows, and of the rest.
+type Data = [(u64, u64); 4];
+
+fn measured(data: &Data) -> Vec<Measured> {
+    data.iter()
+        .map(|(records, subjects)| Measured { records: RecordCount(*records), subjects: SubjectCount(*subjects) })
+        .collect()
+}
+
+const K: u64 = 5;
+
+fn release_policy() -> ReleasePolicy {
+    let k = KThreshold(std::num::NonZeroU32::new(K as u32).expect("not zero"));
+    ReleasePolicy { k, version: PolicyVersion(3) }
+}
+
+/// The gate of a region that holds `data`.
+fn gate_of(data: Data) -> Gate {
+    Gate::over(move |put| {
+        Box::pin(async move {
+            match put.question.ask {
+                Ask::Count => {
+                    let cells = Cells::new((), measured(&data)[..1].to_vec()).expect("one cell");
+                    Answered::Count(release(cells, &release_policy(), put.header))
+                }
+                Ask::Terms(field) => {
+                    let values = vec![DictionaryId(64), DictionaryId(65), DictionaryId(99)];
+                    let cells = Cells::new(TermsShape { field, values }, measured(&data)).expect("four cells");
+                    Answered::Terms(release(cells, &release_policy(), put.header))
+                }
+                _ => Answered::refused(put.header, RefusalCode::OutOfBounds),
+            }
+        })
+    })
+}
+
+/// How a region of the test behaves.
+#[derive(Clone)]
+enum Other {
+    Answers(Data),
+    Refuses(RefusalCode),
+    Opens(Data, Timestamp),
+    Down,
+}
+
+fn reach_of(others: BTreeMap<Region, Other>) -> Reach {
+    Reach::over(move |to, question, _| {
+        let other = others.get(&to.id.region).cloned();
+        Box::pin(async move {
+            let asked = question.question();
+            let header = AnswerHeader::new(asked.id, asked.range);
+            let policy = Arc::new(policy_of(to.id.region.as_str()));
+            let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
+            let put = |header| Put { policy, stream, question: asked.clone(), header, deadline: SECOND };
+            let answered = match other.ok_or(NoAnswer)? {
+                Other::Answers(data) => gate_of(data).answer(put(header)).await,
+                Other::Refuses(code) => Answered::refused(header, code),
+                Other::Opens(data, from) => {
+                    gate_of(data).answer(put(AnswerHeader { open_from: Some(from), ..header })).await
+                }
+                Other::Down => return Err(NoAnswer),
+            };
+            Received::check(answered.answer().clone(), &question).map_err(|_| NoAnswer)
+        })
+    })
+}
+
+struct World {
+    federation: Federation,
+    dir: tempfile::TempDir,
+}
+
+fn world(home: Data, others: [(&str, Other); 2]) -> World {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(dir.path(), &region("tokyo"), Clock::standing_at(Timestamp(1))).expect("new");
+    let others = others.into_iter().map(|(text, other)| (region(text), other)).collect();
+    let policy = PolicyWatch::new(policy_of("tokyo"));
+    let federation = Federation::new(policy, gate_of(home), reach_of(others), Arc::new(ledger), Arc::new(Detector));
+    World { federation, dir }
+}
+
+fn asked(ask: Ask) -> FederatedQuestion {
+    FederatedQuestion {
+        tenant: TENANT,
+        stream: name("app"),
+        regions: Regions::All,
+        range: TimeRange { from: Timestamp(0), to: Timestamp(60_000_000) },
+        filters: Vec::new(),
+        ask,
+        on_missing: OnMissing::Partial,
+        deadline: SECOND,
+    }
+}
+
+fn standings(answer: &Answer) -> Vec<(&str, Standing)> {
+    answer.coverage.0.iter().map(|part| (part.region.as_str(), part.standing)).collect()
+}
+
+const SOME: Data = [(100, 50), (20, 9), (7, 7), (3, 3)];
+
+#[tokio::test]
+async fn counts_of_all_regions_are_added_and_every_region_is_named() {
+    let world = world(SOME, [("frankfurt", Other::Answers(SOME)), ("singapore", Other::Answers(SOME))]);
+    let answer = world.federation.ask(asked(Ask::Count)).await.expect("an answer");
+    assert_eq!(answer.total(), Total { value: 300, is_exact: true });
+    let complete = Standing::Complete;
+    assert_eq!(standings(&answer), [("frankfurt", complete), ("singapore", complete), ("tokyo", complete)]);
+}
+
+#[tokio::test]
+async fn a_region_that_is_down_is_named_and_never_silently_left_out() {
+    let world = world(SOME, [("frankfurt", Other::Down), ("singapore", Other::Answers(SOME))]);
+    let answer = world.federation.ask(asked(Ask::Count)).await.expect("partial");
+    assert_eq!(answer.total(), Total { value: 200, is_exact: false });
+    assert_eq!(standings(&answer)[0], ("frankfurt", Standing::Unreachable));
+    let error = world.federation.ask(FederatedQuestion { on_missing: OnMissing::Fail, ..asked(Ask::Count) }).await;
+    let error = error.expect_err("all or nothing");
+    assert!(matches!(error, FederateError::Missing(_)));
+    assert!(error.to_string().contains("1 of 3 regions gave no answer: `frankfurt` unreachable"), "{error}");
+}
+
+#[tokio::test]
+async fn a_region_that_may_tell_nothing_is_suppressed_and_the_total_is_a_lower_bound() {
+    let few: Data = [(4, 4), (0, 0), (0, 0), (0, 0)];
+    let none: Data = [(0, 0); 4];
+    for data in [few, none] {
+        let world = world(SOME, [("frankfurt", Other::Answers(data)), ("singapore", Other::Answers(data))]);
+        let answer = world.federation.ask(asked(Ask::Count)).await.expect("an answer");
+        assert_eq!(answer.total(), Total { value: 100, is_exact: false });
+        assert_eq!(standings(&answer)[0], ("frankfurt", Standing::Suppressed));
+    }
+}
+
+#[tokio::test]
+async fn refusals_and_open_cells_keep_their_names() {
+    let busy = RefusalCode::Busy;
+    let open = Other::Opens(SOME, Timestamp(30_000_000));
+    let world = world(SOME, [("frankfurt", Other::Refuses(busy)), ("singapore", open)]);
+    let answer = world.federation.ask(asked(Ask::Count)).await.expect("partial");
+    let expected =
+        [("frankfurt", Standing::Refused(busy)), ("singapore", Standing::Partial), ("tokyo", Standing::Complete)];
+    assert_eq!(standings(&answer), expected);
+    assert_eq!(answer.coverage.0[1].open_from, Some(Timestamp(30_000_000)));
+    assert!(!answer.total().is_exact);
+}
+
+#[tokio::test]
+async fn an_id_without_a_text_is_shown_as_a_number_and_makes_the_region_partial() {
+    let world = world(SOME, [("frankfurt", Other::Down), ("singapore", Other::Answers(SOME))]);
+    let answer = world.federation.ask(asked(Ask::Terms(FieldId(0)))).await.expect("partial");
+    assert_eq!(answer.text(DictionaryId(64)), "pay");
+    assert_eq!(answer.text(DictionaryId(99)), "#99");
+    assert_eq!(standings(&answer)[1], ("singapore", Standing::Partial));
+}
+
+#[tokio::test]
+async fn a_personal_literal_stays_at_home_and_the_refusal_is_recorded() {
+    let world = world(SOME, [("frankfurt", Other::Answers(SOME)), ("singapore", Other::Answers(SOME))]);
+    let literal = Literal::try_from("hanako@example.jp".to_owned()).expect("short");
+    let filters = vec![Filter::Text { how: TextMatch::Words, literal, negated: false }];
+    let answer = world.federation.ask(FederatedQuestion { filters, ..asked(Ask::Count) }).await.expect("partial");
+    let refused = Standing::Refused(RefusalCode::PersonalLiteral);
+    assert_eq!(standings(&answer), [("frankfurt", refused), ("singapore", refused), ("tokyo", Standing::Complete)]);
+    let entries = Entries::open(world.dir.path(), &region("tokyo")).expect("there");
+    let events: Vec<Event> = entries.map(|entry| entry.expect("whole").1.event).collect();
+    let why = Why::Code(RefusalCode::PersonalLiteral);
+    assert_eq!(events, [Event::RefusedQuestion { peer: None, stream: Some(STREAM), why }]);
+}
+
+#[tokio::test]
+async fn only_the_regions_that_are_named_are_asked() {
+    let world = world(SOME, [("frankfurt", Other::Answers(SOME)), ("singapore", Other::Down)]);
+    let only = |texts: &[&str]| Regions::Only(texts.iter().map(|text| region(text)).collect::<BTreeSet<_>>());
+    let question = FederatedQuestion { regions: only(&["frankfurt"]), ..asked(Ask::Count) };
+    let answer = world.federation.ask(question).await.expect("an answer");
+    assert_eq!(standings(&answer), [("frankfurt", Standing::Complete)]);
+    assert_eq!(answer.total(), Total { value: 100, is_exact: true });
+    let unknown = world.federation.ask(FederatedQuestion { regions: only(&["mars"]), ..asked(Ask::Count) }).await;
+    assert!(matches!(unknown, Err(FederateError::UnknownRegion { .. })));
+    let unknown = world.federation.ask(FederatedQuestion { stream: name("other"), ..asked(Ask::Count) }).await;
+    assert!(matches!(unknown, Err(FederateError::UnknownStream { .. })));
+}
+
+#[tokio::test]
+async fn another_node_of_a_region_is_asked_where_the_first_is_silent() {
+    let addr = "127.0.0.1:1".parse().expect("an address");
+    let nodes = [1, 2].map(|node| PeerAddr { id: PeerId { region: region("frankfurt"), node: NodeId(node) }, addr });
+    let reach = Reach::over(|to, question, within| {
+        Box::pin(async move {
+            if to.id.node == NodeId(1) {
+                tokio::time::sleep(within).await;
+                return Err(NoAnswer);
+            }
+            let header = AnswerHeader::new(question.id(), TimeRange::ALL);
+            let answered = Answered::refused(header, RefusalCode::Busy);
+            Received::check(answered.answer().clone(), &question).map_err(|_| NoAnswer)
+        })
+    });
+    let policy = policy_of("tokyo");
+    let view = policy.stream(TENANT, &name("app")).expect("known");
+    let question = Question {
+        id: QuestionId(1),
+        tenant: TENANT,
+        stream: STREAM,
+        range: TimeRange::ALL,
+        filters: Vec::new(),
+        ask: Ask::Count,
+        deadline_ms: 100,
+    };
+    let vetted = VettedQuestion::vet(question, &view.question_rules(), &Detector).expect("harmless");
+    assert!(reach.ask(nodes.to_vec(), &vetted, Duration::from_millis(100)).await.is_ok());
+    assert!(reach.ask(nodes[..1].to_vec(), &vetted, Duration::from_millis(20)).await.is_err());
+}
+
+fn answerer(policy: PolicyWatch, dir: &std::path::Path) -> Answerer {
+    let ledger = Ledger::open(dir, &region("tokyo"), Clock::standing_at(Timestamp(1))).expect("new");
+    Answerer::new(policy, gate_of(SOME), Arc::new(ledger), Arc::new(Detector))
+}
+
+#[tokio::test]
+async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let policy = PolicyWatch::new(policy_of("tokyo"));
+    let answerer = answerer(policy.clone(), dir.path());
+    let peer = PeerId { region: region("frankfurt"), node: NodeId(1) };
+    let plain = Question {
+        id: QuestionId(1),
+        tenant: TENANT,
+        stream: STREAM,
+        range: TimeRange::ALL,
+        filters: Vec::new(),
+        ask: Ask::Count,
+        deadline_ms: 1_000,
+    };
+    let outcome = async |question: Question| answerer.answer(&peer, &question).await.answer().outcome.clone();
+    let refused = |code| Outcome::Refused(code);
+    assert_eq!(outcome(plain.clone()).await, refused(RefusalCode::Unavailable), "the group was never heard");
+    policy.lease().heard(Instant::now());
+    assert!(matches!(outcome(plain.clone()).await, Outcome::Aggregate(Aggregate::Count(_))));
+    let literal = |text: &str| {
+        let literal = Literal::try_from(text.to_owned()).expect("short");
+        vec![Filter::Text { how: TextMatch::Words, literal, negated: false }]
+    };
+    let foreign_field = Filter::Value { field: FieldId(1), values: vec![DictionaryId(64)], negated: false };
+    for (question, code) in [
+        (Question { stream: StreamId(8), ..plain.clone() }, RefusalCode::UnknownStream),
+        (Question { tenant: TenantId(2), ..plain.clone() }, RefusalCode::UnknownStream),
+        (Question { ask: Ask::Terms(FieldId(1)), ..plain.clone() }, RefusalCode::FieldNotAllowed),
+        (Question { ask: Ask::Terms(FieldId(9)), ..plain.clone() }, RefusalCode::FieldNotAllowed),
+        (Question { filters: vec![foreign_field], ..plain.clone() }, RefusalCode::FieldNotAllowed),
+        (Question { filters: literal("a@b.example"), ..plain.clone() }, RefusalCode::PersonalLiteral),
+    ] {
+        assert_eq!(outcome(question).await, refused(code));
+    }
+    let mut silent = policy_of("tokyo");
+    let view = silent.streams.get_mut(&(TENANT, name("app"))).expect("known");
+    Arc::make_mut(view).policy.text_questions = false;
+    policy.replace(silent);
+    assert_eq!(outcome(Question { filters: literal("time out"), ..plain }).await, refused(RefusalCode::TextNotAllowed));
+    let entries = Entries::open(dir.path(), &region("tokyo")).expect("there");
+    assert_eq!(entries.count(), 8, "every refusal is recorded");
+}
+
+#[tokio::test]
+async fn a_gate_that_is_too_slow_is_a_refusal_with_its_reason() {
+    let slow = Gate::over(|_| Box::pin(std::future::pending()));
+    let policy = Arc::new(policy_of("tokyo"));
+    let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
+    let question = Question {
+        id: QuestionId(1),
+        tenant: TENANT,
+        stream: STREAM,
+        range: TimeRange::ALL,
+        filters: Vec::new(),
+        ask: Ask::Count,
+        deadline_ms: 10,
+    };
+    let header = AnswerHeader::new(question.id, question.range);
+    let put = Put { policy, stream, question, header, deadline: Duration::from_millis(10) };
+    assert_eq!(slow.answer(put).await.answer().outcome, Outcome::Refused(RefusalCode::Deadline));
+}
+
+fn data() -> impl Strategy<Value = Data> {
+    let cell = (0_u64..1_000, 0_u64..12).prop_map(|(records, subjects)| (records.max(subjects), subjects));
+    proptest::array::uniform4(cell)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The answer holds exactly the cells each region released, and says how many regions withheld theirs.
+    #[test]
+    fn an_answer_is_the_merge_of_what_each_region_released(home in data(), a in data(), b in data()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let answer = runtime.block_on(async {
+            let world = world(home, [("frankfurt", Other::Answers(a)), ("singapore", Other::Answers(b))]);
+            world.federation.ask(asked(Ask::Terms(FieldId(0)))).await.expect("an answer")
+        });
+        let Aggregate::Terms(terms) = &answer.aggregate else { panic!("another shape") };
+        let found: Vec<_> = terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect();
+        for (place, cell) in found.iter().enumerate() {
+            let parts = [home[place], a[place], b[place]];
+            let records: u64 = parts.iter().filter(|(_, subjects)| *subjects >= K).map(|(records, _)| records).sum();
+            let withheld = parts.iter().filter(|(_, subjects)| *subjects < K).count();
+            prop_assert_eq!(cell.records.0, records);
+            prop_assert_eq!(usize::from(cell.withheld), withheld);
+        }
+        let all: u64 = answer.coverage.0.iter().map(|region| region.withheld_cells).sum();
+        prop_assert_eq!(all, found.iter().map(|cell| u64::from(cell.withheld)).sum::<u64>());
+    }
+}

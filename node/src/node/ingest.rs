@@ -1,0 +1,385 @@
+//! The left half of the line as one walk: admit, parse, classify, wal.
+//!
+//! Every arrival is cut into documents, its streams are found, and piece after piece goes down to the write-ahead log; each
+//! document gets its own outcome, in the order of the request. A body with a producer's batch id is one piece, so that it is
+//! taken whole or not at all. Nothing here looks into a record.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domicile_proto::ids::{Name, ShardId, Timestamp};
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use ring::digest;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::admit::{Admitter, Principal};
+use crate::classify::{Classified, Classifier};
+use crate::errors::Coded;
+use crate::limits::{ARRIVALS_AT_ONCE, MAX_STREAMS_PER_REQUEST, PIECE_BYTES, WORK_BYTES};
+use crate::ownership::{Ownership, OwnershipError};
+use crate::parse::{self, Document, Form, ParseError, Parser, Zone};
+use crate::policy::StreamView;
+use crate::receive::{Action, Arrival, Content, Failure, Item, ItemOutcome, Posted, ReceiveError, Reply};
+use crate::tasks::Tasks;
+use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal, WalError};
+
+/// Makes what lies in these shards searchable, and comes back when it is.
+pub(crate) type Refresh = Arc<dyn Fn(Vec<ShardId>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// The stages from `admit` to `wal`, and what stands beside them.
+pub(crate) struct Line {
+    pub(crate) admitter: Arc<Admitter>,
+    pub(crate) classifier: Classifier,
+    pub(crate) ownership: Arc<Ownership>,
+    pub(crate) wal: Arc<Wal>,
+    /// The region's zone, for time stamps that name none.
+    pub(crate) zone: Zone,
+    pub(crate) tasks: Tasks,
+    /// For producers that wait until they can search.
+    pub(crate) refresh: Option<Refresh>,
+    /// How many bytes may be parsed and not yet written; see [`Line::room_for_work`].
+    pub(crate) work: Arc<Semaphore>,
+}
+
+/// An arrival, cut into documents, each with its stream.
+struct Framed {
+    body: Bytes,
+    form: Form,
+    received_at: Timestamp,
+    documents: Vec<Document>,
+    /// For each document, its place in `streams`.
+    slots: Vec<usize>,
+    streams: Vec<Result<Arc<StreamView>, Failure>>,
+}
+
+/// Classified records of one stream, each with the place of its document.
+struct Group {
+    stream: Arc<StreamView>,
+    places: Vec<usize>,
+    ids: Vec<Option<Box<str>>>,
+    records: Vec<(Op, Classified)>,
+}
+
+impl Line {
+    /// The room that [`Line::work`] begins with.
+    pub(crate) fn room_for_work() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(WORK_BYTES))
+    }
+
+    /// Takes arrivals until all doors are closed, and finishes those that are in the line.
+    pub(crate) async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Posted>) {
+        let mut walking = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                posted = inbox.recv(), if walking.len() < ARRIVALS_AT_ONCE => match posted {
+                    Some(Posted { arrival, reply }) => walking.push(async {
+                        // A producer that went away has its records taken all the same.
+                        let _ = reply.send(self.take(arrival).await);
+                    }),
+                    None => break,
+                },
+                Some(()) = walking.next(), if !walking.is_empty() => {}
+            }
+        }
+        while walking.next().await.is_some() {}
+    }
+
+    /// Takes one arrival.
+    pub(crate) async fn take(&self, arrival: Arrival) -> Reply {
+        match self.walk(arrival).await {
+            Ok(reply) => reply,
+            Err(failure) => Reply::Failed(failure),
+        }
+    }
+
+    async fn walk(&self, arrival: Arrival) -> Result<Reply, Failure> {
+        let (principal, arrival) = self.admitter.admit(arrival).map_err(|(_, error)| error)?.open();
+        let (arrival, documents, producer) = self.frame(arrival).await?;
+        let framed = Arc::new(self.find_streams(&principal, &arrival, documents).await?);
+        let mut outcomes: Vec<Option<(Option<Box<str>>, ItemOutcome)>> = vec![None; framed.documents.len()];
+        let mut repeated = producer.is_some();
+        let mut shards = Vec::new();
+        let mut from = 0;
+        while from < framed.documents.len() {
+            let to = end_of_piece(&framed.documents, from, producer.is_some());
+            repeated &= self.piece(&framed, from..to, producer.as_ref(), &mut outcomes, &mut shards).await?;
+            from = to;
+        }
+        if arrival.refresh
+            && let Some(refresh) = &self.refresh
+        {
+            refresh(shards).await;
+        }
+        Ok(reply_of(&framed, outcomes, repeated))
+    }
+
+    /// Cuts the body, and digests it where its producer gave it an id.
+    async fn frame(&self, arrival: Arrival) -> Result<(Arrival, Vec<Document>, Option<ProducerBatch>), Failure> {
+        let framing = self.tasks.blocking(move || {
+            let target = arrival.target.as_deref();
+            let documents = match arrival.content {
+                Content::Bulk => parse::frame_bulk(&arrival.body, target),
+                Content::JsonLines | Content::TextLines => {
+                    parse::frame_lines(&arrival.body, target.unwrap_or_default())
+                }
+                Content::Single(action) => {
+                    parse::frame_single(&arrival.body, target.unwrap_or_default(), action, arrival.id.as_deref())
+                }
+            }?;
+            let producer = arrival.batch.clone().map(|id| {
+                let mut sha256 = [0; 32];
+                sha256.copy_from_slice(digest::digest(&digest::SHA256, &arrival.body).as_ref());
+                ProducerBatch { id, sha256 }
+            });
+            Ok::<_, ParseError>((arrival, documents, producer))
+        });
+        Ok(framing.await.map_err(|_| ReceiveError::NoReply)??)
+    }
+
+    /// The stream of each document; each name is asked for once.
+    async fn find_streams(
+        &self,
+        principal: &Principal,
+        arrival: &Arrival,
+        documents: Vec<Document>,
+    ) -> Result<Framed, Failure> {
+        let mut known: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut names: Vec<Result<Name, ParseError>> = Vec::new();
+        let mut slots = Vec::with_capacity(documents.len());
+        let mut last: Option<(&Arc<str>, usize)> = None;
+        for document in &documents {
+            let slot = match last {
+                Some((index, slot)) if Arc::ptr_eq(index, &document.index) => slot,
+                _ => *known.entry(Arc::clone(&document.index)).or_insert_with(|| {
+                    names.push(parse::stream_name(&document.index));
+                    names.len() - 1
+                }),
+            };
+            last = Some((&document.index, slot));
+            slots.push(slot);
+        }
+        if names.len() > MAX_STREAMS_PER_REQUEST {
+            return Err(ParseError::TooManyStreams { limit: MAX_STREAMS_PER_REQUEST }.into());
+        }
+        let mut wanted = vec![false; names.len()];
+        for (document, slot) in documents.iter().zip(&slots) {
+            if let Some(wanted) = wanted.get_mut(*slot).filter(|_| document.place.is_ok()) {
+                *wanted = true;
+            }
+        }
+        let may_create = principal.roles().create;
+        let asked = names.into_iter().zip(wanted).map(async |(name, wanted)| {
+            let name = name?;
+            if !wanted {
+                return Err(ParseError::ActionUnsupported.into());
+            }
+            self.ownership.stream(principal.tenant(), &name, may_create).await.map_err(|error| of_ownership(&error))
+        });
+        let streams = join_all(asked).await;
+        let form = if arrival.content == Content::TextLines { Form::Text } else { Form::Json };
+        let (body, received_at) = (arrival.body.clone(), arrival.received_at);
+        Ok(Framed { body, form, received_at, documents, slots, streams })
+    }
+
+    /// One piece: parsed and classified off the runtime, then appended stream by stream. `true` where all of it was known.
+    async fn piece(
+        &self,
+        framed: &Arc<Framed>,
+        places: std::ops::Range<usize>,
+        producer: Option<&ProducerBatch>,
+        outcomes: &mut [Option<(Option<Box<str>>, ItemOutcome)>],
+        shards: &mut Vec<ShardId>,
+    ) -> Result<bool, Failure> {
+        let bytes: usize = framed.documents.get(places.clone()).unwrap_or_default().iter().map(length).sum();
+        let room = u32::try_from(bytes.clamp(1, WORK_BYTES)).unwrap_or(u32::MAX);
+        let _room = self.work.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
+        let (work, classifier, zone) = (Arc::clone(framed), self.classifier.clone(), self.zone.clone());
+        let classified = self.tasks.blocking(move || classify(&work, places, &classifier, &zone));
+        let (groups, failed) = classified.await.map_err(|_| ReceiveError::NoReply)?;
+        for (place, error) in failed {
+            set(outcomes, place, None, ItemOutcome::Failed(error.into()));
+        }
+        let mut repeated = true;
+        let appended = groups.into_iter().map(async |group| {
+            let batch = Batch { stream: group.stream, producer: producer.cloned(), records: group.records };
+            (group.places, group.ids, self.wal.append(batch).await)
+        });
+        for (places, ids, accepted) in join_all(appended).await {
+            match accepted {
+                Ok(accepted) => {
+                    repeated &= accepted.repeated;
+                    shards.push(accepted.shard);
+                    tell_accepted(&accepted, places, ids, outcomes);
+                }
+                Err(error) => {
+                    repeated = false;
+                    let failure = of_wal(&error);
+                    for (place, id) in places.into_iter().zip(ids) {
+                        set(outcomes, place, id, ItemOutcome::Failed(failure.clone()));
+                    }
+                }
+            }
+        }
+        Ok(repeated)
+    }
+}
+
+/// Where the piece that begins at `from` ends: one document at least.
+fn end_of_piece(documents: &[Document], from: usize, whole: bool) -> usize {
+    if whole {
+        return documents.len();
+    }
+    let mut bytes = 0;
+    for (place, document) in documents.iter().enumerate().skip(from) {
+        bytes += length(document);
+        if bytes > PIECE_BYTES && place > from {
+            return place;
+        }
+    }
+    documents.len()
+}
+
+fn length(document: &Document) -> usize {
+    document.place.as_ref().map_or(0, ExactSizeIterator::len)
+}
+
+/// Parses and classifies a piece; runs off the runtime.
+fn classify(
+    framed: &Framed,
+    places: std::ops::Range<usize>,
+    classifier: &Classifier,
+    region: &Zone,
+) -> (Vec<Group>, Vec<(usize, ParseError)>) {
+    let mut groups: HashMap<usize, (Parser, Group)> = HashMap::new();
+    let mut failed = Vec::new();
+    for place in places {
+        let (Some(document), Some(slot)) = (framed.documents.get(place), framed.slots.get(place)) else { continue };
+        if let Err(error) = document.place {
+            failed.push((place, error));
+            continue;
+        }
+        // Two index names with different dates are one stream: its id groups, not the name.
+        let Some(Ok(stream)) = framed.streams.get(*slot) else { continue };
+        let key = usize::try_from(stream.id.0).unwrap_or(*slot);
+        let (parser, group) = groups.entry(key).or_insert_with(|| {
+            let parser = Parser::new(Zone::of(&stream.policy, region), framed.received_at);
+            let stream = Arc::clone(stream);
+            (parser, Group { stream, places: Vec::new(), ids: Vec::new(), records: Vec::new() })
+        });
+        match parser.record(framed.form, &framed.body, document) {
+            Err(error) => failed.push((place, error)),
+            Ok(record) => {
+                let record = classifier.classify(record, &group.stream);
+                let op = if document.action == Action::Create { Op::Create } else { Op::Index };
+                group.places.push(place);
+                group.ids.push(record.id().map(Into::into));
+                group.records.push((op, record));
+            }
+        }
+    }
+    let groups = groups.into_values().map(|(_, group)| group).filter(|group| !group.records.is_empty());
+    (groups.collect(), failed)
+}
+
+fn tell_accepted(
+    accepted: &Accepted,
+    places: Vec<usize>,
+    ids: Vec<Option<Box<str>>>,
+    outcomes: &mut [Option<(Option<Box<str>>, ItemOutcome)>],
+) {
+    for ((place, id), outcome) in places.into_iter().zip(ids).zip(&accepted.outcomes) {
+        let named = |seq: u64| id.clone().unwrap_or_else(|| format!("{:x}-{seq:x}", accepted.shard.0).into());
+        match *outcome {
+            Outcome::Created { seq } => set(outcomes, place, Some(named(seq)), ItemOutcome::Created { seq }),
+            Outcome::Noop { seq } => set(outcomes, place, Some(named(seq)), ItemOutcome::Noop { seq }),
+            Outcome::Conflict => set(outcomes, place, id, ItemOutcome::Failed(conflict())),
+        }
+    }
+}
+
+fn set(
+    outcomes: &mut [Option<(Option<Box<str>>, ItemOutcome)>],
+    place: usize,
+    id: Option<Box<str>>,
+    outcome: ItemOutcome,
+) {
+    if let Some(slot) = outcomes.get_mut(place) {
+        *slot = Some((id, outcome));
+    }
+}
+
+/// One item for each document; where no document could be taken now, one failure for all of them, with its `Retry-After`.
+fn reply_of(framed: &Framed, outcomes: Vec<Option<(Option<Box<str>>, ItemOutcome)>>, repeated: bool) -> Reply {
+    let items: Vec<Item> = framed
+        .documents
+        .iter()
+        .zip(&framed.slots)
+        .zip(outcomes)
+        .map(|((document, slot), outcome)| {
+            let (id, outcome) = outcome.unwrap_or_else(|| {
+                let failure = match (&document.place, framed.streams.get(*slot)) {
+                    (Err(error), _) => (*error).into(),
+                    (Ok(_), Some(Err(failure))) => failure.clone(),
+                    (Ok(_), _) => ReceiveError::NoReply.into(),
+                };
+                (None, ItemOutcome::Failed(failure))
+            });
+            let index = document.index.as_ref().into();
+            Item { action: document.action, index, id, outcome }
+        })
+        .collect();
+    let all_not_now = items.iter().all(|item| match &item.outcome {
+        ItemOutcome::Failed(failure) => failure.retry_after.is_some(),
+        _ => false,
+    });
+    match items.first().map(|item| &item.outcome) {
+        Some(ItemOutcome::Failed(failure)) if all_not_now => Reply::Failed(failure.clone()),
+        _ => Reply::Items { items, repeated },
+    }
+}
+
+fn of_ownership(error: &OwnershipError) -> Failure {
+    match error {
+        OwnershipError::MayNotCreate { .. } => Failure::new(error, 404, "index_not_found_exception"),
+        _ => Failure::of(error),
+    }
+}
+
+fn of_wal(error: &WalError) -> Failure {
+    match error {
+        WalError::OtherBytes { .. } => Failure::new(error, 409, "version_conflict_engine_exception"),
+        WalError::TooLarge { .. } => Failure::new(error, 413, "content_too_long_exception"),
+        WalError::Busy { .. } => Failure::new(error, 429, "es_rejected_execution_exception"),
+        _ => Failure::of(error),
+    }
+}
+
+/// The producer's `_id` is taken.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a record with this `_id` and other bytes, or any at all for a `create`, was accepted before; give each record its own `_id`"
+)]
+struct IdTaken;
+
+impl Coded for IdTaken {
+    fn code(&self) -> &'static str {
+        "DMC-INGEST-01"
+    }
+
+    fn verdict(&self) -> crate::errors::Verdict {
+        crate::errors::Verdict::Refused
+    }
+}
+
+fn conflict() -> Failure {
+    Failure::new(&IdTaken, 409, "version_conflict_engine_exception")
+}
+
+#[cfg(test)]
+#[path = "ingest_test.rs"]
+mod tests;

@@ -1,0 +1,221 @@
+//! From a request to the write-ahead log and back, with the real stages and only the metadata group played.
+
+use std::collections::BTreeMap;
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use domicile_proto::ids::{NodeId, StreamId, TenantId};
+use domicile_proto::metadata::{AccessKey, Roles, Rows, StreamPolicy};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::admit::{Rates, key_digest};
+use crate::clock::Clock;
+use crate::keys::PseudonymKeys;
+use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
+use crate::ownership::{NotProposed, Propose};
+use crate::policy::{Policy, PolicyWatch};
+use crate::receive::{Inlet, elastic, native};
+use crate::tasks::Kind;
+use crate::wal::{Durable, WalConfig};
+
+struct Front {
+    router: axum::Router,
+    durable: mpsc::Receiver<Vec<Durable>>,
+    key: String,
+    weak: String,
+    _dir: tempfile::TempDir,
+}
+
+fn policy(key: &str, weak: &str) -> Policy {
+    let mut policy = Policy::empty("tokyo".parse().unwrap());
+    for (name, text, create) in [("strong", key, true), ("weak", weak, false)] {
+        let roles = Roles { ingest: true, create, ..Roles::default() };
+        let hash = key_digest(text);
+        let row = AccessKey { id: name.parse().unwrap(), tenant: TenantId(1), hash, roles, rows: Rows::None };
+        policy.keys.insert(hash, Arc::new(row));
+    }
+    for (id, name) in [(1, "app"), (2, "web")] {
+        let name: Name = name.parse().unwrap();
+        let view = StreamView {
+            id: StreamId(id),
+            tenant: TenantId(1),
+            name: name.clone(),
+            fields: Vec::new(),
+            policy: StreamPolicy::default(),
+            shard: Some((ShardId(u64::from(id)), NodeId(1))),
+        };
+        policy.streams.insert((TenantId(1), name), Arc::new(view));
+    }
+    policy
+}
+
+fn front() -> Front {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, weak) = (format!("dmc_tokyo_{}", "0a".repeat(32)), format!("dmc_tokyo_{}", "0b".repeat(32)));
+    let watch = PolicyWatch::new(policy(&key, &weak));
+    let (clock, tasks) = (Clock::standing_at(Timestamp(1_795_176_000_000_000)), Tasks::default());
+    let (wal, durable) = Wal::open(&WalConfig::new(dir.path().into()), &BTreeMap::new(), clock.clone()).unwrap();
+    let nobody = Propose::over(|_| Box::pin(async { Err(NotProposed) }));
+    let admitter = Arc::new(Admitter::new(watch.clone(), Rates::default()));
+    let keys = PseudonymKeys::from_secret(&[3; 32], "tokyo".parse().unwrap());
+    let line = Line {
+        admitter: Arc::clone(&admitter),
+        classifier: Classifier::new(Arc::new(keys)),
+        ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, PROPOSE_DEADLINE)),
+        wal: Arc::new(wal),
+        zone: Zone::named("Asia/Tokyo").unwrap(),
+        tasks: tasks.clone(),
+        refresh: None,
+        work: Line::room_for_work(),
+    };
+    let (inlet, inbox) = Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock, tasks.clone());
+    tasks.spawn(Kind::Timer, Arc::new(line).run(inbox));
+    let router = elastic::router(inlet.clone()).merge(native::router(inlet));
+    Front { router, durable, key, weak, _dir: dir }
+}
+
+impl Front {
+    async fn send(&self, key: &str, path: &str, batch: Option<&str>, body: impl Into<Body>) -> (u16, Value) {
+        let mut request = Request::post(path).header("authorization", format!("ApiKey {key}"));
+        if path.contains("text") {
+            request = request.header("content-type", "text/plain");
+        }
+        if let Some(batch) = batch {
+            request = request.header("x-domicile-batch", batch);
+        }
+        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 64 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+}
+
+fn statuses(answer: &Value) -> Vec<u64> {
+    let items = answer["items"].as_array().unwrap();
+    items.iter().map(|item| item.as_object().unwrap().values().next().unwrap()["status"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_document_of_a_request_has_its_own_outcome_in_its_own_place() {
+    let mut front = front();
+    let body = concat!(
+        "{\"create\":{\"_id\":\"1\"}}\n{\"message\":\"mail john@example.com\",\"timestamp\":\"2026-11-20 10:00:00\"}\n",
+        "{\"index\":{\"_index\":\"web-2026.11.20\"}}\n{\"message\":\"w\"}\n",
+        "{\"index\":{}}\n{\"half\n",
+        "{\"delete\":{\"_id\":\"1\"}}\n",
+        "{\"index\":{\"_index\":\"No Name\"}}\n{}\n",
+        "{\"create\":{\"_id\":\"1\"}}\n{\"message\":\"other\"}\n",
+        "{\"index\":{\"_index\":\"app-2026.11.21\"}}\n{\"message\":\"last\"}",
+    );
+    let (status, answer) = front.send(&front.key, "/app-2026.11.20/_bulk", None, body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["errors"], json!(true));
+    assert_eq!(statuses(&answer), [201, 201, 400, 400, 400, 409, 201], "{answer}");
+    assert_eq!(answer["items"][2]["index"]["error"]["type"], "document_parsing_exception");
+    assert_eq!(answer["items"][4]["index"]["error"]["type"], "invalid_index_name_exception");
+    assert_eq!(answer["items"][0]["create"]["_index"], "app-2026.11.20");
+    assert_eq!(answer["items"][0]["create"]["_id"], "1");
+
+    let mut records = Vec::new();
+    while records.len() < 3 {
+        records.extend(front.durable.recv().await.unwrap().into_iter().flat_map(|durable| durable.records));
+    }
+    let mail = records.iter().find(|record| record.id() == Some("1")).unwrap();
+    let json = String::from_utf8(mail.json().to_vec()).unwrap();
+    assert!(!json.contains("john") && json.contains("\u{2039}email:"), "{json}");
+    // 10:00 in the region's zone.
+    assert_eq!(mail.timestamp().0, "2026-11-20T01:00:00Z".parse::<jiff::Timestamp>().unwrap().as_microsecond());
+}
+
+#[tokio::test]
+async fn a_batch_that_is_sent_again_is_answered_again_and_other_bytes_are_a_conflict() {
+    let front = front();
+    let send = async |body: &'static str| front.send(&front.key, "/api/v1/ingest/app", Some("b1"), body).await;
+    let (status, first) = send("{\"a\":1}\n{\"a\":2}\n").await;
+    assert_eq!((status, &first["accepted"], &first["repeated"]), (200, &json!(2), &json!(false)), "{first}");
+    let (status, again) = send("{\"a\":1}\n{\"a\":2}\n").await;
+    assert_eq!((status, &again["accepted"], &again["repeated"]), (200, &json!(2), &json!(true)), "{again}");
+    let (status, other) = send("{\"a\":1}\n{\"a\":3}\n").await;
+    assert_eq!(status, 409, "{other}");
+}
+
+#[tokio::test]
+async fn an_id_is_taken_once_and_the_same_bytes_again_are_a_no_op() {
+    let front = front();
+    let send = async |path: &'static str, body: &'static str| front.send(&front.key, path, None, body).await;
+    assert_eq!(send("/app/_doc/7", "{\"a\":1}").await.0, 201);
+    let (status, again) = send("/app/_doc/7", "{\"a\":1}").await;
+    assert_eq!((status, &again["result"]), (200, &json!("noop")));
+    let (status, other) = send("/app/_doc/7", "{\"a\":2}").await;
+    assert_eq!((status, &other["error"]["type"]), (409, &json!("version_conflict_engine_exception")));
+    assert_eq!(send("/app/_create/7", "{\"a\":1}").await.0, 409);
+    let (status, bad) = send("/app/_doc", "{\"a\":").await;
+    assert_eq!((status, &bad["error"]["code"]), (400, &json!("DMC-PARSE-06")), "{bad}");
+}
+
+#[tokio::test]
+async fn known_streams_are_taken_while_the_metadata_group_is_out_of_reach_and_new_ones_are_told_to_wait() {
+    let front = front();
+    let new = "{\"index\":{\"_index\":\"new\"}}\n{\"a\":1}\n";
+    let (status, answer) = front.send(&front.key, "/_bulk", None, new).await;
+    assert_eq!((status, &answer["error"]["code"]), (503, &json!("DMC-OWNERSHIP-02")), "{answer}");
+    let (status, answer) = front.send(&front.weak, "/_bulk", None, new).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![404]), "{answer}");
+    let both = format!("{{\"index\":{{\"_index\":\"app\"}}}}\n{{\"a\":1}}\n{new}");
+    let (status, answer) = front.send(&front.key, "/_bulk", None, both).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![201, 503]), "{answer}");
+}
+
+#[tokio::test]
+async fn hostile_requests_fail_alone() {
+    let front = front();
+    let many: String = (0..300).map(|n| format!("{{\"index\":{{\"_index\":\"s{n}\"}}}}\n{{}}\n")).collect();
+    for (path, body, status, code) in [
+        ("/app/_bulk", String::new(), 400, "DMC-PARSE-14"),
+        ("/app/_bulk", "nonsense\n{}\n".to_owned(), 400, "DMC-PARSE-01"),
+        ("/app/_bulk", "{\"index\":{}}\n".to_owned(), 400, "DMC-PARSE-02"),
+        ("/_bulk", many, 400, "DMC-PARSE-13"),
+        ("/api/v1/ingest/No%20Name", "{}".to_owned(), 400, "DMC-PARSE-04"),
+    ] {
+        let (found, answer) = front.send(&front.key, path, None, body).await;
+        let text = answer.to_string();
+        assert!(found == status && text.contains(code), "{path}: {found} {text}");
+    }
+    let (status, _) = front.send("dmc_tokyo_00", "/app/_bulk", None, "x").await;
+    assert_eq!(status, 401);
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", None, "one\ntwo\n").await;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(2)), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_larger_than_a_piece_goes_down_in_pieces_and_nothing_is_lost_or_reordered() {
+    let Front { router, mut durable, key, weak: _, _dir } = front();
+    let count = 3 * PIECE_BYTES / 100_000;
+    let filler = "x".repeat(99_980);
+    let body: String = (0..count).map(|n| format!("{{\"n\":{n},\"m\":\"{filler}\"}}\n")).collect();
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut numbers = Vec::new();
+        while numbers.len() < count {
+            for group in durable.blocking_recv().unwrap() {
+                numbers.extend(group.records.iter().filter_map(|record| record.source().get("n")?.as_u64()));
+            }
+        }
+        numbers
+    });
+    let request = Request::post("/api/v1/ingest/app").header("authorization", format!("ApiKey {}", key));
+    let response = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(reader.await.unwrap().into_iter().eq(0..count as u64));
+}
+
+#[test]
+fn pieces_end_where_they_are_full_and_hold_one_document_at_least() {
+    let document = |bytes: usize| Document { action: Action::Index, index: "a".into(), id: None, place: Ok(0..bytes) };
+    let documents = [document(PIECE_BYTES), document(PIECE_BYTES / 2), document(PIECE_BYTES / 2), document(1)];
+    assert_eq!(end_of_piece(&documents, 0, false), 1);
+    assert_eq!(end_of_piece(&documents, 1, false), 3);
+    assert_eq!(end_of_piece(&documents, 3, false), 4);
+    assert_eq!(end_of_piece(&documents, 0, true), 4);
+}

@@ -1,0 +1,60 @@
+//! Follows the metadata group: every change of its state becomes a new snapshot, every word of its leader renews the lease.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domicile_meta::group::Group;
+use tokio_util::sync::CancellationToken;
+
+use super::consent::Consents;
+use super::snapshot::{Policy, PolicyWatch};
+
+/// How often the lease is renewed; a fraction of the lease.
+const HEARD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Replaces the snapshot with every change until the token is cancelled. What was known before a restart is known at once.
+pub(crate) async fn follow(group: Group, watch: PolicyWatch, mut consents: Consents, token: CancellationToken) {
+    let mut changes = group.watch();
+    loop {
+        let state = Arc::clone(&changes.borrow_and_update());
+        consents = rebuild(&watch, consents, move |consents| Policy::build(state.rows(), consents)).await;
+        loop {
+            if let Some(since) = group.local().1.since_contact
+                && let Some(heard) = Instant::now().checked_sub(since)
+            {
+                watch.lease().heard(heard);
+            }
+            tokio::select! {
+                () = token.cancelled() => return,
+                changed = changes.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(HEARD_INTERVAL) => {}
+            }
+        }
+    }
+}
+
+/// Verifying hundreds of new signatures takes milliseconds: off the runtime's threads.
+async fn rebuild<F>(watch: &PolicyWatch, mut consents: Consents, build: F) -> Consents
+where
+    F: FnOnce(&mut Consents) -> Policy + Send + 'static,
+{
+    let spare = consents.fresh();
+    let built = tokio::task::spawn_blocking(move || {
+        let policy = build(&mut consents);
+        (policy, consents)
+    });
+    match built.await {
+        Ok((policy, consents)) => {
+            tracing::info!(version = policy.version.0, streams = policy.streams.len(), "a new policy holds");
+            watch.replace(policy);
+            consents
+        }
+        Err(error) => {
+            tracing::error!(%error, "the policy could not be built; the last one holds");
+            spare
+        }
+    }
+}
