@@ -32,5 +32,8 @@ mod receive;
 mod segment;
 mod tier;
 mod wal;
-// the composition
-mod node;
+
+/// Does what the arguments say: runs a node, or one of the operator's commands.
+pub fn main() -> std::process::ExitCode {
+    commands::run()
+}

@@ -70,7 +70,7 @@ metrics! {
     /// Records that were refused.
     RecordsRefused = "domicile_parse_records_refused", Counter, "Records that were refused, one by one";
     /// Bytes of bodies that were taken in.
-    BytesReceived = "domicile_receive_bytes", Counter, "Bytes of request bodies after decompression";
+    BytesReceived = "domicile_receive_body_bytes", Counter, "Bytes of request bodies after decompression";
     /// Batches that were not taken, to be sent again.
     BatchesNotNow = "domicile_receive_batches_not_now", Counter, "Batches that were answered with 429 or 503";
     /// Version of the policy that holds.

@@ -5,7 +5,6 @@ use domicile_proto::ids::{Name, Region, StreamId, TenantId};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, Personal, Roles, Rows, StreamPolicy,
 };
-use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
@@ -14,6 +13,7 @@ use super::door::Door;
 use super::officer::Officer;
 use super::profile::Profile;
 use super::table;
+use crate::admit::key_digest;
 
 /// Has commands decided; one outcome for each, none of them a refusal.
 pub(super) async fn submit(door: &Door, commands: &[Command]) -> anyhow::Result<Vec<Applied>> {
@@ -32,14 +32,19 @@ pub(super) async fn submit(door: &Door, commands: &[Command]) -> anyhow::Result<
 }
 
 /// A new access key: 256 random bits, and what the metadata group keeps of it.
-pub(super) fn draw_key(id: Name, tenant: TenantId, roles: Roles, rows: Rows) -> anyhow::Result<(String, AccessKey)> {
+pub(super) fn draw_key(
+    region: &Region,
+    id: Name,
+    tenant: TenantId,
+    roles: Roles,
+    rows: Rows,
+) -> anyhow::Result<(String, AccessKey)> {
     let mut bits = [0; 32];
     if SystemRandom::new().fill(&mut bits).is_err() {
         bail!("the machine gave no random numbers; try again");
     }
-    let key = hex::encode(bits);
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
+    let key = format!("dmc_{region}_{}", hex::encode(bits));
+    let hash = key_digest(&key);
     Ok((key, AccessKey { id, tenant, hash, roles, rows }))
 }
 
@@ -125,7 +130,7 @@ pub(super) async fn key(verb: KeyVerb, profile: &Profile) -> anyhow::Result<()> 
             let door = profile.door(&consent.region)?;
             let officer = Officer::read(&consent.region, consent.officer_key.as_deref())?;
             let tenant = tenant_id(&door, &tenant).await?;
-            let (secret, key) = draw_key(name.clone(), tenant, roles(&role), rows_of(rows))?;
+            let (secret, key) = draw_key(&consent.region, name.clone(), tenant, roles(&role), rows_of(rows))?;
             submit(&door, &[officer.consent(Change::AddKey(key))]).await?;
             eprintln!("key `{name}` is valid in region `{}`; it is shown this once:", consent.region);
             println!("{secret}");
@@ -227,10 +232,12 @@ mod tests {
     #[test]
     fn a_drawn_key_has_256_bits_and_is_kept_as_its_hash() {
         let id: Name = "k".parse().expect("a name");
-        let draw = || draw_key(id.clone(), TenantId(1), Roles::default(), Rows::None).expect("random");
+        let region: Region = "tokyo".parse().expect("a name");
+        let draw = || draw_key(&region, id.clone(), TenantId(1), Roles::default(), Rows::None).expect("random");
         let ((first, kept), (second, _)) = (draw(), draw());
         assert_ne!(first, second);
-        assert_eq!(first.len(), 64);
-        assert_eq!(digest(&SHA256, first.as_bytes()).as_ref(), kept.hash);
+        let bits = first.strip_prefix("dmc_tokyo_").expect("the region it is valid in");
+        assert_eq!(hex::decode(bits).expect("hexadecimal").len(), 32);
+        assert_eq!(key_digest(&first), kept.hash);
     }
 }

@@ -23,6 +23,6 @@ pub(crate) use document::Document;
 pub(crate) use errors::ParseError;
 pub(crate) use lines::{frame_lines, frame_single};
 pub(crate) use parser::{Form, Parser};
-pub(crate) use record::{Envelope, Record};
+pub(crate) use record::{Envelope, Record, spellings};
 pub(crate) use stream_name::stream_name;
 pub(crate) use zone::Zone;

@@ -35,7 +35,7 @@ pub(super) async fn begin(layout: &Layout) -> anyhow::Result<()> {
         commands.push(officer.consent(Change::AddNode { node: place.node, addr: place.link() }));
         for (role, roles) in KEYS {
             let id: Name = format!("dev-{role}").parse()?;
-            let (secret, key) = admin::draw_key(id, cluster::FIRST_TENANT, roles, Rows::Redacted)?;
+            let (secret, key) = admin::draw_key(&place.region, id, cluster::FIRST_TENANT, roles, Rows::Redacted)?;
             commands.push(officer.consent(Change::AddKey(key)));
             keys.0.entry(place.region.clone()).or_default().insert(role.to_owned(), secret);
         }
