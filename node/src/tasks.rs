@@ -13,6 +13,8 @@ pub enum Kind {
     Listener,
     /// Serves one connection; finishes its request on cancel.
     Connection,
+    /// Walks arrivals down the line; drains its queue when the doors are closed.
+    Line,
     /// Serves one peer of the link; ends with the connection.
     Peer,
     /// Refreshes, merges and seals; finishes its step on cancel.

@@ -42,17 +42,7 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Who sent it; the only tenant it can name is the key's own.
-    pub(crate) const fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// What was sent.
-    pub(crate) const fn arrival(&self) -> &Arrival {
-        &self.arrival
-    }
-
-    /// What was sent, and by whom.
+    /// What was sent, and by whom; the only tenant it can name is the key's own.
     pub(crate) fn open(self) -> (Principal, Arrival) {
         (self.principal, self.arrival)
     }

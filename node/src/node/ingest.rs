@@ -100,6 +100,14 @@ impl Line {
     async fn walk(&self, arrival: Arrival) -> Result<Reply, Failure> {
         let (principal, arrival) = self.admitter.admit(arrival).map_err(|(_, error)| error)?.open();
         let (arrival, documents, producer) = self.frame(arrival).await?;
+        tracing::debug!(
+            tenant = %principal.tenant(),
+            key = %principal.key(),
+            door = ?arrival.door,
+            bytes = arrival.room.bytes(),
+            documents = documents.len(),
+            "arrival admitted"
+        );
         let framed = Arc::new(self.find_streams(&principal, &arrival, documents).await?);
         let mut outcomes: Vec<Option<(Option<Box<str>>, ItemOutcome)>> = vec![None; framed.documents.len()];
         let mut repeated = producer.is_some();

@@ -71,7 +71,7 @@ fn front() -> Front {
         work: Line::room_for_work(),
     };
     let (inlet, inbox) = Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock, tasks.clone());
-    tasks.spawn(Kind::Timer, Arc::new(line).run(inbox));
+    tasks.spawn(Kind::Line, Arc::new(line).run(inbox));
     let router = elastic::router(inlet.clone()).merge(native::router(inlet));
     Front { router, durable, key, weak, _dir: dir }
 }
@@ -218,4 +218,43 @@ fn pieces_end_where_they_are_full_and_hold_one_document_at_least() {
     assert_eq!(end_of_piece(&documents, 1, false), 3);
     assert_eq!(end_of_piece(&documents, 3, false), 4);
     assert_eq!(end_of_piece(&documents, 0, true), 4);
+}
+
+/// What one thread parses and classifies in a second; run with optimisation, over a file of JSON lines.
+#[test]
+#[ignore = "needs a file in DOMICILE_BENCH_LINES"]
+fn measures_parsing_and_classifying() {
+    let body: Bytes = std::fs::read(std::env::var("DOMICILE_BENCH_LINES").unwrap()).unwrap().into();
+    let policy = policy("x", "y");
+    let stream = policy.stream(TenantId(1), &"app".parse().unwrap()).unwrap();
+    let keys = PseudonymKeys::from_secret(&[3; 32], "tokyo".parse().unwrap());
+    let classifier = Classifier::new(Arc::new(keys));
+    let mega = |began: std::time::Instant| body.len() as f64 / 1e6 / began.elapsed().as_secs_f64();
+    let began = std::time::Instant::now();
+    let documents = parse::frame_lines(&body, "app").unwrap();
+    println!("frame {:.0} MB/s, {} documents", mega(began), documents.len());
+    let parser = Parser::new(Zone::UTC, Timestamp(1_795_176_000_000_000));
+    let form = if body.first() == Some(&b'{') { Form::Json } else { Form::Text };
+    let began = std::time::Instant::now();
+    for document in &documents {
+        let _ = parser.record(form, &body, document);
+    }
+    println!("parse {:.0} MB/s", mega(began));
+    let began = std::time::Instant::now();
+    let mut tally: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    for document in &documents {
+        let Ok(record) = parser.record(form, &body, document) else { continue };
+        let classified = classifier.classify(record, stream);
+        let tokens = classified.json().iter().filter(|byte| **byte == 0xba).count();
+        *tally.entry(classified.level().as_str().to_owned()).or_default() += 1;
+        *tally.entry("received-time".to_owned()).or_default() +=
+            usize::from(classified.timestamp().0 == 1_795_176_000_000_000);
+        *tally.entry("tokens".to_owned()).or_default() += tokens;
+        for class in ["email", "card"] {
+            let mark = format!("\u{2039}{class}:");
+            let found = memchr::memmem::find(classified.json(), mark.as_bytes()).is_some();
+            *tally.entry(class.to_owned()).or_default() += usize::from(found);
+        }
+    }
+    println!("parse and classify {:.0} MB/s {tally:?}", mega(began));
 }
