@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    domicile::run_cli()
+    domicile::main()
 }
