@@ -130,7 +130,7 @@ impl Cluster {
 
     /// The configuration a region's node is started with.
     pub fn configuration(&self, region: &str) -> PathBuf {
-        self.data.join(region).join("node.toml")
+        self.data.join("nodes").join(region).join("node.toml")
     }
 
     /// Ends `dev` and starts its three nodes as children of this test, so that each can be killed and started by itself.

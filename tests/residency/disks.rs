@@ -11,6 +11,8 @@ use crate::BINARY;
 const WORD: &str = "kq7XvZ2mPw9LtR4sBnC8";
 const MAIL_USER: &str = "hrqwzkvbnplmxctyfd";
 const CARD: &str = "4539578763621486";
+/// Directories of a node in which records lie.
+const RECORDS: [&str; 3] = ["wal", "segments", "bucket"];
 
 #[test]
 fn planted_words_stay_in_their_region_and_caught_ones_touch_no_disk() {
@@ -63,13 +65,8 @@ fn planted_words_stay_in_their_region_and_caught_ones_touch_no_disk() {
 
 /// Whether records may lie here: Frankfurt's own log, segments and objects.
 fn is_record_storage(data: &Path, file: &Path) -> bool {
-    let inside = file.strip_prefix(data.join("frankfurt")).ok();
-    inside.is_some_and(|path| {
-        let first = path.iter().find(|part| *part != "data").map(|part| part.to_string_lossy().into_owned());
-        first.is_some_and(|first| {
-            ["wal", "hot", "index", "segments", "objects", "store", "bucket"].contains(&first.as_str())
-        })
-    })
+    let inside = file.strip_prefix(data.join("nodes/frankfurt/data")).ok();
+    inside.is_some_and(|path| RECORDS.iter().any(|directory| path.starts_with(directory)))
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use domicile_tests::cluster::region::counting;
 use domicile_tests::cluster::relay::{Capture, Relay};
 use domicile_tests::cluster::require::require;
@@ -89,16 +90,16 @@ fn tap(
     relays: &[(SocketAddrV4, Relay)],
     keys: &Path,
 ) -> anyhow::Result<()> {
-    let mut text = std::fs::read_to_string(configuration)?;
-    anyhow::ensure!(!text.contains("[link.via]"), "there is a detour already");
+    let text = std::fs::read_to_string(configuration)?;
+    let (before, via) = text.split_once("[link.via]").context("`dev` writes the addresses to dial")?;
+    let (via, after) = via.split_once("\n[").map_or((via, String::new()), |(via, rest)| (via, format!("\n[{rest}")));
+    let mut via = via.to_owned();
     let own = cluster.region(region).doors.link;
-    let mut via = String::from("\n[link.via]\n");
-    for (number, (target, relay)) in (1..).zip(relays) {
-        if target.to_string() != own {
-            via.push_str(&format!("{number} = \"{}\"\n", relay.address));
-        }
+    for (target, relay) in relays.iter().filter(|(target, _)| target.to_string() != own) {
+        anyhow::ensure!(via.contains(&target.to_string()), "{} does not dial {target}", configuration.display());
+        via = via.replace(&target.to_string(), &relay.address.to_string());
     }
-    text.push_str(&via);
+    let mut text = format!("{before}[link.via]{via}{after}");
     let line = format!("tls_keylog = {:?}\n", keys.with_extension(region));
     text = match text.find("[audit]\n") {
         Some(at) => format!("{}{line}{}", &text[..at + 8], &text[at + 8..]),
