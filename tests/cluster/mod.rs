@@ -71,11 +71,10 @@ impl Cluster {
         let ready_file = directory.path().join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
         let log = directory.path().join("dev.log");
-        let base = free_base_port()?.to_string();
         let mut dev = Command::new(binary)
             .args(["dev", "--no-samples", "--data"])
             .arg(&data)
-            .args(["--base-port", base.as_str(), "--ready-file"])
+            .args(["--base-port", "0", "--ready-file"])
             .arg(&ready_file)
             .args(more)
             .stdin(Stdio::null())
@@ -307,18 +306,6 @@ pub fn wait_until<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Op
         }
         std::thread::sleep(Duration::from_millis(25));
     }
-}
-
-/// A port the kernel had free just now; `dev` takes the next free ones when somebody is faster.
-fn free_base_port() -> Result<u16> {
-    for _ in 0..64 {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        // Room above for the other regions' ports.
-        if port < 60_000 {
-            return Ok(port);
-        }
-    }
-    bail!("the kernel offers only ports above 60000")
 }
 
 fn tail(log: &Path) -> String {
