@@ -19,8 +19,8 @@ fn a_region_that_is_gone_is_named_until_it_is_back() {
     let mut by_region = Vec::new();
     for (seed, region) in (20..).zip(cluster.regions()) {
         let (events, counts) = events(seed, 600, 3);
-        assert_eq!(region.bulk("shop", &bulk(&events, None), &[]).unwrap().status, 200);
-        region.refresh("shop");
+        assert_eq!(region.bulk("orders", &bulk(&events, None), &[]).unwrap().status, 200);
+        region.refresh("orders");
         total += counts.total;
         by_region.push((region.name.clone(), counts.total));
     }
@@ -59,7 +59,7 @@ fn a_region_that_is_gone_is_named_until_it_is_back() {
 }
 
 fn ask(region: &domicile_tests::cluster::region::Region) -> (Value, u64) {
-    let answer = region.federated(&REGIONS, "shop", &counting());
+    let answer = region.federated(&REGIONS, "orders", &counting());
     let total = read_counts(&answer).total;
     (answer, total)
 }

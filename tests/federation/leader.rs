@@ -18,7 +18,7 @@ fn a_dead_leader_is_replaced_and_local_work_never_stops() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     let (some, _) = events(30, 10, 1);
     for region in cluster.regions() {
-        assert_eq!(region.bulk("shop", &bulk(&some, None), &[]).unwrap().status, 200);
+        assert_eq!(region.bulk("orders", &bulk(&some, None), &[]).unwrap().status, 200);
     }
     cluster.split().unwrap();
     let leader = wait_until(Duration::from_secs(30), || leader(&cluster)).expect("a leader to begin with");
@@ -44,7 +44,7 @@ fn a_dead_leader_is_replaced_and_local_work_never_stops() {
 
     cluster.restart(&leader).unwrap();
     let back = cluster.region(&leader);
-    wait_until(Duration::from_secs(30), || back.count("shop").ok().filter(|count| *count >= 10))
+    wait_until(Duration::from_secs(30), || back.count("orders").ok().filter(|count| *count >= 10))
         .expect("back with its lines");
 }
 
@@ -55,9 +55,9 @@ fn work_locally(others: &[Region], some: &[Value], electing: &AtomicBool) -> u64
         rounds += 1;
         for region in others {
             let begun = Instant::now();
-            let taken = region.bulk("shop", &bulk(some, Some(&format!("r{rounds}"))), &[]).unwrap();
+            let taken = region.bulk("orders", &bulk(some, Some(&format!("r{rounds}"))), &[]).unwrap();
             assert_eq!(taken.status, 200, "`{}` refuses lines during an election: {}", region.name, taken.text());
-            assert!(region.count("shop").unwrap() >= 10, "`{}` finds nothing during an election", region.name);
+            assert!(region.count("orders").unwrap() >= 10, "`{}` finds nothing during an election", region.name);
             assert!(begun.elapsed() < Duration::from_secs(5), "local work waited {:?}", begun.elapsed());
         }
     }

@@ -19,22 +19,22 @@ fn the_world_is_the_sum_of_its_regions_minus_what_is_withheld() {
         // 4,000 events over five minutes: every minute is above k, the rarest level (1 %) is below it.
         let (events, counts) = events(seed, 4_000, 5);
         for part in events.chunks(1_000) {
-            let answer = region.bulk("shop", &bulk(part, None), &[]).unwrap();
+            let answer = region.bulk("orders", &bulk(part, None), &[]).unwrap();
             assert!(
                 answer.status == 200 && answer.text().contains("\"errors\":false,\"items\":["),
                 "{}",
                 answer.text()
             );
         }
-        region.refresh("shop");
-        assert_eq!(region.counts("shop"), counts, "{} at its own door", region.name);
+        region.refresh("orders");
+        assert_eq!(region.counts("orders"), counts, "{} at its own door", region.name);
         own.push(counts);
     }
     // Every region answers through its own gate, the asker's as well.
     let expected = merge(&own.iter().map(gate).collect::<Vec<_>>());
     assert!(own.iter().any(|counts| counts.levels.values().any(|count| *count < K_ROWS)), "nothing is rare enough");
     for asker in cluster.regions() {
-        let answer = asker.federated(&REGIONS, "shop", &counting());
+        let answer = asker.federated(&REGIONS, "orders", &counting());
         assert_eq!(read_counts(&answer), expected, "asked in {}", asker.name);
         names_every_region(&answer);
         hands_out_no_foreign_row(&asker.name, &answer);

@@ -12,15 +12,15 @@ fn nothing_is_taken_twice() {
     let (drawn, _) = events(50, 20, 1);
     let batch = [("X-Domicile-Batch", "batch-1")];
 
-    let first = tokyo.bulk("shop", &bulk(&drawn, None), &batch).unwrap();
+    let first = tokyo.bulk("orders", &bulk(&drawn, None), &batch).unwrap();
     assert_eq!(first.status, 200, "{}", first.text());
-    let again = tokyo.bulk("shop", &bulk(&drawn, None), &batch).unwrap();
+    let again = tokyo.bulk("orders", &bulk(&drawn, None), &batch).unwrap();
     assert_eq!(again.status, 200, "the same batch and bytes: {}", again.text());
     assert_eq!(again.json()["items"], first.json()["items"], "the first answer again");
-    let other = tokyo.bulk("shop", &bulk(&drawn[..10], None), &batch).unwrap();
+    let other = tokyo.bulk("orders", &bulk(&drawn[..10], None), &batch).unwrap();
     assert_eq!(other.status, 409, "other bytes under a known batch: {}", other.text());
-    tokyo.refresh("shop");
-    assert_eq!(tokyo.count("shop").unwrap(), 20);
+    tokyo.refresh("orders");
+    assert_eq!(tokyo.count("orders").unwrap(), 20);
 
     let item = |action: &str, message: &str| {
         let body = format!(

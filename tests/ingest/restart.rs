@@ -13,7 +13,7 @@ fn what_was_taken_is_there_after_a_stop_and_a_start() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     let (drawn, counts) = events(80, 300, 3);
     for region in cluster.regions() {
-        let taken = region.bulk("shop", &bulk(&drawn, Some("once")), &[("X-Domicile-Batch", "b1")]).unwrap();
+        let taken = region.bulk("orders", &bulk(&drawn, Some("once")), &[("X-Domicile-Batch", "b1")]).unwrap();
         assert_eq!(taken.status, 200, "{}", taken.text());
     }
     let nodes: Vec<u32> = cluster.regions().iter().map(|region| region.doors.pid).collect();
@@ -28,11 +28,11 @@ fn what_was_taken_is_there_after_a_stop_and_a_start() {
     let (cluster, took) = cluster.start_again(&[]).unwrap();
     eprintln!("ready again within {took:?}");
     for region in cluster.regions() {
-        region.refresh("shop");
-        assert_eq!(region.counts("shop"), counts, "{} after the start", region.name);
-        let again = region.bulk("shop", &bulk(&drawn, Some("once")), &[("X-Domicile-Batch", "b1")]).unwrap();
+        region.refresh("orders");
+        assert_eq!(region.counts("orders"), counts, "{} after the start", region.name);
+        let again = region.bulk("orders", &bulk(&drawn, Some("once")), &[("X-Domicile-Batch", "b1")]).unwrap();
         assert_eq!(again.status, 200, "the same batch after the start: {}", again.text());
-        region.refresh("shop");
-        assert_eq!(region.count("shop").unwrap(), 300, "{} took a known batch twice", region.name);
+        region.refresh("orders");
+        assert_eq!(region.count("orders").unwrap(), 300, "{} took a known batch twice", region.name);
     }
 }

@@ -12,7 +12,7 @@ const WORD: &str = "kq7XvZ2mPw9LtR4sBnC8";
 const MAIL_USER: &str = "hrqwzkvbnplmxctyfd";
 const CARD: &str = "4539578763621486";
 /// Directories of a node in which records lie.
-const RECORDS: [&str; 3] = ["wal", "segments", "bucket"];
+const RECORDS: [&str; 3] = ["wal", "segments", "objects"];
 
 #[test]
 fn planted_words_stay_in_their_region_and_caught_ones_touch_no_disk() {
