@@ -31,7 +31,8 @@ impl Layout {
         Self { fields: Arc::new(Fields::new()), tokenizers: tokenizers() }
     }
 
-    /// How stored events are compressed. Blocks of 128 KiB: a hit costs one block, and ratio gains little beyond.
+    /// How stored events are compressed: large blocks, since they hold most of a segment's bytes and newest hits lie close
+    /// together.
     pub(crate) fn settings() -> IndexSettings {
         IndexSettings {
             docstore_compression: Compressor::Zstd(ZstdCompressor { compression_level: Some(DOC_LEVEL) }),
@@ -147,10 +148,10 @@ impl Builder {
     }
 }
 
-/// Level of zstd for stored events: beyond 3 it costs three times the time for 4 % of the size.
-const DOC_LEVEL: i32 = 3;
-/// Stored events compressed together, in bytes.
-const DOC_BLOCK_BYTES: usize = 128 << 10;
+/// Level of zstd for stored events: 7 % smaller than 3 for 6 % more time of building; 9 gains 2 % more and costs a quarter.
+const DOC_LEVEL: i32 = 6;
+/// Stored events compressed together, in bytes: 17 % smaller than 128 KiB; a hit costs a millisecond for its block.
+const DOC_BLOCK_BYTES: usize = 512 << 10;
 /// Least and most the engine is told to plan for, in bytes.
 const MIN_BUDGET_BYTES: usize = 1 << 20;
 const MAX_BUDGET_BYTES: usize = 64 << 20;

@@ -14,6 +14,8 @@ use super::{Segment, SegmentId};
 /// The segments of one shard, newest first: their places fall, and so, nearly always, do their times.
 pub(crate) type View = Arc<Vec<Arc<Segment>>>;
 
+type List = Arc<ArcSwap<Vec<Arc<Segment>>>>;
+
 /// All segments of this node. Cheap to clone; clones show the same.
 #[derive(Clone, Default)]
 pub(crate) struct Catalog(Arc<Inner>);
@@ -21,7 +23,7 @@ pub(crate) struct Catalog(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     /// Changes only when a shard comes or goes; the lists inside change with every refresh.
-    shards: ArcSwap<BTreeMap<ShardId, Arc<ArcSwap<Vec<Arc<Segment>>>>>>,
+    shards: ArcSwap<BTreeMap<ShardId, List>>,
     changing: Mutex<()>,
 }
 

@@ -134,8 +134,8 @@ impl Merger {
         let known: BTreeSet<_> = manifest.body.segments.iter().filter_map(Row::id).collect();
         let files = self.shared.files.clone();
         let flush = move || {
-            let new = durable.iter().filter(|segment| !known.contains(&segment.id));
-            new.map(|segment| files.flush(segment)).collect::<Result<(), _>>()
+            let mut new = durable.iter().filter(|segment| !known.contains(&segment.id));
+            new.try_for_each(|segment| files.flush(segment))
         };
         let flushed = self.shared.tasks.blocking(flush).await;
         flushed.map_err(|_| SegmentError::Interrupted { shard })??;

@@ -94,5 +94,5 @@ fn searcher(index: &Index) -> Result<Searcher, tantivy::TantivyError> {
     Ok(reader.searcher())
 }
 
-/// Blocks of stored events kept uncompressed for each segment, 128 KiB each.
-const DOC_BLOCKS_KEPT: usize = 16;
+/// Blocks of stored events kept uncompressed for each segment, 512 KiB each.
+const DOC_BLOCKS_KEPT: usize = 8;

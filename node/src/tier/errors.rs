@@ -43,7 +43,7 @@ pub(crate) enum TierError {
         /// Which segment.
         segment: SegmentId,
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// What came back does not open.
     #[error("segment `{segment}` came back from the bucket and does not open")]
@@ -51,7 +51,7 @@ pub(crate) enum TierError {
         /// Which segment.
         segment: SegmentId,
         #[source]
-        source: SegmentError,
+        source: Box<SegmentError>,
     },
 }
 

@@ -74,7 +74,7 @@ impl Tier {
         let sha256 = sha256(&packed);
         let object = format!("segments/{:016x}/{id}", shard.0);
         let created = self.store.create(&object, Bytes::from(packed)).await;
-        created.map_err(|source| TierError::Store { segment: id, source })?;
+        created.map_err(|source| TierError::Store { segment: id, source: Box::new(source) })?;
         Ok(Cold { id, shard, row: Row::of(segment), object, sha256 })
     }
 
@@ -84,7 +84,7 @@ impl Tier {
     /// [`TierError::Altered`] where the object is not what was copied out.
     pub(crate) async fn open(&self, layout: &Layout, cold: &Cold) -> Result<Segment, TierError> {
         let fetched = self.store.read(&cold.object).await;
-        let packed = fetched.map_err(|source| TierError::Store { segment: cold.id, source })?;
+        let packed = fetched.map_err(|source| TierError::Store { segment: cold.id, source: Box::new(source) })?;
         let (layout, cold, dir) = (layout.clone(), cold.clone(), self.cache.join(cold.id.to_string()));
         self.blocking(move || {
             let altered = || TierError::Altered { object: cold.object.clone() };
@@ -100,7 +100,7 @@ impl Tier {
                 fs::write(&path, content).map_err(|source| disk(&path, source))?;
             }
             let opened = open_dir(&layout, (cold.id, cold.shard), &cold.row, &dir);
-            opened.map_err(|source| TierError::Open { segment: cold.id, source })
+            opened.map_err(|source| TierError::Open { segment: cold.id, source: Box::new(source) })
         })
         .await
     }

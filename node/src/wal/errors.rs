@@ -24,8 +24,8 @@ pub(crate) enum WalError {
         /// Where the log lies.
         dir: String,
     },
-    /// The batch is larger than a frame may be.
-    #[error("batch of {bytes} bytes is larger than {most} bytes; send it in parts")]
+    /// The batch, or an id in it, is larger than may be.
+    #[error("batch or id of {bytes} bytes is longer than {most} bytes; send the batch in parts, or shorten the id")]
     TooLarge {
         /// Its size.
         bytes: usize,

@@ -95,7 +95,7 @@ impl Log {
         }
         if let Err(failed) = self.write(&entries, now) {
             self.take_back(&before, &sightings);
-            let failed = |answer: Result<Accepted, WalError>| answer.and(Err(failed.clone()));
+            let failed = |answer: Result<Accepted, WalError>| answer.and_then(|_| Err(failed.clone()));
             return (answers.into_iter().map(failed).collect(), Vec::new());
         }
         if let Some(file) = self.files.back_mut() {
@@ -278,7 +278,10 @@ impl Log {
         let name = seen_name(file.number);
         let content = super::recover::seen_file(&kept);
         self.disk.publish(&name, &content).map_err(|error| disk_error(&name, &error))?;
-        self.seen_files.push_back((name, newest));
+        // It is written again where the file of records could not be removed the last time.
+        if self.seen_files.back().is_none_or(|(last, _)| *last != name) {
+            self.seen_files.push_back((name, newest));
+        }
         Ok(())
     }
 }

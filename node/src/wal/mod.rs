@@ -16,6 +16,8 @@ mod seen;
 #[cfg(test)]
 mod wal_test;
 mod writer;
+#[cfg(test)]
+mod writer_test;
 
 pub(crate) use batch::{Accepted, Batch, Op, Outcome, ProducerBatch};
 pub(crate) use durable::Durable;

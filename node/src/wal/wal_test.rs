@@ -11,15 +11,14 @@ use super::disk_double::{Double, Fault};
 use super::log::Log;
 use super::*;
 use crate::classify::Classified;
-use crate::clock::Clock;
 use crate::errors::{Coded, Verdict};
 use crate::parse::Envelope;
 use crate::policy::StreamView;
 
-const NOW: Timestamp = Timestamp(1_000_000);
-const FILE_BYTES: u64 = 600;
+pub(super) const NOW: Timestamp = Timestamp(1_000_000);
+pub(super) const FILE_BYTES: u64 = 600;
 
-fn stream(shard: u64) -> Arc<StreamView> {
+pub(super) fn stream(shard: u64) -> Arc<StreamView> {
     Arc::new(StreamView {
         id: StreamId(1),
         tenant: TenantId(1),
@@ -30,18 +29,18 @@ fn stream(shard: u64) -> Arc<StreamView> {
     })
 }
 
-fn record(id: Option<&str>, text: &str) -> Classified {
+pub(super) fn record(id: Option<&str>, text: &str) -> Classified {
     let json = serde_json::to_vec(&serde_json::json!({ "message": text })).unwrap();
     let envelope = Envelope { message: 0, service: 255, host: 255, trace: 255, exception: 255 };
     Classified::reopened(NOW, Level::Info, id.map(Into::into), envelope, Some(3), json).unwrap()
 }
 
-fn batch(shard: u64, producer: Option<(&str, u8)>, records: Vec<(Op, Classified)>) -> Batch {
+pub(super) fn batch(shard: u64, producer: Option<(&str, u8)>, records: Vec<(Op, Classified)>) -> Batch {
     let producer = producer.map(|(id, byte)| ProducerBatch { id: id.into(), sha256: [byte; 32] });
     Batch { stream: stream(shard), producer, records }
 }
 
-fn texts(shard: u64, texts: &[&str]) -> Batch {
+pub(super) fn texts(shard: u64, texts: &[&str]) -> Batch {
     batch(shard, None, texts.iter().map(|text| (Op::Index, record(None, text))).collect())
 }
 
@@ -450,72 +449,4 @@ proptest! {
         let _ = frame::frame_at(&bytes, 0);
         let _ = frame::frame_follows(&bytes, 0, 0);
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn batches_from_many_tasks_come_out_once_and_again_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = WalConfig { dir: dir.path().join("wal"), file_bytes: 4_096 };
-    let nothing = BTreeMap::new();
-    let (wal, mut durable) = Wal::open(&config, &nothing, Clock::standing_at(NOW)).unwrap();
-    let reader = async {
-        let mut count = 0;
-        while let Some(group) = durable.recv().await {
-            count += group.iter().map(|durable| durable.records.len()).sum::<usize>();
-        }
-        count
-    };
-    let writers = async {
-        let tasks = (0..20).map(|n| {
-            let wal = wal.clone();
-            async move {
-                for round in 0..10 {
-                    let accepted = wal.append(texts(n % 3, &["a", "b"])).await.unwrap();
-                    assert_eq!(accepted.outcomes.len(), 2, "round {round}");
-                }
-            }
-        });
-        futures::future::join_all(tasks).await;
-        wal.stop().await;
-    };
-    let (count, ()) = tokio::join!(reader, writers);
-    assert_eq!(count, 400);
-    assert!(matches!(wal.append(texts(1, &["late"])).await, Err(WalError::Stopped)));
-
-    let (again, mut durable) = Wal::open(&config, &nothing, Clock::standing_at(NOW)).unwrap();
-    let mut places = std::collections::BTreeSet::new();
-    while places.len() < 400 {
-        for durable in durable.recv().await.unwrap() {
-            for (seq, _) in (durable.first_seq..).zip(&durable.records) {
-                assert!(places.insert((durable.shard, seq)));
-            }
-        }
-    }
-    let stopping = again.stop();
-    tokio::join!(stopping, async { assert!(durable.recv().await.is_none()) });
-}
-
-#[tokio::test]
-async fn a_full_queue_is_busy_and_loses_nothing_that_was_acknowledged() {
-    let (wal, mut durable) =
-        Wal::on(Box::new(Double::default()), FILE_BYTES, &BTreeMap::new(), Clock::standing_at(NOW)).unwrap();
-    let many = crate::limits::WAL_QUEUE * 4;
-    let appends = futures::future::join_all((0..many).map(|_| wal.append(texts(1, &["x"]))));
-    let mut taken = 0;
-    let take = async {
-        while let Some(group) = durable.recv().await {
-            taken += group.iter().map(|durable| durable.records.len()).sum::<usize>();
-        }
-    };
-    let ((answers, ()), ()) = tokio::join!(
-        async {
-            let answers = appends.await;
-            (answers, wal.stop().await)
-        },
-        take
-    );
-    let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
-    assert_eq!(accepted, taken);
-    assert!(answers.iter().any(|answer| matches!(answer, Err(WalError::Busy { .. }))), "{accepted} of {many}");
-    assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(WalError::Busy { .. }))));
 }

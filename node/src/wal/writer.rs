@@ -93,6 +93,11 @@ impl Wal {
         if json_bytes > MAX_BATCH_BYTES {
             return Err(WalError::TooLarge { bytes: json_bytes, most: MAX_BATCH_BYTES });
         }
+        let ids = batch.records.iter().filter_map(|(_, record)| record.id());
+        let longest = ids.chain(batch.producer.as_ref().map(|producer| &*producer.id)).map(str::len).max();
+        if let Some(bytes) = longest.filter(|bytes| *bytes > MAX_ID_BYTES) {
+            return Err(WalError::TooLarge { bytes, most: MAX_ID_BYTES });
+        }
         let (reply, answer) = oneshot::channel();
         self.orders.try_send(Order::Append { batch, json_bytes, reply }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => WalError::Busy { waiting: WAL_QUEUE },
@@ -159,11 +164,15 @@ impl Writer {
                 // Nobody receives only when the node is going down; the records are in the log.
                 let _ = durable.is_empty() || self.durable.blocking_send(durable).is_ok();
             }
-            waiting.given.into_iter().for_each(|done| drop(done.send(())));
+            waiting.given.into_iter().for_each(|done| {
+                let _ = done.send(());
+            });
             self.release();
             if !waiting.stop.is_empty() {
                 drop(self);
-                waiting.stop.into_iter().for_each(|done| drop(done.send(())));
+                waiting.stop.into_iter().for_each(|done| {
+                    let _ = done.send(());
+                });
                 return;
             }
         }
@@ -213,5 +222,7 @@ impl Writer {
     }
 }
 
+/// Longest id of a record or a batch, in bytes, as the Elasticsearch API has it.
+const MAX_ID_BYTES: usize = 512;
 /// Largest batch, in bytes of JSON: what one request may hold, with room for replaced spans that grew.
 const MAX_BATCH_BYTES: usize = 2 * MAX_DECOMPRESSED_BYTES;
