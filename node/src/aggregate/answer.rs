@@ -10,7 +10,7 @@ use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{
-    Cells, CrossesBorder, LiteralDetector, Nothing, ReceivedQuestion, Released, TermsShape, VettedQuestion, release,
+    Cells, CrossesBorder, LiteralDetector, Nothing, Released, TermsShape, VettedQuestion, release,
 };
 use domicile_proto::ids::{DictionaryId, FieldId, Level, TimeRange, Timestamp};
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
@@ -19,9 +19,7 @@ use domicile_proto::metadata::{Personal, Rows};
 
 use super::AggregateError;
 use crate::policy::{Policy, StreamView};
-use crate::query::{
-    Budget, Cut, Engine, Filter, Plan, QueryError, SearchRequest, Slots, Sort, Subjects, TrackTotal, Value,
-};
+use crate::query::{Budget, Cut, Engine, Filter, Plan, SearchRequest, Slots, Sort, Subjects, TrackTotal, Value};
 use crate::segment::Segment;
 
 /// A question with everything it is judged by.
@@ -38,13 +36,6 @@ pub(crate) struct Asked<'a> {
     pub(crate) header: AnswerHeader,
     /// How long it may take.
     pub(crate) budget: Budget,
-}
-
-impl<'a> Asked<'a> {
-    /// The question that came over the link.
-    pub(crate) const fn question_of(received: &'a ReceivedQuestion) -> &'a Question {
-        received.question()
-    }
 }
 
 /// What is released, by kind.
@@ -83,7 +74,11 @@ impl Answered {
 /// Answers a question over the segments of this region's shard of the stream.
 ///
 /// Whatever happens there is an answer; where something failed the error comes with it, for this region's own log.
-pub(crate) fn answer(engine: &Engine, segments: Vec<Arc<Segment>>, asked: &Asked<'_>) -> (Answered, Option<AggregateError>) {
+pub(crate) fn answer(
+    engine: &Engine,
+    segments: Vec<Arc<Segment>>,
+    asked: &Asked<'_>,
+) -> (Answered, Option<AggregateError>) {
     let release = asked.policy.release(asked.stream);
     let covered = covered(asked.question);
     // `close_after` will set `open_from` where the range reaches into cells that are not closed yet.

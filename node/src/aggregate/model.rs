@@ -1,0 +1,351 @@
+//! The law of the stage: what regions release and merge equals what a plain look at all records gives, withheld cells and all.
+//!
+//! The model below shares nothing with the code it judges but the message types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::cell::Cell;
+use domicile_proto::aggregate::count::Count;
+use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
+use domicile_proto::aggregate::term_grid::TermGrid;
+use domicile_proto::aggregate::terms::Terms;
+use domicile_proto::border::LiteralDetector;
+use domicile_proto::ids::{
+    DictionaryId, FieldId, KThreshold, Level, Name, QuestionId, RecordCount, StreamId, TenantId, TimeRange, Timestamp,
+};
+use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
+use domicile_proto::metadata::{Personal, StreamPolicy};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{Answered, Asked, answer};
+use crate::index::builder::Layout;
+use crate::policy::{Dictionary, Policy, StreamView};
+use crate::query::{Budget, Engine};
+use crate::segment::Segment;
+use crate::segment::specimen::{durable, record, segment};
+
+const MINUTE: i64 = 60_000_000;
+const SERVICES: [&str; 4] = ["cart", "checkout", "billing", "secret"];
+const LEVELS: [Level; 4] = [Level::Info, Level::Warn, Level::Error, Level::Debug];
+const WORDS: [&str; 3] = ["timeout", "connect", "ok"];
+
+#[derive(Clone, Debug)]
+struct Sketch {
+    region: usize,
+    /// In seconds.
+    at: i64,
+    level: usize,
+    service: Option<usize>,
+    subject: Option<u64>,
+    word: usize,
+}
+
+fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
+    let one = (
+        0..3_usize,
+        0..600_i64,
+        0..4_usize,
+        prop::option::weighted(0.9, 0..4_usize),
+        prop::option::weighted(0.9, 0..9_u64),
+        0..3_usize,
+    )
+        .prop_map(|(region, at, level, service, subject, word)| Sketch {
+            region,
+            at,
+            level,
+            service,
+            subject,
+            word,
+        });
+    prop::collection::vec(one, 0..150)
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn view(personal: Personal, k: Option<u32>) -> StreamView {
+    let k = k.and_then(std::num::NonZeroU32::new).map(KThreshold);
+    let group_fields = vec![name("level"), name("service")];
+    let policy = StreamPolicy { personal, k, group_fields, text_questions: true, ..StreamPolicy::default() };
+    let fields = vec![name("level"), name("service"), name("hidden")];
+    StreamView { id: StreamId(4), tenant: TenantId(3), name: name("app"), fields, policy, shard: None }
+}
+
+/// Every region has approved other values: region `n` all known services but the one with its number.
+fn policy(region: usize) -> Policy {
+    let all: BTreeMap<DictionaryId, String> =
+        (64..).map(DictionaryId).zip(SERVICES.iter().take(3).map(|&service| service.to_owned())).collect();
+    let approved =
+        all.iter().filter(|(id, _)| id.0 as usize != 64 + region).map(|(id, text)| (*id, text.clone())).collect();
+    let mut policy = Policy::empty("tokyo".parse().unwrap());
+    policy.dictionaries.insert((TenantId(3), name("service")), Arc::new(Dictionary { texts: all, approved }));
+    policy
+}
+
+struct Words;
+
+impl LiteralDetector for Words {
+    fn finds_personal_data(&self, literal: &str) -> bool {
+        literal.contains('@')
+    }
+}
+
+fn segments(sketches: &[Sketch], region: usize) -> Vec<Arc<Segment>> {
+    let layout = Layout::new();
+    let records: Vec<_> = sketches.iter().filter(|sketch| sketch.region == region).collect();
+    let mut first = 1;
+    let mut built = Vec::new();
+    for part in records.chunks(40) {
+        let events = part.iter().map(|sketch| {
+            let mut event = json!({"level": LEVELS[sketch.level].as_str(), "message": WORDS[sketch.word]});
+            if let Some(service) = sketch.service {
+                event.as_object_mut().unwrap().insert("service".to_owned(), json!(SERVICES[service]));
+            }
+            record(sketch.at * 1_000_000, sketch.subject, event)
+        });
+        built.push(segment(&layout, durable(region as u64, first, events.collect())));
+        first += part.len() as u64;
+    }
+    built
+}
+
+fn question(range: (i64, i64), filters: Vec<Filter>, ask: Ask) -> Question {
+    let range = TimeRange { from: Timestamp(range.0 * 1_000_000), to: Timestamp(range.1 * 1_000_000) };
+    let (tenant, stream) = (TenantId(3), StreamId(4));
+    Question { id: QuestionId(9), tenant, stream, range, filters, ask, deadline_ms: 10_000 }
+}
+
+fn ask_region(
+    engine: &Engine,
+    question: &Question,
+    view: &StreamView,
+    region: usize,
+    segments: Vec<Arc<Segment>>,
+) -> Answered {
+    let policy = policy(region);
+    let header = AnswerHeader::new(question.id, question.range);
+    let budget = Budget::until(Instant::now() + Duration::from_secs(60));
+    let asked = Asked { question, stream: view, policy: &policy, detector: &Words, header, budget };
+    let (answered, error) = answer(engine, segments, &asked);
+    assert!(error.is_none(), "{error:?}");
+    answered
+}
+
+/// What the regions should tell together, reckoned from the records.
+fn model(sketches: &[Sketch], question: &Question, personal: &Personal, k: u32) -> Option<Aggregate> {
+    // Whole minutes, and whole cells where there is a grid.
+    let (mut from, mut to) = (question.range.from.0, question.range.to.0);
+    let step = question.ask.grid().map_or(MINUTE, |grid| i64::from(grid.step) * 1_000_000);
+    for width in [MINUTE, step] {
+        from = (from + width - 1).div_euclid(width) * width;
+        to = to.div_euclid(width) * width;
+    }
+    let mut merged: Option<Aggregate> = None;
+    for region in 0..3 {
+        let approves = |service: usize| service < 3 && service != region;
+        let passes = |sketch: &&Sketch| {
+            let at = sketch.at * 1_000_000;
+            let holds = |filter: &Filter| match filter {
+                Filter::Level { levels, negated } => levels.contains(&LEVELS[sketch.level]) != *negated,
+                Filter::Value { values, negated, .. } => {
+                    let has =
+                        |service: usize| approves(service) && values.iter().any(|id| id.0 as usize == 64 + service);
+                    sketch.service.is_some_and(has) != *negated
+                }
+                Filter::Text { literal, how, negated } => {
+                    let word = WORDS[sketch.word];
+                    let matches = match how {
+                        TextMatch::Prefix => word.starts_with(literal.as_str()),
+                        TextMatch::Words | TextMatch::Phrase => word == literal.as_str(),
+                    };
+                    matches != *negated
+                }
+            };
+            sketch.region == region && from <= at && at < to && question.filters.iter().all(holds)
+        };
+        let mine: Vec<&Sketch> = sketches.iter().filter(passes).collect();
+        let cell = |matches: &dyn Fn(&Sketch) -> bool| {
+            let inside: Vec<&&Sketch> = mine.iter().filter(|sketch| matches(sketch)).collect();
+            let subjects = match personal {
+                Personal::Subject(_) => {
+                    inside.iter().filter_map(|sketch| sketch.subject).collect::<BTreeSet<_>>().len()
+                }
+                _ => inside.len(),
+            };
+            let told = k == 1 || subjects >= k as usize;
+            if told { Cell::published(RecordCount(inside.len() as u64)) } else { Cell::WITHHELD }
+        };
+        let in_cell = |sketch: &Sketch, grid: Grid, place: u32| {
+            sketch.at.div_euclid(i64::from(grid.step)) == grid.first + i64::from(place)
+        };
+        let row = |grid: Grid, matches: &dyn Fn(&Sketch) -> bool| -> Vec<Cell> {
+            (0..grid.len)
+                .map(|place| cell(&|sketch: &Sketch| matches(sketch) && in_cell(sketch, grid, place)))
+                .collect()
+        };
+        type Matches = Box<dyn Fn(&Sketch) -> bool>;
+        let values = |field: FieldId| -> (Vec<(DictionaryId, Matches)>, Matches) {
+            if field == FieldId(0) {
+                let one = |level: Level| -> Matches { Box::new(move |sketch| LEVELS[sketch.level] == level) };
+                let levels = Level::ALL.into_iter().map(|level| (level.dictionary_id(), one(level)));
+                return (levels.collect(), Box::new(|_| false));
+            }
+            let one = |service: usize| -> Matches { Box::new(move |sketch| sketch.service == Some(service)) };
+            let known = (0..3).filter(|service| *service != region);
+            let known = known.map(|service| (DictionaryId(64 + service as u32), one(service)));
+            (known.collect(), Box::new(move |sketch| sketch.service.is_some_and(|s| s >= 3 || s == region)))
+        };
+        let own = match question.ask {
+            Ask::Count => Aggregate::Count(Count { cell: cell(&|_| true) }),
+            Ask::DateGrid(grid) => Aggregate::DateGrid(DateGrid { grid, cells: row(grid, &|_| true) }),
+            Ask::Terms(field) => {
+                let (known, other) = values(field);
+                let cells = known.iter().map(|(id, matches)| (*id, cell(matches))).collect();
+                Aggregate::Terms(Terms { field, cells, other: cell(&other) })
+            }
+            Ask::TermGrid(field, grid) => {
+                let (known, other) = values(field);
+                let rows = known.iter().map(|(id, matches)| (*id, row(grid, matches))).collect();
+                Aggregate::TermGrid(TermGrid { field, grid, rows, other: row(grid, &other) })
+            }
+        };
+        merged = Some(match merged {
+            None => own,
+            Some(before) => before.merge(own).unwrap(),
+        });
+    }
+    merged
+}
+
+fn filters() -> impl Strategy<Value = Vec<Filter>> {
+    let level = (prop::collection::vec(prop::sample::select(LEVELS.to_vec()), 1..3), any::<bool>())
+        .prop_map(|(levels, negated)| Filter::Level { levels, negated });
+    let value = (prop::collection::vec(60..68_u32, 1..4), any::<bool>()).prop_map(|(ids, negated)| Filter::Value {
+        field: FieldId(1),
+        values: ids.into_iter().map(DictionaryId).collect(),
+        negated,
+    });
+    let text = (prop::sample::select(vec!["timeout", "con", "ok", "none"]), 0..3, any::<bool>()).prop_map(
+        |(word, how, negated)| Filter::Text {
+            how: [TextMatch::Words, TextMatch::Phrase, TextMatch::Prefix][how as usize],
+            literal: Literal::try_from(word.to_owned()).unwrap(),
+            negated,
+        },
+    );
+    prop::collection::vec(prop_oneof![level, value, text], 0..3)
+}
+
+fn asks() -> impl Strategy<Value = Ask> {
+    let grid = (0..9_i64, 1..3_u32, 1..12_u32).prop_map(|(first, step, len)| Grid { first, step: step * 60, len });
+    (0..4, grid, 0..2_u16).prop_map(|(kind, grid, field)| match kind {
+        0 => Ask::Count,
+        1 => Ask::DateGrid(grid),
+        2 => Ask::Terms(FieldId(field)),
+        _ => Ask::TermGrid(FieldId(field), grid),
+    })
+}
+
+fn personals() -> impl Strategy<Value = (Personal, Option<u32>, u32)> {
+    prop_oneof![
+        Just((Personal::No, None, 1)),
+        Just((Personal::No, Some(4), 4)),
+        Just((Personal::Subject(name("user")), None, 5)),
+        Just((Personal::Subject(name("user")), Some(3), 3)),
+        Just((Personal::Subject(name("user")), Some(1), 3)),
+        Just((Personal::Undeclared, Some(2), 50)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_regions_release_and_merge_is_what_the_records_say(
+        sketches in sketches(),
+        range in (-100..700_i64, -100..700_i64),
+        filters in filters(),
+        ask in asks(),
+        (personal, k, threshold) in personals(),
+    ) {
+        let engine = Engine::new().unwrap();
+        let view = view(personal.clone(), k);
+        let question = question(range, filters, ask);
+        let mut merged: Option<Aggregate> = None;
+        for region in 0..3 {
+            let answered = ask_region(&engine, &question, &view, region, segments(&sketches, region));
+            let Outcome::Aggregate(own) = &answered.answer().outcome else { panic!("an aggregate") };
+            prop_assert!(own.is_well_formed() && ask.is_answered_by(own));
+            merged = Some(match merged {
+                None => own.clone(),
+                Some(before) => before.merge(own.clone()).unwrap(),
+            });
+        }
+        prop_assert_eq!(merged, model(&sketches, &question, &personal, threshold));
+    }
+}
+
+#[test]
+fn what_the_policy_does_not_allow_is_refused_here_too() {
+    let engine = Engine::new().unwrap();
+    let text = |literal: &str| Filter::Text {
+        how: TextMatch::Words,
+        literal: Literal::try_from(literal.to_owned()).unwrap(),
+        negated: false,
+    };
+    let long = Grid { first: 0, step: 60, len: 5_000 };
+    let value = |field| Filter::Value { field: FieldId(field), values: vec![DictionaryId(64)], negated: false };
+    let open = view(Personal::No, None);
+    let mut silent = open.clone();
+    silent.policy.text_questions = false;
+    let mut elsewhere = question((0, 60), vec![], Ask::Count);
+    elsewhere.stream = StreamId(5);
+    for (question, view, code) in [
+        (question((0, 60), vec![], Ask::Terms(FieldId(2))), &open, RefusalCode::FieldNotAllowed),
+        (question((0, 60), vec![], Ask::Terms(FieldId(9))), &open, RefusalCode::FieldNotAllowed),
+        (question((0, 60), vec![value(2)], Ask::Count), &open, RefusalCode::FieldNotAllowed),
+        (question((0, 60), vec![text("ok")], Ask::Count), &silent, RefusalCode::TextNotAllowed),
+        (question((0, 60), vec![text("a@b.c")], Ask::Count), &open, RefusalCode::PersonalLiteral),
+        (elsewhere, &open, RefusalCode::UnknownStream),
+    ] {
+        let answered = ask_region(&engine, &question, view, 0, vec![]);
+        assert_eq!(answered.answer().outcome, Outcome::Refused(code));
+        assert_eq!(answered.answer().header.question, QuestionId(9));
+    }
+    let policy = policy(0);
+    let many = question((0, 60), vec![], Ask::TermGrid(FieldId(0), long));
+    let header = AnswerHeader::new(many.id, many.range);
+    let budget = Budget::until(Instant::now() + Duration::from_secs(60));
+    let asked = Asked { question: &many, stream: &open, policy: &policy, detector: &Words, header, budget };
+    let (answered, error) = answer(&engine, vec![], &asked);
+    assert_eq!(answered.answer().outcome, Outcome::Refused(RefusalCode::OutOfBounds));
+    assert!(error.is_some());
+    let (late, error) = answer(
+        &engine,
+        segments(&[Sketch { region: 0, at: 1, level: 0, service: None, subject: None, word: 0 }], 0),
+        &Asked { question: &question((0, 60), vec![], Ask::Count), budget: Budget::until(Instant::now()), ..asked },
+    );
+    assert_eq!(late.answer().outcome, Outcome::Refused(RefusalCode::Deadline));
+    assert!(error.is_some());
+}
+
+#[test]
+fn an_answer_says_what_it_covers_and_under_which_policy() {
+    let engine = Engine::new().unwrap();
+    let view = view(Personal::No, None);
+    let covered = |range, ask| {
+        let answered = ask_region(&engine, &question(range, vec![], ask), &view, 0, vec![]);
+        let covered = answered.answer().header.covered;
+        (covered.from.0 / 1_000_000, covered.to.0 / 1_000_000)
+    };
+    assert_eq!(covered((1, 299), Ask::Count), (60, 240));
+    assert_eq!(covered((61, 62), Ask::Count).0, covered((61, 62), Ask::Count).1);
+    let grid = Grid { first: 1, step: 120, len: 9 };
+    assert_eq!(covered((0, 599), Ask::DateGrid(grid)), (120, 480));
+    assert_eq!(covered((130, 599), Ask::DateGrid(grid)), (240, 480));
+}

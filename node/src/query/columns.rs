@@ -43,7 +43,7 @@ pub(super) fn matching(
     for handle in handles {
         match handle.open()? {
             DynamicColumn::Str(texts) => in_texts(&texts, docs, test, &mut found)?,
-            DynamicColumn::I64(numbers) => in_numbers(&numbers, docs, test, whole_ranges(test, |v| Some(v)), &mut found),
+            DynamicColumn::I64(numbers) => in_numbers(&numbers, docs, test, whole_ranges(test, Some), &mut found),
             DynamicColumn::U64(numbers) => {
                 in_numbers(&numbers, docs, test, whole_ranges(test, |v| u64::try_from(v).ok()), &mut found);
             }
@@ -132,7 +132,7 @@ trait Edge {
 }
 
 impl Edge for i64 {
-    const LOWEST: i64 = Self::MIN;
+    const LOWEST: Self = Self::MIN;
     const HIGHEST: Self = Self::MAX;
 }
 

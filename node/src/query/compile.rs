@@ -4,7 +4,9 @@
 use std::ops::{Bound, Range};
 
 use domicile_proto::ids::Level;
-use tantivy::query::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, PhrasePrefixQuery, PhraseQuery, Query, TermQuery};
+use tantivy::query::{
+    AllQuery, BooleanQuery, ConstScoreQuery, Occur, PhrasePrefixQuery, PhraseQuery, Query, TermQuery,
+};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{BitSet, DocId, Term};
 
@@ -134,11 +136,7 @@ impl Compiler<'_> {
         columns::matching(self.segment.reader(), &format!("attributes.{path}"), &self.docs, test)
     }
 
-    fn numbers(
-        &self,
-        column: &tantivy::columnar::Column<u64>,
-        numbers: impl Iterator<Item = u64>,
-    ) -> Compiled {
+    fn numbers(&self, column: &tantivy::columnar::Column<u64>, numbers: impl Iterator<Item = u64>) -> Compiled {
         let mut found: Vec<DocId> =
             numbers.flat_map(|number| columns::with_number(column, &self.docs, number)).collect();
         found.sort_unstable();
@@ -322,8 +320,7 @@ impl Compiler<'_> {
         let mut set = BitSet::with_max_value(self.segment.reader().max_doc());
         let mut any = false;
         while stream.advance() {
-            let mut postings =
-                inverted.read_block_postings_from_terminfo(stream.value(), IndexRecordOption::Basic)?;
+            let mut postings = inverted.read_block_postings_from_terminfo(stream.value(), IndexRecordOption::Basic)?;
             while !postings.docs().is_empty() {
                 for doc in postings.docs() {
                     set.insert(*doc);
@@ -363,9 +360,7 @@ impl Compiler<'_> {
         let fields = &self.segment.fields;
         match place {
             Place::Time | Place::Id => Ok(Compiled::All),
-            Place::Level => {
-                Ok(self.levels(Level::ALL.into_iter().filter(|level| *level != Level::Unknown).collect()))
-            }
+            Place::Level => Ok(self.levels(Level::ALL.into_iter().filter(|level| *level != Level::Unknown).collect())),
             Place::Trace => Ok(Compiled::listed(columns::matching(reader, "trace", &self.docs, &Test::Any)?)),
             Place::Message | Place::More => {
                 let field = if *place == Place::Message { fields.message } else { fields.more };
@@ -399,17 +394,11 @@ impl Compiler<'_> {
             must.push(if self.scored { unscored(clause) } else { clause });
         }
         let required = joined.must.is_empty() && joined.filter.is_empty() && !joined.should.is_empty();
-        let needed = joined.minimum_should_match.unwrap_or(usize::from(required));
+        let needed = joined.minimum_should_match.unwrap_or_else(|| usize::from(required));
         Ok(self.join(must, compile(&joined.should)?, compile(&joined.must_not)?, needed))
     }
 
-    fn join(
-        &self,
-        must: Vec<Compiled>,
-        should: Vec<Compiled>,
-        must_not: Vec<Compiled>,
-        needed: usize,
-    ) -> Compiled {
+    fn join(&self, must: Vec<Compiled>, should: Vec<Compiled>, must_not: Vec<Compiled>, needed: usize) -> Compiled {
         let is_none = |clause: &Compiled| matches!(clause, Compiled::None);
         let is_all = |clause: &Compiled| matches!(clause, Compiled::All);
         if must.iter().any(is_none) || must_not.iter().any(is_all) {
@@ -441,9 +430,7 @@ impl Compiler<'_> {
         if clauses.is_empty() {
             clauses.push((Occur::Must, unscored(Compiled::All)));
         }
-        if clauses.len() == 1
-            && must_not.is_empty()
-            && clauses.first().is_some_and(|(occur, _)| *occur == Occur::Must)
+        if clauses.len() == 1 && must_not.is_empty() && clauses.first().is_some_and(|(occur, _)| *occur == Occur::Must)
         {
             return clauses.pop().map_or(Compiled::None, |(_, clause)| clause);
         }

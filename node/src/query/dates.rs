@@ -328,7 +328,9 @@ mod tests {
     #[test]
     fn what_is_no_date_is_refused() {
         let context = DateContext::utc(Timestamp(0));
-        for text in ["", "yesterday", "2026-13-01", "2026-02-30", "now-", "now-1x", "now*2d", "2026-01-01T1.5", "1é34", "now+é"] {
+        for text in
+            ["", "yesterday", "2026-13-01", "2026-02-30", "now-", "now-1x", "now*2d", "2026-01-01T1.5", "1é34", "now+é"]
+        {
             assert!(context.stretch(text).is_none(), "{text}");
         }
         let _ = context.stretch("now+99999999999999999999d");
@@ -340,7 +342,9 @@ mod tests {
         let context = DateContext { now: Timestamp(0), zone: zone_of("+09:00").expect("a zone") };
         let stretch = context.stretch("2026-03-04").expect("a date");
         assert_eq!(stretch.from.0, at("2026-03-03T15:00:00Z"));
-        for (text, ok) in [("UTC", true), ("+9", true), ("-0330", true), ("+99:00", false), ("+09:99", false), ("", false)] {
+        for (text, ok) in
+            [("UTC", true), ("+9", true), ("-0330", true), ("+99:00", false), ("+09:99", false), ("", false)]
+        {
             assert_eq!(zone_of(text).is_some(), ok, "{text}");
         }
         let quarter = Unit::Quarter.around(Timestamp(at("2026-05-20T00:00:00Z")), &TimeZone::UTC).expect("in range");

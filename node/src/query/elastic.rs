@@ -64,7 +64,8 @@ impl Reader<'_> {
             let stretch = self.stretch(field, value, None)?;
             return Ok(Filter::Time(stretch));
         }
-        let value = Value::of_json(value).ok_or_else(|| QueryError::malformed(field, "a text, a number or a truth value"))?;
+        let value =
+            Value::of_json(value).ok_or_else(|| QueryError::malformed(field, "a text, a number or a truth value"))?;
         Ok(Filter::Term { field: field.to_owned(), value })
     }
 
@@ -195,7 +196,8 @@ impl Reader<'_> {
             return self.time_range(field, from, to, object);
         }
         let value = |bound: Bound<&Json>| -> Result<Bound<Value>, QueryError> {
-            let read = |json: &Json| Value::of_json(json).ok_or_else(|| QueryError::malformed(field, "a text or number"));
+            let read =
+                |json: &Json| Value::of_json(json).ok_or_else(|| QueryError::malformed(field, "a text or number"));
             Ok(match bound {
                 Bound::Unbounded => Bound::Unbounded,
                 Bound::Included(json) => Bound::Included(read(json)?),
@@ -215,7 +217,8 @@ impl Reader<'_> {
         let dates = match object.get("time_zone").and_then(Json::as_str) {
             None => self.dates.clone(),
             Some(zone) => {
-                let zone = zone_of(zone).ok_or_else(|| QueryError::malformed("time_zone", "a zone such as `+09:00`"))?;
+                let zone =
+                    zone_of(zone).ok_or_else(|| QueryError::malformed("time_zone", "a zone such as `+09:00`"))?;
                 DateContext { zone, ..self.dates.clone() }
             }
         };
@@ -245,7 +248,10 @@ impl Reader<'_> {
             }
             return Ok(DateContext::of_millis(number));
         }
-        #[allow(clippy::cast_possible_truncation, reason = "a cast of f64 saturates; a date so far away matches nothing")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "a cast of f64 saturates; a date so far away matches nothing"
+        )]
         if let Some(number) = json.as_f64() {
             return Ok(DateContext::of_millis(number as i64));
         }

@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn the_time_of_required_clauses_is_taken_out() {
-        let filter = Filter::every(vec![Filter::Time(range(0, 50)), Filter::term("a", "b"), Filter::Time(range(10, 99))]);
+        let filter =
+            Filter::every(vec![Filter::Time(range(0, 50)), Filter::term("a", "b"), Filter::Time(range(10, 99))]);
         let (time, rest) = filter.split_time();
         assert_eq!(time, range(10, 50));
         assert_eq!(rest.split_time().0, TimeRange::ALL);
@@ -266,7 +267,8 @@ mod tests {
 
     #[test]
     fn optional_clauses_stay_optional_when_the_time_is_taken_out() {
-        let joined = Joined { filter: vec![Filter::Time(range(0, 5))], should: vec![Filter::None], ..Joined::default() };
+        let joined =
+            Joined { filter: vec![Filter::Time(range(0, 5))], should: vec![Filter::None], ..Joined::default() };
         let (_, rest) = Filter::Bool(Box::new(joined)).split_time();
         assert!(matches!(rest, Filter::Bool(joined) if joined.minimum_should_match == Some(0)));
     }

@@ -19,10 +19,16 @@ mod listed;
 mod search;
 mod visit;
 
-
 pub(crate) use errors::QueryError;
 pub(crate) use filter::{Filter, Joined, Value};
 pub(crate) use groups::{Cut, Groups, Plan, Slots, Subjects};
 pub(crate) use hits::{Hits, Row, Total};
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
+
+#[cfg(test)]
+mod human_test;
+#[cfg(test)]
+mod search_test;
+#[cfg(test)]
+pub(crate) mod specimen;

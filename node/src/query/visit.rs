@@ -192,8 +192,8 @@ impl InTime {
     }
 
     fn holds(&self, doc: DocId) -> bool {
-        self.column.as_ref().is_none_or(|column| {
-            column.first(doc).is_some_and(|ts| self.range.from.0 <= ts && ts < self.range.to.0)
-        })
+        self.column
+            .as_ref()
+            .is_none_or(|column| column.first(doc).is_some_and(|ts| self.range.from.0 <= ts && ts < self.range.to.0))
     }
 }

@@ -3,11 +3,12 @@
 //! Each aggregation numbers its buckets as it meets them and passes the documents on to those below with the number of
 //! their bucket: one flat table for each aggregation, whatever the nesting.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use tantivy::DocId;
 use tantivy::columnar::DynamicColumn;
 
+use super::numbers::Numbers;
 use super::request::{Agg, Dates, Kind, Metric, Terms};
 use crate::index::schema::id_hash;
 use crate::query::QueryError;
@@ -43,77 +44,6 @@ pub(super) enum Key {
     Place(usize),
 }
 
-/// Numbers seen by a metric.
-#[derive(Clone)]
-pub(super) struct Numbers {
-    pub(super) count: u64,
-    pub(super) sum: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
-    pub(super) distinct: HashSet<u64>,
-    /// Counts by power of [`GAMMA`], negative numbers below 0.
-    sketch: BTreeMap<i32, u64>,
-}
-
-impl Default for Numbers {
-    fn default() -> Self {
-        let (distinct, sketch) = (HashSet::new(), BTreeMap::new());
-        Self { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, distinct, sketch }
-    }
-}
-
-/// Percentiles are right to half a percent.
-const GAMMA: f64 = 1.01;
-const ONE: i32 = 100_000;
-/// Most buckets and distinct values that one stretch may gather.
-const MAX_GATHERED: usize = 1_000_000;
-
-impl Numbers {
-    fn add(&mut self, number: f64, keeps_sketch: bool) {
-        self.count += 1;
-        self.sum += number;
-        self.min = self.min.min(number);
-        self.max = self.max.max(number);
-        if keeps_sketch {
-            #[allow(clippy::cast_possible_truncation, reason = "the power of a finite number fits")]
-            let power = if number == 0.0 { 0 } else { (number.abs().ln() / GAMMA.ln()).ceil() as i32 + ONE };
-            *self.sketch.entry(if number < 0.0 { -power } else { power }).or_default() += 1;
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.count += other.count;
-        self.sum += other.sum;
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-        self.distinct.extend(other.distinct);
-        for (power, count) in other.sketch {
-            *self.sketch.entry(power).or_default() += count;
-        }
-    }
-
-    /// The percentile, or `None` where nothing was seen.
-    pub(super) fn percentile(&self, percent: f64) -> Option<f64> {
-        let last = self.count.checked_sub(1)?;
-        #[allow(clippy::cast_precision_loss, reason = "a rank")]
-        let rank = percent / 100.0 * last as f64;
-        let mut seen = 0_u64;
-        for (power, count) in &self.sketch {
-            seen += count;
-            #[allow(clippy::cast_precision_loss, reason = "a rank")]
-            if seen as f64 > rank {
-                let size = match power {
-                    0 => 0.0,
-                    _ => 2.0 * GAMMA.powi(power.abs() - ONE) / (GAMMA + 1.0),
-                };
-                let number = if *power < 0 { -size } else { size };
-                return Some(number.clamp(self.min, self.max));
-            }
-        }
-        Some(self.max)
-    }
-}
-
 impl Node {
     pub(super) fn merge(&mut self, other: Self) {
         self.numbers.merge(other.numbers);
@@ -136,7 +66,7 @@ pub(super) struct Gatherer<'a> {
     source: Source<'a>,
     table: Table,
     numbers: Vec<Numbers>,
-    children: Vec<Gatherer<'a>>,
+    children: Vec<Self>,
 }
 
 /// Where bucket keys or numbers come from.
@@ -502,3 +432,6 @@ fn hash_of(column: &DynamicColumn, value: u64) -> Result<u64, QueryError> {
         _ => id_hash("number", &value.to_string()),
     })
 }
+
+/// Most buckets and distinct values that one stretch may gather.
+const MAX_GATHERED: usize = 1_000_000;

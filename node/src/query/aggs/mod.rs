@@ -4,6 +4,7 @@
 //! [`request`] reads them, [`collect`] gathers stretch by stretch, [`render`] writes what clients expect.
 
 mod collect;
+mod numbers;
 mod render;
 mod request;
 

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use domicile_proto::ids::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
-use super::collect::{Bucket, Key, Node, Numbers};
+use super::collect::{Bucket, Key, Node};
+use super::numbers::Numbers;
 use super::request::{Agg, Aggs, Dates, Kind, Metric, Order, Terms};
 use crate::limits::MAX_BUCKETS;
 use crate::query::QueryError;
@@ -59,7 +60,8 @@ fn body(mut bucket: Map<String, Json>, agg: &Agg, found: &Bucket) -> Result<Map<
 }
 
 fn date_buckets(dates: &Dates, agg: &Agg, node: &Node) -> Result<Json, QueryError> {
-    let mut keys: Vec<i64> = node.buckets.keys().filter_map(|key| if let Key::Time(at) = key { Some(*at) } else { None }).collect();
+    let mut keys: Vec<i64> =
+        node.buckets.keys().filter_map(|key| if let Key::Time(at) = key { Some(*at) } else { None }).collect();
     if dates.min_count == 0 {
         let bounds = dates.bounds.iter().flat_map(|(min, max)| [min.0, max.0]).map(|at| dates.around(at).from.0);
         let ends = keys.iter().copied().chain(bounds);
@@ -116,8 +118,15 @@ fn date_text(dates: &Dates, micros: i64) -> String {
         Some(pattern) => {
             let pattern = pattern.split("||").next().unwrap_or_default().replace('%', "%%").replace('\'', "");
             let letters = [
-                ("yyyy", "%Y"), ("uuuu", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M"), ("ss", "%S"),
-                ("SSS", "%3f"), ("XXX", "%:z"),
+                ("yyyy", "%Y"),
+                ("uuuu", "%Y"),
+                ("MM", "%m"),
+                ("dd", "%d"),
+                ("HH", "%H"),
+                ("mm", "%M"),
+                ("ss", "%S"),
+                ("SSS", "%3f"),
+                ("XXX", "%:z"),
             ];
             let pattern = letters.iter().fold(pattern, |pattern, (java, here)| pattern.replace(java, here));
             zoned.strftime(&pattern).to_string()

@@ -151,7 +151,16 @@ fn read(json: &Json, dates: &DateContext, depth: usize) -> Result<Aggs, QueryErr
 fn kind_of(key: &str, body: &Json, dates: &DateContext) -> Result<Kind, QueryError> {
     let options = Options { name: key, body: body.as_object().ok_or_else(|| QueryError::malformed(key, "an object"))? };
     let metric = |metric| -> Result<Kind, QueryError> {
-        options.only(&["field", "precision_threshold", "format", "missing_bucket", "percents", "keyed", "tdigest", "hdr"])?;
+        options.only(&[
+            "field",
+            "precision_threshold",
+            "format",
+            "missing_bucket",
+            "percents",
+            "keyed",
+            "tdigest",
+            "hdr",
+        ])?;
         Ok(Kind::Metric(options.field()?, metric))
     };
     match key {
@@ -213,8 +222,19 @@ impl Options<'_> {
 
 fn dates_of(options: &Options<'_>, dates: &DateContext) -> Result<Dates, QueryError> {
     options.only(&[
-        "field", "fixed_interval", "calendar_interval", "interval", "time_zone", "offset", "min_doc_count",
-        "extended_bounds", "hard_bounds", "format", "keyed", "order", "missing",
+        "field",
+        "fixed_interval",
+        "calendar_interval",
+        "interval",
+        "time_zone",
+        "offset",
+        "min_doc_count",
+        "extended_bounds",
+        "hard_bounds",
+        "format",
+        "keyed",
+        "order",
+        "missing",
     ])?;
     if crate::query::field::Place::of(&options.field()?) != crate::query::field::Place::Time {
         return Err(QueryError::malformed("date_histogram.field", "`@timestamp`: other dates are not supported"));
@@ -266,8 +286,16 @@ fn dates_of(options: &Options<'_>, dates: &DateContext) -> Result<Dates, QueryEr
 
 fn terms_of(options: &Options<'_>) -> Result<Terms, QueryError> {
     options.only(&[
-        "field", "size", "order", "missing", "min_doc_count", "shard_size", "show_term_doc_count_error",
-        "shard_min_doc_count", "execution_hint", "collect_mode",
+        "field",
+        "size",
+        "order",
+        "missing",
+        "min_doc_count",
+        "shard_size",
+        "show_term_doc_count_error",
+        "shard_min_doc_count",
+        "execution_hint",
+        "collect_mode",
     ])?;
     let size = usize::try_from(options.count("size", 10)?).unwrap_or(usize::MAX);
     if size == 0 || size > MAX_BUCKETS {
@@ -314,7 +342,7 @@ fn filters_of(options: &Options<'_>, dates: &DateContext) -> Result<Kind, QueryE
     let read = filters.iter().map(|(name, query)| Ok((name.clone(), elastic::filter(query, dates)?)));
     let filters = read.collect::<Result<Vec<_>, QueryError>>()?;
     let named = options.text("other_bucket_key");
-    let wanted = options.body.get("other_bucket").and_then(Json::as_bool).unwrap_or(named.is_some());
+    let wanted = options.body.get("other_bucket").and_then(Json::as_bool).unwrap_or_else(|| named.is_some());
     Ok(Kind::Filters(filters, wanted.then(|| named.unwrap_or_else(|| "_other_".to_owned()))))
 }
 

@@ -1,0 +1,72 @@
+//! Numbers that a metric saw: count, sum, ends, distinct values, and a sketch for percentiles.
+
+use std::collections::{BTreeMap, HashSet};
+
+/// Numbers seen by a metric.
+#[derive(Clone)]
+pub(super) struct Numbers {
+    pub(super) count: u64,
+    pub(super) sum: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) distinct: HashSet<u64>,
+    /// Counts by power of [`GAMMA`], negative numbers below 0.
+    sketch: BTreeMap<i32, u64>,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        let (distinct, sketch) = (HashSet::new(), BTreeMap::new());
+        Self { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, distinct, sketch }
+    }
+}
+
+/// Percentiles are right to half a percent.
+const GAMMA: f64 = 1.01;
+const ONE: i32 = 100_000;
+
+impl Numbers {
+    pub(super) fn add(&mut self, number: f64, keeps_sketch: bool) {
+        self.count += 1;
+        self.sum += number;
+        self.min = self.min.min(number);
+        self.max = self.max.max(number);
+        if keeps_sketch {
+            #[allow(clippy::cast_possible_truncation, reason = "the power of a finite number fits")]
+            let power = if number == 0.0 { 0 } else { (number.abs().ln() / GAMMA.ln()).ceil() as i32 + ONE };
+            *self.sketch.entry(if number < 0.0 { -power } else { power }).or_default() += 1;
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.distinct.extend(other.distinct);
+        for (power, count) in other.sketch {
+            *self.sketch.entry(power).or_default() += count;
+        }
+    }
+
+    /// The percentile, or `None` where nothing was seen.
+    pub(super) fn percentile(&self, percent: f64) -> Option<f64> {
+        let last = self.count.checked_sub(1)?;
+        #[allow(clippy::cast_precision_loss, reason = "a rank")]
+        let rank = percent / 100.0 * last as f64;
+        let mut seen = 0_u64;
+        for (power, count) in &self.sketch {
+            seen += count;
+            #[allow(clippy::cast_precision_loss, reason = "a rank")]
+            if seen as f64 > rank {
+                let size = match power {
+                    0 => 0.0,
+                    _ => 2.0 * GAMMA.powi(power.abs() - ONE) / (GAMMA + 1.0),
+                };
+                let number = if *power < 0 { -size } else { size };
+                return Some(number.clamp(self.min, self.max));
+            }
+        }
+        Some(self.max)
+    }
+}
