@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::{Segment, SegmentError, SegmentId};
@@ -126,7 +127,7 @@ impl Manifest {
             let body = serde_json::from_slice::<Body>(&content).ok().filter(|body| body.version == VERSION);
             body.map(|body| Self { shard, number, body }).ok_or(SegmentError::Manifest { object })
         });
-        futures::future::try_join_all(read).await
+        futures::stream::iter(read).buffered(READS_AT_ONCE).try_collect().await
     }
 }
 
@@ -138,6 +139,8 @@ fn parse(object: &str) -> Option<(ShardId, u64)> {
 
 const PREFIX: &str = "shards";
 const VERSION: u32 = 1;
+/// Manifests read at once at start: enough to hide a round trip to a bucket.
+const READS_AT_ONCE: usize = 16;
 
 #[cfg(test)]
 mod tests {

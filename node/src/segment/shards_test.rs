@@ -259,6 +259,38 @@ async fn a_node_that_lost_its_shard_keeps_its_log_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_behind_a_failed_build_stay_in_the_log_until_it_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    // A file where the directory of the shard should be: nothing of the shard can reach the disk.
+    let in_the_way = dir.path().join("segments").join("0000000000000001");
+    std::fs::write(&in_the_way, b"").unwrap();
+    let filler = "wide ".repeat(100_000);
+    let mut expected = texts(0, 3);
+    node.append(1, &expected).await;
+    node.shards.refresh(None).await;
+    let large: Vec<_> = (0..12).map(|line| format!("{line} {filler}")).collect();
+    node.append(1, &large).await;
+    expected.extend(large);
+    for n in 0..12 {
+        let lines = texts(100 + n, 1);
+        node.append(1, &lines).await;
+        node.shards.refresh(None).await;
+        expected.extend(lines);
+    }
+    assert!(node.shards.is_failed());
+    assert_eq!(node.content(1).len(), 15, "all but the large ones");
+    std::fs::remove_file(&in_the_way).unwrap();
+    node.stop().await;
+
+    let node = Node::start(dir.path()).await.unwrap();
+    node.shards.refresh(None).await;
+    assert!(!node.shards.is_failed());
+    assert!(node.content(1).into_values().eq(expected), "each once, in order");
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_shards_cost_little_to_open() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path()).await.unwrap();
