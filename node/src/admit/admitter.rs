@@ -113,15 +113,10 @@ impl Admitter {
     ///
     /// # Errors
     /// Those of [`Self::authorise`], and the byte rate: 429.
-    pub(crate) fn admit(&self, arrival: Arrival) -> Result<Admitted, (Arrival, AdmitError)> {
-        let principal = match self.authorise(&arrival.headers, "ingest", |roles| roles.ingest) {
-            Ok(principal) => principal,
-            Err(error) => return Err((arrival, error)),
-        };
-        match self.charge(principal.tenant(), arrival.body.len()) {
-            Ok(()) => Ok(Admitted { arrival, principal }),
-            Err(error) => Err((arrival, error)),
-        }
+    pub(crate) fn admit(&self, arrival: Arrival) -> Result<Admitted, AdmitError> {
+        let principal = self.authorise(&arrival.headers, "ingest", |roles| roles.ingest)?;
+        self.charge(principal.tenant(), arrival.body.len())?;
+        Ok(Admitted { arrival, principal })
     }
 
     fn charge(&self, tenant: TenantId, bytes: usize) -> Result<(), AdmitError> {

@@ -26,7 +26,7 @@ fn run_of(text: &str, from: usize, to: usize, word_before: bool, word_after: boo
     let run = text.get(from..to).unwrap_or_default();
     let colons = run.bytes().filter(|b| *b == b':').count();
     if colons >= 2 && !word_before && !word_after {
-        let begun = run.trim_start_matches(|c| c == '.').len();
+        let begun = run.trim_start_matches('.').len();
         let begin = to - begun;
         let trimmed = run.trim_start_matches('.').trim_end_matches('.');
         // `addr:::1` and `::1:` carry a colon of the sentence.

@@ -19,6 +19,28 @@ struct Group {
     separator: Option<char>,
 }
 
+/// Whether so many digits stand together with no more than one sign between two of them. Other scripts are let pass.
+pub(super) fn may_hold(text: &str) -> bool {
+    let mut digits = 0;
+    let mut after_sign = false;
+    for byte in text.bytes() {
+        if byte.is_ascii_digit() {
+            digits += 1;
+            after_sign = false;
+            if digits >= FEWEST_DIGITS {
+                return true;
+            }
+        } else if byte >= 0x80 {
+            return true;
+        } else if after_sign || !matches!(byte, b' ' | b'-' | b'.' | b'+') {
+            digits = 0;
+        } else {
+            after_sign = true;
+        }
+    }
+    false
+}
+
 /// Adds the card numbers of a text.
 pub(super) fn find(text: &str, spans: &mut Vec<Span>) {
     let (groups, digits) = groups(text);
@@ -30,7 +52,7 @@ pub(super) fn find(text: &str, spans: &mut Vec<Span>) {
             continue;
         };
         let last = groups.get(place + count - 1).unwrap_or(group);
-        if is_part_of_more(text, group.from, last.to) {
+        if is_part_of_more(text, group.from, last.to) || is_named_number(text, group.from, value.len()) {
             place += 1;
             continue;
         }
@@ -139,6 +161,14 @@ fn is_part_of_more(text: &str, from: usize, to: usize) -> bool {
     left + right > 0 && whole.len() >= 24 && whole.iter().all(u8::is_ascii_hexdigit)
 }
 
+/// Whether a number of an uncommon length is the number of something named, as in `blk_-6952295868487656571`: storage systems
+/// number their blocks like this, and every hundredth would pass for a card.
+fn is_named_number(text: &str, from: usize, digits: usize) -> bool {
+    let before = text.get(..from).unwrap_or_default();
+    let before = before.strip_suffix('-').filter(|rest| rest.ends_with('_')).unwrap_or(before);
+    !matches!(digits, 15 | 16) && before.ends_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+}
+
 fn passes_luhn(digits: &[u8]) -> bool {
     let sum: u32 = digits
         .iter()
@@ -149,7 +179,7 @@ fn passes_luhn(digits: &[u8]) -> bool {
             if doubled > 9 { doubled - 9 } else { doubled }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Whether a network issues numbers that begin like this, in this length.

@@ -43,16 +43,19 @@ pub(super) fn spans(text: &str, with_ip: bool) -> Vec<Span> {
     for byte in text.as_bytes() {
         seen.digits += u32::from(byte.is_ascii_digit());
         seen.signs += u32::from(matches!(byte, b'@' | b'%'));
-        seen.dots += u32::from(matches!(byte, b'.' | b':'));
+        seen.dots += u32::from(*byte == b'.');
+        seen.colons += u32::from(*byte == b':');
         seen.others += u32::from(*byte >= 0x80);
     }
     if seen.signs > 0 || seen.others > 2 {
         email::find(text, &mut spans);
     }
-    if seen.digits >= card::FEWEST_DIGITS || seen.digits + seen.others / 2 >= card::FEWEST_DIGITS {
+    if seen.digits + seen.others / 2 >= card::FEWEST_DIGITS && card::may_hold(text) {
         card::find(text, &mut spans);
     }
-    if with_ip && seen.dots >= 2 {
+    let v4 = seen.dots >= 3 && seen.digits >= 4;
+    let v6 = seen.colons >= 7 || seen.colons >= 2 && text.as_bytes().windows(2).any(|pair| pair == b"::");
+    if with_ip && (v4 || v6) {
         address::find(text, &mut spans);
     }
     if spans.len() > 1 {
@@ -74,6 +77,7 @@ struct Seen {
     digits: u32,
     signs: u32,
     dots: u32,
+    colons: u32,
     others: u32,
 }
 

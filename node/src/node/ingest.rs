@@ -57,6 +57,9 @@ struct Framed {
     streams: Vec<Result<Arc<StreamView>, Failure>>,
 }
 
+/// The id and the outcome of one document.
+type Told = (Option<Box<str>>, ItemOutcome);
+
 /// Classified records of one stream, each with the place of its document.
 struct Group {
     stream: Arc<StreamView>,
@@ -98,7 +101,7 @@ impl Line {
     }
 
     async fn walk(&self, arrival: Arrival) -> Result<Reply, Failure> {
-        let (principal, arrival) = self.admitter.admit(arrival).map_err(|(_, error)| error)?.open();
+        let (principal, arrival) = self.admitter.admit(arrival)?.open();
         let (arrival, documents, producer) = self.frame(arrival).await?;
         tracing::debug!(
             tenant = %principal.tenant(),
@@ -109,7 +112,7 @@ impl Line {
             "arrival admitted"
         );
         let framed = Arc::new(self.find_streams(&principal, &arrival, documents).await?);
-        let mut outcomes: Vec<Option<(Option<Box<str>>, ItemOutcome)>> = vec![None; framed.documents.len()];
+        let mut outcomes: Vec<Option<Told>> = vec![None; framed.documents.len()];
         let mut repeated = producer.is_some();
         let mut shards = Vec::new();
         let mut from = 0;
@@ -200,7 +203,7 @@ impl Line {
         framed: &Arc<Framed>,
         places: std::ops::Range<usize>,
         producer: Option<&ProducerBatch>,
-        outcomes: &mut [Option<(Option<Box<str>>, ItemOutcome)>],
+        outcomes: &mut [Option<Told>],
         shards: &mut Vec<ShardId>,
     ) -> Result<bool, Failure> {
         let bytes: usize = framed.documents.get(places.clone()).unwrap_or_default().iter().map(length).sum();
@@ -294,12 +297,7 @@ fn classify(
     (groups.collect(), failed)
 }
 
-fn tell_accepted(
-    accepted: &Accepted,
-    places: Vec<usize>,
-    ids: Vec<Option<Box<str>>>,
-    outcomes: &mut [Option<(Option<Box<str>>, ItemOutcome)>],
-) {
+fn tell_accepted(accepted: &Accepted, places: Vec<usize>, ids: Vec<Option<Box<str>>>, outcomes: &mut [Option<Told>]) {
     for ((place, id), outcome) in places.into_iter().zip(ids).zip(&accepted.outcomes) {
         let named = |seq: u64| id.clone().unwrap_or_else(|| format!("{:x}-{seq:x}", accepted.shard.0).into());
         match *outcome {
@@ -310,19 +308,14 @@ fn tell_accepted(
     }
 }
 
-fn set(
-    outcomes: &mut [Option<(Option<Box<str>>, ItemOutcome)>],
-    place: usize,
-    id: Option<Box<str>>,
-    outcome: ItemOutcome,
-) {
+fn set(outcomes: &mut [Option<Told>], place: usize, id: Option<Box<str>>, outcome: ItemOutcome) {
     if let Some(slot) = outcomes.get_mut(place) {
         *slot = Some((id, outcome));
     }
 }
 
 /// One item for each document; where no document could be taken now, one failure for all of them, with its `Retry-After`.
-fn reply_of(framed: &Framed, outcomes: Vec<Option<(Option<Box<str>>, ItemOutcome)>>, repeated: bool) -> Reply {
+fn reply_of(framed: &Framed, outcomes: Vec<Option<Told>>, repeated: bool) -> Reply {
     let items: Vec<Item> = framed
         .documents
         .iter()

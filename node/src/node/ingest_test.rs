@@ -241,7 +241,13 @@ fn measures_parsing_and_classifying() {
     }
     println!("parse {:.0} MB/s", mega(began));
     let began = std::time::Instant::now();
-    let mut tally: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    for document in &documents {
+        if let Ok(record) = parser.record(form, &body, document) {
+            classifier.classify(record, stream);
+        }
+    }
+    println!("parse and classify {:.0} MB/s", mega(began));
+    let mut tally: BTreeMap<String, usize> = BTreeMap::new();
     for document in &documents {
         let Ok(record) = parser.record(form, &body, document) else { continue };
         let classified = classifier.classify(record, stream);
@@ -256,5 +262,5 @@ fn measures_parsing_and_classifying() {
             *tally.entry(class.to_owned()).or_default() += usize::from(found);
         }
     }
-    println!("parse and classify {:.0} MB/s {tally:?}", mega(began));
+    println!("{tally:?}");
 }

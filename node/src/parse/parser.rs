@@ -200,7 +200,7 @@ mod tests {
             let body = format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
             let found = error(body.as_bytes());
             assert!(matches!(found, Some(ParseError::TooDeep { .. } | ParseError::NotAnObject)), "{depth}");
-            assert!(depth > 30_000 && found == Some(ParseError::TooDeep { limit }) || depth <= 30_000);
+            assert!(depth < 40_000 || found == Some(ParseError::TooDeep { limit }));
         }
         let within = format!("{{\"a\":{}1{}}}", "[".repeat(limit - 1), "]".repeat(limit - 1));
         assert_eq!(error(within.as_bytes()), None);

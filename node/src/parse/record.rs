@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn every_spelling_of_an_envelope_field_is_found_at_its_place() {
-        let families: [(&[&[&str]], fn(&Envelope) -> u8); 5] = [
+        type Place = fn(&Envelope) -> u8;
+        let families: [(&[&[&str]], Place); 5] = [
             (spellings::MESSAGE, |envelope| envelope.message),
             (spellings::SERVICE, |envelope| envelope.service),
             (spellings::HOST, |envelope| envelope.host),

@@ -81,9 +81,9 @@ pub(super) fn number(number: &Number) -> Option<Timestamp> {
 fn from_epoch(whole: i64) -> Option<Timestamp> {
     let micros = match whole {
         ..100_000_000 => return None,
-        ..100_000_000_000 => whole * 1_000_000,
-        ..100_000_000_000_000 => whole * 1_000,
-        ..100_000_000_000_000_000 => whole,
+        100_000_000..100_000_000_000 => whole * 1_000_000,
+        100_000_000_000..100_000_000_000_000 => whole * 1_000,
+        100_000_000_000_000..100_000_000_000_000_000 => whole,
         _ => whole / 1_000,
     };
     believable(micros)

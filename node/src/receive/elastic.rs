@@ -154,8 +154,8 @@ fn batch_id(headers: &HeaderMap) -> Result<Option<Box<str>>, ReceiveError> {
 
 /// A parameter of the query, percent-decoded; the last one wins.
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query?.split('&').filter_map(|pair| Some(pair.split_once('=').unwrap_or((pair, ""))));
-    pairs.filter(|(key, _)| *key == name).last().map(|(_, value)| decoded(value))
+    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.rev().find(|(key, _)| *key == name).map(|(_, value)| decoded(value))
 }
 
 fn decoded(value: &str) -> String {
