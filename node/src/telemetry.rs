@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
@@ -16,12 +15,14 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, TelemetryConfig};
 
 /// What the consensus library says at ERROR once a second about a member that is away; `status` and coverage say it too.
-const QUIET: &str = "openraft::replication=off,openraft::core=error,openraft=error,tantivy=warn,quinn=warn,rustls=error";
+const QUIET: &str =
+    "openraft::replication=off,openraft::core=error,openraft=error,tantivy=warn,quinn=warn,rustls=error";
 
 /// Begins the log. A second call changes nothing.
 pub(crate) fn begin(config: &TelemetryConfig) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
-    let filter = EnvFilter::try_new(format!("{QUIET},{wanted}")).unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")));
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{wanted}")).unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     // Fails only where a log has begun already, as in a test.
     let _ = match config.format {
@@ -31,8 +32,8 @@ pub(crate) fn begin(config: &TelemetryConfig) {
 }
 
 macro_rules! metrics {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
-        /// Every metric of the node: `domicile_<stage>_<noun>_<unit>[_total]`.
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $help:literal;)*) => {
+        /// Every metric of the node: `domicile_<stage>_<noun>_<unit>`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Metric {
             $($(#[$doc])* $variant,)*
@@ -42,7 +43,7 @@ macro_rules! metrics {
             /// All of them.
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name under which it is scraped; counters get `_total` appended.
+            /// The name under which it is scraped.
             pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
@@ -50,41 +51,27 @@ macro_rules! metrics {
             const fn help(self) -> &'static str {
                 match self { $(Self::$variant => $help,)* }
             }
-
-            const fn kind(self) -> MetricKind {
-                match self { $(Self::$variant => MetricKind::$kind,)* }
-            }
         }
     };
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum MetricKind {
-    Counter,
-    Gauge,
-}
-
 metrics! {
-    /// Records that became durable.
-    RecordsAccepted = "domicile_wal_records_accepted", Counter, "Records that became durable";
-    /// Records that were refused.
-    RecordsRefused = "domicile_parse_records_refused", Counter, "Records that were refused, one by one";
-    /// Bytes of bodies that were taken in.
-    BytesReceived = "domicile_receive_body_bytes", Counter, "Bytes of request bodies after decompression";
-    /// Batches that were not taken, to be sent again.
-    BatchesNotNow = "domicile_receive_batches_not_now", Counter, "Batches that were answered with 429 or 503";
     /// Version of the policy that holds.
-    PolicyVersion = "domicile_policy_version_number", Gauge, "Version of the policy that holds on this node";
+    PolicyVersion = "domicile_policy_version_number", "Version of the policy that holds on this node";
     /// Whether this node leads the metadata group.
-    IsLeader = "domicile_meta_leader_flag", Gauge, "1 on the node that leads the metadata group";
+    IsLeader = "domicile_meta_leader_flag", "1 on the node that leads the metadata group";
     /// Index of the last applied entry.
-    MetaApplied = "domicile_meta_applied_index", Gauge, "Last entry of the metadata log applied here";
+    MetaApplied = "domicile_meta_applied_index", "Last entry of the metadata log applied here";
     /// Entries in the ledger.
-    LedgerEntries = "domicile_audit_entries_count", Gauge, "Entries in the ledger of this node";
+    LedgerEntries = "domicile_audit_entries_count", "Entries in the ledger of this node";
     /// Shards with something in them.
-    Shards = "domicile_segment_shards_count", Gauge, "Shards with records on this node";
+    Shards = "domicile_segment_shards_count", "Shards with records on this node";
     /// Segments that can be searched.
-    Segments = "domicile_segment_segments_count", Gauge, "Segments that can be searched on this node";
+    Segments = "domicile_segment_segments_count", "Segments that can be searched on this node";
+    /// Records in them.
+    Records = "domicile_segment_records_count", "Records that can be searched on this node";
+    /// Whether accepted records cannot become searchable.
+    IsFailed = "domicile_segment_failure_flag", "1 where accepted records cannot become searchable before a restart";
 }
 
 /// The node's metrics. Clones are the same metrics.
@@ -93,7 +80,6 @@ pub(crate) struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Mutex<Registry>,
-    counters: Vec<(Metric, Counter)>,
     gauges: Vec<(Metric, Gauge<f64, AtomicU64>)>,
 }
 
@@ -101,32 +87,16 @@ impl Metrics {
     /// Registers them all.
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
-        let (mut counters, mut gauges) = (Vec::new(), Vec::new());
+        let mut gauges = Vec::new();
         for metric in Metric::ALL {
-            match metric.kind() {
-                MetricKind::Counter => {
-                    let counter = Counter::default();
-                    registry.register(metric.name(), metric.help(), counter.clone());
-                    counters.push((*metric, counter));
-                }
-                MetricKind::Gauge => {
-                    let gauge = Gauge::default();
-                    registry.register(metric.name(), metric.help(), gauge.clone());
-                    gauges.push((*metric, gauge));
-                }
-            }
+            let gauge = Gauge::default();
+            registry.register(metric.name(), metric.help(), gauge.clone());
+            gauges.push((*metric, gauge));
         }
-        Self(Arc::new(Inner { registry: Mutex::new(registry), counters, gauges }))
+        Self(Arc::new(Inner { registry: Mutex::new(registry), gauges }))
     }
 
-    /// Counts more of something; a gauge is left as it is.
-    pub(crate) fn add(&self, metric: Metric, more: u64) {
-        if let Some((_, counter)) = self.0.counters.iter().find(|(known, _)| *known == metric) {
-            counter.inc_by(more);
-        }
-    }
-
-    /// Sets what can rise and fall; a counter is left as it is.
+    /// Sets one of them.
     pub(crate) fn set(&self, metric: Metric, value: u64) {
         if let Some((_, gauge)) = self.0.gauges.iter().find(|(known, _)| *known == metric) {
             // Precise up to 2^53, which none of them reaches.
@@ -151,16 +121,13 @@ mod tests {
     #[test]
     fn every_name_has_stage_noun_and_unit_and_is_scraped_once() {
         let metrics = Metrics::new();
-        metrics.add(Metric::RecordsAccepted, 3);
         metrics.set(Metric::Shards, 2);
         let text = metrics.text();
         for metric in Metric::ALL {
             let name = metric.name();
             assert!(name.starts_with("domicile_") && name.split('_').count() >= 4, "{name}");
-            assert!(!name.ends_with("_total"), "{name}: the suffix is added when it is scraped");
             assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
         }
-        assert!(text.contains("domicile_wal_records_accepted_total 3"), "{text}");
         assert!(text.contains("domicile_segment_shards_count 2"), "{text}");
     }
 }

@@ -53,7 +53,8 @@ pub(super) async fn tenant_id(door: &Door, name: &Name) -> anyhow::Result<Tenant
     let tenants = door.read("/api/v1/admin/tenants").await?;
     let found = items(&tenants, "tenants").find(|row| row.get("name").and_then(Value::as_str) == Some(name.as_str()));
     let id = found.and_then(|row| row.get("id")).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-    id.map(TenantId).with_context(|| format!("there is no tenant `{name}`; make it with `domicile tenant create {name}`"))
+    id.map(TenantId)
+        .with_context(|| format!("there is no tenant `{name}`; make it with `domicile tenant create {name}`"))
 }
 
 pub(super) async fn tenant(verb: TenantVerb, profile: &Profile) -> anyhow::Result<()> {
@@ -99,13 +100,16 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None if no_personal_data => Personal::No,
                 None => Personal::Undeclared,
             };
-            let policy = StreamPolicy { personal, group_fields: group_field, text_questions, ..StreamPolicy::default() };
+            let policy =
+                StreamPolicy { personal, group_fields: group_field, text_questions, ..StreamPolicy::default() };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?;
                 let change = Change::SetPolicy { tenant: id, stream, policy: policy.clone() };
                 submit(&door, &[officer.consent(change)]).await?;
             }
-            eprintln!("stream `{name}` of tenant `{tenant}` is there; send to it with `domicile ingest --stream {name}`");
+            eprintln!(
+                "stream `{name}` of tenant `{tenant}` is there; send to it with `domicile ingest --stream {name}`"
+            );
             Ok(())
         }
         StreamVerb::List(at) => {

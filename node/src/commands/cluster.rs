@@ -63,8 +63,7 @@ pub(super) async fn run(verb: ClusterVerb) -> anyhow::Result<()> {
     let door = Door::new(None, &url, "", None)?;
     let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true };
     let (secret, key) = admin::draw_key(&consent.region, "first-admin".parse()?, FIRST_TENANT, roles, Rows::Redacted)?;
-    let changes =
-        [officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
+    let changes = [officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
     init(&door, &changes).await.context("the deployment did not begin")?;
     eprintln!("the deployment has begun; first admin key of region `{}`, shown this once:", consent.region);
     println!("{secret}");

@@ -55,7 +55,10 @@ impl Door {
     async fn answer(&self, request: RequestBuilder, path: &str) -> anyhow::Result<Value> {
         let response = request.send().await.with_context(|| self.unreachable())?;
         let response = self.checked(response, path).await?;
-        response.json().await.with_context(|| format!("{} answered `{path}` with something that is not JSON", self.who()))
+        response
+            .json()
+            .await
+            .with_context(|| format!("{} answered `{path}` with something that is not JSON", self.who()))
     }
 
     /// Whether the response is a success; else its own words.

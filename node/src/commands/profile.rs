@@ -53,8 +53,9 @@ impl Profile {
 
     /// Reads one file, which nobody else may read.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("the profile `{}` cannot be read; name one with `--profile FILE`", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("the profile `{}` cannot be read; name one with `--profile FILE`", path.display())
+        })?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

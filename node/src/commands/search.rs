@@ -133,7 +133,8 @@ fn coverage(answer: &Value) -> String {
     let mut parts = vec![total];
     for (region, said) in covered(answer) {
         let status = said.get("status").and_then(Value::as_str).unwrap_or("unknown");
-        let millis = said.get("took_ms").and_then(Value::as_f64).map_or_else(String::new, |ms| format!(" ({ms:.0} ms)"));
+        let millis =
+            said.get("took_ms").and_then(Value::as_f64).map_or_else(String::new, |ms| format!(" ({ms:.0} ms)"));
         let why = ["reason", "hint", "explanation"].iter().find_map(|key| said.get(*key)?.as_str());
         let why = why.map_or_else(String::new, |why| format!(": {}", table::harmless(why)));
         parts.push(format!("{region} {status}{millis}{why}"));
@@ -145,10 +146,9 @@ fn coverage(answer: &Value) -> String {
 fn covered(answer: &Value) -> Vec<(String, &Value)> {
     match answer.get("coverage") {
         Some(Value::Object(by_name)) => by_name.iter().map(|(region, said)| (region.clone(), said)).collect(),
-        Some(Value::Array(list)) => list
-            .iter()
-            .filter_map(|said| Some((said.get("region")?.as_str()?.to_owned(), said)))
-            .collect(),
+        Some(Value::Array(list)) => {
+            list.iter().filter_map(|said| Some((said.get("region")?.as_str()?.to_owned(), said))).collect()
+        }
         _ => Vec::new(),
     }
 }

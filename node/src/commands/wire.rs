@@ -47,7 +47,8 @@ fn frames(bytes: &[u8]) -> Found {
                 at += frame.len();
             }
             None => {
-                let step = memchr::memmem::find(rest.get(1..).unwrap_or_default(), &MAGIC).map_or(rest.len(), |to| to + 1);
+                let step =
+                    memchr::memmem::find(rest.get(1..).unwrap_or_default(), &MAGIC).map_or(rest.len(), |to| to + 1);
                 found.outside += step;
                 at += step;
             }
@@ -62,7 +63,12 @@ fn words(header: Header, frame: &[u8]) -> String {
         Answer::KIND => said(frame, |answer: &Answer| format!("answer: {answer:?}")),
         Probe::KIND => said(frame, |_: &Probe| "probe: is the peer there?".to_owned()),
         SignedHead::KIND => said(frame, |head: &SignedHead| {
-            format!("ledger head: region number {}, {} entries, root {}", head.region, head.size, hex::encode(head.root))
+            format!(
+                "ledger head: region number {}, {} entries, root {}",
+                head.region,
+                head.size,
+                hex::encode(head.root)
+            )
         }),
         MetadataFrame::KIND => said(frame, |frame: &MetadataFrame| format!("metadata: {frame:?}")),
         Entry::KIND => said(frame, |entry: &Entry| format!("metadata entry: {entry:?}")),

@@ -10,6 +10,5 @@ mod region;
 pub(crate) use errors::ConfigError;
 pub(crate) use node_config::{
     AuditConfig, LinkSection, ListenersConfig, LogFormat, MetaConfig, NodeConfig, OfficerConfig, Seed, TelemetryConfig,
-    TlsFiles,
 };
-pub(crate) use region::{RegionFacts, Regions};
+pub(crate) use region::Regions;

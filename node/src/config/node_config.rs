@@ -190,7 +190,7 @@ impl NodeConfig {
         let mut config: Self = toml::from_str(&text)
             .map_err(|source| ConfigError::Toml { path: path.to_owned(), source: Box::new(source) })?;
         let base = std::path::absolute(path).map_err(failed)?;
-        config.resolve(base.parent().unwrap_or(Path::new("/")));
+        config.resolve(base.parent().unwrap_or_else(|| Path::new("/")));
         config.check(path)?;
         Ok(config)
     }

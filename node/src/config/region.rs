@@ -160,7 +160,8 @@ impl Regions {
             regions.insert(facts.name.clone(), facts);
         }
         for facts in regions.values() {
-            let strangers = facts.peers.iter().map(|peer| &peer.region).chain(facts.transfers.iter().map(|way| &way.to));
+            let strangers =
+                facts.peers.iter().map(|peer| &peer.region).chain(facts.transfers.iter().map(|way| &way.to));
             for other in strangers {
                 if !regions.contains_key(other) || *other == facts.name {
                     let path = paths.get(&facts.name).cloned().unwrap_or_default();
@@ -242,7 +243,8 @@ mod tests {
     fn the_built_in_regions_are_right_and_as_far_apart_as_documented() {
         let regions = Regions::built_in().expect("the facts in the tree");
         let between = |a: &str, b: &str| regions.round_trip(&region(a), &region(b)).expect("peers").as_millis();
-        for (a, b, wanted) in [("tokyo", "singapore", 70), ("singapore", "frankfurt", 160), ("tokyo", "frankfurt", 230)] {
+        for (a, b, wanted) in [("tokyo", "singapore", 70), ("singapore", "frankfurt", 160), ("tokyo", "frankfurt", 230)]
+        {
             assert_eq!((between(a, b), between(b, a)), (wanted, wanted), "{a} and {b} agree");
         }
         assert_eq!(regions.largest_round_trip(), Duration::from_millis(230));

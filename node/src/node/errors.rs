@@ -44,7 +44,9 @@ pub(crate) enum NodeError {
     #[error(transparent)]
     Receive(#[from] ReceiveError),
     /// The certificate names no region and node.
-    #[error("the certificate `{path}` does not say which node of which region this is; issue one with `domicile pki issue`")]
+    #[error(
+        "the certificate `{path}` does not say which node of which region this is; issue one with `domicile pki issue`"
+    )]
     Identity { path: PathBuf, source: IdentityError },
     /// The data directory cannot be made.
     #[error("the data directory `{path}` cannot be made; correct `data_dir` or its permissions")]

@@ -20,7 +20,8 @@ pub(super) fn over(
     tasks: Tasks,
 ) -> Gate {
     Gate::over(move |put: Put| {
-        let (engine, catalog, detector, tasks) = (engine.clone(), catalog.clone(), Arc::clone(&detector), tasks.clone());
+        let (engine, catalog, detector, tasks) =
+            (engine.clone(), catalog.clone(), Arc::clone(&detector), tasks.clone());
         Box::pin(async move {
             let header = put.header;
             let budget = Budget::until(Instant::now() + put.deadline);

@@ -1,9 +1,10 @@
 //! The node: all stages in a line, from left to right, and how they start and stop. The only file that names them all.
 //!
-//! Start: what others stand on comes first, listeners come last, so that a door that opens leads somewhere. Stop: in the
-//! order of the flow, so that nothing is acknowledged that is not kept. No election is waited for: a node takes and searches
-//! its own region's records before the metadata group has a leader.
+//! Start: what others stand on comes first (`base`), then what is durable, then the line, listeners last, so that a door that
+//! opens leads somewhere. Stop: in the order of the flow, so that nothing is acknowledged that is not kept. No election is
+//! waited for: a node takes and searches its own region's records before the metadata group has a leader.
 
+mod base;
 mod errors;
 mod gate;
 mod group;
@@ -14,37 +15,28 @@ mod surroundings;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_meta::group::{Group, GroupConfig};
-use domicile_meta::link_transport::LinkTransport;
-use domicile_proto::ids::Region;
-use domicile_proto::link::endpoint::{Link, LinkConfig};
-use domicile_proto::link::identity::PeerId;
-use domicile_proto::link::limits::LinkLimits;
+use domicile_meta::group::Group;
+use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::rotation::IdentityFiles;
 use domicile_proto::link::tls::ClientTls;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitter, Rates};
-use crate::audit::{Event, Ledger};
-use crate::classify::Classifier;
-use crate::clock::Clock;
-use crate::config::{NodeConfig, Regions};
+use crate::audit::Ledger;
+use crate::config::NodeConfig;
 use crate::federate::{Answerer, Federation, Gate, Reach};
-use crate::keys::PseudonymKeys;
-use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE, STOP_DEADLINE};
-use crate::ownership::{Ownership, Propose};
-use crate::parse::Zone;
-use crate::policy::{self, Consents, Policy, PolicyWatch};
+use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
 use crate::receive::listen::{Listener, Protection};
 use crate::receive::{self, Inlet};
 use crate::segment::{Opened, Shards};
-use crate::store::{Store, StoreConfig};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry::{self, Metrics};
 use crate::wal::{Wal, WalConfig};
 
+use base::Base;
 pub(crate) use errors::NodeError;
 use ingest::Line;
 
@@ -55,9 +47,10 @@ use ingest::Line;
 pub(crate) async fn run(config: NodeConfig, has_parent: bool) -> Result<(), NodeError> {
     telemetry::begin(&config.telemetry);
     let told = signals::told_to_stop(has_parent)?;
+    let mut told = std::pin::pin!(told);
     let node = tokio::select! {
         node = Node::start(config) => node?,
-        () = signals::told_to_stop(has_parent)? => return Ok(()),
+        () = &mut told => return Ok(()),
     };
     told.await;
     node.stop().await
@@ -67,7 +60,7 @@ pub(crate) async fn run(config: NodeConfig, has_parent: bool) -> Result<(), Node
 struct Node {
     tasks: Tasks,
     doors: CancellationToken,
-    line: tokio::sync::oneshot::Receiver<()>,
+    line: oneshot::Receiver<()>,
     shards: Shards,
     ledger: Arc<Ledger>,
     group: Group,
@@ -75,139 +68,19 @@ struct Node {
 }
 
 impl Node {
-    #[allow(clippy::too_many_lines, reason = "the line from left to right, in one piece, is what a newcomer reads")]
     async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        let clock = Clock::system();
-        let tasks = Tasks::default();
-        let metrics = Metrics::new();
-        let regions = config.regions()?;
-        let us = errors::identity_of(&config)?;
-        let region = us.region.clone();
-        let zone = zone_of(&regions, &region)?;
-        let data = config.data_dir.clone();
-        for part in ["objects", "keys", "ledger", "meta", "segments", "wal"] {
-            errors::make_dir(&data.join(part))?;
-        }
-
-        // What everything stands on: the region's objects, its keys, its ledger, and the link that asks the ledger first.
-        let store = Store::open(&StoreConfig { dir: data.join("objects") }, &region).await?;
-        let keys = Arc::new(PseudonymKeys::open(&data.join("keys"), region.clone())?);
-        let (dir, ledger_region, ledger_clock) = (data.join("ledger"), region.clone(), clock.clone());
-        let opened = tasks.blocking(move || Ledger::open(&dir, &ledger_region, ledger_clock)).await;
-        let ledger = Arc::new(opened.map_err(|_| NodeError::Interrupted)??);
-        ledger.record(Event::NodeStarted { node: us.node }).await?;
-        let link = Link::bind(link_config(&config), Arc::clone(&ledger) as _)?;
-
-        // The metadata group, and what this region honours of it.
-        let round_trip = config.round_trip(&regions);
-        let seeds: Vec<PeerId> = config.meta.seeds.iter().map(group::seed).collect();
-        let transport = LinkTransport::new(link.clone(), seeds);
-        let settings =
-            GroupConfig::new(us.node, region.clone(), config.link.advertise, data.join("meta"), round_trip);
-        let group = Group::start(settings, Arc::new(transport.clone())).await?;
-        transport.follow(group.watch());
-        let policy = PolicyWatch::new(Policy::empty(region.clone()));
-        let consents = Consents::new(region.clone(), config.officer.public_key);
-        let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
-        tasks.spawn(Kind::Follower, follower);
-        let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
-        let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
-
-        // From right to left: what is durable in segments says what the log must give again.
-        let opened = Opened::open(&data.join("segments"), store, &tasks, clock.clone()).await?;
-        let (indexed, wal_dir, wal_clock) = (opened.indexed(), data.join("wal"), clock.clone());
-        let replay = tasks.blocking(move || Wal::open(&WalConfig::new(wal_dir), &indexed, wal_clock)).await;
-        let (wal, durable) = replay.map_err(|_| NodeError::Interrupted)??;
-        let shards = opened.start(wal.clone(), durable);
-
-        // From left to right: receive, admit, parse, classify, wal.
-        let admitter = Arc::new(Admitter::new(policy.clone(), Rates::default()));
-        let classifier = Classifier::new(keys);
-        let refresh = surroundings::refresh(&shards);
-        let line = Arc::new(Line {
-            admitter: Arc::clone(&admitter),
-            classifier: classifier.clone(),
-            ownership: Arc::clone(&ownership),
-            wal: Arc::new(wal),
-            zone,
-            tasks: tasks.clone(),
-            refresh: Some(Arc::clone(&refresh)),
-            work: Line::room_for_work(),
-        });
-        let (inlet, inbox) = Inlet::new(
-            ARRIVAL_QUEUE,
-            MAX_BYTES_IN_FLIGHT,
-            REPLY_DEADLINE,
-            admitter.knock(),
-            clock.clone(),
-            tasks.clone(),
-        );
-        let (line_ends, line_ended) = tokio::sync::oneshot::channel();
-        tasks.spawn(Kind::Connection, async move {
-            line.run(inbox).await;
-            // Nobody waits any more where the node has given up.
-            let _ = line_ends.send(());
-        });
-
-        // query, aggregate, federate: questions of this region and of others go through the same gate.
+        let base = Base::open(&config).await?;
+        let (wal, shards) = open_shards(&base, &config).await?;
+        let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
+        let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
-        let detector = Arc::new(classifier);
-        let gate = gate::over(engine.clone(), shards.catalog().clone(), detector.clone(), tasks.clone());
-        let reach = Reach::by(link.clone());
-        let federation =
-            Arc::new(Federation::new(policy.clone(), gate.clone(), reach, Arc::clone(&ledger), detector.clone()));
-        let answerer = Arc::new(Answerer::new(policy.clone(), gate, Arc::clone(&ledger), detector.clone()));
-        tasks.spawn(Kind::Listener, group::welcome(link.clone(), group.clone(), answerer, tasks.clone()));
-        tasks.spawn(Kind::Timer, Arc::clone(&ledger).keep_counting(tasks.token().clone()));
-        tasks.spawn(Kind::Timer, group::join(group.clone(), config.meta.clone(), tasks.token().clone()));
-
-        // present: the doors, last of all.
-        let around = surroundings::of(surroundings::Sight {
-            link: link.clone(),
-            group: group.clone(),
-            policy: policy.clone(),
-            shards: shards.clone(),
-            ledger: Arc::clone(&ledger),
-            metrics,
-            refresh,
-            regions,
-            advertise: config.link.advertise,
-            officer: config.officer.public_key,
-            us: us.clone(),
-        });
-        let desk = Desk::new(Parts {
-            region: region.clone(),
-            node: us.node,
-            officer: config.officer.public_key,
-            policy,
-            admitter,
-            engine,
-            catalog: shards.catalog().clone(),
-            federation,
-            ownership,
-            propose,
-            ledger: Arc::clone(&ledger),
-            detector,
-            clock,
-            tasks: tasks.clone(),
-            around,
-        });
-        let doors = CancellationToken::new();
-        let protection = protection(&config)?;
-        let es = Listener::bind(config.listeners.es, protection.clone()).await?;
-        let api = Listener::bind(config.listeners.api, protection).await?;
-        tracing::info!(%region, node = us.node.0, es = %es.addr(), api = %api.addr(), link = %link.local_addr(), "ready");
-        if link.has_tls_keylog() {
-            tracing::warn!("the session secrets of the link are being written to a file, as `audit.tls_keylog` says");
-        }
-        let elastic = receive::elastic::router(inlet.clone()).merge(present::elastic::router(Arc::clone(&desk)));
-        let native = receive::native::router(inlet)
-            .merge(present::native::router(Arc::clone(&desk)))
-            .merge(present::admin::router(desk));
-        let elastic = elastic.layer(axum::middleware::from_fn(receive::elastic::product));
-        es.serve(elastic, &tasks, doors.clone());
-        api.serve(native, &tasks, doors.clone());
-        Ok(Self { tasks, doors, line: line_ended, shards, ledger, group, link })
+        let gate =
+            gate::over(engine.clone(), shards.catalog().clone(), Arc::new(base.classifier.clone()), base.tasks.clone());
+        let federation = start_federation(&base, &config, gate);
+        let desk = desk(&base, &config, &shards, admitter, engine, federation);
+        let doors = open_doors(&base, &config, inlet, desk).await?;
+        let Base { tasks, ledger, group, link, .. } = base;
+        Ok(Self { tasks, doors, line, shards, ledger, group, link })
     }
 
     /// Stops in the order of the flow: doors, line, log and segments, group, link, ledger.
@@ -223,35 +96,121 @@ impl Node {
             tasks.stop(Duration::from_secs(2)).await
         };
         let ended = tokio::time::timeout(STOP_DEADLINE, orderly).await.unwrap_or(false);
-        let closing = Arc::clone(&ledger);
         // The ledger's own thread ends by itself; whoever waits for it must not block the runtime.
-        drop(tokio::task::spawn_blocking(move || closing.close()).await);
+        drop(tokio::task::spawn_blocking(move || ledger.close()).await);
         if ended { Ok(()) } else { Err(NodeError::StopDeadline { limit: STOP_DEADLINE }) }
     }
 }
 
-/// One step of stopping; a step that takes too long is left behind, for what was acknowledged is in the log.
-async fn step<T>(what: &'static str, limit: Duration, work: impl Future<Output = T>) {
-    if tokio::time::timeout(limit, work).await.is_err() {
-        tracing::warn!(what, ?limit, "a step of stopping took too long and was left behind");
-    }
+/// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
+async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), NodeError> {
+    let dir = config.data_dir.join("segments");
+    let opened = Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone()).await?;
+    let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
+    let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
+    let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
+    Ok((wal.clone(), opened.start(wal, durable)))
 }
 
-fn zone_of(regions: &Regions, region: &Region) -> Result<Zone, NodeError> {
-    let offset = regions.facts(region)?.time_zone.utc_offset_minutes;
-    Ok(Zone::Fixed(i32::from(offset) * 60))
+/// receive, admit, parse, classify, wal: the left half, from the inlet of the doors to what is accepted.
+fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) -> (Inlet, oneshot::Receiver<()>) {
+    let line = Arc::new(Line {
+        admitter: Arc::clone(admitter),
+        classifier: base.classifier.clone(),
+        ownership: Arc::clone(&base.ownership),
+        wal: Arc::new(wal),
+        zone: base.zone.clone(),
+        tasks: base.tasks.clone(),
+        refresh: Some(surroundings::refresh(shards)),
+        work: Line::room_for_work(),
+    });
+    let (knock, clock, tasks) = (admitter.knock(), base.clock.clone(), base.tasks.clone());
+    let (inlet, inbox) = Inlet::new(ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, knock, clock, tasks);
+    let (ends, ended) = oneshot::channel();
+    base.tasks.spawn(Kind::Connection, async move {
+        line.run(inbox).await;
+        // Nobody waits any more where the node has given up.
+        let _ = ends.send(());
+    });
+    (inlet, ended)
 }
 
-fn link_config(config: &NodeConfig) -> LinkConfig {
-    LinkConfig {
-        listen: config.link.listen,
-        deployment: config.deployment.clone(),
-        identity: IdentityFiles { cert: config.link.cert.clone(), key: config.link.key.clone() },
-        bundles: config.link.bundles.iter().map(|(region, path)| (region.clone(), path.clone())).collect(),
-        tls_keylog: config.audit.tls_keylog.clone(),
-        via: config.link.detours(),
-        limits: LinkLimits::default(),
+/// aggregate, federate: questions of this region and of others go through the same gate; and this node joins the others.
+fn start_federation(base: &Base, config: &NodeConfig, gate: Gate) -> Arc<Federation> {
+    let Base { policy, ledger, tasks, .. } = base;
+    let detector = Arc::new(base.classifier.clone());
+    let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(ledger), detector.clone());
+    let welcome = group::welcome(base.link.clone(), base.group.clone(), Arc::new(answerer), tasks.clone());
+    tasks.spawn(Kind::Listener, welcome);
+    tasks.spawn(Kind::Timer, Arc::clone(ledger).keep_counting(tasks.token().clone()));
+    tasks.spawn(Kind::Timer, group::join(base.group.clone(), config.meta.clone(), tasks.token().clone()));
+    let reach = Reach::by(base.link.clone());
+    Arc::new(Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector))
+}
+
+/// query, present: what every door stands on.
+fn desk(
+    base: &Base,
+    config: &NodeConfig,
+    shards: &Shards,
+    admitter: Arc<Admitter>,
+    engine: Engine,
+    federation: Arc<Federation>,
+) -> Arc<Desk> {
+    let around = surroundings::of(surroundings::Sight {
+        link: base.link.clone(),
+        group: base.group.clone(),
+        policy: base.policy.clone(),
+        shards: shards.clone(),
+        ledger: Arc::clone(&base.ledger),
+        metrics: Metrics::new(),
+        refresh: surroundings::refresh(shards),
+        regions: base.regions.clone(),
+        advertise: config.link.advertise,
+        officer: config.officer.public_key,
+        us: base.us.clone(),
+    });
+    Desk::new(Parts {
+        region: base.us.region.clone(),
+        node: base.us.node,
+        officer: config.officer.public_key,
+        policy: base.policy.clone(),
+        admitter,
+        engine,
+        catalog: shards.catalog().clone(),
+        federation,
+        ownership: Arc::clone(&base.ownership),
+        propose: base.propose.clone(),
+        ledger: Arc::clone(&base.ledger),
+        detector: Arc::new(base.classifier.clone()),
+        clock: base.clock.clone(),
+        tasks: base.tasks.clone(),
+        around,
+    })
+}
+
+/// The doors, last of all.
+async fn open_doors(
+    base: &Base,
+    config: &NodeConfig,
+    inlet: Inlet,
+    desk: Arc<Desk>,
+) -> Result<CancellationToken, NodeError> {
+    let doors = CancellationToken::new();
+    let protection = protection(config)?;
+    let es = Listener::bind(config.listeners.es, protection.clone()).await?;
+    let api = Listener::bind(config.listeners.api, protection).await?;
+    let (region, node, link) = (&base.us.region, base.us.node.0, base.link.local_addr());
+    tracing::info!(%region, node, es = %es.addr(), api = %api.addr(), %link, "ready");
+    if base.link.has_tls_keylog() {
+        tracing::warn!("the session secrets of the link are being written to a file, as `audit.tls_keylog` says");
     }
+    let elastic = receive::elastic::router(inlet.clone()).merge(present::elastic::router(Arc::clone(&desk)));
+    let elastic = elastic.layer(axum::middleware::from_fn(receive::elastic::product));
+    let native = receive::native::router(inlet).merge(present::native::router(Arc::clone(&desk)));
+    es.serve(elastic, &base.tasks, doors.clone());
+    api.serve(native.merge(present::admin::router(desk)), &base.tasks, doors.clone());
+    Ok(doors)
 }
 
 fn protection(config: &NodeConfig) -> Result<Protection, NodeError> {
@@ -269,3 +228,9 @@ fn protection(config: &NodeConfig) -> Result<Protection, NodeError> {
     })))
 }
 
+/// One step of stopping; a step that takes too long is left behind, for what was acknowledged is in the log.
+async fn step<T>(what: &'static str, limit: Duration, work: impl Future<Output = T>) {
+    if tokio::time::timeout(limit, work).await.is_err() {
+        tracing::warn!(what, ?limit, "a step of stopping took too long and was left behind");
+    }
+}

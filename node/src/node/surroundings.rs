@@ -170,7 +170,9 @@ impl Sight {
         let group = self.group.metrics();
         let catalog = self.shards.catalog();
         let shards = catalog.shards();
-        let segments: usize = shards.iter().map(|shard| catalog.view(*shard).iter().count()).sum();
+        let views: Vec<_> = shards.iter().map(|shard| catalog.view(*shard)).collect();
+        let segments: usize = views.iter().map(|view| view.iter().count()).sum();
+        let records: u64 = views.iter().flat_map(|view| view.iter()).map(|segment| u64::from(segment.docs)).sum();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         for (metric, value) in [
             (Metric::PolicyVersion, self.policy.now().version.0),
@@ -179,6 +181,8 @@ impl Sight {
             (Metric::LedgerEntries, self.ledger.head().size),
             (Metric::Shards, count(shards.len())),
             (Metric::Segments, count(segments)),
+            (Metric::Records, records),
+            (Metric::IsFailed, u64::from(self.shards.is_failed())),
         ] {
             self.metrics.set(metric, value);
         }

@@ -179,12 +179,7 @@ impl Layout {
         Ok(())
     }
 
-    fn configuration(
-        &self,
-        place: &Place,
-        via: BTreeMap<String, SocketAddr>,
-        wan: bool,
-    ) -> anyhow::Result<NodeConfig> {
+    fn configuration(&self, place: &Place, via: BTreeMap<String, SocketAddr>, wan: bool) -> anyhow::Result<NodeConfig> {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let public = std::fs::read_to_string(place.pki.join("officer.pub"))?;
         // The first node waits to be told that it is the first; the others join through it.

@@ -43,7 +43,7 @@ pub(super) async fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
         page::forget(path)?;
     }
     let layout = Layout::prepare(&data, arguments.base_port, arguments.wan).await?;
-    let mut children = start(&layout)?;
+    let mut children = Vec::new();
     let outcome = tokio::select! {
         _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => Ok(ExitCode::SUCCESS),
@@ -57,15 +57,34 @@ pub(super) async fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
     outcome
 }
 
-fn start(layout: &Layout) -> anyhow::Result<Vec<Child>> {
-    layout.regions.iter().map(|place| Child::start(place.region.clone(), &place.config, &place.log)).collect()
+/// Starts the regions. The first begins the group before the others start, so that nobody knocks unapproved.
+async fn start(layout: &Layout, children: &mut Vec<Child>) -> anyhow::Result<()> {
+    for (place, number) in layout.regions.iter().zip(1..) {
+        children.push(Child::start(place.region.clone(), &place.config, &place.log)?);
+        if number == 1 && !layout.has_done("group") {
+            let begun = async {
+                wait_ready(&place.door("")?).await;
+                first::begin(layout).await
+            };
+            tokio::select! {
+                begun = tokio::time::timeout(START, begun) => begun.context("the first region did not come up")??,
+                dead = first_death(children) => return Err(died_early(layout, &dead)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn died_early(layout: &Layout, dead: &Region) -> anyhow::Error {
+    anyhow::anyhow!("region `{dead}` ended while starting; its log is {}", layout.log(dead))
 }
 
 /// Brings the regions together, says so, and then watches them until the last is gone.
-async fn live(layout: &Layout, arguments: &DevArguments, children: &mut [Child]) -> anyhow::Result<ExitCode> {
+async fn live(layout: &Layout, arguments: &DevArguments, children: &mut Vec<Child>) -> anyhow::Result<ExitCode> {
+    start(layout, children).await?;
     tokio::select! {
         ready = bring_up(layout) => ready?,
-        dead = first_death(children) => bail!("region `{dead}` ended while starting; its log is {}", layout.log(&dead)),
+        dead = first_death(children) => return Err(died_early(layout, &dead)),
     }
     if let Some(path) = &arguments.ready_file {
         page::write_ready(path, layout, children)?;
@@ -118,7 +137,6 @@ async fn bring_up(layout: &Layout) -> anyhow::Result<()> {
         for place in &layout.regions {
             wait_ready(&place.door("")?).await;
         }
-        first::begin(layout).await?;
         first::wait_for_keys(layout).await?;
         first::declare_streams(layout).await?;
         first::wait_for_answer(layout).await

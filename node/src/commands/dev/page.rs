@@ -60,17 +60,36 @@ pub(super) fn print(layout: &Layout, has_samples: bool) {
     let Some(first) = layout.regions.first() else { return };
     println!("\nThree regions are running. Logs stay at home; answers travel.\n");
     for place in &layout.regions {
-        println!("  {:<10} Elasticsearch API {}   native API {}   link {}", place.region.as_str(), place.es(), place.api(), place.link());
+        println!(
+            "  {:<10} Elasticsearch API {}   native API {}   link {}",
+            place.region.as_str(),
+            place.es(),
+            place.api(),
+            place.link()
+        );
     }
     println!("\nAsk the whole world; rows come from each region's own endpoint and are merged here:\n");
     let profile = layout.data.join("profile.toml");
     println!("  domicile --profile {} search 'level:ERROR' --regions all --last 1h", profile.display());
     println!("\nSee what crosses: counts and what each region says of its part, no line:\n");
-    println!("  curl -s {}/api/v1/search -H \"Authorization: Bearer $(jq -r .{}.search {})\" \\", first.api(), first.region, layout.data.join("keys.json").display());
+    println!(
+        "  curl -s {}/api/v1/search -H \"Authorization: Bearer $(jq -r .{}.search {})\" \\",
+        first.api(),
+        first.region,
+        layout.data.join("keys.json").display()
+    );
     println!("    -H 'Content-Type: application/json' \\");
     println!("    -d '{{\"stream\":\"shop\",\"regions\":[\"*\"],\"ask\":{{\"terms\":\"level\"}}}}'");
     if has_samples {
-        println!("\n{} sample lines of nobody are in the streams `{}` and `{}`; something went wrong with payments in one region.", samples::COUNT, samples::SHOP_STREAM, samples::INFRA_STREAM);
+        println!(
+            "\n{} sample lines of nobody are in the streams `{}` and `{}`; something went wrong with payments in one region.",
+            samples::COUNT,
+            samples::SHOP_STREAM,
+            samples::INFRA_STREAM
+        );
     }
-    println!("\nEverything lies in {}. Ctrl-C stops the regions; `domicile dev --clean` removes them.\n", layout.data.display());
+    println!(
+        "\nEverything lies in {}. Ctrl-C stops the regions; `domicile dev --clean` removes them.\n",
+        layout.data.display()
+    );
 }

@@ -35,7 +35,8 @@ pub(super) fn choose(base: u16, regions: usize) -> anyhow::Result<Vec<Ports>> {
     let mut next = 0_u16;
     let mut chosen = Vec::new();
     for _ in 0..regions {
-        let offset = |port: u16| if base == 0 { 0 } else { port.wrapping_sub(ES).wrapping_add(base).wrapping_add(next) };
+        let offset =
+            |port: u16| if base == 0 { 0 } else { port.wrapping_sub(ES).wrapping_add(base).wrapping_add(next) };
         let es = find("Elasticsearch API", Kind::Tcp, offset(ES), &mut taken)?;
         let api = find("native API", Kind::Tcp, offset(API), &mut taken)?;
         let link = find("link", Kind::Udp, offset(LINK), &mut taken)?;

@@ -35,7 +35,8 @@ struct Held {
 impl Relay {
     /// Starts a relay to `target` that holds datagrams back for `delay` each way.
     pub(super) async fn start(target: SocketAddr, delay: Duration) -> anyhow::Result<Self> {
-        let bind = || async { UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no port for the emulated network") };
+        let bind =
+            || async { UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no port for the emulated network") };
         let (near, far) = (Arc::new(bind().await?), Arc::new(bind().await?));
         far.connect(target).await.context("the emulated network cannot reach the node")?;
         let addr = near.local_addr()?;
