@@ -3,6 +3,8 @@
 //!
 //! Length and naming are taste, not law: they are not checked here.
 
+#![allow(clippy::indexing_slicing, clippy::expect_used, reason = "a panic is how a test fails")]
+
 mod tidy {
     pub(crate) mod dependencies;
     pub(crate) mod directions;
