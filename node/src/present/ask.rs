@@ -62,7 +62,8 @@ impl Desk {
 
     fn shape(&self, stream: &StreamView, range: TimeRange, wanted: &Wanted) -> Result<Ask, Failure> {
         let field = |field: &String| {
-            group_field(stream, field).ok_or_else(|| PresentError::FieldStaysHere { field: field.chars().take(80).collect() })
+            group_field(stream, field)
+                .ok_or_else(|| PresentError::FieldStaysHere { field: field.chars().take(80).collect() })
         };
         Ok(match wanted {
             Wanted::Count => Ask::Count,
@@ -90,7 +91,11 @@ impl Desk {
             return Err(wrong);
         }
         let now = self.parts.clock.now().0;
-        let to = if range.to == TimeRange::ALL.to { now.div_euclid(width).saturating_add(1).saturating_mul(width) } else { range.to.0 };
+        let to = if range.to == TimeRange::ALL.to {
+            now.div_euclid(width).saturating_add(1).saturating_mul(width)
+        } else {
+            range.to.0
+        };
         let from = if range.from == TimeRange::ALL.from {
             to.saturating_sub(width.saturating_mul(most.saturating_sub(1)))
         } else {

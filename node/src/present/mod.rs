@@ -11,4 +11,4 @@ mod errors;
 pub(crate) mod native;
 
 pub(crate) use desk::{Desk, Facts, Parts, Refresh, Surroundings};
-pub(crate) use errors::PresentError;
+

@@ -102,7 +102,7 @@ async fn answer(desk: &Arc<Desk>, headers: &HeaderMap, body: Value) -> Result<Va
             answer.insert("total".to_owned(), total_of(total.value, total.is_exact));
         }
     } else {
-        let timed = range.map_or(filter.clone(), |range| Filter::every(vec![Filter::Time(range), filter]));
+        let timed = range.map_or_else(|| filter.clone(), |range| Filter::every(vec![Filter::Time(range), filter]));
         let whither = Whither {
             tenant: who.tenant(),
             stream: body.stream,
@@ -171,9 +171,10 @@ fn result(answer: &Answer) -> Value {
     match &answer.aggregate {
         Aggregate::Count(count) => json!({ "count": cell(&count.cell) }),
         Aggregate::DateGrid(grid) => {
-            let cells = grid.cells.iter().enumerate().map(|(place, found)| {
-                json!({ "from": grid.grid.start_of(place).as_millis(), "cell": cell(found) })
-            });
+            let cells =
+                grid.cells.iter().enumerate().map(
+                    |(place, found)| json!({ "from": grid.grid.start_of(place).as_millis(), "cell": cell(found) }),
+                );
             json!({ "histogram": cells.collect::<Vec<_>>() })
         }
         Aggregate::Terms(terms) => {
