@@ -102,7 +102,10 @@ async fn answer(desk: &Arc<Desk>, headers: &HeaderMap, body: Value) -> Result<Va
             answer.insert("total".to_owned(), total_of(total.value, total.is_exact));
         }
     } else {
-        let timed = range.map_or_else(|| filter.clone(), |range| Filter::every(vec![Filter::Time(range), filter]));
+        let timed = match range {
+            Some(range) => Filter::every(vec![Filter::Time(range), filter]),
+            None => filter,
+        };
         let whither = Whither {
             tenant: who.tenant(),
             stream: body.stream,
