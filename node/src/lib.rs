@@ -3,6 +3,9 @@
 //! The line, in reading order; imports point upstream, data moves downstream:
 //! receive, admit, parse, classify, wal, index, segment, tier, (erase) | query, aggregate, federate, present.
 
+// the operator's commands, and the one place that names all stages
+mod commands;
+mod node;
 // beside the line
 mod audit;
 mod clock;
@@ -29,5 +32,8 @@ mod receive;
 mod segment;
 mod tier;
 mod wal;
-// the composition
-mod node;
+
+/// Does what the arguments say: runs a node, or one of the operator's commands.
+pub fn main() -> std::process::ExitCode {
+    commands::run()
+}

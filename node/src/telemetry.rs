@@ -1,1 +1,133 @@
 //! Beside the line: our own log and metrics. No content of any record, no search text, no subject ever.
+//!
+//! The log is `tracing` to standard error, as text or JSON. Every metric has its name in [`Metric`] and no other place;
+//! labels come from closed sets. Does not decide what is worth saying.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, TelemetryConfig};
+
+/// What the consensus library says at ERROR once a second about a member that is away; `status` and coverage say it too.
+const QUIET: &str =
+    "openraft::replication=off,openraft::core=error,openraft=error,tantivy=warn,quinn=warn,rustls=error";
+
+/// Begins the log. A second call changes nothing.
+pub(crate) fn begin(config: &TelemetryConfig) {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{wanted}")).unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // Fails only where a log has begun already, as in a test.
+    let _ = match config.format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $help:literal;)*) => {
+        /// Every metric of the node: `domicile_<stage>_<noun>_<unit>`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Metric {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Metric {
+            /// All of them.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name under which it is scraped.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Version of the policy that holds.
+    PolicyVersion = "domicile_policy_version_number", "Version of the policy that holds on this node";
+    /// Whether this node leads the metadata group.
+    IsLeader = "domicile_meta_leader_flag", "1 on the node that leads the metadata group";
+    /// Index of the last applied entry.
+    MetaApplied = "domicile_meta_applied_index", "Last entry of the metadata log applied here";
+    /// Entries in the ledger.
+    LedgerEntries = "domicile_audit_entries_count", "Entries in the ledger of this node";
+    /// Shards with something in them.
+    Shards = "domicile_segment_shards_count", "Shards with records on this node";
+    /// Segments that can be searched.
+    Segments = "domicile_segment_segments_count", "Segments that can be searched on this node";
+    /// Records in them.
+    Records = "domicile_segment_records_count", "Records that can be searched on this node";
+    /// Whether accepted records cannot become searchable.
+    IsFailed = "domicile_segment_failure_flag", "1 where accepted records cannot become searchable before a restart";
+}
+
+/// The node's metrics. Clones are the same metrics.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Mutex<Registry>,
+    gauges: Vec<(Metric, Gauge<f64, AtomicU64>)>,
+}
+
+impl Metrics {
+    /// Registers them all.
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::default();
+        let mut gauges = Vec::new();
+        for metric in Metric::ALL {
+            let gauge = Gauge::default();
+            registry.register(metric.name(), metric.help(), gauge.clone());
+            gauges.push((*metric, gauge));
+        }
+        Self(Arc::new(Inner { registry: Mutex::new(registry), gauges }))
+    }
+
+    /// Sets one of them.
+    pub(crate) fn set(&self, metric: Metric, value: u64) {
+        if let Some((_, gauge)) = self.0.gauges.iter().find(|(known, _)| *known == metric) {
+            // Precise up to 2^53, which none of them reaches.
+            #[allow(clippy::cast_precision_loss, reason = "no value comes near 2^53")]
+            gauge.set(value as f64);
+        }
+    }
+
+    /// All of them in the text format of OpenMetrics.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.0.registry.lock());
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_stage_noun_and_unit_and_is_scraped_once() {
+        let metrics = Metrics::new();
+        metrics.set(Metric::Shards, 2);
+        let text = metrics.text();
+        for metric in Metric::ALL {
+            let name = metric.name();
+            assert!(name.starts_with("domicile_") && name.split('_').count() >= 4, "{name}");
+            assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}");
+        }
+        assert!(text.contains("domicile_segment_shards_count 2"), "{text}");
+    }
+}

@@ -1,1 +1,14 @@
 //! Beside the line: node configuration (TOML) and region facts (YAML).
+//!
+//! Settings change behaviour and are passed on explicitly; a key nobody knows is refused. What a region is stands in
+//! `regions/*.yaml` alone, which Terraform reads as well. Decides nothing about policy: that is the metadata group's.
+
+mod errors;
+mod node_config;
+mod region;
+
+pub(crate) use errors::ConfigError;
+pub(crate) use node_config::{
+    AuditConfig, LinkSection, ListenersConfig, LogFormat, MetaConfig, NodeConfig, OfficerConfig, Seed, TelemetryConfig,
+};
+pub(crate) use region::Regions;

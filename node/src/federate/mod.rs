@@ -11,6 +11,7 @@ mod federation;
 mod gate;
 mod question;
 mod reach;
+mod translate;
 
 pub(crate) use answerer::Answerer;
 pub(crate) use coverage::{Coverage, RegionCoverage, Standing};
@@ -18,4 +19,5 @@ pub(crate) use errors::FederateError;
 pub(crate) use federation::{Answer, Federation, Total};
 pub(crate) use gate::{Answered, Gate, Put};
 pub(crate) use question::{FederatedQuestion, OnMissing, Regions};
-pub(crate) use reach::Reach;
+pub(crate) use reach::{NoAnswer, Reach};
+pub(crate) use translate::{Untranslatable, group_field, translate};

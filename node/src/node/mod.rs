@@ -1,3 +1,236 @@
-//! The node: all stages in a line.
+//! The node: all stages in a line, from left to right, and how they start and stop. The only file that names them all.
+//!
+//! Start: what others stand on comes first (`base`), then what is durable, then the line, listeners last, so that a door that
+//! opens leads somewhere. Stop: in the order of the flow, so that nothing is acknowledged that is not kept. No election is
+//! waited for: a node takes and searches its own region's records before the metadata group has a leader.
 
+mod base;
+mod errors;
+mod gate;
+mod group;
 pub(crate) mod ingest;
+mod signals;
+mod surroundings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domicile_meta::group::Group;
+use domicile_proto::link::endpoint::Link;
+use domicile_proto::link::rotation::IdentityFiles;
+use domicile_proto::link::tls::ClientTls;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::admit::{Admitter, Rates};
+use crate::audit::Ledger;
+use crate::config::NodeConfig;
+use crate::federate::{Answerer, Federation, Gate, Reach};
+use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
+use crate::present::{self, Desk, Parts};
+use crate::query::Engine;
+use crate::receive::listen::{Listener, Protection};
+use crate::receive::{self, Inlet};
+use crate::segment::{Opened, Shards};
+use crate::tasks::{Kind, Tasks};
+use crate::telemetry::{self, Metrics};
+use crate::wal::{Wal, WalConfig};
+
+use base::Base;
+pub(crate) use errors::NodeError;
+use ingest::Line;
+
+/// Runs a node until it is told to stop, or until its parent is gone where it was started as a child.
+///
+/// # Errors
+/// [`NodeError`] says what kept it from running or from stopping in time.
+pub(crate) async fn run(config: NodeConfig, has_parent: bool) -> Result<(), NodeError> {
+    telemetry::begin(&config.telemetry);
+    let told = signals::told_to_stop(has_parent)?;
+    let mut told = std::pin::pin!(told);
+    let node = tokio::select! {
+        node = Node::start(config) => node?,
+        () = &mut told => return Ok(()),
+    };
+    told.await;
+    node.stop().await
+}
+
+/// A running node.
+struct Node {
+    tasks: Tasks,
+    doors: CancellationToken,
+    line: oneshot::Receiver<()>,
+    shards: Shards,
+    ledger: Arc<Ledger>,
+    group: Group,
+    link: Link,
+}
+
+impl Node {
+    async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let base = Base::open(&config).await?;
+        let (wal, shards) = open_shards(&base, &config).await?;
+        let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
+        let (inlet, line) = start_line(&base, &admitter, wal, &shards);
+        let engine = Engine::new()?;
+        let gate =
+            gate::over(engine.clone(), shards.catalog().clone(), Arc::new(base.classifier.clone()), base.tasks.clone());
+        let federation = start_federation(&base, &config, gate);
+        let desk = desk(&base, &config, &shards, admitter, engine, federation);
+        let doors = open_doors(&base, &config, inlet, desk).await?;
+        let Base { tasks, ledger, group, link, .. } = base;
+        Ok(Self { tasks, doors, line, shards, ledger, group, link })
+    }
+
+    /// Stops in the order of the flow: doors, line, log and segments, group, link, ledger.
+    async fn stop(self) -> Result<(), NodeError> {
+        let Self { tasks, doors, line, shards, ledger, group, link } = self;
+        tracing::info!("stopping");
+        let orderly = async {
+            doors.cancel();
+            step("the line is drained", Duration::from_secs(2), line).await;
+            step("records are in segments", Duration::from_secs(3), shards.stop()).await;
+            step("the group is left", Duration::from_secs(2), group.shutdown()).await;
+            link.close("the node stops").await;
+            tasks.stop(Duration::from_secs(2)).await
+        };
+        let ended = tokio::time::timeout(STOP_DEADLINE, orderly).await.unwrap_or(false);
+        // The ledger's own thread ends by itself; whoever waits for it must not block the runtime.
+        drop(tokio::task::spawn_blocking(move || ledger.close()).await);
+        if ended { Ok(()) } else { Err(NodeError::StopDeadline { limit: STOP_DEADLINE }) }
+    }
+}
+
+/// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
+async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), NodeError> {
+    let dir = config.data_dir.join("segments");
+    let opened = Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone()).await?;
+    let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
+    let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
+    let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
+    Ok((wal.clone(), opened.start(wal, durable)))
+}
+
+/// receive, admit, parse, classify, wal: the left half, from the inlet of the doors to what is accepted.
+fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) -> (Inlet, oneshot::Receiver<()>) {
+    let line = Arc::new(Line {
+        admitter: Arc::clone(admitter),
+        classifier: base.classifier.clone(),
+        ownership: Arc::clone(&base.ownership),
+        wal: Arc::new(wal),
+        zone: base.zone.clone(),
+        tasks: base.tasks.clone(),
+        refresh: Some(surroundings::refresh(shards)),
+        work: Line::room_for_work(),
+    });
+    let (knock, clock, tasks) = (admitter.knock(), base.clock.clone(), base.tasks.clone());
+    let (inlet, inbox) = Inlet::new(ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, knock, clock, tasks);
+    let (ends, ended) = oneshot::channel();
+    base.tasks.spawn(Kind::Connection, async move {
+        line.run(inbox).await;
+        // Nobody waits any more where the node has given up.
+        let _ = ends.send(());
+    });
+    (inlet, ended)
+}
+
+/// aggregate, federate: questions of this region and of others go through the same gate; and this node joins the others.
+fn start_federation(base: &Base, config: &NodeConfig, gate: Gate) -> Arc<Federation> {
+    let Base { policy, ledger, tasks, .. } = base;
+    let detector = Arc::new(base.classifier.clone());
+    let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(ledger), detector.clone());
+    let welcome = group::welcome(base.link.clone(), base.group.clone(), Arc::new(answerer), tasks.clone());
+    tasks.spawn(Kind::Listener, welcome);
+    tasks.spawn(Kind::Timer, Arc::clone(ledger).keep_counting(tasks.token().clone()));
+    tasks.spawn(Kind::Timer, group::join(base.group.clone(), config.meta.clone(), tasks.token().clone()));
+    let reach = Reach::by(base.link.clone());
+    Arc::new(Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector))
+}
+
+/// query, present: what every door stands on.
+fn desk(
+    base: &Base,
+    config: &NodeConfig,
+    shards: &Shards,
+    admitter: Arc<Admitter>,
+    engine: Engine,
+    federation: Arc<Federation>,
+) -> Arc<Desk> {
+    let around = surroundings::of(surroundings::Sight {
+        link: base.link.clone(),
+        group: base.group.clone(),
+        policy: base.policy.clone(),
+        shards: shards.clone(),
+        ledger: Arc::clone(&base.ledger),
+        metrics: Metrics::new(),
+        refresh: surroundings::refresh(shards),
+        regions: base.regions.clone(),
+        advertise: config.link.advertise,
+        officer: config.officer.public_key,
+        us: base.us.clone(),
+    });
+    Desk::new(Parts {
+        region: base.us.region.clone(),
+        node: base.us.node,
+        officer: config.officer.public_key,
+        policy: base.policy.clone(),
+        admitter,
+        engine,
+        catalog: shards.catalog().clone(),
+        federation,
+        ownership: Arc::clone(&base.ownership),
+        propose: base.propose.clone(),
+        ledger: Arc::clone(&base.ledger),
+        detector: Arc::new(base.classifier.clone()),
+        clock: base.clock.clone(),
+        tasks: base.tasks.clone(),
+        around,
+    })
+}
+
+/// The doors, last of all.
+async fn open_doors(
+    base: &Base,
+    config: &NodeConfig,
+    inlet: Inlet,
+    desk: Arc<Desk>,
+) -> Result<CancellationToken, NodeError> {
+    let doors = CancellationToken::new();
+    let protection = protection(config)?;
+    let es = Listener::bind(config.listeners.es, protection.clone()).await?;
+    let api = Listener::bind(config.listeners.api, protection).await?;
+    let (region, node, link) = (&base.us.region, base.us.node.0, base.link.local_addr());
+    tracing::info!(%region, node, es = %es.addr(), api = %api.addr(), %link, "ready");
+    if base.link.has_tls_keylog() {
+        tracing::warn!("the session secrets of the link are being written to a file, as `audit.tls_keylog` says");
+    }
+    let elastic = receive::elastic::router(inlet.clone()).merge(present::elastic::router(Arc::clone(&desk)));
+    let elastic = elastic.layer(axum::middleware::from_fn(receive::elastic::product));
+    let native = receive::native::router(inlet).merge(present::native::router(Arc::clone(&desk)));
+    es.serve(elastic, &base.tasks, doors.clone());
+    api.serve(native.merge(present::admin::router(desk)), &base.tasks, doors.clone());
+    Ok(doors)
+}
+
+fn protection(config: &NodeConfig) -> Result<Protection, NodeError> {
+    let Some(files) = &config.listeners.tls else {
+        let anywhere = config.listeners.allow_plaintext;
+        return Ok(if anywhere { Protection::PlainAnywhere } else { Protection::PlainOnLoopback });
+    };
+    let tls = ClientTls::open(IdentityFiles { cert: files.cert.clone(), key: files.key.clone() })?;
+    Ok(Protection::Tls(Arc::new(move |stream| {
+        let acceptor = tls.acceptor();
+        Box::pin(async move {
+            let stream = acceptor.accept(stream).await?;
+            Ok(Box::new(stream) as Box<dyn receive::listen::Wire>)
+        })
+    })))
+}
+
+/// One step of stopping; a step that takes too long is left behind, for what was acknowledged is in the log.
+async fn step<T>(what: &'static str, limit: Duration, work: impl Future<Output = T>) {
+    if tokio::time::timeout(limit, work).await.is_err() {
+        tracing::warn!(what, ?limit, "a step of stopping took too long and was left behind");
+    }
+}

@@ -1,1 +1,14 @@
-//! Stage 12, answers and local hits -> HTTP and console. Does not decide residency.
+//! Stage 12, `Answer` and local `Hits` -> HTTP: format, status codes, what each role may see. Does not decide residency.
+//!
+//! [`desk`] is what every door stands on; [`elastic`] is the Elasticsearch API, [`native`] the native one, [`admin`] what an
+//! operator may change. Rows of other regions never pass through here: there are none.
+
+pub(crate) mod admin;
+mod ask;
+mod desk;
+pub(crate) mod elastic;
+mod errors;
+pub(crate) mod native;
+
+pub(crate) use desk::{Desk, Facts, Parts, Refresh, Surroundings};
+

@@ -1,3 +1,5 @@
+//! A question that nobody vetted cannot be asked of another region (RES-3).
+
 use domicile_proto::link::foreign::Foreign;
 use domicile_proto::message::question::Question;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Unreleased cells have no serialisation (RES-1).
+
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::Cells;
 use domicile_proto::codec;

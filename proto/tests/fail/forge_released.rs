@@ -1,3 +1,5 @@
+//! A released answer cannot be made without the gate (RES-1, PRI-2).
+
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::Released;
 use domicile_proto::message::answer::Answer;

@@ -1,3 +1,5 @@
+//! Nobody else can declare that a shape of theirs may cross (RES-1).
+
 use domicile_proto::border::{CrossesBorder, EgressClass};
 
 struct Mine(String);

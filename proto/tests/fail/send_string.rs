@@ -1,3 +1,5 @@
+//! A string is no answer (RES-1).
+
 use domicile_proto::link::connection::Reply;
 use domicile_proto::link::foreign::Foreign;
 

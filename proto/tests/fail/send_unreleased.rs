@@ -1,3 +1,5 @@
+//! Cells are no answer before the gate has released them (RES-1).
+
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::Cells;
 use domicile_proto::link::connection::Reply;

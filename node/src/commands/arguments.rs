@@ -1,0 +1,443 @@
+//! What can be typed: verbs, options and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use domicile_proto::ids::{Name, Region};
+
+/// Logs stay at home. Answers travel.
+///
+/// A multi-region log platform: every region keeps and searches its own logs; regions exchange nothing but aggregates.
+/// Begin with `domicile dev`, which starts three regions on this machine and says what to do next.
+#[derive(Debug, Parser)]
+#[command(name = "domicile", version, max_term_width = 110)]
+pub(super) struct Arguments {
+    /// Client profile: address and access key of each region (mode 0600). Default: ./domicile-data/profile.toml where there
+    /// is one, else ~/.config/domicile/profile.toml
+    #[arg(long, global = true, env = "DOMICILE_PROFILE", value_name = "FILE")]
+    pub(super) profile: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Start three regions on this machine, with certificates, keys and sample lines
+    Dev(DevArguments),
+    /// Run a node, or bring one into the group and out of it
+    Node(NodeArguments),
+    /// Begin a deployment
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
+    /// Make and show certificates and officer keys for development
+    #[command(subcommand)]
+    Pki(PkiVerb),
+    /// Read what crossed a border
+    #[command(subcommand)]
+    Wire(WireVerb),
+    /// Send files of lines or JSON to a region
+    Ingest(IngestArguments),
+    /// Ask regions; rows come from each region's own endpoint and are merged here
+    Search(SearchArguments),
+    /// Show regions, round trips, the leader and shards
+    Status(StatusArguments),
+    /// Tenants
+    #[command(subcommand)]
+    Tenant(TenantVerb),
+    /// Streams and what their regions let out
+    #[command(subcommand)]
+    Stream(StreamVerb),
+    /// Access keys; each is valid in one region
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// Values that may be named abroad
+    #[command(subcommand)]
+    Dictionary(DictionaryVerb),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DevArguments {
+    /// Directory of certificates, keys and data; kept between starts
+    #[arg(long, default_value = "domicile-data", value_name = "DIR")]
+    pub(super) data: PathBuf,
+    /// Put 70, 160 and 230 ms between the regions
+    #[arg(long)]
+    pub(super) wan: bool,
+    /// Leave the regions empty
+    #[arg(long)]
+    pub(super) no_samples: bool,
+    /// First port of the Elasticsearch API; the native API and the link keep their distance to it (9200, 7280, 7443)
+    #[arg(long, default_value_t = 9200, value_name = "PORT")]
+    pub(super) base_port: u16,
+    /// Remove the data directory, and start nothing
+    #[arg(long)]
+    pub(super) clean: bool,
+    /// Write addresses, keys and process ids to this file once all regions answer
+    #[arg(long, value_name = "FILE")]
+    pub(super) ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct NodeArguments {
+    #[command(flatten)]
+    pub(super) run: RunArguments,
+    #[command(subcommand)]
+    pub(super) verb: Option<NodeVerb>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The node's configuration, TOML
+    #[arg(long, default_value = "/etc/domicile/node.toml", value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// End when standard input ends: for a parent process that must not leave nodes behind
+    #[arg(long, hide = true)]
+    pub(super) parent_pipe: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeVerb {
+    /// Run a node until it is told to stop
+    Run(RunArguments),
+    /// Approve a new node; the officer of its region signs, and the node enters the group by itself once it runs
+    Join {
+        /// Number of the node, as in its certificate
+        #[arg(long)]
+        node: u64,
+        /// Where its link listens, address and UDP port
+        #[arg(long, value_name = "ADDR")]
+        addr: std::net::SocketAddr,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Take a node out of the leadership of the metadata group, before maintenance
+    Drain {
+        /// The region whose node it is, as the profile names it
+        #[arg(long)]
+        region: Region,
+    },
+    /// Take a node out of the metadata group for good
+    Leave {
+        /// The region whose node it is, as the profile names it
+        #[arg(long)]
+        region: Region,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterVerb {
+    /// Begin a deployment on its first node, once; prints the first admin key, once
+    Init {
+        /// The native API of the first node
+        #[arg(long, default_value = "http://127.0.0.1:7280", value_name = "URL")]
+        url: String,
+        /// Number of the first node, as in its certificate
+        #[arg(long)]
+        node: u64,
+        /// Where its link listens, address and UDP port, as other nodes reach it
+        #[arg(long, value_name = "ADDR")]
+        addr: std::net::SocketAddr,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// In whose name something is widened.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Consent {
+    /// The region that is widened
+    #[arg(long)]
+    pub(super) region: Region,
+    /// Private key of the region's officer, PKCS#8. Default: domicile-data/pki/REGION/officer.key. It signs here and is
+    /// never sent
+    #[arg(long, value_name = "FILE")]
+    pub(super) officer_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PkiVerb {
+    /// Make a certificate authority and an officer key for a region
+    Init(PkiPlace),
+    /// Issue the certificate of a node
+    Issue {
+        #[command(flatten)]
+        place: PkiPlace,
+        /// Number of the node, never used before in this deployment
+        #[arg(long)]
+        node: u64,
+        /// Days of validity
+        #[arg(long, default_value_t = 365)]
+        days: u32,
+        /// Replace the certificate the node has
+        #[arg(long)]
+        renew: bool,
+        /// Also issue a certificate for client listeners with these names or addresses
+        #[arg(long, value_name = "HOST")]
+        host: Vec<String>,
+    },
+    /// Print what a certificate says
+    Show {
+        /// The certificate, PEM
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PkiPlace {
+    /// The region
+    #[arg(long)]
+    pub(super) region: Region,
+    /// The deployment: the end of every trust domain
+    #[arg(long, default_value = "domicile")]
+    pub(super) deployment: Name,
+    /// Directory with one directory per region in it
+    #[arg(long, default_value = "pki", value_name = "DIR")]
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WireVerb {
+    /// Print the frames in a file in plain words: a decrypted capture, or bodies out of a ledger
+    Decode {
+        /// The file; anything between frames is skipped and counted
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IngestArguments {
+    /// Files of lines or NDJSON, plain, gzip or zstd; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// The stream they go to
+    #[arg(long)]
+    pub(super) stream: Name,
+    /// The region they stay in; may be left out where the profile knows one region
+    #[arg(long)]
+    pub(super) region: Option<Region>,
+    /// The tenant the key must belong to; checked before anything is sent
+    #[arg(long)]
+    pub(super) tenant: Option<Name>,
+    /// Address of the region's native API, instead of the profile's
+    #[arg(long, requires = "key", value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// Access key, instead of the profile's
+    #[arg(long, requires = "url", env = "DOMICILE_KEY", hide_env_values = true)]
+    pub(super) key: Option<String>,
+    /// Lines in a batch
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(super) batch: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SearchArguments {
+    /// The query, as `level:ERROR checkout "time out" -debug`
+    pub(super) query: String,
+    /// `all`, or names of regions with commas
+    #[arg(long, default_value = "all")]
+    pub(super) regions: String,
+    /// How far back, as `15m`, `1h`, `2d`
+    #[arg(long, default_value = "1h", value_parser = super::search::span)]
+    pub(super) last: std::time::Duration,
+    /// The stream
+    #[arg(long, default_value = "shop")]
+    pub(super) stream: Name,
+    /// Most rows shown, over all regions
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(super) limit: u32,
+    /// JSON lines, as when piped
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TenantVerb {
+    /// Create a tenant
+    Create {
+        /// Its name
+        name: Name,
+        #[command(flatten)]
+        at: At,
+    },
+    /// List tenants
+    List(At),
+}
+
+/// Through which region a command is given.
+#[derive(Clone, Debug, Args)]
+pub(super) struct At {
+    /// Region of the profile to talk to; default: the first one
+    #[arg(long)]
+    pub(super) at: Option<Region>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StreamVerb {
+    /// Create a stream; with a policy, the officer of `--region` signs it
+    Create {
+        /// Its name
+        name: Name,
+        /// Its tenant
+        #[arg(long, default_value = "default")]
+        tenant: Name,
+        /// Field whose distinct values the threshold counts
+        #[arg(long, conflicts_with = "no_personal_data")]
+        subject: Option<Name>,
+        /// State that the stream holds no personal data: the threshold is 1
+        #[arg(long)]
+        no_personal_data: bool,
+        /// Field that may group or filter abroad; may be repeated
+        #[arg(long, value_name = "FIELD")]
+        group_field: Vec<Name>,
+        /// Let text questions of other regions be answered
+        #[arg(long)]
+        text_questions: bool,
+        /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
+        #[arg(long)]
+        region: Vec<Region>,
+        /// Private key of the officer, where there is one region
+        #[arg(long, value_name = "FILE")]
+        officer_key: Option<PathBuf>,
+    },
+    /// List streams
+    List(At),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyVerb {
+    /// Create an access key; it is printed once and kept nowhere
+    Create {
+        /// Public name of the key
+        name: Name,
+        /// Whose records it opens
+        #[arg(long, default_value = "default")]
+        tenant: Name,
+        /// What its holder may do; may be repeated
+        #[arg(long, required = true, value_enum)]
+        role: Vec<Role>,
+        /// Which rows it may see
+        #[arg(long, value_enum, default_value_t = RowsArgument::Redacted)]
+        rows: RowsArgument,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// List keys of a region, by name
+    List(At),
+    /// Make a key invalid
+    Revoke {
+        /// Public name of the key
+        name: Name,
+        /// Its region
+        #[arg(long)]
+        region: Region,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Role {
+    /// Send records
+    Ingest,
+    /// Create streams by first use
+    Create,
+    /// Ask questions
+    Search,
+    /// Read the ledger
+    Audit,
+    /// Change tenants, streams, keys and policy
+    Admin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RowsArgument {
+    /// Aggregates only
+    None,
+    /// With pseudonyms and marks
+    Redacted,
+    /// As far as the clearance goes
+    Full,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DictionaryVerb {
+    /// Let values of a field be named abroad
+    Approve {
+        /// The region from which they may cross
+        region: Region,
+        /// The field
+        field: Name,
+        /// The values
+        #[arg(required = true)]
+        values: Vec<String>,
+        /// Whose dictionary
+        #[arg(long, default_value = "default")]
+        tenant: Name,
+        /// Private key of the region's officer. Default: domicile-data/pki/REGION/officer.key
+        #[arg(long, value_name = "FILE")]
+        officer_key: Option<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_lines_are_understood() {
+        for line in [
+            "domicile dev",
+            "domicile dev --data d --wan --no-samples --base-port 19200 --ready-file r.json",
+            "domicile dev --clean",
+            "domicile node --config n.toml",
+            "domicile node run --config n.toml --parent-pipe",
+            "domicile node join --region tokyo --node 4 --addr 192.0.2.1:7443",
+            "domicile node drain --region tokyo",
+            "domicile node leave --region tokyo",
+            "domicile cluster init --region tokyo --node 1 --addr 192.0.2.1:7443",
+            "domicile pki init --region tokyo",
+            "domicile pki issue --region tokyo --node 1 --host logs.example.com",
+            "domicile pki show a.crt",
+            "domicile wire decode capture.bin",
+            "domicile ingest a.log b.ndjson.gz --tenant acme --stream syslog --region frankfurt",
+            "domicile search level:ERROR --regions all --last 1h",
+            "domicile search x --regions tokyo,frankfurt --last 15m --stream infra --json",
+            "domicile status",
+            "domicile tenant create acme",
+            "domicile stream create shop --tenant acme --subject user --group-field service --region tokyo",
+            "domicile key create k1 --region tokyo --role search --role ingest --rows none",
+            "domicile key revoke k1 --region tokyo",
+            "domicile dictionary approve tokyo service checkout payments",
+        ] {
+            Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, named) in [
+            ("domicile search x --last soon", "soon"),
+            ("domicile search x --stream Shop", "Shop"),
+            ("domicile ingest a --stream s --url http://x", "--key"),
+            ("domicile ingest --stream s", "FILE"),
+            ("domicile key create k --region tokyo", "--role"),
+            ("domicile ingest a --stream s --batch 0", "--batch"),
+            ("domicile stream create s --subject user --no-personal-data", "--no-personal-data"),
+        ] {
+            let error = Arguments::try_parse_from(line.split(' ')).expect_err(line);
+            assert!(error.to_string().contains(named), "{line}: {error}");
+        }
+    }
+}

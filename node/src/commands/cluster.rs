@@ -1,0 +1,77 @@
+//! Nodes and the group: run one, begin a deployment, bring nodes in and out.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use domicile_proto::ids::NodeId;
+use domicile_proto::metadata::{Change, Command, Roles, Rows};
+use serde_json::json;
+
+use super::admin;
+use super::arguments::{ClusterVerb, NodeArguments, NodeVerb, RunArguments};
+use super::door::Door;
+use super::officer::Officer;
+use super::profile::Profile;
+use crate::config::NodeConfig;
+use crate::node;
+
+/// The tenant every deployment begins with; the metadata group gives its first tenant this number.
+pub(super) const FIRST_TENANT: domicile_proto::ids::TenantId = domicile_proto::ids::TenantId(1);
+
+pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let profile = || Profile::find(profile);
+    match arguments.verb {
+        None => run_node(arguments.run).await,
+        Some(NodeVerb::Run(run)) => run_node(run).await,
+        Some(NodeVerb::Join { node, addr, consent }) => {
+            let door = profile()?.door_at(None)?;
+            let officer = Officer::read(&consent.region, consent.officer_key.as_deref())?;
+            let change = Change::AddNode { node: NodeId(node), addr };
+            admin::submit(&door, &[officer.consent(change)]).await?;
+            eprintln!("node {node} of region `{}` is approved; it enters the group once it runs", consent.region);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(NodeVerb::Drain { region }) => {
+            profile()?.door(&region)?.post("/api/v1/admin/node/drain", &json!({})).await?;
+            eprintln!("the node of `{region}` no longer leads the metadata group");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(NodeVerb::Leave { region }) => {
+            profile()?.door(&region)?.post("/api/v1/admin/node/leave", &json!({})).await?;
+            eprintln!("the node of `{region}` has left the metadata group; stop it now");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn run_node(arguments: RunArguments) -> anyhow::Result<ExitCode> {
+    let config = NodeConfig::read(&arguments.config).map_err(coded)?;
+    node::run(config, arguments.parent_pipe).await.map_err(coded)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An error of the node with its code in front.
+fn coded<E: crate::errors::Coded + Send + Sync + 'static>(error: E) -> anyhow::Error {
+    let code = error.code();
+    anyhow::Error::new(error).context(format!("the node did not run ({code}, see docs/errors/{code}.md)"))
+}
+
+pub(super) async fn run(verb: ClusterVerb) -> anyhow::Result<()> {
+    let ClusterVerb::Init { url, node, addr, consent } = verb;
+    let officer = Officer::read(&consent.region, consent.officer_key.as_deref())?;
+    let door = Door::new(None, &url, "", None)?;
+    let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true };
+    let (secret, key) = admin::draw_key(&consent.region, "first-admin".parse()?, FIRST_TENANT, roles, Rows::Redacted)?;
+    let changes = [officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
+    init(&door, &changes).await.context("the deployment did not begin")?;
+    eprintln!("the deployment has begun; first admin key of region `{}`, shown this once:", consent.region);
+    println!("{secret}");
+    Ok(())
+}
+
+/// Begins a deployment on a node that knows no group yet: it becomes the only voter and applies these commands, the first
+/// of which must carry the consent of its own officer.
+pub(super) async fn init(door: &Door, commands: &[Command]) -> anyhow::Result<()> {
+    door.post("/api/v1/admin/cluster/init", &json!({ "commands": commands })).await.map(drop)
+}

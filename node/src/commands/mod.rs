@@ -1,0 +1,80 @@
+//! The operator's commands: what people type, and nothing a node does.
+//!
+//! Every command but `node`, `dev`, `pki` and `wire` is a client of the public HTTP doors and knows no more than any other
+//! client: an address and an access key per region, out of a profile. Rows of several regions meet here, on the user's
+//! machine, and nowhere else. What an officer must consent to is signed here with a key that is never sent.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to a person, or to a pipe")]
+
+mod admin;
+mod arguments;
+mod cluster;
+mod dev;
+mod door;
+mod ingest;
+mod officer;
+mod pki;
+mod profile;
+mod samples;
+mod search;
+mod status;
+mod table;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use domicile_proto::link::crypto;
+
+use arguments::{Arguments, Verb};
+
+/// Parses the arguments, does what they say, and tells how it went.
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    crypto::install_default_provider();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime did not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(perform(arguments));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let profile = || profile::Profile::find(arguments.profile.as_deref());
+    match arguments.verb {
+        Verb::Dev(dev) => return dev::run(dev).await,
+        Verb::Node(node) => return cluster::node(node, arguments.profile.as_deref()).await,
+        Verb::Cluster(cluster) => cluster::run(cluster).await?,
+        Verb::Pki(pki) => pki::run(pki)?,
+        Verb::Wire(wire) => wire::run(&wire)?,
+        Verb::Ingest(ingest) => return ingest::run(ingest, profile).await,
+        Verb::Search(search) => search::run(search, &profile()?).await?,
+        Verb::Status(status) => status::run(&status, &profile()?).await?,
+        Verb::Tenant(tenant) => admin::tenant(tenant, &profile()?).await?,
+        Verb::Stream(stream) => admin::stream(stream, &profile()?).await?,
+        Verb::Key(key) => admin::key(key, &profile()?).await?,
+        Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An error with its causes, one after the other, each once.
+fn chain(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if parts.last().is_none_or(|last| !last.contains(&cause)) {
+            parts.push(cause);
+        }
+    }
+    parts.join("\n  because: ")
+}

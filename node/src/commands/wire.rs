@@ -1,0 +1,142 @@
+//! Frames in plain words, for an auditor: what is in a decrypted capture or in the bodies of a ledger.
+
+use anyhow::Context;
+use domicile_proto::codec::{self, CodecError, HEADER_BYTES, Header, MAGIC, Message};
+use domicile_proto::message::answer::Answer;
+use domicile_proto::message::health::Probe;
+use domicile_proto::message::ledger::SignedHead;
+use domicile_proto::message::metadata::{Entry, MetadataFrame, SnapshotHead, Vote};
+use domicile_proto::message::question::{Filter, Question};
+use domicile_proto::metadata::Row;
+
+use super::arguments::WireVerb;
+
+pub(super) fn run(verb: &WireVerb) -> anyhow::Result<()> {
+    let WireVerb::Decode { file } = verb;
+    let bytes = std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+    let found = frames(&bytes);
+    for frame in &found.frames {
+        println!("{:>10}  {:>8} bytes  {}", frame.at, frame.bytes, frame.words);
+    }
+    eprintln!("{} frame(s); {} byte(s) lie outside of frames", found.frames.len(), found.outside);
+    Ok(())
+}
+
+struct Found {
+    frames: Vec<Frame>,
+    outside: usize,
+}
+
+struct Frame {
+    at: usize,
+    bytes: usize,
+    words: String,
+}
+
+fn frames(bytes: &[u8]) -> Found {
+    let mut found = Found { frames: Vec::new(), outside: 0 };
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let frame = Header::read(rest).ok().and_then(|header| {
+            let length = HEADER_BYTES.checked_add(header.length)?;
+            Some((header, rest.get(..length)?))
+        });
+        match frame {
+            Some((header, frame)) => {
+                found.frames.push(Frame { at, bytes: frame.len(), words: words(header, frame) });
+                at += frame.len();
+            }
+            None => {
+                let step =
+                    memchr::memmem::find(rest.get(1..).unwrap_or_default(), &MAGIC).map_or(rest.len(), |to| to + 1);
+                found.outside += step;
+                at += step;
+            }
+        }
+    }
+    found
+}
+
+fn words(header: Header, frame: &[u8]) -> String {
+    match header.kind {
+        Question::KIND => said(frame, question),
+        Answer::KIND => said(frame, |answer: &Answer| format!("answer: {answer:?}")),
+        Probe::KIND => said(frame, |_: &Probe| "probe: is the peer there?".to_owned()),
+        SignedHead::KIND => said(frame, |head: &SignedHead| {
+            format!(
+                "ledger head: region number {}, {} entries, root {}",
+                head.region,
+                head.size,
+                hex::encode(head.root)
+            )
+        }),
+        MetadataFrame::KIND => said(frame, |frame: &MetadataFrame| format!("metadata: {frame:?}")),
+        Entry::KIND => said(frame, |entry: &Entry| format!("metadata entry: {entry:?}")),
+        Vote::KIND => said(frame, |vote: &Vote| format!("vote: {vote:?}")),
+        SnapshotHead::KIND => said(frame, |head: &SnapshotHead| format!("snapshot: {} rows", head.rows)),
+        Row::KIND => said(frame, |row: &Row| format!("metadata row: {row:?}")),
+        kind => format!("a frame of kind {kind}, which this build does not know"),
+    }
+}
+
+fn said<M: Message>(frame: &[u8], words: impl Fn(&M) -> String) -> String {
+    match codec::decode::<M>(frame) {
+        Ok(message) => words(&message),
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn unreadable(error: &CodecError) -> String {
+    format!("unreadable: {error}")
+}
+
+/// A question with its literals in the clear: showing them is what the auditor came for.
+fn question(question: &Question) -> String {
+    let filters: Vec<String> = question
+        .filters
+        .iter()
+        .map(|filter| match filter {
+            Filter::Text { how, literal, negated } => {
+                format!("{}text {how:?} {:?}", if *negated { "not " } else { "" }, literal.as_str())
+            }
+            other => format!("{other:?}"),
+        })
+        .collect();
+    format!(
+        "question {}: tenant {}, stream {}, {:?}, {:?}, where [{}], within {} ms",
+        question.id,
+        question.tenant,
+        question.stream,
+        question.range,
+        question.ask,
+        filters.join(" and "),
+        question.deadline_ms
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_found_between_other_bytes() {
+        let probe = codec::encode(&Probe { nonce: 7 }).expect("small");
+        let mut bytes = b"junk".to_vec();
+        bytes.extend(&probe);
+        bytes.extend(&probe);
+        bytes.extend(b"DMCL\x02\x01\xff\xff\xff\xff half");
+        let found = frames(&bytes);
+        assert_eq!(found.frames.len(), 2);
+        assert_eq!(found.frames[0].at, 4);
+        assert!(found.frames.iter().all(|frame| frame.words.contains("probe")));
+        assert_eq!(found.outside, bytes.len() - 2 * probe.len());
+    }
+
+    #[test]
+    fn a_damaged_frame_is_shown_as_unreadable() {
+        let mut probe = codec::encode(&Probe { nonce: 7 }).expect("small");
+        *probe.last_mut().expect("a body") ^= 1;
+        assert!(frames(&probe).frames[0].words.starts_with("unreadable"));
+        assert!(frames(b"").frames.is_empty());
+    }
+}

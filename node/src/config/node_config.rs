@@ -1,0 +1,322 @@
+//! A node's own settings: TOML, one struct per section. Relative paths are meant from the file's directory.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domicile_proto::ids::{Name, NodeId, Region};
+use domicile_proto::officer::OfficerPublic;
+use serde::{Deserialize, Serialize};
+
+use super::errors::ConfigError;
+use super::region::Regions;
+
+/// A node's settings. Its region and id are not among them: its certificate says them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeConfig {
+    /// Name of the deployment, the end of every trust domain; a name. Default `domicile`. All nodes must agree.
+    #[serde(default = "default_deployment")]
+    pub(crate) deployment: Name,
+    /// Directory of everything this node keeps: log, segments, ledger, metadata. No default. One node, one directory.
+    pub(crate) data_dir: PathBuf,
+    /// Directory of region facts that takes the place of the built-in ones, `*.yaml`. Default: the built-in ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) regions_dir: Option<PathBuf>,
+    /// Where clients talk to the node.
+    #[serde(default)]
+    pub(crate) listeners: ListenersConfig,
+    /// Where other nodes talk to it, and how they know each other.
+    pub(crate) link: LinkSection,
+    /// Whose consent this region's nodes honour.
+    pub(crate) officer: OfficerConfig,
+    /// The metadata group.
+    #[serde(default)]
+    pub(crate) meta: MetaConfig,
+    /// The ledger.
+    #[serde(default)]
+    pub(crate) audit: AuditConfig,
+    /// The node's own log.
+    #[serde(default)]
+    pub(crate) telemetry: TelemetryConfig,
+}
+
+/// Listeners for clients.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ListenersConfig {
+    /// Elasticsearch API, address and TCP port. Default `127.0.0.1:9200`; port 0 lets the kernel choose.
+    pub(crate) es: SocketAddr,
+    /// Native API, `/metrics`, `/healthz`, `/readyz`; address and TCP port. Default `127.0.0.1:7280`.
+    pub(crate) api: SocketAddr,
+    /// Serves plain HTTP on addresses that are not loopback. Default false; when true, keys and records pass in the clear
+    /// unless something in front of the node speaks TLS, and the log says so at start.
+    pub(crate) allow_plaintext: bool,
+    /// Certificate and key of both listeners, PEM. Default: none, plain HTTP on loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<TlsFiles>,
+}
+
+impl Default for ListenersConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { es: loopback(9200), api: loopback(7280), allow_plaintext: false, tls: None }
+    }
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsFiles {
+    /// Certificate chain, PEM. No default.
+    pub(crate) cert: PathBuf,
+    /// Private key, PEM, mode 0600. No default.
+    pub(crate) key: PathBuf,
+}
+
+/// The link to other nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LinkSection {
+    /// Where to listen, address and UDP port. Default `0.0.0.0:7443`.
+    #[serde(default = "default_link_listen")]
+    pub(crate) listen: SocketAddr,
+    /// Where other nodes reach this one, address and UDP port. No default: it stands in the metadata group.
+    pub(crate) advertise: SocketAddr,
+    /// The node's certificate, PEM, with exactly one SPIFFE id, which says its region and its number. No default.
+    pub(crate) cert: PathBuf,
+    /// Its private key, PEM, mode 0600. No default.
+    pub(crate) key: PathBuf,
+    /// By region, the certificates of its CA, PEM; this region's included. A region without an entry is not talked to.
+    pub(crate) bundles: BTreeMap<Region, PathBuf>,
+    /// By node id, an address that is dialled instead of the node's own, to put an emulated network between. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) via: BTreeMap<String, SocketAddr>,
+}
+
+impl LinkSection {
+    /// The detours by node.
+    pub(crate) fn detours(&self) -> BTreeMap<NodeId, SocketAddr> {
+        self.via.iter().filter_map(|(node, addr)| Some((NodeId(node.parse().ok()?), *addr))).collect()
+    }
+}
+
+/// The officer of this region.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfficerConfig {
+    /// The officer's public key, 64 hexadecimal digits (Ed25519). No default. Widening commands of this region that it has
+    /// not signed are ignored by this node.
+    pub(crate) public_key: OfficerPublic,
+}
+
+/// The node's part in the metadata group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MetaConfig {
+    /// Nodes to join the group through. Default: none, for the node on which `cluster init` is run.
+    pub(crate) seeds: Vec<Seed>,
+    /// Whether this node votes for its region; one node of a region does. Default true. Others follow and read.
+    pub(crate) voter: bool,
+    /// Largest round trip between two regions, in milliseconds, 0 to 5000; heartbeats and elections follow from it. Default:
+    /// the largest in the region facts. All nodes must agree; raising it makes a failed leader be noticed later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) round_trip_ms: Option<u32>,
+}
+
+impl Default for MetaConfig {
+    fn default() -> Self {
+        Self { seeds: Vec::new(), voter: true, round_trip_ms: None }
+    }
+}
+
+/// Another node of the group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Seed {
+    /// Its number, as in its certificate.
+    pub(crate) node: u64,
+    /// Its region, as in its certificate.
+    pub(crate) region: Region,
+    /// Where its link listens, address and UDP port.
+    pub(crate) addr: SocketAddr,
+}
+
+/// The ledger.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuditConfig {
+    /// File to which the session secrets of the link are written, so that an auditor can read a capture. Default: none. Whoever
+    /// has the file and a capture reads the traffic between regions; the log and `status` say that it is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_keylog: Option<PathBuf>,
+}
+
+/// The node's own log, to standard error.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TelemetryConfig {
+    /// What is logged: a level, or `module=level` pairs with commas. Default `info`. `RUST_LOG` takes its place.
+    pub(crate) filter: String,
+    /// `text` for people, `json` for machines. Default `text`.
+    pub(crate) format: LogFormat,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// The form of the node's own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl NodeConfig {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file and the key, and says what to write.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::File { path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Toml { path: path.to_owned(), source: Box::new(source) })?;
+        let base = std::path::absolute(path).map_err(failed)?;
+        config.resolve(base.parent().unwrap_or_else(|| Path::new("/")));
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// Facts about regions: from `regions_dir`, or the built-in ones.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file that is wrong.
+    pub(crate) fn regions(&self) -> Result<Regions, ConfigError> {
+        self.regions_dir.as_deref().map_or_else(Regions::built_in, Regions::read)
+    }
+
+    /// The round trip the timing of the metadata group follows from.
+    pub(crate) fn round_trip(&self, regions: &Regions) -> Duration {
+        let stated = self.meta.round_trip_ms.map(|millis| Duration::from_millis(u64::from(millis)));
+        stated.unwrap_or_else(|| regions.largest_round_trip())
+    }
+
+    fn resolve(&mut self, base: &Path) {
+        let mut paths = vec![&mut self.data_dir, &mut self.link.cert, &mut self.link.key];
+        paths.extend(self.link.bundles.values_mut());
+        paths.extend(self.regions_dir.as_mut());
+        paths.extend(self.audit.tls_keylog.as_mut());
+        if let Some(tls) = &mut self.listeners.tls {
+            paths.extend([&mut tls.cert, &mut tls.key]);
+        }
+        for path in paths {
+            *path = base.join(&*path);
+        }
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let ListenersConfig { es, api, allow_plaintext, tls } = &self.listeners;
+        for (key, addr) in [("es", es), ("api", api)] {
+            if tls.is_none() && !allow_plaintext && !addr.ip().is_loopback() {
+                return Err(ConfigError::Plaintext { key, addr: *addr });
+            }
+        }
+        if self.link.advertise.ip().is_unspecified() || self.link.advertise.port() == 0 {
+            return Err(ConfigError::Advertise { addr: self.link.advertise });
+        }
+        let round_trip = self.meta.round_trip_ms.unwrap_or_default();
+        if round_trip > 5_000 {
+            let (path, found) = (path.to_owned(), u64::from(round_trip));
+            return Err(ConfigError::Bound { path, key: "meta.round_trip_ms", found, allowed: "0 to 5000" });
+        }
+        Ok(())
+    }
+}
+
+fn default_deployment() -> Name {
+    // The name is a constant of this file and well-formed; a test reads a configuration without the key.
+    #[allow(clippy::unwrap_used, reason = "a constant, and a test runs through here")]
+    "domicile".parse().unwrap()
+}
+
+const fn default_link_listen() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 7443)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::Coded;
+
+    const LEAST: &str = r#"
+data_dir = "data"
+[link]
+advertise = "192.0.2.1:7443"
+cert = "pki/node.crt"
+key = "pki/node.key"
+bundles = { tokyo = "pki/tokyo.crt" }
+[officer]
+public_key = "0000000000000000000000000000000000000000000000000000000000000000"
+"#;
+
+    fn read(text: &str) -> Result<NodeConfig, ConfigError> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, text).expect("written");
+        NodeConfig::read(&path)
+    }
+
+    #[test]
+    fn the_least_configuration_has_every_default() {
+        let config = read(LEAST).expect("enough");
+        assert_eq!(config.deployment.as_str(), "domicile");
+        assert_eq!(config.link.listen.port(), 7443);
+        assert_eq!(config.listeners.es.to_string(), "127.0.0.1:9200");
+        assert_eq!(config.listeners.api.to_string(), "127.0.0.1:7280");
+        assert!(config.meta.voter && config.meta.seeds.is_empty() && config.audit.tls_keylog.is_none());
+        assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("data"), "from the file's directory");
+        assert!(config.link.bundles.values().all(|path| path.is_absolute()));
+        assert_eq!(config.round_trip(&config.regions().expect("built in")), Duration::from_millis(230));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let text = toml::to_string(&read(LEAST).expect("enough")).expect("TOML");
+        let again = toml::to_string(&read(&text).expect("the same")).expect("TOML");
+        assert_eq!(text, again);
+    }
+
+    #[test]
+    fn each_mistake_names_its_key_and_its_code() {
+        let with = |more: &str| format!("{LEAST}\n{more}");
+        for (text, code, named) in [
+            (LEAST.replace("data_dir", "datadir"), "DMC-CONFIG-02", "datadir"),
+            (LEAST.replace("data_dir = \"data\"", ""), "DMC-CONFIG-02", "data_dir"),
+            (LEAST.replace("tokyo", "To/kyo"), "DMC-CONFIG-02", "name"),
+            (LEAST.replace("0000\"", "\""), "DMC-CONFIG-02", "64 hexadecimal"),
+            (LEAST.replace("192.0.2.1:7443", "192.0.2.1"), "DMC-CONFIG-02", "advertise"),
+            (LEAST.replace("192.0.2.1", "0.0.0.0"), "DMC-CONFIG-07", "link.advertise"),
+            (with("[listeners]\nes = \"192.0.2.1:9200\""), "DMC-CONFIG-06", "listeners.es"),
+            (with("[listeners]\nport = 9200"), "DMC-CONFIG-02", "port"),
+            (with("[meta]\nround_trip_ms = 60000"), "DMC-CONFIG-08", "meta.round_trip_ms"),
+            (with("[telemetry]\nformat = \"xml\""), "DMC-CONFIG-02", "xml"),
+            ("not toml".to_owned(), "DMC-CONFIG-02", "not toml"),
+        ] {
+            let error = read(&text).expect_err(named);
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            assert_eq!(error.code(), code, "{error} {source}");
+            assert!(error.to_string().contains(named) || source.contains(named), "{named}: {error} {source}");
+        }
+        let missing = NodeConfig::read(Path::new("/nowhere/node.toml")).expect_err("there is none");
+        assert_eq!(missing.code(), "DMC-CONFIG-01");
+        assert!(read(&with("[listeners]\nes = \"192.0.2.1:9200\"\nallow_plaintext = true")).is_ok());
+    }
+}

@@ -1,0 +1,307 @@
+//! Facts about regions, one YAML file each: built in, or read from `regions_dir`. `regions/README.md` explains every key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domicile_proto::ids::{Name, Region};
+use serde::Deserialize;
+
+use super::errors::ConfigError;
+
+/// What is known about one region. Keys that only Terraform and reports read are parsed all the same, so that a wrong one
+/// is refused by both.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegionFacts {
+    pub(crate) name: Region,
+    pub(crate) jurisdiction: String,
+    #[serde(rename = "laws")]
+    _laws: Vec<String>,
+    pub(crate) time_zone: TimeZone,
+    #[serde(rename = "clouds")]
+    _clouds: Clouds,
+    #[serde(rename = "retention")]
+    _retention: Retention,
+    disclosure: Disclosure,
+    #[serde(rename = "detectors")]
+    _detectors: Detectors,
+    pub(crate) peers: Vec<PeerFacts>,
+    pub(crate) transfers: Vec<Transfer>,
+}
+
+/// The region's civil time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimeZone {
+    pub(crate) iana: String,
+    /// Minutes east of UTC, given to time stamps without a zone.
+    pub(crate) utc_offset_minutes: i16,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Clouds {
+    #[serde(rename = "aws")]
+    _aws: Vec<String>,
+    #[serde(rename = "gcp")]
+    _gcp: Vec<String>,
+    #[serde(rename = "azure")]
+    _azure: Vec<String>,
+    #[serde(rename = "alicloud")]
+    _alicloud: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retention {
+    #[serde(rename = "hot_days")]
+    _hot_days: u32,
+    #[serde(rename = "warm_days")]
+    _warm_days: u32,
+    #[serde(rename = "cold_days")]
+    _cold_days: u32,
+    #[serde(rename = "archive_days")]
+    _archive_days: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Disclosure {
+    k_subjects: u32,
+    k_records: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Detectors {
+    #[serde(rename = "email")]
+    _email: Action,
+    #[serde(rename = "card")]
+    _card: Action,
+    #[serde(rename = "ip")]
+    _ip: Action,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Action {
+    Pseudonymise,
+    Keep,
+}
+
+/// Another region, and how far away it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PeerFacts {
+    pub(crate) region: Region,
+    /// Milliseconds.
+    pub(crate) round_trip_ms: u32,
+}
+
+/// A route of the transfer register.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Transfer {
+    pub(crate) to: Region,
+    #[serde(rename = "what")]
+    _what: Transferred,
+    /// The legal basis in a word; `undecided` until somebody has decided.
+    pub(crate) basis: String,
+    /// The day of the next review.
+    pub(crate) review_by: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Transferred {
+    ReleasedAggregates,
+}
+
+/// Facts about all regions.
+#[derive(Clone, Debug)]
+pub(crate) struct Regions(BTreeMap<Region, RegionFacts>);
+
+impl Regions {
+    /// The facts this build came with.
+    ///
+    /// # Errors
+    /// [`ConfigError::RegionFacts`], which a test of this file rules out.
+    pub(crate) fn built_in() -> Result<Self, ConfigError> {
+        Self::of(BUILT_IN.iter().map(|(file, text)| (PathBuf::from(file), (*text).to_owned())))
+    }
+
+    /// The facts in a directory: every `*.yaml` in it.
+    ///
+    /// # Errors
+    /// [`ConfigError::RegionFile`] or [`ConfigError::RegionFacts`] names the file.
+    pub(crate) fn read(dir: &Path) -> Result<Self, ConfigError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ConfigError::RegionFile { path, source }
+        };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(failed(dir))? {
+            let path = entry.map_err(failed(dir))?.path();
+            if path.extension().is_some_and(|ending| ending == "yaml") {
+                let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
+                files.push((path, text));
+            }
+        }
+        Self::of(files)
+    }
+
+    fn of(files: impl IntoIterator<Item = (PathBuf, String)>) -> Result<Self, ConfigError> {
+        let mut regions = BTreeMap::new();
+        let mut paths = BTreeMap::new();
+        for (path, text) in files {
+            let facts = parse(&path, &text)?;
+            paths.insert(facts.name.clone(), path);
+            regions.insert(facts.name.clone(), facts);
+        }
+        for facts in regions.values() {
+            let strangers =
+                facts.peers.iter().map(|peer| &peer.region).chain(facts.transfers.iter().map(|way| &way.to));
+            for other in strangers {
+                if !regions.contains_key(other) || *other == facts.name {
+                    let path = paths.get(&facts.name).cloned().unwrap_or_default();
+                    let reason = format!("it names `{other}`, which is no other region with a file here");
+                    return Err(ConfigError::RegionFacts { path, reason });
+                }
+            }
+        }
+        Ok(Self(regions))
+    }
+
+    /// The facts about one region.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownRegion`].
+    pub(crate) fn facts(&self, region: &Region) -> Result<&RegionFacts, ConfigError> {
+        self.0.get(region).ok_or_else(|| ConfigError::UnknownRegion { region: region.clone() })
+    }
+
+    /// All regions, in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RegionFacts> {
+        self.0.values()
+    }
+
+    /// The largest round trip between any two regions.
+    pub(crate) fn largest_round_trip(&self) -> Duration {
+        let peers = self.0.values().flat_map(|facts| &facts.peers);
+        Duration::from_millis(peers.map(|peer| u64::from(peer.round_trip_ms)).max().unwrap_or(0))
+    }
+
+    /// The round trip between two regions, as far as the facts know it.
+    pub(crate) fn round_trip(&self, from: &Region, to: &Region) -> Option<Duration> {
+        let peer = self.0.get(from)?.peers.iter().find(|peer| peer.region == *to)?;
+        Some(Duration::from_millis(u64::from(peer.round_trip_ms)))
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<RegionFacts, ConfigError> {
+    let wrong = |reason: String| ConfigError::RegionFacts { path: path.to_owned(), reason };
+    let facts: RegionFacts = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<Name>().ok());
+    if stem.as_ref() != Some(&facts.name.0) {
+        return Err(wrong(format!("`name` is `{}` and must be the name of the file", facts.name)));
+    }
+    let is_country = facts.jurisdiction.len() == 2 && facts.jurisdiction.chars().all(|c| c.is_ascii_uppercase());
+    if !is_country {
+        return Err(wrong("`jurisdiction` must be two capital letters, as `DE`".to_owned()));
+    }
+    if !(-1_080..=1_080).contains(&facts.time_zone.utc_offset_minutes) {
+        return Err(wrong("`time_zone.utc_offset_minutes` must lie between -1080 and 1080".to_owned()));
+    }
+    if facts.disclosure.k_subjects < 3 || facts.disclosure.k_records < 50 {
+        return Err(wrong("`disclosure` must be at least 3 subjects and at least 50 records".to_owned()));
+    }
+    if facts.peers.iter().any(|peer| !(1..=5_000).contains(&peer.round_trip_ms)) {
+        return Err(wrong("`round_trip_ms` of a peer must lie between 1 and 5000".to_owned()));
+    }
+    if facts.transfers.iter().any(|way| way.review_by.parse::<jiff::civil::Date>().is_err()) {
+        return Err(wrong("`review_by` must be a date as `2027-05-31`".to_owned()));
+    }
+    Ok(facts)
+}
+
+const BUILT_IN: [(&str, &str); 3] = [
+    ("tokyo.yaml", include_str!("../../../regions/tokyo.yaml")),
+    ("singapore.yaml", include_str!("../../../regions/singapore.yaml")),
+    ("frankfurt.yaml", include_str!("../../../regions/frankfurt.yaml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(name: &str) -> Region {
+        name.parse().expect("a name")
+    }
+
+    #[test]
+    fn the_built_in_regions_are_right_and_as_far_apart_as_documented() {
+        let regions = Regions::built_in().expect("the facts in the tree");
+        let between = |a: &str, b: &str| regions.round_trip(&region(a), &region(b)).expect("peers").as_millis();
+        for (a, b, wanted) in [("tokyo", "singapore", 70), ("singapore", "frankfurt", 160), ("tokyo", "frankfurt", 230)]
+        {
+            assert_eq!((between(a, b), between(b, a)), (wanted, wanted), "{a} and {b} agree");
+        }
+        assert_eq!(regions.largest_round_trip(), Duration::from_millis(230));
+        let jurisdictions: Vec<_> = regions.iter().map(|facts| facts.jurisdiction.as_str()).collect();
+        assert_eq!(jurisdictions, ["DE", "SG", "JP"]);
+        for facts in regions.iter() {
+            let zone = jiff::tz::TimeZone::get(&facts.time_zone.iana).expect("an IANA zone");
+            let winter = jiff::civil::date(2026, 1, 15).to_zoned(zone).expect("a day").offset().seconds() / 60;
+            assert_eq!(winter, i32::from(facts.time_zone.utc_offset_minutes), "{}", facts.name);
+            assert_eq!(facts.transfers.len(), 2, "{}: a route to each other region", facts.name);
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_region_files_is_explained() {
+        let readme = include_str!("../../../regions/README.md");
+        for (file, text) in BUILT_IN {
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                let Some((key, _)) = line.trim_start().trim_start_matches("- ").split_once(':') else { continue };
+                let is_named = readme.contains(&format!("`{key}`")) || readme.contains(&format!(".{key}`"));
+                assert!(is_named, "{file}: `{key}` is not in regions/README.md");
+            }
+        }
+    }
+
+    #[track_caller]
+    fn refused(name: &str, change: impl Fn(&str) -> String, wanted: &str) {
+        let files = BUILT_IN.iter().map(|(file, text)| {
+            let text = if file.starts_with(name) { change(text) } else { (*text).to_owned() };
+            (PathBuf::from(file), text)
+        });
+        let error = Regions::of(files).expect_err("it is wrong");
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+
+    #[test]
+    fn wrong_facts_are_refused_with_the_file_and_the_key() {
+        refused("tokyo", |text| text.replace("jurisdiction", "jurisdicton"), "jurisdicton");
+        refused("tokyo", |text| text.replace("name: tokyo", "name: kyoto"), "must be the name of the file");
+        refused("singapore", |text| text.replace("SG", "sgp"), "two capital letters");
+        refused("frankfurt", |text| text.replace("k_subjects: 5", "k_subjects: 2"), "at least 3 subjects");
+        refused("frankfurt", |text| text.replace("230", "0"), "round_trip_ms");
+        refused("tokyo", |text| text.replace("2027-05-31", "some day"), "review_by");
+        refused("tokyo", |text| text.replace("region: singapore", "region: atlantis"), "atlantis");
+        refused("tokyo", |text| text.replace("hot_days: 7", "hot_days: soon"), "hot_days");
+        refused("tokyo", |text| text.replace("released_aggregates", "records"), "what");
+    }
+
+    #[test]
+    fn a_directory_takes_the_place_of_the_built_in_facts() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let only = BUILT_IN[0].1.split("peers:").next().expect("a head").to_owned() + "peers: []\ntransfers: []\n";
+        std::fs::write(dir.path().join("tokyo.yaml"), only).expect("written");
+        let regions = Regions::read(dir.path()).expect("one region");
+        assert_eq!(regions.iter().count(), 1);
+        assert!(matches!(regions.facts(&region("singapore")), Err(ConfigError::UnknownRegion { .. })));
+        assert!(matches!(Regions::read(&dir.path().join("none")), Err(ConfigError::RegionFile { .. })));
+    }
+}

@@ -1,0 +1,91 @@
+//! What the line stands on: who this node is, the region's objects and keys, the ledger, the link that asks the ledger first,
+//! and this node's part in the metadata group with what the region honours of it.
+
+use std::sync::Arc;
+
+use domicile_meta::group::{Group, GroupConfig};
+use domicile_meta::link_transport::LinkTransport;
+use domicile_proto::link::endpoint::{Link, LinkConfig};
+use domicile_proto::link::identity::PeerId;
+use domicile_proto::link::limits::LinkLimits;
+use domicile_proto::link::rotation::IdentityFiles;
+
+use super::NodeError;
+use super::{errors, group};
+use crate::audit::{Event, Ledger};
+use crate::classify::Classifier;
+use crate::clock::Clock;
+use crate::config::{NodeConfig, Regions};
+use crate::keys::PseudonymKeys;
+use crate::limits::PROPOSE_DEADLINE;
+use crate::ownership::{Ownership, Propose};
+use crate::parse::Zone;
+use crate::policy::{self, Consents, Policy, PolicyWatch};
+use crate::store::{Store, StoreConfig};
+use crate::tasks::{Kind, Tasks};
+
+/// What the line stands on.
+pub(super) struct Base {
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
+    pub(super) regions: Regions,
+    pub(super) us: PeerId,
+    /// The region's zone, for time stamps that name none.
+    pub(super) zone: Zone,
+    pub(super) store: Store,
+    pub(super) classifier: Classifier,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) link: Link,
+    pub(super) group: Group,
+    pub(super) policy: PolicyWatch,
+    pub(super) propose: Propose,
+    pub(super) ownership: Arc<Ownership>,
+}
+
+impl Base {
+    /// Opens everything in the order in which one thing needs the other.
+    pub(super) async fn open(config: &NodeConfig) -> Result<Self, NodeError> {
+        let (clock, tasks) = (Clock::system(), Tasks::default());
+        let regions = config.regions()?;
+        let us = errors::identity_of(config)?;
+        let zone = Zone::Fixed(i32::from(regions.facts(&us.region)?.time_zone.utc_offset_minutes) * 60);
+        let data = config.data_dir.clone();
+        for part in ["objects", "keys", "ledger", "meta", "segments", "wal"] {
+            errors::make_dir(&data.join(part))?;
+        }
+        let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
+        let classifier = Classifier::new(Arc::new(PseudonymKeys::open(&data.join("keys"), us.region.clone())?));
+        let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
+        let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
+        let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
+        ledger.record(Event::NodeStarted { node: us.node }).await?;
+        let link = Link::bind(link_config(config), Arc::clone(&ledger) as _)?;
+
+        let seeds: Vec<PeerId> = config.meta.seeds.iter().map(group::seed).collect();
+        let transport = LinkTransport::new(link.clone(), seeds);
+        let round_trip = config.round_trip(&regions);
+        let settings =
+            GroupConfig::new(us.node, us.region.clone(), config.link.advertise, data.join("meta"), round_trip);
+        let group = Group::start(settings, Arc::new(transport.clone())).await?;
+        transport.follow(group.watch());
+        let policy = PolicyWatch::new(Policy::empty(us.region.clone()));
+        let consents = Consents::new(us.region.clone(), config.officer.public_key);
+        let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
+        tasks.spawn(Kind::Follower, follower);
+        let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
+        let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
+        Ok(Self { clock, tasks, regions, us, zone, store, classifier, ledger, link, group, policy, propose, ownership })
+    }
+}
+
+fn link_config(config: &NodeConfig) -> LinkConfig {
+    LinkConfig {
+        listen: config.link.listen,
+        deployment: config.deployment.clone(),
+        identity: IdentityFiles { cert: config.link.cert.clone(), key: config.link.key.clone() },
+        bundles: config.link.bundles.iter().map(|(region, path)| (region.clone(), path.clone())).collect(),
+        tls_keylog: config.audit.tls_keylog.clone(),
+        via: config.link.detours(),
+        limits: LinkLimits::default(),
+    }
+}

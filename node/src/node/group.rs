@@ -1,0 +1,88 @@
+//! Other nodes: who dials in is led to what it speaks, and this node finds its way into the metadata group.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domicile_meta::error::MetaError;
+use domicile_meta::group::Group;
+use domicile_meta::link_transport;
+use domicile_proto::ids::NodeId;
+use domicile_proto::link::connection::{Inbound, Peer};
+use domicile_proto::link::endpoint::Link;
+use domicile_proto::link::identity::PeerId;
+use domicile_proto::link::protocol::Protocol;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{MetaConfig, Seed};
+use crate::federate::Answerer;
+use crate::tasks::{Kind, Tasks};
+
+/// Longest wait for one attempt to join.
+const JOIN: Duration = Duration::from_secs(15);
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A seed as the link knows it.
+pub(super) fn seed(seed: &Seed) -> PeerId {
+    PeerId { region: seed.region.clone(), node: NodeId(seed.node) }
+}
+
+/// Joins the group through the seeds, and tries until it is done; an officer may still have to approve this node.
+pub(super) async fn join(group: Group, config: MetaConfig, token: CancellationToken) {
+    let seeds: Vec<(NodeId, SocketAddr)> = config.seeds.iter().map(|seed| (NodeId(seed.node), seed.addr)).collect();
+    if seeds.is_empty() {
+        return;
+    }
+    let mut is_told = false;
+    loop {
+        let joined = token.run_until_cancelled(group.join(&seeds, config.voter, JOIN)).await;
+        match joined {
+            None => return,
+            Some(Ok(())) => {
+                tracing::info!("a member of the metadata group");
+                return;
+            }
+            Some(Err(error @ MetaError::Refused { .. })) if !is_told => {
+                is_told = true;
+                tracing::info!(%error, "not yet a member of the metadata group; `domicile node join` approves it");
+            }
+            Some(Err(error)) => tracing::debug!(%error, "not yet a member of the metadata group"),
+        }
+        if token.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Leads every peer that dials in to what its connection speaks, until the link closes.
+pub(super) async fn welcome(link: Link, group: Group, answerer: Arc<Answerer>, tasks: Tasks) {
+    let token = tasks.token().clone();
+    while let Some(Some(accepted)) = token.run_until_cancelled(link.accept()).await {
+        let served = tasks.clone();
+        match accepted.protocol {
+            Protocol::Raft => tasks.spawn(Kind::Peer, serve_metadata(accepted.peer, group.clone(), served)),
+            Protocol::Query => tasks.spawn(Kind::Peer, Arc::clone(&answerer).serve(accepted.peer, served)),
+            Protocol::Ledger => tasks.spawn(Kind::Peer, take_heads(accepted.peer, token.clone())),
+        }
+    }
+}
+
+/// Answers the exchanges of the metadata group that a peer begins, each on its own.
+async fn serve_metadata(peer: Peer, group: Group, tasks: Tasks) {
+    let token = tasks.token().clone();
+    while let Some(Ok(begun)) = token.run_until_cancelled(peer.next()).await {
+        let Inbound::Metadata(stream) = begun else { continue };
+        let group = group.clone();
+        tasks.spawn(Kind::Peer, async move {
+            if let Err(error) = link_transport::serve(&group, stream).await {
+                tracing::debug!(%error, "an exchange of the metadata group broke off");
+            }
+        });
+    }
+}
+
+/// Takes ledger heads; the link has written them to this region's own ledger before they arrive here.
+async fn take_heads(peer: Peer, token: CancellationToken) {
+    while let Some(Ok(_)) = token.run_until_cancelled(peer.next()).await {}
+}

@@ -1,0 +1,107 @@
+//! A search and what is wanted of it -> one question to several regions, for the doors that ask them.
+
+use std::time::Duration;
+
+use domicile_proto::aggregate::MAX_CELLS;
+use domicile_proto::aggregate::date_grid::Grid;
+use domicile_proto::ids::{Name, TenantId, TimeRange, Timestamp};
+use domicile_proto::message::question::Ask;
+
+use super::desk::Desk;
+use super::errors::PresentError;
+use crate::federate::{Answer, FederatedQuestion, OnMissing, Regions, group_field, translate};
+use crate::policy::StreamView;
+use crate::query::Filter;
+use crate::receive::Failure;
+
+/// What is wanted of the matching records of all regions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Their number.
+    Count,
+    /// Their numbers by time; the width of a cell in seconds.
+    Histogram(u32),
+    /// Their numbers by value of a field.
+    Terms(String),
+    /// Their numbers by value of a field and time.
+    TermsHistogram(String, u32),
+}
+
+/// Where a question goes.
+#[derive(Clone)]
+pub(super) struct Whither {
+    pub(super) tenant: TenantId,
+    pub(super) stream: Name,
+    pub(super) regions: Regions,
+    pub(super) on_missing: OnMissing,
+    pub(super) deadline: Duration,
+}
+
+impl Desk {
+    /// Asks several regions, this one through its own gate like the others.
+    pub(super) async fn ask(&self, whither: &Whither, filter: &Filter, wanted: &Wanted) -> Result<Answer, Failure> {
+        let policy = self.parts.policy.now();
+        let stream = policy.stream(whither.tenant, &whither.stream);
+        let stream = stream.ok_or_else(|| PresentError::NoIndex { index: whither.stream.to_string() })?;
+        let (range, filters) = translate(filter, stream, &policy).map_err(PresentError::from)?;
+        let ask = self.shape(stream, range, wanted)?;
+        // A grid without a range of its own covers the newest cells there may be, and the question with it.
+        let range = ask.grid().map_or(range, |grid| grid.range());
+        let question = FederatedQuestion {
+            tenant: whither.tenant,
+            stream: whither.stream.clone(),
+            regions: whither.regions.clone(),
+            range,
+            filters,
+            ask,
+            on_missing: whither.on_missing,
+            deadline: whither.deadline,
+        };
+        Ok(self.parts.federation.ask(question).await?)
+    }
+
+    fn shape(&self, stream: &StreamView, range: TimeRange, wanted: &Wanted) -> Result<Ask, Failure> {
+        let field = |field: &String| {
+            group_field(stream, field)
+                .ok_or_else(|| PresentError::FieldStaysHere { field: field.chars().take(80).collect() })
+        };
+        Ok(match wanted {
+            Wanted::Count => Ask::Count,
+            Wanted::Histogram(step) => Ask::DateGrid(self.grid(range, *step, 1)?),
+            Wanted::Terms(name) => Ask::Terms(field(name)?),
+            Wanted::TermsHistogram(name, step) => {
+                let id = field(name)?;
+                let policy = self.parts.policy.now();
+                let known = stream.fields.get(usize::from(id.0)).map(|name| policy.dictionary(stream.tenant, name));
+                let rows = known.map_or(1, |dictionary| dictionary.texts.len() + 1);
+                Ask::TermGrid(id, self.grid(range, *step, rows)?)
+            }
+        })
+    }
+
+    /// Whole cells inside the range; of a range without ends, the newest that fit into one answer.
+    fn grid(&self, range: TimeRange, step: u32, rows: usize) -> Result<Grid, PresentError> {
+        let wrong = PresentError::Malformed {
+            place: "interval",
+            wanted: "whole minutes, and wide enough for at most 10,000 cells in one answer",
+        };
+        let width = i64::from(step).saturating_mul(Timestamp::MICROS);
+        let most = i64::try_from(MAX_CELLS / rows.max(1)).unwrap_or(1);
+        if width <= 0 {
+            return Err(wrong);
+        }
+        let now = self.parts.clock.now().0;
+        let to = if range.to == TimeRange::ALL.to {
+            now.div_euclid(width).saturating_add(1).saturating_mul(width)
+        } else {
+            range.to.0
+        };
+        let from = if range.from == TimeRange::ALL.from {
+            to.saturating_sub(width.saturating_mul(most.saturating_sub(1)))
+        } else {
+            range.from.0
+        };
+        let grid = Grid::inside(TimeRange { from: Timestamp(from), to: Timestamp(to) }, step);
+        grid.filter(|grid| grid.len as usize * rows <= MAX_CELLS).ok_or(wrong)
+    }
+}

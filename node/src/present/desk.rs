@@ -1,0 +1,169 @@
+//! What every door stands on: who asks, what there is here, and the way to the other regions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::HeaderMap;
+use domicile_proto::border::LiteralDetector;
+use domicile_proto::ids::{Name, NodeId, Region, ShardId, TenantId};
+use domicile_proto::metadata::{Command, Roles, Rows};
+use domicile_proto::officer::OfficerPublic;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::errors::PresentError;
+use crate::admit::{Admitter, Principal};
+use crate::audit::Ledger;
+use crate::clock::Clock;
+use crate::federate::Federation;
+use crate::limits::SEARCHES_AT_ONCE;
+use crate::ownership::{Ownership, Propose};
+use crate::policy::{PolicyWatch, StreamView};
+use crate::query::dates::DateContext;
+use crate::query::{Budget, Engine, Row, SearchRequest, Total};
+use crate::receive::Failure;
+use crate::segment::{Catalog, Segment};
+use crate::tasks::Tasks;
+
+/// What the node knows of its surroundings at this moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// Who leads the metadata group.
+    pub(crate) leader: Option<NodeId>,
+    /// The group's term.
+    pub(crate) term: u64,
+    /// Who votes.
+    pub(crate) voters: Vec<NodeId>,
+    /// Round-trip times of the link, in milliseconds.
+    pub(crate) round_trips: BTreeMap<NodeId, f64>,
+    /// Whether TLS keys are written for an auditor.
+    pub(crate) has_tls_keylog: bool,
+}
+
+/// Makes what was accepted for these shards searchable now.
+pub(crate) type Refresh = Arc<dyn Fn(Vec<ShardId>) -> BoxFuture<'static, ()> + Send + Sync>;
+
+type Done = BoxFuture<'static, Result<(), Failure>>;
+
+/// What the doors need of the node around them and cannot hold themselves.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    /// What is known at this moment.
+    pub(crate) facts: Arc<dyn Fn() -> Facts + Send + Sync>,
+    /// Makes accepted records searchable.
+    pub(crate) refresh: Refresh,
+    /// Begins a deployment on a node that knows no group.
+    pub(crate) begin: Arc<dyn Fn(Vec<Command>) -> Done + Send + Sync>,
+    /// Gives up leading the metadata group.
+    pub(crate) drain: Arc<dyn Fn() -> Done + Send + Sync>,
+    /// Leaves the metadata group.
+    pub(crate) leave: Arc<dyn Fn() -> Done + Send + Sync>,
+    /// Own metrics in the Prometheus text format.
+    pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// What a desk is made of.
+pub(crate) struct Parts {
+    pub(crate) region: Region,
+    pub(crate) node: NodeId,
+    pub(crate) officer: OfficerPublic,
+    pub(crate) policy: PolicyWatch,
+    pub(crate) admitter: Arc<Admitter>,
+    pub(crate) engine: Engine,
+    pub(crate) catalog: Catalog,
+    pub(crate) federation: Arc<Federation>,
+    pub(crate) ownership: Arc<Ownership>,
+    pub(crate) propose: Propose,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) detector: Arc<dyn LiteralDetector + Send + Sync>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) around: Surroundings,
+}
+
+/// The desk.
+pub(crate) struct Desk {
+    pub(crate) parts: Parts,
+    searches: Semaphore,
+}
+
+/// A page of this region's own records. No `Debug`.
+pub(crate) struct Found {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) total: Option<Total>,
+    pub(crate) aggregations: Option<Value>,
+}
+
+impl Desk {
+    /// From its parts.
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self { parts, searches: Semaphore::new(SEARCHES_AT_ONCE) })
+    }
+
+    /// Who asks, if the key may search.
+    pub(super) fn searcher(&self, headers: &HeaderMap) -> Result<Principal, Failure> {
+        Ok(self.parts.admitter.authorise(headers, "search", |roles| roles.search || roles.admin)?)
+    }
+
+    /// Who asks, if the key may do anything at all here.
+    pub(super) fn anybody(&self, headers: &HeaderMap) -> Result<Principal, Failure> {
+        Ok(self.parts.admitter.authenticate(headers)?)
+    }
+
+    /// Who asks, if the key has this role.
+    pub(super) fn holder(
+        &self,
+        headers: &HeaderMap,
+        role: &'static str,
+        has: impl FnOnce(Roles) -> bool,
+    ) -> Result<Principal, Failure> {
+        Ok(self.parts.admitter.authorise(headers, role, has)?)
+    }
+
+    /// The streams of a tenant, by name.
+    pub(super) fn streams(&self, tenant: TenantId) -> BTreeMap<Name, Arc<StreamView>> {
+        let policy = self.parts.policy.now();
+        let own = policy.streams.iter().filter(|((owner, _), _)| *owner == tenant);
+        own.map(|((_, name), view)| (name.clone(), Arc::clone(view))).collect()
+    }
+
+    /// What dates of a search are read against.
+    pub(super) fn dates(&self) -> DateContext {
+        DateContext::utc(self.parts.clock.now())
+    }
+
+    /// Time for a search: the caller's, at most the node's.
+    pub(super) fn budget(wanted: Option<std::time::Duration>) -> Budget {
+        let limit = crate::limits::SEARCH_DEADLINE;
+        Budget::until(Instant::now() + wanted.unwrap_or(limit).min(limit))
+    }
+
+    /// Searches this region's own records of some streams.
+    pub(super) async fn search(
+        &self,
+        streams: &[Arc<StreamView>],
+        request: SearchRequest,
+        rows: Rows,
+        aggregations: Option<Value>,
+    ) -> Result<Found, Failure> {
+        let _permit = self.searches.try_acquire().map_err(|_| PresentError::Busy)?;
+        let shards = streams.iter().filter_map(|stream| stream.shard);
+        let segments: Vec<Arc<Segment>> =
+            shards.flat_map(|(shard, _)| self.parts.catalog.view(shard).iter().cloned().collect::<Vec<_>>()).collect();
+        let (engine, dates) = (self.parts.engine.clone(), self.dates());
+        // Whoever hangs up ends the search: the token goes with this future.
+        let _guard = request.budget.token.clone().drop_guard();
+        let found = self.parts.tasks.blocking(move || {
+            let hits = engine.search(&request, segments, rows)?;
+            let aggregations = match aggregations {
+                Some(wanted) => Some(super::elastic::aggregations::here(&hits, &wanted, &dates)?),
+                None => None,
+            };
+            Ok::<_, crate::query::QueryError>(Found { rows: hits.rows()?, total: hits.total(), aggregations })
+        });
+        let found = found.await.map_err(|_| crate::query::QueryError::Cancelled)?;
+        Ok(found?)
+    }
+}

@@ -1,0 +1,74 @@
+//! How the node is, as it sees itself.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::present::desk::Desk;
+use crate::receive::native_failure;
+
+/// The process answers; its doors open last, so it is ready as well.
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    (kind, (desk.parts.around.metrics)()).into_response()
+}
+
+pub(super) async fn whoami(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    let who = match desk.anybody(&headers) {
+        Ok(who) => who,
+        Err(failure) => return native_failure(&failure),
+    };
+    let policy = desk.parts.policy.now();
+    let tenant = policy.tenants.iter().find(|(_, id)| **id == who.tenant()).map(|(name, _)| name.to_string());
+    let roles = who.roles();
+    let body = json!({
+        "key": who.key(), "tenant": tenant, "region": desk.parts.region, "rows": who.rows(),
+        "roles": { "ingest": roles.ingest, "search": roles.search, "audit": roles.audit, "admin": roles.admin,
+                   "create": roles.create },
+    });
+    Json(body).into_response()
+}
+
+pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    if let Err(failure) = desk.anybody(&headers) {
+        return native_failure(&failure);
+    }
+    let facts = (desk.parts.around.facts)();
+    let policy = desk.parts.policy.now();
+    let region_of = |node| policy.nodes.get(node).map(|row| row.region.to_string());
+    let round_trips: Map<String, Value> = facts
+        .round_trips
+        .iter()
+        .filter_map(|(node, millis)| Some((region_of(node)?, json!((millis * 10.0).round() / 10.0))))
+        .collect();
+    let shards = desk.parts.catalog.shards();
+    let segments: usize = shards.iter().map(|shard| desk.parts.catalog.view(*shard).iter().count()).sum();
+    let mut notes = Vec::new();
+    if facts.leader.is_none() {
+        notes.push("the metadata group has no leader; local work goes on");
+    }
+    if facts.has_tls_keylog {
+        notes.push("the session secrets of the link are being written to a file");
+    }
+    let body = json!({
+        "region": desk.parts.region,
+        "node": desk.parts.node,
+        "state": "ready",
+        "policy": policy.version,
+        "meta": { "leader": facts.leader, "term": facts.term, "voters": facts.voters },
+        "round_trips_ms": round_trips,
+        "shards": shards.len(),
+        "segments": segments,
+        "ledger_entries": desk.parts.ledger.head().size,
+        "notes": notes,
+    });
+    Json(body).into_response()
+}
