@@ -158,7 +158,7 @@ impl Desk {
         let found = self.parts.tasks.blocking(move || {
             let hits = engine.search(&request, segments, rows)?;
             let aggregations = match aggregations {
-                Some(wanted) => Some(super::elastic::aggregations::here(&hits, &wanted, &dates)?),
+                Some(wanted) => super::elastic::aggregations::here(&hits, &wanted, &dates)?,
                 None => None,
             };
             Ok::<_, crate::query::QueryError>(Found { rows: hits.rows()?, total: hits.total(), aggregations })

@@ -15,6 +15,12 @@ pub(crate) enum PresentError {
         /// As the caller wrote it.
         index: String,
     },
+    /// A stream that is there already.
+    #[error("index [{index}] already exists; send to it")]
+    Taken {
+        /// Its name.
+        index: String,
+    },
     /// No such region.
     #[error("no such remote cluster: [{cluster}]; regions are addressed as `region:index`")]
     NoCluster {
@@ -99,6 +105,7 @@ impl Coded for PresentError {
             Self::OtherTenant => "DMC-PRESENT-11",
             Self::PersonalText => "DMC-PRESENT-12",
             Self::NotDecided => "DMC-PRESENT-13",
+            Self::Taken { .. } => "DMC-PRESENT-14",
         }
     }
 
@@ -115,6 +122,7 @@ impl From<PresentError> for Failure {
     fn from(error: PresentError) -> Self {
         let (status, kind) = match &error {
             PresentError::NoIndex { .. } => (404, "index_not_found_exception"),
+            PresentError::Taken { .. } => (400, "resource_already_exists_exception"),
             PresentError::NoCluster { .. } => (404, "no_such_remote_cluster_exception"),
             PresentError::NoRoute { .. } => (404, "resource_not_found_exception"),
             PresentError::Malformed { .. } => (400, "parsing_exception"),

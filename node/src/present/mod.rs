@@ -9,6 +9,8 @@ mod desk;
 pub(crate) mod elastic;
 mod errors;
 pub(crate) mod native;
+#[cfg(test)]
+mod world;
 
 pub(crate) use desk::{Desk, Facts, Parts, Refresh, Surroundings};
 

@@ -86,8 +86,13 @@ pub(super) fn native(reply: &Reply, took: Duration) -> Response {
 
 /// A failure in Elasticsearch's shape.
 pub(crate) fn elastic_failure(failure: &Failure) -> Response {
+    with_hints(respond(failure.status, "application/json", elastic_error(failure).to_string()), failure)
+}
+
+/// The body of [`elastic_failure`], also one of several answers.
+pub(crate) fn elastic_error(failure: &Failure) -> serde_json::Value {
     let cause = json!({"type": failure.kind, "reason": failure.reason});
-    let body = json!({
+    json!({
         "error": {
             "root_cause": [cause],
             "type": failure.kind,
@@ -95,8 +100,7 @@ pub(crate) fn elastic_failure(failure: &Failure) -> Response {
             "code": failure.code,
         },
         "status": failure.status,
-    });
-    with_hints(respond(failure.status, "application/json", body.to_string()), failure)
+    })
 }
 
 /// A failure in the native shape.

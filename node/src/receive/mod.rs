@@ -15,7 +15,7 @@ pub(crate) mod listen;
 pub(crate) mod native;
 mod reply;
 
-pub(crate) use answer::{elastic_failure, native_failure};
+pub(crate) use answer::{elastic_error, elastic_failure, native_failure};
 pub(crate) use arrival::{Arrival, Content, Door, Posted};
 pub(crate) use errors::ReceiveError;
 pub(crate) use inlet::{Inlet, Knock, Room};

@@ -1,26 +1,23 @@
-//! The Elasticsearch API at the root of its own port; ingest is `receive`'s. Searching through it is not there yet.
+//! The Elasticsearch API at the root of its own port, as far as clients use it; ingest is `receive`'s.
+//!
+//! [`names`] says which streams of which regions an index expression means, [`search`] reads a search and writes its
+//! response, [`remote`] puts it to other regions (`region:index`), which give totals and aggregations and never hits.
 
-use std::sync::Arc;
+mod about;
+pub(super) mod aggregations;
+mod catalogue;
+pub(super) mod clusters;
+mod indices;
+mod many;
+mod names;
+pub(super) mod remote;
+mod request;
+mod respond;
+mod routes;
+mod search;
 
-use axum::Router;
 
-use super::desk::Desk;
+pub(crate) use routes::router;
 
-/// Routes besides ingest: none yet.
-pub(crate) fn router(_: Arc<Desk>) -> Router {
-    Router::new()
-}
-
-pub(super) mod aggregations {
-    //! Aggregations of this region's own records in Elasticsearch's shape: not there yet.
-
-    use serde_json::Value;
-
-    use crate::query::dates::DateContext;
-    use crate::query::{Hits, QueryError};
-
-    /// Folds hits.
-    pub(crate) fn here(_: &Hits, _: &Value, _: &DateContext) -> Result<Value, QueryError> {
-        Ok(Value::Null)
-    }
-}
+#[cfg(test)]
+mod elastic_test;

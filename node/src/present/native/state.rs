@@ -11,8 +11,14 @@ use serde_json::{Map, Value, json};
 use crate::present::desk::Desk;
 use crate::receive::native_failure;
 
-/// The process answers; its doors open last, so it is ready as well.
+/// The process answers.
 pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Ready from the start: the doors open last, and nothing local waits for an election. What the node knows of its keys and
+/// streams, it knew before.
+pub(super) async fn ready() -> &'static str {
     "ok\n"
 }
 
@@ -43,7 +49,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     }
     let facts = (desk.parts.around.facts)();
     let policy = desk.parts.policy.now();
-    let region_of = |node| policy.nodes.get(node).map(|row| row.region.to_string());
+    let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
     let round_trips: Map<String, Value> = facts
         .round_trips
         .iter()
@@ -51,6 +57,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         .collect();
     let shards = desk.parts.catalog.shards();
     let segments: usize = shards.iter().map(|shard| desk.parts.catalog.view(*shard).iter().count()).sum();
+    let head = desk.parts.ledger.head();
     let mut notes = Vec::new();
     if facts.leader.is_none() {
         notes.push("the metadata group has no leader; local work goes on");
@@ -63,11 +70,16 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "node": desk.parts.node,
         "state": "ready",
         "policy": policy.version,
+        "leader": facts.leader.map(|node| json!({ "node": node, "region": region_of(&node) })),
+        "answers_outward": !desk.parts.policy.lease().is_over(std::time::Instant::now()),
+        "ledger": { "size": head.size, "root": hex::encode(head.root) },
+        "tls_keylog": facts.has_tls_keylog,
+        "streams": policy.streams.len(),
         "meta": { "leader": facts.leader, "term": facts.term, "voters": facts.voters },
         "round_trips_ms": round_trips,
         "shards": shards.len(),
         "segments": segments,
-        "ledger_entries": desk.parts.ledger.head().size,
+        "ledger_entries": head.size,
         "notes": notes,
     });
     Json(body).into_response()

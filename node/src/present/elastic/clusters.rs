@@ -1,0 +1,103 @@
+//! `_clusters`: what a cross-cluster answer says of every region, in the words Elasticsearch's tools know, with what only
+//! Domicile knows beside them.
+
+use std::collections::BTreeMap;
+
+use domicile_proto::ids::Region;
+use serde_json::{Map, Value, json};
+
+use crate::federate::{RegionCoverage, Standing};
+
+/// What several questions of one search say of the same region: the worst of it.
+pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>) -> BTreeMap<Region, RegionCoverage> {
+    let mut all: BTreeMap<Region, RegionCoverage> = BTreeMap::new();
+    for part in parts {
+        match all.get_mut(&part.region) {
+            None => {
+                all.insert(part.region.clone(), part);
+            }
+            Some(known) => {
+                known.took = known.took.max(part.took);
+                known.withheld_cells += part.withheld_cells;
+                known.open_from = known.open_from.into_iter().chain(part.open_from).min();
+                if severity(part.standing) > severity(known.standing) {
+                    known.standing = part.standing;
+                }
+            }
+        }
+    }
+    all
+}
+
+const fn severity(standing: Standing) -> u8 {
+    match standing {
+        Standing::Complete => 0,
+        Standing::Partial => 1,
+        Standing::Suppressed => 2,
+        Standing::Refused(_) => 3,
+        Standing::Unreachable => 4,
+    }
+}
+
+/// The `_clusters` object. `gives_rows` is the region whose hits stand in the answer.
+pub(super) fn clusters(coverage: &BTreeMap<Region, RegionCoverage>, index: &str, gives_rows: &Region) -> Value {
+    let count = |wanted: &str| coverage.values().filter(|part| status(part, gives_rows) == wanted).count();
+    let details: Map<String, Value> =
+        coverage.values().map(|part| (part.region.to_string(), detail(part, index, gives_rows))).collect();
+    json!({
+        "total": coverage.len(),
+        "successful": count("successful"),
+        "skipped": count("skipped"),
+        "running": 0,
+        "partial": count("partial"),
+        "failed": 0,
+        "details": details,
+    })
+}
+
+/// Hits of another region never come, so such a region is at best `partial`.
+fn status(part: &RegionCoverage, gives_rows: &Region) -> &'static str {
+    match part.standing {
+        Standing::Unreachable | Standing::Refused(_) => "skipped",
+        Standing::Complete if part.region == *gives_rows && part.withheld_cells == 0 => "successful",
+        Standing::Complete | Standing::Partial | Standing::Suppressed => "partial",
+    }
+}
+
+fn detail(part: &RegionCoverage, index: &str, gives_rows: &Region) -> Value {
+    let is_gone = part.standing.is_missing();
+    let reason = match part.standing {
+        Standing::Unreachable => Some(("connect_transport_exception", "the region gave no answer in time")),
+        Standing::Refused(code) => Some(("residency_policy", code.explain())),
+        Standing::Suppressed => Some(("residency_policy", "the region answered and may tell nothing")),
+        Standing::Partial => Some(("partial_answer", "cells are still open, or values are not known here yet")),
+        Standing::Complete if part.region != *gives_rows => {
+            Some(("residency_policy", "rows do not leave their region; totals and aggregations do"))
+        }
+        Standing::Complete => None,
+    };
+    let failures: Vec<Value> = reason
+        .map(|(kind, reason)| json!({"shard": -1, "index": null, "reason": {"type": kind, "reason": reason}}))
+        .into_iter()
+        .collect();
+    json!({
+        "status": status(part, gives_rows),
+        "indices": index,
+        "took": millis(part),
+        "timed_out": part.standing == Standing::Unreachable,
+        "_shards": {
+            "total": 1, "successful": u8::from(!is_gone), "skipped": 0, "failed": u8::from(is_gone),
+        },
+        "failures": failures,
+        "residency": {
+            "coverage": part.standing.as_str(),
+            "rows_withheld": part.region != *gives_rows,
+            "withheld_cells": part.withheld_cells,
+            "open_from": part.open_from.map(|at| at.as_millis()),
+        },
+    })
+}
+
+fn millis(part: &RegionCoverage) -> u64 {
+    u64::try_from(part.took.as_millis()).unwrap_or(u64::MAX)
+}

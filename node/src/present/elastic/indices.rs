@@ -1,0 +1,125 @@
+//! Streams as indexes: made, listed, refreshed; never deleted by a client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domicile_proto::ids::Name;
+use serde_json::{Value, json};
+
+use super::names::fits;
+use super::respond::Parameters;
+use crate::admit::Principal;
+use crate::parse::stream_name;
+use crate::policy::StreamView;
+use crate::present::desk::Desk;
+use crate::present::errors::PresentError;
+use crate::receive::Failure;
+
+impl Desk {
+    /// `PUT /{index}`: a stream with the most restrictive policy.
+    pub(super) async fn create_index(&self, who: &Principal, index: &str) -> Result<Value, Failure> {
+        let name = stream_name(index)?;
+        if self.streams(who.tenant()).contains_key(&name) {
+            let error = PresentError::Taken { index: name.to_string() };
+            return Err(error.into());
+        }
+        let may_create = who.roles().create || who.roles().admin;
+        self.parts.ownership.stream(who.tenant(), &name, may_create).await?;
+        Ok(json!({"acknowledged": true, "shards_acknowledged": true, "index": name.as_str()}))
+    }
+
+    /// `_refresh`: what was accepted is searchable when this returns.
+    pub(super) async fn refresh_indices(
+        &self,
+        who: &Principal,
+        expression: &str,
+        parameters: &Parameters,
+    ) -> Result<Value, Failure> {
+        let targets = self.targets(who, expression, parameters)?;
+        let shards: Vec<_> = targets.here.values().filter_map(|view| view.shard).map(|(shard, _)| shard).collect();
+        let count = shards.len();
+        (self.parts.around.refresh)(shards).await;
+        Ok(json!({"_shards": {"total": count, "successful": count, "failed": 0}}))
+    }
+
+    /// The streams an expression means that are in this region's sight.
+    pub(super) fn indices(
+        &self,
+        who: &Principal,
+        expression: &str,
+        parameters: &Parameters,
+    ) -> Result<BTreeMap<Name, Arc<StreamView>>, Failure> {
+        Ok(self.targets(who, expression, parameters)?.here)
+    }
+
+    /// `_cat/indices`.
+    pub(super) fn cat_indices(&self, streams: &BTreeMap<Name, Arc<StreamView>>) -> Vec<Vec<(&'static str, String)>> {
+        let row = |(name, view): (&Name, &Arc<StreamView>)| {
+            let totals = view.shard.map(|(shard, _)| self.parts.catalog.totals(shard)).unwrap_or_default();
+            vec![
+                ("health", "green".to_owned()),
+                ("status", "open".to_owned()),
+                ("index", name.to_string()),
+                ("uuid", format!("stream-{}", view.id)),
+                ("pri", "1".to_owned()),
+                ("rep", "0".to_owned()),
+                ("docs.count", totals.docs.to_string()),
+                ("docs.deleted", "0".to_owned()),
+                ("store.size", format!("{}b", totals.bytes)),
+                ("pri.store.size", format!("{}b", totals.bytes)),
+            ]
+        };
+        streams.iter().map(row).collect()
+    }
+
+    /// `_cat/health`.
+    pub(super) fn cat_health(&self) -> Vec<Vec<(&'static str, String)>> {
+        let now = self.parts.clock.now().as_millis();
+        let time = jiff::Timestamp::from_millisecond(now).map(|at| at.strftime("%H:%M:%S").to_string());
+        let shards = self.parts.catalog.shards().len().to_string();
+        let has_leader = (self.parts.around.facts)().leader.is_some();
+        vec![vec![
+            ("epoch", (now / 1_000).to_string()),
+            ("timestamp", time.unwrap_or_default()),
+            ("cluster", self.parts.region.to_string()),
+            ("status", if has_leader { "green" } else { "yellow" }.to_owned()),
+            ("node.total", "1".to_owned()),
+            ("node.data", "1".to_owned()),
+            ("shards", shards.clone()),
+            ("pri", shards),
+            ("relo", "0".to_owned()),
+            ("init", "0".to_owned()),
+            ("unassign", "0".to_owned()),
+            ("pending_tasks", "0".to_owned()),
+            ("max_task_wait_time", "-".to_owned()),
+            ("active_shards_percent", "100.0%".to_owned()),
+        ]]
+    }
+
+    /// `_resolve/cluster`: every region by name, and whether its streams fit the expression. All regions share one list of
+    /// streams, so nobody has to be asked; whether a region answers, its answers say.
+    pub(super) fn resolve_clusters(&self, who: &Principal, expression: Option<&str>) -> Value {
+        let streams = self.streams(who.tenant());
+        let regions: Vec<_> = self.parts.policy.now().regions.keys().cloned().collect();
+        let about = |region: &domicile_proto::ids::Region| {
+            let matching = expression.is_none_or(|expression| {
+                expression.split(',').any(|part| {
+                    let (cluster, index) = part.split_once(':').unwrap_or((self.parts.region.as_str(), part));
+                    fits(cluster, region.as_str()) && streams.keys().any(|name| fits(index, name.as_str()))
+                })
+            });
+            json!({
+                "connected": true, "skip_unavailable": true, "matching_indices": matching,
+                "version": {"number": super::about::VERSION, "build_flavor": "default"},
+            })
+        };
+        Value::Object(regions.iter().map(|region| (region.to_string(), about(region))).collect())
+    }
+
+    /// `_resolve/index`.
+    pub(super) fn resolve_indices(&self, streams: &BTreeMap<Name, Arc<StreamView>>) -> Value {
+        let indices: Vec<Value> =
+            streams.keys().map(|name| json!({"name": name.as_str(), "attributes": ["open"]})).collect();
+        json!({"indices": indices, "aliases": [], "data_streams": []})
+    }
+}

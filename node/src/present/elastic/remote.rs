@@ -1,0 +1,275 @@
+//! A search over several regions: a total and aggregations, released by every region, put together; no hit among them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::cell::Cell;
+use domicile_proto::aggregate::date_grid::Grid;
+use domicile_proto::ids::{Name, Region, TenantId};
+use serde_json::{Map, Value, json};
+
+use super::clusters::worst;
+use crate::federate::{Answer, OnMissing, RegionCoverage, Regions, Total};
+use crate::present::ask::{Wanted, Whither};
+use crate::present::desk::Desk;
+use crate::present::errors::PresentError;
+use crate::query::{Filter, dates};
+use crate::receive::Failure;
+
+/// Which way an aggregation is nested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nesting {
+    Flat,
+    TermsOutside(usize),
+    TimeOutside(usize),
+}
+
+/// One aggregation that travels.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    name: String,
+    wanted: Wanted,
+    nesting: Nesting,
+    inner: Option<String>,
+    size: usize,
+    empty_buckets: bool,
+}
+
+/// What all regions together said to one search.
+pub(super) struct Federated {
+    pub(super) total: Total,
+    pub(super) aggregations: Map<String, Value>,
+    pub(super) coverage: BTreeMap<Region, RegionCoverage>,
+}
+
+impl Desk {
+    /// Puts a search to the regions of each stream: one question for the total and one for each aggregation, all at once.
+    pub(super) async fn federated(
+        &self,
+        tenant: TenantId,
+        named: &BTreeMap<Name, BTreeSet<Region>>,
+        filter: &Filter,
+        plans: &[Plan],
+        deadline: Duration,
+    ) -> Result<Federated, Failure> {
+        let wanted: Vec<Wanted> =
+            std::iter::once(Wanted::Count).chain(plans.iter().map(|plan| plan.wanted.clone())).collect();
+        let questions = named.iter().flat_map(|(stream, regions)| {
+            let whither = Whither {
+                tenant,
+                stream: stream.clone(),
+                regions: Regions::Only(regions.clone()),
+                on_missing: OnMissing::Partial,
+                deadline,
+            };
+            wanted.iter().map(move |wanted| (whither.clone(), wanted.clone()))
+        });
+        let answers = questions.map(|(whither, wanted)| async move { self.ask(&whither, filter, &wanted).await });
+        let answers = futures::future::try_join_all(answers).await?;
+        let mut total = Total { value: 0, is_exact: true };
+        let mut tallies: Vec<Tally> = plans.iter().map(|_| Tally::default()).collect();
+        let mut coverage = Vec::new();
+        for of_stream in answers.chunks(wanted.len()) {
+            let Some((count, rest)) = of_stream.split_first() else { continue };
+            let counted = count.total();
+            total.value = total.value.saturating_add(counted.value);
+            total.is_exact &= counted.is_exact;
+            rest.iter().zip(&mut tallies).for_each(|(answer, tally)| tally.add(answer));
+            coverage.extend(of_stream.iter().flat_map(|answer| answer.coverage.0.iter().cloned()));
+        }
+        let aggregations = plans.iter().zip(tallies).map(|(plan, tally)| (plan.name.clone(), tally.present(plan)));
+        Ok(Federated { total, aggregations: aggregations.collect(), coverage: worst(coverage) })
+    }
+}
+
+/// Reads the aggregations of a search that goes to other regions.
+///
+/// # Errors
+/// [`PresentError::AggregationStaysHere`] for any that does not travel.
+pub(super) fn plans(aggregations: Option<&Value>) -> Result<Vec<Plan>, PresentError> {
+    let Some(aggregations) = aggregations.and_then(Value::as_object) else { return Ok(Vec::new()) };
+    let plan = |(name, body): (&String, &Value)| {
+        plan(name, body).ok_or_else(|| PresentError::AggregationStaysHere { name: name.chars().take(80).collect() })
+    };
+    aggregations.iter().map(plan).collect()
+}
+
+fn plan(name: &str, body: &Value) -> Option<Plan> {
+    let inner = body.get("aggs").or_else(|| body.get("aggregations")).and_then(Value::as_object);
+    let inner = match inner.map(|inner| (inner.iter().next(), inner.len())) {
+        None | Some((None, _)) => None,
+        Some((Some(one), 1)) => Some(one),
+        Some(_) => return None,
+    };
+    let terms = body.get("terms");
+    let time = body.get("date_histogram");
+    let (inner_terms, inner_time) =
+        inner.map_or((None, None), |(_, body)| (body.get("terms"), body.get("date_histogram")));
+    let is_deep = inner.is_some_and(|(_, body)| body.get("aggs").or_else(|| body.get("aggregations")).is_some());
+    if is_deep {
+        return None;
+    }
+    let (wanted, nesting) = match (terms, time, inner.is_some(), inner_terms, inner_time) {
+        (Some(terms), None, false, _, _) => (Wanted::Terms(field(terms)?), Nesting::Flat),
+        (None, Some(time), false, _, _) => (Wanted::Histogram(step(time)?), Nesting::Flat),
+        (Some(terms), None, true, None, Some(time)) => {
+            (Wanted::TermsHistogram(field(terms)?, step(time)?), Nesting::TermsOutside(size(terms)))
+        }
+        (None, Some(time), true, Some(terms), None) => {
+            (Wanted::TermsHistogram(field(terms)?, step(time)?), Nesting::TimeOutside(size(terms)))
+        }
+        _ => return None,
+    };
+    let time_body = time.or(inner_time);
+    let minimum = time_body.and_then(|time| time.get("min_doc_count")).and_then(Value::as_u64).unwrap_or(0);
+    let size = terms.or(inner_terms).map_or(10, size);
+    let inner = inner.map(|(name, _)| name.clone());
+    Some(Plan { name: name.to_owned(), wanted, nesting, inner, size, empty_buckets: minimum == 0 })
+}
+
+fn field(terms: &Value) -> Option<String> {
+    terms.get("field").and_then(Value::as_str).map(str::to_owned)
+}
+
+fn size(terms: &Value) -> usize {
+    terms.get("size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok()).unwrap_or(10)
+}
+
+fn step(time: &Value) -> Option<u32> {
+    let keys = ["fixed_interval", "calendar_interval", "interval"];
+    interval(keys.iter().find_map(|key| time.get(*key))?.as_str()?)
+}
+
+/// The width of a cell in seconds; whole minutes alone travel.
+pub(in crate::present) fn interval(text: &str) -> Option<u32> {
+    let micros = match text {
+        "minute" => 60_000_000,
+        "hour" => 3_600_000_000,
+        "day" => 86_400_000_000,
+        other => dates::duration(other)?,
+    };
+    let step = u32::try_from(micros / 1_000_000).ok()?;
+    (micros % 60_000_000 == 0 && (Grid::FINEST_STEP..=Grid::COARSEST_STEP).contains(&step)).then_some(step)
+}
+
+/// Published cells of one aggregation over all streams, by text and start of the cell in milliseconds.
+#[derive(Debug, Default)]
+struct Tally {
+    terms: BTreeMap<String, Cell>,
+    times: BTreeMap<i64, Cell>,
+    both: BTreeMap<String, BTreeMap<i64, Cell>>,
+    other: Cell,
+    other_times: BTreeMap<i64, Cell>,
+}
+
+impl Tally {
+    fn add(&mut self, answer: &Answer) {
+        match &answer.aggregate {
+            Aggregate::Terms(terms) => {
+                for (id, cell) in &terms.cells {
+                    merge(self.terms.entry(answer.text(*id)).or_default(), *cell);
+                }
+                merge(&mut self.other, terms.other);
+            }
+            Aggregate::DateGrid(grid) => row(&mut self.times, &grid.grid, &grid.cells),
+            Aggregate::TermGrid(grid) => {
+                for (id, cells) in &grid.rows {
+                    row(self.both.entry(answer.text(*id)).or_default(), &grid.grid, cells);
+                }
+                row(&mut self.other_times, &grid.grid, &grid.other);
+            }
+            _ => {}
+        }
+    }
+
+    fn present(self, plan: &Plan) -> Value {
+        let inner = plan.inner.as_deref().unwrap_or_default();
+        match (&plan.wanted, plan.nesting) {
+            (Wanted::Histogram(_), _) => times(&self.times, plan.empty_buckets, |_, _| {}),
+            (Wanted::TermsHistogram(..), Nesting::TimeOutside(size)) => self.time_outside(plan, inner, size),
+            (Wanted::TermsHistogram(..), _) => {
+                let sums = self.both.iter().map(|(text, cells)| (text.clone(), sum(cells))).collect();
+                terms(&sums, sum(&self.other_times), plan.size, |text, bucket| {
+                    let cells = self.both.get(text).map(|cells| times(cells, plan.empty_buckets, |_, _| {}));
+                    bucket.insert(inner.to_owned(), cells.unwrap_or_default());
+                })
+            }
+            _ => terms(&self.terms, self.other, plan.size, |_, _| {}),
+        }
+    }
+
+    fn time_outside(&self, plan: &Plan, inner: &str, size: usize) -> Value {
+        let mut outer = self.other_times.clone();
+        for (at, cell) in self.both.values().flatten() {
+            merge(outer.entry(*at).or_default(), *cell);
+        }
+        times(&outer, plan.empty_buckets, |at, bucket| {
+            let of_time = |cells: &BTreeMap<i64, Cell>| cells.get(&at).copied().unwrap_or(Cell::EMPTY);
+            let column = self.both.iter().map(|(text, cells)| (text.clone(), of_time(cells))).collect();
+            bucket.insert(inner.to_owned(), terms(&column, of_time(&self.other_times), size, |_, _| {}));
+        })
+    }
+}
+
+fn merge(sum: &mut Cell, cell: Cell) {
+    *sum = sum.merge(cell);
+}
+
+fn row(into: &mut BTreeMap<i64, Cell>, grid: &Grid, cells: &[Cell]) {
+    for (place, cell) in cells.iter().enumerate() {
+        merge(into.entry(grid.start_of(place).as_millis()).or_default(), *cell);
+    }
+}
+
+fn sum(cells: &BTreeMap<i64, Cell>) -> Cell {
+    cells.values().fold(Cell::EMPTY, |sum, cell| sum.merge(*cell))
+}
+
+fn bucket(key: Value, text: Option<String>, cell: Cell) -> Map<String, Value> {
+    let mut bucket = Map::new();
+    if let Some(text) = text {
+        bucket.insert("key_as_string".to_owned(), Value::String(text));
+    }
+    bucket.insert("key".to_owned(), key);
+    bucket.insert("doc_count".to_owned(), json!(cell.records.0));
+    if cell.withheld > 0 {
+        bucket.insert("withheld".to_owned(), json!(cell.withheld));
+    }
+    bucket
+}
+
+fn times(cells: &BTreeMap<i64, Cell>, empty: bool, more: impl Fn(i64, &mut Map<String, Value>)) -> Value {
+    let shown = cells.iter().filter(|(_, cell)| empty || cell.records.0 > 0);
+    let buckets = shown.map(|(at, cell)| {
+        let text = jiff::Timestamp::from_millisecond(*at).map(|at| format!("{at:.3}")).ok();
+        let mut bucket = bucket(json!(at), text, *cell);
+        more(*at, &mut bucket);
+        Value::Object(bucket)
+    });
+    json!({"buckets": buckets.collect::<Vec<_>>()})
+}
+
+fn terms(
+    cells: &BTreeMap<String, Cell>,
+    other: Cell,
+    size: usize,
+    more: impl Fn(&str, &mut Map<String, Value>),
+) -> Value {
+    let mut shown: Vec<(&String, &Cell)> = cells.iter().filter(|(_, cell)| cell.records.0 > 0).collect();
+    shown.sort_by(|a, b| b.1.records.cmp(&a.1.records).then_with(|| a.0.cmp(b.0)));
+    let beyond: u64 = shown.iter().skip(size).map(|(_, cell)| cell.records.0).sum();
+    let withheld: u64 = cells.values().map(|cell| u64::from(cell.withheld)).sum::<u64>() + u64::from(other.withheld);
+    let buckets = shown.into_iter().take(size).map(|(text, cell)| {
+        let mut bucket = bucket(Value::String(text.clone()), None, *cell);
+        more(text, &mut bucket);
+        Value::Object(bucket)
+    });
+    let buckets: Vec<Value> = buckets.collect();
+    json!({
+        "doc_count_error_upper_bound": 0,
+        "sum_other_doc_count": beyond.saturating_add(other.records.0),
+        "withheld_cells": withheld,
+        "buckets": buckets,
+    })
+}

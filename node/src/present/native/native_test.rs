@@ -1,0 +1,159 @@
+//! The native port as clients see it.
+
+use serde_json::{Value, json};
+
+use super::{listed, openapi};
+use crate::present::world::{ADMIN, Answer, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask};
+
+async fn post(world: &World, body: &Value) -> Answer {
+    ask(world.native(), SEARCH, "POST", "/api/v1/search", body.to_string()).await
+}
+
+async fn found(world: &World, body: Value) -> Value {
+    let answer = post(world, &body).await;
+    assert_eq!(answer.status, 200, "{body}: {}", answer.text);
+    answer.json()
+}
+
+#[test]
+fn every_route_stands_in_the_document_and_nothing_else() {
+    let document = openapi::whole();
+    let mut described: Vec<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();
+    let routes = listed().into_iter().chain(crate::present::admin::listed());
+    let mut routes: Vec<String> = routes.map(|(path, _)| path.to_owned()).collect();
+    routes.push("/api/v1/ingest/{stream}".to_owned());
+    routes.sort();
+    described.sort();
+    assert_eq!(routes, described);
+    let named = document["components"]["schemas"].as_object().expect("schemas");
+    let text = document.to_string();
+    for part in text.split("\"#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap_or_default();
+        assert!(named.contains_key(name), "`{name}` is referred to and not described");
+    }
+}
+
+#[tokio::test]
+async fn without_regions_rows_of_this_one_come_with_an_exact_total() {
+    let world = World::new();
+    let answer = found(&world, json!({"stream": "app", "size": 3})).await;
+    assert_eq!(answer["total"], json!({"value": IN_APP, "relation": "eq"}));
+    assert_eq!(answer["hits"].as_array().map(Vec::len), Some(3));
+    assert!(answer["hits"][0]["source"]["message"].is_string());
+    let named = found(&world, json!({"stream": "app", "size": 3, "regions": ["tokyo"]})).await;
+    assert_eq!(named["hits"], answer["hits"]);
+    let oldest = found(&world, json!({"stream": "app", "size": 1, "sort": "oldest"})).await;
+    assert!(oldest["hits"][0]["sort"][0].as_i64() < answer["hits"][0]["sort"][0].as_i64());
+    let human = found(&world, json!({"stream": "app", "query": "level:ERROR"})).await;
+    let filter = found(&world, json!({"stream": "app", "filter": {"term": {"level": "ERROR"}}})).await;
+    assert_eq!(human["total"], filter["total"]);
+}
+
+#[tokio::test]
+async fn every_region_that_was_asked_is_named() {
+    let world = World::new();
+    let answer = found(&world, json!({"stream": "app", "regions": ["*"]})).await;
+    assert_eq!(answer["total"]["relation"], "gte");
+    assert_eq!(answer["missing"], json!(["singapore"]));
+    let statuses: Vec<_> = ["frankfurt", "singapore", "tokyo"].map(|region| answer["coverage"][region]["status"].clone()).into();
+    assert_eq!(statuses, ["complete", "unreachable", "complete"]);
+    assert!(answer["coverage"]["tokyo"]["took_ms"].is_number());
+    assert!(answer.get("hits").is_none(), "rows were not asked for");
+    let whole = found(&world, json!({"stream": "app", "regions": ["tokyo", "frankfurt"], "size": 2})).await;
+    assert_eq!(whole["hits"].as_array().map(Vec::len), Some(2));
+    let failed = post(&world, &json!({"stream": "app", "regions": ["*"], "on_missing": "fail"})).await;
+    assert_eq!(failed.status, 502);
+    let error = failed.json()["error"].clone();
+    assert_eq!(error["code"], "DMC-FEDERATE-03");
+    assert!(error["message"].as_str().is_some_and(|message| message.contains("singapore")), "{error}");
+}
+
+#[tokio::test]
+async fn asks_and_aggregations_give_cells_that_add_up() {
+    let world = World::new();
+    let range = json!({"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:05:00Z"});
+    let body = json!({
+        "stream": "app", "regions": ["tokyo", "frankfurt"], "range": range, "ask": "count",
+        "aggregations": {"count": {}, "histogram": {"interval": "1m"}, "terms": {"field": "level"},
+                         "terms_histogram": {"field": "service", "interval": "1m"}},
+    });
+    let answer = found(&world, body).await;
+    let total = answer["total"]["value"].as_u64().expect("a total");
+    assert_eq!(answer["result"]["count"]["count"], total);
+    let count = |cell: &Value| cell["count"].as_u64().expect("a count");
+    let parts = &answer["aggregations"];
+    let minutes = parts["histogram"]["histogram"].as_array().expect("cells");
+    assert_eq!(minutes.len(), 5);
+    assert_eq!(minutes.iter().map(|cell| count(&cell["cell"])).sum::<u64>(), total);
+    let rows = parts["terms"]["terms"].as_array().expect("rows");
+    let levels: u64 = rows.iter().map(|row| count(&row["cells"])).sum();
+    assert_eq!(levels + count(&parts["terms"]["__other__"]), total);
+    let grid = &parts["terms_histogram"];
+    let rows = grid["terms"].as_array().expect("rows");
+    assert_eq!(rows.iter().map(|row| row["value"].clone()).collect::<Vec<_>>(), ["cart", "checkout"]);
+    let of_row = |cells: &Value| cells.as_array().expect("cells").iter().map(count).sum::<u64>();
+    let sum: u64 = rows.iter().map(|row| of_row(&row["cells"])).sum();
+    assert_eq!(sum + of_row(&grid["__other__"]), total);
+    for ask in [json!({"terms": "level"}), json!({"histogram": 60}), json!({"terms": "level", "histogram": "1m"})] {
+        found(&world, json!({"stream": "app", "regions": ["*"], "last": "1h", "ask": ask})).await;
+    }
+}
+
+#[tokio::test]
+async fn a_personal_literal_leaves_the_others_refused() {
+    let world = World::new();
+    let answer = found(&world, json!({"stream": "app", "regions": ["*"], "query": "hanako"})).await;
+    assert_eq!(answer["coverage"]["frankfurt"]["status"], "refused");
+    assert_eq!(answer["coverage"]["frankfurt"]["code"], "PersonalLiteral");
+    assert!(answer["coverage"]["frankfurt"]["reason"].as_str().is_some_and(|reason| reason.contains("ask in the region")));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named() {
+    let world = World::new();
+    for (body, status) in [
+        (json!({"regions": ["*"]}), 400),
+        (json!([1, 2, 3]), 400),
+        (json!({"stream": "app", "unknown": 1}), 400),
+        (json!({"stream": "missing"}), 404),
+        (json!({"stream": "missing", "regions": ["*"]}), 404),
+        (json!({"stream": "app", "regions": ["atlantis"]}), 400),
+        (json!({"stream": "app", "last": "soon"}), 400),
+        (json!({"stream": "app", "range": {"from": "yesterday-ish", "to": "now"}}), 400),
+        (json!({"stream": "app", "size": 1_000_000}), 400),
+        (json!({"stream": "app", "regions": ["*"], "ask": {"terms": "trace_id"}}), 400),
+        (json!({"stream": "app", "regions": ["*"], "ask": {"histogram": 1}}), 400),
+        (json!({"stream": "app", "regions": ["*"], "aggregations": {"median": {}}}), 400),
+        (json!({"stream": "app", "query": "level:(ERROR"}), 400),
+    ] {
+        let answer = post(&world, &body).await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.text);
+        let error = answer.json()["error"].clone();
+        for part in ["code", "message", "action"] {
+            assert!(error[part].as_str().is_some_and(|text| !text.is_empty()), "{body}: {error}");
+        }
+    }
+    assert_eq!(ask(world.native(), SEARCH, "POST", "/api/v1/search", "{").await.status, 400);
+    assert_eq!(ask(world.native(), INGEST, "POST", "/api/v1/search", "{}").await.status, 403);
+    assert_eq!(ask(world.native(), SEARCH, "GET", "/api/v1/nothing", "").await.json()["error"]["code"], "DMC-PRESENT-05");
+}
+
+#[tokio::test]
+async fn status_and_streams_say_what_there_is() {
+    let world = World::new();
+    let status = ask(world.native(), SEARCH, "GET", "/api/v1/status", "").await.json();
+    assert_eq!(status["leader"], json!({"node": 2, "region": "frankfurt"}));
+    assert_eq!(status["round_trips_ms"]["frankfurt"], 70.3);
+    assert_eq!(status["tls_keylog"], false);
+    assert!(status["ledger"]["root"].as_str().is_some_and(|root| root.len() == 64));
+    let streams = ask(world.native(), SEARCH, "GET", "/api/v1/streams", "").await.json();
+    let names: Vec<_> = streams["streams"].as_array().expect("a list").iter().map(|stream| stream["name"].clone()).collect();
+    assert_eq!(names, ["app", "web"]);
+    let none = ask(world.native(), OTHER_ADMIN, "GET", "/api/v1/streams", "").await.json();
+    assert_eq!(none["streams"], json!([]), "another tenant's streams are not told of");
+    let made = ask(world.native(), ADMIN, "POST", "/api/v1/streams", "{\"name\":\"fresh\"}").await;
+    assert_eq!((made.status.as_u16(), made.json()["k"].clone()), (200, json!(50)));
+    assert_eq!(ask(world.native(), ADMIN, "POST", "/api/v1/streams", "{\"name\":\"hanako\"}").await.status, 400);
+    assert_eq!(ask(world.native(), SEARCH, "POST", "/api/v1/streams", "{\"name\":\"more\"}").await.status, 403);
+    assert_eq!(EVENTS, 400);
+}

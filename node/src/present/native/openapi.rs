@@ -1,0 +1,134 @@
+//! The API document: OpenAPI 3.1, kept by hand beside the routes it describes. A test holds every route against it.
+
+use axum::Json;
+use serde_json::{Value, json};
+
+/// `GET /api/v1/openapi.json`. Needs no key: it tells nothing about this deployment.
+pub(super) async fn document() -> Json<Value> {
+    Json(whole())
+}
+
+/// The document.
+pub(super) fn whole() -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Domicile",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Logs stay at home. Answers travel.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"bearer": []}, {"basic": []}],
+        "paths": paths(),
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An access key of this region."},
+                "basic": {"type": "http", "scheme": "basic", "description": "Any name, the access key as password."},
+            },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn answer(description: &str) -> Value {
+    let json_body = json!({"application/json": {"schema": {"type": "object"}}});
+    let failed = json!({"description": "What failed and what to do.", "content": {
+        "application/json": {"schema": {"$ref": "#/components/schemas/Failure"}},
+    }});
+    json!({"200": {"description": description, "content": json_body}, "default": failed})
+}
+
+fn read(summary: &str, description: &str) -> Value {
+    json!({"summary": summary, "responses": answer(description)})
+}
+
+fn change(summary: &str, schema: &str, description: &str) -> Value {
+    let schema = json!({"$ref": format!("#/components/schemas/{schema}")});
+    json!({
+        "summary": summary,
+        "requestBody": {"required": true, "content": {"application/json": {"schema": schema}}},
+        "responses": answer(description),
+    })
+}
+
+fn paths() -> Value {
+    let plain = |summary: &str| json!({"summary": summary, "security": [], "responses": {"200": {"description": "Text."}}});
+    json!({
+        "/healthz": {"get": plain("Whether the process answers.")},
+        "/readyz": {"get": plain("Whether the node takes and searches records.")},
+        "/metrics": {"get": plain("Own metrics in the OpenMetrics text format.")},
+        "/api/v1/openapi.json": {"get": {
+            "summary": "This document.", "security": [], "responses": {"200": {"description": "OpenAPI 3.1."}},
+        }},
+        "/api/v1/ingest/{stream}": {
+            "parameters": [{"name": "stream", "in": "path", "required": true, "schema": {"type": "string"}}],
+            "post": {
+                "summary": "Sends JSON lines, or plain text lines with a `text/…` type.",
+                "requestBody": {"required": true, "content": {
+                    "application/x-ndjson": {"schema": {"type": "string"}}, "text/plain": {"schema": {"type": "string"}},
+                }},
+                "responses": answer("How many were accepted, and which were not."),
+            },
+        },
+        "/api/v1/search": {"post": change(
+            "Asks this region or several.", "Search",
+            "Numbers with coverage of every region that was asked; rows of this region.",
+        )},
+        "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
+        "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
+        "/api/v1/streams": {
+            "get": read("The streams of the key's tenant.", "Streams with their policy in this region."),
+            "post": change("Makes a stream.", "Named", "The stream, with the most restrictive policy."),
+        },
+        "/api/v1/admin/commands": {"post": change(
+            "Has commands decided by the metadata group; role `admin`.", "Commands", "What became of each.",
+        )},
+        "/api/v1/admin/cluster/init": {"post": change(
+            "Begins a deployment on a node that knows none.", "Commands", "The deployment has begun.",
+        )},
+        "/api/v1/admin/node/drain": {"post": read("Gives up leading the metadata group.", "Done.")},
+        "/api/v1/admin/node/leave": {"post": read("Leaves the metadata group.", "Done.")},
+        "/api/v1/admin/tenants": {"get": read("Tenants.", "Names and ids.")},
+        "/api/v1/admin/streams": {"get": read("Streams of the tenants this key administers.", "With their policy here.")},
+        "/api/v1/admin/keys": {"get": read("Keys of this region.", "Names, tenants, roles; never a key.")},
+        "/api/v1/admin/dictionary": {"get": read("Approved values.", "By field; which may leave this region.")},
+    })
+}
+
+fn schemas() -> Value {
+    let text = json!({"type": "string"});
+    json!({
+        "Failure": {"type": "object", "required": ["error"], "properties": {"error": {
+            "type": "object", "required": ["code", "message", "action"],
+            "properties": {"code": text, "message": text, "action": text},
+        }}},
+        "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
+        "Commands": {"type": "object", "required": ["commands"], "properties": {
+            "commands": {"type": "array", "maxItems": 256, "items": {"type": ["object", "string"]}},
+        }},
+        "Search": {
+            "type": "object", "required": ["stream"], "additionalProperties": false,
+            "properties": {
+                "stream": text,
+                "query": {"type": "string", "description": "As a person types it: `level:ERROR checkout \"time out\" -debug`."},
+                "filter": {"type": "object", "description": "A query of the Elasticsearch DSL, beside or instead of `query`."},
+                "range": {"type": "object", "required": ["from", "to"], "properties": {"from": text, "to": text}},
+                "from": text,
+                "to": text,
+                "last": {"type": "string", "description": "Up to now: `15m`, `1h`, `7d`."},
+                "regions": {"type": "array", "items": text, "description": "Names, or `*`; without it this region alone."},
+                "on_missing": {"enum": ["partial", "fail"], "default": "partial"},
+                "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), or both; answered as `result`."},
+                "aggregations": {"type": "object", "properties": {
+                    "count": {"type": "object"},
+                    "histogram": {"type": "object", "properties": {"interval": text}},
+                    "terms": {"type": "object", "properties": {"field": text}},
+                    "terms_histogram": {"type": "object", "properties": {"field": text, "interval": text}},
+                }},
+                "size": {"type": "integer", "minimum": 0, "maximum": 10_000, "description": "Rows of this region."},
+                "sort": {"enum": ["newest", "oldest", "score"], "default": "newest"},
+                "deadline_ms": {"type": "integer", "minimum": 0, "maximum": 10_000},
+            },
+        },
+    })
+}

@@ -1,0 +1,93 @@
+//! Answers of regions as JSON: numbers with what was withheld beside them, and what is said of every region.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::cell::Cell;
+use domicile_proto::ids::{Region, TimeRange, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::federate::{Answer, RegionCoverage, Standing};
+
+/// A number of records, and whether it is all of them.
+pub(super) fn total(value: u64, is_exact: bool) -> Value {
+    json!({"value": value, "relation": if is_exact { "eq" } else { "gte" }})
+}
+
+/// Milliseconds with one digit behind the point.
+pub(super) fn millis(took: Duration) -> f64 {
+    (took.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+fn cell(cell: &Cell) -> Value {
+    json!({"count": cell.records.0, "withheld": cell.withheld})
+}
+
+/// An aggregate, cell by cell; withheld ones are there and say so.
+pub(super) fn result(answer: &Answer) -> Value {
+    let named = |id, value: Value| json!({"value": answer.text(id), "cells": value});
+    match &answer.aggregate {
+        Aggregate::Count(count) => json!({"count": cell(&count.cell)}),
+        Aggregate::DateGrid(grid) => {
+            let from = |place| grid.grid.start_of(place).as_millis();
+            let cells = grid.cells.iter().enumerate();
+            let cells = cells.map(|(place, found)| json!({"from": from(place), "cell": cell(found)}));
+            json!({"step": grid.grid.step, "histogram": cells.collect::<Vec<_>>()})
+        }
+        Aggregate::Terms(terms) => {
+            let rows = terms.cells.iter().map(|(id, found)| named(*id, cell(found)));
+            json!({"terms": rows.collect::<Vec<_>>(), "__other__": cell(&terms.other)})
+        }
+        Aggregate::TermGrid(grid) => {
+            let rows = grid.rows.iter().map(|(id, cells)| named(*id, cells.iter().map(cell).collect()));
+            json!({
+                "from": grid.grid.start_of(0).as_millis(), "step": grid.grid.step,
+                "terms": rows.collect::<Vec<_>>(), "__other__": grid.other.iter().map(cell).collect::<Vec<_>>(),
+            })
+        }
+        // No question asks for anything else yet.
+        _ => Value::Null,
+    }
+}
+
+/// What is said of every region, by name.
+pub(super) fn coverage(regions: &BTreeMap<Region, RegionCoverage>) -> Value {
+    Value::Object(regions.iter().map(|(region, said)| (region.to_string(), of(said))).collect())
+}
+
+fn of(said: &RegionCoverage) -> Value {
+    let mut of = Map::new();
+    let mut put = |key: &str, value: Value| drop(of.insert(key.to_owned(), value));
+    put("status", json!(said.standing.as_str()));
+    put("took_ms", json!(millis(said.took)));
+    put("withheld_cells", json!(said.withheld_cells));
+    match said.standing {
+        Standing::Refused(code) => {
+            put("code", json!(code));
+            put("reason", json!(code.explain()));
+        }
+        Standing::Unreachable => put("reason", json!("the region gave no answer in time")),
+        Standing::Suppressed => put("reason", json!("the region answered and may tell nothing")),
+        Standing::Partial => put("reason", json!("cells are still open, or values are not known here yet")),
+        Standing::Complete => {}
+    }
+    if let Some(range) = said.covered.filter(|range| *range != TimeRange::ALL) {
+        put("covered", json!({"from": time(range.from), "to": time(range.to)}));
+    }
+    if let Some(from) = said.open_from {
+        put("open_from", time(from));
+    }
+    if let Some(policy) = said.policy {
+        put("policy", json!(policy));
+    }
+    if let Some((size, root)) = said.ledger {
+        put("ledger", json!({"size": size, "root": hex::encode(root)}));
+    }
+    Value::Object(of)
+}
+
+/// A time as people read it; `null` for the ends of time.
+fn time(at: Timestamp) -> Value {
+    jiff::Timestamp::from_microsecond(at.0).map_or(Value::Null, |at| json!(at.to_string()))
+}

@@ -1,0 +1,54 @@
+//! The streams of a key's tenant: listed, and made.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use domicile_proto::ids::Name;
+use domicile_proto::metadata::Personal;
+use serde_json::{Value, json};
+
+use super::{Body, told};
+use crate::policy::StreamView;
+use crate::present::desk::Desk;
+use crate::present::errors::PresentError;
+
+/// What is told of a stream.
+pub(in crate::present) fn about(view: &StreamView) -> Value {
+    let personal = match &view.policy.personal {
+        Personal::Undeclared => "undeclared".to_owned(),
+        Personal::Subject(field) => format!("subject {field}"),
+        Personal::No => "no".to_owned(),
+    };
+    json!({
+        "name": view.name, "id": view.id, "personal": personal, "k": view.policy.threshold(),
+        "group_fields": view.policy.group_fields, "text_questions": view.policy.text_questions,
+        "shard": view.shard.map(|(shard, _)| shard), "owner": view.shard.map(|(_, owner)| owner),
+    })
+}
+
+/// `GET /api/v1/streams`.
+pub(super) async fn list(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    let listed = desk.anybody(&headers).map(|who| {
+        let streams: Vec<Value> = desk.streams(who.tenant()).values().map(|view| about(view)).collect();
+        json!({"streams": streams})
+    });
+    told(listed)
+}
+
+/// `POST /api/v1/streams` `{"name": …}`: with the most restrictive policy everywhere; an officer may sign another.
+pub(super) async fn create(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Body) -> Response {
+    let created = async {
+        let who = desk.holder(&headers, "create", |roles| roles.create || roles.admin)?;
+        let body = body.0?;
+        let wrong = PresentError::Malformed { place: "name", wanted: "1 to 63 characters of `a-z 0-9 . _ -`" };
+        let name = body.get("name").and_then(Value::as_str).and_then(|name| name.parse::<Name>().ok()).ok_or(wrong)?;
+        if desk.parts.detector.finds_personal_data(name.as_str()) {
+            return Err(PresentError::PersonalText.into());
+        }
+        let view = desk.parts.ownership.stream(who.tenant(), &name, true).await?;
+        Ok(about(&view))
+    };
+    told(created.await)
+}

@@ -1,0 +1,305 @@
+//! A desk for tests: a region with real segments and a real gate; of the other two regions one answers and one is down.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use domicile_proto::border::{LiteralDetector, Received};
+use domicile_proto::ids::{
+    DictionaryId, Epoch, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
+};
+use domicile_proto::message::answer::AnswerHeader;
+use domicile_proto::metadata::{
+    AccessKey, Applied, Command, CommandRefusal, NodeRow, Personal, Roles, Rows, StreamPolicy,
+};
+use domicile_proto::officer::OfficerKey;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::desk::{Desk, Facts, Parts, Surroundings};
+use crate::admit::{Admitter, Rates, key_digest};
+use crate::aggregate::{self, Asked};
+use crate::audit::Ledger;
+use crate::clock::Clock;
+use crate::federate::{Answered, Federation, Gate, NoAnswer, Reach};
+use crate::ownership::{Ownership, Propose};
+use crate::policy::{Dictionary, Policy, PolicyWatch, StreamView};
+use crate::query::specimen::{Event, now, sample};
+use crate::query::{Budget, Engine};
+use crate::receive::Failure;
+use crate::segment::{Catalog, Segment};
+use crate::tasks::Tasks;
+
+/// Events in the world; three quarters of them in `app`, the rest in `web`.
+pub(super) const EVENTS: u64 = 400;
+/// How many of them are in `app`.
+pub(super) const IN_APP: u64 = 300;
+
+pub(super) fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn region(text: &str) -> Region {
+    Region(name(text))
+}
+
+struct Detector;
+
+impl LiteralDetector for Detector {
+    fn finds_personal_data(&self, literal: &str) -> bool {
+        literal.contains('@') || literal.contains("hanako")
+    }
+}
+
+/// The world.
+pub(super) struct World {
+    pub(super) desk: Arc<Desk>,
+    pub(super) events: Vec<Event>,
+    pub(super) officer: OfficerKey,
+    pub(super) proposals: Arc<AtomicUsize>,
+    pub(super) refreshes: Arc<AtomicUsize>,
+    _dir: tempfile::TempDir,
+}
+
+/// A key of this region, by its number.
+pub(super) fn key(number: u8) -> String {
+    format!("dmc_tokyo_{}", hex::encode([number; 32]))
+}
+
+pub(super) const ADMIN: u8 = 1;
+pub(super) const SEARCH: u8 = 2;
+pub(super) const INGEST: u8 = 3;
+/// Searches and sees no rows.
+pub(super) const BLIND: u8 = 4;
+/// Administers another tenant.
+pub(super) const OTHER_ADMIN: u8 = 5;
+
+fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
+    let none = Roles::default();
+    let all = [
+        (ADMIN, TenantId(1), Roles { admin: true, ..none }, Rows::Redacted),
+        (SEARCH, TenantId(1), Roles { search: true, ..none }, Rows::Redacted),
+        (INGEST, TenantId(1), Roles { ingest: true, create: true, ..none }, Rows::Redacted),
+        (BLIND, TenantId(1), Roles { search: true, ..none }, Rows::None),
+        (OTHER_ADMIN, TenantId(2), Roles { admin: true, search: true, ..none }, Rows::Redacted),
+    ];
+    let key = |(number, tenant, roles, rows)| {
+        let hash = key_digest(&key(number));
+        (hash, Arc::new(AccessKey { id: name(&format!("key-{number}")), tenant, hash, roles, rows }))
+    };
+    all.into_iter().map(key).collect()
+}
+
+fn policy() -> Policy {
+    let mut policy = Policy::empty(region("tokyo"));
+    policy.version = PolicyVersion(4);
+    policy.tenants = BTreeMap::from([(name("default"), TenantId(1)), (name("rival"), TenantId(2))]);
+    for (number, text) in [(1, "tokyo"), (2, "frankfurt"), (3, "singapore")] {
+        policy.regions.insert(region(text), RegionNumber(number));
+        let node = NodeId(number.into());
+        let addr = "127.0.0.1:7443".parse().expect("an address");
+        policy.nodes.insert(node, NodeRow { node, region: region(text), addr, signature: None });
+    }
+    let open = StreamPolicy {
+        personal: Personal::No,
+        group_fields: vec![name("level"), name("service")],
+        text_questions: true,
+        ..StreamPolicy::default()
+    };
+    for (id, stream, shard) in [(1, "app", 7), (2, "web", 0x1f)] {
+        let view = StreamView {
+            id: StreamId(id),
+            tenant: TenantId(1),
+            name: name(stream),
+            fields: open.group_fields.clone(),
+            policy: open.clone(),
+            shard: Some((ShardId(shard), NodeId(1))),
+        };
+        policy.streams.insert((TenantId(1), name(stream)), Arc::new(view));
+    }
+    let texts: BTreeMap<_, _> = [(64, "cart"), (65, "checkout")].map(|(id, t)| (DictionaryId(id), t.to_owned())).into();
+    let dictionary = Dictionary { approved: texts.clone(), texts };
+    policy.dictionaries.insert((TenantId(1), name("service")), Arc::new(dictionary));
+    policy.keys = keys();
+    policy
+}
+
+/// The real gate over segments.
+fn gate(engine: Engine, catalog: Catalog) -> Gate {
+    Gate::over(move |put| {
+        let segments: Vec<Arc<Segment>> =
+            put.stream.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
+        let asked = Asked {
+            question: &put.question,
+            stream: &put.stream,
+            policy: &put.policy,
+            detector: &Detector,
+            header: put.header,
+            budget: Budget::until(Instant::now() + put.deadline),
+        };
+        let answered = match aggregate::answer(&engine, segments, &asked).0 {
+            aggregate::Answered::Count(released) => Answered::Count(released),
+            aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
+            aggregate::Answered::Terms(released) => Answered::Terms(released),
+            aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
+            aggregate::Answered::Nothing(released) => Answered::Nothing(released),
+        };
+        Box::pin(async move { answered })
+    })
+}
+
+/// Frankfurt holds what Tokyo holds; Singapore is down.
+fn reach(gate: Gate, policy: PolicyWatch) -> Reach {
+    Reach::over(move |to, question, deadline| {
+        let (gate, policy) = (gate.clone(), policy.now());
+        Box::pin(async move {
+            if to.id.region.as_str() != "frankfurt" {
+                return Err(NoAnswer);
+            }
+            let asked = question.question().clone();
+            let stream = policy.stream_by_id(asked.tenant, asked.stream).cloned().ok_or(NoAnswer)?;
+            let header = AnswerHeader::new(asked.id, asked.range);
+            let put = crate::federate::Put { policy, stream, question: asked, header, deadline };
+            let answered = gate.answer(put).await;
+            Received::check(answered.answer().clone(), &question).map_err(|_| NoAnswer)
+        })
+    })
+}
+
+fn proposals(policy: &PolicyWatch, count: &Arc<AtomicUsize>) -> Propose {
+    let (policy, count) = (policy.clone(), Arc::clone(count));
+    Propose::over(move |command| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let mut next = Policy::clone(&policy.now());
+        let applied = match command {
+            Command::CreateStream { tenant, stream } => {
+                let view = StreamView {
+                    id: StreamId(9),
+                    tenant,
+                    name: stream.clone(),
+                    fields: Vec::new(),
+                    policy: StreamPolicy::default(),
+                    shard: None,
+                };
+                next.streams.insert((tenant, stream), Arc::new(view));
+                Applied::Stream(StreamId(9))
+            }
+            Command::AssignShard { stream, owner, .. } => {
+                for view in next.streams.values_mut().filter(|view| view.id == stream) {
+                    Arc::make_mut(view).shard = Some((ShardId(99), owner));
+                }
+                Applied::Shard(ShardId(99), Epoch(1))
+            }
+            Command::RecordHead(_) => Applied::Refused(CommandRefusal::OldHead),
+            _ => Applied::Done,
+        };
+        policy.replace(next);
+        Box::pin(async move { Ok(applied) })
+    })
+}
+
+fn around(refreshes: &Arc<AtomicUsize>) -> Surroundings {
+    let refreshes = Arc::clone(refreshes);
+    Surroundings {
+        facts: Arc::new(|| Facts {
+            leader: Some(NodeId(2)),
+            term: 3,
+            voters: vec![NodeId(1), NodeId(2), NodeId(3)],
+            round_trips: BTreeMap::from([(NodeId(2), 70.25)]),
+            has_tls_keylog: false,
+        }),
+        refresh: Arc::new(move |shards| {
+            refreshes.fetch_add(shards.len(), Ordering::SeqCst);
+            Box::pin(async {})
+        }),
+        begin: Arc::new(|_| Box::pin(async { Ok::<(), Failure>(()) })),
+        drain: Arc::new(|| Box::pin(async { Ok(()) })),
+        leave: Arc::new(|| Box::pin(async { Ok(()) })),
+        metrics: Arc::new(|| "# EOF\n".to_owned()),
+    }
+}
+
+impl World {
+    /// A new one.
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let clock = Clock::standing_at(now());
+        let officer = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
+        let policy = PolicyWatch::new(policy());
+        let ledger = Arc::new(Ledger::open(dir.path(), &region("tokyo"), clock.clone()).expect("new"));
+        let (events, segments) = sample(EVENTS);
+        let (engine, catalog) = (Engine::new().expect("threads"), Catalog::of(segments));
+        let gate = gate(engine.clone(), catalog.clone());
+        let reach = reach(gate.clone(), policy.clone());
+        let detector = Arc::new(Detector);
+        let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(&ledger), detector.clone());
+        let (proposed, refreshed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let propose = proposals(&policy, &proposed);
+        let ownership = Ownership::new(NodeId(1), policy.clone(), propose.clone(), Duration::from_secs(1));
+        let desk = Desk::new(Parts {
+            region: region("tokyo"),
+            node: NodeId(1),
+            officer: officer.public(),
+            policy: policy.clone(),
+            admitter: Arc::new(Admitter::new(policy, Rates::default())),
+            engine,
+            catalog,
+            federation: Arc::new(federation),
+            ownership: Arc::new(ownership),
+            propose,
+            ledger,
+            detector,
+            clock,
+            tasks: Tasks::default(),
+            around: around(&refreshed),
+        });
+        Self { desk, events, officer, proposals: proposed, refreshes: refreshed, _dir: dir }
+    }
+
+    /// The Elasticsearch port, as the node puts it together.
+    pub(super) fn elastic(&self) -> Router {
+        let router = super::elastic::router(Arc::clone(&self.desk));
+        router.layer(axum::middleware::from_fn(crate::receive::elastic::product))
+    }
+
+    /// The native port, as the node puts it together.
+    pub(super) fn native(&self) -> Router {
+        super::native::router(Arc::clone(&self.desk)).merge(super::admin::router(Arc::clone(&self.desk)))
+    }
+}
+
+/// A response, read whole.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+}
+
+/// Asks a router.
+pub(super) async fn ask(router: Router, with: u8, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("Authorization", format!("Bearer {}", key(with)))
+        .body(body.into())
+        .expect("a request");
+    send(router, request).await
+}
+
+/// Sends a request as it is.
+pub(super) async fn send(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.expect("infallible");
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.expect("whole");
+    Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).expect("text") }
+}
