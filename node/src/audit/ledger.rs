@@ -1,7 +1,7 @@
 //! The ledger as the node holds it: one thread writes, and many wait for one flush.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::chain::{Head, MAX_BODY_BYTES};
 use super::entry::{Entry, Event, Peer};
 use super::errors::LedgerError;
 use super::file::LedgerFile;
+use super::read::Entries;
 use crate::clock::Clock;
 
 /// Entries that wait for the next flush; those who bring more wait before the queue.
@@ -24,6 +25,8 @@ const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The ledger of this node's region. Shared; written by one thread.
 pub(crate) struct Ledger {
+    dir: PathBuf,
+    region: Region,
     clock: Clock,
     queue: Mutex<Option<mpsc::Sender<Wanted>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -50,16 +53,18 @@ impl Ledger {
             file.add(&body_of(&Entry { at: clock.now(), event })?);
             file.commit().map_err(|source| LedgerError::Open { path: dir.to_path_buf(), source })?;
         }
-        Self::over(file, clock)
+        Self::over(file, dir, region, clock)
     }
 
-    fn over(file: LedgerFile, clock: Clock) -> Result<Self, LedgerError> {
+    fn over(file: LedgerFile, dir: &Path, region: &Region, clock: Clock) -> Result<Self, LedgerError> {
         let head = Arc::new(Mutex::new(file.head()));
         let (queue, wanted) = mpsc::channel(QUEUE);
         let shown = Arc::clone(&head);
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || write(file, wanted, &shown));
         let thread = thread.map_err(|source| LedgerError::Open { path: "ledger".into(), source })?;
         Ok(Self {
+            dir: dir.to_path_buf(),
+            region: region.clone(),
             clock,
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
@@ -83,6 +88,14 @@ impl Ledger {
     /// How many entries are durable, and the hash of all of them.
     pub(crate) fn head(&self) -> Head {
         *self.head.lock()
+    }
+
+    /// Reads the entries from the first, beside the thread that writes; blocks.
+    ///
+    /// # Errors
+    /// [`LedgerError::Open`].
+    pub(crate) fn entries(&self) -> Result<Entries, LedgerError> {
+        Entries::open(&self.dir, &self.region)
     }
 
     /// Counts bytes of metadata with a peer; recorded by [`Ledger::record_metadata`].

@@ -5,7 +5,8 @@ use std::fs::{self, OpenOptions};
 use domicile_proto::border::EgressClass;
 use domicile_proto::ids::{ByteCount, NodeId, Timestamp};
 
-use super::super::{Entries, Passage};
+use super::super::Entries;
+use super::super::entry::Passage;
 use super::*;
 
 fn tokyo() -> Region {
@@ -158,7 +159,8 @@ async fn refuses_for_ever_after_a_failed_write() {
     let path = dir.path().join("ledger");
     fs::write(&path, b"").expect("written");
     let unwritable = OpenOptions::new().read(true).open(&path).expect("there");
-    let ledger = Ledger::over(LedgerFile::at(unwritable, Head::empty(&tokyo())), clock()).expect("a thread");
+    let ledger = Ledger::over(LedgerFile::at(unwritable, Head::empty(&tokyo())), dir.path(), &tokyo(), clock())
+        .expect("a thread");
     for _ in 0..3 {
         assert!(matches!(ledger.record(egress("one")).await, Err(LedgerError::Poisoned)));
     }

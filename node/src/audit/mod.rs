@@ -11,8 +11,8 @@ mod file;
 mod ledger;
 mod read;
 
-pub(crate) use chain::Head;
-pub(crate) use entry::{Entry, Event, Passage, Peer, Why};
+pub(crate) use entry::{Event, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
+#[cfg(test)]
 pub(crate) use read::Entries;

@@ -34,8 +34,6 @@ pub(crate) struct Answer {
     pub(crate) coverage: Coverage,
     /// Texts of the ids in the aggregate, as far as they are known here.
     pub(crate) dictionary: Arc<Dictionary>,
-    /// From the question to the answer.
-    pub(crate) took: Duration,
 }
 
 /// A number of records, and whether it is all of them.
@@ -86,7 +84,6 @@ impl Federation {
     /// # Errors
     /// [`FederateError`]; with [`OnMissing::Fail`] also where a region gave no answer.
     pub(crate) async fn ask(&self, asked: FederatedQuestion) -> Result<Answer, FederateError> {
-        let began = Instant::now();
         let policy = self.policy.now();
         let regions = regions(&policy, &asked.regions)?;
         let stream = policy.stream(asked.tenant, &asked.stream);
@@ -112,7 +109,7 @@ impl Federation {
         if asked.on_missing == OnMissing::Fail && !coverage.missing().is_empty() {
             return Err(FederateError::Missing(coverage));
         }
-        Ok(Answer { question: question.id, aggregate, coverage, dictionary, took: began.elapsed() })
+        Ok(Answer { question: question.id, aggregate, coverage, dictionary })
     }
 
     /// Decides once for all other regions whether the question may leave (RES-3).

@@ -13,11 +13,16 @@ mod question;
 mod reach;
 mod translate;
 
+#[cfg(test)]
+mod link_test;
+
 pub(crate) use answerer::Answerer;
-pub(crate) use coverage::{Coverage, RegionCoverage, Standing};
+pub(crate) use coverage::{RegionCoverage, Standing};
 pub(crate) use errors::FederateError;
 pub(crate) use federation::{Answer, Federation, Total};
 pub(crate) use gate::{Answered, Gate, Put};
 pub(crate) use question::{FederatedQuestion, OnMissing, Regions};
-pub(crate) use reach::{NoAnswer, Reach};
+#[cfg(test)]
+pub(crate) use reach::NoAnswer;
+pub(crate) use reach::Reach;
 pub(crate) use translate::{Untranslatable, group_field, translate};

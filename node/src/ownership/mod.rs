@@ -9,5 +9,7 @@ mod propose;
 mod streams;
 
 pub(crate) use errors::OwnershipError;
-pub(crate) use propose::{NotProposed, Propose};
+#[cfg(test)]
+pub(crate) use propose::NotProposed;
+pub(crate) use propose::Propose;
 pub(crate) use streams::Ownership;

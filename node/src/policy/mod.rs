@@ -12,5 +12,4 @@ mod snapshot;
 
 pub(crate) use consent::Consents;
 pub(crate) use follow::follow;
-pub(crate) use lease::POLICY_LEASE;
 pub(crate) use snapshot::{Dictionary, Policy, PolicyWatch, StreamView};

@@ -32,7 +32,7 @@ impl StreamView {
     pub(crate) fn allowed(&self, field: &str) -> Option<FieldId> {
         let place = self.fields.iter().position(|name| name.as_str() == field)?;
         let allowed = self.policy.group_fields.iter().any(|name| name.as_str() == field);
-        allowed.then_some(()).and(u16::try_from(place).ok()).map(FieldId)
+        if allowed { u16::try_from(place).ok().map(FieldId) } else { None }
     }
 
     /// The field of an id, if this region allows it abroad.

@@ -13,4 +13,3 @@ pub(crate) mod native;
 mod world;
 
 pub(crate) use desk::{Desk, Facts, Parts, Refresh, Surroundings};
-

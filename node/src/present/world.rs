@@ -77,6 +77,8 @@ pub(super) const INGEST: u8 = 3;
 pub(super) const BLIND: u8 = 4;
 /// Administers another tenant.
 pub(super) const OTHER_ADMIN: u8 = 5;
+/// Reads the ledger.
+pub(super) const AUDIT: u8 = 6;
 
 fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
     let none = Roles::default();
@@ -85,6 +87,7 @@ fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
         (SEARCH, TenantId(1), Roles { search: true, ..none }, Rows::Redacted),
         (INGEST, TenantId(1), Roles { ingest: true, create: true, ..none }, Rows::Redacted),
         (BLIND, TenantId(1), Roles { search: true, ..none }, Rows::None),
+        (AUDIT, TenantId(1), Roles { audit: true, ..none }, Rows::None),
         (OTHER_ADMIN, TenantId(2), Roles { admin: true, search: true, ..none }, Rows::Redacted),
     ];
     let key = |(number, tenant, roles, rows)| {

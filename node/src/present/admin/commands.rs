@@ -55,13 +55,15 @@ impl Desk {
             Command::RevokeValue { tenant, .. } => may(*tenant),
             Command::RevokeKey { region, id } => {
                 let policy = self.parts.policy.now();
-                let is_own = *region == policy.region
-                    && policy.keys.values().any(|key| key.id == *id && admin.may(key.tenant));
+                let is_own =
+                    *region == policy.region && policy.keys.values().any(|key| key.id == *id && admin.may(key.tenant));
                 if is_own || admin.is_operator() { Ok(()) } else { Err(PresentError::OtherTenant) }
             }
             Command::CreateTenant { tenant } if admin.is_operator() => self.clean([tenant]),
             Command::AddRegion { region } if admin.is_operator() => self.clean([&region.0]),
-            Command::AssignShard { .. } | Command::RemoveNode { .. } | Command::RecordHead(_) if admin.is_operator() => {
+            Command::AssignShard { .. } | Command::RemoveNode { .. } | Command::RecordHead(_)
+                if admin.is_operator() =>
+            {
                 Ok(())
             }
             _ => Err(PresentError::OtherTenant),

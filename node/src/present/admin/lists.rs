@@ -18,12 +18,7 @@ fn name_of(policy: &Policy, tenant: TenantId) -> Value {
     found.map_or(Value::Null, |(name, _)| json!(name))
 }
 
-fn listed(
-    desk: &Desk,
-    headers: &HeaderMap,
-    under: &str,
-    rows: impl FnOnce(&Policy, &Admin) -> Vec<Value>,
-) -> Response {
+fn listed(desk: &Desk, headers: &HeaderMap, under: &str, rows: impl FnOnce(&Policy, &Admin) -> Vec<Value>) -> Response {
     let listed = Admin::of(desk, headers).map(|admin| {
         let rows = rows(&desk.parts.policy.now(), &admin);
         json!({under: rows})

@@ -10,11 +10,7 @@ use crate::query::{Hits, QueryError};
 ///
 /// # Errors
 /// [`QueryError`] where an aggregation is not known or would cost too much.
-pub(in crate::present) fn here(
-    hits: &Hits,
-    wanted: &Value,
-    dates: &DateContext,
-) -> Result<Option<Value>, QueryError> {
+pub(in crate::present) fn here(hits: &Hits, wanted: &Value, dates: &DateContext) -> Result<Option<Value>, QueryError> {
     let aggs = Aggs::read(wanted, dates)?;
     if aggs.is_empty() {
         return Ok(None);

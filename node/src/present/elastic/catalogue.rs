@@ -38,7 +38,9 @@ pub(super) fn mappings(streams: &BTreeMap<Name, Arc<StreamView>>) -> Value {
             .into_iter()
             .map(|(name, kind)| {
                 let mut about = json!({"type": kind});
-                if kind != "date" && let Some(about) = about.as_object_mut() {
+                if kind != "date"
+                    && let Some(about) = about.as_object_mut()
+                {
                     about.insert("fields".to_owned(), json!({"keyword": {"type": "keyword", "ignore_above": 256}}));
                 }
                 (name, about)

@@ -269,7 +269,10 @@ async fn streams_are_made_described_and_refreshed() {
     let made = ask(world.elastic(), INGEST, "PUT", "/fresh-2026.01.02", "{}").await;
     assert_eq!(made.text, "{\"acknowledged\":true,\"shards_acknowledged\":true,\"index\":\"fresh\"}");
     let again = ask(world.elastic(), ADMIN, "PUT", "/fresh", "").await;
-    assert_eq!((again.status.as_u16(), again.json()["error"]["type"].clone()), (400, json!("resource_already_exists_exception")));
+    assert_eq!(
+        (again.status.as_u16(), again.json()["error"]["type"].clone()),
+        (400, json!("resource_already_exists_exception"))
+    );
     assert_eq!(ask(world.elastic(), INGEST, "PUT", "/Not%20A%20Name", "").await.status, 400);
     assert_eq!(found(&world, "/fresh/_count", Value::Null).await["count"], 0);
     let mapping = call(&world, "GET", "/app/_mapping", Value::Null).await.json();

@@ -16,7 +16,6 @@ mod respond;
 mod routes;
 mod search;
 
-
 pub(crate) use routes::router;
 
 #[cfg(test)]

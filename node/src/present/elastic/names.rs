@@ -25,11 +25,6 @@ impl Targets {
     pub(super) fn is_federated(&self, home: &Region) -> bool {
         self.named.values().flatten().any(|region| region != home)
     }
-
-    /// All regions that were named.
-    pub(super) fn regions(&self) -> BTreeSet<Region> {
-        self.named.values().flatten().cloned().collect()
-    }
 }
 
 /// How missing streams are treated.
@@ -88,7 +83,11 @@ pub(super) fn resolve(
 fn matching(index: &str, streams: &BTreeMap<Name, Arc<StreamView>>) -> BTreeMap<Name, Arc<StreamView>> {
     if !index.contains('*') && index != "_all" {
         let name = stream_name(index).ok();
-        return name.and_then(|name| streams.get_key_value(&name)).map(|(n, v)| (n.clone(), Arc::clone(v))).into_iter().collect();
+        return name
+            .and_then(|name| streams.get_key_value(&name))
+            .map(|(n, v)| (n.clone(), Arc::clone(v)))
+            .into_iter()
+            .collect();
     }
     let index = if index == "_all" { "*" } else { index };
     // `app-*` is how tools name all days of `app`.
@@ -107,7 +106,10 @@ pub(super) fn fits(pattern: &str, text: &str) -> bool {
     if rest.is_empty() {
         return true;
     }
-    text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| text.get(at..).is_some_and(|tail| fits(rest, tail)))
+    text.char_indices()
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .any(|at| text.get(at..).is_some_and(|tail| fits(rest, tail)))
 }
 
 fn shortened(text: &str) -> String {

@@ -32,7 +32,8 @@ impl FromRequest<Arc<Desk>> for Asked {
     async fn from_request(request: Request, _: &Arc<Desk>) -> Result<Self, Self::Rejection> {
         let (parts, body) = request.into_parts();
         // Parameters that cannot be decoded are none: what a client needs of them, it will miss visibly.
-        let parameters = Query::try_from_uri(&parts.uri).map_or_else(|_| Parameters::default(), |Query(map)| Parameters(map));
+        let parameters =
+            Query::try_from_uri(&parts.uri).map_or_else(|_| Parameters::default(), |Query(map)| Parameters(map));
         Ok(Self { method: parts.method, uri: parts.uri, headers: parts.headers, parameters, body })
     }
 }

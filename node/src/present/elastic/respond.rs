@@ -52,7 +52,9 @@ pub(super) fn table(rows: &[Vec<(&'static str, String)>], parameters: &Parameter
     }
     let mut text = String::new();
     let line = |cells: Vec<&str>| format!("{}\n", cells.join(" "));
-    if parameters.is_set("v") && let Some(first) = rows.first() {
+    if parameters.is_set("v")
+        && let Some(first) = rows.first()
+    {
         text.push_str(&line(first.iter().map(|(key, _)| *key).collect()));
     }
     for row in rows {

@@ -79,12 +79,20 @@ fn indices(routes: Routes) -> Routes {
 /// Templates, lifecycle policies and pipelines have no meaning here; shippers that set them up are let past, and whoever
 /// asks for one hears that there is none.
 fn compatible(routes: Routes) -> Routes {
-    ["/_index_template", "/_template", "/_component_template", "/_ilm/policy", "/_ingest/pipeline", "/_data_stream", "/_alias"]
-        .into_iter()
-        .fold(routes, |routes, path| {
-            let named = get(nothing).put(acknowledged).post(acknowledged).delete(nothing);
-            routes.route(path, get(nothing)).route(&format!("{path}/{{name}}"), named)
-        })
+    [
+        "/_index_template",
+        "/_template",
+        "/_component_template",
+        "/_ilm/policy",
+        "/_ingest/pipeline",
+        "/_data_stream",
+        "/_alias",
+    ]
+    .into_iter()
+    .fold(routes, |routes, path| {
+        let named = get(nothing).put(acknowledged).post(acknowledged).delete(nothing);
+        routes.route(path, get(nothing)).route(&format!("{path}/{{name}}"), named)
+    })
 }
 
 /// What is asked of every index where the path names none.
@@ -232,7 +240,10 @@ async fn count(State(desk): Here, index: Option<Path<String>>, asked: Asked) -> 
 }
 
 const fn no_cursor() -> PresentError {
-    PresentError::Unsupported { what: "a cursor that the server keeps (scroll, pit)", instead: "page on with `search_after`" }
+    PresentError::Unsupported {
+        what: "a cursor that the server keeps (scroll, pit)",
+        instead: "page on with `search_after`",
+    }
 }
 
 async fn scroll(State(desk): Here, asked: Asked) -> Response {
@@ -243,7 +254,8 @@ async fn scroll(State(desk): Here, asked: Asked) -> Response {
 async fn delete(State(desk): Here, asked: Asked) -> Response {
     let refused = desk.anybody(&asked.headers).and_then(|_| {
         let what = "deleting records or streams over this API";
-        Err(PresentError::Unsupported { what, instead: "records end with their retention, or by an erasure order" }.into())
+        Err(PresentError::Unsupported { what, instead: "records end with their retention, or by an erasure order" }
+            .into())
     });
     reply(refused, &asked.parameters)
 }

@@ -90,7 +90,6 @@ impl Desk {
         let clusters = clusters(&everywhere.coverage, expression, home);
         let total = Some((everywhere.total.value, everywhere.total.is_exact));
         let aggregations = (!plans.is_empty()).then_some(Value::Object(everywhere.aggregations));
-        debug_assert!(targets.regions().len() >= everywhere.coverage.len());
         Ok(response(began, total, hits, aggregations, Some(clusters), parameters))
     }
 
@@ -187,12 +186,7 @@ const fn malformed(place: &'static str, wanted: &'static str) -> PresentError {
     PresentError::Malformed { place, wanted }
 }
 
-fn whole(
-    body: &Value,
-    parameters: &Parameters,
-    name: &'static str,
-    otherwise: usize,
-) -> Result<usize, PresentError> {
+fn whole(body: &Value, parameters: &Parameters, name: &'static str, otherwise: usize) -> Result<usize, PresentError> {
     let wrong = || malformed(name, "a whole number from 0 on");
     match (body.get(name), parameters.get(name)) {
         (Some(value), _) => value.as_u64().and_then(|value| usize::try_from(value).ok()).ok_or_else(wrong),
@@ -239,7 +233,9 @@ fn order(body: &Value, parameters: &Parameters, filter: &Filter) -> Result<(Sort
     for key in &keys {
         let (field, way) = match key {
             Value::String(field) => (field.as_str(), None),
-            Value::Object(object) => object.iter().next().map(|(field, way)| (field.as_str(), Some(way))).ok_or_else(wrong)?,
+            Value::Object(object) => {
+                object.iter().next().map(|(field, way)| (field.as_str(), Some(way))).ok_or_else(wrong)?
+            }
             _ => return Err(wrong()),
         };
         let way = way.and_then(|way| way.as_str().or_else(|| way.get("order").and_then(Value::as_str)));
@@ -256,7 +252,9 @@ fn order(body: &Value, parameters: &Parameters, filter: &Filter) -> Result<(Sort
     let sort = sort.unwrap_or(if keys.is_empty() { default } else { Sort::Newest });
     let after = match body.get("search_after") {
         None | Some(Value::Null) => None,
-        Some(after) => Some(read_after(after, sort).ok_or_else(|| malformed("search_after", "the `sort` of the last hit"))?),
+        Some(after) => {
+            Some(read_after(after, sort).ok_or_else(|| malformed("search_after", "the `sort` of the last hit"))?)
+        }
     };
     Ok((sort, after))
 }
@@ -397,4 +395,3 @@ fn response(
     }
     Value::Object(response)
 }
-

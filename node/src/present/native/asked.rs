@@ -95,9 +95,8 @@ impl Asked {
     /// # Errors
     /// 400, with the part that is wrong.
     pub(super) fn read(body: Value, now: &DateContext) -> Result<Self, Failure> {
-        let body: Body = serde_json::from_value(body).map_err(|_| {
-            malformed("body", "an object with `stream`, and otherwise only keys of the API document")
-        })?;
+        let body: Body = serde_json::from_value(body)
+            .map_err(|_| malformed("body", "an object with `stream`, and otherwise only keys of the API document"))?;
         let stream = body.stream.parse().map_err(|_| malformed("stream", "the name of a stream"))?;
         if body.size.is_some_and(|size| size > MAX_HITS) {
             return Err(crate::query::QueryError::TooManyHits.into());

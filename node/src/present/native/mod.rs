@@ -1,6 +1,7 @@
 //! The native API: how the node is, which streams there are, and questions to one region or all of them.
 
 mod asked;
+mod ledger;
 mod openapi;
 mod read;
 mod search;
@@ -36,6 +37,7 @@ pub(super) fn listed() -> Listed {
         ("/api/v1/openapi.json", get(openapi::document)),
         ("/api/v1/status", get(state::status)),
         ("/api/v1/whoami", get(state::whoami)),
+        ("/api/v1/ledger", get(ledger::entries)),
         ("/api/v1/search", post(search::search)),
         ("/api/v1/streams", get(streams::list).post(streams::create)),
     ]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{listed, openapi};
-use crate::present::world::{ADMIN, Answer, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask};
+use crate::present::world::{ADMIN, AUDIT, Answer, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask};
 
 async fn post(world: &World, body: &Value) -> Answer {
     ask(world.native(), SEARCH, "POST", "/api/v1/search", body.to_string()).await
@@ -55,7 +55,8 @@ async fn every_region_that_was_asked_is_named() {
     let answer = found(&world, json!({"stream": "app", "regions": ["*"]})).await;
     assert_eq!(answer["total"]["relation"], "gte");
     assert_eq!(answer["missing"], json!(["singapore"]));
-    let statuses: Vec<_> = ["frankfurt", "singapore", "tokyo"].map(|region| answer["coverage"][region]["status"].clone()).into();
+    let statuses: Vec<_> =
+        ["frankfurt", "singapore", "tokyo"].map(|region| answer["coverage"][region]["status"].clone()).into();
     assert_eq!(statuses, ["complete", "unreachable", "complete"]);
     assert!(answer["coverage"]["tokyo"]["took_ms"].is_number());
     assert!(answer.get("hits").is_none(), "rows were not asked for");
@@ -105,7 +106,26 @@ async fn a_personal_literal_leaves_the_others_refused() {
     let answer = found(&world, json!({"stream": "app", "regions": ["*"], "query": "hanako"})).await;
     assert_eq!(answer["coverage"]["frankfurt"]["status"], "refused");
     assert_eq!(answer["coverage"]["frankfurt"]["code"], "PersonalLiteral");
-    assert!(answer["coverage"]["frankfurt"]["reason"].as_str().is_some_and(|reason| reason.contains("ask in the region")));
+    assert!(
+        answer["coverage"]["frankfurt"]["reason"].as_str().is_some_and(|reason| reason.contains("ask in the region"))
+    );
+}
+
+#[tokio::test]
+async fn the_ledger_is_read_by_auditors_alone_and_page_by_page() {
+    let world = World::new();
+    for _ in 0..3 {
+        found(&world, json!({"stream": "app", "regions": ["*"], "query": "hanako"})).await;
+    }
+    let page = ask(world.native(), AUDIT, "GET", "/api/v1/ledger?after=1&limit=1", "").await.json();
+    assert_eq!(page["head"]["size"], 3);
+    assert_eq!(page["entries"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&page["entries"][0]["number"], &page["entries"][0]["entry"]["kind"]),
+        (&json!(2), &json!("refused_question"))
+    );
+    assert!(!page.to_string().contains("hanako"));
+    assert_eq!(ask(world.native(), ADMIN, "GET", "/api/v1/ledger", "").await.status, 403);
 }
 
 #[tokio::test]
@@ -135,7 +155,10 @@ async fn what_is_wrong_is_named() {
     }
     assert_eq!(ask(world.native(), SEARCH, "POST", "/api/v1/search", "{").await.status, 400);
     assert_eq!(ask(world.native(), INGEST, "POST", "/api/v1/search", "{}").await.status, 403);
-    assert_eq!(ask(world.native(), SEARCH, "GET", "/api/v1/nothing", "").await.json()["error"]["code"], "DMC-PRESENT-05");
+    assert_eq!(
+        ask(world.native(), SEARCH, "GET", "/api/v1/nothing", "").await.json()["error"]["code"],
+        "DMC-PRESENT-05"
+    );
 }
 
 #[tokio::test]
@@ -147,7 +170,8 @@ async fn status_and_streams_say_what_there_is() {
     assert_eq!(status["tls_keylog"], false);
     assert!(status["ledger"]["root"].as_str().is_some_and(|root| root.len() == 64));
     let streams = ask(world.native(), SEARCH, "GET", "/api/v1/streams", "").await.json();
-    let names: Vec<_> = streams["streams"].as_array().expect("a list").iter().map(|stream| stream["name"].clone()).collect();
+    let names: Vec<_> =
+        streams["streams"].as_array().expect("a list").iter().map(|stream| stream["name"].clone()).collect();
     assert_eq!(names, ["app", "web"]);
     let none = ask(world.native(), OTHER_ADMIN, "GET", "/api/v1/streams", "").await.json();
     assert_eq!(none["streams"], json!([]), "another tenant's streams are not told of");

@@ -52,7 +52,8 @@ fn change(summary: &str, schema: &str, description: &str) -> Value {
 }
 
 fn paths() -> Value {
-    let plain = |summary: &str| json!({"summary": summary, "security": [], "responses": {"200": {"description": "Text."}}});
+    let plain =
+        |summary: &str| json!({"summary": summary, "security": [], "responses": {"200": {"description": "Text."}}});
     json!({
         "/healthz": {"get": plain("Whether the process answers.")},
         "/readyz": {"get": plain("Whether the node takes and searches records.")},
@@ -74,6 +75,13 @@ fn paths() -> Value {
             "Asks this region or several.", "Search",
             "Numbers with coverage of every region that was asked; rows of this region.",
         )},
+        "/api/v1/ledger": {
+            "parameters": [
+                {"name": "after", "in": "query", "schema": {"type": "integer"}, "description": "Number of the last entry known."},
+                {"name": "limit", "in": "query", "schema": {"type": "integer", "maximum": 1_000}},
+            ],
+            "get": read("The ledger's entries in their order; role `audit`.", "Entries with their numbers, and the head."),
+        },
         "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {

@@ -19,9 +19,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
         let wrong = |wanted| Failure::from(PresentError::Malformed { place: "body", wanted });
         let read = to_bytes(request.into_body(), MAX_BYTES).await.map_err(|_| wrong("whole, and at most 8 MiB"));
-        let parsed = read.and_then(|bytes| {
-            serde_json::from_slice(&bytes).map_err(|_| wrong("well-formed JSON"))
-        });
+        let parsed = read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|_| wrong("well-formed JSON")));
         Ok(Self(parsed))
     }
 }

@@ -52,9 +52,8 @@ impl Desk {
         let is_exact = is_home_only && !wants_numbers && asked.size != Some(0);
         let size = asked.size.unwrap_or(if is_home_only && !wants_numbers { PAGE } else { 0 });
         let mut answer = Map::new();
-        let numbers = async {
-            if is_exact { Ok(None) } else { self.numbers(who, &asked, own.clone()).await.map(Some) }
-        };
+        let numbers =
+            async { if is_exact { Ok(None) } else { self.numbers(who, &asked, own.clone()).await.map(Some) } };
         let rows = async {
             if size == 0 || !has_home { Ok(None) } else { self.rows(who, &asked, size, is_exact).await.map(Some) }
         };

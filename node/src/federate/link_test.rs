@@ -1,0 +1,190 @@
+//! Two regions over real links, each with its own CA and its own ledger: a question, its answer, and what both ledgers say.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domicile_proto::border::{Cells, EgressClass, LiteralDetector, Measured, ReleasePolicy, release};
+use domicile_proto::ids::{
+    KThreshold, Name, NodeId, PolicyVersion, RecordCount, Region, RegionNumber, StreamId, SubjectCount, TenantId,
+    TimeRange, Timestamp,
+};
+use domicile_proto::link::endpoint::{Link, LinkConfig};
+use domicile_proto::link::limits::LinkLimits;
+use domicile_proto::link::pki::{CERTIFICATE_VALIDITY, RegionCa};
+use domicile_proto::message::question::Ask;
+use domicile_proto::metadata::{NodeRow, StreamPolicy};
+
+use super::answerer::Answerer;
+use super::coverage::Standing;
+use super::federation::{Federation, Total};
+use super::gate::{Answered, Gate};
+use super::question::{FederatedQuestion, OnMissing, Regions};
+use super::reach::Reach;
+use crate::audit::{Entries, Event, Ledger};
+use crate::clock::Clock;
+use crate::policy::{Policy, PolicyWatch, StreamView};
+use crate::tasks::{Kind, Tasks};
+
+struct NoDetector;
+
+impl LiteralDetector for NoDetector {
+    fn finds_personal_data(&self, _: &str) -> bool {
+        false
+    }
+}
+
+const REGIONS: [&str; 2] = ["tokyo", "frankfurt"];
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn region(text: &str) -> Region {
+    Region(name(text))
+}
+
+/// A gate that releases this many records.
+fn gate(records: u64) -> Gate {
+    Gate::over(move |put| {
+        let measured = Measured { records: RecordCount(records), subjects: SubjectCount(records) };
+        let cells = Cells::new((), vec![measured]).expect("one cell");
+        let policy = ReleasePolicy { k: KThreshold::SUBJECTS, version: PolicyVersion(1) };
+        let answered = Answered::Count(release(cells, &policy, put.header));
+        Box::pin(async move { answered })
+    })
+}
+
+struct Node {
+    link: Link,
+    ledger: Arc<Ledger>,
+}
+
+fn node(dir: &Path, home: &str, id: u64) -> Node {
+    let clock = Clock::system();
+    let ledger = Ledger::open(&dir.join(format!("{home}-ledger")), &region(home), clock.clone()).expect("new");
+    let ledger = Arc::new(ledger);
+    let ca = RegionCa::open(&dir.join(home), &region(home), &name("acme")).expect("a CA");
+    let config = LinkConfig {
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        deployment: name("acme"),
+        identity: ca.issue_node(NodeId(id), clock.now(), CERTIFICATE_VALIDITY).expect("a certificate"),
+        bundles: REGIONS.map(|other| (region(other), dir.join(other).join("ca.crt"))).to_vec(),
+        tls_keylog: None,
+        via: BTreeMap::new(),
+        limits: LinkLimits::default(),
+    };
+    Node { link: Link::bind(config, ledger.clone()).expect("bound"), ledger }
+}
+
+fn policy(home: &str, nodes: [&Node; 2]) -> PolicyWatch {
+    let mut policy = Policy::empty(region(home));
+    for (number, (text, node)) in (1_u16..).zip(REGIONS.into_iter().zip(nodes)) {
+        policy.regions.insert(region(text), RegionNumber(number));
+        let (id, addr) = (NodeId(number.into()), node.link.local_addr());
+        policy.nodes.insert(id, NodeRow { node: id, region: region(text), addr, signature: None });
+    }
+    let view = StreamView {
+        id: StreamId(1),
+        tenant: TenantId(1),
+        name: name("app"),
+        fields: Vec::new(),
+        policy: StreamPolicy::default(),
+        shard: None,
+    };
+    policy.streams.insert((TenantId(1), name("app")), Arc::new(view));
+    let watch = PolicyWatch::new(policy);
+    watch.lease().heard(Instant::now());
+    watch
+}
+
+fn question() -> FederatedQuestion {
+    FederatedQuestion {
+        tenant: TenantId(1),
+        stream: name("app"),
+        regions: Regions::All,
+        range: TimeRange { from: Timestamp(0), to: Timestamp(60_000_000) },
+        filters: Vec::new(),
+        ask: Ask::Count,
+        on_missing: OnMissing::Partial,
+        deadline: Duration::from_secs(10),
+    }
+}
+
+/// Class and digest of everything that crossed, in order; `true` for what left.
+fn crossings(dir: &Path, home: &str) -> Vec<(bool, EgressClass, [u8; 32])> {
+    let entries = Entries::open(&dir.join(format!("{home}-ledger")), &region(home)).expect("there");
+    let of = |event| match event {
+        Event::Egress(passage) => Some((true, passage.class, passage.sha256)),
+        Event::Ingress(passage) => Some((false, passage.class, passage.sha256)),
+        _ => None,
+    };
+    entries.filter_map(|entry| of(entry.expect("whole").1.event)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_and_its_answer_lie_in_both_ledgers_and_a_lost_region_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for home in REGIONS {
+        RegionCa::init(&dir.path().join(home), &region(home), &name("acme"), Clock::system().now()).expect("a CA");
+    }
+    let (tokyo, frankfurt) = (node(dir.path(), "tokyo", 1), node(dir.path(), "frankfurt", 2));
+    let tasks = Tasks::default();
+    let there = policy("frankfurt", [&tokyo, &frankfurt]);
+    let detector = Arc::new(NoDetector);
+    let answerer = Arc::new(Answerer::new(there, gate(70), Arc::clone(&frankfurt.ledger), detector.clone()));
+    let (accepting, served) = (frankfurt.link.clone(), tasks.clone());
+    tasks.spawn(Kind::Listener, async move {
+        while let Some(accepted) = accepting.accept().await {
+            let answering = Arc::clone(&answerer).serve(accepted.peer, served.clone());
+            served.spawn(Kind::Peer, answering);
+        }
+    });
+    let here = policy("tokyo", [&tokyo, &frankfurt]);
+    let reach = Reach::by(tokyo.link.clone());
+    let federation = Federation::new(here, gate(50), reach, Arc::clone(&tokyo.ledger), detector);
+
+    let answer = federation.ask(question()).await.expect("an answer");
+    assert_eq!(answer.total(), Total { value: 120, is_exact: true });
+    let (asked, answered) = (crossings(dir.path(), "tokyo"), crossings(dir.path(), "frankfurt"));
+    let classes =
+        |of: &[(bool, EgressClass, [u8; 32])]| of.iter().map(|(out, class, _)| (*out, *class)).collect::<Vec<_>>();
+    assert_eq!(classes(&asked), [(true, EgressClass::Question), (false, EgressClass::Count)]);
+    assert_eq!(classes(&answered), [(false, EgressClass::Question), (true, EgressClass::Count)]);
+    let digests = |of: &[(bool, EgressClass, [u8; 32])]| of.iter().map(|(_, _, digest)| *digest).collect::<Vec<_>>();
+    assert_eq!(digests(&asked), digests(&answered), "both sides saw the same bytes");
+    let ledger = answer.coverage.0.iter().find(|said| said.region == region("frankfurt")).and_then(|said| said.ledger);
+    assert_eq!(ledger.map(|(size, _)| size), Some(1), "the answer states the ledger of the region that gave it");
+
+    frankfurt.link.close("the region is lost").await;
+    let began = Instant::now();
+    let answer = federation.ask(question()).await.expect("partial");
+    assert!(began.elapsed() < Duration::from_secs(11));
+    assert_eq!(answer.total(), Total { value: 50, is_exact: false });
+    assert_eq!(answer.coverage.missing(), [(region("frankfurt"), Standing::Unreachable)]);
+    tokyo.link.close("the test ends").await;
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_where_the_own_ledger_refuses() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for home in REGIONS {
+        RegionCa::init(&dir.path().join(home), &region(home), &name("acme"), Clock::system().now()).expect("a CA");
+    }
+    let (tokyo, frankfurt) = (node(dir.path(), "tokyo", 1), node(dir.path(), "frankfurt", 2));
+    let accepting = frankfurt.link.clone();
+    let tasks = Tasks::default();
+    tasks.spawn(Kind::Listener, async move { while accepting.accept().await.is_some() {} });
+    let here = policy("tokyo", [&tokyo, &frankfurt]);
+    let reach = Reach::by(tokyo.link.clone());
+    let federation = Federation::new(here, gate(50), reach, Arc::clone(&tokyo.ledger), Arc::new(NoDetector));
+    tokyo.ledger.close();
+    let answer = federation.ask(question()).await.expect("partial");
+    assert_eq!(answer.coverage.missing(), [(region("frankfurt"), Standing::Unreachable)]);
+    assert!(crossings(dir.path(), "frankfurt").is_empty(), "no byte of it arrived");
+    tokyo.link.close("the test ends").await;
+    frankfurt.link.close("the test ends").await;
+    tasks.stop(Duration::from_secs(5)).await;
+}
