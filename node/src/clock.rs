@@ -8,27 +8,30 @@ use domicile_proto::ids::Timestamp;
 
 /// A clock that can be handed around: the machine's, or one that a test turns.
 #[derive(Clone, Debug)]
-pub struct Clock(Kind);
+pub(crate) struct Clock(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
     System,
+    #[allow(dead_code, reason = "tests turn the clock")]
     Turned(Arc<AtomicI64>),
 }
 
 impl Clock {
     /// The machine's clock.
-    pub const fn system() -> Self {
+    pub(crate) const fn system() -> Self {
         Self(Kind::System)
     }
 
     /// A clock that stands until it is turned.
-    pub fn standing_at(at: Timestamp) -> Self {
+    #[allow(dead_code, reason = "tests turn the clock")]
+    pub(crate) fn standing_at(at: Timestamp) -> Self {
         Self(Kind::Turned(Arc::new(AtomicI64::new(at.0))))
     }
 
     /// Turns a standing clock; the machine's clock stays as it is.
-    pub fn turn_to(&self, at: Timestamp) {
+    #[allow(dead_code, reason = "tests turn the clock")]
+    pub(crate) fn turn_to(&self, at: Timestamp) {
         if let Kind::Turned(micros) = &self.0 {
             micros.store(at.0, Ordering::SeqCst);
         }
@@ -36,7 +39,7 @@ impl Clock {
 
     /// Now, in UTC.
     #[allow(clippy::disallowed_methods, reason = "the one place that may ask")]
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         match &self.0 {
             Kind::System => {
                 let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());

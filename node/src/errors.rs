@@ -3,7 +3,7 @@
 
 /// What the caller should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Wrong, or against a policy: repeating it is of no use.
     Refused,
     /// Not now: try again after this many seconds.
@@ -13,7 +13,7 @@ pub enum Verdict {
 }
 
 /// An error with a code.
-pub trait Coded: std::error::Error {
+pub(crate) trait Coded: std::error::Error {
     /// `DMC-<STAGE>-<NN>`, stable for ever.
     fn code(&self) -> &'static str;
     /// What the caller should do.

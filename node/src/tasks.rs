@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 /// A kind of task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Accepts connections of one listener; ends at once on cancel.
     Listener,
     /// Serves one connection; finishes its request on cancel.
@@ -21,28 +21,26 @@ pub enum Kind {
     Indexer,
     /// Follows the metadata group; ends at once on cancel.
     Follower,
-    /// Writes the ledger; drains its queue on cancel.
-    Ledger,
     /// Housekeeping on a timer; ends at once on cancel.
     Timer,
 }
 
 /// All tasks of a node, under one token.
 #[derive(Clone, Debug, Default)]
-pub struct Tasks {
+pub(crate) struct Tasks {
     tracker: TaskTracker,
     token: CancellationToken,
 }
 
 impl Tasks {
     /// The token every task watches.
-    pub const fn token(&self) -> &CancellationToken {
+    pub(crate) const fn token(&self) -> &CancellationToken {
         &self.token
     }
 
     /// Starts a task of a kind. A panic in it is logged by the runtime and ends the task alone.
     #[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
-    pub fn spawn<F>(&self, kind: Kind, task: F)
+    pub(crate) fn spawn<F>(&self, kind: Kind, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -51,7 +49,7 @@ impl Tasks {
     }
 
     /// Runs blocking work (tantivy, hashing, fsync) off the runtime's threads.
-    pub fn blocking<F, T>(&self, work: F) -> tokio::task::JoinHandle<T>
+    pub(crate) fn blocking<F, T>(&self, work: F) -> tokio::task::JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -60,7 +58,7 @@ impl Tasks {
     }
 
     /// Asks all tasks to end and waits for them, at most until the deadline. `true` when all have ended.
-    pub async fn stop(&self, deadline: Duration) -> bool {
+    pub(crate) async fn stop(&self, deadline: Duration) -> bool {
         self.token.cancel();
         self.tracker.close();
         tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()

@@ -109,7 +109,7 @@ fn directory_bytes(dir: &Path) -> Result<u64> {
 
 /// A client without a proxy and with enough connections.
 pub(crate) fn client() -> Result<reqwest::Client> {
-    domicile_proto::link::install_default_provider();
+    domicile_proto::link::crypto::install_default_provider();
     Ok(reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(600)).build()?)
 }
 

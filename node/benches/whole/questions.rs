@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use crate::process::Dev;
 
 fn bodies() -> Vec<(&'static str, Value)> {
-    let newest = |query: Value, size: u32, total: bool| {
-        json!({"size": size, "sort": [{"timestamp": {"order": "desc"}}], "query": query, "track_total_hits": total})
-    };
+    let newest = |query: Value, size: u32, total: bool| json!({"size": size, "sort": [{"timestamp": {"order": "desc"}}], "query": query, "track_total_hits": total});
     let folded = |query: Value, aggs: Value| json!({"size": 0, "query": query, "aggs": aggs, "track_total_hits": true});
     let (all, error) = (json!({"match_all": {}}), json!({"term": {"level": {"value": "ERROR"}}}));
     let histogram = |interval: &str| json!({"field": "timestamp", "fixed_interval": interval});

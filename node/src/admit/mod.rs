@@ -7,7 +7,6 @@ mod credential;
 mod errors;
 mod principal;
 
-pub(crate) use admitter::{Admitted, Admitter, Rates};
+pub(crate) use admitter::{Admitter, Rates};
 pub(crate) use credential::key_digest;
-pub(crate) use errors::AdmitError;
 pub(crate) use principal::Principal;

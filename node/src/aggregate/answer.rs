@@ -60,6 +60,7 @@ impl Answered {
     }
 
     /// What crosses.
+    #[allow(dead_code, reason = "the law of merging is tested on it")]
     pub(crate) const fn answer(&self) -> &Answer {
         match self {
             Self::Count(released) => released.answer(),

@@ -34,6 +34,7 @@ pub(crate) struct RegionFacts {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TimeZone {
+    #[allow(dead_code, reason = "a fact of the region; Terraform and people read it")]
     pub(crate) iana: String,
     /// Minutes east of UTC, given to time stamps without a zone.
     pub(crate) utc_offset_minutes: i16,
@@ -107,6 +108,7 @@ pub(crate) struct Transfer {
     #[serde(rename = "what")]
     _what: Transferred,
     /// The legal basis in a word; `undecided` until somebody has decided.
+    #[allow(dead_code, reason = "a fact of the region; the transfer register reads it")]
     pub(crate) basis: String,
     /// The day of the next review.
     pub(crate) review_by: String,

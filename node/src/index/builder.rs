@@ -121,16 +121,6 @@ impl Builder {
         Ok(())
     }
 
-    /// Memory it holds, in bytes.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.writer.mem_usage()
-    }
-
-    /// Records it holds.
-    pub(crate) const fn docs(&self) -> u32 {
-        self.docs
-    }
-
     /// Finishes the segment; `None` where no record was added.
     pub(crate) fn finish(self) -> Result<Option<Built>, IndexError> {
         let Some((first_seq, last_seq)) = self.seqs else { return Ok(None) };

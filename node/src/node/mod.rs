@@ -127,7 +127,7 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
     let (knock, clock, tasks) = (admitter.knock(), base.clock.clone(), base.tasks.clone());
     let (inlet, inbox) = Inlet::new(ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, knock, clock, tasks);
     let (ends, ended) = oneshot::channel();
-    base.tasks.spawn(Kind::Connection, async move {
+    base.tasks.spawn(Kind::Line, async move {
         line.run(inbox).await;
         // Nobody waits any more where the node has given up.
         let _ = ends.send(());

@@ -74,7 +74,6 @@ impl Plan {
 
 /// Records and subjects by slot and cell. Cannot be serialised and does not cross.
 pub(crate) struct Groups {
-    cells: usize,
     counts: Vec<u64>,
     /// Empty where records are the subjects.
     subjects: Vec<Few>,
@@ -84,7 +83,7 @@ impl Groups {
     fn new(plan: &Plan) -> Self {
         let len = plan.cells() * plan.rows();
         let subjects = if plan.subjects == Subjects::Distinct { vec![Few::default(); len] } else { Vec::new() };
-        Self { cells: plan.cells(), counts: vec![0; len], subjects }
+        Self { counts: vec![0; len], subjects }
     }
 
     /// What was measured, slot by slot and within a slot cell by cell.
@@ -100,11 +99,6 @@ impl Groups {
                 subjects: SubjectCount(subjects(place, *count)),
             })
             .collect()
-    }
-
-    /// Cells of time in each slot.
-    pub(crate) const fn cells(&self) -> usize {
-        self.cells
     }
 
     fn add(&mut self, place: usize, subject: Option<u64>, cap: usize) {

@@ -21,7 +21,7 @@ mod visit;
 
 pub(crate) use errors::QueryError;
 pub(crate) use filter::{Filter, Joined, Value};
-pub(crate) use groups::{Cut, Groups, Plan, Slots, Subjects};
+pub(crate) use groups::{Cut, Plan, Slots, Subjects};
 pub(crate) use hits::{Hits, Row, Total};
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::{self, Next};
+use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 
@@ -38,11 +38,6 @@ pub(crate) async fn product(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(PRODUCT, HeaderValue::from_static("Elasticsearch"));
     response
-}
-
-/// The layer that puts the header on every response of a router, its fallbacks included.
-pub(crate) fn with_product(router: Router) -> Router {
-    router.layer(middleware::from_fn(product))
 }
 
 async fn bulk(State(inlet): State<Inlet>, RawQuery(query): RawQuery, headers: HeaderMap, body: Body) -> Response {

@@ -16,9 +16,9 @@ pub(crate) mod native;
 mod reply;
 
 pub(crate) use answer::{elastic_error, elastic_failure, native_failure};
-pub(crate) use arrival::{Arrival, Content, Door, Posted};
+pub(crate) use arrival::{Arrival, Content, Posted};
 pub(crate) use errors::ReceiveError;
-pub(crate) use inlet::{Inlet, Knock, Room};
+pub(crate) use inlet::{Inlet, Knock};
 pub(crate) use reply::{Action, Failure, Item, ItemOutcome, Reply};
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ fn doors(queue: usize, deadline: Duration) -> Doors {
     });
     let (clock, tasks) = (Clock::standing_at(Timestamp(7)), Tasks::default());
     let (inlet, inbox) = Inlet::new(queue, BUDGET, deadline, knock, clock, tasks.clone());
-    let router = elastic::with_product(elastic::router(inlet.clone()).merge(native::router(inlet)));
+    let router =
+        elastic::router(inlet.clone()).merge(native::router(inlet)).layer(axum::middleware::from_fn(elastic::product));
     Doors { router, inbox, tasks }
 }
 

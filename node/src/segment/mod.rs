@@ -17,7 +17,7 @@ mod shards_test;
 #[cfg(test)]
 pub(crate) mod specimen;
 
-pub(crate) use catalog::{Catalog, Totals};
+pub(crate) use catalog::Catalog;
 pub(crate) use errors::SegmentError;
 pub(crate) use segment::{Segment, SegmentId};
 pub(crate) use shards::{Opened, Shards};

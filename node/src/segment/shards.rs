@@ -107,6 +107,7 @@ impl Shards {
     }
 
     /// How records are represented in them.
+    #[allow(dead_code, reason = "cold segments are opened with it")]
     pub(crate) fn layout(&self) -> &Layout {
         &self.shared.layout
     }

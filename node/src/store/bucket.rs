@@ -68,6 +68,7 @@ impl Store {
     }
 
     /// A part of the content of an object.
+    #[allow(dead_code, reason = "cold segments are searched in place through it")]
     pub(crate) async fn read_range(&self, object: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         self.objects.get_range(&path(object)?, range).await.map_err(|error| sort(object, error))
     }

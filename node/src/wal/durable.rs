@@ -8,9 +8,12 @@ use crate::classify::Classified;
 
 /// Records of one shard that are durable, in the order of their places. Made by the log alone.
 pub(crate) struct Durable {
+    #[allow(dead_code, reason = "part of what a durable batch is")]
     pub(crate) tenant: TenantId,
+    #[allow(dead_code, reason = "part of what a durable batch is")]
     pub(crate) stream: StreamId,
     pub(crate) shard: ShardId,
+    #[allow(dead_code, reason = "part of what a durable batch is")]
     pub(crate) epoch: Epoch,
     /// How long after receipt they must be searchable, as their stream asked.
     pub(crate) refresh: Duration,
