@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, Endpoint, IdleTimeout, Incoming, TransportConfig, VarInt};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,7 +30,8 @@ use super::limits::LinkLimits;
 use super::pool::{Found, Pool};
 use super::protocol::Protocol;
 use super::rotation::{IdentityFiles, Rotating};
-use super::trust::{AnyNode, OneNode, Trust};
+use super::socket;
+use super::trust::{OneNode, Trust};
 use crate::ids::{Name, NodeId, Region};
 
 /// What a link needs to know.
@@ -121,9 +121,9 @@ impl Link {
         let key_log = config.tls_keylog.as_deref().map(KeyLogFile::open).transpose()?.map(Arc::new);
         let identity = Arc::new(Rotating::new(certified));
         let trust = Arc::new(ArcSwap::from_pointee(trust));
-        let server = server_config(&provider, &identity, &trust, key_log.as_ref(), &config.limits)?;
+        let server = socket::server_config(&provider, &identity, &trust, key_log.as_ref(), &config.limits)?;
         let bind_error = |source| LinkError::Bind { addr: config.listen, source: Arc::new(source) };
-        let endpoint = Endpoint::server(server, config.listen).map_err(bind_error)?;
+        let endpoint = socket::open(server, &config).map_err(bind_error)?;
         let local = endpoint.local_addr().map_err(bind_error)?;
         let limits = Arc::new(config.limits.clone());
         let stop = CancellationToken::new();
@@ -411,60 +411,16 @@ impl Shared {
         if let Some(key_log) = &self.key_log {
             tls.key_log = Arc::clone(key_log) as _;
         }
-        let quic = QuicClientConfig::try_from(tls).map_err(|_| no_initial_suite())?;
+        let quic = QuicClientConfig::try_from(tls).map_err(|_| socket::no_initial_suite())?;
         let mut config = quinn::ClientConfig::new(Arc::new(quic));
         // Who was dialled begins nothing.
-        config.transport_config(Arc::new(transport(&self.limits, 0)));
+        config.transport_config(Arc::new(socket::transport(&self.limits, 0)));
         Ok(config)
     }
 }
 
 /// QUIC wants a name to dial; nobody reads it, for the SPIFFE id takes its place.
 const UNUSED_SERVER_NAME: &str = "node.domicile.internal";
-
-fn server_config(
-    provider: &Arc<CryptoProvider>,
-    identity: &Arc<Rotating>,
-    trust: &Arc<ArcSwap<Trust>>,
-    key_log: Option<&Arc<KeyLogFile>>,
-    limits: &LinkLimits,
-) -> Result<quinn::ServerConfig, LinkError> {
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|source| LinkError::Tls { source })?
-        .with_client_cert_verifier(Arc::new(AnyNode(Arc::clone(trust))))
-        .with_cert_resolver(Arc::clone(identity) as _);
-    tls.alpn_protocols = Protocol::ALL.map(|protocol| protocol.alpn().as_bytes().to_vec()).to_vec();
-    tls.max_early_data_size = 0;
-    tls.send_tls13_tickets = 0;
-    tls.session_storage = Arc::new(NoServerSessionStorage {});
-    if let Some(key_log) = key_log {
-        tls.key_log = Arc::clone(key_log) as _;
-    }
-    let quic = QuicServerConfig::try_from(tls).map_err(|_| no_initial_suite())?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic));
-    config.transport_config(Arc::new(transport(limits, limits.streams)));
-    Ok(config)
-}
-
-fn transport(limits: &LinkLimits, streams: u32) -> TransportConfig {
-    let mut transport = TransportConfig::default();
-    let idle = IdleTimeout::try_from(limits.idle).unwrap_or_else(|_| VarInt::MAX.into());
-    transport
-        .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(limits.keep_alive))
-        .max_concurrent_bidi_streams(streams.into())
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(limits.stream_window.into())
-        .receive_window(limits.window.into())
-        .send_window(limits.window.into());
-    transport
-}
-
-fn no_initial_suite() -> LinkError {
-    LinkError::Tls { source: rustls::Error::General("the provider has no suite for QUIC".to_owned()) }
-}
 
 fn identity_of(connection: &Connection, deployment: &Name) -> Option<PeerId> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;

@@ -209,6 +209,35 @@ async fn a_peer_that_came_back_is_found_again() {
     drop(back);
 }
 
+#[test]
+fn a_peer_that_was_killed_and_is_back_says_that_old_connections_are_gone() {
+    let world = World::new();
+    let patient = |home, node| {
+        let mut config = world.config(home, node);
+        // Without a word of the peer the old connection would be kept for an hour.
+        config.limits.idle = Duration::from_secs(3_600);
+        config
+    };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let (near, far) = (runtime().expect("a runtime"), runtime().expect("a runtime"));
+    let here = near.block_on(async { Node::start(patient("tokyo", 1)) });
+    let there = far.block_on(async { Node::start(patient("frankfurt", 2)) });
+    let to = there.addr();
+    assert_eq!(near.block_on(here.count_at(&to)).expect("an answer"), 7);
+    // Its tasks end in the middle of whatever they do, and nobody is told.
+    far.shutdown_timeout(PATIENCE);
+    drop(there);
+
+    let far = runtime().expect("a runtime");
+    let mut config = patient("frankfurt", 2);
+    config.listen = to.addr;
+    let back = far.block_on(async { Node::start(config) });
+    let error = near.block_on(here.count_at(&to)).expect_err("the old connection is gone");
+    assert!(matches!(error, LinkError::Lost { .. }), "{error}");
+    assert_eq!(near.block_on(here.count_at(&to)).expect("an answer"), 7);
+    drop(back);
+}
+
 #[tokio::test]
 async fn certificates_and_bundles_rotate_without_a_restart() {
     let world = World::new();

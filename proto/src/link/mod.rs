@@ -21,6 +21,7 @@ pub mod pki;
 mod pool;
 pub mod protocol;
 pub mod rotation;
+mod socket;
 mod stream;
 pub mod tls;
 pub mod trust;
