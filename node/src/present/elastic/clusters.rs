@@ -20,22 +20,21 @@ pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>)
                 known.took = known.took.max(part.took);
                 known.withheld_cells += part.withheld_cells;
                 known.open_from = known.open_from.into_iter().chain(part.open_from).min();
-                if severity(part.standing) > severity(known.standing) {
-                    known.standing = part.standing;
-                }
+                known.standing = both(known.standing, part.standing);
             }
         }
     }
     all
 }
 
-const fn severity(standing: Standing) -> u8 {
-    match standing {
-        Standing::Complete => 0,
-        Standing::Partial => 1,
-        Standing::Suppressed => 2,
-        Standing::Refused(_) => 3,
-        Standing::Unreachable => 4,
+/// What is missing outweighs everything; a region that may tell nothing to one question and something to another is partial.
+const fn both(a: Standing, b: Standing) -> Standing {
+    match (a, b) {
+        (Standing::Unreachable, _) | (_, Standing::Unreachable) => Standing::Unreachable,
+        (Standing::Refused(code), _) | (_, Standing::Refused(code)) => Standing::Refused(code),
+        (Standing::Complete, Standing::Complete) => Standing::Complete,
+        (Standing::Suppressed, Standing::Suppressed) => Standing::Suppressed,
+        _ => Standing::Partial,
     }
 }
 
@@ -70,7 +69,7 @@ fn detail(part: &RegionCoverage, index: &str, gives_rows: &Region) -> Value {
         Standing::Unreachable => Some(("connect_transport_exception", "the region gave no answer in time")),
         Standing::Refused(code) => Some(("residency_policy", code.explain())),
         Standing::Suppressed => Some(("residency_policy", "the region answered and may tell nothing")),
-        Standing::Partial => Some(("partial_answer", "cells are still open, or values are not known here yet")),
+        Standing::Partial => Some(("partial_answer", "cells are open or withheld, or values are not known here yet")),
         Standing::Complete if part.region != *gives_rows => {
             Some(("residency_policy", "rows do not leave their region; totals and aggregations do"))
         }

@@ -312,3 +312,22 @@ async fn a_packed_body_is_read_and_a_bomb_is_not() {
     assert_eq!(send_packed(packed(&vec![b' '; 64 << 20])).await, 400);
     assert_eq!(send_packed(b"{}".to_vec()).await, 400);
 }
+
+#[tokio::test]
+async fn empty_cells_are_shown_between_full_ones_and_beyond_them_only_on_request() {
+    let world = World::new();
+    let ask = async |more: Value| {
+        let mut time = json!({"field": "@timestamp", "fixed_interval": "1m"});
+        time.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let body = json!({"size": 0, "aggs": {"t": {"date_histogram": time}}});
+        let answer = found(&world, "/frankfurt:app/_search", body).await;
+        let buckets = answer["aggregations"]["t"]["buckets"].as_array().expect("buckets").clone();
+        buckets.iter().map(|bucket| bucket["doc_count"].as_u64().expect("a count")).collect::<Vec<_>>()
+    };
+    let between = ask(json!({})).await;
+    assert!(between.first().is_some_and(|count| *count > 0) && between.last().is_some_and(|count| *count > 0));
+    let full = ask(json!({"min_doc_count": 1})).await;
+    assert!(full.iter().all(|count| *count > 0));
+    assert_eq!(full.iter().sum::<u64>(), between.iter().sum::<u64>());
+    assert!(ask(json!({"extended_bounds": {"min": 0, "max": 1}})).await.len() > 1_000);
+}

@@ -33,7 +33,18 @@ pub(super) struct Plan {
     nesting: Nesting,
     inner: Option<String>,
     size: usize,
-    empty_buckets: bool,
+    buckets: Buckets,
+}
+
+/// Which cells of time are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Buckets {
+    /// Those with records.
+    Full,
+    /// Those from the first to the last with records.
+    Between,
+    /// All of the range (`extended_bounds`).
+    All,
 }
 
 /// What all regions together said to one search.
@@ -123,9 +134,15 @@ fn plan(name: &str, body: &Value) -> Option<Plan> {
     };
     let time_body = time.or(inner_time);
     let minimum = time_body.and_then(|time| time.get("min_doc_count")).and_then(Value::as_u64).unwrap_or(0);
+    let has_bounds = time_body.is_some_and(|time| time.get("extended_bounds").is_some());
+    let buckets = match (minimum, has_bounds) {
+        (0, true) => Buckets::All,
+        (0, false) => Buckets::Between,
+        _ => Buckets::Full,
+    };
     let size = terms.or(inner_terms).map_or(10, size);
     let inner = inner.map(|(name, _)| name.clone());
-    Some(Plan { name: name.to_owned(), wanted, nesting, inner, size, empty_buckets: minimum == 0 })
+    Some(Plan { name: name.to_owned(), wanted, nesting, inner, size, buckets })
 }
 
 fn field(terms: &Value) -> Option<String> {
@@ -186,12 +203,12 @@ impl Tally {
     fn present(self, plan: &Plan) -> Value {
         let inner = plan.inner.as_deref().unwrap_or_default();
         match (&plan.wanted, plan.nesting) {
-            (Wanted::Histogram(_), _) => times(&self.times, plan.empty_buckets, |_, _| {}),
+            (Wanted::Histogram(_), _) => times(&self.times, plan.buckets, |_, _| {}),
             (Wanted::TermsHistogram(..), Nesting::TimeOutside(size)) => self.time_outside(plan, inner, size),
             (Wanted::TermsHistogram(..), _) => {
                 let sums = self.both.iter().map(|(text, cells)| (text.clone(), sum(cells))).collect();
                 terms(&sums, sum(&self.other_times), plan.size, |text, bucket| {
-                    let cells = self.both.get(text).map(|cells| times(cells, plan.empty_buckets, |_, _| {}));
+                    let cells = self.both.get(text).map(|cells| times(cells, plan.buckets, |_, _| {}));
                     bucket.insert(inner.to_owned(), cells.unwrap_or_default());
                 })
             }
@@ -204,7 +221,7 @@ impl Tally {
         for (at, cell) in self.both.values().flatten() {
             merge(outer.entry(*at).or_default(), *cell);
         }
-        times(&outer, plan.empty_buckets, |at, bucket| {
+        times(&outer, plan.buckets, |at, bucket| {
             let of_time = |cells: &BTreeMap<i64, Cell>| cells.get(&at).copied().unwrap_or(Cell::EMPTY);
             let column = self.both.iter().map(|(text, cells)| (text.clone(), of_time(cells))).collect();
             bucket.insert(inner.to_owned(), terms(&column, of_time(&self.other_times), size, |_, _| {}));
@@ -239,8 +256,15 @@ fn bucket(key: Value, text: Option<String>, cell: Cell) -> Map<String, Value> {
     bucket
 }
 
-fn times(cells: &BTreeMap<i64, Cell>, empty: bool, more: impl Fn(i64, &mut Map<String, Value>)) -> Value {
-    let shown = cells.iter().filter(|(_, cell)| empty || cell.records.0 > 0);
+fn times(cells: &BTreeMap<i64, Cell>, wanted: Buckets, more: impl Fn(i64, &mut Map<String, Value>)) -> Value {
+    let is_full = |(_, cell): &(&i64, &Cell)| cell.records.0 > 0;
+    let ends = (cells.iter().find(is_full), cells.iter().rfind(is_full));
+    let between = |at: &i64| matches!(ends, (Some((first, _)), Some((last, _))) if first <= at && at <= last);
+    let shown = cells.iter().filter(|(at, cell)| match wanted {
+        Buckets::Full => cell.records.0 > 0,
+        Buckets::Between => between(at),
+        Buckets::All => true,
+    });
     let buckets = shown.map(|(at, cell)| {
         let text = jiff::Timestamp::from_millisecond(*at).map(|at| format!("{at:.3}")).ok();
         let mut bucket = bucket(json!(at), text, *cell);

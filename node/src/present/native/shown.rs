@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
-use domicile_proto::ids::{Region, TimeRange, Timestamp};
+use domicile_proto::ids::{Region, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{Answer, RegionCoverage, Standing};
@@ -69,11 +69,12 @@ fn of(said: &RegionCoverage) -> Value {
         }
         Standing::Unreachable => put("reason", json!("the region gave no answer in time")),
         Standing::Suppressed => put("reason", json!("the region answered and may tell nothing")),
-        Standing::Partial => put("reason", json!("cells are still open, or values are not known here yet")),
+        Standing::Partial => put("reason", json!("cells are open or withheld, or values are not known here yet")),
         Standing::Complete => {}
     }
-    if let Some(range) = said.covered.filter(|range| *range != TimeRange::ALL) {
-        put("covered", json!({"from": time(range.from), "to": time(range.to)}));
+    let ends = said.covered.map(|range| (time(range.from), time(range.to)));
+    if let Some((from, to)) = ends.filter(|(from, to)| !(from.is_null() && to.is_null())) {
+        put("covered", json!({"from": from, "to": to}));
     }
     if let Some(from) = said.open_from {
         put("open_from", time(from));
