@@ -68,7 +68,7 @@ impl State {
         bounded(streams < MAX_STREAMS_PER_TENANT)?;
         let id = StreamId(self.counters.stream);
         self.counters.stream = id.0.checked_add(1).ok_or(CommandRefusal::TooMany)?;
-        self.put_stream(StreamRow { id, tenant, name: name.clone(), fields: Vec::new() });
+        self.put_stream(StreamRow { id, tenant, name: name.clone(), fields: vec![Name::level()] });
         Ok(Applied::Stream(id))
     }
 

@@ -43,6 +43,11 @@ impl Name {
     /// Longest name, in bytes.
     pub const MAX_BYTES: usize = 63;
 
+    /// The built-in group field of every stream: its values are the levels, known everywhere and personal to nobody.
+    pub fn level() -> Self {
+        Self("level".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use domicile_tests::cluster::fixture::{bulk, events};
 use domicile_tests::cluster::region::Region;
-use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
+use domicile_tests::cluster::{Cluster, wait_until};
 use serde_json::Value;
 
 use crate::BINARY;
@@ -67,6 +67,5 @@ fn work_locally(others: &[Region], some: &[Value], electing: &AtomicBool) -> u64
 /// The region whose node leads the group, as `status` says it.
 fn leader(cluster: &Cluster) -> Option<String> {
     let status = cluster.region("tokyo").api("admin", "GET", "/api/v1/status", &Value::Null).ok()?;
-    let text = status.json().pointer("/meta/leader")?.to_string();
-    REGIONS.iter().find(|region| text.contains(*region)).map(|region| (*region).to_owned())
+    status.json().pointer("/leader/region")?.as_str().map(str::to_owned)
 }

@@ -196,7 +196,7 @@ fn fields_keep_their_ids_and_an_unsigned_policy_gets_none() {
         (unsigned(tokyo.clone(), policy(&["evil"], false)), Applied::Done),
         (signed(tokyo.clone(), policy(&many[..MAX_GROUP_FIELDS], false)), refused(CommandRefusal::TooMany)),
     ]);
-    assert_eq!((field(&state, "service"), field(&state, "level"), field(&state, "host")), (Some(0), Some(1), Some(2)));
+    assert_eq!((field(&state, "service"), field(&state, "level"), field(&state, "host")), (Some(1), Some(0), Some(2)));
     assert_eq!(field(&state, "evil"), None);
     let row = state.policy(StreamId(1), &tokyo).unwrap();
     assert!(row.signed.is_some() && row.unsigned.is_some());

@@ -11,7 +11,7 @@
 //! | `DOMICILE_BENCH_RUNS` | 31 | warm runs per question |
 //! | `DOMICILE_BENCH_WAN` | off | `1`: emulated round trips of 70, 160 and 230 ms, and the federated question |
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a bench prints and may panic")]
+#![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::or_fun_call, reason = "a bench prints and may panic")]
 
 mod generate;
 mod process;

@@ -334,8 +334,9 @@ fn reply_of(framed: &Framed, outcomes: Vec<Option<Told>>, repeated: bool) -> Rep
             Item { action: document.action, index, id, outcome }
         })
         .collect();
+    // What concerns the batch as a whole is told once, as the status of the request.
     let all_not_now = items.iter().all(|item| match &item.outcome {
-        ItemOutcome::Failed(failure) => failure.retry_after.is_some(),
+        ItemOutcome::Failed(failure) => failure.retry_after.is_some() || failure.code == OTHER_BYTES,
         _ => false,
     });
     match items.first().map(|item| &item.outcome) {
@@ -350,6 +351,9 @@ fn of_ownership(error: &OwnershipError) -> Failure {
         _ => Failure::of(error),
     }
 }
+
+/// The code of `WalError::OtherBytes`: the batch id was used for other bytes.
+const OTHER_BYTES: &str = "DMC-WAL-05";
 
 fn of_wal(error: &WalError) -> Failure {
     match error {

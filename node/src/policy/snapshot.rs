@@ -28,16 +28,20 @@ pub(crate) struct StreamView {
 }
 
 impl StreamView {
+    /// Whether this region lets the field group and filter abroad. The level is built in: it is allowed everywhere.
+    fn allows(&self, field: &Name) -> bool {
+        *field == Name::level() || self.policy.group_fields.contains(field)
+    }
+
     /// The field's id, if this region allows it abroad.
     pub(crate) fn allowed(&self, field: &str) -> Option<FieldId> {
-        let place = self.fields.iter().position(|name| name.as_str() == field)?;
-        let allowed = self.policy.group_fields.iter().any(|name| name.as_str() == field);
-        if allowed { u16::try_from(place).ok().map(FieldId) } else { None }
+        let place = self.fields.iter().position(|name| name.as_str() == field && self.allows(name))?;
+        u16::try_from(place).ok().map(FieldId)
     }
 
     /// The field of an id, if this region allows it abroad.
     pub(crate) fn field(&self, id: FieldId) -> Option<&Name> {
-        self.fields.get(usize::from(id.0)).filter(|name| self.policy.group_fields.contains(name))
+        self.fields.get(usize::from(id.0)).filter(|name| self.allows(name))
     }
 
     /// What questions to other regions may name.
