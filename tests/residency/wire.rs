@@ -122,13 +122,23 @@ fn decrypt(tshark: &Path, pcap: &Path, keys: &Path) -> Vec<u8> {
         .arg(pcap)
         .args(["-o", &format!("tls.keylog_file:{}", keys.display())])
         .args(["-d", "udp.port==1024-65535,quic", "-Y", "quic.stream_data"])
-        .args(["-T", "fields", "-E", "aggregator= ", "-e", "quic.stream_data"])
+        .args(["-T", "pdml"])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The detailed form gives every field with its size and all of its bytes; the short one cuts long fields.
     let mut plain = Vec::new();
-    for field in String::from_utf8_lossy(&output.stdout).split_whitespace() {
-        plain.extend(hex::decode(field.replace(':', "")).expect("hexadecimal fields"));
+    for field in String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains("\"quic.stream_data\"")) {
+        let bytes = hex::decode(attribute(field, "value")).expect("a field's bytes in hexadecimal");
+        assert_eq!(attribute(field, "size"), bytes.len().to_string(), "a field was cut short");
+        plain.extend(bytes);
     }
     plain
+}
+
+/// The value of an attribute of an element on one line; empty where it has none.
+fn attribute<'a>(element: &'a str, name: &str) -> &'a str {
+    let begin = format!(" {name}=\"");
+    let value = element.split_once(&begin).map_or("", |(_, rest)| rest);
+    value.split_once('"').map_or("", |(value, _)| value)
 }
