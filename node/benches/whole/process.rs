@@ -19,7 +19,7 @@ pub(crate) struct Dev {
 impl Dev {
     pub(crate) fn start(wan: bool) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let (data, ready_file) = (dir.path().join("data"), dir.path().join("ready.json"));
+        let (data, ready_file) = (dir.path().join("domicile-data"), dir.path().join("ready.json"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_domicile"));
         command.args(["dev", "--no-samples"]).arg("--data").arg(&data).arg("--ready-file").arg(&ready_file);
         if wan {
@@ -67,7 +67,17 @@ impl Dev {
     /// Creates the stream with its refresh, by the command an operator would type.
     pub(crate) fn create_stream(&self, stream: &str, refresh_ms: u64) -> Result<()> {
         let status = Command::new(env!("CARGO_BIN_EXE_domicile"))
-            .args(["stream", "create", stream, "--not-personal", "--refresh-ms", &refresh_ms.to_string()])
+            .current_dir(self.data.parent().unwrap_or(&self.data))
+            .args([
+                "stream",
+                "create",
+                stream,
+                "--no-personal-data",
+                "--keep-ip",
+                "--refresh-ms",
+                &refresh_ms.to_string(),
+            ])
+            .args(["--region", "tokyo", "--region", "singapore", "--region", "frankfurt"])
             .arg("--profile")
             .arg(self.data.join("profile.toml"))
             .stdout(Stdio::null())
@@ -78,7 +88,7 @@ impl Dev {
 
     /// Bytes of the region's segments on disk; only this stream has any.
     pub(crate) fn segment_bytes(&self, region: &str, _stream: &str) -> Result<u64> {
-        directory_bytes(&self.data.join(region).join("segments"))
+        directory_bytes(&self.data.join("nodes").join(region).join("data/segments"))
     }
 }
 

@@ -82,13 +82,17 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             no_personal_data,
             group_field,
             text_questions,
+            keep_ip,
+            refresh_ms,
             region,
             officer_key,
         } => {
             if region.len() > 1 && officer_key.is_some() {
                 bail!("one officer key cannot consent for {} regions; give one `--region` at a time", region.len());
             }
-            let has_policy = subject.is_some() || no_personal_data || text_questions || !group_field.is_empty();
+            let is_wider = text_questions || keep_ip || !group_field.is_empty();
+            let standard = StreamPolicy::default();
+            let has_policy = subject.is_some() || no_personal_data || is_wider || refresh_ms != standard.refresh_ms;
             if has_policy && region.is_empty() {
                 bail!("a policy widens what a region lets out; say which with `--region`");
             }
@@ -100,8 +104,9 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None if no_personal_data => Personal::No,
                 None => Personal::Undeclared,
             };
+            let redact_ip = !keep_ip;
             let policy =
-                StreamPolicy { personal, group_fields: group_field, text_questions, ..StreamPolicy::default() };
+                StreamPolicy { personal, group_fields: group_field, text_questions, redact_ip, refresh_ms, ..standard };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?;
                 let change = Change::SetPolicy { tenant: id, stream, policy: policy.clone() };

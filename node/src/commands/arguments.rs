@@ -300,6 +300,12 @@ pub(super) enum StreamVerb {
         /// Let text questions of other regions be answered
         #[arg(long)]
         text_questions: bool,
+        /// Store IP addresses as they are instead of pseudonyms
+        #[arg(long)]
+        keep_ip: bool,
+        /// Time from receipt to searchable, in milliseconds
+        #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=30_000))]
+        refresh_ms: u32,
         /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
         #[arg(long)]
         region: Vec<Region>,
