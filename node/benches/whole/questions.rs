@@ -59,7 +59,7 @@ pub(crate) async fn ask_federated(dev: &Dev, client: &reqwest::Client, stream: &
     let (url, key) = (format!("{}/api/v1/search", dev.api("tokyo")?), dev.key("tokyo", "search")?);
     let body = json!({
         "stream": stream, "from": "2026-11-20T00:00:00Z", "to": "2026-11-21T00:00:00Z", "regions": ["*"],
-        "on_missing": "fail", "aggregations": {"by_minute": {"histogram": {"interval": "10m"}}},
+        "on_missing": "fail", "aggregations": {"histogram": {"interval": "10m"}},
     });
     let mut times = Vec::new();
     let mut coverage = Value::Null;
