@@ -335,12 +335,12 @@ fn reply_of(framed: &Framed, outcomes: Vec<Option<Told>>, repeated: bool) -> Rep
         })
         .collect();
     // What concerns the batch as a whole is told once, as the status of the request.
-    let all_not_now = items.iter().all(|item| match &item.outcome {
+    let is_told_once = items.iter().all(|item| match &item.outcome {
         ItemOutcome::Failed(failure) => failure.retry_after.is_some() || failure.code == OTHER_BYTES,
         _ => false,
     });
     match items.first().map(|item| &item.outcome) {
-        Some(ItemOutcome::Failed(failure)) if all_not_now => Reply::Failed(failure.clone()),
+        Some(ItemOutcome::Failed(failure)) if is_told_once => Reply::Failed(failure.clone()),
         _ => Reply::Items { items, repeated },
     }
 }
