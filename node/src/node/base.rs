@@ -20,7 +20,7 @@ use crate::keys::PseudonymKeys;
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
-use crate::policy::{self, Consents, Policy, PolicyWatch};
+use crate::policy::{self, Consents, Honoured, Policy, PolicyWatch};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::{Kind, Tasks};
 
@@ -50,7 +50,7 @@ impl Base {
         let us = errors::identity_of(config)?;
         let zone = Zone::Fixed(i32::from(regions.facts(&us.region)?.time_zone.utc_offset_minutes) * 60);
         let data = config.data_dir.clone();
-        for part in ["objects", "keys", "ledger", "meta", "segments", "wal"] {
+        for part in ["objects", "keys", "ledger", "meta", "policy", "segments", "wal"] {
             errors::make_dir(&data.join(part))?;
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
@@ -69,7 +69,8 @@ impl Base {
         let group = Group::start(settings, Arc::new(transport.clone())).await?;
         transport.follow(group.watch());
         let policy = PolicyWatch::new(Policy::empty(us.region.clone()));
-        let consents = Consents::new(us.region.clone(), config.officer.public_key);
+        let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
+        let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
         let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
         tasks.spawn(Kind::Follower, follower);
         let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
