@@ -2,6 +2,7 @@
 //! and this node's part in the metadata group with what the region honours of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domicile_meta::group::{Group, GroupConfig};
 use domicile_meta::link_transport::LinkTransport;
@@ -59,11 +60,11 @@ impl Base {
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
         ledger.record(Event::NodeStarted { node: us.node }).await?;
-        let link = Link::bind(link_config(config), Arc::clone(&ledger) as _)?;
+        let round_trip = config.round_trip(&regions);
+        let link = Link::bind(link_config(config, round_trip), Arc::clone(&ledger) as _)?;
 
         let seeds: Vec<PeerId> = config.meta.seeds.iter().map(group::seed).collect();
         let transport = LinkTransport::new(link.clone(), seeds);
-        let round_trip = config.round_trip(&regions);
         let settings =
             GroupConfig::new(us.node, us.region.clone(), config.link.advertise, data.join("meta"), round_trip);
         let group = Group::start(settings, Arc::new(transport.clone())).await?;
@@ -79,7 +80,7 @@ impl Base {
     }
 }
 
-fn link_config(config: &NodeConfig) -> LinkConfig {
+fn link_config(config: &NodeConfig, round_trip: Duration) -> LinkConfig {
     LinkConfig {
         listen: config.link.listen,
         deployment: config.deployment.clone(),
@@ -87,6 +88,6 @@ fn link_config(config: &NodeConfig) -> LinkConfig {
         bundles: config.link.bundles.iter().map(|(region, path)| (region.clone(), path.clone())).collect(),
         tls_keylog: config.audit.tls_keylog.clone(),
         via: config.link.detours(),
-        limits: LinkLimits::default(),
+        limits: LinkLimits::for_round_trip(round_trip),
     }
 }
