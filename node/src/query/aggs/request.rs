@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use crate::limits::{MAX_BUCKETS, MAX_FILTER_DEPTH};
 use crate::query::dates::{DateContext, Unit, duration, zone_of};
 use crate::query::filter::{Filter, Value};
-use crate::query::{QueryError, elastic};
+use crate::query::{Literals, QueryError, elastic};
 
 /// Aggregations by name, in the order they were asked for.
 #[derive(Clone, Default)]
@@ -113,6 +113,33 @@ impl Aggs {
     /// [`QueryError`] names the aggregation or option that is not known or not well-formed.
     pub(crate) fn read(json: &Json, dates: &DateContext) -> Result<Self, QueryError> {
         read(json, dates, 0)
+    }
+
+    /// With the texts of their filters as they stand in the records.
+    ///
+    /// # Errors
+    /// [`QueryError::Personal`] for a text that the key may not look for.
+    pub(crate) fn in_filters(self, literals: &Literals<'_>) -> Result<Self, QueryError> {
+        let one = |(name, Agg { kind, children }): (String, Agg)| {
+            let kind = match kind {
+                Kind::Filter(filter) => Kind::Filter(literals.in_filter(filter)?),
+                Kind::Filters(filters, other) => {
+                    let read = filters.into_iter().map(|(name, filter)| Ok((name, literals.in_filter(filter)?)));
+                    Kind::Filters(read.collect::<Result<_, QueryError>>()?, other)
+                }
+                Kind::Terms(terms) => {
+                    literals.field(&terms.field)?;
+                    Kind::Terms(terms)
+                }
+                Kind::Ranges(ref field, _) | Kind::Metric(ref field, _) => {
+                    literals.field(field)?;
+                    kind
+                }
+                Kind::Dates(_) => kind,
+            };
+            Ok((name, Agg { kind, children: children.in_filters(literals)? }))
+        };
+        Ok(Self(self.0.into_iter().map(one).collect::<Result<_, QueryError>>()?))
     }
 
     /// Whether there is nothing to aggregate.
