@@ -25,7 +25,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(fields: &Fields, seq: u64, record: Classified) -> Self {
-        let stored = Stored { id: record.id(), json: record.json() }.encode();
+        let stored = Stored::encode(record.id(), record.json(), record.timestamp());
         let trace = record.envelope().trace(record.source()).map(|trace| id_hash(TRACE_ID, trace));
         let mut ids: Vec<u64> = record.id().map(|id| id_hash(PRODUCER_ID, id)).into_iter().collect();
         let mut more = Vec::new();

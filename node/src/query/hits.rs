@@ -78,11 +78,11 @@ impl Hits {
         let Some(segment) = self.segments.get(found.segment) else { return Ok(None) };
         let document: TantivyDocument = segment.searcher.doc(DocAddress::new(0, found.doc))?;
         let bytes = document.get_first(segment.fields.doc).and_then(|value| value.as_bytes());
-        let stored = bytes.and_then(Stored::decode);
         let (score, time, shard, seq) = found.key.open(self.sort);
+        let stored = bytes.and_then(|bytes| Stored::decode(bytes, time));
         Ok(stored.map(|stored| Row {
             id: stored.id.map_or_else(|| generated_id(shard, seq), str::to_owned),
-            source: stored.json.to_vec(),
+            source: stored.json.into_owned(),
             time,
             tie: (shard, seq),
             score,
