@@ -251,7 +251,12 @@ impl World {
             tenant: TenantId(1),
             name: name("people"),
             fields: Vec::new(),
-            policy: StreamPolicy { redact_ip: true, ..StreamPolicy::default() },
+            policy: StreamPolicy {
+                personal: Personal::No,
+                text_questions: true,
+                redact_ip: true,
+                ..StreamPolicy::default()
+            },
             shard: Some((ShardId(0x2a), NodeId(1))),
         };
         let classifier = classifier();

@@ -1,5 +1,7 @@
 //! The object `aggs` of a search, read. What is not known is refused by its name.
 
+use std::ops::Bound;
+
 use domicile_proto::ids::{TimeRange, Timestamp};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json};
@@ -384,5 +386,7 @@ fn ranges_of(options: &Options<'_>) -> Result<Kind, QueryError> {
         let key = range.get("key").and_then(Json::as_str).map(str::to_owned);
         ranges.push((key.unwrap_or_else(|| format!("{}-{}", shown(from), shown(to))), from, to));
     }
-    Ok(Kind::Ranges(options.field()?, ranges))
+    let field = options.field()?;
+    Filter::range(&field, Bound::Unbounded, Bound::Unbounded)?;
+    Ok(Kind::Ranges(field, ranges))
 }
