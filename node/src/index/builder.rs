@@ -175,7 +175,7 @@ mod tests {
         let document: TantivyDocument = segment.searcher.doc(tantivy::DocAddress::new(0, doc)).unwrap();
         let bytes = document.get_first(segment.fields.doc).unwrap().as_bytes().unwrap();
         let at = segment.reader().fast_fields().i64("ts").unwrap().first(doc).unwrap();
-        Stored::decode(bytes, Timestamp(at)).unwrap().json.into_owned()
+        Stored::decode(bytes, Timestamp(at), |_| None).unwrap().json.into_owned()
     }
 
     #[test]
