@@ -69,14 +69,7 @@ impl Dev {
     pub(crate) fn create_stream(&self, stream: &str, refresh_ms: u64, redact_ip: bool) -> Result<()> {
         let status = Command::new(env!("CARGO_BIN_EXE_domicile"))
             .current_dir(self.data.parent().unwrap_or(&self.data))
-            .args([
-                "stream",
-                "create",
-                stream,
-                "--no-personal-data",
-                "--refresh-ms",
-                &refresh_ms.to_string(),
-            ])
+            .args(["stream", "create", stream, "--no-personal-data", "--refresh-ms", &refresh_ms.to_string()])
             .args((!redact_ip).then_some("--keep-ip"))
             .args(["--region", "tokyo", "--region", "singapore", "--region", "frankfurt"])
             .arg("--profile")

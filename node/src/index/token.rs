@@ -7,6 +7,8 @@ pub(crate) const OPENING: char = '\u{2039}';
 pub(crate) const CLOSING: char = '\u{203A}';
 /// Characters of base32 in a token: 16 bytes.
 const LETTERS: usize = 26;
+/// Letters of a token that stand in the index. On disk.
+const TELLING_LETTERS: usize = 16;
 /// Longest class, and longest word of a mark, in bytes.
 const MAX_PART_BYTES: usize = 64;
 
@@ -17,6 +19,15 @@ pub(crate) fn at_start(text: &str) -> Option<usize> {
     let word = rest.bytes().take_while(|byte| is_class(*byte)).count();
     let is_whole = (1..=MAX_PART_BYTES).contains(&word) && rest.get(word..)?.starts_with(CLOSING);
     is_whole.then(|| OPENING.len_utf8() + class.len() + 1 + word + CLOSING.len_utf8())
+}
+
+/// The part of a token that becomes a term: its class and 80 of its 128 bits, so that it costs little more than a word. A mark
+/// is all of itself.
+pub(crate) fn telling(token: &str) -> &str {
+    let inner = token.trim_start_matches(OPENING).trim_end_matches(CLOSING);
+    let is_token = inner.split_once(':').is_some_and(|(class, letters)| halves(class, letters));
+    let left_out = LETTERS - TELLING_LETTERS + CLOSING.len_utf8();
+    if is_token { token.get(..token.len() - left_out).unwrap_or(token) } else { token }
 }
 
 /// Whether a text ends inside of something that could become a token: the byte where that begins.
