@@ -183,6 +183,7 @@ fn desk(
         propose: base.propose.clone(),
         ledger: Arc::clone(&base.ledger),
         detector: Arc::new(base.classifier.clone()),
+        classifier: base.classifier.clone(),
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),
         around,
