@@ -360,6 +360,14 @@ async fn certificates_and_bundles_rotate_without_a_restart() {
     let error = here.link.reload().expect_err("the key is still the old one");
     assert!(matches!(error, LinkError::Key { .. }), "{error}");
     std::fs::copy(&issued.key, &old.key).expect("copied");
+    let readable_by = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&old.key, mode).expect("a mode");
+    };
+    readable_by(0o604);
+    let error = here.link.reload().expect_err("a key for everybody");
+    assert!(matches!(error, LinkError::KeyMode { mode: 0o604, .. }), "{error}");
+    readable_by(0o640);
     here.link.reload().expect("a matching pair");
 
     let error = here.count_at(&there.addr()).await.expect_err("Frankfurt does not know the new CA yet");

@@ -71,8 +71,11 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     if facts.has_tls_keylog {
         notes.push("the session secrets of the link are being written to a file");
     }
+    let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
+    let nodes: Vec<Value> = nodes.collect();
     let body = json!({
         "region": desk.parts.region,
+        "nodes": nodes,
         "node": desk.parts.node,
         "state": "ready",
         "policy": policy.version,
