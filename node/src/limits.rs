@@ -103,3 +103,16 @@ pub(crate) const COPY_PART_BYTES: usize = 16 << 20;
 pub(crate) const TENANT_RATES: usize = 16_384;
 
 const _: () = assert!(PIECE_BYTES >= MAX_RECORD_BYTES && WORK_BYTES >= 2 * PIECE_BYTES);
+
+/// Leaf cells in memory while one question is judged: with 5 subjects each, some 50 MB.
+pub(crate) const LEAF_CELLS_AT_ONCE: usize = 1 << 19;
+/// Leaves of one stream that are released in all: more than a year of minutes. Beyond it new ones stay withheld.
+pub(crate) const RELEASED_LEAVES: usize = 600_000;
+/// Entries of a stream's release journal before they are written down as one.
+pub(crate) const JOURNAL_ENTRIES: u64 = 64;
+/// Streams whose released cells are kept in memory; those of others are read again when they are asked for.
+pub(crate) const BOOKS: usize = 256;
+/// Text questions whose answer is remembered, so that a repeat gets the same one.
+pub(crate) const PREDICATES: usize = 256;
+/// Contributors to a text question that are named to the overlap guard; a question with more has none that is small.
+pub(crate) const CONTRIBUTORS: usize = 100_000;

@@ -16,6 +16,7 @@ use crate::aggregate::term_grid::TermGrid;
 use crate::aggregate::terms::Terms;
 use crate::aggregate::{Aggregate, MAX_CELLS};
 use crate::ids::{DictionaryId, FieldId, KThreshold, PolicyVersion, QuestionId, RecordCount, SubjectCount};
+use crate::leaf::Tally;
 use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use crate::message::question::{Filter, Literal, Question, QuestionError};
 
@@ -75,7 +76,15 @@ pub struct Measured {
 /// Unreleased cells of one answer. Cannot be serialised and does not cross.
 pub struct Cells<A: CrossesBorder> {
     shape: A::Shape,
-    measured: Vec<Measured>,
+    content: Content,
+}
+
+/// Where the cells of an answer come from.
+enum Content {
+    /// Measured for this answer, to be compared with k.
+    Measured(Vec<Measured>),
+    /// Sums of leaf cells that were judged before.
+    Tallied(Vec<Tally>),
 }
 
 /// The layout of [`Terms`]: the field and every approved value of it, in rising order of the ids.
@@ -106,13 +115,24 @@ impl<A: CrossesBorder> Cells<A> {
     /// # Errors
     /// [`ShapeError`] where the number of cells is not the shape's or beyond the cap.
     pub fn new(shape: A::Shape, measured: Vec<Measured>) -> Result<Self, ShapeError> {
-        let wanted = <A as sealed::Sealed>::len(&shape);
-        let found = measured.len();
-        if found != wanted || found > MAX_CELLS {
-            return Err(ShapeError { found, wanted });
-        }
-        Ok(Self { shape, measured })
+        fits::<A>(&shape, measured.len())?;
+        Ok(Self { shape, content: Content::Measured(measured) })
     }
+
+    /// Cells that are sums of published leaf cells, in the order of [`Cells::new`]. They were compared with k when their
+    /// leaves were judged, see [`crate::leaf`].
+    ///
+    /// # Errors
+    /// As [`Cells::new`].
+    pub fn tallied(shape: A::Shape, tallies: Vec<Tally>) -> Result<Self, ShapeError> {
+        fits::<A>(&shape, tallies.len())?;
+        Ok(Self { shape, content: Content::Tallied(tallies) })
+    }
+}
+
+fn fits<A: CrossesBorder>(shape: &A::Shape, found: usize) -> Result<(), ShapeError> {
+    let wanted = <A as sealed::Sealed>::len(shape);
+    if found == wanted && found <= MAX_CELLS { Ok(()) } else { Err(ShapeError { found, wanted }) }
 }
 
 /// What a region's policy says about one answer, at one version.
@@ -142,9 +162,17 @@ pub struct Released<A: CrossesBorder> {
     shape: PhantomData<fn() -> A>,
 }
 
-/// Releases cells under a policy: every cell below the threshold is withheld.
+/// A sum of published leaf cells as it stands in an answer: with what is published, and a mark where something is not.
+fn tallied(tally: &Tally) -> Cell {
+    Cell { records: tally.records(), withheld: u16::from(!tally.is_whole()) }
+}
+
+/// Releases cells under a policy: every measured cell below the threshold is withheld; tallied ones were judged before.
 pub fn release<A: CrossesBorder>(cells: Cells<A>, policy: &ReleasePolicy, header: AnswerHeader) -> Released<A> {
-    let judged = cells.measured.into_iter().map(|cell| policy.judge(cell)).collect();
+    let judged = match cells.content {
+        Content::Measured(measured) => measured.into_iter().map(|cell| policy.judge(cell)).collect(),
+        Content::Tallied(tallies) => tallies.iter().map(tallied).collect(),
+    };
     let aggregate = <A as sealed::Sealed>::assemble(cells.shape, judged).into_aggregate();
     let header = AnswerHeader { policy: policy.version, ..header };
     Released { answer: Answer { header, outcome: Outcome::Aggregate(aggregate) }, shape: PhantomData }

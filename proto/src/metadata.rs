@@ -129,6 +129,42 @@ pub enum Durability {
     Bucket,
 }
 
+/// Width of the leaf cells that leave a region. Source: CBAP-1 rule R6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LeafWidth {
+    /// 60 s: for streams with thousands of records a minute.
+    #[default]
+    Minute,
+    /// 300 s.
+    FiveMinutes,
+    /// 3,600 s: for streams of which little happens.
+    Hour,
+}
+
+impl LeafWidth {
+    /// In seconds.
+    pub const fn seconds(self) -> u32 {
+        match self {
+            Self::Minute => 60,
+            Self::FiveMinutes => 300,
+            Self::Hour => 3_600,
+        }
+    }
+
+    /// The width of so many seconds; `None` where there is none.
+    pub const fn of_seconds(seconds: u32) -> Option<Self> {
+        match seconds {
+            60 => Some(Self::Minute),
+            300 => Some(Self::FiveMinutes),
+            3_600 => Some(Self::Hour),
+            _ => None,
+        }
+    }
+}
+
+/// How long after its end a cell closes unless the policy says otherwise, in seconds. Long enough for agents that send in batches.
+pub const CLOSE_AFTER_S: u32 = 60;
+
 /// What one region lets out of one stream, and how it treats its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPolicy {
@@ -148,6 +184,10 @@ pub struct StreamPolicy {
     pub refresh_ms: u32,
     /// Offset of time stamps without a zone, in minutes east of UTC; `None` is the region's zone.
     pub utc_offset_minutes: Option<i16>,
+    /// Width of the leaf cells that leave the region.
+    pub grid: LeafWidth,
+    /// How long after its end a leaf cell closes, in seconds.
+    pub close_after_s: u32,
 }
 
 impl Default for StreamPolicy {
@@ -162,6 +202,8 @@ impl Default for StreamPolicy {
             durability: Durability::Disk,
             refresh_ms: 1_000,
             utc_offset_minutes: None,
+            grid: LeafWidth::Minute,
+            close_after_s: CLOSE_AFTER_S,
         }
     }
 }
@@ -184,6 +226,8 @@ impl StreamPolicy {
             && self.group_fields.iter().all(|field| other.group_fields.contains(field))
             && (!self.text_questions || other.text_questions)
             && (self.redact_ip || !other.redact_ip)
+            && self.grid >= other.grid
+            && self.close_after_s >= other.close_after_s
     }
 }
 

@@ -22,7 +22,7 @@ use domicile_proto::message::metadata::{
 };
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::metadata::{
-    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, NodeRow,
+    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, LeafWidth, NodeRow,
     Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
@@ -67,6 +67,7 @@ pub(crate) fn all() -> Vec<Sample> {
         let mut header = AnswerHeader::new(QuestionId(5 << 100), range());
         header.policy = PolicyVersion(300);
         header.open_from = Some(Timestamp(-1));
+        header.late_withheld = true;
         header.took_micros = 70_000;
         header.ledger_size = 1 << 40;
         header.ledger_root = [0xab; 32];
@@ -206,6 +207,8 @@ fn policy() -> StreamPolicy {
         durability: Durability::Bucket,
         refresh_ms: 1_000,
         utc_offset_minutes: Some(-540),
+        grid: LeafWidth::FiveMinutes,
+        close_after_s: 90,
     }
 }
 
