@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
+use domicile_proto::metadata::{CLOSE_AFTER_S, LeafWidth};
 
 /// Logs stay at home. Answers travel.
 ///
@@ -306,6 +307,12 @@ pub(super) enum StreamVerb {
         /// Time from receipt to searchable, in milliseconds
         #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=30_000))]
         refresh_ms: u32,
+        /// Width of the cells of time that leave the region, in seconds: 60, 300 or 3600
+        #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = leaf_width)]
+        grid: LeafWidth,
+        /// How long after its end a cell of time closes and may be released, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = CLOSE_AFTER_S, value_parser = clap::value_parser!(u32).range(..=86_400))]
+        close_after: u32,
         /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
         #[arg(long)]
         region: Vec<Region>,
@@ -391,6 +398,12 @@ pub(super) enum DictionaryVerb {
     },
 }
 
+/// Reads the width of a leaf cell.
+fn leaf_width(text: &str) -> Result<LeafWidth, &'static str> {
+    let width = text.parse().ok().and_then(LeafWidth::of_seconds);
+    width.ok_or("a cell is 60, 300 or 3600 seconds wide")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -441,6 +454,8 @@ mod tests {
             ("domicile key create k --region tokyo", "--role"),
             ("domicile ingest a --stream s --batch 0", "--batch"),
             ("domicile stream create s --subject user --no-personal-data", "--no-personal-data"),
+            ("domicile stream create s --grid 90", "60, 300 or 3600"),
+            ("domicile stream create s --close-after 90000", "--close-after"),
         ] {
             let error = Arguments::try_parse_from(line.split(' ')).expect_err(line);
             assert!(error.to_string().contains(named), "{line}: {error}");

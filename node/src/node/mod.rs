@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitter, Rates};
+use crate::aggregate::Releases;
 use crate::audit::Ledger;
 use crate::config::NodeConfig;
 use crate::federate::{Answerer, Federation, Gate, Reach};
@@ -74,8 +75,8 @@ impl Node {
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
-        let gate =
-            gate::over(engine.clone(), shards.catalog().clone(), Arc::new(base.classifier.clone()), base.tasks.clone());
+        let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
+        let gate = gate::over(releases, shards.catalog().clone(), Arc::new(base.classifier.clone()), base.us.node);
         let federation = start_federation(&base, &config, gate);
         let desk = desk(&base, &config, &shards, admitter, engine, federation);
         let doors = open_doors(&base, &config, inlet, desk).await?;

@@ -14,7 +14,7 @@ use super::QueryError;
 use super::groups::{SlotColumns, SlotOf, Slots};
 use super::search::Engine;
 use super::visit::{Budget, Unit, compiled, units, visit};
-use super::{Filter, filter::both};
+use super::filter::Filter;
 use crate::limits::LEAF_CELLS_AT_ONCE;
 use crate::segment::Segment;
 
@@ -89,7 +89,6 @@ struct Tabulator<'a> {
 }
 
 /// The leaf the last record fell into.
-#[derive(Default)]
 struct Leaf {
     span: TimeRange,
     start: i64,
@@ -111,14 +110,13 @@ impl<'a> Tabulator<'a> {
             subjects,
             fields: fields?,
             cells: plan.fields.iter().map(Slots::cells).product(),
-            leaf: Leaf::default(),
+            leaf: Leaf { span: TimeRange { from: Timestamp(0), to: Timestamp(0) }, start: 0, windows: Vec::new() },
             open: None,
             done: LeafCells::new(),
         })
     }
 
     fn run(mut self, unit: &Unit, range: TimeRange, budget: &Budget) -> Result<LeafCells, QueryError> {
-        let range = both(range, TimeRange::ALL);
         let (mut times, mut seqs) = (Vec::new(), Vec::new());
         let mut subjects: Vec<Option<u64>> = Vec::new();
         let mut slots: Vec<Vec<SlotOf>> = vec![Vec::new(); self.fields.len()];

@@ -20,6 +20,7 @@ pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>)
                 known.took = known.took.max(part.took);
                 known.withheld_cells += part.withheld_cells;
                 known.open_from = known.open_from.into_iter().chain(part.open_from).min();
+                known.late_withheld |= part.late_withheld;
                 known.standing = both(known.standing, part.standing);
             }
         }
@@ -100,6 +101,7 @@ fn detail(part: &RegionCoverage, asked: &BTreeMap<Name, BTreeSet<Region>>, gives
             "rows_withheld": part.region != *gives_rows,
             "withheld_cells": part.withheld_cells,
             "open_from": part.open_from.map(|at| at.as_millis()),
+            "late_withheld": part.late_withheld,
         },
     })
 }
