@@ -8,6 +8,8 @@
 //! The rule of suppression, and why nothing below k can be reckoned from what it leaves, is argued in
 //! `docs/decisions/0005-one-released-table.md`. Judging is a pure function of the cells: no order, no clock, no chance.
 
+use serde::{Deserialize, Serialize};
+
 use crate::border::ShapeError;
 use crate::ids::{KThreshold, RecordCount};
 
@@ -15,6 +17,42 @@ use crate::ids::{KThreshold, RecordCount};
 pub const MAX_FIELDS: usize = 2;
 /// Most cells one leaf of a table may have.
 pub const MAX_LEAF_CELLS: usize = 10_000;
+
+/// Width of the leaf cells that leave a region. Source: CBAP-1 rule R6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LeafWidth {
+    /// 60 s: for streams with thousands of records a minute.
+    #[default]
+    Minute,
+    /// 300 s.
+    FiveMinutes,
+    /// 3,600 s: for streams of which little happens.
+    Hour,
+}
+
+impl LeafWidth {
+    /// In seconds.
+    pub const fn seconds(self) -> u32 {
+        match self {
+            Self::Minute => 60,
+            Self::FiveMinutes => 300,
+            Self::Hour => 3_600,
+        }
+    }
+
+    /// The width of so many seconds; `None` where there is none.
+    pub const fn of_seconds(seconds: u32) -> Option<Self> {
+        match seconds {
+            60 => Some(Self::Minute),
+            300 => Some(Self::FiveMinutes),
+            3_600 => Some(Self::Hour),
+            _ => None,
+        }
+    }
+}
+
+/// How long after its end a cell closes unless the policy says otherwise, in seconds. Long enough for agents that send in batches.
+pub const CLOSE_AFTER_S: u32 = 60;
 
 /// What k counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,14 +353,16 @@ impl<'a> Plane<'a> {
         let mut changed = false;
         for row in 0..self.rows.in_block.len() {
             if self.rows.crosses(row)
-                && let Some(col) = self.lacking(self.cols.in_block.len(), |p, col| (p.cols.crosses(col), p.at(row, col)))
+                && let Some(col) =
+                    self.lacking(self.cols.in_block.len(), |p, col| (p.cols.crosses(col), p.at(row, col)))
             {
                 changed |= self.cols.take(col);
             }
         }
         for col in 0..self.cols.in_block.len() {
             if self.cols.crosses(col)
-                && let Some(row) = self.lacking(self.rows.in_block.len(), |p, row| (p.rows.crosses(row), p.at(row, col)))
+                && let Some(row) =
+                    self.lacking(self.rows.in_block.len(), |p, row| (p.rows.crosses(row), p.at(row, col)))
             {
                 changed |= self.rows.take(row);
             }

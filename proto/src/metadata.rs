@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{
     DictionaryId, Epoch, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
 };
+use crate::leaf::{CLOSE_AFTER_S, LeafWidth};
 use crate::message::ledger::SignedHead;
 use crate::officer::{OfficerRow, OfficerSignature};
 
@@ -128,42 +129,6 @@ pub enum Durability {
     /// Also created in the region's object store.
     Bucket,
 }
-
-/// Width of the leaf cells that leave a region. Source: CBAP-1 rule R6.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum LeafWidth {
-    /// 60 s: for streams with thousands of records a minute.
-    #[default]
-    Minute,
-    /// 300 s.
-    FiveMinutes,
-    /// 3,600 s: for streams of which little happens.
-    Hour,
-}
-
-impl LeafWidth {
-    /// In seconds.
-    pub const fn seconds(self) -> u32 {
-        match self {
-            Self::Minute => 60,
-            Self::FiveMinutes => 300,
-            Self::Hour => 3_600,
-        }
-    }
-
-    /// The width of so many seconds; `None` where there is none.
-    pub const fn of_seconds(seconds: u32) -> Option<Self> {
-        match seconds {
-            60 => Some(Self::Minute),
-            300 => Some(Self::FiveMinutes),
-            3_600 => Some(Self::Hour),
-            _ => None,
-        }
-    }
-}
-
-/// How long after its end a cell closes unless the policy says otherwise, in seconds. Long enough for agents that send in batches.
-pub const CLOSE_AFTER_S: u32 = 60;
 
 /// What one region lets out of one stream, and how it treats its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -128,7 +128,8 @@ fn nothing_small_can_be_reckoned(leaf: &Leaf) -> Result<(), TestCaseError> {
     for (set, table) in SETS.iter().zip(&tables) {
         let len: usize = leaf.dims(set).iter().product();
         let told: BTreeSet<_> = table.cells().iter().map(|(place, _)| *place as usize).collect();
-        let withheld: Vec<_> = (0..len).filter(|place| !told.contains(place) && leaf.size(set, &[*place].into()).1).collect();
+        let withheld: Vec<_> =
+            (0..len).filter(|place| !told.contains(place) && leaf.size(set, &[*place].into()).1).collect();
         // Any few of the withheld cells together, as far as there are not too many ways to choose them.
         let most = if withheld.len() <= 11 { 1_u32 << withheld.len() } else { 0 };
         let chosen = |bits: u32| -> BTreeSet<usize> {

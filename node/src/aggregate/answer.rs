@@ -16,10 +16,10 @@ use domicile_proto::border::{
     Cells, CrossesBorder, LiteralDetector, Measured, Nothing, Released, ShapeError, TermsShape, VettedQuestion, release,
 };
 use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, TimeRange, Timestamp};
-use domicile_proto::leaf::{MAX_FIELDS, Tally};
+use domicile_proto::leaf::{LeafWidth, MAX_FIELDS, Tally};
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{Ask, Filter as Condition, Question, QuestionError, TextMatch};
-use domicile_proto::metadata::{LeafWidth, Personal, Rows};
+use domicile_proto::metadata::{Personal, Rows};
 
 use super::compose;
 use super::contributors::Contributors;

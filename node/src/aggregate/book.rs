@@ -153,10 +153,16 @@ impl Book {
 
     /// Leaves that lie in the range as a whole.
     pub(super) fn inside(&self, range: TimeRange) -> impl Iterator<Item = (i64, &Leaf)> {
-        let from = range.from.0.div_euclid(Timestamp::MICROS).saturating_add(i64::from(range.from.0.rem_euclid(Timestamp::MICROS) != 0));
+        let from = range
+            .from
+            .0
+            .div_euclid(Timestamp::MICROS)
+            .saturating_add(i64::from(range.from.0.rem_euclid(Timestamp::MICROS) != 0));
         let to = range.to.0.div_euclid(Timestamp::MICROS);
         let leaves = self.leaves.range(from..to.max(from));
-        leaves.filter(move |(start, leaf)| start.saturating_add(leaf.width.into()) <= to).map(|(start, leaf)| (*start, leaf))
+        leaves
+            .filter(move |(start, leaf)| start.saturating_add(leaf.width.into()) <= to)
+            .map(|(start, leaf)| (*start, leaf))
     }
 
     /// Whether late records wait in a leaf of the range of which something was released.
@@ -249,4 +255,4 @@ impl Book {
 }
 
 /// Width of the widest leaf there is, in seconds.
-const WIDEST: i64 = domicile_proto::metadata::LeafWidth::Hour.seconds() as i64;
+const WIDEST: i64 = domicile_proto::leaf::LeafWidth::Hour.seconds() as i64;

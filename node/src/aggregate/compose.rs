@@ -30,7 +30,13 @@ pub(super) fn fields(asked: &Asked) -> Option<FieldSet> {
 
 /// The sums that answer a question, row by row: the approved values of its group field and then all others, or one row in
 /// all; within a row the cells of its grid, or one cell for the whole range.
-pub(super) fn compose(asked: &Asked, book: &Book, fields: &FieldSet, covered: TimeRange, closed: TimeRange) -> Vec<Tally> {
+pub(super) fn compose(
+    asked: &Asked,
+    book: &Book,
+    fields: &FieldSet,
+    covered: TimeRange,
+    closed: TimeRange,
+) -> Vec<Tally> {
     let ask = asked.question.ask;
     let group = ask.field().and_then(|field| asked.stream.field(field));
     let approved = group.map(|group| asked.approved_ids(group)).unwrap_or_default();
@@ -147,8 +153,11 @@ impl Sieve<'_> {
     fn sift(&self, dictionaries: &[&[DictionaryId]]) -> Sift {
         let mut sift = Sift::default();
         let rows = if self.group.is_some() { self.approved.len() + 1 } else { 1 };
-        let tests: Vec<Test> = self.asked.question.filters.iter().filter_map(|condition| self.test(condition)).collect();
-        let names = |test: &&Test| self.fields.iter().zip(dictionaries).any(|(name, ids)| *name == test.field && test.is_blind(ids));
+        let tests: Vec<Test> =
+            self.asked.question.filters.iter().filter_map(|condition| self.test(condition)).collect();
+        let names = |test: &&Test| {
+            self.fields.iter().zip(dictionaries).any(|(name, ids)| *name == test.field && test.is_blind(ids))
+        };
         if tests.iter().find(names).is_some() {
             sift.holes = (0..rows).collect();
         } else if let Some(ids) = self.fields.iter().zip(dictionaries).find(|(name, _)| Some(*name) == self.group) {

@@ -24,13 +24,17 @@ pub(crate) enum AggregateError {
     #[error("what was released before cannot be read from the region's bucket or added to; the cause is below")]
     Journal(#[source] StoreError),
     /// The release journal is not what was written.
-    #[error("`{object}` of the release journal is damaged; restore it, for without it nothing of the stream is released")]
+    #[error(
+        "`{object}` of the release journal is damaged; restore it, for without it nothing of the stream is released"
+    )]
     Damaged {
         /// Which object.
         object: String,
     },
     /// Another node of the region has released something of the stream meanwhile.
-    #[error("another node released cells of the stream at the same time; the question is answered when it is asked again")]
+    #[error(
+        "another node released cells of the stream at the same time; the question is answered when it is asked again"
+    )]
     Overtaken,
     /// The node stops.
     #[error("a question of another region was interrupted; the node is stopping")]

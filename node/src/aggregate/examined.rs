@@ -47,7 +47,9 @@ impl Examined {
         }
         let (mut from, mut to) = (range.from.0, range.to.0);
         // Neighbours that were seen as far become one stretch, so that the list stays short.
-        if let Some((before, _)) = self.0.range(..from).next_back().filter(|(_, (end, seen))| (*end, *seen) == (from, upto)) {
+        if let Some((before, _)) =
+            self.0.range(..from).next_back().filter(|(_, (end, seen))| (*end, *seen) == (from, upto))
+        {
             from = *before;
             self.0.remove(&from);
         }

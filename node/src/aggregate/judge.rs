@@ -92,7 +92,11 @@ impl Judge<'_> {
                 let book = &*book;
                 let windows = move |start: i64| {
                     let after = book.counted_upto(start);
-                    if after < upto && !book.is_barred(start, width) { vec![Window { after, upto }] } else { Vec::new() }
+                    if after < upto && !book.is_barred(start, width) {
+                        vec![Window { after, upto }]
+                    } else {
+                        Vec::new()
+                    }
                 };
                 let plan = LeafPlan { width, fields: Vec::new(), threshold, windows: &windows };
                 self.engine.tabulate(&news, piece, &plan, &self.asked.budget).map_err(AggregateError::Query)?
@@ -220,12 +224,7 @@ impl Judge<'_> {
 
 /// The table of a generation. If its records are not those it was cut with (some were erased since), the difference to what
 /// is already released would tell of exactly those: then nothing more is published of it.
-fn table(
-    dims: &[usize],
-    measured: &[LeafCell],
-    threshold: &Threshold,
-    records: u64,
-) -> Result<Table, AggregateError> {
+fn table(dims: &[usize], measured: &[LeafCell], threshold: &Threshold, records: u64) -> Result<Table, AggregateError> {
     let found: u64 = measured.iter().map(|cell| cell.records().0).sum();
     if found != records {
         return Ok(Table::default());

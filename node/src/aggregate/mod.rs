@@ -15,6 +15,8 @@ mod judge;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod released_model;
+#[cfg(test)]
 mod released_test;
 mod releases;
 

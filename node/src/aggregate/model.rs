@@ -16,8 +16,8 @@ use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{
-    DictionaryId, FieldId, KThreshold, Level, Name, NodeId, QuestionId, RecordCount, ShardId, StreamId, TenantId, TimeRange,
-    Timestamp,
+    DictionaryId, FieldId, KThreshold, Level, Name, NodeId, QuestionId, RecordCount, ShardId, StreamId, TenantId,
+    TimeRange, Timestamp,
 };
 use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
@@ -81,7 +81,14 @@ pub(super) fn view(personal: Personal, k: Option<u32>) -> StreamView {
     let group_fields = vec![name("level"), name("service")];
     let policy = StreamPolicy { personal, k, group_fields, text_questions: true, ..StreamPolicy::default() };
     let fields = vec![name("level"), name("service"), name("hidden")];
-    StreamView { id: StreamId(4), tenant: TenantId(3), name: name("app"), fields, policy, shard: Some((ShardId(1), NodeId(1))) }
+    StreamView {
+        id: StreamId(4),
+        tenant: TenantId(3),
+        name: name("app"),
+        fields,
+        policy,
+        shard: Some((ShardId(1), NodeId(1))),
+    }
 }
 
 /// Every region has approved other values: region `n` all known services but the one with its number.
@@ -148,7 +155,13 @@ pub(super) fn asked(question: &Question, view: &StreamView, policy: Policy) -> A
     }
 }
 
-fn judged(question: &Question, view: &StreamView, region: usize, segments: Vec<Arc<Segment>>, budget: Option<Budget>) -> Judged {
+fn judged(
+    question: &Question,
+    view: &StreamView,
+    region: usize,
+    segments: Vec<Arc<Segment>>,
+    budget: Option<Budget>,
+) -> Judged {
     let clock = Clock::standing_at(Timestamp(1_000 * MINUTE));
     let mut asked = asked(question, view, policy(region));
     asked.budget = budget.unwrap_or(asked.budget);

@@ -188,7 +188,11 @@ impl Judged {
 
 impl Told {
     /// Remembers what is told; the first answer wins where two were measured at the same time.
-    fn keep(&mut self, key: [u8; 32], measured: (Vec<Measured>, Option<Contributors>)) -> (Vec<Measured>, Option<Contributors>) {
+    fn keep(
+        &mut self,
+        key: [u8; 32],
+        measured: (Vec<Measured>, Option<Contributors>),
+    ) -> (Vec<Measured>, Option<Contributors>) {
         if let Some(before) = self.by_question.get(&key) {
             return before.clone();
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
-use domicile_proto::metadata::{CLOSE_AFTER_S, LeafWidth};
+use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
 
 /// Logs stay at home. Answers travel.
 ///

@@ -279,8 +279,8 @@ fn a_state_that_was_rewritten_opens_nothing_again() {
 fn a_lowered_threshold_is_seen_and_a_raised_one_is_none() {
     let of = |k: u32| {
         let mut policy = Policy::empty("tokyo".parse().unwrap());
-        let k = std::num::NonZeroU32::new(k).map(domicile_proto::ids::KThreshold);
-        let personal = domicile_proto::metadata::Personal::Subject("user".parse().unwrap());
+        let k = std::num::NonZeroU32::new(k).map(KThreshold);
+        let personal = Personal::Subject("user".parse().unwrap());
         let view = StreamView {
             id: StreamId(4),
             tenant: TenantId(1),

@@ -240,7 +240,9 @@ impl<'a> Fold<'a> {
                 columns.read(docs, &mut slots);
             }
             if let Some(column) = &self.named {
-                docs.iter().filter_map(|doc| column.first(*doc)).for_each(|one| groups.name(one, self.plan.contributors));
+                docs.iter()
+                    .filter_map(|doc| column.first(*doc))
+                    .for_each(|one| groups.name(one, self.plan.contributors));
             }
             for (at, (doc, subject)) in docs.iter().zip(&subjects).enumerate() {
                 let cell = match &mut clock {

@@ -11,10 +11,10 @@ use domicile_proto::leaf::{Counted, LeafCell, Threshold};
 use tantivy::columnar::Column;
 
 use super::QueryError;
+use super::filter::Filter;
 use super::groups::{SlotColumns, SlotOf, Slots};
 use super::search::Engine;
 use super::visit::{Budget, Unit, compiled, units, visit};
-use super::filter::Filter;
 use crate::limits::LEAF_CELLS_AT_ONCE;
 use crate::segment::Segment;
 

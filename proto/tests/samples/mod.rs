@@ -14,6 +14,7 @@ use domicile_proto::ids::{
     DictionaryId, Epoch, FieldId, KThreshold, Level, Name, NodeId, PolicyVersion, QuestionId, RecordCount, Region,
     RegionNumber, ShardId, StreamId, TenantId, TimeRange, Timestamp,
 };
+use domicile_proto::leaf::LeafWidth;
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::SignedHead;
@@ -22,7 +23,7 @@ use domicile_proto::message::metadata::{
 };
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::metadata::{
-    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, LeafWidth, NodeRow,
+    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, NodeRow,
     Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
