@@ -199,6 +199,15 @@ impl<A: CrossesBorder> Released<A> {
     pub const fn answer(&self) -> &Answer {
         &self.answer
     }
+
+    /// The same answer to a repeat of its question: the question's id and the head of the ledger are those of `header`, all
+    /// else stays as it was released.
+    #[must_use]
+    pub fn repeat(&self, header: &AnswerHeader) -> Self {
+        let AnswerHeader { question, ledger_size, ledger_root, .. } = *header;
+        let header = AnswerHeader { question, ledger_size, ledger_root, ..self.answer.header };
+        Self { answer: Answer { header, outcome: self.answer.outcome.clone() }, shape: PhantomData }
+    }
 }
 
 /// An answer that came from another region: well-formed and fitting its question, and never to be sent on.
@@ -299,11 +308,27 @@ fn vet_literal(literal: &Literal, rules: &QuestionRules, detector: &dyn LiteralD
     if !rules.text_questions {
         return Err(QuestionError::TextNotAllowed);
     }
-    if detector.finds_personal_data(literal.as_str()) {
+    if is_pseudonym(literal.as_str()) || detector.finds_personal_data(literal.as_str()) {
         return Err(QuestionError::PersonalLiteral);
     }
     Ok(())
 }
+
+/// Whether a literal holds the token that stands for somebody in a region's records, or a piece of one: it names a person as
+/// well as the original does, to everybody who has seen both.
+fn is_pseudonym(literal: &str) -> bool {
+    let is_token = |word: &str| {
+        let is_base32 = |byte: u8| byte.is_ascii_alphabetic() || (b'2'..=b'7').contains(&byte);
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        word.bytes().all(is_base32) && (word.len() == TOKEN_LENGTH || (word.len() >= TOKEN_PIECE && digits >= 2))
+    };
+    literal.contains(['\u{2039}', '\u{203A}']) || literal.split(|c: char| !c.is_alphanumeric()).any(is_token)
+}
+
+/// Characters of a pseudonym's token.
+const TOKEN_LENGTH: usize = 26;
+/// Shortest piece of letters and digits that is taken for one of a token: 60 bits name one person among all there are.
+const TOKEN_PIECE: usize = 12;
 
 /// A question that came from another region: within its bounds, not yet vetted by this region.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 //! question, so that all parts are made alike.
 //!
 //! Questions over allow-listed fields are answered from the released table ([`super::judge`], [`super::compose`]). Streams
-//! that an officer declared free of personal data, and text questions, are measured one by one.
+//! that an officer declared free of personal data are measured as they are; a text question has a table of its own
+//! ([`super::text`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,9 +23,7 @@ use domicile_proto::message::question::{Ask, Filter as Condition, Question, Ques
 use domicile_proto::metadata::{Personal, Rows};
 
 use super::compose;
-use super::contributors::Contributors;
 use super::{AggregateError, book::FieldSet};
-use crate::limits::CONTRIBUTORS;
 use crate::policy::{Policy, StreamView};
 use crate::query::human::all_texts;
 use crate::query::{Budget, Cut, Engine, Filter, Plan, SearchRequest, Slots, Sort, Subjects, TrackTotal, Value};
@@ -85,8 +84,8 @@ impl Answered {
 pub(super) enum Way {
     /// Measured for itself, over everything there is.
     Direct,
-    /// Measured for itself, over closed cells.
-    Closed,
+    /// From leaf cells of its own, which are judged like those of the released table.
+    Text,
     /// From the released table of these fields.
     Table(FieldSet),
 }
@@ -105,7 +104,7 @@ pub(super) fn way(asked: &Asked) -> Result<Way, RefusalCode> {
         return Err(RefusalCode::GridTooFine);
     }
     if asked.question.filters.iter().any(|condition| matches!(condition, Condition::Text { .. })) {
-        return Ok(Way::Closed);
+        return Ok(Way::Text);
     }
     let fields = compose::fields(asked).ok_or(RefusalCode::FieldNotAllowed)?;
     if fields.len() > MAX_FIELDS { Err(RefusalCode::TooManyFields) } else { Ok(Way::Table(fields)) }
@@ -183,33 +182,25 @@ pub(super) fn measure(
     segments: Vec<Arc<Segment>>,
     asked: &Asked,
     range: TimeRange,
-) -> Result<(Vec<Measured>, Option<Contributors>), AggregateError> {
+) -> Result<Vec<Measured>, AggregateError> {
     let question = &asked.question;
     let grid = question.ask.grid();
-    let values = question.ask.field().map(|field| approved(asked, field));
-    let slots = values.map(|(field, values)| Slots {
-        field,
-        len: values.len(),
-        known: values.into_values().enumerate().map(|(slot, text)| (text, slot)).collect(),
-    });
     check_cells(asked)?;
-    let has_text = question.filters.iter().any(|condition| matches!(condition, Condition::Text { .. }));
     let plan = Plan {
         grid: grid.map(|grid| Cut {
             start: grid.start_of(0),
             step: i64::from(grid.step) * Timestamp::MICROS,
             len: grid.len as usize,
         }),
-        slots,
+        slots: slots(asked),
         subjects: match asked.stream.policy.personal {
             Personal::Subject(_) => Subjects::Distinct,
             Personal::No | Personal::Undeclared => Subjects::Rows,
         },
         cap: asked.policy.release(&asked.stream).k.get(),
-        contributors: if has_text && asked.stream.policy.personal != Personal::No { CONTRIBUTORS } else { 0 },
     };
     let request = SearchRequest {
-        filter: Filter::every(question.filters.iter().map(|condition| filter(asked, condition)).collect()),
+        filter: conditions(asked),
         range,
         sort: Sort::Newest,
         size: 0,
@@ -218,9 +209,19 @@ pub(super) fn measure(
         budget: asked.budget.clone(),
     };
     let hits = engine.search(&request, segments, Rows::None).map_err(AggregateError::Query)?;
-    let groups = hits.fold(&plan).map_err(AggregateError::Query)?;
-    let contributors = if plan.contributors == 0 { None } else { Contributors::of(groups.contributors()) };
-    Ok((groups.measured(), contributors))
+    Ok(hits.fold(&plan).map_err(AggregateError::Query)?.measured())
+}
+
+/// The group field of a question with a slot for every value that may leave this region.
+pub(super) fn slots(asked: &Asked) -> Option<Slots> {
+    let (field, values) = approved(asked, asked.question.ask.field()?);
+    let len = values.len();
+    Some(Slots { field, len, known: values.into_values().enumerate().map(|(slot, text)| (text, slot)).collect() })
+}
+
+/// All conditions of a question, as a filter.
+pub(super) fn conditions(asked: &Asked) -> Filter {
+    Filter::every(asked.question.filters.iter().map(|condition| filter(asked, condition)).collect())
 }
 
 /// Whether an answer to the question may hold as many cells as it would.

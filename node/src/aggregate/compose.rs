@@ -98,18 +98,18 @@ fn add<'a>(
 }
 
 /// The cells of time of an answer.
-struct Buckets {
-    grid: Option<Grid>,
-    covered: TimeRange,
+pub(super) struct Buckets {
+    pub(super) grid: Option<Grid>,
+    pub(super) covered: TimeRange,
 }
 
 impl Buckets {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.grid.map_or(1, |grid| grid.len as usize)
     }
 
     /// The cell that a leaf lies in as a whole.
-    fn of(&self, start: i64, width: u32) -> Option<usize> {
+    pub(super) fn of(&self, start: i64, width: u32) -> Option<usize> {
         let Some(grid) = self.grid else { return Some(0) };
         let first = Timestamp(start.saturating_mul(Timestamp::MICROS));
         let last = Timestamp(start.saturating_add(width.into()).saturating_mul(Timestamp::MICROS).saturating_sub(1));
@@ -117,7 +117,7 @@ impl Buckets {
     }
 
     /// Length of each.
-    fn seconds(&self) -> i64 {
+    pub(super) fn seconds(&self) -> i64 {
         match self.grid {
             Some(grid) => i64::from(grid.step),
             None => self.covered.to.0.saturating_sub(self.covered.from.0).div_euclid(Timestamp::MICROS),

@@ -55,7 +55,7 @@ impl AggregateError {
             | Self::Damaged { .. }
             | Self::Overtaken
             | Self::Interrupted => RefusalCode::Unavailable,
-            Self::TooManyCells => RefusalCode::OutOfBounds,
+            Self::TooManyCells => RefusalCode::TooManyCells,
         }
     }
 }

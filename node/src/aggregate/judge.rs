@@ -12,7 +12,7 @@ use super::AggregateError;
 use super::answer::Asked;
 use super::book::{Book, CutRow, Entry, FieldSet, Generation, TableRow};
 use crate::limits::LEAF_CELLS_AT_ONCE;
-use crate::query::{Engine, LeafPlan, Slots, Window};
+use crate::query::{Engine, Filter, LeafPlan, Slots, Window};
 use crate::segment::Segment;
 
 /// What is judged by, and what is judged.
@@ -98,7 +98,7 @@ impl Judge<'_> {
                         Vec::new()
                     }
                 };
-                let plan = LeafPlan { width, fields: Vec::new(), threshold, windows: &windows };
+                let plan = LeafPlan { width, fields: Vec::new(), threshold, filter: Filter::All, windows: &windows };
                 self.engine.tabulate(&news, piece, &plan, &self.asked.budget).map_err(AggregateError::Query)?
             };
             for ((start, _), cells) in counted {
@@ -189,7 +189,7 @@ impl Judge<'_> {
             let mut by_leaf: BTreeMap<i64, Vec<(Window, &Target)>> = BTreeMap::new();
             targets.iter().for_each(|target| by_leaf.entry(target.start).or_default().push((target.window, target)));
             let windows = |start: i64| by_leaf.get(&start).into_iter().flatten().map(|(window, _)| *window).collect();
-            let plan = LeafPlan { width, fields: slots.clone(), threshold, windows: &windows };
+            let plan = LeafPlan { width, fields: slots.clone(), threshold, filter: Filter::All, windows: &windows };
             let range = hull(&by_leaf, width);
             let mut found =
                 self.engine.tabulate(self.segments, range, &plan, &self.asked.budget).map_err(AggregateError::Query)?;

@@ -7,7 +7,7 @@
 mod answer;
 mod book;
 mod compose;
-mod contributors;
+pub(crate) mod contributors;
 mod errors;
 mod examined;
 mod journal;
@@ -19,6 +19,7 @@ mod released_model;
 #[cfg(test)]
 mod released_test;
 mod releases;
+mod text;
 
 pub(crate) use answer::{Answered, Asked};
 pub(crate) use errors::AggregateError;

@@ -359,7 +359,7 @@ fn what_the_policy_does_not_allow_is_refused_here_too() {
     }
     let many = question((0, 60), vec![], Ask::TermGrid(FieldId(0), long));
     let refused = judged(&many, &open, 0, vec![], None);
-    assert_eq!(refused.answered.answer().outcome, Outcome::Refused(RefusalCode::OutOfBounds));
+    assert_eq!(refused.answered.answer().outcome, Outcome::Refused(RefusalCode::TooManyCells));
     assert!(refused.error.is_some());
     let one = [Sketch { region: 0, at: 1, level: 0, service: None, subject: None, word: 0 }];
     let count = question((0, 60), vec![], Ask::Count);

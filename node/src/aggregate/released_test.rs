@@ -162,19 +162,30 @@ fn streams_without_personal_data_have_no_closing_and_no_threshold() {
 }
 
 #[test]
-fn a_text_question_sees_closed_cells_and_is_told_the_same_again() {
+fn a_text_question_is_told_sums_of_closed_leaves_and_whom_it_is_about() {
     let mut region = region_of_people();
-    region.turn_to(180);
-    region.ingest([people(10, 0, 0..5), people(70, 0, 0..5), people(130, 0, 0..5)].concat());
-    let literal = Literal::try_from("ok".to_owned()).unwrap();
-    let text = vec![Filter::Text { how: TextMatch::Words, literal, negated: false }];
-    assert_eq!(region.count((0, 180), text.clone()), exactly(10), "the last minute is open");
-    region.ingest(people(20, 0, 5..9));
-    assert_eq!(region.count((0, 180), text.clone()), exactly(10));
-    let asked = asked(&question((0, 60), text, Ask::Count), &region.view, region.policy.clone());
-    let judged = region.runtime.block_on(region.releases.answer(asked, region.segments.clone()));
-    let named = judged.contributors.expect("few enough to name");
-    assert_eq!(named.as_slice(), (0..9).collect::<Vec<u64>>());
+    region.turn_to(240);
+    region.ingest([people(10, 0, 0..5), people(70, 0, 0..3), people(130, 0, 0..5), people(190, 0, 0..5)].concat());
+    let text = |word: &str| {
+        let literal = Literal::try_from(word.to_owned()).unwrap();
+        vec![Filter::Text { how: TextMatch::Words, literal, negated: false }]
+    };
+    assert_eq!(region.count((0, 60), text("ok")), exactly(5));
+    assert_eq!(region.count((60, 120), text("ok")), HOLE);
+    let partly = |records| Cell { records: RecordCount(records), withheld: 1 };
+    assert_eq!(region.count((0, 180), text("ok")), partly(10), "the total holds nothing of the small minute");
+    assert_eq!(region.count((120, 240), text("ok")), partly(5), "the last minute is open");
+    assert_eq!(region.count((0, 180), text("nothing")), HOLE);
+    let coarse = question((0, 120), text("ok"), Ask::DateGrid(Grid { first: 0, step: 120, len: 1 }));
+    let Aggregate::DateGrid(grid) = region.aggregate(&coarse) else { panic!("a grid") };
+    assert_eq!(grid.cells, [partly(5)], "nor does a wider cell");
+    let whom = |filters| {
+        let asked = asked(&question((0, 180), filters, Ask::Count), &region.view, region.policy.clone());
+        region.runtime.block_on(region.releases.answer(asked, region.segments.clone())).contributors
+    };
+    assert!(whom(vec![]).is_none());
+    let (all, nobody) = (whom(text("ok")).expect("known"), whom(text("nothing")).expect("known"));
+    assert!(all.is_too_near(&nobody, 6) && !all.is_too_near(&nobody, 5), "five people");
 }
 
 #[test]

@@ -2,25 +2,24 @@
 //!
 //! One question at a time changes a book. What is judged is durable in the region's bucket before an answer is made from it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use domicile_proto::border::Measured;
 use domicile_proto::ids::{ShardId, TimeRange};
 use domicile_proto::message::answer::{AnswerHeader, RefusalCode};
 use parking_lot::Mutex;
-use ring::digest::{SHA256, digest};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 use super::answer::{self, Answered, Asked, Content, Way};
 use super::book::FieldSet;
 use super::compose::compose;
-use super::contributors::Contributors;
+use super::contributors::{Contributors, contributors};
 use super::errors::AggregateError;
 use super::journal::Shelf;
 use super::judge::Judge;
+use super::text;
 use crate::clock::Clock;
-use crate::limits::{BOOKS, PREDICATES};
+use crate::limits::BOOKS;
 use crate::query::Engine;
 use crate::segment::Segment;
 use crate::store::Store;
@@ -37,7 +36,6 @@ pub(crate) struct Releases {
     clock: Clock,
     tasks: Tasks,
     shelves: Arc<Mutex<HashMap<ShardId, Slot>>>,
-    told: Arc<Mutex<Told>>,
 }
 
 /// What came of a question.
@@ -46,22 +44,14 @@ pub(crate) struct Judged {
     pub(crate) answered: Answered,
     /// What failed, for this region's own log.
     pub(crate) error: Option<AggregateError>,
-    /// Who contributed to the answer of a text question; `None` for other questions and where they are too many to name.
-    #[allow(dead_code, reason = "the overlap guard compares them")]
+    /// Whom the answer of a text question is about; `None` for other questions.
     pub(crate) contributors: Option<Contributors>,
-}
-
-/// What a text question was told, by the digest of the question.
-#[derive(Default)]
-struct Told {
-    by_question: HashMap<[u8; 32], (Vec<Measured>, Option<Contributors>)>,
-    order: VecDeque<[u8; 32]>,
 }
 
 impl Releases {
     /// Over the segments that questions bring along; books are kept in the region's bucket.
     pub(crate) fn new(engine: Engine, store: Store, clock: Clock, tasks: Tasks) -> Self {
-        Self { engine, store, clock, tasks, shelves: Arc::default(), told: Arc::default() }
+        Self { engine, store, clock, tasks, shelves: Arc::default() }
     }
 
     /// Answers a question over the segments of this region's shard of the stream.
@@ -76,7 +66,7 @@ impl Releases {
         let (header, range) = answer::header(&asked, now);
         let judged = match way {
             Way::Direct => self.measured(asked, segments, header, range).await,
-            Way::Closed => self.told(asked, segments, header, range).await,
+            Way::Text => self.text(asked, segments, header, range).await,
             Way::Table(fields) => self.tallied(asked, segments, fields, header, range).await,
         };
         judged.unwrap_or_else(|error| Judged::refused(header, error.refusal(), Some(error)))
@@ -91,32 +81,27 @@ impl Releases {
     ) -> Result<Judged, AggregateError> {
         let engine = self.engine.clone();
         let work = move || {
-            let (measured, _) = answer::measure(&engine, segments, &asked, range)?;
+            let measured = answer::measure(&engine, segments, &asked, range)?;
             answer::put(Content::Measured(measured), &asked, header)
         };
         Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
     }
 
-    /// A text question: whoever repeats it is told the same again, whatever has come in since.
-    async fn told(
+    /// A text question, with those it is about.
+    async fn text(
         &self,
         asked: Asked,
         segments: Vec<Arc<Segment>>,
         header: AnswerHeader,
         closed: TimeRange,
     ) -> Result<Judged, AggregateError> {
-        let key = key(&asked, closed);
-        let before = self.told.lock().by_question.get(&key).cloned();
-        let (measured, contributors) = match before {
-            Some(before) => before,
-            None => {
-                let (engine, of) = (self.engine.clone(), asked.clone());
-                let work = move || answer::measure(&engine, segments, &of, closed);
-                let measured = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??;
-                self.told.lock().keep(key, measured)
-            }
+        let engine = self.engine.clone();
+        let work = move || {
+            let tallies = text::tally(&engine, &segments, &asked, header.covered, closed)?;
+            let contributors = contributors(&engine, segments, &asked, closed)?;
+            Ok(Judged::answered(answer::put(Content::Tallied(tallies), &asked, header)?, Some(contributors)))
         };
-        Ok(Judged::answered(answer::put(Content::Measured(measured), &asked, header)?, contributors))
+        self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
     }
 
     async fn tallied(
@@ -184,35 +169,4 @@ impl Judged {
     const fn refused(header: AnswerHeader, code: RefusalCode, error: Option<AggregateError>) -> Self {
         Self { answered: Answered::refused(header, code), error, contributors: None }
     }
-}
-
-impl Told {
-    /// Remembers what is told; the first answer wins where two were measured at the same time.
-    fn keep(
-        &mut self,
-        key: [u8; 32],
-        measured: (Vec<Measured>, Option<Contributors>),
-    ) -> (Vec<Measured>, Option<Contributors>) {
-        if let Some(before) = self.by_question.get(&key) {
-            return before.clone();
-        }
-        if self.order.len() >= PREDICATES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_question.remove(&oldest);
-        }
-        self.order.push_back(key);
-        self.by_question.insert(key, measured.clone());
-        measured
-    }
-}
-
-/// What makes a text question the same one.
-fn key(asked: &Asked, closed: TimeRange) -> [u8; 32] {
-    let question = &asked.question;
-    let policy = &asked.stream.policy;
-    let text = serde_json::to_vec(&(question.tenant, question.stream, &question.filters, question.ask, closed, policy));
-    let mut key = [0; 32];
-    key.copy_from_slice(digest(&SHA256, &text.unwrap_or_default()).as_ref());
-    key
 }

@@ -25,7 +25,7 @@ pub(crate) enum Event {
     Egress(Passage),
     /// Something arrived from another region; written before anybody sees it.
     Ingress(Passage),
-    /// A question was refused: by this region (`peer` asked), or before it left (`peer` is none).
+    /// A question was refused: to another region (`peer` asked), or to one who asked here (`peer` is none).
     RefusedQuestion {
         /// Who asked.
         peer: Option<Peer>,

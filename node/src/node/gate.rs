@@ -10,7 +10,7 @@ use domicile_proto::message::answer::RefusalCode;
 use domicile_proto::metadata::Personal;
 
 use crate::aggregate::{self, Asked, Releases};
-use crate::federate::{Answered, Gate, Put};
+use crate::federate::{Answered, Gate, Gated, Put};
 use crate::query::Budget;
 use crate::segment::{Catalog, Segment};
 
@@ -27,7 +27,7 @@ pub(super) fn over(
             // Cells are judged once for the region: by the node that has all records of the stream.
             let is_elsewhere = put.stream.shard.is_some_and(|(_, owner)| owner != us);
             if is_elsewhere && put.stream.policy.personal != Personal::No {
-                return Answered::refused(put.header, RefusalCode::Unavailable);
+                return Answered::refused(put.header, RefusalCode::Unavailable).into();
             }
             let budget = Budget::until(Instant::now() + put.deadline);
             // Whoever gives up ends the work: the token goes with this future.
@@ -40,7 +40,7 @@ pub(super) fn over(
             if let Some(error) = judged.error {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
             }
-            carried(judged.answered)
+            Gated { answered: carried(judged.answered), contributors: judged.contributors }
         })
     })
 }

@@ -180,7 +180,7 @@ fn reach(gate: Gate, policy: PolicyWatch) -> Reach {
             let asked = question.question().clone();
             let stream = policy.stream_by_id(asked.tenant, asked.stream).cloned().ok_or(NoAnswer)?;
             let header = AnswerHeader::new(asked.id, asked.range);
-            let put = crate::federate::Put { policy, stream, question: asked, header, deadline };
+            let put = crate::federate::Put { policy, stream, question: asked, header, deadline, crosses: true };
             let answered = gate.answer(put).await;
             Received::check(answered.answer().clone(), &question).map_err(|_| NoAnswer)
         })

@@ -3,7 +3,7 @@
 //! The layout is the caller's (approved values and a grid), never the data's. Subjects are counted exactly, up to the
 //! number from which more make no difference.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use domicile_proto::border::Measured;
 use domicile_proto::ids::{RecordCount, SubjectCount, TimeRange, Timestamp};
@@ -59,8 +59,6 @@ pub(crate) struct Plan {
     pub(crate) subjects: Subjects,
     /// Subjects are counted up to here: more make no difference.
     pub(crate) cap: u32,
-    /// How many of those who contributed to any cell are named; none at 0. Records are named by their places in the shard.
-    pub(crate) contributors: usize,
 }
 
 impl Plan {
@@ -79,19 +77,13 @@ pub(crate) struct Groups {
     counts: Vec<u64>,
     /// Empty where records are the subjects.
     subjects: Vec<Few>,
-    contributors: BTreeSet<u64>,
 }
 
 impl Groups {
     fn new(plan: &Plan) -> Self {
         let len = plan.cells() * plan.rows();
         let subjects = if plan.subjects == Subjects::Distinct { vec![Few::default(); len] } else { Vec::new() };
-        Self { counts: vec![0; len], subjects, contributors: BTreeSet::new() }
-    }
-
-    /// Who contributed to any cell, as far as the plan wanted them; one more than it wanted where there are more.
-    pub(crate) const fn contributors(&self) -> &BTreeSet<u64> {
-        &self.contributors
+        Self { counts: vec![0; len], subjects }
     }
 
     /// What was measured, slot by slot and within a slot cell by cell.
@@ -118,16 +110,7 @@ impl Groups {
         }
     }
 
-    fn name(&mut self, contributor: u64, most: usize) {
-        if self.contributors.len() <= most {
-            self.contributors.insert(contributor);
-        }
-    }
-
-    fn merge(&mut self, other: &Self, plan: &Plan, cap: usize) {
-        for contributor in &other.contributors {
-            self.name(*contributor, plan.contributors);
-        }
+    fn merge(&mut self, other: &Self, cap: usize) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
@@ -171,7 +154,7 @@ impl Hits {
         })?;
         let mut whole = Groups::new(plan);
         for part in &parts {
-            whole.merge(part, plan, cap);
+            whole.merge(part, cap);
         }
         Ok(whole)
     }
@@ -189,8 +172,6 @@ struct Fold<'a> {
     times: Option<(Column<i64>, Cut)>,
     slots: Option<SlotColumns>,
     subjects: Option<Column<u64>>,
-    /// The column contributors are named by.
-    named: Option<Column<u64>>,
 }
 
 impl<'a> Fold<'a> {
@@ -209,11 +190,6 @@ impl<'a> Fold<'a> {
             subjects: match plan.subjects {
                 Subjects::Distinct => Some(columns.u64("subject")?),
                 Subjects::Rows => None,
-            },
-            named: match plan.subjects {
-                _ if plan.contributors == 0 => None,
-                Subjects::Distinct => Some(columns.u64("subject")?),
-                Subjects::Rows => Some(columns.u64("seq")?),
             },
         })
     }
@@ -238,11 +214,6 @@ impl<'a> Fold<'a> {
             }
             if let Some(columns) = &self.slots {
                 columns.read(docs, &mut slots);
-            }
-            if let Some(column) = &self.named {
-                docs.iter()
-                    .filter_map(|doc| column.first(*doc))
-                    .for_each(|one| groups.name(one, self.plan.contributors));
             }
             for (at, (doc, subject)) in docs.iter().zip(&subjects).enumerate() {
                 let cell = match &mut clock {

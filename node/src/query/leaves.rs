@@ -33,6 +33,8 @@ pub(crate) struct LeafPlan<'a> {
     pub(crate) fields: Vec<Slots>,
     /// What is counted, and up to where.
     pub(crate) threshold: Threshold,
+    /// Which records are counted.
+    pub(crate) filter: Filter,
     /// What is counted of the leaf that begins at this second; windows do not overlap.
     pub(crate) windows: &'a (dyn Fn(i64) -> Vec<Window> + Sync),
 }
@@ -120,7 +122,7 @@ impl<'a> Tabulator<'a> {
         let (mut times, mut seqs) = (Vec::new(), Vec::new());
         let mut subjects: Vec<Option<u64>> = Vec::new();
         let mut slots: Vec<Vec<SlotOf>> = vec![Vec::new(); self.fields.len()];
-        visit(unit, compiled(&Filter::All, unit, false)?, range, budget, &mut |docs| {
+        visit(unit, compiled(&self.plan.filter, unit, false)?, range, budget, &mut |docs| {
             times.resize(docs.len(), 0);
             self.times.values.get_vals(docs, &mut times);
             seqs.resize(docs.len(), 0);

@@ -18,6 +18,7 @@ pub(crate) mod human;
 mod leaves;
 mod listed;
 mod literals;
+mod matched;
 mod search;
 mod visit;
 
@@ -27,6 +28,7 @@ pub(crate) use groups::{Cut, Plan, Slots, Subjects};
 pub(crate) use hits::{Row, Total};
 pub(crate) use leaves::{LeafPlan, Window};
 pub(crate) use literals::Literals;
+pub(crate) use matched::Match;
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
 
