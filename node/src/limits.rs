@@ -103,3 +103,24 @@ pub(crate) const COPY_PART_BYTES: usize = 16 << 20;
 pub(crate) const TENANT_RATES: usize = 16_384;
 
 const _: () = assert!(PIECE_BYTES >= MAX_RECORD_BYTES && WORK_BYTES >= 2 * PIECE_BYTES);
+
+/// New questions of one tenant that a region answers to others in one UTC day; repeats are free. Source: CBAP-1 rule R12.
+pub(crate) const QUESTIONS_PER_DAY: usize = 1_000;
+/// Refusals for overlap of one tenant in one UTC day before its new text questions are refused unread: each tells a little.
+pub(crate) const OVERLAPS_PER_DAY: u32 = 64;
+/// Contributors of text answers kept in mind at once, of all tenants: 4 KiB each, 64 MiB in all.
+pub(crate) const GUARDED_ANSWERS: usize = 16_384;
+/// Text answers kept to be repeated as they were: at most 64 KiB each, 64 MiB in all. Beyond, a repeat is made anew and judged.
+pub(crate) const TEXT_ANSWERS_KEPT: usize = 1_024;
+/// Subjects that one text question may match before it is too costly to guard: 16 MB while it is gathered.
+pub(crate) const MAX_CONTRIBUTORS: usize = 1_000_000;
+/// Answers to text questions leave at whole multiples of this after their arrival, hit or miss. Source: compliance test T9.
+pub(crate) const TEXT_STEP: Duration = Duration::from_millis(10);
+/// Leaf cells in memory while one question is judged: with 5 subjects each, some 50 MB.
+pub(crate) const LEAF_CELLS_AT_ONCE: usize = 1 << 19;
+/// Leaves of one stream that are released in all: more than a year of minutes. Beyond it new ones stay withheld.
+pub(crate) const RELEASED_LEAVES: usize = 600_000;
+/// Entries of a stream's release journal before they are written down as one.
+pub(crate) const JOURNAL_ENTRIES: u64 = 64;
+/// Streams whose released cells are kept in memory; those of others are read again when they are asked for.
+pub(crate) const BOOKS: usize = 256;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{
     DictionaryId, Epoch, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
 };
+use crate::leaf::{CLOSE_AFTER_S, LeafWidth};
 use crate::message::ledger::SignedHead;
 use crate::officer::{OfficerRow, OfficerSignature};
 
@@ -148,6 +149,10 @@ pub struct StreamPolicy {
     pub refresh_ms: u32,
     /// Offset of time stamps without a zone, in minutes east of UTC; `None` is the region's zone.
     pub utc_offset_minutes: Option<i16>,
+    /// Width of the leaf cells that leave the region.
+    pub grid: LeafWidth,
+    /// How long after its end a leaf cell closes, in seconds.
+    pub close_after_s: u32,
 }
 
 impl Default for StreamPolicy {
@@ -162,6 +167,8 @@ impl Default for StreamPolicy {
             durability: Durability::Disk,
             refresh_ms: 1_000,
             utc_offset_minutes: None,
+            grid: LeafWidth::Minute,
+            close_after_s: CLOSE_AFTER_S,
         }
     }
 }
@@ -184,6 +191,8 @@ impl StreamPolicy {
             && self.group_fields.iter().all(|field| other.group_fields.contains(field))
             && (!self.text_questions || other.text_questions)
             && (self.redact_ip || !other.redact_ip)
+            && self.grid >= other.grid
+            && self.close_after_s >= other.close_after_s
     }
 }
 

@@ -84,6 +84,8 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             text_questions,
             keep_ip,
             refresh_ms,
+            grid,
+            close_after,
             region,
             officer_key,
         } => {
@@ -92,7 +94,9 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             }
             let is_wider = text_questions || keep_ip || !group_field.is_empty();
             let standard = StreamPolicy::default();
-            let has_policy = subject.is_some() || no_personal_data || is_wider || refresh_ms != standard.refresh_ms;
+            let (close_after_s, is_own_pace) = (close_after, refresh_ms != standard.refresh_ms);
+            let is_own_grid = grid != standard.grid || close_after_s != standard.close_after_s;
+            let has_policy = subject.is_some() || no_personal_data || is_wider || is_own_pace || is_own_grid;
             if has_policy && region.is_empty() {
                 bail!("a policy widens what a region lets out; say which with `--region`");
             }
@@ -105,8 +109,9 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None => Personal::Undeclared,
             };
             let redact_ip = !keep_ip;
-            let policy =
-                StreamPolicy { personal, group_fields: group_field, text_questions, redact_ip, refresh_ms, ..standard };
+            let group_fields = group_field;
+            let cells = StreamPolicy { grid, close_after_s, ..standard };
+            let policy = StreamPolicy { personal, group_fields, text_questions, redact_ip, refresh_ms, ..cells };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?.after_newest_at(&door).await?;
                 let change = Change::SetPolicy { tenant: id, stream, policy: policy.clone() };

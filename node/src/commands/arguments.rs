@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
+use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
 
 /// Logs stay at home. Answers travel.
 ///
@@ -312,6 +313,12 @@ pub(super) enum StreamVerb {
         /// Time from receipt to searchable, in milliseconds
         #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=30_000))]
         refresh_ms: u32,
+        /// Width of the cells of time that leave the region, in seconds: 60, 300 or 3600
+        #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = leaf_width)]
+        grid: LeafWidth,
+        /// How long after its end a cell of time closes and may be released, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = CLOSE_AFTER_S, value_parser = clap::value_parser!(u32).range(..=86_400))]
+        close_after: u32,
         /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
         #[arg(long)]
         region: Vec<Region>,
@@ -396,6 +403,12 @@ pub(super) enum DictionaryVerb {
         #[arg(long, value_name = "FILE")]
         officer_key: Option<PathBuf>,
     },
+}
+
+/// Reads the width of a leaf cell.
+fn leaf_width(text: &str) -> Result<LeafWidth, &'static str> {
+    let width = text.parse().ok().and_then(LeafWidth::of_seconds);
+    width.ok_or("a cell is 60, 300 or 3600 seconds wide")
 }
 
 #[cfg(test)]

@@ -87,6 +87,8 @@ fn mistakes_are_named() {
         ("domicile key create k --region tokyo", "--role"),
         ("domicile ingest a --stream s --batch 0", "--batch"),
         ("domicile stream create s --subject user --no-personal-data", "--no-personal-data"),
+        ("domicile stream create s --grid 90", "60, 300 or 3600"),
+        ("domicile stream create s --close-after 90000", "--close-after"),
     ] {
         let error = Arguments::try_parse_from(line.split(' ')).expect_err(line);
         assert!(error.to_string().contains(named), "{line}: {error}");

@@ -124,11 +124,16 @@ impl Federation {
                 RefusalCode::OutOfBounds
             }
         };
+        self.record_refusal(stream, code).await;
+        Err(code)
+    }
+
+    /// A refusal of a question that was put here lies in the ledger with its reason.
+    async fn record_refusal(&self, stream: &StreamView, code: RefusalCode) {
         let event = Event::RefusedQuestion { peer: None, stream: Some(stream.id), why: Why::Code(code) };
         if let Err(error) = self.ledger.record(event).await {
             tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
         }
-        Err(code)
     }
 
     async fn ask_one(
@@ -142,7 +147,12 @@ impl Federation {
     ) -> Part {
         let began = Instant::now();
         if region == policy.region {
-            let answered = self.gate.answer(self.put(policy, stream, question, deadline)).await;
+            let crosses = vetted.is_some();
+            let answered = self.gate.answer(Put { crosses, ..self.put(policy, stream, question, deadline) }).await;
+            // What was not let out is recorded already, for all regions at once.
+            if let (Some(Ok(_)), Outcome::Refused(code)) = (vetted, &answered.answer().outcome) {
+                self.record_refusal(stream, *code).await;
+            }
             return Part::answered(region, answered.answer().clone(), began.elapsed());
         }
         let vetted = match vetted {
@@ -158,7 +168,14 @@ impl Federation {
 
     fn put(&self, policy: &Arc<Policy>, stream: &Arc<StreamView>, question: &Question, deadline: Duration) -> Put {
         let header = super::answerer::header(&self.ledger, question);
-        Put { policy: Arc::clone(policy), stream: Arc::clone(stream), question: question.clone(), header, deadline }
+        Put {
+            policy: Arc::clone(policy),
+            stream: Arc::clone(stream),
+            question: question.clone(),
+            header,
+            deadline,
+            crosses: false,
+        }
     }
 }
 

@@ -117,7 +117,7 @@ fn reach_of(others: BTreeMap<Region, Other>) -> Reach {
             let header = AnswerHeader::new(asked.id, asked.range);
             let policy = Arc::new(policy_of(to.id.region.as_str()));
             let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
-            let put = |header| Put { policy, stream, question: asked.clone(), header, deadline: SECOND };
+            let put = |header| Put { policy, stream, question: asked.clone(), header, deadline: SECOND, crosses: true };
             let answered = match other.ok_or(NoAnswer)? {
                 Other::Answers(data) => gate_of(data).answer(put(header)).await,
                 Other::Refuses(code) => Answered::refused(header, code),
@@ -343,7 +343,7 @@ async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
 
 #[tokio::test]
 async fn a_gate_that_is_too_slow_is_a_refusal_with_its_reason() {
-    let slow = Gate::over(|_| Box::pin(std::future::pending()));
+    let slow = Gate::over(|_| Box::pin(std::future::pending::<Answered>()));
     let policy = Arc::new(policy_of("tokyo"));
     let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
     let question = Question {
@@ -356,7 +356,7 @@ async fn a_gate_that_is_too_slow_is_a_refusal_with_its_reason() {
         deadline_ms: 10,
     };
     let header = AnswerHeader::new(question.id, question.range);
-    let put = Put { policy, stream, question, header, deadline: Duration::from_millis(10) };
+    let put = Put { policy, stream, question, header, deadline: Duration::from_millis(10), crosses: true };
     assert_eq!(slow.answer(put).await.answer().outcome, Outcome::Refused(RefusalCode::Deadline));
 }
 

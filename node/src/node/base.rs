@@ -72,7 +72,8 @@ impl Base {
         let policy = PolicyWatch::new(Policy::empty(us.region.clone()));
         let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
         let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
-        let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
+        let token = tasks.token().clone();
+        let follower = policy::follow(group.clone(), policy.clone(), consents, Arc::clone(&ledger), token);
         tasks.spawn(Kind::Follower, follower);
         let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
         let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));

@@ -23,9 +23,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitter, Rates};
+use crate::aggregate::Releases;
 use crate::audit::Ledger;
 use crate::config::NodeConfig;
-use crate::federate::{Answerer, Federation, Gate, Reach};
+use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
 use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
@@ -74,8 +75,9 @@ impl Node {
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
-        let detector = Arc::new(base.classifier.clone());
-        let gate = gate::over(base.us.node, engine.clone(), shards.catalog().clone(), detector, base.tasks.clone());
+        let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
+        let gate = gate::over(releases, shards.catalog().clone(), Arc::new(base.classifier.clone()), base.us.node);
+        let gate = gate.guarded(open_guard(&base, &config).await?);
         let federation = start_federation(&base, &config, gate);
         let desk = desk(&base, &config, &shards, admitter, engine, federation);
         let doors = open_doors(&base, &config, inlet, desk).await?;
@@ -133,6 +135,14 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
         let _ = ends.send(());
     });
     (inlet, ended)
+}
+
+/// What was asked today, so that a restart forgets none of it.
+async fn open_guard(base: &Base, config: &NodeConfig) -> Result<Arc<Guard>, NodeError> {
+    let (dir, clock, tasks) = (config.data_dir.join("guard"), base.clock.clone(), base.tasks.clone());
+    let path = dir.clone();
+    let opening = base.tasks.blocking(move || Guard::open(&dir, clock, tasks));
+    opening.await.map_err(|_| NodeError::Interrupted)?.map_err(|source| NodeError::DataDir { path, source })
 }
 
 /// aggregate, federate: questions of this region and of others go through the same gate; and this node joins the others.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use domicile_proto::border::{QuestionRules, ReleasePolicy};
 use domicile_proto::ids::{
-    DictionaryId, FieldId, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
+    DictionaryId, FieldId, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
 };
 use domicile_proto::metadata::{AccessKey, NodeRow, StreamPolicy};
 use domicile_proto::officer::OfficerRow;
@@ -111,6 +111,15 @@ impl Policy {
             return Arc::new(super::build::level_dictionary());
         }
         self.dictionaries.get(&(tenant, field.clone())).cloned().unwrap_or_default()
+    }
+
+    /// The streams whose smallest group is smaller than it was in an earlier snapshot, with both.
+    pub(crate) fn lowered_since(&self, before: &Self) -> Vec<(StreamId, KThreshold, KThreshold)> {
+        let lowered = |(key, stream): (&(TenantId, Name), &Arc<StreamView>)| {
+            let (from, to) = (before.streams.get(key)?.policy.threshold(), stream.policy.threshold());
+            (to < from).then_some((stream.id, from, to))
+        };
+        self.streams.iter().filter_map(lowered).collect()
     }
 
     /// What an answer about the stream is released under.

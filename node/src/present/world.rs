@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::desk::{Desk, Facts, Parts, Surroundings};
 use crate::admit::{Admitter, Rates, key_digest};
-use crate::aggregate::{self, Asked};
+use crate::aggregate::{self, Asked, Releases};
 use crate::audit::Ledger;
 use crate::classify::Classifier;
 use crate::clock::Clock;
@@ -36,6 +36,7 @@ use crate::query::{Budget, Engine};
 use crate::receive::Failure;
 use crate::segment::specimen::{durable, record, segment};
 use crate::segment::{Catalog, Segment};
+use crate::store::Store;
 use crate::tasks::Tasks;
 
 /// Events in the world; three quarters of them in `app`, the rest in `web`.
@@ -143,26 +144,28 @@ fn classifier() -> Classifier {
 }
 
 /// The real gate over segments.
-fn gate(engine: Engine, catalog: Catalog) -> Gate {
+fn gate(releases: Releases, catalog: Catalog) -> Gate {
     Gate::over(move |put| {
         let segments: Vec<Arc<Segment>> =
             put.stream.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
-        let asked = Asked {
-            question: &put.question,
-            stream: &put.stream,
-            policy: &put.policy,
-            detector: &Detector,
-            header: put.header,
-            budget: Budget::until(Instant::now() + put.deadline),
-        };
-        let answered = match aggregate::answer(&engine, segments, &asked).0 {
-            aggregate::Answered::Count(released) => Answered::Count(released),
-            aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
-            aggregate::Answered::Terms(released) => Answered::Terms(released),
-            aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
-            aggregate::Answered::Nothing(released) => Answered::Nothing(released),
-        };
-        Box::pin(async move { answered })
+        let releases = releases.clone();
+        Box::pin(async move {
+            let asked = Asked {
+                question: put.question,
+                stream: put.stream,
+                policy: put.policy,
+                detector: Arc::new(Detector),
+                header: put.header,
+                budget: Budget::until(Instant::now() + put.deadline),
+            };
+            match releases.answer(asked, segments).await.answered {
+                aggregate::Answered::Count(released) => Answered::Count(released),
+                aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
+                aggregate::Answered::Terms(released) => Answered::Terms(released),
+                aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
+                aggregate::Answered::Nothing(released) => Answered::Nothing(released),
+            }
+        })
     })
 }
 
@@ -177,7 +180,7 @@ fn reach(gate: Gate, policy: PolicyWatch) -> Reach {
             let asked = question.question().clone();
             let stream = policy.stream_by_id(asked.tenant, asked.stream).cloned().ok_or(NoAnswer)?;
             let header = AnswerHeader::new(asked.id, asked.range);
-            let put = crate::federate::Put { policy, stream, question: asked, header, deadline };
+            let put = crate::federate::Put { policy, stream, question: asked, header, deadline, crosses: true };
             let answered = gate.answer(put).await;
             Received::check(answered.answer().clone(), &question).map_err(|_| NoAnswer)
         })
@@ -280,7 +283,8 @@ impl World {
         let (events, segments) = sample(EVENTS);
         let segments = segments.into_iter().chain(more);
         let (engine, catalog) = (Engine::new().expect("threads"), Catalog::of(segments));
-        let gate = gate(engine.clone(), catalog.clone());
+        let releases = Releases::new(engine.clone(), Store::in_memory(), clock.clone(), Tasks::default());
+        let gate = gate(releases, catalog.clone());
         let reach = reach(gate.clone(), policy.clone());
         let detector = Arc::new(Detector);
         let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(&ledger), detector.clone());

@@ -269,7 +269,7 @@ impl CellClock {
 
 /// The slots of one document.
 #[derive(Clone, Copy)]
-enum SlotOf {
+pub(super) enum SlotOf {
     /// It has no value.
     None,
     One(u32),
@@ -278,13 +278,13 @@ enum SlotOf {
 }
 
 /// Columns that give the values of a group field; the first with a value for a document speaks for it.
-struct SlotColumns {
+pub(super) struct SlotColumns {
     sources: Vec<(DynamicColumn, Vec<u32>)>,
     other: u32,
 }
 
 impl SlotColumns {
-    fn open(slots: &Slots, unit: &Unit) -> Result<Self, QueryError> {
+    pub(super) fn open(slots: &Slots, unit: &Unit) -> Result<Self, QueryError> {
         let other = u32::try_from(slots.len).unwrap_or(u32::MAX);
         let slot = |value: &str| slots.known.get(value).and_then(|slot| u32::try_from(*slot).ok()).unwrap_or(other);
         let mut sources = Vec::new();
@@ -312,7 +312,7 @@ impl SlotColumns {
     }
 
     /// The slots of a block of documents.
-    fn read(&self, docs: &[DocId], out: &mut Vec<SlotOf>) {
+    pub(super) fn read(&self, docs: &[DocId], out: &mut Vec<SlotOf>) {
         out.clear();
         out.resize(docs.len(), SlotOf::None);
         for (column, map) in &self.sources {

@@ -51,6 +51,12 @@ impl Store {
         Ok(store)
     }
 
+    /// A bucket that lasts as long as it is held.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        Self { objects: Arc::new(object_store::memory::InMemory::new()) }
+    }
+
     /// Creates an object; durable once this returns.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use domicile_proto::ids::{
     DictionaryId, Epoch, FieldId, KThreshold, Level, Name, NodeId, PolicyVersion, QuestionId, RecordCount, Region,
     RegionNumber, ShardId, StreamId, TenantId, TimeRange, Timestamp,
 };
+use domicile_proto::leaf::LeafWidth;
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::SignedHead;
@@ -67,6 +68,7 @@ pub(crate) fn all() -> Vec<Sample> {
         let mut header = AnswerHeader::new(QuestionId(5 << 100), range());
         header.policy = PolicyVersion(300);
         header.open_from = Some(Timestamp(-1));
+        header.late_withheld = true;
         header.took_micros = 70_000;
         header.ledger_size = 1 << 40;
         header.ledger_root = [0xab; 32];
@@ -206,6 +208,8 @@ fn policy() -> StreamPolicy {
         durability: Durability::Bucket,
         refresh_ms: 1_000,
         utc_offset_minutes: Some(-540),
+        grid: LeafWidth::FiveMinutes,
+        close_after_s: 90,
     }
 }
 

@@ -78,8 +78,8 @@ impl Desk {
         if wanted.is_empty() {
             wanted.push((None, &Wanted::Count));
         }
-        let answers = wanted.iter().map(|(_, wanted)| self.ask(&whither, &asked.filter, wanted));
-        let answers: Vec<Answer> = futures::future::try_join_all(answers).await?;
+        let questions = wanted.iter().map(|(_, wanted)| (whither.clone(), Wanted::clone(wanted))).collect();
+        let answers: Vec<Answer> = self.ask(questions, &asked.filter).await?;
         let mut shown = Map::new();
         let mut named = Map::new();
         for ((name, _), answer) in wanted.iter().zip(&answers) {

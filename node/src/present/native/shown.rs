@@ -76,6 +76,9 @@ fn of(said: &RegionCoverage) -> Value {
     if let Some((from, to)) = ends.filter(|(from, to)| !(from.is_null() && to.is_null())) {
         put("covered", json!({"from": from, "to": to}));
     }
+    if said.late_withheld {
+        put("late_withheld", json!(true));
+    }
     if let Some(from) = said.open_from {
         put("open_from", time(from));
     }
