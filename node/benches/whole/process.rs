@@ -73,7 +73,10 @@ impl Dev {
                 "create",
                 stream,
                 "--no-personal-data",
-                "--keep-ip",
+                "--keep",
+                "ip",
+                "--because",
+                "not_personal",
                 "--refresh-ms",
                 &refresh_ms.to_string(),
             ])

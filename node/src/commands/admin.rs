@@ -5,6 +5,7 @@ use domicile_proto::ids::{Name, Region, StreamId, TenantId};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, Personal, Roles, Rows, StreamPolicy,
 };
+use domicile_proto::privacy::Privacy;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
@@ -82,7 +83,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             no_personal_data,
             group_field,
             text_questions,
-            keep_ip,
+            privacy,
             refresh_ms,
             region,
             officer_key,
@@ -90,7 +91,9 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             if region.len() > 1 && officer_key.is_some() {
                 bail!("one officer key cannot consent for {} regions; give one `--region` at a time", region.len());
             }
-            let is_wider = text_questions || keep_ip || !group_field.is_empty();
+            let privacy = privacy.privacy();
+            let has_privacy = privacy != Privacy::default();
+            let is_wider = text_questions || has_privacy || !group_field.is_empty();
             let standard = StreamPolicy::default();
             let has_policy = subject.is_some() || no_personal_data || is_wider || refresh_ms != standard.refresh_ms;
             if has_policy && region.is_empty() {
@@ -104,9 +107,8 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None if no_personal_data => Personal::No,
                 None => Personal::Undeclared,
             };
-            let redact_ip = !keep_ip;
             let policy =
-                StreamPolicy { personal, group_fields: group_field, text_questions, redact_ip, refresh_ms, ..standard };
+                StreamPolicy { personal, group_fields: group_field, text_questions, privacy, refresh_ms, ..standard };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?;
                 let change = Change::SetPolicy { tenant: id, stream, policy: policy.clone() };
