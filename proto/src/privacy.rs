@@ -257,9 +257,9 @@ pub struct UnknownWord(&'static str);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Privacy {
     /// By class, in rising order, each class once.
-    actions: Vec<(PersonalClass, Action)>,
+    actions: Box<[(PersonalClass, Action)]>,
     /// Fields replaced whole.
-    fields: Vec<Name>,
+    fields: Box<[Name]>,
 }
 
 impl Privacy {
@@ -268,7 +268,7 @@ impl Privacy {
         let mut sorted: Vec<_> = actions.into_iter().collect();
         sorted.sort_by_key(|(class, action)| (*class, action.left()));
         sorted.dedup_by_key(|(class, _)| *class);
-        Self { actions: sorted, fields }
+        Self { actions: sorted.into(), fields: fields.into() }
     }
 
     /// What is said about a class.
@@ -357,10 +357,10 @@ mod tests {
         let both = [(PersonalClass::Ip, Action::Keep(Basis::Consent)), (PersonalClass::Ip, Action::Mask)];
         let made = Privacy::new(both, Vec::new());
         assert_eq!(made.action(PersonalClass::Ip), Some(Action::Mask));
-        let forged = Privacy { actions: both.to_vec(), fields: Vec::new() };
+        let forged = Privacy { actions: both.into(), fields: Box::default() };
         assert_eq!(forged.action(PersonalClass::Ip), Some(Action::Mask));
         assert!(!forged.actions.is_empty() && forged.is_bounded());
-        assert!(!Privacy { actions: both.repeat(20), fields: Vec::new() }.is_bounded());
+        assert!(!Privacy { actions: both.repeat(20).into(), fields: Box::default() }.is_bounded());
     }
 
     #[test]

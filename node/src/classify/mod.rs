@@ -9,6 +9,10 @@ mod classifier;
 mod cleaner;
 mod detect;
 mod mark;
+#[cfg(test)]
+mod measure_test;
+#[cfg(test)]
+mod oracle_test;
 mod rule_files;
 mod treatment;
 

@@ -62,7 +62,7 @@ fn is_card_layout(run: &[Group]) -> bool {
         (4, 2) => lengths().eq([6, 5]) || lengths().eq([6, 4]),
         (4, 3 | 4) => {
             let all_fours = lengths().take(rest.len() - 1).all(|digits| digits == 4);
-            all_fours && lengths().last().is_some_and(|last| last <= 4) || lengths().eq([3, 3, 3])
+            all_fours && rest.last().is_some_and(|last| last.digits() <= 4) || lengths().eq([3, 3, 3])
         }
         (6, 1) => lengths().eq([10]) || lengths().eq([13]),
         (8, 1) => lengths().eq([8]),

@@ -208,7 +208,7 @@ fn of_country(digits: &str) -> Option<String> {
         "7" => number.len() == 10 && matches!(first, b'3' | b'4' | b'7' | b'8' | b'9'),
         "65" => number.len() == 8 && matches!(first, b'3' | b'6' | b'8' | b'9'),
         "81" => {
-            let mobile = matches!(first, b'5' | b'7' | b'8' | b'9') && number.bytes().nth(1) == Some(b'0');
+            let mobile = matches!(first, b'5' | b'7' | b'8' | b'9') && number.as_bytes().get(1) == Some(&b'0');
             first != b'0' && number.len() == if mobile { 10 } else { 9 }
         }
         "86" => first != b'0' && matches!(number.len(), 10 | 11),

@@ -233,9 +233,9 @@ const CONTEXT_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use super::super::context::Keys;
     use super::super::finder::{Finder, Home};
     use super::*;
-    use crate::classify::detect::Keys;
 
     fn rule(pattern: &str) -> RuleText {
         let name = "employee".parse().unwrap();
