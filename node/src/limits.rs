@@ -18,6 +18,8 @@ pub(crate) const MAX_RECORD_DEPTH: usize = 20;
 pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 192 << 20;
 /// Batches waiting for the write-ahead log, before 429.
 pub(crate) const WAL_QUEUE: usize = 256;
+/// Largest file of a tenant's detection rules, in bytes: 32 rules with their words fill half of it.
+pub(crate) const MAX_RULE_FILE_BYTES: u64 = 64 << 10;
 /// Size at which a file of the write-ahead log ends, in bytes.
 pub(crate) const WAL_FILE_BYTES: u64 = 64 << 20;
 /// JSON that is flushed together, in bytes: beyond it a flush is dominated by writing, not by waiting.

@@ -64,6 +64,8 @@ metrics! {
     MetaApplied = "domicile_meta_applied_index", "Last entry of the metadata log applied here";
     /// Entries in the ledger.
     LedgerEntries = "domicile_audit_entries_count", "Entries in the ledger of this node";
+    /// Events that a policy dropped.
+    Dropped = "domicile_classify_dropped_records", "Records dropped before they were stored, as their stream's policy says, since the start";
     /// Shards with something in them.
     Shards = "domicile_segment_shards_count", "Shards with records on this node";
     /// Segments that can be searched.

@@ -15,6 +15,7 @@ use crate::ids::{
 use crate::leaf::{CLOSE_AFTER_S, LeafWidth};
 use crate::message::ledger::SignedHead;
 use crate::officer::{OfficerRow, OfficerSignature};
+use crate::privacy::Privacy;
 
 /// Most group fields one stream may declare.
 pub const MAX_GROUP_FIELDS: usize = 32;
@@ -141,8 +142,8 @@ pub struct StreamPolicy {
     pub group_fields: Vec<Name>,
     /// Whether text literals of other regions are answered.
     pub text_questions: bool,
-    /// Whether IP addresses are replaced before anything is stored.
-    pub redact_ip: bool,
+    /// What happens to personal data before anything is stored.
+    pub privacy: Privacy,
     /// What an acknowledged batch has survived.
     pub durability: Durability,
     /// Time from receipt to searchable, in milliseconds; 100 to 30,000.
@@ -163,7 +164,7 @@ impl Default for StreamPolicy {
             k: None,
             group_fields: Vec::new(),
             text_questions: false,
-            redact_ip: true,
+            privacy: Privacy::default(),
             durability: Durability::Disk,
             refresh_ms: 1_000,
             utc_offset_minutes: None,
@@ -190,9 +191,9 @@ impl StreamPolicy {
             && self.threshold() >= other.threshold()
             && self.group_fields.iter().all(|field| other.group_fields.contains(field))
             && (!self.text_questions || other.text_questions)
-            && (self.redact_ip || !other.redact_ip)
             && self.grid >= other.grid
             && self.close_after_s >= other.close_after_s
+            && self.privacy.is_within(&other.privacy)
     }
 }
 

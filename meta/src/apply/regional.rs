@@ -81,7 +81,7 @@ impl State {
         self.require_tenant(tenant)?;
         let stream_row = self.stream(stream).filter(|row| row.tenant == tenant);
         let mut stream_row = stream_row.ok_or(CommandRefusal::UnknownStream)?.clone();
-        bounded(policy.group_fields.len() <= MAX_GROUP_FIELDS)?;
+        bounded(policy.group_fields.len() <= MAX_GROUP_FIELDS && policy.privacy.is_bounded())?;
         let place = (stream, change.region.clone());
         let empty = PolicyRow { stream, region: change.region.clone(), signed: None, unsigned: None };
         let mut row = self.policies.get(&place).cloned().unwrap_or(empty);

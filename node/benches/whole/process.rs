@@ -70,7 +70,7 @@ impl Dev {
         let status = Command::new(env!("CARGO_BIN_EXE_domicile"))
             .current_dir(self.data.parent().unwrap_or(&self.data))
             .args(["stream", "create", stream, "--no-personal-data", "--refresh-ms", &refresh_ms.to_string()])
-            .args((!redact_ip).then_some("--keep-ip"))
+            .args(if redact_ip { [].as_slice() } else { &["--keep", "ip", "--because", "not_personal"] })
             .args(["--region", "tokyo", "--region", "singapore", "--region", "frankfurt"])
             .arg("--profile")
             .arg(self.data.join("profile.toml"))

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
 use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
 
+use super::privacy::PrivacyArguments;
+
 /// Logs stay at home. Answers travel.
 ///
 /// A multi-region log platform: every region keeps and searches its own logs; regions exchange nothing but aggregates.
@@ -307,9 +309,8 @@ pub(super) enum StreamVerb {
         /// Let text questions of other regions be answered
         #[arg(long)]
         text_questions: bool,
-        /// Store IP addresses as they are instead of pseudonyms
-        #[arg(long)]
-        keep_ip: bool,
+        #[command(flatten)]
+        privacy: PrivacyArguments,
         /// Time from receipt to searchable, in milliseconds
         #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=30_000))]
         refresh_ms: u32,

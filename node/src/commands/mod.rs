@@ -13,6 +13,7 @@ mod door;
 mod ingest;
 mod officer;
 mod pki;
+mod privacy;
 mod profile;
 mod samples;
 mod search;

@@ -14,7 +14,7 @@ use domicile_proto::link::rotation::IdentityFiles;
 use super::NodeError;
 use super::{errors, group};
 use crate::audit::{Event, Ledger};
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
 use crate::keys::PseudonymKeys;
@@ -55,7 +55,7 @@ impl Base {
             errors::make_dir(&data.join(part))?;
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
-        let classifier = Classifier::new(Arc::new(PseudonymKeys::open(&data.join("keys"), us.region.clone())?));
+        let keys = Arc::new(PseudonymKeys::open(&data.join("keys"), us.region.clone())?);
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
@@ -70,6 +70,12 @@ impl Base {
         let group = Group::start(settings, Arc::new(transport.clone())).await?;
         transport.follow(group.watch());
         let policy = PolicyWatch::new(Policy::empty(us.region.clone()));
+        let rules = match &config.rules_dir {
+            Some(dir) => RuleFiles::read(dir, policy.clone())?,
+            None => RuleFiles::default(),
+        };
+        let facts = regions.facts(&us.region)?;
+        let classifier = Classifier::new(keys, Defaults::new(&facts.jurisdiction, facts.detectors()), rules);
         let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
         let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
         let token = tasks.token().clone();

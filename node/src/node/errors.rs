@@ -9,6 +9,7 @@ use domicile_proto::link::identity::{IdentityError, PeerId};
 use domicile_proto::link::pki::{self, PkiError};
 
 use crate::audit::LedgerError;
+use crate::classify::ClassifyError;
 use crate::config::{ConfigError, NodeConfig};
 use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
@@ -28,6 +29,8 @@ pub(crate) enum NodeError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Classify(#[from] ClassifyError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]
@@ -71,6 +74,7 @@ impl Coded for NodeError {
             Self::Config(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Keys(error) => error.code(),
+            Self::Classify(error) => error.code(),
             Self::Ledger(error) => error.code(),
             Self::Link(error) => error.code(),
             Self::Pki(error) => error.code(),

@@ -212,8 +212,8 @@ impl Line {
         let (work, classifier, zone) = (Arc::clone(framed), self.classifier.clone(), self.zone.clone());
         let classified = self.tasks.blocking(move || classify(&work, places, &classifier, &zone));
         let (groups, failed) = classified.await.map_err(|_| ReceiveError::NoReply)?;
-        for (place, error) in failed {
-            set(outcomes, place, None, ItemOutcome::Failed(error.into()));
+        for (place, outcome) in failed {
+            set(outcomes, place, None, outcome);
         }
         let mut repeated = true;
         let appended = groups.into_iter().map(async |group| {
@@ -265,13 +265,13 @@ fn classify(
     places: std::ops::Range<usize>,
     classifier: &Classifier,
     region: &Zone,
-) -> (Vec<Group>, Vec<(usize, ParseError)>) {
+) -> (Vec<Group>, Vec<(usize, ItemOutcome)>) {
     let mut groups: HashMap<usize, (Parser, Group)> = HashMap::new();
     let mut failed = Vec::new();
     for place in places {
         let (Some(document), Some(slot)) = (framed.documents.get(place), framed.slots.get(place)) else { continue };
         if let Err(error) = document.place {
-            failed.push((place, error));
+            failed.push((place, ItemOutcome::Failed(error.into())));
             continue;
         }
         // Two index names with different dates are one stream: its id groups, not the name.
@@ -283,9 +283,12 @@ fn classify(
             (parser, Group { stream, places: Vec::new(), ids: Vec::new(), records: Vec::new() })
         });
         match parser.record(framed.form, &framed.body, document) {
-            Err(error) => failed.push((place, error)),
+            Err(error) => failed.push((place, ItemOutcome::Failed(error.into()))),
             Ok(record) => {
-                let record = classifier.classify(record, &group.stream);
+                let Some(record) = classifier.classify(record, &group.stream) else {
+                    failed.push((place, ItemOutcome::Dropped));
+                    continue;
+                };
                 let op = if document.action == Action::Create { Op::Create } else { Op::Index };
                 group.places.push(place);
                 group.ids.push(record.id().map(Into::into));

@@ -11,6 +11,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::admit::{Rates, key_digest};
+use crate::classify::{Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::keys::PseudonymKeys;
 use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
@@ -62,7 +63,7 @@ fn front() -> Front {
     let keys = PseudonymKeys::from_secret(&[3; 32], "tokyo".parse().unwrap());
     let line = Line {
         admitter: Arc::clone(&admitter),
-        classifier: Classifier::new(Arc::new(keys)),
+        classifier: Classifier::new(Arc::new(keys), Defaults::new("JP", []), RuleFiles::default()),
         ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),

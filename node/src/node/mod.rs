@@ -172,6 +172,7 @@ fn desk(
         group: base.group.clone(),
         policy: base.policy.clone(),
         shards: shards.clone(),
+        classifier: base.classifier.clone(),
         ledger: Arc::clone(&base.ledger),
         metrics: Metrics::new(),
         refresh: surroundings::refresh(shards),

@@ -12,6 +12,7 @@ use domicile_proto::metadata::{Applied, Change, Command};
 use domicile_proto::officer::OfficerPublic;
 
 use crate::audit::Ledger;
+use crate::classify::Classifier;
 use crate::config::Regions;
 use crate::errors::{Coded, Verdict};
 use crate::limits::PROPOSE_DEADLINE;
@@ -31,6 +32,7 @@ pub(super) struct Sight {
     pub(super) group: Group,
     pub(super) policy: PolicyWatch,
     pub(super) shards: Shards,
+    pub(super) classifier: Classifier,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Metrics,
     pub(super) refresh: Refresh,
@@ -179,6 +181,7 @@ impl Sight {
             (Metric::IsLeader, u64::from(group.leader == Some(self.us.node))),
             (Metric::MetaApplied, group.applied.unwrap_or(0)),
             (Metric::LedgerEntries, self.ledger.head().size),
+            (Metric::Dropped, self.classifier.dropped()),
             (Metric::Shards, count(shards.len())),
             (Metric::Segments, count(segments)),
             (Metric::Records, records),

@@ -24,7 +24,7 @@ use super::desk::{Desk, Facts, Parts, Surroundings};
 use crate::admit::{Admitter, Rates, key_digest};
 use crate::aggregate::{self, Asked, Releases};
 use crate::audit::Ledger;
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::federate::{Answered, Federation, Gate, NoAnswer, Reach};
 use crate::index::builder::Layout;
@@ -140,7 +140,8 @@ fn policy() -> Policy {
 }
 
 fn classifier() -> Classifier {
-    Classifier::new(Arc::new(PseudonymKeys::from_secret(&[7; 32], region("tokyo"))))
+    let keys = Arc::new(PseudonymKeys::from_secret(&[7; 32], region("tokyo")));
+    Classifier::new(keys, Defaults::new("JP", []), RuleFiles::default())
 }
 
 /// The real gate over segments.
@@ -254,18 +255,13 @@ impl World {
             tenant: TenantId(1),
             name: name("people"),
             fields: Vec::new(),
-            policy: StreamPolicy {
-                personal: Personal::No,
-                text_questions: true,
-                redact_ip: true,
-                ..StreamPolicy::default()
-            },
+            policy: StreamPolicy { personal: Personal::No, text_questions: true, ..StreamPolicy::default() },
             shard: Some((ShardId(0x2a), NodeId(1))),
         };
         let classifier = classifier();
         let clean = |event: Value| {
             let text = event.to_string();
-            let clean = classifier.pseudonymise(&text, &view).unwrap_or(text);
+            let clean = classifier.pseudonymise("", &text, &view).unwrap_or(text);
             record(now().0, None, serde_json::from_str(&clean).expect("still JSON"))
         };
         let records = durable(0x2a, 1, events.into_iter().map(clean).collect());

@@ -27,6 +27,7 @@ use domicile_proto::metadata::{
     Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
+use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 
 /// Decodes a frame as one kind of message and encodes that again.
 pub(crate) type Decoder = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
@@ -204,7 +205,7 @@ fn policy() -> StreamPolicy {
         k: Some(KThreshold::SUBJECTS),
         group_fields: vec![name("service"), name("level")],
         text_questions: true,
-        redact_ip: false,
+        privacy: Privacy::new([(PersonalClass::Ip, Action::Keep(Basis::NotPersonal))], vec![name("address")]),
         durability: Durability::Bucket,
         refresh_ms: 1_000,
         utc_offset_minutes: Some(-540),

@@ -7,6 +7,7 @@ use domicile_proto::metadata::{
     AccessKey, ApprovedValue, Change, Command, Personal, RegionalChange, Roles, Rows, StreamPolicy,
 };
 use domicile_proto::officer::OfficerKey;
+use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 use serde_json::{Value, json};
 
 use crate::present::world::{ADMIN, OTHER_ADMIN, SEARCH, World, ask, name};
@@ -48,7 +49,8 @@ async fn widening_needs_this_regions_officer_and_narrowing_nobody() {
     let world = World::new();
     let wide = StreamPolicy { personal: Personal::No, text_questions: true, ..StreamPolicy::default() };
     let other = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
-    let widest = StreamPolicy { redact_ip: false, ..wide.clone() };
+    let privacy = Privacy::new([(PersonalClass::Ip, Action::Keep(Basis::NotPersonal))], Vec::new());
+    let widest = StreamPolicy { privacy, ..wide.clone() };
     for (case, command, status) in [
         ("signed", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), policy(widest.clone()))), 200),
         ("unsigned and wider", unsigned(tokyo(), policy(widest.clone())), 403),
