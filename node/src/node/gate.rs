@@ -11,24 +11,25 @@ use domicile_proto::message::answer::RefusalCode;
 use crate::aggregate::{self, Asked};
 use crate::federate::{Answered, Gate, Put};
 use crate::query::{Budget, Engine};
-use crate::segment::{Catalog, Segment};
+use crate::segment::{Segment, Shards};
 use crate::tasks::Tasks;
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
-/// nothing is here, and nothing must not be taken for an answer.
+/// nothing is here, and nothing must not be taken for an answer; nor a part while records cannot become searchable.
 pub(super) fn over(
     node: NodeId,
     engine: Engine,
-    catalog: Catalog,
+    shards: Shards,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
     tasks: Tasks,
 ) -> Gate {
     Gate::over(move |put: Put| {
-        let (engine, catalog, detector, tasks) =
-            (engine.clone(), catalog.clone(), Arc::clone(&detector), tasks.clone());
+        let (engine, shards, detector, tasks) = (engine.clone(), shards.clone(), Arc::clone(&detector), tasks.clone());
         Box::pin(async move {
             let header = put.header;
-            if put.stream.shard.is_some_and(|(_, owner)| owner != node) {
+            let is_elsewhere = put.stream.shard.is_some_and(|(_, owner)| owner != node);
+            // Records that were accepted and cannot be found would make every number too small.
+            if is_elsewhere || shards.is_failed() {
                 return Answered::refused(header, RefusalCode::Unavailable);
             }
             let budget = Budget::until(Instant::now() + put.deadline);
@@ -37,7 +38,7 @@ pub(super) fn over(
             let answering = tasks.blocking(move || {
                 let shard = put.stream.shard.map(|(shard, _)| shard);
                 let segments: Vec<Arc<Segment>> =
-                    shard.map(|shard| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
+                    shard.map(|shard| shards.catalog().view(shard).iter().cloned().collect()).unwrap_or_default();
                 let asked = Asked {
                     question: &put.question,
                     stream: &put.stream,

@@ -75,7 +75,7 @@ impl Node {
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
         let detector = Arc::new(base.classifier.clone());
-        let gate = gate::over(base.us.node, engine.clone(), shards.catalog().clone(), detector, base.tasks.clone());
+        let gate = gate::over(base.us.node, engine.clone(), shards.clone(), detector, base.tasks.clone());
         let federation = start_federation(&base, &config, gate);
         let desk = desk(&base, &config, &shards, admitter, engine, federation);
         let doors = open_doors(&base, &config, inlet, desk).await?;
