@@ -81,7 +81,7 @@ impl Base {
         let token = tasks.token().clone();
         let follower = policy::follow(group.clone(), policy.clone(), consents, Arc::clone(&ledger), token);
         tasks.spawn(Kind::Follower, follower);
-        let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
+        let propose = Propose::to(group.clone(), policy.clone(), PROPOSE_DEADLINE);
         let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
         Ok(Self { clock, tasks, regions, us, zone, store, classifier, ledger, link, group, policy, propose, ownership })
     }

@@ -11,23 +11,24 @@ use domicile_proto::message::answer::RefusalCode;
 use crate::aggregate::{self, Asked, Releases};
 use crate::federate::{Answered, Gate, Gated, Put};
 use crate::query::Budget;
-use crate::segment::{Catalog, Segment};
+use crate::segment::{Segment, Shards};
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
-/// nothing is here, and nothing must not be taken for an answer.
+/// nothing is here, and nothing must not be taken for an answer; nor a part while records cannot become searchable.
 pub(super) fn over(
     releases: Releases,
-    catalog: Catalog,
+    shards: Shards,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
     us: NodeId,
 ) -> Gate {
     Gate::over(move |put: Put| {
-        let (releases, catalog, detector) = (releases.clone(), catalog.clone(), Arc::clone(&detector));
+        let (releases, shards, detector) = (releases.clone(), shards.clone(), Arc::clone(&detector));
         Box::pin(async move {
             // Cells are judged once for the region, by the node that has all records of the stream; nothing must not be taken
             // for an answer.
             let is_elsewhere = put.stream.shard.is_some_and(|(_, owner)| owner != us);
-            if is_elsewhere {
+            // Records that were accepted and cannot be found would make every number too small.
+            if is_elsewhere || shards.is_failed() {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
             }
             let budget = Budget::until(Instant::now() + put.deadline);
@@ -35,7 +36,7 @@ pub(super) fn over(
             let _guard = budget.token.clone().drop_guard();
             let shard = put.stream.shard.map(|(shard, _)| shard);
             let segments: Vec<Arc<Segment>> =
-                shard.map(|shard| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
+                shard.map(|shard| shards.catalog().view(shard).iter().cloned().collect()).unwrap_or_default();
             let Put { policy, stream, question, header, .. } = put;
             let judged = releases.answer(Asked { question, stream, policy, detector, header, budget }, segments).await;
             if let Some(error) = judged.error {

@@ -76,7 +76,7 @@ impl Node {
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
-        let gate = gate::over(releases, shards.catalog().clone(), Arc::new(base.classifier.clone()), base.us.node);
+        let gate = gate::over(releases, shards.clone(), Arc::new(base.classifier.clone()), base.us.node);
         let gate = gate.guarded(open_guard(&base, &config).await?);
         let federation = start_federation(&base, &config, gate);
         let desk = desk(&base, &config, &shards, admitter, engine, federation);

@@ -140,6 +140,7 @@ impl Sight {
             voters: metrics.voters,
             round_trips,
             has_tls_keylog: self.link.has_tls_keylog(),
+            is_failed: self.shards.is_failed(),
         }
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) round_trips: BTreeMap<NodeId, f64>,
     /// Whether TLS keys are written for an auditor.
     pub(crate) has_tls_keylog: bool,
+    /// Whether records were accepted that cannot be found before a restart.
+    pub(crate) is_failed: bool,
 }
 
 /// Makes what was accepted for these shards searchable now.

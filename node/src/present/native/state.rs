@@ -68,6 +68,11 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     if facts.leader.is_none() {
         notes.push("the metadata group has no leader; local work goes on");
     }
+    if facts.is_failed {
+        notes.push(
+            "accepted records cannot be found and questions from abroad are refused: look at the disk, then restart",
+        );
+    }
     if facts.has_tls_keylog {
         notes.push("the session secrets of the link are being written to a file");
     }
@@ -77,7 +82,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "region": desk.parts.region,
         "nodes": nodes,
         "node": desk.parts.node,
-        "state": "ready",
+        "state": if facts.is_failed { "failed" } else { "ready" },
         "policy": policy.version,
         "consents": policy.officers.iter().map(consent).collect::<Vec<_>>(),
         "leader": facts.leader.map(|node| json!({ "node": node, "region": region_of(&node) })),
