@@ -3,6 +3,7 @@
 use domicile_proto::ids::{Level, Timestamp};
 use serde_json::{Map, Value};
 
+use crate::keys::Original;
 use crate::parse::{Envelope, Record};
 
 /// A record after the detectors. The write-ahead log takes nothing else. No `Debug`, no `Serialize`.
@@ -14,11 +15,13 @@ pub(crate) struct Classified {
     subject: Option<u64>,
     source: Map<String, Value>,
     json: Vec<u8>,
+    originals: Vec<Original>,
 }
 
 impl Classified {
-    /// Closes a record whose `source` has been cleaned. `subject` is the keyed hash of its subject, where the stream names one.
-    pub(super) fn close(record: Record, subject: Option<u64>) -> Self {
+    /// Closes a record whose `source` has been cleaned. `subject` is the keyed hash of its subject, where the stream names one;
+    /// `originals` is what was taken out.
+    pub(super) fn close(record: Record, subject: Option<u64>, originals: Vec<Original>) -> Self {
         let mut json = Vec::with_capacity(JSON_BYTES);
         // A map of JSON values always serialises.
         let _ = serde_json::to_writer(&mut json, &record.source);
@@ -30,6 +33,7 @@ impl Classified {
             subject,
             source: record.source,
             json,
+            originals,
         }
     }
 
@@ -44,7 +48,7 @@ impl Classified {
         json: Vec<u8>,
     ) -> Option<Self> {
         let source = serde_json::from_slice(&json).ok()?;
-        Some(Self { timestamp, level, id, envelope, subject, source, json })
+        Some(Self { timestamp, level, id, envelope, subject, source, json, originals: Vec::new() })
     }
 
     pub(crate) const fn timestamp(&self) -> Timestamp {
@@ -72,6 +76,11 @@ impl Classified {
     /// The cleaned event.
     pub(crate) const fn source(&self) -> &Map<String, Value> {
         &self.source
+    }
+
+    /// What was taken out of the record, to be sealed before it is written; once.
+    pub(crate) fn take_originals(&mut self) -> Vec<Original> {
+        std::mem::take(&mut self.originals)
     }
 
     /// The cleaned event as compact JSON.

@@ -1,15 +1,17 @@
 //! Walks a record and replaces what is personal in it by pseudonym tokens.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::metadata::Personal;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::card;
 use super::classified::Classified;
 use super::scan::{self, Class, Span};
-use crate::keys::{PseudonymKeys, TenantPseudonyms};
+use crate::keys::{Original, PseudonymKeys, TenantPseudonyms};
 use crate::parse::Record;
 use crate::policy::StreamView;
 
@@ -35,14 +37,14 @@ impl Classifier {
             }
             Personal::Undeclared | Personal::No => None,
         };
-        let cleaner = Cleaner { keys: &keys, with_ip: stream.policy.redact_ip };
+        let cleaner = Cleaner { keys: &keys, with_ip: stream.policy.redact_ip, subject, originals: RefCell::default() };
         cleaner.map(&mut record.source);
         if let Some(id) = &record.id
             && let Some(clean) = cleaner.text(id)
         {
             record.id = Some(clean.into());
         }
-        Classified::close(record, subject)
+        Classified::close(record, subject, cleaner.originals.into_inner())
     }
 
     /// A text with its personal spans replaced, as it would stand in a record of the stream: how searchers find a value that
@@ -50,7 +52,8 @@ impl Classifier {
     #[allow(dead_code, reason = "searching by an original value is built on it")]
     pub(crate) fn pseudonymise(&self, text: &str, stream: &StreamView) -> Option<String> {
         let keys = self.keys.tenant(stream.tenant);
-        Cleaner { keys: &keys, with_ip: stream.policy.redact_ip }.text(text)
+        let originals = RefCell::default();
+        Cleaner { keys: &keys, with_ip: stream.policy.redact_ip, subject: None, originals }.text(text)
     }
 }
 
@@ -80,6 +83,8 @@ fn subject_of(source: &Map<String, Value>, field: &str) -> Option<String> {
 struct Cleaner<'a> {
     keys: &'a TenantPseudonyms,
     with_ip: bool,
+    subject: Option<u64>,
+    originals: RefCell<Vec<Original>>,
 }
 
 impl Cleaner<'_> {
@@ -110,7 +115,7 @@ impl Cleaner<'_> {
                 let digits: Vec<u8> = number.as_u64().map(digits_of).unwrap_or_default();
                 if card::is_card(&digits) {
                     let value_text = number.to_string();
-                    *value = Value::String(self.token(Class::Card, &value_text));
+                    *value = Value::String(self.replace(Class::Card, &value_text, &value_text));
                 }
             }
             Value::Null | Value::Bool(_) => {}
@@ -127,11 +132,19 @@ impl Cleaner<'_> {
         let mut from = 0;
         for Span { class, from: begin, to, value } in spans {
             clean.push_str(text.get(from..begin).unwrap_or_default());
-            clean.push_str(&self.token(class, &value));
+            clean.push_str(&self.replace(class, &value, text.get(begin..to).unwrap_or_default()));
             from = to;
         }
         clean.push_str(text.get(from..).unwrap_or_default());
         Some(clean)
+    }
+
+    /// The token of a value; the value as it stood is kept for sealing.
+    fn replace(&self, class: Class, value: &str, original: &str) -> String {
+        let token = self.token(class, value);
+        let text = Zeroizing::new(original.to_owned());
+        self.originals.borrow_mut().push(Original { token: token.as_str().into(), subject: self.subject, text });
+        token
     }
 
     /// `‹class:` and 26 characters of base32 `›`.

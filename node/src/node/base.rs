@@ -1,6 +1,7 @@
 //! What the line stands on: who this node is, the region's objects and keys, the ledger, the link that asks the ledger first,
 //! and this node's part in the metadata group with what the region honours of it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use domicile_meta::group::{Group, GroupConfig};
@@ -16,7 +17,7 @@ use crate::audit::{Event, Ledger};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
-use crate::keys::PseudonymKeys;
+use crate::keys::{Local, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
@@ -34,6 +35,7 @@ pub(super) struct Base {
     pub(super) zone: Zone,
     pub(super) store: Store,
     pub(super) classifier: Classifier,
+    pub(super) vault: Arc<Vault>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) link: Link,
     pub(super) group: Group,
@@ -54,7 +56,8 @@ impl Base {
             errors::make_dir(&data.join(part))?;
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
-        let classifier = Classifier::new(Arc::new(PseudonymKeys::open(&data.join("keys"), us.region.clone())?));
+        let vault = Arc::new(open_vault(&tasks, &data.join("keys"), &us, clock.clone()).await?);
+        let classifier = Classifier::new(vault.pseudonyms());
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
@@ -74,8 +77,33 @@ impl Base {
         tasks.spawn(Kind::Follower, follower);
         let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
         let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
-        Ok(Self { clock, tasks, regions, us, zone, store, classifier, ledger, link, group, policy, propose, ownership })
+        Ok(Self {
+            clock,
+            tasks,
+            regions,
+            us,
+            zone,
+            store,
+            classifier,
+            vault,
+            ledger,
+            link,
+            group,
+            policy,
+            propose,
+            ownership,
+        })
     }
+}
+
+/// The keyring under its root; blocks on the disk and the key store.
+async fn open_vault(tasks: &Tasks, dir: &Path, us: &PeerId, clock: Clock) -> Result<Vault, NodeError> {
+    let (dir, region) = (dir.to_owned(), us.region.clone());
+    let opening = tasks.blocking(move || {
+        let store = Box::new(Local::open(&dir.join("root.key"))?);
+        Vault::open(&dir, region, store, clock)
+    });
+    Ok(opening.await.map_err(|_| NodeError::Interrupted)??)
 }
 
 fn link_config(config: &NodeConfig) -> LinkConfig {

@@ -9,6 +9,7 @@ mod errors;
 mod gate;
 mod group;
 pub(crate) mod ingest;
+mod sealing;
 mod signals;
 mod surroundings;
 
@@ -117,6 +118,7 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
     let line = Arc::new(Line {
         admitter: Arc::clone(admitter),
         classifier: base.classifier.clone(),
+        vault: Arc::clone(&base.vault),
         ownership: Arc::clone(&base.ownership),
         wal: Arc::new(wal),
         zone: base.zone.clone(),
