@@ -9,6 +9,7 @@ mod errors;
 mod gate;
 mod group;
 pub(crate) mod ingest;
+mod keeper;
 mod sealing;
 mod signals;
 mod surroundings;
@@ -165,6 +166,7 @@ fn desk(
         policy: base.policy.clone(),
         shards: shards.clone(),
         ledger: Arc::clone(&base.ledger),
+        vault: Arc::clone(&base.vault),
         metrics: Metrics::new(),
         refresh: surroundings::refresh(shards),
         regions: base.regions.clone(),
@@ -184,6 +186,7 @@ fn desk(
         ownership: Arc::clone(&base.ownership),
         propose: base.propose.clone(),
         ledger: Arc::clone(&base.ledger),
+        vault: Arc::clone(&base.vault),
         detector: Arc::new(base.classifier.clone()),
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),

@@ -18,6 +18,7 @@ use crate::admit::{Admitter, Principal};
 use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::federate::Federation;
+use crate::keys::Vault;
 use crate::limits::SEARCHES_AT_ONCE;
 use crate::ownership::{Ownership, Propose};
 use crate::policy::{PolicyWatch, StreamView};
@@ -77,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) propose: Propose,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) vault: Arc<Vault>,
     pub(crate) detector: Arc<dyn LiteralDetector + Send + Sync>,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,

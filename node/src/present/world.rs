@@ -79,6 +79,10 @@ pub(super) const BLIND: u8 = 4;
 pub(super) const OTHER_ADMIN: u8 = 5;
 /// Reads the ledger.
 pub(super) const AUDIT: u8 = 6;
+/// Sees originals.
+pub(super) const REVEAL: u8 = 7;
+/// Has the role and not the clearance.
+pub(super) const REVEAL_REDACTED: u8 = 8;
 
 fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
     let none = Roles::default();
@@ -88,6 +92,8 @@ fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
         (INGEST, TenantId(1), Roles { ingest: true, create: true, ..none }, Rows::Redacted),
         (BLIND, TenantId(1), Roles { search: true, ..none }, Rows::None),
         (AUDIT, TenantId(1), Roles { audit: true, ..none }, Rows::None),
+        (REVEAL, TenantId(1), Roles { reveal: true, ..none }, Rows::Full),
+        (REVEAL_REDACTED, TenantId(1), Roles { reveal: true, ..none }, Rows::Redacted),
         (OTHER_ADMIN, TenantId(2), Roles { admin: true, search: true, ..none }, Rows::Redacted),
     ];
     let key = |(number, tenant, roles, rows)| {
@@ -255,6 +261,7 @@ impl World {
             ownership: Arc::new(ownership),
             propose,
             ledger,
+            vault: Arc::new(crate::keys::specimen::vault(dir.path(), region("tokyo"), clock.clone())),
             detector,
             clock,
             tasks: Tasks::default(),

@@ -12,6 +12,7 @@ pub(crate) mod plan;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
 mod shards;
+pub(crate) mod walk;
 #[cfg(test)]
 mod shards_test;
 #[cfg(test)]
