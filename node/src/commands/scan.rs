@@ -28,7 +28,8 @@ struct Report {
 
 pub(super) fn run(verb: &AuditVerb) -> anyhow::Result<ExitCode> {
     let AuditVerb::Scan { dir, canary } = verb;
-    let text = if canary.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(canary) };
+    let text =
+        if canary.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(canary) };
     let canaries = Canaries::read(&text.with_context(|| format!("`{}` cannot be read", canary.display()))?)?;
     check_sight(&canaries)?;
     let report = scan(dir, &canaries)?;

@@ -41,7 +41,7 @@ pub(crate) fn directory(dir: &Path, visit: Visit<'_>) -> Result<(), NotWalked> {
 pub(crate) fn control(value: &str, visit: Visit<'_>) -> Result<(), NotWalked> {
     let mut schema = Schema::builder();
     let whole = TextOptions::default().set_indexing_options(TextFieldIndexing::default().set_tokenizer("raw"));
-    let field = schema.add_text_field("planted", whole.set_stored().set_fast(Some("raw")));
+    let field = schema.add_text_field("planted", whole.set_stored().set_fast("raw"));
     let planted = Index::create_in_ram(schema.build());
     let mut writer = planted.writer_with_num_threads::<TantivyDocument>(1, 15_000_000)?;
     let mut document = TantivyDocument::new();
