@@ -36,7 +36,9 @@ impl Canaries {
                 continue;
             }
             if value.chars().count() < SHORTEST {
-                bail!("line {line} is shorter than {SHORTEST} characters and would be found by chance; plant a longer value");
+                bail!(
+                    "line {line} is shorter than {SHORTEST} characters and would be found by chance; plant a longer value"
+                );
             }
             values.push(value.to_owned());
             let bytes = value.as_bytes();
@@ -47,7 +49,9 @@ impl Canaries {
             loose.push((hex::encode(bytes).into_bytes(), disguise("in hexadecimal")));
             // An analyser cuts a value into words, and each is a term of its own.
             let words = value.split(|c: char| !c.is_alphanumeric()).filter(|word| word.chars().count() >= SHORTEST);
-            loose.extend(words.filter(|word| *word != value).map(|word| (word.as_bytes().to_vec(), disguise("a word of it"))));
+            loose.extend(
+                words.filter(|word| *word != value).map(|word| (word.as_bytes().to_vec(), disguise("a word of it"))),
+            );
             for shift in 0..3 {
                 let shifted = [vec![0; shift], bytes.to_vec()].concat();
                 for (text, form) in
@@ -78,10 +82,7 @@ impl Canaries {
     }
 }
 
-fn automaton(
-    patterns: Vec<(Vec<u8>, Disguise)>,
-    ignores_case: bool,
-) -> anyhow::Result<(AhoCorasick, Vec<Disguise>)> {
+fn automaton(patterns: Vec<(Vec<u8>, Disguise)>, ignores_case: bool) -> anyhow::Result<(AhoCorasick, Vec<Disguise>)> {
     let (patterns, disguises): (Vec<_>, Vec<_>) = patterns.into_iter().unzip();
     let mut builder = AhoCorasick::builder();
     let built = builder.ascii_case_insensitive(ignores_case).match_kind(MatchKind::Standard).build(patterns);

@@ -98,7 +98,9 @@ impl KeysConfig {
         let is_url = |address: &str| address.starts_with("https://") || address.starts_with("http://");
         match (self.store, &self.transit, &self.pkcs11) {
             (StoreKind::Transit, None, _) => Some(("keys.transit", "a section with `address`, `key` and `token_file`")),
-            (StoreKind::Pkcs11, _, None) => Some(("keys.pkcs11", "a section with `module`, `token`, `key` and `pin_file`")),
+            (StoreKind::Pkcs11, _, None) => {
+                Some(("keys.pkcs11", "a section with `module`, `token`, `key` and `pin_file`"))
+            }
             (_, Some(transit), _) if !is_url(&transit.address) || !is_safe(&transit.address) => {
                 Some(("keys.transit.address", "an `https://` address, or `http://` on loopback"))
             }

@@ -306,7 +306,9 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
     fn each_mistake_names_its_key_and_its_code() {
         let with = |more: &str| format!("{LEAST}\n{more}");
         let transit = |address: &str| {
-            format!("[keys]\nstore = \"transit\"\n[keys.transit]\naddress = \"{address}\"\nkey = \"k\"\ntoken_file = \"t\"")
+            format!(
+                "[keys]\nstore = \"transit\"\n[keys.transit]\naddress = \"{address}\"\nkey = \"k\"\ntoken_file = \"t\""
+            )
         };
         for (text, code, named) in [
             (LEAST.replace("data_dir", "datadir"), "DMC-CONFIG-02", "datadir"),

@@ -12,11 +12,11 @@ pub(crate) mod plan;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
 mod shards;
-pub(crate) mod walk;
 #[cfg(test)]
 mod shards_test;
 #[cfg(test)]
 pub(crate) mod specimen;
+pub(crate) mod walk;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use errors::SegmentError;

@@ -21,7 +21,8 @@ use super::ports::{self, Ports};
 use super::relay::Relay;
 use crate::clock::Clock;
 use crate::config::{
-    AuditConfig, KeysConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig, Regions, Seed, TelemetryConfig,
+    AuditConfig, KeysConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig, Regions, Seed,
+    TelemetryConfig,
 };
 
 /// The regions of `dev`, in the order of their node ids and ports.

@@ -17,7 +17,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::super::file;
-use super::{KeyStore, OpenedKey, Wrapped, WrappableKey};
+use super::{KeyStore, OpenedKey, WrappableKey, Wrapped};
 use crate::config::Pkcs11Config;
 use crate::keys::errors::KeysError;
 use crate::keys::secret::Secret;
@@ -174,12 +174,7 @@ impl KeyStore for Hsm {
 /// Whether the module says that the ciphertext is not its own, and not that it is unwell.
 const fn is_about_the_data(code: RvError) -> bool {
     // `GeneralError` is what SoftHSM answers to a tag that does not fit.
-    matches!(
-        code,
-        RvError::EncryptedDataInvalid
-            | RvError::EncryptedDataLenRange
-            | RvError::GeneralError
-    )
+    matches!(code, RvError::EncryptedDataInvalid | RvError::EncryptedDataLenRange | RvError::GeneralError)
 }
 
 fn failed(error: Error) -> KeysError {

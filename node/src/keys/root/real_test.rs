@@ -126,9 +126,7 @@ fn original(token: &str, subject: u64) -> Original {
 /// What a vault must do over every store: also after a restart, and E8 with a thief's copy.
 fn vault_laws(dir: &Path, open: &dyn Fn() -> Box<dyn KeyStore>) {
     let stolen = tempfile::tempdir().unwrap();
-    let vault = |dir: &Path| {
-        Vault::open(dir, "tokyo".parse().unwrap(), open(), Clock::standing_at(Timestamp(0)))
-    };
+    let vault = |dir: &Path| Vault::open(dir, "tokyo".parse().unwrap(), open(), Clock::standing_at(Timestamp(0)));
     let shown = |vault: &Vault, token: &str| vault.reveal(TENANT, token).unwrap().map(|one| one.text.to_string());
     {
         let vault = vault(dir).unwrap();

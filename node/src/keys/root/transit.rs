@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::super::file;
-use super::{KeyStore, OpenedKey, Wrapped, WrappableKey};
+use super::{KeyStore, OpenedKey, WrappableKey, Wrapped};
 use crate::config::TransitConfig;
 use crate::keys::errors::KeysError;
 use crate::keys::secret::Secret;

@@ -26,7 +26,9 @@ const MAX_TOKEN_BYTES: usize = 256;
 #[derive(Debug, thiserror::Error)]
 enum RevealError {
     /// The key does not see full rows.
-    #[error("the key may not see originals, for its rows are not `full`; ask the region's officer for a key with `--role reveal --rows full`")]
+    #[error(
+        "the key may not see originals, for its rows are not `full`; ask the region's officer for a key with `--role reveal --rows full`"
+    )]
     NotCleared,
     /// No purpose, or one that is not in the set.
     #[error("`purpose` should be {}; say what the original is needed for", Purpose::NAMES)]
@@ -76,7 +78,8 @@ async fn revealed(desk: &Arc<Desk>, headers: &HeaderMap, body: &Value) -> Result
     let purpose = body.get("purpose").cloned().unwrap_or_default();
     let purpose: Purpose = serde_json::from_value(purpose).map_err(|_| RevealError::NoPurpose)?;
     let token = body.get("token").and_then(Value::as_str).filter(|token| token.len() <= MAX_TOKEN_BYTES);
-    let token: Box<str> = token.ok_or(PresentError::Malformed { place: "token", wanted: "a token of a record" })?.into();
+    let token: Box<str> =
+        token.ok_or(PresentError::Malformed { place: "token", wanted: "a token of a record" })?.into();
     let (tenant, vault) = (who.tenant(), &desk.parts.vault);
     let commitment = vault.commitment(tenant, &token);
     let event = Event::Reveal { key: who.key().clone(), tenant, purpose, token: commitment };
