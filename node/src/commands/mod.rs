@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use domicile_proto::link::crypto;
+use domicile_proto::link::pki::PkiError;
 
 use arguments::{Arguments, Verb};
 
@@ -74,13 +75,29 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An error with its causes, one after the other, each once.
+/// An error with its causes, one after the other, each once, with the code where one has its own.
 fn chain(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if parts.last().is_none_or(|last| !last.contains(&cause)) {
-            parts.push(cause);
+    for cause in error.chain() {
+        let code = cause.downcast_ref::<PkiError>().map_or_else(String::new, |pki| format!(" ({})", pki.code()));
+        let words = cause.to_string();
+        if parts.last().is_none_or(|last| !last.contains(&words)) {
+            parts.push(words + &code);
         }
     }
     parts.join("\n  because: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_said_once_with_its_code() {
+        let error = domicile_proto::link::pki::describe(std::path::Path::new("/nowhere/a.crt")).err();
+        let error = anyhow::Error::new(error.expect("there is none")).context("the certificate is not shown");
+        let said = chain(&error);
+        assert!(said.contains("`/nowhere/a.crt`") && said.contains("(DMC-PKI-02)"), "{said}");
+        assert_eq!(said.matches("cannot be read").count(), 1, "{said}");
+    }
 }

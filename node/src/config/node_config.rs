@@ -303,6 +303,17 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
     }
 
     #[test]
+    fn the_configuration_in_the_guide_is_right() {
+        let guide = include_str!("../../../docs/guide/operator.md");
+        let lines = guide.lines().map(str::trim).skip_while(|line| !line.starts_with("data_dir"));
+        let text: String = lines.take_while(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
+        let config =
+            read(&text.replace("the 64 figures in pki/singapore/officer.pub", &"0".repeat(64))).expect("right");
+        assert_eq!((config.link.bundles.len(), config.meta.seeds.len()), (3, 1));
+        assert!(config.listeners.tls.is_some(), "off loopback, clients are spoken to in TLS");
+    }
+
+    #[test]
     fn each_mistake_names_its_key_and_its_code() {
         let with = |more: &str| format!("{LEAST}\n{more}");
         let transit = |address: &str| {

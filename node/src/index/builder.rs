@@ -174,7 +174,8 @@ mod tests {
     fn stored_json(segment: &Segment, doc: u32) -> Vec<u8> {
         let document: TantivyDocument = segment.searcher.doc(tantivy::DocAddress::new(0, doc)).unwrap();
         let bytes = document.get_first(segment.fields.doc).unwrap().as_bytes().unwrap();
-        Stored::decode(bytes).unwrap().json.to_vec()
+        let at = segment.reader().fast_fields().i64("ts").unwrap().first(doc).unwrap();
+        Stored::decode(bytes, Timestamp(at), |_| None).unwrap().json.into_owned()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! and this node's part in the metadata group with what the region honours of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domicile_meta::group::{Group, GroupConfig};
 use domicile_meta::link_transport::LinkTransport;
@@ -20,7 +21,7 @@ use crate::keys::{self, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
-use crate::policy::{self, Consents, Policy, PolicyWatch};
+use crate::policy::{self, Consents, Honoured, Policy, PolicyWatch};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::{Kind, Tasks};
 
@@ -51,7 +52,7 @@ impl Base {
         let us = errors::identity_of(config)?;
         let zone = Zone::Fixed(i32::from(regions.facts(&us.region)?.time_zone.utc_offset_minutes) * 60);
         let data = config.data_dir.clone();
-        for part in ["objects", "keys", "ledger", "meta", "segments", "wal"] {
+        for part in ["objects", "keys", "ledger", "meta", "policy", "segments", "wal"] {
             errors::make_dir(&data.join(part))?;
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
@@ -61,17 +62,18 @@ impl Base {
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
         ledger.record(Event::NodeStarted { node: us.node }).await?;
-        let link = Link::bind(link_config(config), Arc::clone(&ledger) as _)?;
+        let round_trip = config.round_trip(&regions);
+        let link = Link::bind(link_config(config, round_trip), Arc::clone(&ledger) as _)?;
 
         let seeds: Vec<PeerId> = config.meta.seeds.iter().map(group::seed).collect();
         let transport = LinkTransport::new(link.clone(), seeds);
-        let round_trip = config.round_trip(&regions);
         let settings =
             GroupConfig::new(us.node, us.region.clone(), config.link.advertise, data.join("meta"), round_trip);
         let group = Group::start(settings, Arc::new(transport.clone())).await?;
         transport.follow(group.watch());
         let policy = PolicyWatch::new(Policy::empty(us.region.clone()));
-        let consents = Consents::new(us.region.clone(), config.officer.public_key);
+        let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
+        let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
         let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
         tasks.spawn(Kind::Follower, follower);
         tasks.spawn(Kind::Timer, keeper::keep(Arc::clone(&vault), Arc::clone(&ledger), tasks.clone()));
@@ -104,7 +106,7 @@ async fn open_vault(tasks: &Tasks, config: &NodeConfig, us: &PeerId, clock: Cloc
     Ok(opening.await.map_err(|_| NodeError::Interrupted)??)
 }
 
-fn link_config(config: &NodeConfig) -> LinkConfig {
+fn link_config(config: &NodeConfig, round_trip: Duration) -> LinkConfig {
     LinkConfig {
         listen: config.link.listen,
         deployment: config.deployment.clone(),
@@ -112,6 +114,6 @@ fn link_config(config: &NodeConfig) -> LinkConfig {
         bundles: config.link.bundles.iter().map(|(region, path)| (region.clone(), path.clone())).collect(),
         tls_keylog: config.audit.tls_keylog.clone(),
         via: config.link.detours(),
-        limits: LinkLimits::default(),
+        limits: LinkLimits::for_round_trip(round_trip),
     }
 }

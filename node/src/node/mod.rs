@@ -76,8 +76,8 @@ impl Node {
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
-        let gate =
-            gate::over(engine.clone(), shards.catalog().clone(), Arc::new(base.classifier.clone()), base.tasks.clone());
+        let detector = Arc::new(base.classifier.clone());
+        let gate = gate::over(base.us.node, engine.clone(), shards.catalog().clone(), detector, base.tasks.clone());
         let federation = start_federation(&base, &config, gate);
         let desk = desk(&base, &config, &shards, admitter, engine, federation);
         let doors = open_doors(&base, &config, inlet, desk).await?;
@@ -188,6 +188,7 @@ fn desk(
         ledger: Arc::clone(&base.ledger),
         vault: Arc::clone(&base.vault),
         detector: Arc::new(base.classifier.clone()),
+        classifier: base.classifier.clone(),
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),
         around,

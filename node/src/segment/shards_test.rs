@@ -66,12 +66,15 @@ impl Node {
             assert!(segment.last_seq < before && segment.first_seq <= segment.last_seq, "segments overlap");
             before = segment.first_seq;
             let places = segment.reader().fast_fields().u64("seq").unwrap();
+            let times = segment.reader().fast_fields().i64("ts").unwrap();
             for doc in 0..segment.docs {
                 let seq = places.first(doc).unwrap();
                 assert_eq!(seq, segment.first_seq + u64::from(doc), "order of a segment");
                 let document: TantivyDocument = segment.searcher.doc(tantivy::DocAddress::new(0, doc)).unwrap();
                 let bytes = document.get_first(segment.fields.doc).unwrap().as_bytes().unwrap();
-                let json: serde_json::Value = serde_json::from_slice(Stored::decode(bytes).unwrap().json).unwrap();
+                let at = Timestamp(times.first(doc).unwrap());
+                let json: serde_json::Value =
+                    serde_json::from_slice(&Stored::decode(bytes, at, |_| None).unwrap().json).unwrap();
                 let text = json["message"].as_str().unwrap().to_owned();
                 assert!(content.insert(seq, text).is_none(), "place {seq} is there twice");
             }

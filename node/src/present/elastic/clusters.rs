@@ -1,9 +1,9 @@
 //! `_clusters`: what a cross-cluster answer says of every region, in the words Elasticsearch's tools know, with what only
 //! Domicile knows beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use domicile_proto::ids::Region;
+use domicile_proto::ids::{Name, Region, TimeRange, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{RegionCoverage, Standing};
@@ -20,11 +20,20 @@ pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>)
                 known.took = known.took.max(part.took);
                 known.withheld_cells += part.withheld_cells;
                 known.open_from = known.open_from.into_iter().chain(part.open_from).min();
+                known.covered = common(known.covered, part.covered);
                 known.standing = both(known.standing, part.standing);
             }
         }
     }
     all
+}
+
+/// The time that both answers are about: an aggregation on a grid may be about less than the total beside it.
+fn common(a: Option<TimeRange>, b: Option<TimeRange>) -> Option<TimeRange> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(TimeRange { from: a.from.max(b.from), to: a.to.min(b.to) }),
+        (a, b) => a.or(b),
+    }
 }
 
 /// What is missing outweighs everything; a region that may tell nothing to one question and something to another is partial.
@@ -38,11 +47,16 @@ const fn both(a: Standing, b: Standing) -> Standing {
     }
 }
 
-/// The `_clusters` object. `gives_rows` is the region whose hits stand in the answer.
-pub(super) fn clusters(coverage: &BTreeMap<Region, RegionCoverage>, index: &str, gives_rows: &Region) -> Value {
+/// The `_clusters` object. `asked` says which streams each region was asked for; `gives_rows` is the region whose hits stand
+/// in the answer.
+pub(super) fn clusters(
+    coverage: &BTreeMap<Region, RegionCoverage>,
+    asked: &BTreeMap<Name, BTreeSet<Region>>,
+    gives_rows: &Region,
+) -> Value {
     let count = |wanted: &str| coverage.values().filter(|part| status(part, gives_rows) == wanted).count();
     let details: Map<String, Value> =
-        coverage.values().map(|part| (part.region.to_string(), detail(part, index, gives_rows))).collect();
+        coverage.values().map(|part| (part.region.to_string(), detail(part, asked, gives_rows))).collect();
     json!({
         "total": coverage.len(),
         "successful": count("successful"),
@@ -63,7 +77,9 @@ fn status(part: &RegionCoverage, gives_rows: &Region) -> &'static str {
     }
 }
 
-fn detail(part: &RegionCoverage, index: &str, gives_rows: &Region) -> Value {
+fn detail(part: &RegionCoverage, asked: &BTreeMap<Name, BTreeSet<Region>>, gives_rows: &Region) -> Value {
+    let of_it = asked.iter().filter(|(_, regions)| regions.contains(&part.region));
+    let indices: Vec<&str> = of_it.map(|(name, _)| name.as_str()).collect();
     let is_gone = part.standing.is_missing();
     let reason = match part.standing {
         Standing::Unreachable => Some(("connect_transport_exception", "the region gave no answer in time")),
@@ -81,7 +97,7 @@ fn detail(part: &RegionCoverage, index: &str, gives_rows: &Region) -> Value {
         .collect();
     json!({
         "status": status(part, gives_rows),
-        "indices": index,
+        "indices": indices.join(","),
         "took": millis(part),
         "timed_out": part.standing == Standing::Unreachable,
         "_shards": {
@@ -92,9 +108,17 @@ fn detail(part: &RegionCoverage, index: &str, gives_rows: &Region) -> Value {
             "coverage": part.standing.as_str(),
             "rows_withheld": part.region != *gives_rows,
             "withheld_cells": part.withheld_cells,
+            "covered": part.covered.and_then(ends),
             "open_from": part.open_from.map(|at| at.as_millis()),
         },
     })
+}
+
+/// Both ends in milliseconds; none where the answer is about all time.
+fn ends(covered: TimeRange) -> Option<Value> {
+    let end = |at: Timestamp, open: Timestamp| (at != open).then(|| at.as_millis());
+    let (from, to) = (end(covered.from, TimeRange::ALL.from), end(covered.to, TimeRange::ALL.to));
+    (from.is_some() || to.is_some()).then(|| json!({"from": from, "to": to}))
 }
 
 fn millis(part: &RegionCoverage) -> u64 {

@@ -38,7 +38,7 @@ async fn an_original_is_revealed_to_the_role_with_a_purpose_and_the_ledger_knows
     let [Event::Reveal { key, tenant, purpose, token: found }] = &reveals(&world.desk.parts.ledger)[..] else {
         panic!("one entry")
     };
-    assert_eq!((key.as_str(), *tenant, *purpose, *found), ("key-7", TenantId(1), Purpose::Fraud, token));
+    assert_eq!((key.as_str(), *tenant, *purpose, *found), ("key-8", TenantId(1), Purpose::Fraud, token));
 }
 
 #[tokio::test]
