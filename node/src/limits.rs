@@ -126,3 +126,17 @@ pub(crate) const RELEASED_LEAVES: usize = 600_000;
 pub(crate) const JOURNAL_ENTRIES: u64 = 64;
 /// Streams whose released cells are kept in memory; those of others are read again when they are asked for.
 pub(crate) const BOOKS: usize = 256;
+/// How long keys that were unwrapped are used while the key store is out of reach: the bound of the privacy rules.
+pub(crate) const KEYS_WITHOUT_STORE: Duration = Duration::from_secs(15 * 60);
+/// How often the key store is asked whether it still opens what it wrapped.
+pub(crate) const KEY_STORE_CHECK: Duration = Duration::from_secs(20);
+/// How long one request to the key store may take.
+pub(crate) const KEY_STORE_DEADLINE: Duration = Duration::from_secs(5);
+/// Memory for pages of the keyring, in bytes: the inner pages of a hundred million rows.
+pub(crate) const KEYRING_CACHE_BYTES: usize = 32 << 20;
+/// Unwrapped keys of days kept in memory, 100 bytes each: a thousand tenants with sixteen streams.
+pub(crate) const KEYRING_DAY_KEYS: usize = 16_384;
+/// Sealed originals remembered in memory, in each of two halves, 17 bytes each.
+pub(crate) const SEALED_KNOWN: usize = 262_144;
+/// Days of streams whose keys a destruction replaces one by one; beyond that all are replaced.
+pub(crate) const KEYRING_PENDING: usize = 4_096;

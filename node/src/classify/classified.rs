@@ -81,7 +81,6 @@ impl Classified {
     }
 
     /// The values that tokens of this record stand for, each once: they are sealed before the record is written.
-    #[allow(dead_code, reason = "the keyring that seals them takes them")]
     pub(crate) fn take_originals(&mut self) -> Vec<Original> {
         std::mem::take(&mut self.originals)
     }

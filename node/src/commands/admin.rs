@@ -213,6 +213,7 @@ fn roles(named: &[Role]) -> Roles {
         audit: has(Role::Audit),
         admin: has(Role::Admin),
         create: has(Role::Create),
+        reveal: has(Role::Reveal),
     }
 }
 

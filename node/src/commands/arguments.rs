@@ -56,6 +56,14 @@ pub(super) enum Verb {
     /// Values that may be named abroad
     #[command(subcommand)]
     Dictionary(DictionaryVerb),
+    /// Show the original behind a token; the region's ledger records who, what for and which
+    Reveal(RevealArguments),
+    /// The keys under which originals are sealed
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Look for what should not be there
+    #[command(subcommand)]
+    Audit(AuditVerb),
 }
 
 #[derive(Debug, Args)]
@@ -373,6 +381,8 @@ pub(super) enum Role {
     Audit,
     /// Change tenants, streams, keys and policy
     Admin,
+    /// See originals, one by one, each with a purpose; needs `--rows full`
+    Reveal,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -383,6 +393,67 @@ pub(super) enum RowsArgument {
     Redacted,
     /// As far as the clearance goes
     Full,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevealArguments {
+    /// The token, as it stands in a record
+    pub(super) token: String,
+    /// What the original is needed for
+    #[arg(long, value_enum)]
+    pub(super) purpose: PurposeArgument,
+    /// The region whose record it is, as the profile names it; default: the first one
+    #[arg(long)]
+    pub(super) region: Option<Region>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PurposeArgument {
+    /// To look into an attack or a breach
+    SecurityIncident,
+    /// To look into fraud
+    Fraud,
+    /// An order of a court or an authority
+    LegalRequest,
+    /// The subject asked for it
+    SubjectRequest,
+    /// To help a customer who asked for help
+    CustomerSupport,
+}
+
+impl PurposeArgument {
+    /// As the API writes it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::SecurityIncident => "security_incident",
+            Self::Fraud => "fraud",
+            Self::LegalRequest => "legal_request",
+            Self::SubjectRequest => "subject_request",
+            Self::CustomerSupport => "customer_support",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysVerb {
+    /// New keys up to the root, without a restart; copies of the keyring from before open no more
+    Rotate {
+        /// The region whose node it is, as the profile names it
+        #[arg(long)]
+        region: Region,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditVerb {
+    /// Decode every file under a directory and look for planted values; fails where one is found
+    Scan {
+        /// A data directory, or a copy of one
+        dir: PathBuf,
+        /// File with one planted value a line, 8 characters or more each; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        canary: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

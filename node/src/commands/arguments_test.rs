@@ -34,6 +34,10 @@ fn the_documented_lines_are_understood() {
         "domicile key create k1 --region tokyo --role search --role ingest --rows none",
         "domicile key revoke k1 --region tokyo",
         "domicile dictionary approve tokyo service checkout payments",
+        "domicile key create k2 --region tokyo --role reveal --rows full",
+        "domicile reveal ‹email:abc› --purpose legal-request --region tokyo",
+        "domicile keys rotate --region tokyo",
+        "domicile audit scan domicile-data --canary planted.txt",
     ] {
         Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
@@ -89,6 +93,8 @@ fn mistakes_are_named() {
         ("domicile stream create s --subject user --no-personal-data", "--no-personal-data"),
         ("domicile stream create s --grid 90", "60, 300 or 3600"),
         ("domicile stream create s --close-after 90000", "--close-after"),
+        ("domicile reveal x", "--purpose"),
+        ("domicile reveal x --purpose curiosity", "curiosity"),
     ] {
         let error = Arguments::try_parse_from(line.split(' ')).expect_err(line);
         assert!(error.to_string().contains(named), "{line}: {error}");

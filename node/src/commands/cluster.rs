@@ -71,7 +71,7 @@ pub(super) async fn run(verb: ClusterVerb) -> anyhow::Result<()> {
     let ClusterVerb::Init { url, ca, node, addr, consent } = verb;
     let officer = Officer::read(&consent.region, consent.officer_key.as_deref())?;
     let door = Door::new(None, &url, "", ca.as_deref())?;
-    let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true };
+    let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true, reveal: false };
     let (secret, key) = admin::draw_key(&consent.region, "first-admin".parse()?, FIRST_TENANT, roles, Rows::Redacted)?;
     let changes = [officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
     init(&door, &changes).await.context("the deployment did not begin")?;

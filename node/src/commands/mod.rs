@@ -1,12 +1,13 @@
 //! The operator's commands: what people type, and nothing a node does.
 //!
-//! Every command but `node`, `dev`, `pki` and `wire` is a client of the public HTTP doors and knows no more than any other
+//! Every command but `node`, `dev`, `pki`, `wire` and `audit` is a client of the public HTTP doors and knows no more than any other
 //! client: an address and an access key per region, out of a profile. Rows of several regions meet here, on the user's
 //! machine, and nowhere else. What an officer must consent to is signed here with a key that is never sent.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to a person, or to a pipe")]
 
 mod admin;
 mod arguments;
+mod canary;
 mod cluster;
 mod dev;
 mod door;
@@ -15,7 +16,9 @@ mod officer;
 mod pki;
 mod privacy;
 mod profile;
+mod reveal;
 mod samples;
+mod scan;
 mod search;
 mod status;
 mod table;
@@ -65,6 +68,9 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Tenant(tenant) => admin::tenant(tenant, &profile()?).await?,
         Verb::Stream(stream) => admin::stream(stream, &profile()?).await?,
         Verb::Key(key) => admin::key(key, &profile()?).await?,
+        Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
+        Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
+        Verb::Audit(audit) => return scan::run(&audit),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
     }
     Ok(ExitCode::SUCCESS)

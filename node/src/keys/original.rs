@@ -1,7 +1,6 @@
 //! A personal value on its way from the stage that replaced it to the keyring that seals it. It is never written as it is.
 
 /// A personal value that a token stands for, on its way to be sealed. No `Debug`, no `Serialize`; wiped when dropped.
-#[allow(dead_code, reason = "the keyring that seals originals reads all of it")]
 pub(crate) struct Original {
     /// The whole mark that stands in the record, as `‹email:…›`.
     pub(crate) token: Box<str>,

@@ -12,12 +12,12 @@ use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::rotation::IdentityFiles;
 
 use super::NodeError;
-use super::{errors, group};
+use super::{errors, group, keeper};
 use crate::audit::{Event, Ledger};
 use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
-use crate::keys::PseudonymKeys;
+use crate::keys::{self, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
@@ -35,6 +35,7 @@ pub(super) struct Base {
     pub(super) zone: Zone,
     pub(super) store: Store,
     pub(super) classifier: Classifier,
+    pub(super) vault: Arc<Vault>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) link: Link,
     pub(super) group: Group,
@@ -55,7 +56,7 @@ impl Base {
             errors::make_dir(&data.join(part))?;
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
-        let keys = Arc::new(PseudonymKeys::open(&data.join("keys"), us.region.clone())?);
+        let vault = Arc::new(open_vault(&tasks, config, &us, clock.clone()).await?);
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
@@ -75,16 +76,41 @@ impl Base {
             None => RuleFiles::default(),
         };
         let facts = regions.facts(&us.region)?;
-        let classifier = Classifier::new(keys, Defaults::new(&facts.jurisdiction, facts.detectors()), rules);
+        let classifier =
+            Classifier::new(vault.pseudonyms(), Defaults::new(&facts.jurisdiction, facts.detectors()), rules);
         let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
         let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
         let token = tasks.token().clone();
         let follower = policy::follow(group.clone(), policy.clone(), consents, Arc::clone(&ledger), token);
         tasks.spawn(Kind::Follower, follower);
+        tasks.spawn(Kind::Timer, keeper::keep(Arc::clone(&vault), Arc::clone(&ledger), tasks.clone()));
         let propose = Propose::to(group.clone(), policy.clone(), PROPOSE_DEADLINE);
         let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
-        Ok(Self { clock, tasks, regions, us, zone, store, classifier, ledger, link, group, policy, propose, ownership })
+        Ok(Self {
+            clock,
+            tasks,
+            regions,
+            us,
+            zone,
+            store,
+            classifier,
+            vault,
+            ledger,
+            link,
+            group,
+            policy,
+            propose,
+            ownership,
+        })
     }
+}
+
+/// The keyring under its root; blocks on the disk and the key store.
+async fn open_vault(tasks: &Tasks, config: &NodeConfig, us: &PeerId, clock: Clock) -> Result<Vault, NodeError> {
+    let (dir, region, keys) = (config.data_dir.join("keys"), us.region.clone(), config.keys.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let opening = tasks.blocking(move || Vault::open(&dir, region, keys::open_store(&keys, &dir, runtime)?, clock));
+    Ok(opening.await.map_err(|_| NodeError::Interrupted)??)
 }
 
 fn link_config(config: &NodeConfig, round_trip: Duration) -> LinkConfig {

@@ -1,4 +1,4 @@
-//! The left half of the line as one walk: admit, parse, classify, wal.
+//! The left half of the line as one walk: admit, parse, classify, seal, wal.
 //!
 //! Every arrival is cut into documents, its streams are found, and piece after piece goes down to the write-ahead log; each
 //! document gets its own outcome, in the order of the request. A body with a producer's batch id is one piece, so that it is
@@ -17,9 +17,11 @@ use futures::stream::FuturesUnordered;
 use ring::digest;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::sealing;
 use crate::admit::{Admitter, Principal};
 use crate::classify::{Classified, Classifier};
 use crate::errors::Coded;
+use crate::keys::Vault;
 use crate::limits::{ARRIVALS_AT_ONCE, MAX_STREAMS_PER_REQUEST, PIECE_BYTES, WORK_BYTES};
 use crate::ownership::{Ownership, OwnershipError};
 use crate::parse::{self, Document, Form, ParseError, Parser, Zone};
@@ -35,6 +37,8 @@ pub(crate) type Refresh = Arc<dyn Fn(Vec<ShardId>) -> Pin<Box<dyn Future<Output 
 pub(crate) struct Line {
     pub(crate) admitter: Arc<Admitter>,
     pub(crate) classifier: Classifier,
+    /// Where originals are sealed before their records are written.
+    pub(crate) vault: Arc<Vault>,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) wal: Arc<Wal>,
     /// The region's zone, for time stamps that name none.
@@ -61,11 +65,11 @@ struct Framed {
 type Told = (Option<Box<str>>, ItemOutcome);
 
 /// Classified records of one stream, each with the place of its document.
-struct Group {
-    stream: Arc<StreamView>,
-    places: Vec<usize>,
-    ids: Vec<Option<Box<str>>>,
-    records: Vec<(Op, Classified)>,
+pub(super) struct Group {
+    pub(super) stream: Arc<StreamView>,
+    pub(super) places: Vec<usize>,
+    pub(super) ids: Vec<Option<Box<str>>>,
+    pub(super) records: Vec<(Op, Classified)>,
 }
 
 impl Line {
@@ -197,7 +201,7 @@ impl Line {
         Ok(Framed { body, form, received_at, documents, slots, streams })
     }
 
-    /// One piece: parsed and classified off the runtime, then appended stream by stream. `true` where all of it was known.
+    /// One piece: parsed, classified and sealed off the runtime, then appended stream by stream. `true` where all of it was known.
     async fn piece(
         &self,
         framed: &Arc<Framed>,
@@ -210,12 +214,24 @@ impl Line {
         let room = u32::try_from(bytes.clamp(1, WORK_BYTES)).unwrap_or(u32::MAX);
         let _room = self.work.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
         let (work, classifier, zone) = (Arc::clone(framed), self.classifier.clone(), self.zone.clone());
-        let classified = self.tasks.blocking(move || classify(&work, places, &classifier, &zone));
-        let (groups, failed) = classified.await.map_err(|_| ReceiveError::NoReply)?;
+        let (vault, whole) = (Arc::clone(&self.vault), producer.is_some());
+        let sealed = self.tasks.blocking(move || {
+            let (mut groups, mut failed) = classify(&work, places, &classifier, &zone);
+            for group in &mut groups {
+                let unsealed = sealing::seal(&vault, group, work.received_at, whole);
+                failed.extend(unsealed.into_iter().map(|(place, failure)| (place, ItemOutcome::Failed(failure))));
+            }
+            groups.retain(|group| !group.records.is_empty());
+            (groups, failed)
+        });
+        let (groups, failed) = sealed.await.map_err(|_| ReceiveError::NoReply)?;
+        // A refusal that passes by must not look like a repetition that was known whole.
+        let passes_by =
+            |outcome: &ItemOutcome| matches!(outcome, ItemOutcome::Failed(failure) if failure.retry_after.is_some());
+        let mut repeated = !failed.iter().any(|(_, outcome)| passes_by(outcome));
         for (place, outcome) in failed {
             set(outcomes, place, None, outcome);
         }
-        let mut repeated = true;
         let appended = groups.into_iter().map(async |group| {
             let batch = Batch { stream: group.stream, producer: producer.cloned(), records: group.records };
             (group.places, group.ids, self.wal.append(batch).await)

@@ -13,7 +13,7 @@ use super::*;
 use crate::admit::{Rates, key_digest};
 use crate::classify::{Defaults, RuleFiles};
 use crate::clock::Clock;
-use crate::keys::PseudonymKeys;
+use crate::keys::{Vault, specimen};
 use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
 use crate::ownership::{NotProposed, Propose};
 use crate::policy::{Policy, PolicyWatch};
@@ -26,6 +26,8 @@ struct Front {
     durable: mpsc::Receiver<Vec<Durable>>,
     key: String,
     weak: String,
+    vault: Arc<Vault>,
+    clock: Clock,
     _dir: tempfile::TempDir,
 }
 
@@ -60,10 +62,12 @@ fn front() -> Front {
     let (wal, durable) = Wal::open(&WalConfig::new(dir.path().into()), &BTreeMap::new(), clock.clone()).unwrap();
     let nobody = Propose::over(|_| Box::pin(async { Err(NotProposed) }));
     let admitter = Arc::new(Admitter::new(watch.clone(), Rates::default()));
-    let keys = PseudonymKeys::from_secret(&[3; 32], "tokyo".parse().unwrap());
+    let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), clock.clone());
+    let vault = Arc::new(vault);
     let line = Line {
         admitter: Arc::clone(&admitter),
-        classifier: Classifier::new(Arc::new(keys), Defaults::new("JP", []), RuleFiles::default()),
+        classifier: Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default()),
+        vault: Arc::clone(&vault),
         ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
@@ -71,10 +75,11 @@ fn front() -> Front {
         refresh: None,
         work: Line::room_for_work(),
     };
-    let (inlet, inbox) = Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock, tasks.clone());
+    let (inlet, inbox) =
+        Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock.clone(), tasks.clone());
     tasks.spawn(Kind::Line, Arc::new(line).run(inbox));
     let router = elastic::router(inlet.clone()).merge(native::router(inlet));
-    Front { router, durable, key, weak, _dir: dir }
+    Front { router, durable, key, weak, vault, clock, _dir: dir }
 }
 
 impl Front {
@@ -192,7 +197,7 @@ async fn hostile_requests_fail_alone() {
 
 #[tokio::test]
 async fn a_body_larger_than_a_piece_goes_down_in_pieces_and_nothing_is_lost_or_reordered() {
-    let Front { router, mut durable, key, weak: _, _dir } = front();
+    let Front { router, mut durable, key, weak: _, _dir, .. } = front();
     let count = 3 * PIECE_BYTES / 100_000;
     let filler = "x".repeat(99_980);
     let body: String = (0..count).map(|n| format!("{{\"n\":{n},\"m\":\"{filler}\"}}\n")).collect();
@@ -219,4 +224,49 @@ fn pieces_end_where_they_are_full_and_hold_one_document_at_least() {
     assert_eq!(end_of_piece(&documents, 1, false), 3);
     assert_eq!(end_of_piece(&documents, 3, false), 4);
     assert_eq!(end_of_piece(&documents, 0, true), 4);
+}
+
+#[tokio::test]
+async fn what_a_detector_takes_out_is_sealed_before_the_record_is_durable() {
+    let mut front = front();
+    let body = "{\"message\":\"mail John@Example.com from 198.51.100.7\"}\n";
+    assert_eq!(front.send(&front.key, "/api/v1/ingest/app", None, body).await.0, 200);
+    let durable = front.durable.recv().await.unwrap();
+    let json = String::from_utf8(durable[0].records[0].json().to_vec()).unwrap();
+    let tokens = json
+        .split('\u{2039}')
+        .skip(1)
+        .map(|rest| format!("\u{2039}{}", rest.split_inclusive('\u{203A}').next().unwrap()));
+    let revealed: Vec<String> =
+        tokens.map(|token| front.vault.reveal(TenantId(1), &token).unwrap().unwrap().text.to_string()).collect();
+    assert_eq!(revealed, ["John@Example.com", "198.51.100.7"]);
+}
+
+#[tokio::test]
+async fn without_the_key_store_lines_with_new_personal_data_wait_and_the_others_go_in() {
+    let front = front();
+    let send = async |batch: Option<&'static str>, body: &'static str| {
+        front.send(&front.key, "/api/v1/ingest/app", batch, body).await
+    };
+    let known = "{\"message\":\"from known@example.com\"}\n";
+    assert_eq!(send(None, known).await.0, 200);
+    let root = front._dir.path().join("root.key");
+    std::fs::rename(&root, root.with_extension("away")).unwrap();
+    front.clock.turn_to(Timestamp(front.clock.now().0 + 16 * 60 * 1_000_000));
+    let mixed =
+        "{\"message\":\"plain\"}\n{\"message\":\"from new@example.com\"}\n{\"message\":\"from known@example.com\"}\n";
+    let (status, answer) = send(None, mixed).await;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(2)), "{answer}");
+    let rejected = &answer["rejections"][0];
+    assert_eq!((&rejected["record"], &rejected["status"]), (&json!(2), &json!(503)), "{answer}");
+    assert_eq!(rejected["error"]["code"], "DMC-KEYS-09");
+    assert!(!answer.to_string().contains("new@"), "{answer}");
+    let (status, answer) = send(None, "{\"message\":\"from new@example.com\"}\n").await;
+    assert_eq!((status, &answer["error"]["code"]), (503, &json!("DMC-KEYS-09")), "a status to come back for: {answer}");
+    let (status, answer) = send(Some("b9"), mixed).await;
+    assert_eq!((status, &answer["error"]["code"]), (503, &json!("DMC-KEYS-09")), "whole or not at all: {answer}");
+    std::fs::rename(root.with_extension("away"), &root).unwrap();
+    front.vault.tend().unwrap();
+    let (status, answer) = send(Some("b9"), mixed).await;
+    assert_eq!((status, &answer["accepted"], &answer["repeated"]), (200, &json!(3), &json!(false)), "{answer}");
 }

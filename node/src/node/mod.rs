@@ -9,6 +9,8 @@ mod errors;
 mod gate;
 mod group;
 pub(crate) mod ingest;
+mod keeper;
+mod sealing;
 mod signals;
 mod surroundings;
 
@@ -119,6 +121,7 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
     let line = Arc::new(Line {
         admitter: Arc::clone(admitter),
         classifier: base.classifier.clone(),
+        vault: Arc::clone(&base.vault),
         ownership: Arc::clone(&base.ownership),
         wal: Arc::new(wal),
         zone: base.zone.clone(),
@@ -174,6 +177,7 @@ fn desk(
         shards: shards.clone(),
         classifier: base.classifier.clone(),
         ledger: Arc::clone(&base.ledger),
+        vault: Arc::clone(&base.vault),
         metrics: Metrics::new(),
         refresh: surroundings::refresh(shards),
         regions: base.regions.clone(),
@@ -193,6 +197,7 @@ fn desk(
         ownership: Arc::clone(&base.ownership),
         propose: base.propose.clone(),
         ledger: Arc::clone(&base.ledger),
+        vault: Arc::clone(&base.vault),
         detector: Arc::new(base.classifier.clone()),
         classifier: base.classifier.clone(),
         clock: base.clock.clone(),

@@ -15,6 +15,7 @@ use crate::audit::Ledger;
 use crate::classify::Classifier;
 use crate::config::Regions;
 use crate::errors::{Coded, Verdict};
+use crate::keys::Vault;
 use crate::limits::PROPOSE_DEADLINE;
 use crate::policy::PolicyWatch;
 use crate::present::{Facts, Refresh, Surroundings};
@@ -34,6 +35,7 @@ pub(super) struct Sight {
     pub(super) shards: Shards,
     pub(super) classifier: Classifier,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) vault: Arc<Vault>,
     pub(super) metrics: Metrics,
     pub(super) refresh: Refresh,
     pub(super) regions: Regions,
@@ -176,6 +178,7 @@ impl Sight {
         let views: Vec<_> = shards.iter().map(|shard| catalog.view(*shard)).collect();
         let segments: usize = views.iter().map(|view| view.iter().count()).sum();
         let records: u64 = views.iter().flat_map(|view| view.iter()).map(|segment| u64::from(segment.docs)).sum();
+        let keys = self.vault.facts();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         for (metric, value) in [
             (Metric::PolicyVersion, self.policy.now().version.0),
@@ -187,6 +190,10 @@ impl Sight {
             (Metric::Segments, count(segments)),
             (Metric::Records, records),
             (Metric::IsFailed, u64::from(self.shards.is_failed())),
+            (Metric::KeyStoreSilence, keys.silent_seconds),
+            (Metric::AreKeysExpired, u64::from(keys.is_expired)),
+            (Metric::SealedOriginals, keys.originals),
+            (Metric::SubjectKeys, keys.subjects),
         ] {
             self.metrics.set(metric, value);
         }

@@ -19,6 +19,7 @@ use crate::audit::Ledger;
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::federate::Federation;
+use crate::keys::Vault;
 use crate::limits::SEARCHES_AT_ONCE;
 use crate::ownership::{Ownership, OwnershipError, Propose};
 use crate::policy::{PolicyWatch, StreamView};
@@ -81,6 +82,7 @@ pub(crate) struct Parts {
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) propose: Propose,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) vault: Arc<Vault>,
     pub(crate) detector: Arc<dyn LiteralDetector + Send + Sync>,
     /// Makes tokens of the values that a search looks for.
     pub(crate) classifier: Classifier,
