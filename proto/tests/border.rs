@@ -158,7 +158,9 @@ fn a_token_that_stands_for_somebody_leaves_no_region_and_neither_does_a_piece_of
     ] {
         assert_eq!(vet(token), Err(QuestionError::PersonalLiteral), "{token}");
     }
-    for word in ["timeout", "connection refused", "order66", "e5f7", "kubernetes", "checkout-service", "\u{6ce8}\u{6587}"] {
+    for word in
+        ["timeout", "connection refused", "order66", "e5f7", "kubernetes", "checkout-service", "\u{6ce8}\u{6587}"]
+    {
         assert_eq!(vet(word), Ok(()), "{word}");
     }
 }

@@ -20,12 +20,19 @@ pub(crate) fn search(asker: &Region, index: &str, body: &Value) -> Value {
 
 /// The total an attacker reads, whatever its relation.
 pub(crate) fn count(asker: &Region, index: &str, filter: &[Value], must_not: &[Value]) -> u64 {
-    let body = json!({"size": 0, "track_total_hits": true, "query": {"bool": {"filter": filter, "must_not": must_not}}});
+    let body =
+        json!({"size": 0, "track_total_hits": true, "query": {"bool": {"filter": filter, "must_not": must_not}}});
     search(asker, index, &body)["hits"]["total"]["value"].as_u64().unwrap_or_default()
 }
 
 /// Counts by beginning of the cell, in minutes of the day; what is not told is not there.
-pub(crate) fn histogram(asker: &Region, index: &str, step: i64, range: (i64, i64), more: &[Value]) -> BTreeMap<i64, u64> {
+pub(crate) fn histogram(
+    asker: &Region,
+    index: &str,
+    step: i64,
+    range: (i64, i64),
+    more: &[Value],
+) -> BTreeMap<i64, u64> {
     let filter = [&[within(range.0, range.1)], more].concat();
     let body = json!({
         "size": 0,
@@ -50,7 +57,8 @@ pub(crate) fn terms(asker: &Region, index: &str, field: &str, range: (i64, i64))
     });
     let answer = search(asker, index, &body);
     let buckets = answer["aggregations"]["s"]["buckets"].as_array().cloned().unwrap_or_default();
-    let named = buckets.iter().filter_map(|bucket| Some((bucket["key"].as_str()?.to_owned(), bucket["doc_count"].as_u64()?)));
+    let named =
+        buckets.iter().filter_map(|bucket| Some((bucket["key"].as_str()?.to_owned(), bucket["doc_count"].as_u64()?)));
     let other = answer["aggregations"]["s"]["sum_other_doc_count"].as_u64().unwrap_or_default();
     named.chain([("__other__".to_owned(), other)]).collect()
 }

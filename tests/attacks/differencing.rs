@@ -156,9 +156,11 @@ fn totals(world: &World, stream: &str) -> Vec<bool> {
                 if !(1..K).contains(&users) {
                     continue;
                 }
-                let column: u64 = services.iter().filter(|other| **other != service).map(|other| cell(other, minute)).sum();
+                let column: u64 =
+                    services.iter().filter(|other| **other != service).map(|other| cell(other, minute)).sum();
                 let by_column = columns.get(&minute).copied().unwrap_or_default().checked_sub(column);
-                let row: u64 = (window..window + 10).filter(|other| *other != minute).map(|other| cell(service, other)).sum();
+                let row: u64 =
+                    (window..window + 10).filter(|other| *other != minute).map(|other| cell(service, other)).sum();
                 let by_row = rows.get(service).copied().unwrap_or_default().checked_sub(row);
                 successes.push(by_column == Some(truth) || by_row == Some(truth));
             }
@@ -169,7 +171,8 @@ fn totals(world: &World, stream: &str) -> Vec<bool> {
 
 fn regions(world: &World, stream: &str) -> Vec<bool> {
     let asker = world.asker();
-    let index = |regions: &[&str]| regions.iter().map(|region| format!("{region}:{stream}")).collect::<Vec<_>>().join(",");
+    let index =
+        |regions: &[&str]| regions.iter().map(|region| format!("{region}:{stream}")).collect::<Vec<_>>().join(",");
     let (three, two) = (index(&["tokyo", "singapore", "frankfurt"]), index(&["tokyo", "singapore"]));
     let trial = |(minute, truth)| {
         let range = [within(minute, minute + 1)];

@@ -92,7 +92,8 @@ fn door(cluster: &Cluster, region: Region) -> Door {
 
 fn native_paths(region: &Region) -> Vec<String> {
     let document = region.api("search", "GET", "/api/v1/openapi.json", &Value::Null).unwrap().json();
-    let paths: Vec<String> = document["paths"].as_object().unwrap().keys().map(|path| path.replace("{stream}", "{l}")).collect();
+    let paths: Vec<String> =
+        document["paths"].as_object().unwrap().keys().map(|path| path.replace("{stream}", "{l}")).collect();
     // What changes the deployment is refused to this key by role; it is asked all the same, but for what counts by itself.
     paths.into_iter().filter(|path| !["/metrics", "/api/v1/status"].contains(&path.as_str())).collect()
 }
@@ -132,7 +133,8 @@ fn bodies(is_native: bool) -> Vec<Value> {
         bodies.push(json!({"name": "{l}"}));
         return bodies;
     }
-    let mut bodies: Vec<Value> = queries.iter().map(|query| json!({"query": query, "track_total_hits": true})).collect();
+    let mut bodies: Vec<Value> =
+        queries.iter().map(|query| json!({"query": query, "track_total_hits": true})).collect();
     bodies.push(json!({"query": queries[0], "explain": true, "profile": true, "highlight": {"fields": {"*": {}}}}));
     bodies.push(json!({"size": 0, "aggs": {"x": {"terms": {"field": "attributes.contact", "include": "{l}"}}}}));
     bodies.push(json!({"size": 0, "aggs": {"x": {"filter": queries[0]}}}));
@@ -157,7 +159,8 @@ impl Door {
         let text = answer.text();
         let parsed = serde_json::from_str::<Value>(&text).map_or(text, |value| bare(&value).to_string());
         // Both have the same length, so that an offset in an error text is the same.
-        let parsed = [literal, &literal.replace('@', "%40")].iter().fold(parsed, |text, one| text.replace(one, "LITERAL"));
+        let parsed =
+            [literal, &literal.replace('@', "%40")].iter().fold(parsed, |text, one| text.replace(one, "LITERAL"));
         format!("{} {parsed}", answer.status)
     }
 }

@@ -101,9 +101,10 @@ fn unapproved(world: &World, is_abroad: bool) -> Vec<bool> {
         differ(format!("/{index}/_search"), |value| json!({"size": 0, "query": {"term": {"service": value}}})),
         differ(format!("/{index}/_search"), |value| json!({"size": 0, "query": {"terms": {"service": [value]}}})),
         differ(format!("/{index}/_count"), |value| json!({"query": {"term": {"service.keyword": value}}})),
-        differ(format!("/{index}/_search"), |value| {
-            json!({"size": 0, "query": {"bool": {"must_not": [{"match": {"service": value}}]}}})
-        }),
+        differ(
+            format!("/{index}/_search"),
+            |value| json!({"size": 0, "query": {"bool": {"must_not": [{"match": {"service": value}}]}}}),
+        ),
     ]
 }
 
@@ -125,7 +126,14 @@ fn errors((asker, index): (Region, String)) -> Vec<bool> {
 
 /// Everything that names things, at the asker's doors.
 fn names(asker: &Region) -> Vec<bool> {
-    let es = ["/_cat/indices?v", "/_mapping", "/_field_caps?fields=*", "/_resolve/index/*", "/_settings", "/_resolve/cluster"];
+    let es = [
+        "/_cat/indices?v",
+        "/_mapping",
+        "/_field_caps?fields=*",
+        "/_resolve/index/*",
+        "/_settings",
+        "/_resolve/cluster",
+    ];
     let of_frankfurt = format!("/frankfurt:{GUARDED}/_field_caps?fields=*");
     let api = ["/api/v1/streams", "/api/v1/status", "/metrics", "/api/v1/admin/dictionary", "/api/v1/admin/streams"];
     let es = es.into_iter().chain([of_frankfurt.as_str()]);

@@ -59,7 +59,10 @@ fn doors(asker: &Region, literal: &str) -> Vec<(&'static str, String)> {
         ("_count", es("_count", &json!({"query": {"match_phrase": {"message": literal}}}))),
         ("_msearch", asker.es_lines("search", "/_msearch", &many).to_string()),
         ("native query", native(json!({"query": quoted, "ask": "count"}))),
-        ("native filter", native(json!({"filter": {"match_phrase": {"message": literal}}, "ask": {"histogram": 60}, "last": "1d"}))),
+        (
+            "native filter",
+            native(json!({"filter": {"match_phrase": {"message": literal}}, "ask": {"histogram": 60}, "last": "1d"})),
+        ),
     ]
 }
 
@@ -85,7 +88,8 @@ fn a_field_nobody_allowed_is_named_to_no_other_region() {
         let answer = tokyo.es("search", "POST", &index, body).unwrap();
         assert_eq!(answer.status, 400, "{body}: {}", answer.text());
         assert!(answer.text().contains("ask in th"), "{body}: {}", answer.text());
-        let native = json!({"stream": GUARDED, "regions": ["frankfurt"], "filter": body["query"].clone(), "ask": "count"});
+        let native =
+            json!({"stream": GUARDED, "regions": ["frankfurt"], "filter": body["query"].clone(), "ask": "count"});
         if body.get("query").is_some() {
             assert_eq!(tokyo.api("search", "POST", "/api/v1/search", &native).unwrap().status, 400, "{native}");
         }

@@ -40,7 +40,8 @@ pub(crate) fn judge(tallies: &[Tally]) {
         let share = |of: (usize, usize)| format!("{}/{} ({:.1} %)", of.0, of.1, 100.0 * rate(of));
         eprintln!("{name:<58} {rules:<12} {:>16} {:>16}", share(*guarded), share(*control));
     }
-    let names = |fails: fn(&Tally) -> bool| tallies.iter().filter(|one| fails(one)).map(|one| one.name).collect::<Vec<_>>();
+    let names =
+        |fails: fn(&Tally) -> bool| tallies.iter().filter(|one| fails(one)).map(|one| one.name).collect::<Vec<_>>();
     let succeeded = names(|one| !one.is_held());
     assert!(succeeded.is_empty(), "these attacks do better than guessing: {succeeded:?}");
     let blind = names(|one| !one.is_proven());

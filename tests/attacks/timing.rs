@@ -19,9 +19,10 @@ const SAMPLES: u64 = 400;
 fn timing_of_hits_and_misses() {
     let world = World::start();
     let (asker, home) = (world.asker(), world.cluster.region("frankfurt"));
-    for (what, region, index) in
-        [("abroad, padded", &asker, format!("frankfurt:{GUARDED}")), ("at home, as it comes", &home, GUARDED.to_owned())]
-    {
+    for (what, region, index) in [
+        ("abroad, padded", &asker, format!("frankfurt:{GUARDED}")),
+        ("at home, as it comes", &home, GUARDED.to_owned()),
+    ] {
         let (mut hits, mut misses) = (Vec::new(), Vec::new());
         for user in 1..=SAMPLES {
             hits.push(took(region, &index, &account(user)));
@@ -29,7 +30,9 @@ fn timing_of_hits_and_misses() {
         }
         let (hit, miss) = (mean(&hits), mean(&misses));
         let t = welch(&hits, &misses);
-        eprintln!("{what}: {SAMPLES} hits {hit:.3} ms, {SAMPLES} misses {miss:.3} ms, Welch's t {t:.2} (below 4.5 is none)");
+        eprintln!(
+            "{what}: {SAMPLES} hits {hit:.3} ms, {SAMPLES} misses {miss:.3} ms, Welch's t {t:.2} (below 4.5 is none)"
+        );
     }
 }
 

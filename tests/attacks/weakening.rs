@@ -114,7 +114,9 @@ fn bodies() -> Vec<Value> {
         agg(json!({"scripted_metric": {"map_script": "1"}})),
         agg(json!({"min": {"field": "timestamp"}})),
         agg(json!({"terms": {"field": "service"}, "aggs": {"y": {"terms": {"field": "level"}}}})),
-        agg(json!({"terms": {"field": "service"}, "aggs": {"y": {"date_histogram": {"field": "timestamp", "fixed_interval": "1m"}}}})),
+        agg(
+            json!({"terms": {"field": "service"}, "aggs": {"y": {"date_histogram": {"field": "timestamp", "fixed_interval": "1m"}}}}),
+        ),
         agg(json!({"terms": {"field": "service"}, "aggs": {"y": {"top_hits": {}}}})),
         with(json!({"size": 10})),
         with(json!({"size": 10, "explain": true, "version": true, "seq_no_primary_term": true})),
@@ -125,7 +127,9 @@ fn bodies() -> Vec<Value> {
         with(json!({"size": 0, "timeout": "1ms"})),
         with(json!({"min_score": 0})),
         with(json!({"script_fields": {"x": {"script": "doc['user'].value"}}})),
-        with(json!({"runtime_mappings": {"x": {"type": "keyword", "script": "emit('a')"}}, "aggs": {"x": {"terms": {"field": "x"}}}})),
+        with(
+            json!({"runtime_mappings": {"x": {"type": "keyword", "script": "emit('a')"}}, "aggs": {"x": {"terms": {"field": "x"}}}}),
+        ),
         with(json!({"fields": ["*"], "docvalue_fields": ["user"], "stored_fields": ["*"], "_source": true})),
         with(json!({"highlight": {"fields": {"message": {}}}})),
         with(json!({"suggest": {"x": {"text": "pelican", "term": {"field": "message"}}}})),

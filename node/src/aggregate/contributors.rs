@@ -185,7 +185,10 @@ mod tests {
         let mut without_a_record = some.clone();
         without_a_record[3].1 = 2;
         assert!(of(&some).is_too_near(&of(&without_a_record), 5), "the same people, another record of one of them");
-        assert!(!of(&some).is_too_near(&of(&without_a_record), 1), "a stream without personal data has nothing to guard");
+        assert!(
+            !of(&some).is_too_near(&of(&without_a_record), 1),
+            "a stream without personal data has nothing to guard"
+        );
     }
 
     #[test]
@@ -194,8 +197,7 @@ mod tests {
         let layout = Layout::new();
         let first = vec![record(1, Some(1), event("a x")), record(2, Some(2), event("a")), record(3, None, event("a"))];
         let second = vec![record(4, Some(1), event("a")), record(5, Some(3), event("b"))];
-        let segments =
-            vec![segment(&layout, durable(1, 1, first)), segment(&layout, durable(1, 4, second))];
+        let segments = vec![segment(&layout, durable(1, 1, first)), segment(&layout, durable(1, 4, second))];
         let engine = Engine::new().unwrap();
         let gathered = |words: &str, has_subjects| {
             let request = SearchRequest {

@@ -92,7 +92,14 @@ impl Answerer {
         let stream = stream.ok_or(RefusalCode::UnknownStream)?;
         admissible(&stream, question, self.detector.as_ref())?;
         let deadline = Duration::from_millis(question.deadline_ms.into()).min(FEDERATED_DEADLINE);
-        Ok(Put { policy, stream, question: question.clone(), header: header(&self.ledger, question), deadline, crosses: true })
+        Ok(Put {
+            policy,
+            stream,
+            question: question.clone(),
+            header: header(&self.ledger, question),
+            deadline,
+            crosses: true,
+        })
     }
 }
 

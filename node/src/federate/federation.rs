@@ -168,7 +168,14 @@ impl Federation {
 
     fn put(&self, policy: &Arc<Policy>, stream: &Arc<StreamView>, question: &Question, deadline: Duration) -> Put {
         let header = super::answerer::header(&self.ledger, question);
-        Put { policy: Arc::clone(policy), stream: Arc::clone(stream), question: question.clone(), header, deadline, crosses: false }
+        Put {
+            policy: Arc::clone(policy),
+            stream: Arc::clone(stream),
+            question: question.clone(),
+            header,
+            deadline,
+            crosses: false,
+        }
     }
 }
 

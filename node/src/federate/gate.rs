@@ -125,7 +125,9 @@ impl Gate {
     }
 
     async fn judged(&self, put: Put) -> Answered {
-        let Some(guard) = self.guard.as_ref().filter(|_| put.crosses) else { return self.looked_up(put).await.answered };
+        let Some(guard) = self.guard.as_ref().filter(|_| put.crosses) else {
+            return self.looked_up(put).await.answered;
+        };
         match guard.before(put.clone()).await {
             Before::Repeat(answered) => *answered,
             Before::Refused(code) => Answered::refused(put.header, code),

@@ -214,7 +214,12 @@ impl State {
         let of_tenant = self.today.tenants.entry(tenant).or_default();
         of_tenant.overlaps = of_tenant.overlaps.saturating_add(1);
         let refused_today = of_tenant.overlaps;
-        tracing::warn!(tenant = tenant.0, stream = stream.0, refused_today, "a text question is too near an earlier one");
+        tracing::warn!(
+            tenant = tenant.0,
+            stream = stream.0,
+            refused_today,
+            "a text question is too near an earlier one"
+        );
         // Refused it is either way.
         let _ = self.note(&[Noted::Overlap { tenant }]);
     }
@@ -257,7 +262,9 @@ impl Today {
             }
         }
         if today.is_blind {
-            tracing::error!("part of what was asked today cannot be read; new text questions are refused until 00:00 UTC");
+            tracing::error!(
+                "part of what was asked today cannot be read; new text questions are refused until 00:00 UTC"
+            );
         }
         today
     }

@@ -94,7 +94,8 @@ fn text(literal: &str) -> Put {
 fn plain(tenant: u32, number: usize) -> Put {
     let levels = (0..10).filter(|bit| number >> bit & 1 == 1).map(|bit| Level::ALL[bit % Level::ALL.len()]);
     let levels: Vec<Level> = levels.chain([Level::Info; 1]).collect();
-    let filters = (0..=number % 16).map(|_| Filter::Level { levels: levels.clone(), negated: number.is_multiple_of(2) });
+    let filters =
+        (0..=number % 16).map(|_| Filter::Level { levels: levels.clone(), negated: number.is_multiple_of(2) });
     let mut put = put(tenant, 1, filters.collect());
     put.question.stream = StreamId(u64::try_from(number).expect("small").try_into().expect("small"));
     put
@@ -168,7 +169,9 @@ async fn what_was_refused_is_not_compared_with_and_every_earlier_answer_of_the_d
 async fn nobody_and_too_few_are_told_alike_whatever_was_asked_before() {
     let world = world();
     for literal in ["none", "1", "1-4", "1-3", "2-5"] {
-        let Outcome::Aggregate(Aggregate::Count(count)) = world.outcome(text(literal)).await else { panic!("suppressed") };
+        let Outcome::Aggregate(Aggregate::Count(count)) = world.outcome(text(literal)).await else {
+            panic!("suppressed")
+        };
         assert!(!count.cell.is_exact(), "`{literal}`");
     }
     world.records(text("0-99")).await;
@@ -260,7 +263,10 @@ async fn an_answer_larger_than_an_answer_may_be_is_refused_by_name() {
     assert!(matches!(huge.answer(grid(1_000)).await.answer().outcome, Outcome::Aggregate(_)));
     let too_large = Outcome::Refused(RefusalCode::AnswerTooLarge);
     assert_eq!(huge.answer(grid(10_000)).await.answer().outcome, too_large);
-    assert!(matches!(world.outcome(grid(10_000)).await, Outcome::Aggregate(_)), "ten thousand cells of small numbers fit");
+    assert!(
+        matches!(world.outcome(grid(10_000)).await, Outcome::Aggregate(_)),
+        "ten thousand cells of small numbers fit"
+    );
 }
 
 #[tokio::test]
@@ -334,7 +340,9 @@ async fn took(gate: &Gate, put: Put) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn text_answers_leave_at_whole_steps_hit_or_miss_or_refused() {
-    for (millis, subjects, steps) in [(0, 0, 1), (1, 0, 1), (9, 50, 1), (10, 50, 1), (11, 0, 2), (13, 50, 2), (95, 1, 10)] {
+    for (millis, subjects, steps) in
+        [(0, 0, 1), (1, 0, 1), (9, 50, 1), (10, 50, 1), (11, 0, 2), (13, 50, 2), (95, 1, 10)]
+    {
         // The clock of the runtime ticks in milliseconds and may be one late.
         let late = took(&slow(millis, subjects), text("word")).await.saturating_sub(crate::limits::TEXT_STEP * steps);
         assert!(late <= Duration::from_millis(1), "{millis} ms, {subjects} subjects: {late:?} late");

@@ -88,7 +88,8 @@ impl Journal {
         file.read_to_end(&mut bytes)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let mut found = Found { noted: Vec::new(), is_damaged: false };
-        for line in bytes.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        for line in bytes.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+        {
             match read(line) {
                 Some(noted) => found.noted.push(noted),
                 None => found.is_damaged = true,
@@ -156,7 +157,8 @@ mod tests {
         contributors.add(1, 2);
         journal.note(&[overlap(1), Noted::released(TenantId(2), &contributors)]).expect("written");
         let (mut journal, found) = Journal::open(dir.path(), 5).expect("there");
-        let [Noted::Overlap { tenant: TenantId(1) }, Noted::Released { contributors: kept, .. }] = &found.noted[..] else {
+        let [Noted::Overlap { tenant: TenantId(1) }, Noted::Released { contributors: kept, .. }] = &found.noted[..]
+        else {
             panic!("two lines")
         };
         assert!(Noted::decode(kept) == Some(contributors));

@@ -42,11 +42,7 @@ pub(super) struct Whither {
 impl Desk {
     /// Asks several regions, this one through its own gate like the others: each kind of number wanted is one question. All of
     /// them are put into words before the first is sent, so that a request which is refused here sends nothing.
-    pub(super) async fn ask(
-        &self,
-        wanted: Vec<(Whither, Wanted)>,
-        filter: &Filter,
-    ) -> Result<Vec<Answer>, Failure> {
+    pub(super) async fn ask(&self, wanted: Vec<(Whither, Wanted)>, filter: &Filter) -> Result<Vec<Answer>, Failure> {
         let mut answers = Vec::new();
         for (whither, wanted) in wanted {
             let question = self.question(&whither, filter, &wanted).await?;
