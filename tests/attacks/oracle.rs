@@ -56,7 +56,7 @@ fn no_endpoint_tells_an_address_that_occurs_from_one_that_does_not() {
         let api = native.iter().map(|path| (door.region.doors.api.clone(), path.clone()));
         let es = ELASTIC.iter().map(|path| (door.region.doors.es.clone(), (*path).to_owned()));
         for (base, path) in api.chain(es) {
-            for body in bodies(&base == &door.region.doors.api) {
+            for body in bodies(base == door.region.doors.api) {
                 for method in ["GET", "POST"] {
                     asked += 1;
                     if door.said(method, &base, &path, &body, MAIL) != door.said(method, &base, &path, &body, NOBODY) {

@@ -26,7 +26,7 @@ pub(crate) fn start() -> Cluster {
         cluster.command(&["dictionary", "approve", region, "service", "checkout"]).unwrap();
     }
     let frankfurt = cluster.region("frankfurt");
-    let events: Vec<Value> = (0..3).map(|index| event(index)).collect();
+    let events: Vec<Value> = (0..3).map(event).collect();
     for stream in [GUARDED, OPEN] {
         assert_eq!(frankfurt.bulk(stream, &bulk(&events, None), &[]).unwrap().status, 200);
         frankfurt.refresh(stream);

@@ -165,7 +165,7 @@ fn streams_without_personal_data_have_no_closing_and_no_threshold() {
 fn a_text_question_is_told_sums_of_closed_leaves_and_whom_it_is_about() {
     let mut region = region_of_people();
     region.turn_to(240);
-    region.ingest([people(10, 0, 0..5), people(70, 0, 0..3), people(130, 0, 0..5), people(190, 0, 0..5)].concat());
+    region.ingest([people(10, 0, 0..5), people(70, 0, 0..2), people(130, 0, 0..5), people(190, 0, 0..5)].concat());
     let text = |word: &str| {
         let literal = Literal::try_from(word.to_owned()).unwrap();
         vec![Filter::Text { how: TextMatch::Words, literal, negated: false }]
