@@ -4,7 +4,11 @@
 //! It knows nothing of the detectors: check digits are computed here from their definitions, and numbers that only their
 //! surroundings make personal are always written with a name, as people and programs write them.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "it makes test data; a mistake in it must stop the run")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "it makes test data; a mistake in it must stop the run"
+)]
 
 use base64::Engine as _;
 
@@ -57,11 +61,11 @@ impl Maker {
         (0..count).map(|_| self.one(&signs)).collect()
     }
 
-    /// A shape: `9` is any digit, `8` one from 1 to 9; all else stands for itself.
+    /// A shape: `#` is any digit, `^` one from 1 to 9; all else stands for itself.
     fn shape(&mut self, shape: &str) -> String {
         let filled = |c| match c {
-            '9' => char::from(b'0' + self.below(10) as u8),
-            '8' => char::from(b'1' + self.below(9) as u8),
+            '#' => char::from(b'0' + self.below(10) as u8),
+            '^' => char::from(b'1' + self.below(9) as u8),
             other => other,
         };
         shape.chars().map(filled).collect()
@@ -70,16 +74,38 @@ impl Maker {
     fn secret(&mut self) -> Secret {
         type Make = fn(&mut Maker) -> Secret;
         let makers: [Make; 16] = [
-            Self::email, Self::email, Self::ip, Self::ip, Self::mac, Self::phone, Self::phone, Self::phone, Self::card,
-            Self::iban, Self::my_number, Self::nric, Self::tax_id, Self::id_card, Self::ssn, Self::token,
+            Self::email,
+            Self::email,
+            Self::ip,
+            Self::ip,
+            Self::mac,
+            Self::phone,
+            Self::phone,
+            Self::phone,
+            Self::card,
+            Self::iban,
+            Self::my_number,
+            Self::nric,
+            Self::tax_id,
+            Self::id_card,
+            Self::ssn,
+            Self::token,
         ];
         self.one(&makers)(self)
     }
 
     fn email(&mut self) -> Secret {
-        let local = self.one(&["taro.yamada", "h.tan", "anna-lena", "o.mueller", "li.wei88", "sato_k", "j.doe+shop", "ops"]);
+        let local =
+            self.one(&["taro.yamada", "h.tan", "anna-lena", "o.mueller", "li.wei88", "sato_k", "j.doe+shop", "ops"]);
         let number = self.below(900);
-        let domain = self.one(&["example.co.jp", "mail.example.sg", "beispiel.de", "example.com", "qq.example.cn", "post.example.org"]);
+        let domain = self.one(&[
+            "example.co.jp",
+            "mail.example.sg",
+            "beispiel.de",
+            "example.com",
+            "qq.example.cn",
+            "post.example.org",
+        ]);
         Secret { class: "email", text: format!("{local}{number}@{domain}") }
     }
 
@@ -100,23 +126,35 @@ impl Maker {
 
     fn phone(&mut self) -> Secret {
         let shape = self.one(&[
-            "+81-90-8999-9999", "+81 3 8999 9999", "+819089999999", "+65 9899 9999", "+658999 9999", "+49 30 8999999", "+49 171 8999999",
-            "+4917189999999", "090-8999-9999", "080-8999-9999", "03-8999-9999", "06-8999-9999", "045-899-9999", "09089999999",
-            "9899 9999", "98999999", "030 8999999", "0171/8999999", "0171 8999999", "089-8999999",
+            "+81-90-^###-####",
+            "+81 3 ^### ####",
+            "+8190^#######",
+            "+65 9### ####",
+            "+658### ####",
+            "+49 30 ^######",
+            "+49 171 ^######",
+            "+49171^######",
+            "090-^###-####",
+            "080-^###-####",
+            "03-^###-####",
+            "06-^###-####",
+            "045-^##-####",
+            "090^#######",
+            "9### ####",
+            "8#######",
+            "6### ####",
+            "030 ^######",
+            "0171/^######",
+            "0171 ^######",
+            "089-^######",
         ]);
-        // The first digit of a Singaporean number is fixed by its plan.
-        let fixed = shape.starts_with("+65") || shape.len() < 10;
-        let mut text = self.shape(shape);
-        if fixed {
-            let at = if shape.starts_with("+65 ") { 4 } else if shape.starts_with("+65") { 3 } else { 0 };
-            let first = self.one(&["9", "8", "6"]);
-            text.replace_range(at..=at, first);
-        }
+        let text = self.shape(shape);
         Secret { class: "phone", text }
     }
 
     fn card(&mut self) -> Secret {
-        let (front, length) = self.one(&[("4", 16), ("51", 16), ("55", 16), ("37", 15), ("3530", 16), ("6011", 16), ("2221", 16)]);
+        let (front, length) =
+            self.one(&[("4", 16), ("51", 16), ("55", 16), ("37", 15), ("3530", 16), ("6011", 16), ("2221", 16)]);
         let rest = self.digits(length - front.len() - 1);
         let body = format!("{front}{rest}");
         let number = format!("{body}{}", luhn_digit(&body));
@@ -142,8 +180,9 @@ impl Maker {
     }
 
     fn my_number(&mut self) -> Secret {
-        let body = self.shape("89999999999");
-        let sum: u32 = body.bytes().rev().zip([2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 6]).map(|(d, w)| u32::from(d - b'0') * w).sum();
+        let body = self.shape("^##########");
+        let sum: u32 =
+            body.bytes().rev().zip([2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 6]).map(|(d, w)| u32::from(d - b'0') * w).sum();
         let check = if sum % 11 <= 1 { 0 } else { 11 - sum % 11 };
         let number = format!("{body}{check}");
         let text = if self.below(3) == 0 { in_groups(&number, &[4, 4, 4], self.one(&[" ", "-"])) } else { number };
@@ -197,7 +236,10 @@ impl Maker {
     }
 
     fn ssn(&mut self) -> Secret {
-        Secret { class: "ssn", text: format!("{}-{:02}-{}", 100 + self.below(500), 1 + self.below(98), self.shape("8999")) }
+        Secret {
+            class: "ssn",
+            text: format!("{}-{:02}-{}", 100 + self.below(500), 1 + self.below(98), self.shape("^###")),
+        }
     }
 
     fn token(&mut self) -> Secret {
@@ -213,7 +255,18 @@ impl Maker {
     /// How a number of a class is named in a language.
     fn name(&mut self, class: &str) -> &'static str {
         match class {
-            "phone" => self.one(&["phone", "tel", "Telefon", "電話", "携帯電話", "mobile", "手机", "电话", "phoneNumber", "contact phone"]),
+            "phone" => self.one(&[
+                "phone",
+                "tel",
+                "Telefon",
+                "電話",
+                "携帯電話",
+                "mobile",
+                "手机",
+                "电话",
+                "phoneNumber",
+                "contact phone",
+            ]),
             "my_number" => self.one(&["マイナンバー", "個人番号", "my_number", "My Number"]),
             "tax_id" => self.one(&["Steuer-ID", "steuerId", "Steuer-Identifikationsnummer", "IdNr", "tax_id"]),
             "id_card" => self.one(&["Personalausweis", "Ausweisnummer", "id_card", "Personalausweisnummer"]),
@@ -234,13 +287,27 @@ impl Maker {
         let (written, kind) = self.dressed(&value);
         let noise = self.noise();
         let (before, after) = match self.below(10) {
-            0 => (format!("{{\"ts\":\"2026-11-20T10:{:02}:00Z\",\"level\":\"info\",\"{name}\":\"", self.below(60)), format!("\",\"n\":{noise}}}")),
+            0 => (
+                format!("{{\"ts\":\"2026-11-20T10:{:02}:00Z\",\"level\":\"info\",\"{name}\":\"", self.below(60)),
+                format!("\",\"n\":{noise}}}"),
+            ),
             1 => (format!("{noise} level=warn {name}="), format!(" status={}", 200 + self.below(300))),
-            2 => (format!("Nov 20 10:{:02}:11 web-{} app[{}]: {name}: ", self.below(60), self.below(9), self.below(99_999)), " accepted".to_owned()),
+            2 => (
+                format!(
+                    "Nov 20 10:{:02}:11 web-{} app[{}]: {name}: ",
+                    self.below(60),
+                    self.below(9),
+                    self.below(99_999)
+                ),
+                " accepted".to_owned(),
+            ),
             3 => (format!("お客様の{name}は"), format!("です。処理番号 {noise}")),
             4 => (format!("Der Kunde mit {name} "), format!(" wurde gesucht, Vorgang {noise}")),
             5 => (format!("用户{name}："), format!("，耗时 {} 毫秒", self.below(9_999))),
-            6 => (format!("java.lang.IllegalStateException: bad {name} '"), format!("'\\n\\tat shop.Pay.run(Pay.java:{})", self.below(999))),
+            6 => (
+                format!("java.lang.IllegalStateException: bad {name} '"),
+                format!("'\\n\\tat shop.Pay.run(Pay.java:{})", self.below(999)),
+            ),
             7 => (format!("[{noise}] lookup {name} ("), ")".to_owned()),
             8 => (format!("payload={{\\\"{name}\\\":\\\""), format!("\\\",\\\"took\\\":{}}}", self.below(999))),
             _ => (format!("Customer wrote: my {name} is "), ", please update".to_owned()),
@@ -254,8 +321,20 @@ impl Maker {
     fn dressed(&mut self, value: &str) -> (String, usize) {
         let kind = self.below(12);
         let text = match kind {
-            0 => value.chars().map(|c| if ('!'..='~').contains(&c) { char::from_u32(c as u32 + 0xFEE0).unwrap() } else { '\u{3000}' }).collect(),
-            1 => value.bytes().map(|b| if b.is_ascii_alphanumeric() || b".-".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect(),
+            0 => value
+                .chars()
+                .map(|c| if ('!'..='~').contains(&c) { char::from_u32(c as u32 + 0xFEE0).unwrap() } else { '\u{3000}' })
+                .collect(),
+            1 => value
+                .bytes()
+                .map(|b| {
+                    if b.is_ascii_alphanumeric() || b".-".contains(&b) {
+                        char::from(b).to_string()
+                    } else {
+                        format!("%{b:02X}")
+                    }
+                })
+                .collect(),
             _ => value.to_owned(),
         };
         (text, kind)
@@ -264,22 +343,29 @@ impl Maker {
     /// A number, an id or a version that is nobody's.
     fn noise(&mut self) -> String {
         match self.below(16) {
-            0 => self.shape("17639999999"),
-            1 => self.shape("1763999999999"),
-            2 => self.shape("1763999999999999"),
-            3 => self.shape("1763999999999999999"),
+            0 => self.shape("1763#######"),
+            1 => self.shape("1763#########"),
+            2 => self.shape("1763############"),
+            3 => self.shape("1763###############"),
             4 => self.from("0123456789abcdef", 32),
             5 => self.from("0123456789abcdef", 16),
-            6 => format!("{}-{}-4{}-a{}-{}", self.from("0123456789abcdef", 8), self.from("0123456789abcdef", 4), self.from("0123456789abcdef", 3), self.from("0123456789abcdef", 3), self.from("0123456789abcdef", 12)),
-            7 => self.shape("SKU-999-99999"),
-            8 => self.shape("v8.9.99-rc.9"),
-            9 => self.shape("8.99.9.999999"),
-            10 => self.shape("2026-11-20 10:99:99,999"),
+            6 => format!(
+                "{}-{}-4{}-a{}-{}",
+                self.from("0123456789abcdef", 8),
+                self.from("0123456789abcdef", 4),
+                self.from("0123456789abcdef", 3),
+                self.from("0123456789abcdef", 3),
+                self.from("0123456789abcdef", 12)
+            ),
+            7 => self.shape("SKU-###-#####"),
+            8 => self.shape("v^.#.##-rc.#"),
+            9 => self.shape("^.##.#.######"),
+            10 => self.shape("2026-11-20 10:##:##,###"),
             11 => self.from("0123456789abcdef", 40),
-            12 => self.shape("8999999"),
-            13 => self.shape("0x7fff99999999"),
-            14 => self.shape("89.999999, 189.999999"),
-            _ => self.shape("blk_-8999999999999999999"),
+            12 => self.shape("^######"),
+            13 => self.shape("0x7fff########"),
+            14 => self.shape("^#.######, 1^#.######"),
+            _ => self.shape("blk_-^##################"),
         }
     }
 
@@ -287,26 +373,68 @@ impl Maker {
         let (a, b, c) = (self.noise(), self.noise(), self.noise());
         let number = self.below(100_000);
         let text = match self.below(17) {
-            0 => format!("{{\"trace_id\":\"{}\",\"span\":\"{}\",\"took_us\":{number},\"id\":\"{a}\"}}", self.from("0123456789abcdef", 32), self.from("0123456789abcdef", 16)),
-            1 => format!("order={} sku={} total={number}.00 ref={a}", self.shape("899999999999"), self.shape("8999999999999")),
-            2 => format!("注文番号{}を受け付けました（{a}）", self.shape("899999999999")),
-            3 => format!("Bestellung {} vom 20.11.2026, Artikel {}", self.shape("89999999999"), self.shape("899-99-9999")),
-            4 => format!("订单{}已发货，快递单号{}", self.shape("89999999999"), self.shape("899999999999")),
-            5 => format!("INFO [main] o.a.h.TaskImpl: attempt_{}_{:04}_m_{:06}_0 {a}", self.shape("1763999999999"), self.below(9999), number),
-            6 => format!("dd.trace_id={} dd.span_id={} {b}", self.shape("8999999999999999999"), self.shape("8999999999999999999")),
-            7 => format!("kernel: [{}.{}] BIOS-e820: mem {} {c}", number, self.digits(6), self.shape("0x9999999999999999")),
+            0 => format!(
+                "{{\"trace_id\":\"{}\",\"span\":\"{}\",\"took_us\":{number},\"id\":\"{a}\"}}",
+                self.from("0123456789abcdef", 32),
+                self.from("0123456789abcdef", 16)
+            ),
+            1 => format!(
+                "order={} sku={} total={number}.00 ref={a}",
+                self.shape("^###########"),
+                self.shape("^############")
+            ),
+            2 => format!("注文番号{}を受け付けました（{a}）", self.shape("^###########")),
+            3 => format!(
+                "Bestellung {} vom 20.11.2026, Artikel {}",
+                self.shape("^##########"),
+                self.shape("^##-##-####")
+            ),
+            4 => format!("订单{}已发货，快递单号{}", self.shape("^##########"), self.shape("^###########")),
+            5 => format!(
+                "INFO [main] o.a.h.TaskImpl: attempt_{}_{:04}_m_{:06}_0 {a}",
+                self.shape("1763#########"),
+                self.below(9999),
+                number
+            ),
+            6 => format!(
+                "dd.trace_id={} dd.span_id={} {b}",
+                self.shape("^##################"),
+                self.shape("^##################")
+            ),
+            7 => format!(
+                "kernel: [{}.{}] BIOS-e820: mem {} {c}",
+                number,
+                self.digits(6),
+                self.shape("0x################")
+            ),
             8 => format!("tel me more: session {} has {} retries, code {a}", self.from("0123456789abcdef", 24), number),
-            9 => format!("firmware version {} build {} on node-{number}", self.shape("8.99.9.9"), self.shape("89999999")),
-            10 => format!("伝票 {} 商品 {} 数量 {number}", self.shape("8999-9999-9999"), self.shape("4999999999999")),
-            11 => format!("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/{}.0.0.0 Safari/537.36 {a}", 90 + self.below(50)),
-            12 => format!("com.example.shop.Checkout$Worker@{} at shop.Pay.run(Pay.java:{number}) {b}", self.from("0123456789abcdef", 7)),
+            9 => {
+                format!("firmware version {} build {} on node-{number}", self.shape("^.##.#.#"), self.shape("^#######"))
+            }
+            10 => format!("伝票 {} 商品 {} 数量 {number}", self.shape("^###-####-####"), self.shape("4############")),
+            11 => format!(
+                "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/{}.0.0.0 Safari/537.36 {a}",
+                90 + self.below(50)
+            ),
+            12 => format!(
+                "com.example.shop.Checkout$Worker@{} at shop.Pay.run(Pay.java:{number}) {b}",
+                self.from("0123456789abcdef", 7)
+            ),
             13 => {
                 let body = format!("{{\"step\":{number},\"ok\":true,\"ref\":\"{a}\"}}");
                 format!("blob={}", base64::engine::general_purpose::STANDARD.encode(body))
             }
-            14 => format!("GET /items/{}?page={}&sort=desc%2Cname HTTP/1.1 200 {number}", self.shape("899999999"), self.below(99)),
-            15 => format!("Rechnung {} über {number},50 EUR, Kundennummer {}", self.shape("RE-2026-999999"), self.shape("8999999999")),
-            _ => format!("{a} {b} {c} 処理が完了しました 耗时{number} dauerte {}", self.shape("899.99")),
+            14 => format!(
+                "GET /items/{}?page={}&sort=desc%2Cname HTTP/1.1 200 {number}",
+                self.shape("^########"),
+                self.below(99)
+            ),
+            15 => format!(
+                "Rechnung {} über {number},50 EUR, Kundennummer {}",
+                self.shape("RE-2026-######"),
+                self.shape("^#########")
+            ),
+            _ => format!("{a} {b} {c} 処理が完了しました 耗时{number} dauerte {}", self.shape("^##.##")),
         };
         Line { text, spans: Vec::new() }
     }

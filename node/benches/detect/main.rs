@@ -24,7 +24,8 @@ fn main() {
     }
     let made: Vec<String> = corpus::lines(SEED, LINES).into_iter().map(|line| line.text).collect();
     measure("corpus, half of its lines personal", &made);
-    let harmless: Vec<String> = corpus::lines(SEED, LINES).into_iter().filter(|line| line.spans.is_empty()).map(|line| line.text).collect();
+    let harmless: Vec<String> =
+        corpus::lines(SEED, LINES).into_iter().filter(|line| line.spans.is_empty()).map(|line| line.text).collect();
     measure("corpus, harmless lines", &harmless);
     if let Some(dir) = std::env::var_os("DOMICILE_LOGHUB") {
         let mut all = Vec::new();

@@ -44,7 +44,8 @@ fn the_corpus_is_found_with_recall_and_precision_above_their_bars() {
         }
         for span in &spans {
             let class = class_of(span);
-            let overlaps = |(labelled, from, to): &(&str, usize, usize)| *labelled == class && span.from < *to && *from < span.to;
+            let overlaps =
+                |(labelled, from, to): &(&str, usize, usize)| *labelled == class && span.from < *to && *from < span.to;
             let is_right = line.spans.iter().any(overlaps);
             let count = counts.entry(class.to_owned()).or_default();
             count.right += usize::from(is_right);
@@ -78,7 +79,9 @@ fn real_lines_are_left_alone_by_the_checksummed_classes() {
     let finder = Finder::new(Home::Japan);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let (mut lines, mut wrong) = (0_usize, 0_usize);
-    for system in std::fs::read_dir(Path::new(&dir)).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+    for system in
+        std::fs::read_dir(Path::new(&dir)).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
         for file in std::fs::read_dir(system).unwrap().map(|entry| entry.unwrap().path()) {
             if file.extension().is_none_or(|ending| ending != "log") {
                 continue;
