@@ -61,11 +61,11 @@ impl Maker {
         (0..count).map(|_| self.one(&signs)).collect()
     }
 
-    /// A shape: `9` is any digit, `8` one from 1 to 9; all else stands for itself.
+    /// A shape: `#` is any digit, `^` one from 1 to 9; all else stands for itself.
     fn shape(&mut self, shape: &str) -> String {
         let filled = |c| match c {
-            '9' => char::from(b'0' + self.below(10) as u8),
-            '8' => char::from(b'1' + self.below(9) as u8),
+            '#' => char::from(b'0' + self.below(10) as u8),
+            '^' => char::from(b'1' + self.below(9) as u8),
             other => other,
         };
         shape.chars().map(filled).collect()
@@ -126,41 +126,29 @@ impl Maker {
 
     fn phone(&mut self) -> Secret {
         let shape = self.one(&[
-            "+81-90-8999-9999",
-            "+81 3 8999 9999",
-            "+819089999999",
-            "+65 9899 9999",
-            "+658999 9999",
-            "+49 30 8999999",
-            "+49 171 8999999",
-            "+4917189999999",
-            "090-8999-9999",
-            "080-8999-9999",
-            "03-8999-9999",
-            "06-8999-9999",
-            "045-899-9999",
-            "09089999999",
-            "9899 9999",
-            "98999999",
-            "030 8999999",
-            "0171/8999999",
-            "0171 8999999",
-            "089-8999999",
+            "+81-90-^###-####",
+            "+81 3 ^### ####",
+            "+8190^#######",
+            "+65 9### ####",
+            "+658### ####",
+            "+49 30 ^######",
+            "+49 171 ^######",
+            "+49171^######",
+            "090-^###-####",
+            "080-^###-####",
+            "03-^###-####",
+            "06-^###-####",
+            "045-^##-####",
+            "090^#######",
+            "9### ####",
+            "8#######",
+            "6### ####",
+            "030 ^######",
+            "0171/^######",
+            "0171 ^######",
+            "089-^######",
         ]);
-        // The first digit of a Singaporean number is fixed by its plan.
-        let fixed = shape.starts_with("+65") || shape.len() < 10;
-        let mut text = self.shape(shape);
-        if fixed {
-            let at = if shape.starts_with("+65 ") {
-                4
-            } else if shape.starts_with("+65") {
-                3
-            } else {
-                0
-            };
-            let first = self.one(&["9", "8", "6"]);
-            text.replace_range(at..=at, first);
-        }
+        let text = self.shape(shape);
         Secret { class: "phone", text }
     }
 
@@ -192,7 +180,7 @@ impl Maker {
     }
 
     fn my_number(&mut self) -> Secret {
-        let body = self.shape("89999999999");
+        let body = self.shape("^##########");
         let sum: u32 =
             body.bytes().rev().zip([2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 6]).map(|(d, w)| u32::from(d - b'0') * w).sum();
         let check = if sum % 11 <= 1 { 0 } else { 11 - sum % 11 };
@@ -250,7 +238,7 @@ impl Maker {
     fn ssn(&mut self) -> Secret {
         Secret {
             class: "ssn",
-            text: format!("{}-{:02}-{}", 100 + self.below(500), 1 + self.below(98), self.shape("8999")),
+            text: format!("{}-{:02}-{}", 100 + self.below(500), 1 + self.below(98), self.shape("^###")),
         }
     }
 
@@ -355,10 +343,10 @@ impl Maker {
     /// A number, an id or a version that is nobody's.
     fn noise(&mut self) -> String {
         match self.below(16) {
-            0 => self.shape("17639999999"),
-            1 => self.shape("1763999999999"),
-            2 => self.shape("1763999999999999"),
-            3 => self.shape("1763999999999999999"),
+            0 => self.shape("1763#######"),
+            1 => self.shape("1763#########"),
+            2 => self.shape("1763############"),
+            3 => self.shape("1763###############"),
             4 => self.from("0123456789abcdef", 32),
             5 => self.from("0123456789abcdef", 16),
             6 => format!(
@@ -369,15 +357,15 @@ impl Maker {
                 self.from("0123456789abcdef", 3),
                 self.from("0123456789abcdef", 12)
             ),
-            7 => self.shape("SKU-999-99999"),
-            8 => self.shape("v8.9.99-rc.9"),
-            9 => self.shape("8.99.9.999999"),
-            10 => self.shape("2026-11-20 10:99:99,999"),
+            7 => self.shape("SKU-###-#####"),
+            8 => self.shape("v^.#.##-rc.#"),
+            9 => self.shape("^.##.#.######"),
+            10 => self.shape("2026-11-20 10:##:##,###"),
             11 => self.from("0123456789abcdef", 40),
-            12 => self.shape("8999999"),
-            13 => self.shape("0x7fff99999999"),
-            14 => self.shape("89.999999, 189.999999"),
-            _ => self.shape("blk_-8999999999999999999"),
+            12 => self.shape("^######"),
+            13 => self.shape("0x7fff########"),
+            14 => self.shape("^#.######, 1^#.######"),
+            _ => self.shape("blk_-^##################"),
         }
     }
 
@@ -392,38 +380,38 @@ impl Maker {
             ),
             1 => format!(
                 "order={} sku={} total={number}.00 ref={a}",
-                self.shape("899999999999"),
-                self.shape("8999999999999")
+                self.shape("^###########"),
+                self.shape("^############")
             ),
-            2 => format!("注文番号{}を受け付けました（{a}）", self.shape("899999999999")),
+            2 => format!("注文番号{}を受け付けました（{a}）", self.shape("^###########")),
             3 => format!(
                 "Bestellung {} vom 20.11.2026, Artikel {}",
-                self.shape("89999999999"),
-                self.shape("899-99-9999")
+                self.shape("^##########"),
+                self.shape("^##-##-####")
             ),
-            4 => format!("订单{}已发货，快递单号{}", self.shape("89999999999"), self.shape("899999999999")),
+            4 => format!("订单{}已发货，快递单号{}", self.shape("^##########"), self.shape("^###########")),
             5 => format!(
                 "INFO [main] o.a.h.TaskImpl: attempt_{}_{:04}_m_{:06}_0 {a}",
-                self.shape("1763999999999"),
+                self.shape("1763#########"),
                 self.below(9999),
                 number
             ),
             6 => format!(
                 "dd.trace_id={} dd.span_id={} {b}",
-                self.shape("8999999999999999999"),
-                self.shape("8999999999999999999")
+                self.shape("^##################"),
+                self.shape("^##################")
             ),
             7 => format!(
                 "kernel: [{}.{}] BIOS-e820: mem {} {c}",
                 number,
                 self.digits(6),
-                self.shape("0x9999999999999999")
+                self.shape("0x################")
             ),
             8 => format!("tel me more: session {} has {} retries, code {a}", self.from("0123456789abcdef", 24), number),
             9 => {
-                format!("firmware version {} build {} on node-{number}", self.shape("8.99.9.9"), self.shape("89999999"))
+                format!("firmware version {} build {} on node-{number}", self.shape("^.##.#.#"), self.shape("^#######"))
             }
-            10 => format!("伝票 {} 商品 {} 数量 {number}", self.shape("8999-9999-9999"), self.shape("4999999999999")),
+            10 => format!("伝票 {} 商品 {} 数量 {number}", self.shape("^###-####-####"), self.shape("4############")),
             11 => format!(
                 "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/{}.0.0.0 Safari/537.36 {a}",
                 90 + self.below(50)
@@ -438,15 +426,15 @@ impl Maker {
             }
             14 => format!(
                 "GET /items/{}?page={}&sort=desc%2Cname HTTP/1.1 200 {number}",
-                self.shape("899999999"),
+                self.shape("^########"),
                 self.below(99)
             ),
             15 => format!(
                 "Rechnung {} über {number},50 EUR, Kundennummer {}",
-                self.shape("RE-2026-999999"),
-                self.shape("8999999999")
+                self.shape("RE-2026-######"),
+                self.shape("^#########")
             ),
-            _ => format!("{a} {b} {c} 処理が完了しました 耗时{number} dauerte {}", self.shape("899.99")),
+            _ => format!("{a} {b} {c} 処理が完了しました 耗时{number} dauerte {}", self.shape("^##.##")),
         };
         Line { text, spans: Vec::new() }
     }

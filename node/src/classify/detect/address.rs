@@ -19,11 +19,15 @@ pub(super) fn find(at: &mut At<'_>) {
         let bytes = at.bytes();
         let left =
             bytes.get(..colon).unwrap_or_default().iter().rev().take(8).take_while(|b| b.is_ascii_hexdigit()).count();
-        let begin = colon - left;
+        let mut begin = colon - left;
+        // `mac:aa:bb:…`: the end of a word is no group.
+        if is_word(at.byte_before(begin)) && after != b':' {
+            begin = colon + 1;
+        }
         let length = bytes.get(begin..).unwrap_or_default().iter().take_while(|b| belongs(**b)).count();
         let end = begin + length;
         from = end;
-        if !is_word(at.byte_before(begin)) && !is_word(at.byte(end)) {
+        if !is_word(at.byte_before(begin)) && !is_word(at.byte(end)) && begin < end {
             run(at, begin, end);
         }
     }
@@ -73,7 +77,9 @@ pub(super) fn dotted(at: &mut At<'_>, from: usize) {
     let is_part =
         |part: Option<&str>| part.is_some_and(|part| part.len() == 4 && part.bytes().all(|b| b.is_ascii_hexdigit()));
     let has_shape = is_part(parts.next()) && is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none();
-    let is_apart = !matches!(at.byte_before(from), b'.' | b'-' | b'_') && !is_word(at.byte(from + 14));
+    let after = (at.byte(from + 14), at.byte(from + 15));
+    let goes_on = is_word(after.0) || (after.0 == b'.' && is_word(after.1));
+    let is_apart = !matches!(at.byte_before(from), b'.' | b'-' | b'_') && !goes_on;
     if has_shape && is_apart && text.bytes().any(|b| b.is_ascii_digit()) {
         let value = text.replace('.', "").to_ascii_lowercase();
         at.push(PersonalClass::Mac, from, from + 14, value);

@@ -5,6 +5,7 @@
 use domicile_proto::privacy::PersonalClass;
 
 use super::check::luhn;
+use super::context::meaning;
 use super::finder::At;
 use super::words::Group;
 
@@ -70,10 +71,13 @@ fn is_card_layout(run: &[Group]) -> bool {
     }
 }
 
-/// Whether the digits are the fraction of a number, or lie inside a long hexadecimal id.
+/// Whether the digits are the fraction of a number, follow `0x`, or lie inside a long hexadecimal id.
 fn is_part_of_more(bytes: &[u8], from: usize, to: usize) -> bool {
     let before = |back: usize| from.checked_sub(back).and_then(|at| bytes.get(at)).copied();
     if before(1) == Some(b'.') && before(2).is_some_and(|byte| byte.is_ascii_digit()) {
+        return true;
+    }
+    if matches!((before(2), before(1)), (Some(b'0'), Some(b'x' | b'X'))) {
         return true;
     }
     let word = |byte: &&u8| byte.is_ascii_alphanumeric();
@@ -88,6 +92,10 @@ fn is_part_of_more(bytes: &[u8], from: usize, to: usize) -> bool {
 fn is_named_number(at: &At<'_>, from: usize, digits: usize) -> bool {
     if matches!(digits, 15 | 16) {
         return false;
+    }
+    // Nobody issues these lengths any more, and article numbers have them.
+    if matches!(digits, 13 | 17 | 18) && !at.announces(from, from + digits, meaning::CARD) {
+        return true;
     }
     let before = at.slice(0, from);
     let before = before.strip_suffix('-').filter(|rest| rest.ends_with('_')).unwrap_or(before);

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 /// What a word can announce; a set of these is a `u8`.
 pub(super) mod meaning {
@@ -45,6 +45,9 @@ pub(super) fn announces(text: &str, from: usize, to: usize, keys: Keys<'_>, want
 
 /// Whether the value is directly announced as something that is not personal, as `trace_id=` does.
 pub(super) fn is_named_otherwise(text: &str, from: usize, keys: Keys<'_>, wanted: u8) -> bool {
+    if nearest(before(text, from), wanted) == Some(false) {
+        return true;
+    }
     let key = machine_key(text, from).unwrap_or(keys.nearest);
     let said = meanings(key);
     let is_id = key.len() >= 2 && key.get(key.len() - 2..).is_some_and(|end| end.eq_ignore_ascii_case("id"));
@@ -67,12 +70,24 @@ fn meanings(text: &str) -> u8 {
 /// Whether the last word before a value that announces anything announces `wanted`; `None` where none does.
 fn nearest(before: &str, wanted: u8) -> Option<bool> {
     let mut last = None;
-    for (_, said) in words(before) {
+    for (end, said) in words(before) {
         if said & (wanted | meaning::OTHER) != 0 {
-            last = Some(said & wanted != 0);
+            last = Some((end, said & wanted != 0));
         }
     }
-    last
+    last.map(|(end, is_wanted)| is_wanted && !is_spent(before.get(end..).unwrap_or_default()))
+}
+
+/// Whether a word has announced its number already: a long number follows it, and then other words.
+fn is_spent(after: &str) -> bool {
+    let mut digits = 0;
+    for c in after.chars() {
+        if c.is_alphabetic() && digits >= FEWEST_DIGITS {
+            return true;
+        }
+        digits += usize::from(c.is_ascii_digit());
+    }
+    false
 }
 
 fn words(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
@@ -157,6 +172,7 @@ static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let built = AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .match_kind(MatchKind::LeftmostLongest)
+        .kind(Some(AhoCorasickKind::DFA))
         .build(LIST.iter().map(|(word, _)| word));
     // A list of fixed words that a test builds as well.
     #[allow(clippy::expect_used, reason = "the words are constants, and a test of this file builds them")]
@@ -166,6 +182,8 @@ static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
 /// How far before a value a word may stand, in bytes.
 const WINDOW_BYTES: usize = 64;
 const LONGEST_KEY: usize = 64;
+/// Of a number that a word announces.
+const FEWEST_DIGITS: usize = 6;
 
 const LIST: &[(&str, u8)] = {
     use meaning::{CARD, ID_CARD, MY_NUMBER, OTHER, PHONE, SECRET, SSN, TAX_ID};

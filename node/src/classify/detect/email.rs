@@ -36,7 +36,7 @@ pub(super) fn find(at: &mut At<'_>) {
 /// Bytes of a `user:password` that ends a text after `://`.
 fn login(before: &str) -> Option<usize> {
     let bytes = before.as_bytes();
-    let length = bytes.iter().rev().take(MAX_LOGIN_BYTES).take_while(|b| **b > b' ' && !b"/\"'<>".contains(b)).count();
+    let length = bytes.iter().rev().take(MAX_LOGIN_BYTES).take_while(|b| **b > b' ' && !b"/@\"'<>".contains(b)).count();
     let begin = bytes.len() - length;
     let (user, password) = before.get(begin..)?.split_once(':')?;
     let follows = bytes.get(..begin)?.ends_with(b"://");

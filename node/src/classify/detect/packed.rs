@@ -93,10 +93,13 @@ fn opened(run: &[u8]) -> Option<Vec<u8>> {
 /// The text behind gzip; `None` where it is none, longer than there is room, or damaged. What came out counts in any case.
 fn unzipped(run: &[u8], room: &Cell<usize>) -> Option<String> {
     let bytes = opened(run)?;
+    if room.get() < COST_OF_OPENING {
+        return None;
+    }
     let most = u64::try_from(room.get()).unwrap_or(u64::MAX);
     let mut text = Vec::new();
     let read = GzDecoder::new(bytes.as_slice()).take(most + 1).read_to_end(&mut text);
-    let left = room.get().checked_sub(text.len());
+    let left = room.get().checked_sub(text.len().max(COST_OF_OPENING));
     room.set(left.unwrap_or(0));
     read.ok().and(left)?;
     String::from_utf8(text).ok()
@@ -135,3 +138,5 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONFIG
 const GZIP: &[u8] = b"H4sI";
 /// A header and a trailer without anything between them.
 const SHORTEST_GZIP: usize = 27;
+/// What opening counts at least, in bytes: its tables are filled anew each time.
+const COST_OF_OPENING: usize = 4 << 10;

@@ -111,7 +111,7 @@ pub(super) fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Optio
         _ => return None,
     };
     let follows_number = matches!(at.byte_before(first.from()), b'-' | b'.' | b'/' | b',') && first.sign != 0;
-    if first.digits() > 13 || follows_number || (first.is_glued && at.byte(first.to()).is_ascii_alphabetic()) {
+    if first.digits() > 13 || follows_number || (first.is_glued && !follows_word(at, first)) {
         return None;
     }
     let mut digits = String::new();
@@ -149,6 +149,14 @@ pub(super) fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Optio
     }
     at.push(PersonalClass::Phone, from, to, value);
     Some(count)
+}
+
+/// `TEL0312345678`: letters alone stand before it, and none after it.
+fn follows_word(at: &At<'_>, group: &Group) -> bool {
+    let before = at.bytes().get(..group.from()).unwrap_or_default();
+    let letters = before.iter().rev().take(16).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let is_whole = !at.byte_before(group.from() - letters).is_ascii_alphanumeric();
+    letters >= 2 && is_whole && !at.byte(group.to()).is_ascii_alphanumeric()
 }
 
 /// `090-1234-5678`: strong enough to stand alone.

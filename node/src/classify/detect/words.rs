@@ -112,15 +112,21 @@ impl Cut {
 
     fn push(&mut self, bytes: &[u8], from: usize, to: usize, is_glued: bool) {
         let last = self.groups.last().map_or(usize::MAX, |group| group.to());
+        if self.groups.capacity() == 0 {
+            self.groups.reserve(GROUPS);
+        }
         let sign = if last.wrapping_add(1) == from { bytes.get(last).copied().unwrap_or(0) } else { 0 };
         let narrow = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
         self.groups.push(Group { from: narrow(from), to: narrow(to), sign, is_glued });
     }
 }
 
-/// Whether a text holds signs outside ASCII.
+/// Whether a text holds signs that may stand for others: those of the blocks that `view` folds.
 pub(super) fn has_wide(text: &str) -> bool {
-    !text.is_ascii()
+    !text.is_ascii() && text.as_bytes().windows(3).any(|sign| match sign {
+        [0xC2 | 0xD9 | 0xDB | 0xE2 | 0xEF | 0xF0, ..] | [0xE0, 0xA5, _] | [0xE3, 0x80, 0x80] | [0xE3, 0x83, 0xBC] => true,
+        _ => false,
+    }) || text.as_bytes().get(text.len().saturating_sub(2)..).is_some_and(|end| matches!(end, [0xC2 | 0xD9 | 0xDB, _]))
 }
 
 /// The run of base64 around a word.
@@ -170,6 +176,8 @@ const fn kinds() -> [u8; 256] {
     kinds
 }
 
+/// Room for runs of digits: an ordinary line has fewer, and growing costs more than finding them.
+const GROUPS: usize = 24;
 /// From this length on a word of hexadecimal digits is an id as a whole.
 const LONGEST_WORD: usize = 24;
 /// A word of packed text is at least this long somewhere.
