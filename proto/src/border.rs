@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::cell::Cell;
 use crate::aggregate::count::Count;
 use crate::aggregate::date_grid::{DateGrid, Grid};
+use crate::aggregate::histogram::FixedHistogram;
 use crate::aggregate::term_grid::TermGrid;
 use crate::aggregate::terms::Terms;
 use crate::aggregate::{Aggregate, MAX_CELLS};
@@ -48,6 +49,8 @@ pub enum EgressClass {
     Terms,
     /// Released counts by approved value and time.
     TermGrid,
+    /// Released counts between declared bounds.
+    Histogram,
     /// A refusal or a suppressed answer: an enum without data.
     Refusal,
     /// A vetted question.
@@ -96,6 +99,14 @@ pub struct TermsShape {
     pub field: FieldId,
     /// Every approved value.
     pub values: Vec<DictionaryId>,
+}
+
+/// The layout of [`FixedHistogram`]: the field and its declared bounds, in rising order.
+pub struct NumbersShape {
+    /// The numeric field.
+    pub field: FieldId,
+    /// One fewer than there are cells.
+    pub bounds: Vec<i64>,
 }
 
 /// The number of cells does not fit the shape, or breaks the cap of [`MAX_CELLS`].
@@ -280,7 +291,7 @@ impl VettedQuestion {
     ) -> Result<Self, QuestionError> {
         question.check_bounds()?;
         let known = |field: FieldId| field.0 < rules.fields;
-        if question.ask.field().is_some_and(|field| !known(field)) {
+        if question.ask.field().or(question.ask.number()).is_some_and(|field| !known(field)) {
             return Err(QuestionError::FieldNotAllowed);
         }
         for filter in &question.filters {
@@ -358,7 +369,10 @@ macro_rules! crosses {
     )*};
 }
 
-crosses!(Count => Count, DateGrid => DateGrid, Terms => Terms, TermGrid => TermGrid, Nothing => Refusal);
+crosses!(
+    Count => Count, DateGrid => DateGrid, Terms => Terms, TermGrid => TermGrid, FixedHistogram => Histogram,
+    Nothing => Refusal,
+);
 
 impl sealed::Sealed for Nothing {
     type Shape = Self;
@@ -441,5 +455,21 @@ impl sealed::Sealed for TermGrid {
 
     fn into_aggregate(self) -> Aggregate {
         Aggregate::TermGrid(self)
+    }
+}
+
+impl sealed::Sealed for FixedHistogram {
+    type Shape = NumbersShape;
+
+    fn len(shape: &Self::Shape) -> usize {
+        shape.bounds.len() + 1
+    }
+
+    fn assemble(shape: Self::Shape, cells: Vec<Cell>) -> Self {
+        Self { field: shape.field, bounds: shape.bounds, cells }
+    }
+
+    fn into_aggregate(self) -> Aggregate {
+        Aggregate::FixedHistogram(self)
     }
 }

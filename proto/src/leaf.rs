@@ -6,7 +6,7 @@
 //! between ranges, values, negations and nested grids hold nothing that the tables do not.
 //!
 //! The rule of suppression, and why nothing below k can be reckoned from what it leaves, is argued in
-//! `docs/decisions/0005-one-released-table.md`. Judging is a pure function of the cells: no order, no clock, no chance.
+//! `docs/decisions/0006-one-released-table.md`. Judging is a pure function of the cells: no order, no clock, no chance.
 
 use serde::{Deserialize, Serialize};
 

@@ -133,6 +133,27 @@ pub enum Durability {
     Bucket,
 }
 
+/// Most numeric fields one stream may declare.
+pub const MAX_NUMBERS: usize = 8;
+/// Most bounds of one numeric field.
+pub const MAX_BOUNDS: usize = 64;
+
+/// A numeric field that may be counted abroad, between bounds that never depend on the data. Source: CBAP-1 rule R8.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberField {
+    /// The field.
+    pub field: Name,
+    /// Rising upper bounds, each inside its cell; one more cell lies above the last.
+    pub bounds: Vec<i64>,
+}
+
+impl NumberField {
+    /// Whether there are bounds, not too many, and they rise.
+    pub fn is_well_formed(&self) -> bool {
+        (1..=MAX_BOUNDS).contains(&self.bounds.len()) && self.bounds.is_sorted_by(|a, b| a < b)
+    }
+}
+
 /// What one region lets out of one stream, and how it treats its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPolicy {
@@ -156,6 +177,8 @@ pub struct StreamPolicy {
     pub grid: LeafWidth,
     /// How long after its end a leaf cell closes, in seconds.
     pub close_after_s: u32,
+    /// Numeric fields that may be counted abroad.
+    pub numbers: Vec<NumberField>,
 }
 
 impl Default for StreamPolicy {
@@ -172,6 +195,7 @@ impl Default for StreamPolicy {
             utc_offset_minutes: None,
             grid: LeafWidth::Minute,
             close_after_s: CLOSE_AFTER_S,
+            numbers: Vec::new(),
         }
     }
 }
@@ -196,6 +220,7 @@ impl StreamPolicy {
             && self.grid >= other.grid
             && self.close_after_s >= other.close_after_s
             && self.privacy.is_within(&other.privacy)
+            && self.numbers.iter().all(|number| other.numbers.contains(number))
     }
 }
 

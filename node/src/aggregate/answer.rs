@@ -11,10 +11,12 @@ use std::sync::Arc;
 use domicile_proto::aggregate::MAX_CELLS;
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::DateGrid;
+use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{
-    Cells, CrossesBorder, LiteralDetector, Measured, Nothing, Released, ShapeError, TermsShape, VettedQuestion, release,
+    Cells, CrossesBorder, LiteralDetector, Measured, Nothing, NumbersShape, Released, ShapeError, TermsShape,
+    VettedQuestion, release,
 };
 use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, TimeRange, Timestamp};
 use domicile_proto::leaf::{LeafWidth, MAX_FIELDS, Tally};
@@ -57,6 +59,8 @@ pub(crate) enum Answered {
     Terms(Released<Terms>),
     /// Counts by approved value and time.
     TermGrid(Released<TermGrid>),
+    /// Counts between declared bounds.
+    Numbers(Released<FixedHistogram>),
     /// A refusal.
     Nothing(Released<Nothing>),
 }
@@ -75,6 +79,7 @@ impl Answered {
             Self::DateGrid(released) => released.answer(),
             Self::Terms(released) => released.answer(),
             Self::TermGrid(released) => released.answer(),
+            Self::Numbers(released) => released.answer(),
             Self::Nothing(released) => released.answer(),
         }
     }
@@ -162,6 +167,9 @@ fn judge(asked: &Asked) -> Result<(), RefusalCode> {
     for field in named.chain(question.ask.field()) {
         stream.field(field).ok_or(RefusalCode::FieldNotAllowed)?;
     }
+    if let Some(field) = question.ask.number() {
+        stream.number(field).ok_or(RefusalCode::FieldNotAllowed)?;
+    }
     Ok(())
 }
 
@@ -212,11 +220,16 @@ pub(super) fn measure(
     Ok(hits.fold(&plan).map_err(AggregateError::Query)?.measured())
 }
 
-/// The group field of a question with a slot for every value that may leave this region.
+/// The group field of a question with a slot for every value that may leave this region, or a number's with one between each
+/// two bounds.
 pub(super) fn slots(asked: &Asked) -> Option<Slots> {
+    if let Some(number) = asked.number() {
+        return Some(Slots::between(number.field.as_str(), &number.bounds));
+    }
     let (field, values) = approved(asked, asked.question.ask.field()?);
     let len = values.len();
-    Some(Slots { field, len, known: values.into_values().enumerate().map(|(slot, text)| (text, slot)).collect() })
+    let known = values.into_values().enumerate().map(|(slot, text)| (text, slot)).collect();
+    Some(Slots { field, len, known, bounds: Vec::new() })
 }
 
 /// All conditions of a question, as a filter.
@@ -248,6 +261,10 @@ pub(super) fn put(content: Content, asked: &Asked, header: AnswerHeader) -> Resu
         Ask::DateGrid(grid) => Answered::DateGrid(released(grid, content, asked, header)?),
         Ask::Terms(field) => Answered::Terms(released(shape(field), content, asked, header)?),
         Ask::TermGrid(field, grid) => Answered::TermGrid(released((shape(field), grid), content, asked, header)?),
+        Ask::Numbers(field) => {
+            let bounds = asked.number().map(|number| number.bounds.clone()).unwrap_or_default();
+            Answered::Numbers(released(NumbersShape { field, bounds }, content, asked, header)?)
+        }
     })
 }
 

@@ -19,7 +19,7 @@ pub(super) type FieldSet = Vec<Name>;
 /// Everything of one stream.
 pub(super) struct Book {
     leaves: BTreeMap<i64, Leaf>,
-    dictionaries: Vec<Vec<DictionaryId>>,
+    dictionaries: Vec<Dictionary>,
     /// Records of closed leaves that no generation holds, by start of the leaf.
     pub(super) pending: BTreeMap<i64, Pending>,
     pub(super) examined: Examined,
@@ -52,13 +52,33 @@ pub(super) struct Pending {
     pub(super) upto: u64,
 }
 
+/// The values a field can have in a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Dictionary {
+    /// Approved values, in rising order of their ids.
+    Ids(Vec<DictionaryId>),
+    /// Upper bounds of a numeric field, in rising order.
+    Bounds(Vec<i64>),
+}
+
+impl Dictionary {
+    /// Number of values without what lies behind them: other values, or numbers above the last bound.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Ids(ids) => ids.len(),
+            Self::Bounds(bounds) => bounds.len(),
+        }
+    }
+}
+
 /// One step of the journal: what was judged together. Holds released numbers and places, nothing of any record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     pub(super) version: u32,
     /// Dictionaries that become known, in the order of their numbers.
-    pub(super) dictionaries: Vec<Vec<DictionaryId>>,
+    pub(super) dictionaries: Vec<Dictionary>,
     pub(super) cuts: Vec<CutRow>,
     pub(super) tables: Vec<TableRow>,
 }
@@ -170,21 +190,16 @@ impl Book {
         self.inside(range).any(|(start, _)| self.pending.get(&start).is_some_and(|pending| !pending.cell.is_empty()))
     }
 
-    /// A dictionary by its number.
-    pub(super) fn dictionary(&self, number: u32) -> &[DictionaryId] {
-        self.dictionaries.get(number as usize).map_or(&[], Vec::as_slice)
-    }
-
     /// All dictionaries, by their numbers.
-    pub(super) fn dictionaries(&self) -> &[Vec<DictionaryId>] {
+    pub(super) fn dictionaries(&self) -> &[Dictionary] {
         &self.dictionaries
     }
 
     /// The number of a dictionary; one that is new is noted in the entry.
-    pub(super) fn number_of(&self, ids: &[DictionaryId], entry: &mut Entry) -> u32 {
-        let known = self.dictionaries.iter().chain(&entry.dictionaries).position(|known| known == ids);
+    pub(super) fn number_of(&self, wanted: &Dictionary, entry: &mut Entry) -> u32 {
+        let known = self.dictionaries.iter().chain(&entry.dictionaries).position(|known| known == wanted);
         let number = known.unwrap_or_else(|| {
-            entry.dictionaries.push(ids.to_vec());
+            entry.dictionaries.push(wanted.clone());
             self.dictionaries.len() + entry.dictionaries.len() - 1
         });
         u32::try_from(number).unwrap_or(u32::MAX)

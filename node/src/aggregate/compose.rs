@@ -9,7 +9,7 @@ use domicile_proto::leaf::Tally;
 use domicile_proto::message::question::{Filter as Condition, Question};
 
 use super::answer::Asked;
-use super::book::{Book, FieldSet, Generation};
+use super::book::{Book, Dictionary, FieldSet, Generation};
 
 /// The fields a question groups or filters by, in rising order. `None` where one is not allowed.
 pub(super) fn fields(asked: &Asked) -> Option<FieldSet> {
@@ -17,6 +17,9 @@ pub(super) fn fields(asked: &Asked) -> Option<FieldSet> {
     let mut fields = BTreeSet::new();
     if let Some(field) = ask.field() {
         fields.insert(asked.stream.field(field)?.clone());
+    }
+    if let Some(field) = ask.number() {
+        fields.insert(asked.stream.number(field)?.field.clone());
     }
     for condition in filters {
         match condition {
@@ -39,12 +42,15 @@ pub(super) fn compose(
 ) -> Vec<Tally> {
     let ask = asked.question.ask;
     let group = ask.field().and_then(|field| asked.stream.field(field));
-    let approved = group.map(|group| asked.approved_ids(group)).unwrap_or_default();
-    let rows = if group.is_some() { approved.len() + 1 } else { 1 };
+    let rows = match (group, asked.number()) {
+        (Some(group), _) => Rows::Values(group, asked.approved_ids(group)),
+        (None, Some(number)) => Rows::Between(&number.field, &number.bounds),
+        (None, None) => Rows::One,
+    };
     let buckets = Buckets { grid: ask.grid(), covered };
-    let mut sums = vec![vec![Tally::default(); buckets.len()]; rows];
+    let mut sums = vec![vec![Tally::default(); buckets.len()]; rows.len()];
     let mut filled = vec![0_i64; buckets.len()];
-    let sieve = Sieve { asked, fields, group, approved: &approved };
+    let sieve = Sieve { asked, fields, rows };
     let mut sifts: BTreeMap<Vec<u32>, Sift> = BTreeMap::new();
     for (start, leaf) in book.inside(closed) {
         let Some(bucket) = buckets.of(start, leaf.width) else { continue };
@@ -80,7 +86,8 @@ fn add<'a>(
     let sift = match sifts.entry(numbers) {
         std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
         std::collections::btree_map::Entry::Vacant(new) => {
-            let dictionaries: Vec<_> = new.key().iter().map(|number| book.dictionary(*number)).collect();
+            let dictionaries: Vec<_> =
+                new.key().iter().filter_map(|number| book.dictionaries().get(*number as usize)).collect();
             let sift = sieve.sift(&dictionaries);
             new.insert(sift)
         }
@@ -133,11 +140,30 @@ struct Sift {
     holes: Vec<usize>,
 }
 
+/// The rows of an answer.
+enum Rows<'a> {
+    /// All records in one.
+    One,
+    /// One for each approved value of a field, and one for all others.
+    Values(&'a Name, Vec<DictionaryId>),
+    /// One for each bound of a numeric field, and one above them.
+    Between(&'a Name, &'a [i64]),
+}
+
+impl Rows<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Values(_, approved) => approved.len() + 1,
+            Self::Between(_, bounds) => bounds.len() + 1,
+        }
+    }
+}
+
 struct Sieve<'a> {
     asked: &'a Asked,
     fields: &'a FieldSet,
-    group: Option<&'a Name>,
-    approved: &'a [DictionaryId],
+    rows: Rows<'a>,
 }
 
 /// Where a record stands along one field.
@@ -146,33 +172,31 @@ enum Slot {
     Id(DictionaryId),
     /// It has a value that had not been approved, or several.
     Other,
+    /// A number, by the place of its bound.
+    Number(usize),
     None,
 }
 
 impl Sieve<'_> {
-    fn sift(&self, dictionaries: &[&[DictionaryId]]) -> Sift {
+    fn sift(&self, dictionaries: &[&Dictionary]) -> Sift {
         let mut sift = Sift::default();
-        let rows = if self.group.is_some() { self.approved.len() + 1 } else { 1 };
         let tests: Vec<Test> =
             self.asked.question.filters.iter().filter_map(|condition| self.test(condition)).collect();
-        let names = |test: &&Test| {
-            self.fields.iter().zip(dictionaries).any(|(name, ids)| *name == test.field && test.is_blind(ids))
-        };
-        if tests.iter().find(names).is_some() {
-            sift.holes = (0..rows).collect();
-        } else if let Some(ids) = self.fields.iter().zip(dictionaries).find(|(name, _)| Some(*name) == self.group) {
-            let unknown = self.approved.iter().enumerate().filter(|(_, id)| !ids.1.contains(id));
-            sift.holes = unknown.map(|(row, _)| row).collect();
+        let is_blind = |test: &Test| self.along(&test.field, dictionaries).is_none_or(|values| test.is_blind(values));
+        if tests.iter().any(is_blind) {
+            sift.holes = (0..self.rows.len()).collect();
+        } else {
+            sift.holes = self.unknown_rows(dictionaries);
         }
-        let dims: Vec<usize> = dictionaries.iter().map(|ids| ids.len() + 2).collect();
+        let dims: Vec<usize> = dictionaries.iter().map(|values| values.len() + 2).collect();
         for place in 0..dims.iter().product() {
             let slots = slots_of(place, dictionaries);
             let passes = |test: &Test| {
                 let mut along = self.fields.iter().zip(&slots).zip(dictionaries);
-                along.all(|((name, slot), ids)| *name != test.field || test.holds(*slot, ids))
+                along.all(|((name, slot), values)| *name != test.field || test.holds(*slot, values))
             };
             if tests.iter().all(passes)
-                && let Some(row) = self.row(&slots)
+                && let Some(row) = self.row(&slots, dictionaries)
             {
                 sift.places.push((place, row));
             }
@@ -180,15 +204,43 @@ impl Sieve<'_> {
         sift
     }
 
+    fn along<'d>(&self, field: &Name, dictionaries: &[&'d Dictionary]) -> Option<&'d Dictionary> {
+        self.fields.iter().zip(dictionaries).find(|(name, _)| *name == field).map(|(_, values)| *values)
+    }
+
+    /// Rows that a table knows nothing of: values approved since it was judged, or bounds of another policy.
+    fn unknown_rows(&self, dictionaries: &[&Dictionary]) -> Vec<usize> {
+        match &self.rows {
+            Rows::One => Vec::new(),
+            Rows::Values(group, approved) => match self.along(group, dictionaries) {
+                Some(Dictionary::Ids(ids)) => {
+                    let unknown = approved.iter().enumerate().filter(|(_, id)| !ids.contains(id));
+                    unknown.map(|(row, _)| row).collect()
+                }
+                _ => (0..self.rows.len()).collect(),
+            },
+            Rows::Between(field, bounds) => match self.along(field, dictionaries) {
+                Some(Dictionary::Bounds(judged)) if judged == bounds => Vec::new(),
+                _ => (0..self.rows.len()).collect(),
+            },
+        }
+    }
+
     /// The row of a cell; `None` for records without a value of the group field.
-    fn row(&self, slots: &[Slot]) -> Option<usize> {
-        let Some(group) = self.group else { return Some(0) };
-        let (_, slot) = self.fields.iter().zip(slots).find(|(name, _)| *name == group)?;
-        match slot {
-            Slot::None => None,
-            Slot::Other => Some(self.approved.len()),
-            // A value that may not leave any more counts among the others.
-            Slot::Id(id) => Some(self.approved.iter().position(|known| known == id).unwrap_or(self.approved.len())),
+    fn row(&self, slots: &[Slot], dictionaries: &[&Dictionary]) -> Option<usize> {
+        let of = |field: &Name| self.fields.iter().zip(slots).find(|(name, _)| *name == field).map(|(_, slot)| *slot);
+        match &self.rows {
+            Rows::One => Some(0),
+            Rows::Values(group, approved) => match of(group)? {
+                Slot::Other => Some(approved.len()),
+                // A value that may not leave any more counts among the others.
+                Slot::Id(id) => Some(approved.iter().position(|known| *known == id).unwrap_or(approved.len())),
+                Slot::None | Slot::Number(_) => None,
+            },
+            Rows::Between(field, bounds) => match (of(field)?, self.along(field, dictionaries)?) {
+                (Slot::Number(place), Dictionary::Bounds(judged)) if judged == bounds => Some(place),
+                _ => None,
+            },
         }
     }
 
@@ -219,29 +271,34 @@ struct Test {
 
 impl Test {
     /// Whether a wanted value had not been approved when the table was judged: its records are among the others.
-    fn is_blind(&self, ids: &[DictionaryId]) -> bool {
-        self.wanted.iter().any(|id| !ids.contains(id))
+    fn is_blind(&self, values: &Dictionary) -> bool {
+        match values {
+            Dictionary::Ids(ids) => self.wanted.iter().any(|id| !ids.contains(id)),
+            Dictionary::Bounds(_) => true,
+        }
     }
 
-    fn holds(&self, slot: Slot, ids: &[DictionaryId]) -> bool {
+    fn holds(&self, slot: Slot, values: &Dictionary) -> bool {
         match slot {
             Slot::Id(id) => self.wanted.contains(&id) != self.negated,
-            Slot::Other => self.negated && !self.is_blind(ids),
+            Slot::Other => self.negated && !self.is_blind(values),
+            Slot::Number(_) => false,
             Slot::None => self.negated,
         }
     }
 }
 
 /// Takes a place apart: the last field counts fastest.
-fn slots_of(mut place: usize, dictionaries: &[&[DictionaryId]]) -> Vec<Slot> {
+fn slots_of(mut place: usize, dictionaries: &[&Dictionary]) -> Vec<Slot> {
     let mut slots = Vec::with_capacity(dictionaries.len());
-    for ids in dictionaries.iter().rev() {
-        let slot = place % (ids.len() + 2);
-        place /= ids.len() + 2;
-        slots.push(match ids.get(slot) {
-            Some(id) => Slot::Id(*id),
-            None if slot == ids.len() => Slot::Other,
-            None => Slot::None,
+    for values in dictionaries.iter().rev() {
+        let len = values.len();
+        let slot = place % (len + 2);
+        place /= len + 2;
+        slots.push(match values {
+            _ if slot > len => Slot::None,
+            Dictionary::Ids(ids) => ids.get(slot).map_or(Slot::Other, |id| Slot::Id(*id)),
+            Dictionary::Bounds(_) => Slot::Number(slot),
         });
     }
     slots.reverse();

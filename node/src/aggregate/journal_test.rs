@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use domicile_proto::ids::{DictionaryId, KThreshold, Name, TimeRange};
 
-use super::super::book::{CutRow, TableRow};
+use super::super::book::{CutRow, Dictionary, TableRow};
 use super::*;
 use crate::errors::Coded;
 
@@ -17,7 +17,11 @@ fn cut(minute: i64, after: u64) -> CutRow {
 
 fn entry(minute: i64) -> Entry {
     let fields = vec![(Name::level(), 0)];
-    let dictionaries = if minute == 0 { vec![vec![DictionaryId(1), DictionaryId(2)]] } else { Vec::new() };
+    let dictionaries = if minute == 0 {
+        vec![Dictionary::Ids(vec![DictionaryId(1), DictionaryId(2)]), Dictionary::Bounds(vec![-5, 10])]
+    } else {
+        Vec::new()
+    };
     let tables = vec![TableRow { start: minute * 60, generation: 0, fields, cells: vec![(1, 5), (2, 4)] }];
     Entry { version: Entry::VERSION, dictionaries, cuts: vec![cut(minute, 0)], tables }
 }
@@ -107,7 +111,7 @@ fn a_book_that_is_full_bars_new_leaves_and_not_those_it_has() {
 
 #[test]
 fn the_json_of_an_entry_stays() {
-    let golden = r#"{"version":1,"dictionaries":[[1,2]],"cuts":[{"start":0,"width":60,"after":0,"upto":10,"records":9,"k":5,"by_records":false}],"tables":[{"start":0,"generation":0,"fields":[["level",0]],"cells":[[1,5],[2,4]]}]}"#;
+    let golden = r#"{"version":1,"dictionaries":[{"ids":[1,2]},{"bounds":[-5,10]}],"cuts":[{"start":0,"width":60,"after":0,"upto":10,"records":9,"k":5,"by_records":false}],"tables":[{"start":0,"generation":0,"fields":[["level",0]],"cells":[[1,5],[2,4]]}]}"#;
     assert_eq!(serde_json::to_string(&entry(0)).unwrap(), golden);
     assert_eq!(serde_json::from_str::<Entry>(golden).unwrap(), entry(0));
 }

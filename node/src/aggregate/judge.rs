@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use domicile_proto::ids::{DictionaryId, KThreshold, Level, Name, TimeRange, Timestamp};
 use domicile_proto::leaf::{Counted, LeafCell, MAX_LEAF_CELLS, Table, Threshold};
-use domicile_proto::metadata::Personal;
+use domicile_proto::metadata::{NumberField, Personal};
 
 use super::AggregateError;
 use super::answer::Asked;
-use super::book::{Book, CutRow, Entry, FieldSet, Generation, TableRow};
+use super::book::{Book, CutRow, Dictionary, Entry, FieldSet, Generation, TableRow};
 use crate::limits::LEAF_CELLS_AT_ONCE;
 use crate::query::{Engine, Filter, LeafPlan, Slots, Window};
 use crate::segment::Segment;
@@ -51,6 +51,19 @@ impl Asked {
             return Level::ALL.into_iter().map(Level::dictionary_id).collect();
         }
         self.policy.dictionary(self.stream.tenant, field).approved.keys().copied().collect()
+    }
+
+    /// The values a field of a table has from now on: the bounds of the numeric field that is asked for, else approved ids.
+    pub(super) fn dictionary(&self, field: &Name) -> Dictionary {
+        match self.number().filter(|number| number.field == *field) {
+            Some(number) => Dictionary::Bounds(number.bounds.clone()),
+            None => Dictionary::Ids(self.approved_ids(field)),
+        }
+    }
+
+    /// The numeric field that is asked for.
+    pub(super) fn number(&self) -> Option<&NumberField> {
+        self.question.ask.number().and_then(|field| self.stream.number(field))
     }
 
     /// The texts of ids; `None` where one is not known any more.
@@ -139,7 +152,7 @@ impl Judge<'_> {
             found.entry(alike).or_default().push(Target { start: cut.start, generation, window, records: cut.records });
         };
         let approved = |entry: &mut Entry, now: &mut Option<Vec<u32>>| {
-            let number = |name| book.number_of(&self.asked.approved_ids(name), entry);
+            let number = |name| book.number_of(&self.asked.dictionary(name), entry);
             now.get_or_insert_with(|| fields.iter().map(number).collect()).clone()
         };
         for (_, leaf) in book.inside(self.closed) {
@@ -213,10 +226,14 @@ impl Judge<'_> {
         let known = book.dictionaries();
         let slots = |(name, number): (&Name, &u32)| {
             let number = *number as usize;
-            let ids = known.get(number).or_else(|| entry.dictionaries.get(number.checked_sub(known.len())?))?;
-            let texts = self.asked.texts(name, ids)?;
-            let known = texts.into_iter().enumerate().map(|(slot, text)| (text, slot)).collect();
-            Some(Slots { field: name.as_str().to_owned(), known, len: ids.len() })
+            match known.get(number).or_else(|| entry.dictionaries.get(number.checked_sub(known.len())?))? {
+                Dictionary::Ids(ids) => {
+                    let texts = self.asked.texts(name, ids)?;
+                    let known = texts.into_iter().enumerate().map(|(slot, text)| (text, slot)).collect();
+                    Some(Slots { field: name.as_str().to_owned(), known, len: ids.len(), bounds: Vec::new() })
+                }
+                Dictionary::Bounds(bounds) => Some(Slots::between(name.as_str(), bounds)),
+            }
         };
         fields.iter().zip(numbers).map(slots).collect()
     }

@@ -323,6 +323,7 @@ pub(super) fn cells(aggregate: &Aggregate) -> Vec<Cell> {
     match aggregate {
         Aggregate::Count(count) => vec![count.cell],
         Aggregate::DateGrid(grid) => grid.cells.clone(),
+        Aggregate::FixedHistogram(histogram) => histogram.cells.clone(),
         Aggregate::Terms(terms) => terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect(),
         Aggregate::TermGrid(grid) => grid.rows.iter().flat_map(|(_, row)| row).chain(&grid.other).copied().collect(),
         _ => Vec::new(),

@@ -9,11 +9,12 @@ use domicile_proto::ids::{DictionaryId, FieldId, KThreshold, Level, RecordCount,
 use domicile_proto::leaf::LeafWidth;
 use domicile_proto::message::answer::{Outcome, RefusalCode};
 use domicile_proto::message::question::{Ask, Filter, Literal, TextMatch};
-use domicile_proto::metadata::Personal;
+use domicile_proto::metadata::{NumberField, Personal};
+use serde_json::json;
 
 use super::model::{MINUTE, asked, name, question};
 use super::released_model::{K, Record, Region, cells, event};
-use crate::segment::specimen::{durable, segment};
+use crate::segment::specimen::{durable, record, segment};
 
 impl Region {
     fn count(&self, range: (i64, i64), filters: Vec<Filter>) -> Cell {
@@ -186,6 +187,53 @@ fn a_text_question_is_told_sums_of_closed_leaves_and_whom_it_is_about() {
     assert!(whom(vec![]).is_none());
     let (all, nobody) = (whom(text("ok")).expect("known"), whom(text("nothing")).expect("known"));
     assert!(all.is_too_near(&nobody, 6) && !all.is_too_near(&nobody, 5), "five people");
+}
+
+/// The people of a minute, each with a number of milliseconds.
+fn timed(region: &mut Region, numbers: &[(u64, i64)]) {
+    let records = numbers.iter().map(|(subject, ms)| {
+        record(10_000_000, Some(*subject), json!({"level": "INFO", "message": "ok", "service": "cart", "ms": ms}))
+    });
+    region.segments = vec![segment(&region.layout, durable(1, 1, records.collect()))];
+}
+
+#[test]
+fn numbers_are_counted_between_declared_bounds_and_only_there() {
+    let mut region = region_of_people();
+    region.turn_to(600);
+    region.view.fields.push(name("ms"));
+    let numbers = |region: &Region| match region.ask(&question((0, 60), vec![], Ask::Numbers(FieldId(3)))).outcome {
+        Outcome::Aggregate(Aggregate::FixedHistogram(found)) => Ok((found.bounds, found.cells)),
+        Outcome::Refused(code) => Err(code),
+        other => panic!("neither counts nor a refusal: {other:?}"),
+    };
+    assert_eq!(numbers(&region), Err(RefusalCode::FieldNotAllowed));
+    let declare = |region: &mut Region, bounds: &[i64]| {
+        region.view.policy.numbers = vec![NumberField { field: name("ms"), bounds: bounds.to_vec() }];
+    };
+    declare(&mut region, &[10, 100]);
+    // A bound lies inside its cell; the one number above all of them takes the smallest cell with it.
+    timed(&mut region, &[(1, -7), (2, 10), (3, 9), (4, 11), (5, 100), (6, 40), (7, 60), (8, 9_000)]);
+    let expected = (vec![10, 100], vec![HOLE, exactly(4), HOLE]);
+    assert_eq!(numbers(&region), Ok(expected));
+    // Other bounds would cut the same records anew: of what was judged nothing more is told.
+    declare(&mut region, &[10, 50]);
+    assert_eq!(numbers(&region), Ok((vec![10, 50], vec![HOLE; 3])));
+    // Together with a level the numbers are a table of two fields.
+    declare(&mut region, &[10, 100]);
+    let level = vec![Filter::Level { levels: vec![Level::Info], negated: false }];
+    let by_level = question((0, 60), level, Ask::Numbers(FieldId(3)));
+    assert_eq!(cells(&region.aggregate(&by_level)), [HOLE, exactly(4), HOLE]);
+}
+
+#[test]
+fn numbers_of_a_stream_without_personal_data_are_counted_as_they_are() {
+    let mut region = Region::new(Personal::No, 1);
+    region.view.fields.push(name("ms"));
+    region.view.policy.numbers = vec![NumberField { field: name("ms"), bounds: vec![10, 100] }];
+    timed(&mut region, &[(1, 5), (1, 50), (1, 500), (1, 5_000)]);
+    let question = question((0, 60), vec![], Ask::Numbers(FieldId(3)));
+    assert_eq!(cells(&region.aggregate(&question)), [exactly(1), exactly(1), exactly(2)]);
 }
 
 #[test]

@@ -81,7 +81,8 @@ fn a_million_random_numbers_are_judged_as_python_stdnum_judges_them() {
     let mut held = 0;
     for ((kind, number, ours), theirs) in values.iter().zip(answers.lines()) {
         // The other one lets a digit stand thrice in a row, which the tax office rules out.
-        let thrice = *kind == "tax_id" && number.as_bytes()[..10].windows(3).any(|run| run[0] == run[1] && run[1] == run[2]);
+        let thrice =
+            *kind == "tax_id" && number.as_bytes()[..10].windows(3).any(|run| run[0] == run[1] && run[1] == run[2]);
         assert!(*ours == (theirs == "1") || (thrice && !ours), "{kind} {number}");
         held += usize::from(*ours);
     }

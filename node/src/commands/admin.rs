@@ -82,6 +82,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             subject,
             no_personal_data,
             group_field,
+            number,
             text_questions,
             privacy,
             refresh_ms,
@@ -95,7 +96,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             }
             let privacy = privacy.privacy();
             let has_privacy = privacy != Privacy::default();
-            let is_wider = text_questions || has_privacy || !group_field.is_empty();
+            let is_wider = text_questions || has_privacy || !group_field.is_empty() || !number.is_empty();
             let standard = StreamPolicy::default();
             let (close_after_s, is_own_pace) = (close_after, refresh_ms != standard.refresh_ms);
             let is_own_grid = grid != standard.grid || close_after_s != standard.close_after_s;
@@ -112,7 +113,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None => Personal::Undeclared,
             };
             let group_fields = group_field;
-            let cells = StreamPolicy { grid, close_after_s, ..standard };
+            let cells = StreamPolicy { grid, close_after_s, numbers: number, ..standard };
             let policy = StreamPolicy { personal, group_fields, text_questions, privacy, refresh_ms, ..cells };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?.after_newest_at(&door).await?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
 use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
+use domicile_proto::metadata::NumberField;
 
 use super::privacy::PrivacyArguments;
 
@@ -314,6 +315,9 @@ pub(super) enum StreamVerb {
         /// Field that may group or filter abroad; may be repeated
         #[arg(long, value_name = "FIELD")]
         group_field: Vec<Name>,
+        /// Numeric field that may be counted abroad, with its rising upper bounds; may be repeated
+        #[arg(long, value_name = "FIELD=BOUND,BOUND...", value_parser = number_field)]
+        number: Vec<NumberField>,
         /// Let text questions of other regions be answered
         #[arg(long)]
         text_questions: bool,
@@ -475,6 +479,16 @@ pub(super) enum DictionaryVerb {
         #[arg(long, value_name = "FILE")]
         officer_key: Option<PathBuf>,
     },
+}
+
+/// Reads a numeric field with its bounds.
+fn number_field(text: &str) -> Result<NumberField, String> {
+    let wrong = "write a field and its rising bounds, as `ms=10,100,1000`";
+    let (field, bounds) = text.split_once('=').ok_or(wrong)?;
+    let bounds: Result<Vec<i64>, _> = bounds.split(',').map(str::parse).collect();
+    let field = field.parse::<Name>().map_err(|error| error.to_string())?;
+    let number = NumberField { field, bounds: bounds.map_err(|_| wrong)? };
+    if number.is_well_formed() { Ok(number) } else { Err(wrong.to_owned()) }
 }
 
 /// Reads the width of a leaf cell.

@@ -115,6 +115,7 @@ async fn send(peer: &Peer, reply: Reply, answered: &Answered) {
         Answered::DateGrid(released) => peer.answer(reply, released).await,
         Answered::Terms(released) => peer.answer(reply, released).await,
         Answered::TermGrid(released) => peer.answer(reply, released).await,
+        Answered::Numbers(released) => peer.answer(reply, released).await,
         Answered::Nothing(released) => peer.answer(reply, released).await,
     };
     match sent {

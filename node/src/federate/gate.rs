@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::DateGrid;
+use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{LiteralDetector, Nothing, Released};
@@ -27,6 +28,7 @@ pub(crate) enum Answered {
     DateGrid(Released<DateGrid>),
     Terms(Released<Terms>),
     TermGrid(Released<TermGrid>),
+    Numbers(Released<FixedHistogram>),
     Nothing(Released<Nothing>),
 }
 
@@ -43,6 +45,7 @@ impl Answered {
             Self::DateGrid(released) => released.answer(),
             Self::Terms(released) => released.answer(),
             Self::TermGrid(released) => released.answer(),
+            Self::Numbers(released) => released.answer(),
             Self::Nothing(released) => released.answer(),
         }
     }
@@ -54,6 +57,7 @@ impl Answered {
             Self::DateGrid(released) => Self::DateGrid(released.repeat(header)),
             Self::Terms(released) => Self::Terms(released.repeat(header)),
             Self::TermGrid(released) => Self::TermGrid(released.repeat(header)),
+            Self::Numbers(released) => Self::Numbers(released.repeat(header)),
             Self::Nothing(released) => Self::Nothing(released.repeat(header)),
         }
     }
@@ -159,6 +163,9 @@ pub(super) fn admissible(
 ) -> Result<(), RefusalCode> {
     let known = |field: FieldId| stream.field(field).is_some();
     if question.ask.field().is_some_and(|field| !known(field)) {
+        return Err(RefusalCode::FieldNotAllowed);
+    }
+    if question.ask.number().is_some_and(|field| stream.number(field).is_none()) {
         return Err(RefusalCode::FieldNotAllowed);
     }
     for filter in &question.filters {

@@ -54,6 +54,7 @@ fn carried(answered: aggregate::Answered) -> Answered {
         aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
         aggregate::Answered::Terms(released) => Answered::Terms(released),
         aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
+        aggregate::Answered::Numbers(released) => Answered::Numbers(released),
         aggregate::Answered::Nothing(released) => Answered::Nothing(released),
     }
 }

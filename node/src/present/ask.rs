@@ -27,6 +27,8 @@ pub(super) enum Wanted {
     Terms(String),
     /// Their numbers by value of a field and time.
     TermsHistogram(String, u32),
+    /// Their numbers between the declared bounds of a numeric field.
+    Numbers(String),
 }
 
 /// Where a question goes.
@@ -112,14 +114,13 @@ impl Desk {
         wanted: &Wanted,
         ends: Option<(Timestamp, Timestamp)>,
     ) -> Result<Ask, Failure> {
-        let field = |field: &String| {
-            group_field(stream, field)
-                .ok_or_else(|| PresentError::FieldStaysHere { field: field.chars().take(80).collect() })
-        };
+        let stays = |field: &String| PresentError::FieldStaysHere { field: field.chars().take(80).collect() };
+        let field = |field: &String| group_field(stream, field).ok_or_else(|| stays(field));
         Ok(match wanted {
             Wanted::Count => Ask::Count,
             Wanted::Histogram(step) => Ask::DateGrid(self.grid(range, *step, 1, ends)?),
             Wanted::Terms(name) => Ask::Terms(field(name)?),
+            Wanted::Numbers(name) => Ask::Numbers(stream.number_id(name).ok_or_else(|| stays(name))?),
             Wanted::TermsHistogram(name, step) => {
                 let id = field(name)?;
                 let policy = self.parts.policy.now();

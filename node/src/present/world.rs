@@ -14,7 +14,7 @@ use domicile_proto::ids::{
 };
 use domicile_proto::message::answer::AnswerHeader;
 use domicile_proto::metadata::{
-    AccessKey, Applied, Command, CommandRefusal, NodeRow, Personal, Roles, Rows, StreamPolicy,
+    AccessKey, Applied, Command, CommandRefusal, NodeRow, NumberField, Personal, Roles, Rows, StreamPolicy,
 };
 use domicile_proto::officer::OfficerKey;
 use serde_json::Value;
@@ -125,6 +125,7 @@ fn policy() -> Policy {
         personal: Personal::No,
         group_fields: vec![name("level"), name("service")],
         text_questions: true,
+        numbers: vec![NumberField { field: name("ms"), bounds: vec![99, 199, 399] }],
         ..StreamPolicy::default()
     };
     for (id, stream, shard) in [(1, "app", 7), (2, "web", 0x1f)] {
@@ -132,7 +133,7 @@ fn policy() -> Policy {
             id: StreamId(id),
             tenant: TenantId(1),
             name: name(stream),
-            fields: open.group_fields.clone(),
+            fields: open.group_fields.iter().cloned().chain([name("ms")]).collect(),
             policy: open.clone(),
             shard: Some((ShardId(shard), NodeId(1))),
         };
@@ -170,6 +171,7 @@ fn gate(releases: Releases, catalog: Catalog) -> Gate {
                 aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
                 aggregate::Answered::Terms(released) => Answered::Terms(released),
                 aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
+                aggregate::Answered::Numbers(released) => Answered::Numbers(released),
                 aggregate::Answered::Nothing(released) => Answered::Nothing(released),
             }
         })

@@ -97,6 +97,8 @@ pub enum RefusalCode {
     GridTooFine,
     /// The question combines more fields than the region tabulates together.
     TooManyFields,
+    /// The region declares other bounds for the numeric field than the asking one.
+    OtherBounds,
 }
 
 impl RefusalCode {
@@ -124,6 +126,7 @@ impl RefusalCode {
             Self::AnswerTooLarge => "the answer would be larger than an answer may be; ask for a coarser grid",
             Self::TooManyCells => "the answer would hold more cells than an answer may; ask for a coarser grid",
             Self::GridTooFine => "the region's grid of time for the stream is coarser; ask for wider intervals",
+            Self::OtherBounds => "the region declares other bounds for the numeric field; ask in the region itself",
             Self::TooManyFields => "the question combines more than two fields; group and filter by fewer of them",
         }
     }

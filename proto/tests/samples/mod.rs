@@ -24,7 +24,7 @@ use domicile_proto::message::metadata::{
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, NodeRow,
-    Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
+    NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
@@ -124,7 +124,13 @@ fn questions() -> Vec<Question> {
         Filter::Value { field: FieldId(1), values: vec![DictionaryId(64), DictionaryId(70_000)], negated: true },
         Filter::Text { how: TextMatch::Phrase, literal, negated: false },
     ];
-    let asks = [Ask::Count, Ask::DateGrid(grid()), Ask::Terms(FieldId(0)), Ask::TermGrid(FieldId(300), grid())];
+    let asks = [
+        Ask::Count,
+        Ask::DateGrid(grid()),
+        Ask::Terms(FieldId(0)),
+        Ask::TermGrid(FieldId(300), grid()),
+        Ask::Numbers(FieldId(7)),
+    ];
     let question = |(number, ask)| Question {
         id: QuestionId(u128::MAX - number),
         tenant: TenantId(1),
@@ -211,6 +217,7 @@ fn policy() -> StreamPolicy {
         utc_offset_minutes: Some(-540),
         grid: LeafWidth::FiveMinutes,
         close_after_s: 90,
+        numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
     }
 }
 

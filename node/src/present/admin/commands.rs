@@ -85,7 +85,8 @@ impl Desk {
                     Personal::Subject(field) => Some(field),
                     Personal::Undeclared | Personal::No => None,
                 };
-                self.clean(policy.group_fields.iter().chain(subject))
+                let numbers = policy.numbers.iter().map(|number| &number.field);
+                self.clean(policy.group_fields.iter().chain(subject).chain(numbers))
             }
             Change::ApproveValues { tenant, field, values } => {
                 may(*tenant)?;

@@ -101,6 +101,33 @@ async fn asks_and_aggregations_give_cells_that_add_up() {
 }
 
 #[tokio::test]
+async fn numbers_come_between_declared_bounds_with_their_percentiles() {
+    let world = World::new();
+    let answer = found(&world, json!({"stream": "app", "regions": ["*"], "ask": {"numbers": "ms"}})).await;
+    let all: Vec<u64> =
+        world.events.iter().take(IN_APP as usize).map(|event| event.source["ms"].as_u64().expect("a number")).collect();
+    let mut below = 0;
+    let rows = answer["result"]["numbers"].as_array().expect("cells");
+    let ends: Vec<_> = rows.iter().map(|row| row["upto"].as_u64()).collect();
+    assert_eq!(ends, [Some(99), Some(199), Some(399), None]);
+    for row in rows {
+        let is_inside = |ms: &&u64| row["above"].as_u64().is_none_or(|above| **ms > above);
+        let count =
+            all.iter().filter(is_inside).filter(|ms| row["upto"].as_u64().is_none_or(|upto| **ms <= upto)).count();
+        // Frankfurt holds what Tokyo holds.
+        assert_eq!(row["cell"]["count"], json!(count * 2), "{row}");
+        if below * 2 < all.len() && (below + count) * 2 >= all.len() {
+            let median = &answer["result"]["percentiles"]["50"];
+            assert_eq!((&median["above"], &median["upto"]), (&row["above"], &row["upto"]));
+        }
+        below += count;
+    }
+    assert_eq!(below, all.len());
+    let stays = post(&world, &json!({"stream": "app", "regions": ["*"], "ask": {"numbers": "status"}})).await;
+    assert_eq!(stays.status, 400, "{}", stays.text);
+}
+
+#[tokio::test]
 async fn a_personal_literal_leaves_the_others_refused() {
     let world = World::new();
     let answer = found(&world, json!({"stream": "app", "regions": ["*"], "query": "hanako"})).await;
@@ -143,6 +170,7 @@ async fn what_is_wrong_is_named() {
         (json!({"stream": "app", "size": 1_000_000}), 400),
         (json!({"stream": "app", "regions": ["*"], "ask": {"terms": "trace_id"}}), 400),
         (json!({"stream": "app", "regions": ["*"], "ask": {"histogram": 1}}), 400),
+        (json!({"stream": "app", "regions": ["*"], "ask": {"numbers": "ms", "terms": "level"}}), 400),
         (json!({"stream": "app", "regions": ["*"], "aggregations": {"median": {}}}), 400),
         (json!({"stream": "app", "query": "level:(ERROR"}), 400),
     ] {

@@ -137,11 +137,12 @@ fn schemas() -> Value {
                 "last": {"type": "string", "description": "Up to now: `15m`, `1h`, `7d`."},
                 "regions": {"type": "array", "items": text, "description": "Names, or `*`; without it this region alone."},
                 "on_missing": {"enum": ["partial", "fail"], "default": "partial"},
-                "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), or both; answered as `result`."},
+                "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), both of them, or `numbers` (a numeric field); answered as `result`."},
                 "aggregations": {"type": "object", "properties": {
                     "count": {"type": "object"},
                     "histogram": {"type": "object", "properties": {"interval": text}},
                     "terms": {"type": "object", "properties": {"field": text}},
+                    "numbers": {"type": "object", "properties": {"field": text}},
                     "terms_histogram": {"type": "object", "properties": {"field": text, "interval": text}},
                 }},
                 "size": {"type": "integer", "minimum": 0, "maximum": 10_000, "description": "Rows of this region."},

@@ -24,6 +24,7 @@ pub(in crate::present) fn about(view: &StreamView) -> Value {
     json!({
         "name": view.name, "id": view.id, "personal": personal, "k": view.policy.threshold(),
         "group_fields": view.policy.group_fields, "text_questions": view.policy.text_questions,
+        "grid_s": view.policy.grid.seconds(), "close_after_s": view.policy.close_after_s, "numbers": view.policy.numbers,
         "shard": view.shard.map(|(shard, _)| shard), "owner": view.shard.map(|(_, owner)| owner),
     })
 }
