@@ -291,7 +291,7 @@ impl VettedQuestion {
     ) -> Result<Self, QuestionError> {
         question.check_bounds()?;
         let known = |field: FieldId| field.0 < rules.fields;
-        if question.ask.field().or(question.ask.number()).is_some_and(|field| !known(field)) {
+        if question.ask.field().or_else(|| question.ask.number()).is_some_and(|field| !known(field)) {
             return Err(QuestionError::FieldNotAllowed);
         }
         for filter in &question.filters {
