@@ -391,6 +391,10 @@ impl fmt::Display for CommandRefusal {
 
 /// One row of the metadata group's state; a snapshot is a sequence of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "rows are looked at one at a time; a box would cost each of them an allocation"
+)]
 pub enum Row {
     /// The counters ids are drawn from.
     Counters(Counters),
