@@ -298,6 +298,7 @@ pub(super) struct At {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one is made in the life of the process")]
 pub(super) enum StreamVerb {
     /// Create a stream; with a policy, the officer of `--region` signs it
     Create {

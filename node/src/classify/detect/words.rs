@@ -124,12 +124,14 @@ impl Cut {
 /// Whether a text holds signs that may stand for others: those of the blocks that `view` folds.
 pub(super) fn has_wide(text: &str) -> bool {
     !text.is_ascii()
-        && text.as_bytes().windows(3).any(|sign| match sign {
-            [0xC2 | 0xD9 | 0xDB | 0xE2 | 0xEF | 0xF0, ..]
-            | [0xE0, 0xA5, _]
-            | [0xE3, 0x80, 0x80]
-            | [0xE3, 0x83, 0xBC] => true,
-            _ => false,
+        && text.as_bytes().windows(3).any(|sign| {
+            matches!(
+                sign,
+                [0xC2 | 0xD9 | 0xDB | 0xE2 | 0xEF | 0xF0, ..]
+                    | [0xE0, 0xA5, _]
+                    | [0xE3, 0x80, 0x80]
+                    | [0xE3, 0x83, 0xBC]
+            )
         })
         || text.as_bytes().get(text.len().saturating_sub(2)..).is_some_and(|end| matches!(end, [0xC2 | 0xD9 | 0xDB, _]))
 }
