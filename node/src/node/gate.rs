@@ -15,7 +15,7 @@ use crate::segment::{Catalog, Segment};
 use crate::tasks::Tasks;
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
-/// nothing is here, and nothing must not be taken for an answer.
+/// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole.
 pub(super) fn over(
     node: NodeId,
     engine: Engine,
@@ -28,7 +28,8 @@ pub(super) fn over(
             (engine.clone(), catalog.clone(), Arc::clone(&detector), tasks.clone());
         Box::pin(async move {
             let header = put.header;
-            if put.stream.shard.is_some_and(|(_, owner)| owner != node) {
+            let is_here = |(shard, owner)| owner == node && catalog.is_whole(shard);
+            if put.stream.shard.is_some_and(|shard| !is_here(shard)) {
                 return Answered::refused(header, RefusalCode::Unavailable);
             }
             let budget = Budget::until(Instant::now() + put.deadline);

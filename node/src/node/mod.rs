@@ -11,6 +11,7 @@ mod group;
 pub(crate) mod ingest;
 mod signals;
 mod surroundings;
+mod unaccepted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use crate::receive::{self, Inlet};
 use crate::segment::{Opened, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry::{self, Metrics};
-use crate::wal::{Wal, WalConfig};
+use crate::wal::{Wal, WalConfig, WalError};
 
 use base::Base;
 pub(crate) use errors::NodeError;
@@ -109,7 +110,13 @@ async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), 
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
-    Ok((wal.clone(), opened.start(wal, durable)))
+    let shards = opened.start(wal.clone(), durable).await?;
+    // What the log gives again can be searched before a door opens: an answer after a restart is not smaller than one before.
+    shards.refresh(None).await;
+    if wal.is_poisoned() {
+        return Err(WalError::Poisoned { dir: config.data_dir.join("wal").display().to_string() }.into());
+    }
+    Ok((wal, shards))
 }
 
 /// receive, admit, parse, classify, wal: the left half, from the inlet of the doors to what is accepted.

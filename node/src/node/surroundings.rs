@@ -138,6 +138,7 @@ impl Sight {
             voters: metrics.voters,
             round_trips,
             has_tls_keylog: self.link.has_tls_keylog(),
+            is_log_poisoned: self.shards.is_log_poisoned(),
         }
     }
 
@@ -183,6 +184,8 @@ impl Sight {
             (Metric::Segments, count(segments)),
             (Metric::Records, records),
             (Metric::IsFailed, u64::from(self.shards.is_failed())),
+            (Metric::Retries, self.shards.retries()),
+            (Metric::IsLogPoisoned, u64::from(self.shards.is_log_poisoned())),
         ] {
             self.metrics.set(metric, value);
         }
