@@ -97,6 +97,26 @@ fn entries(mut group: &[u8]) -> Option<Vec<&[u8]>> {
     (!entries.is_empty()).then_some(entries)
 }
 
+/// What stands at the beginning of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    /// A whole frame that follows the head.
+    Whole {
+        /// Its entries, one at least.
+        entries: Vec<&'a [u8]>,
+        /// Its size in the file.
+        length: usize,
+    },
+    /// Less than a whole frame.
+    Cut,
+    /// Not a frame of ours, or one that was altered.
+    Damaged,
+    /// A whole frame that follows another head.
+    Unchained,
+    /// A frame of a newer layout.
+    Newer,
+}
+
 /// Reads the frame at the beginning of `bytes`, which must follow `head`.
 pub(super) fn read<'a>(head: &Head, bytes: &'a [u8]) -> Found<'a> {
     let Some((top, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else {

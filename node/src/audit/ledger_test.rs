@@ -27,7 +27,7 @@ fn egress(text: &str) -> Event {
         peer: peer(),
         class: EgressClass::Count,
         bytes: ByteCount(text.len() as u64),
-        sha256: crate::audit::chain::sha256(&[text.as_bytes()]),
+        sha256: chain::sha256(&[text.as_bytes()]),
         body: text.as_bytes().to_vec(),
     })
 }

@@ -35,7 +35,7 @@ use crate::receive::{self, Inlet};
 use crate::segment::{Opened, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry::{self, Metrics};
-use crate::wal::{Wal, WalConfig, WalError};
+use crate::wal::{Wal, WalConfig};
 
 use base::Base;
 pub(crate) use errors::NodeError;
@@ -111,11 +111,6 @@ async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), 
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
     let shards = opened.start(wal.clone(), durable).await?;
-    // What the log gives again can be searched before a door opens: an answer after a restart is not smaller than one before.
-    shards.refresh(None).await;
-    if wal.is_poisoned() {
-        return Err(WalError::Poisoned { dir: config.data_dir.join("wal").display().to_string() }.into());
-    }
     Ok((wal, shards))
 }
 

@@ -41,14 +41,9 @@ pub(super) struct Merger {
 }
 
 impl Merger {
-    pub(super) const fn new(
-        shared: Arc<Shared>,
-        store: Store,
-        wal: Wal,
-        manifests: BTreeMap<ShardId, Manifest>,
-    ) -> Self {
-        let (begun, put_off, deposed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { shared, store, wal, manifests, begun, put_off, deposed }
+    pub(super) fn new(shared: Arc<Shared>, store: Store, wal: Wal, manifests: BTreeMap<ShardId, Manifest>) -> Self {
+        let (begun, put_off) = (BTreeMap::new(), BTreeMap::new());
+        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new() }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
@@ -98,11 +93,12 @@ impl Merger {
     /// again; it is told once, until it works again.
     async fn settle(&mut self, shard: ShardId, pressure: Pressure, is_last: bool) {
         let put_off = self.put_off.get(&shard).copied();
-        let is_early = put_off.is_some_and(|retry| retry.due > Instant::now());
-        if self.deposed.contains(&shard) || (is_early && !is_last) {
+        let is_early = !is_last && put_off.is_some_and(|retry| retry.due > Instant::now());
+        if self.deposed.contains(&shard) || (is_early && pressure == Pressure::None) {
             return;
         }
-        match self.try_settle(shard, pressure).await {
+        match self.try_settle(shard, pressure, !is_early).await {
+            Ok(()) if is_early => {}
             Ok(()) => {
                 if self.put_off.remove(&shard).is_some() {
                     tracing::info!(%shard, "segments of the shard are written again");
@@ -127,8 +123,9 @@ impl Merger {
         }
     }
 
-    async fn try_settle(&mut self, shard: ShardId, pressure: Pressure) -> Result<(), SegmentError> {
-        self.publish(shard).await?;
+    /// Without manifests, because the bucket fails or is given a pause, memory is made free all the same.
+    async fn try_settle(&mut self, shard: ShardId, pressure: Pressure, may_publish: bool) -> Result<(), SegmentError> {
+        let mut published = if may_publish { self.publish(shard).await } else { Ok(()) };
         loop {
             let mut segments = self.shared.catalog.view(shard).to_vec();
             segments.reverse();
@@ -136,18 +133,27 @@ impl Merger {
             let whole = segments.windows(2).take_while(|pair| matches!(pair, [a, b] if a.last_seq + 1 == b.first_seq));
             segments.truncate(whole.count() + 1);
             let pieces: Vec<_> = segments.iter().map(|segment| piece(segment)).collect();
-            let Some(Merge { pieces, target }) = plan(&pieces, self.shared.clock.now(), pressure) else {
-                return Ok(());
-            };
+            let is_deposed = matches!(published, Err(SegmentError::Deposed { .. }));
+            let next = plan(&pieces, self.shared.clock.now(), pressure).filter(|_| !is_deposed);
+            let Some(Merge { pieces, target }) = next else { return published };
             let parts: Vec<_> = segments.drain(pieces).collect();
+            let may_publish = may_publish && published.is_ok();
+            if !may_publish && parts.iter().any(|part| part.dir.is_some()) {
+                // What a manifest names stays until another one does without it.
+                return published;
+            }
             let (shared, sources) = (Arc::clone(&self.shared), parts.clone());
             let work = move || merge(&shared.layout, &shared.files, &sources, target, shared.clock.now());
             let merged = self.shared.tasks.blocking(work).await;
             let merged = merged.map_err(|_| SegmentError::Interrupted { shard })??;
             let gone: Vec<_> = parts.iter().map(|part| part.id).collect();
             self.shared.catalog.replace(shard, &gone, Some(Arc::new(merged)));
-            self.publish(shard).await?;
-            remove(parts.iter().filter_map(|part| part.dir.clone()));
+            if may_publish {
+                published = self.publish(shard).await;
+                if published.is_ok() {
+                    remove(parts.iter().filter_map(|part| part.dir.clone()));
+                }
+            }
         }
     }
 

@@ -71,7 +71,7 @@ impl Opened {
                     opening.catalog.replace(manifest.shard, &[], Some(Arc::new(segment)));
                 }
             }
-            Ok(())
+            Ok::<(), SegmentError>(())
         };
         tasks.blocking(open).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let manifests = manifests.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
@@ -83,11 +83,12 @@ impl Opened {
         self.manifests.iter().map(|(shard, manifest)| (*shard, manifest.body.last_seq)).collect()
     }
 
-    /// Removes segments that no manifest names, then starts taking in what the log gives, and merging.
+    /// Removes segments that no manifest names, then starts taking in what the log gives, and merging. Returns when what the log
+    /// gives again can be searched: an answer after a restart is not smaller than one before.
     ///
     /// # Errors
     /// [`WalError::NoManifest`](crate::wal::WalError::NoManifest) where that would remove the only copy of records; then nothing
-    /// is removed. [`SegmentError::Disk`].
+    /// is removed. [`SegmentError::Disk`]. [`SegmentError::Log`] where the log could not be read again.
     pub(crate) async fn start(self, wal: Wal, durable: mpsc::Receiver<Vec<Durable>>) -> Result<Shards, SegmentError> {
         let Self { shared, store, manifests } = self;
         let tasks = shared.tasks.clone();
@@ -105,7 +106,10 @@ impl Opened {
             merger.run().await;
             drop(at_end);
         });
-        Ok(Shards { shared, wal, wishes, ended })
+        let shards = Shards { shared, wal, wishes, ended };
+        shards.refresh(None).await;
+        shards.wal.check()?;
+        Ok(shards)
     }
 }
 

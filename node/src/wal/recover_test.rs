@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use domicile_proto::ids::ShardId;
 
+use super::super::disk::Disk;
 use super::super::disk_double::{Double, Fault};
 use super::super::wal_test::{FILE_BYTES, commit, newest_file, open, replayed, texts};
 use crate::errors::Coded;
@@ -30,7 +31,6 @@ fn a_file_that_found_no_room_when_it_was_made_does_not_stop_the_next_start() {
 
 #[test]
 fn an_emptied_file_in_the_middle_is_damage_all_the_same() {
-    use super::disk::Disk;
     let disk = Double::default();
     let mut log = open(&disk).unwrap();
     for _ in 0..40 {

@@ -45,6 +45,7 @@ pub(crate) struct Wal {
     released: Arc<Mutex<BTreeMap<ShardId, u64>>>,
     is_poisoned: Arc<AtomicBool>,
     begun: Arc<BTreeSet<ShardId>>,
+    place: Arc<str>,
 }
 
 type Reread = oneshot::Sender<Result<Vec<Durable>, WalError>>;
@@ -82,10 +83,11 @@ impl Wal {
     ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
         let mut log = Log::open(disk, indexed, file_bytes, clock.now())?;
         let (begun, is_poisoned) = (Arc::new(std::mem::take(&mut log.begun)), Arc::default());
+        let place = log.disk.place().into();
         let (orders, incoming) = mpsc::channel(WAL_QUEUE);
         let (durable, outgoing) = mpsc::channel(WAL_GROUPS_AHEAD);
         let released = Arc::new(Mutex::new(BTreeMap::new()));
-        let wal = Self { orders, released: Arc::clone(&released), is_poisoned: Arc::clone(&is_poisoned), begun };
+        let wal = Self { orders, released: Arc::clone(&released), is_poisoned: Arc::clone(&is_poisoned), begun, place };
         let writer = Writer { log, incoming, durable, released, indexed: indexed.clone(), clock, is_poisoned };
         let spawned = std::thread::Builder::new().name("wal".to_owned()).spawn(move || writer.run());
         spawned.map_err(|error| disk_error("wal", &error))?;
@@ -144,6 +146,12 @@ impl Wal {
     /// Whether the log takes nothing more before a restart.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.is_poisoned.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// [`WalError::Poisoned`] where the log takes nothing more before a restart.
+    pub(crate) fn check(&self) -> Result<(), WalError> {
+        if self.is_poisoned() { Err(WalError::Poisoned { dir: self.place.to_string() }) } else { Ok(()) }
     }
 
     /// Returns when everything acknowledged before has been put into the receiver.
