@@ -10,6 +10,7 @@ use domicile_proto::message::answer::RefusalCode;
 
 use crate::aggregate::{self, Asked};
 use crate::federate::{Answered, Gate, Put};
+use crate::policy::StreamView;
 use crate::query::{Budget, Engine};
 use crate::segment::{Catalog, Segment};
 use crate::tasks::Tasks;
@@ -28,8 +29,7 @@ pub(super) fn over(
             (engine.clone(), catalog.clone(), Arc::clone(&detector), tasks.clone());
         Box::pin(async move {
             let header = put.header;
-            let is_here = |(shard, owner)| owner == node && catalog.is_whole(shard);
-            if put.stream.shard.is_some_and(|shard| !is_here(shard)) {
+            if !has_all(&put.stream, node, &catalog) {
                 return Answered::refused(header, RefusalCode::Unavailable);
             }
             let budget = Budget::until(Instant::now() + put.deadline);
@@ -61,6 +61,11 @@ pub(super) fn over(
     })
 }
 
+/// Whether every accepted record of a stream can be searched on this node, but for what is younger than a refresh.
+fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog) -> bool {
+    stream.shard.is_none_or(|(shard, owner)| owner == node && catalog.is_whole(shard))
+}
+
 /// What was released, in the words of the stage that carries it.
 fn carried(answered: aggregate::Answered) -> Answered {
     match answered {
@@ -69,5 +74,34 @@ fn carried(answered: aggregate::Answered) -> Answered {
         aggregate::Answered::Terms(released) => Answered::Terms(released),
         aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
         aggregate::Answered::Nothing(released) => Answered::Nothing(released),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::{ShardId, StreamId, TenantId};
+    use domicile_proto::metadata::StreamPolicy;
+
+    use super::*;
+
+    #[test]
+    fn a_node_answers_for_what_it_owns_as_long_as_all_of_it_can_be_searched() {
+        let (us, other, catalog) = (NodeId(1), NodeId(2), Catalog::default());
+        let stream = |shard| StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy::default(),
+            shard,
+        };
+        let ours = stream(Some((ShardId(7), us)));
+        assert!(has_all(&ours, us, &catalog) && has_all(&stream(None), us, &catalog));
+        assert!(!has_all(&ours, other, &catalog));
+        catalog.set_whole(ShardId(7), false);
+        assert!(!has_all(&ours, us, &catalog));
+        assert!(has_all(&stream(Some((ShardId(8), us))), us, &catalog));
+        catalog.set_whole(ShardId(7), true);
+        assert!(has_all(&ours, us, &catalog));
     }
 }

@@ -40,10 +40,13 @@ impl Retry {
     }
 }
 
+/// Places of a shard, oldest first; each stretch becomes one segment.
+type Queue = VecDeque<RangeInclusive<u64>>;
+
 /// Places that are in no segment, though they were given on by the log.
 #[derive(Default)]
 pub(super) struct Lost {
-    shards: Mutex<BTreeMap<ShardId, (VecDeque<RangeInclusive<u64>>, Retry)>>,
+    shards: Mutex<BTreeMap<ShardId, (Queue, Retry)>>,
     changed: Notify,
 }
 
@@ -52,7 +55,7 @@ impl Lost {
     pub(super) fn add(&self, shard: ShardId, places: RangeInclusive<u64>) -> bool {
         let mut shards = self.shards.lock();
         let is_first = !shards.contains_key(&shard);
-        let (lost, _) = shards.entry(shard).or_insert_with(|| (VecDeque::new(), Retry::first(Instant::now())));
+        let (lost, _) = shards.entry(shard).or_insert_with(|| (Queue::new(), Retry::first(Instant::now())));
         lost.push_back(places);
         self.changed.notify_one();
         is_first

@@ -343,6 +343,10 @@ async fn a_bucket_without_its_manifests_stops_the_start_and_no_segment_is_remove
     node.append(1, &texts(0, 50)).await;
     node.append(2, &texts(0, 5)).await;
     node.stop().await;
+    let node = Node::start(dir.path()).await.unwrap();
+    node.wal.given().await;
+    assert_eq!(std::fs::read_dir(dir.path().join("wal")).unwrap().count(), 0, "the log is released");
+    node.kill().await;
     let (manifests, aside) = (dir.path().join("bucket").join("shards"), dir.path().join("aside"));
     let listed = || {
         let shard = dir.path().join("segments").join("0000000000000001");

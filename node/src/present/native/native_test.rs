@@ -191,11 +191,8 @@ async fn where_accepted_records_cannot_be_searched_nothing_is_answered_and_the_n
     let all = |is_whole| catalog.shards().into_iter().for_each(|shard| catalog.set_whole(shard, is_whole));
     all(false);
     assert_eq!(ready().await, 503);
-    for size in [0, 3] {
-        let answer = post(&world, &json!({"stream": "app", "size": size})).await;
-        assert_eq!(answer.status, 503, "{}", answer.text);
-        assert!(answer.text.contains("DMC-SEGMENT-10"), "{}", answer.text);
-    }
+    let answer = post(&world, &json!({"stream": "app", "size": 3})).await;
+    assert!(answer.status == 503 && answer.text.contains("DMC-SEGMENT-10"), "{}", answer.text);
     all(true);
     assert_eq!(ready().await, 200);
     found(&world, json!({"stream": "app", "size": 3})).await;
