@@ -6,8 +6,11 @@ use std::time::Duration;
 
 /// Largest request body as it comes from the socket, in bytes: Beats and Logstash send up to 100 MB uncompressed.
 pub(crate) const MAX_BODY_BYTES: usize = 128 << 20;
-/// Largest body after decompression, in bytes: bounds a gzip bomb.
-pub(crate) const MAX_DECOMPRESSED_BYTES: usize = 256 << 20;
+/// Largest body as it comes from the socket where it is packed, in bytes: what is packed and what it unpacks to are in memory
+/// together.
+pub(crate) const MAX_PACKED_BYTES: usize = 64 << 20;
+/// Largest body after decompression, in bytes: as large as one that came unpacked, and the end of a gzip bomb.
+pub(crate) const MAX_DECOMPRESSED_BYTES: usize = MAX_BODY_BYTES;
 /// Largest single record, in bytes: the source documents ask for 5 MB, with room for escapes.
 pub(crate) const MAX_RECORD_BYTES: usize = 8 << 20;
 /// Most keys in one record, nested ones included: an unknown field never explodes the schema.
@@ -63,8 +66,9 @@ pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a metadata proposal is waited for.
 pub(crate) const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
 
-const _: () = assert!(MAX_RECORD_BYTES < MAX_BODY_BYTES && MAX_BODY_BYTES <= MAX_DECOMPRESSED_BYTES);
-const _: () = assert!(MAX_BODY_BYTES <= MAX_BYTES_IN_FLIGHT);
+const _: () = assert!(MAX_RECORD_BYTES < MAX_BODY_BYTES && MAX_PACKED_BYTES <= MAX_BODY_BYTES);
+// The largest body has room by itself, packed and unpacked: no limit stands behind one that binds before it.
+const _: () = assert!(MAX_PACKED_BYTES + MAX_DECOMPRESSED_BYTES <= MAX_BYTES_IN_FLIGHT);
 
 /// Requests waiting for the line, before 429.
 pub(crate) const ARRIVAL_QUEUE: usize = 256;
@@ -74,6 +78,13 @@ pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
 pub(crate) const WORK_BYTES: usize = 32 << 20;
 /// Bytes of a body that are parsed and appended at once: bounds the parsed form, which is several times larger.
 pub(crate) const PIECE_BYTES: usize = 8 << 20;
+/// What a document costs beside its bytes, in bytes: its place, its outcome and the buffer of its record. A body of one-letter
+/// lines is mostly this.
+pub(crate) const DOCUMENT_BYTES: usize = 640;
+/// Most documents in one request, before 413: their places and outcomes are in memory until the last is answered.
+pub(crate) const MAX_DOCUMENTS_PER_REQUEST: usize = 100_000;
+/// Documents of all requests that are cut and not yet answered; further requests wait. At half a KiB each, 200 MB at most.
+pub(crate) const DOCUMENTS_AT_ONCE: usize = 4 * MAX_DOCUMENTS_PER_REQUEST;
 /// How long a request waits for its reply.
 pub(crate) const REPLY_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a request body may take in all.
@@ -105,6 +116,13 @@ pub(crate) const COPY_PART_BYTES: usize = 16 << 20;
 pub(crate) const TENANT_RATES: usize = 16_384;
 
 const _: () = assert!(PIECE_BYTES >= MAX_RECORD_BYTES && WORK_BYTES >= 2 * PIECE_BYTES);
+const _: () =
+    assert!(MAX_RECORD_BYTES + DOCUMENT_BYTES <= WORK_BYTES && DOCUMENTS_AT_ONCE >= MAX_DOCUMENTS_PER_REQUEST);
+
+/// First pause before work on a segment or a manifest that failed is tried again; it doubles with every failure.
+pub(crate) const RETRY_SHORTEST: Duration = Duration::from_secs(1);
+/// Longest such pause: a store that is back is used again within a minute.
+pub(crate) const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 /// New questions of one tenant that a region answers to others in one UTC day; repeats are free. Source: CBAP-1 rule R12.
 pub(crate) const QUESTIONS_PER_DAY: usize = 1_000;

@@ -1,15 +1,16 @@
 //! The file of the ledger: opened, checked to the last entry, written on.
 //!
-//! An end that is not a whole entry is what a crash leaves of an entry nobody was told of: it is put aside in a file of its
-//! own and the ledger says so. Anything wrong before whole entries is damage, and the node does not write on.
+//! An end that is not a whole group of entries is what a crash leaves of entries nobody was told of: it is put aside in a file of
+//! its own and the ledger says so. Anything wrong before whole entries is damage, and the node does not write on.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use domicile_proto::ids::Region;
 
-use super::chain::{self, Found, HEAD_BYTES, Head, MAX_BODY_BYTES};
+use super::chain::{self, FULL_GROUP_BYTES, Found, HEAD_BYTES, Head, MAX_GROUP_BYTES};
 use super::errors::LedgerError;
 
 /// Name of the file in its directory.
@@ -63,14 +64,19 @@ impl LedgerFile {
 
     /// Adds an entry to the group that the next [`LedgerFile::commit`] makes durable; gives its number.
     pub(super) fn add(&mut self, body: &[u8]) -> u64 {
-        chain::write(self.pending_head, body, &mut self.pending);
+        chain::put(&mut self.pending, body);
         self.pending_head = self.pending_head.after(body);
         self.pending_head.size
     }
 
+    /// Whether the group should be committed before it takes more.
+    pub(super) const fn is_full(&self) -> bool {
+        self.pending.len() >= FULL_GROUP_BYTES
+    }
+
     /// Makes the group durable. After an error the file must not be written again.
     pub(super) fn commit(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.pending)?;
+        self.file.write_all(&chain::write(self.head, &self.pending))?;
         self.file.sync_data()?;
         self.pending.clear();
         self.head = self.pending_head;
@@ -97,27 +103,39 @@ pub(super) struct Walk<R> {
     buffer: Vec<u8>,
     at: usize,
     is_over: bool,
+    /// Entries of the group that was read last.
+    read: VecDeque<Vec<u8>>,
 }
 
 impl<R: Read> Walk<R> {
     pub(super) fn new(from: R, path: PathBuf, region: &Region) -> Self {
-        Self { from, path, head: Head::empty(region), offset: 0, buffer: Vec::new(), at: 0, is_over: false }
+        let (head, buffer, read) = (Head::empty(region), Vec::new(), VecDeque::new());
+        Self { from, path, head, offset: 0, buffer, at: 0, is_over: false, read }
     }
 
     /// The body of the next entry and its number; `None` at the end, be it torn or not.
     pub(super) fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, LedgerError> {
+        if self.read.is_empty() {
+            self.read_group()?;
+        }
+        let Some(body) = self.read.pop_front() else { return Ok(None) };
+        self.head = self.head.after(&body);
+        Ok(Some((self.head.size, body)))
+    }
+
+    /// Reads the next group, if there is one.
+    fn read_group(&mut self) -> Result<(), LedgerError> {
         self.fill()?;
         let bytes = self.buffer.get(self.at..).unwrap_or_default();
         if bytes.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         match chain::read(&self.head, bytes) {
-            Found::Whole { body, length } => {
-                self.head = self.head.after(body);
-                let body = body.to_vec();
+            Found::Whole { entries, length } => {
+                self.read.extend(entries.into_iter().map(<[u8]>::to_vec));
                 self.at += length;
                 self.offset += length as u64;
-                Ok(Some((self.head.size, body)))
+                Ok(())
             }
             Found::Unchained if self.offset == 0 => Err(LedgerError::Foreign { path: self.path.clone() }),
             Found::Newer => Err(LedgerError::Foreign { path: self.path.clone() }),
@@ -125,15 +143,15 @@ impl<R: Read> Walk<R> {
             Found::Cut | Found::Damaged => {
                 let (offset, entry) = (self.offset, self.head.size + 1);
                 let rest = self.rest()?;
-                if rest.get(1..).is_some_and(chain::holds_an_entry) {
+                if rest.get(1..).is_some_and(chain::holds_a_frame) {
                     return Err(LedgerError::Damaged { path: self.path.clone(), entry, offset });
                 }
-                Ok(None)
+                Ok(())
             }
         }
     }
 
-    /// Everything after the last whole entry.
+    /// Everything after the last whole group.
     fn rest(&mut self) -> Result<Vec<u8>, LedgerError> {
         self.from
             .read_to_end(&mut self.buffer)
@@ -142,16 +160,16 @@ impl<R: Read> Walk<R> {
         Ok(self.buffer.get(self.at..).unwrap_or_default().to_vec())
     }
 
-    /// Makes sure that a whole entry is in the buffer, unless the file ends before.
+    /// Makes sure that a whole group is in the buffer, unless the file ends before.
     fn fill(&mut self) -> Result<(), LedgerError> {
-        const WANTED: usize = HEAD_BYTES + MAX_BODY_BYTES;
+        const WANTED: usize = HEAD_BYTES + MAX_GROUP_BYTES;
         if self.is_over || self.buffer.len() - self.at >= WANTED {
             return Ok(());
         }
         self.buffer.drain(..self.at);
         self.at = 0;
-        // Several entries at a time; the memory is bounded either way.
-        let missing = (8 * WANTED - self.buffer.len()) as u64;
+        // Two groups of the largest size, and many of the usual one; the memory is bounded either way.
+        let missing = (2 * WANTED - self.buffer.len()) as u64;
         let read = (&mut self.from).take(missing).read_to_end(&mut self.buffer);
         let read = read.map_err(|source| LedgerError::Open { path: self.path.clone(), source })?;
         self.is_over = (read as u64) < missing;

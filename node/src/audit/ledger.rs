@@ -164,28 +164,34 @@ fn write(mut file: LedgerFile, mut wanted: mpsc::Receiver<Wanted>, head: &Mutex<
     let mut is_poisoned = false;
     let mut group = Vec::new();
     while wanted.blocking_recv_many(&mut group, QUEUE) > 0 {
-        if is_poisoned {
-            group.drain(..).for_each(|one| refuse(one.done));
-            continue;
-        }
-        let numbers: Vec<u64> = group.iter().map(|one| file.add(&one.body)).collect();
-        match file.commit() {
-            Ok(()) => {
-                *head.lock() = file.head();
-                for (one, number) in group.drain(..).zip(numbers) {
-                    // Whoever stopped waiting has it recorded all the same.
-                    let _ = one.done.send(Ok(number));
+        let mut rest = std::mem::take(&mut group).into_iter();
+        while rest.len() > 0 && !is_poisoned {
+            let mut added = Vec::new();
+            for one in rest.by_ref() {
+                added.push((file.add(&one.body), one.done));
+                if file.is_full() {
+                    break;
                 }
             }
-            Err(error) => {
-                is_poisoned = true;
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the ledger cannot be written; nothing leaves this region until the node is restarted"
-                );
-                group.drain(..).for_each(|one| refuse(one.done));
+            match file.commit() {
+                Ok(()) => {
+                    *head.lock() = file.head();
+                    for (number, done) in added {
+                        // Whoever stopped waiting has it recorded all the same.
+                        let _ = done.send(Ok(number));
+                    }
+                }
+                Err(error) => {
+                    is_poisoned = true;
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the ledger cannot be written; nothing leaves this region until the node is restarted"
+                    );
+                    added.into_iter().for_each(|(_, done)| refuse(done));
+                }
             }
         }
+        rest.for_each(|one| refuse(one.done));
     }
 }
 

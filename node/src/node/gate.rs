@@ -10,25 +10,23 @@ use domicile_proto::message::answer::RefusalCode;
 
 use crate::aggregate::{self, Asked, Releases};
 use crate::federate::{Answered, Gate, Gated, Put};
+use crate::policy::StreamView;
 use crate::query::Budget;
-use crate::segment::{Segment, Shards};
+use crate::segment::{Catalog, Segment};
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
-/// nothing is here, and nothing must not be taken for an answer; nor a part while records cannot become searchable.
+/// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole.
 pub(super) fn over(
     releases: Releases,
-    shards: Shards,
+    catalog: Catalog,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
     us: NodeId,
 ) -> Gate {
     Gate::over(move |put: Put| {
-        let (releases, shards, detector) = (releases.clone(), shards.clone(), Arc::clone(&detector));
+        let (releases, catalog, detector) = (releases.clone(), catalog.clone(), Arc::clone(&detector));
         Box::pin(async move {
-            // Cells are judged once for the region, by the node that has all records of the stream; nothing must not be taken
-            // for an answer.
-            let is_elsewhere = put.stream.shard.is_some_and(|(_, owner)| owner != us);
-            // Records that were accepted and cannot be found would make every number too small.
-            if is_elsewhere || shards.is_failed() {
+            // Cells are judged once for the region, by the node that has all records of the stream.
+            if !has_all(&put.stream, us, &catalog) {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
             }
             let budget = Budget::until(Instant::now() + put.deadline);
@@ -36,7 +34,7 @@ pub(super) fn over(
             let _guard = budget.token.clone().drop_guard();
             let shard = put.stream.shard.map(|(shard, _)| shard);
             let segments: Vec<Arc<Segment>> =
-                shard.map(|shard| shards.catalog().view(shard).iter().cloned().collect()).unwrap_or_default();
+                shard.map(|shard| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
             let Put { policy, stream, question, header, .. } = put;
             let judged = releases.answer(Asked { question, stream, policy, detector, header, budget }, segments).await;
             if let Some(error) = judged.error {
@@ -45,6 +43,11 @@ pub(super) fn over(
             Gated { answered: carried(judged.answered), contributors: judged.contributors }
         })
     })
+}
+
+/// Whether every accepted record of a stream can be searched on this node, but for what is younger than a refresh.
+fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog) -> bool {
+    stream.shard.is_none_or(|(shard, owner)| owner == node && catalog.is_whole(shard))
 }
 
 /// What was released, in the words of the stage that carries it.
@@ -56,5 +59,34 @@ fn carried(answered: aggregate::Answered) -> Answered {
         aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
         aggregate::Answered::Numbers(released) => Answered::Numbers(released),
         aggregate::Answered::Nothing(released) => Answered::Nothing(released),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::{ShardId, StreamId, TenantId};
+    use domicile_proto::metadata::StreamPolicy;
+
+    use super::*;
+
+    #[test]
+    fn a_node_answers_for_what_it_owns_as_long_as_all_of_it_can_be_searched() {
+        let (us, other, catalog) = (NodeId(1), NodeId(2), Catalog::default());
+        let stream = |shard| StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy::default(),
+            shard,
+        };
+        let ours = stream(Some((ShardId(7), us)));
+        assert!(has_all(&ours, us, &catalog) && has_all(&stream(None), us, &catalog));
+        assert!(!has_all(&ours, other, &catalog));
+        catalog.set_whole(ShardId(7), false);
+        assert!(!has_all(&ours, us, &catalog));
+        assert!(has_all(&stream(Some((ShardId(8), us))), us, &catalog));
+        catalog.set_whole(ShardId(7), true);
+        assert!(has_all(&ours, us, &catalog));
     }
 }

@@ -28,6 +28,7 @@ struct Front {
     weak: String,
     vault: Arc<Vault>,
     clock: Clock,
+    rooms: Arc<Rooms>,
     _dir: tempfile::TempDir,
 }
 
@@ -64,6 +65,7 @@ fn front() -> Front {
     let admitter = Arc::new(Admitter::new(watch.clone(), Rates::default()));
     let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), clock.clone());
     let vault = Arc::new(vault);
+    let rooms = Line::room_for_work();
     let line = Line {
         admitter: Arc::clone(&admitter),
         classifier: Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default()),
@@ -73,13 +75,13 @@ fn front() -> Front {
         zone: Zone::named("Asia/Tokyo").unwrap(),
         tasks: tasks.clone(),
         refresh: None,
-        work: Line::room_for_work(),
+        work: Arc::clone(&rooms),
     };
     let (inlet, inbox) =
         Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock.clone(), tasks.clone());
     tasks.spawn(Kind::Line, Arc::new(line).run(inbox));
     let router = elastic::router(inlet.clone()).merge(native::router(inlet));
-    Front { router, durable, key, weak, vault, clock, _dir: dir }
+    Front { router, durable, key, weak, vault, clock, rooms, _dir: dir }
 }
 
 impl Front {
@@ -196,6 +198,52 @@ async fn hostile_requests_fail_alone() {
 }
 
 #[tokio::test]
+async fn a_batch_id_stands_for_one_stream_and_for_no_more_than_the_room_for_work() {
+    let front = front();
+    let one = "{\"index\":{\"_index\":\"app-2026.11.20\"}}\n{\"a\":1}\n{\"index\":{\"_index\":\"app\"}}\n{\"a\":2}\n";
+    let (status, answer) = front.send(&front.key, "/_bulk", Some("one"), one).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![201, 201]), "two names of one stream: {answer}");
+    let two = format!("{one}{{\"index\":{{\"_index\":\"web\"}}}}\n{{\"a\":1}}\n");
+    let (status, answer) = front.send(&front.key, "/_bulk", Some("two"), two.clone()).await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("DMC-INGEST-03")), "{answer}");
+    let (status, answer) = front.send(&front.key, "/_bulk", None, two).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![201; 3]), "without an id: {answer}");
+
+    let many = "x\n".repeat(WORK_BYTES / DOCUMENT_BYTES + 1);
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", Some("many"), many).await;
+    assert!(status == 413 && answer.to_string().contains("DMC-INGEST-02"), "{answer}");
+    let large = format!("{}\n", "x".repeat(6 << 20)).repeat(6);
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", Some("large"), large).await;
+    assert!(status == 413 && answer.to_string().contains("DMC-INGEST-02"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_of_letters_is_refused_before_its_documents_fill_the_memory_and_the_room_comes_back() {
+    let front = front();
+    let body = "x\n".repeat(MAX_DOCUMENTS_PER_REQUEST + 1);
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", None, body).await;
+    assert!(status == 413 && answer.to_string().contains("DMC-PARSE-15"), "{answer}");
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", None, "x\ny\n").await;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(2)), "{answer}");
+    assert_eq!(front.rooms.documents.available_permits(), DOCUMENTS_AT_ONCE);
+    assert_eq!(front.rooms.bytes.available_permits(), WORK_BYTES);
+}
+
+#[tokio::test]
+async fn documents_wait_for_room_and_are_taken_when_there_is_some() {
+    let front = front();
+    let held = Arc::clone(&front.rooms.documents).acquire_many_owned(DOCUMENTS_AT_ONCE as u32).await.unwrap();
+    let mut sending = std::pin::pin!(front.send(&front.key, "/api/v1/ingest/app?text", None, "x\n"));
+    tokio::select! {
+        biased;
+        _ = &mut sending => panic!("there was no room"),
+        () = async { for _ in 0..100 { tokio::task::yield_now().await } } => {}
+    }
+    drop(held);
+    assert_eq!(sending.await.0, 200);
+}
+
+#[tokio::test]
 async fn a_body_larger_than_a_piece_goes_down_in_pieces_and_nothing_is_lost_or_reordered() {
     let Front { router, mut durable, key, weak: _, _dir, .. } = front();
     let count = 3 * PIECE_BYTES / 100_000;
@@ -218,8 +266,10 @@ async fn a_body_larger_than_a_piece_goes_down_in_pieces_and_nothing_is_lost_or_r
 
 #[test]
 fn pieces_end_where_they_are_full_and_hold_one_document_at_least() {
-    let document = |bytes: usize| Document { action: Action::Index, index: "a".into(), id: None, place: Ok(0..bytes) };
-    let documents = [document(PIECE_BYTES), document(PIECE_BYTES / 2), document(PIECE_BYTES / 2), document(1)];
+    let place = |bytes: usize| Ok(0..bytes - DOCUMENT_BYTES);
+    let document = |bytes| Document { action: Action::Index, index: "a".into(), id: None, place: place(bytes) };
+    let documents =
+        [document(PIECE_BYTES), document(PIECE_BYTES / 2), document(PIECE_BYTES / 2), document(DOCUMENT_BYTES)];
     assert_eq!(end_of_piece(&documents, 0, false), 1);
     assert_eq!(end_of_piece(&documents, 1, false), 3);
     assert_eq!(end_of_piece(&documents, 3, false), 4);

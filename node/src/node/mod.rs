@@ -13,6 +13,7 @@ mod keeper;
 mod sealing;
 mod signals;
 mod surroundings;
+mod unaccepted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +79,7 @@ impl Node {
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
-        let gate = gate::over(releases, shards.clone(), Arc::new(base.classifier.clone()), base.us.node);
+        let gate = gate::over(releases, shards.catalog().clone(), Arc::new(base.classifier.clone()), base.us.node);
         let gate = gate.guarded(open_guard(&base, &config).await?);
         let federation = start_federation(&base, &config, gate);
         let desk = desk(&base, &config, &shards, admitter, engine, federation);
@@ -113,7 +114,8 @@ async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), 
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
-    Ok((wal.clone(), opened.start(wal, durable)))
+    let shards = opened.start(wal.clone(), durable).await?;
+    Ok((wal, shards))
 }
 
 /// receive, admit, parse, classify, wal: the left half, from the inlet of the doors to what is accepted.

@@ -142,7 +142,7 @@ impl Sight {
             voters: metrics.voters,
             round_trips,
             has_tls_keylog: self.link.has_tls_keylog(),
-            is_failed: self.shards.is_failed(),
+            is_log_poisoned: self.shards.is_log_poisoned(),
         }
     }
 
@@ -194,6 +194,8 @@ impl Sight {
             (Metric::AreKeysExpired, u64::from(keys.is_expired)),
             (Metric::SealedOriginals, keys.originals),
             (Metric::SubjectKeys, keys.subjects),
+            (Metric::Retries, self.shards.retries()),
+            (Metric::IsLogPoisoned, u64::from(self.shards.is_log_poisoned())),
         ] {
             self.metrics.set(metric, value);
         }

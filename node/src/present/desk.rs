@@ -27,7 +27,7 @@ use crate::query::aggs::Aggs;
 use crate::query::dates::DateContext;
 use crate::query::{Budget, Engine, Literals, Row, SearchRequest, Total};
 use crate::receive::Failure;
-use crate::segment::{Catalog, Segment};
+use crate::segment::{Catalog, Segment, SegmentError};
 use crate::tasks::Tasks;
 
 /// What the node knows of its surroundings at this moment.
@@ -43,8 +43,8 @@ pub(crate) struct Facts {
     pub(crate) round_trips: BTreeMap<NodeId, f64>,
     /// Whether TLS keys are written for an auditor.
     pub(crate) has_tls_keylog: bool,
-    /// Whether records were accepted that cannot be found before a restart.
-    pub(crate) is_failed: bool,
+    /// Whether the write-ahead log takes nothing more before a restart.
+    pub(crate) is_log_poisoned: bool,
 }
 
 /// Makes what was accepted for these shards searchable now.
@@ -148,6 +148,15 @@ impl Desk {
         Budget::until(Instant::now() + wanted.unwrap_or(limit).min(limit))
     }
 
+    /// Whether everything that was accepted into some streams can be searched here, but for what is younger than a refresh.
+    fn is_whole(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
+        let mut shards = streams.iter().filter_map(|stream| stream.shard);
+        match shards.find(|(shard, _)| !self.parts.catalog.is_whole(*shard)) {
+            Some((shard, _)) => Err(Failure::of(&SegmentError::NotWhole { shard })),
+            None => Ok(()),
+        }
+    }
+
     /// Searches this region's own records of some streams. Of a stream that another node of the region writes, nothing is here:
     /// whoever asks is sent there, and no answer is smaller than it should be.
     pub(super) async fn search(
@@ -165,6 +174,7 @@ impl Desk {
         if let Some(elsewhere) = elsewhere {
             return Err(elsewhere.into());
         }
+        self.is_whole(streams)?;
         let shards = streams.iter().filter_map(|stream| stream.shard);
         let segments: Vec<Arc<Segment>> =
             shards.flat_map(|(shard, _)| self.parts.catalog.view(shard).iter().cloned().collect::<Vec<_>>()).collect();

@@ -16,6 +16,7 @@ use super::arrival::Posted;
 use super::listen::{Listener, Protection};
 use super::*;
 use crate::clock::Clock;
+use crate::limits::MAX_PACKED_BYTES;
 use crate::tasks::{Kind, Tasks};
 
 const BUDGET: usize = 1 << 20;
@@ -210,10 +211,15 @@ async fn a_line_that_does_not_reply_is_not_waited_for_for_ever() {
 async fn an_unusable_batch_id_or_a_declared_giant_is_refused() {
     let doors = doors(4, Duration::from_secs(5));
     taking(doors.inbox, &doors.tasks);
-    for (name, value, status) in
-        [("x-domicile-batch", "b".repeat(129), 400), ("content-length", "999999999999".to_owned(), 413)]
-    {
-        let request = post("/a/_bulk").header(name, value).body(Body::from("x")).unwrap();
+    let large = (MAX_PACKED_BYTES + 1).to_string();
+    for (name, value, encoding, status) in [
+        ("x-domicile-batch", "b".repeat(129), "identity", 400),
+        ("content-length", "999999999999".to_owned(), "identity", 413),
+        ("content-length", large.clone(), "gzip", 413),
+        ("content-length", large, "identity", 200),
+    ] {
+        let request = post("/a/_bulk").header(name, value).header("content-encoding", encoding);
+        let request = request.body(Body::from("x")).unwrap();
         assert_eq!(doors.router.clone().oneshot(request).await.unwrap().status().as_u16(), status, "{name}");
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
 use tantivy::directory::{Directory, RamDirectory};
@@ -16,8 +16,10 @@ use tantivy::indexer::merge_filtered_segments;
 use super::files::{self, Files};
 use super::manifest::{Manifest, Row};
 use super::plan::{Merge, Piece, Pressure, Target, plan};
+use super::repair::Retry;
 use super::shards::Shared;
 use super::{Segment, SegmentError};
+use crate::errors::Coded;
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
 use crate::limits::YOUNG_BYTES;
@@ -26,26 +28,36 @@ use crate::wal::Wal;
 
 /// The task.
 pub(super) struct Merger {
-    pub(super) shared: Arc<Shared>,
-    pub(super) store: Store,
-    pub(super) wal: Wal,
-    pub(super) manifests: BTreeMap<ShardId, Manifest>,
+    shared: Arc<Shared>,
+    store: Store,
+    wal: Wal,
+    manifests: BTreeMap<ShardId, Manifest>,
+    /// Manifests whose creation was begun, and nobody knows how it ended: they are repeated as they are before anything else.
+    begun: BTreeMap<ShardId, Manifest>,
+    /// Shards whose last step failed.
+    put_off: BTreeMap<ShardId, Retry>,
     /// Shards that another node owns now.
-    pub(super) deposed: BTreeSet<ShardId>,
+    deposed: BTreeSet<ShardId>,
 }
 
 impl Merger {
+    pub(super) fn new(shared: Arc<Shared>, store: Store, wal: Wal, manifests: BTreeMap<ShardId, Manifest>) -> Self {
+        let (begun, put_off) = (BTreeMap::new(), BTreeMap::new());
+        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new() }
+    }
+
     /// Works until intake has ended, then makes durable what is in memory.
     pub(super) async fn run(mut self) {
         let token = self.shared.tasks.token().clone();
         loop {
             let is_last = self.shared.has_intake_ended();
-            let shards = self.shared.take_dirty();
+            let mut shards = self.shared.take_dirty();
+            shards.extend(self.put_off.keys());
             for shard in shards {
-                self.settle(shard, Pressure::None).await;
+                self.settle(shard, Pressure::None, is_last).await;
             }
             for shard in self.short_of_memory(is_last) {
-                self.settle(shard, Pressure::High).await;
+                self.settle(shard, Pressure::High, is_last).await;
             }
             if is_last {
                 return;
@@ -77,21 +89,43 @@ impl Merger {
         due
     }
 
-    /// Does everything the plan wants for a shard. An error is told once and leaves the shard as it was.
-    async fn settle(&mut self, shard: ShardId, pressure: Pressure) {
-        if self.deposed.contains(&shard) {
+    /// Does everything the plan wants for a shard. An error leaves the shard as it was, searchable and in the log, and is tried
+    /// again; it is told once, until it works again.
+    async fn settle(&mut self, shard: ShardId, pressure: Pressure, is_last: bool) {
+        let put_off = self.put_off.get(&shard).copied();
+        let is_early = !is_last && put_off.is_some_and(|retry| retry.due > Instant::now());
+        if self.deposed.contains(&shard) || (is_early && pressure == Pressure::None) {
             return;
         }
-        if let Err(error) = self.try_settle(shard, pressure).await {
-            if matches!(error, SegmentError::Deposed { .. }) {
-                self.deposed.insert(shard);
+        match self.try_settle(shard, pressure, !is_early).await {
+            Ok(()) if is_early => {}
+            Ok(()) => {
+                if self.put_off.remove(&shard).is_some() {
+                    tracing::info!(%shard, "segments of the shard are written again");
+                }
             }
-            self.shared.failed(&error);
+            Err(error @ SegmentError::Deposed { .. }) => {
+                let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                tracing::error!(%shard, code, error, "shard needs a person");
+                self.shared.catalog.set_whole(shard, false);
+                self.deposed.insert(shard);
+                self.put_off.remove(&shard);
+            }
+            Err(error) => {
+                self.shared.count_retry();
+                let now = Instant::now();
+                if put_off.is_none() {
+                    let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                    tracing::warn!(%shard, code, error, "segments of the shard could not be written; this is tried again");
+                }
+                self.put_off.insert(shard, put_off.map_or_else(|| Retry::first(now), |retry| retry.next(now)));
+            }
         }
     }
 
-    async fn try_settle(&mut self, shard: ShardId, pressure: Pressure) -> Result<(), SegmentError> {
-        self.publish(shard).await?;
+    /// Without manifests, because the bucket fails or is given a pause, memory is made free all the same.
+    async fn try_settle(&mut self, shard: ShardId, pressure: Pressure, may_publish: bool) -> Result<(), SegmentError> {
+        let mut published = if may_publish { self.publish(shard).await } else { Ok(()) };
         loop {
             let mut segments = self.shared.catalog.view(shard).to_vec();
             segments.reverse();
@@ -99,23 +133,36 @@ impl Merger {
             let whole = segments.windows(2).take_while(|pair| matches!(pair, [a, b] if a.last_seq + 1 == b.first_seq));
             segments.truncate(whole.count() + 1);
             let pieces: Vec<_> = segments.iter().map(|segment| piece(segment)).collect();
-            let Some(Merge { pieces, target }) = plan(&pieces, self.shared.clock.now(), pressure) else {
-                return Ok(());
-            };
+            let is_deposed = matches!(published, Err(SegmentError::Deposed { .. }));
+            let next = plan(&pieces, self.shared.clock.now(), pressure).filter(|_| !is_deposed);
+            let Some(Merge { pieces, target }) = next else { return published };
             let parts: Vec<_> = segments.drain(pieces).collect();
+            let may_publish = may_publish && published.is_ok();
+            if !may_publish && parts.iter().any(|part| part.dir.is_some()) {
+                // What a manifest names stays until another one does without it.
+                return published;
+            }
             let (shared, sources) = (Arc::clone(&self.shared), parts.clone());
             let work = move || merge(&shared.layout, &shared.files, &sources, target, shared.clock.now());
             let merged = self.shared.tasks.blocking(work).await;
             let merged = merged.map_err(|_| SegmentError::Interrupted { shard })??;
             let gone: Vec<_> = parts.iter().map(|part| part.id).collect();
             self.shared.catalog.replace(shard, &gone, Some(Arc::new(merged)));
-            self.publish(shard).await?;
-            remove(parts.iter().filter_map(|part| part.dir.clone()));
+            if may_publish {
+                published = self.publish(shard).await;
+                if published.is_ok() {
+                    remove(parts.iter().filter_map(|part| part.dir.clone()));
+                }
+            }
         }
     }
 
     /// Creates a manifest of the segments that are durable without a gap, if they are others than before, and releases the log.
     async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+        if let Some(begun) = self.begun.get(&shard).cloned() {
+            begun.publish(&self.store).await?;
+            self.published(begun);
+        }
         let manifest = self.manifests.entry(shard).or_insert_with(|| Manifest::none(shard));
         let view = self.shared.catalog.view(shard);
         let mut last_seq = manifest.body.last_seq;
@@ -140,10 +187,16 @@ impl Merger {
         let flushed = self.shared.tasks.blocking(flush).await;
         flushed.map_err(|_| SegmentError::Interrupted { shard })??;
         let next = manifest.next(EPOCH, last_seq, rows);
+        self.begun.insert(shard, next.clone());
         next.publish(&self.store).await?;
-        *manifest = next;
-        self.wal.release(&BTreeMap::from([(shard, last_seq)]));
+        self.published(next);
         Ok(())
+    }
+
+    fn published(&mut self, manifest: Manifest) {
+        self.begun.remove(&manifest.shard);
+        self.wal.release(&BTreeMap::from([(manifest.shard, manifest.body.last_seq)]));
+        self.manifests.insert(manifest.shard, manifest);
     }
 }
 

@@ -9,6 +9,7 @@ mod intake;
 pub(crate) mod manifest;
 mod merge;
 pub(crate) mod plan;
+mod repair;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
 mod shards;

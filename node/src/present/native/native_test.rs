@@ -209,3 +209,19 @@ async fn status_and_streams_say_what_there_is() {
     assert_eq!(ask(world.native(), SEARCH, "POST", "/api/v1/streams", "{\"name\":\"more\"}").await.status, 403);
     assert_eq!(EVENTS, 400);
 }
+
+#[tokio::test]
+async fn where_accepted_records_cannot_be_searched_nothing_is_answered_and_the_node_is_not_ready() {
+    let world = World::new();
+    let catalog = world.desk.parts.catalog.clone();
+    let ready = async || ask(world.native(), SEARCH, "GET", "/readyz", "").await.status;
+    assert_eq!(ready().await, 200);
+    let all = |is_whole| catalog.shards().into_iter().for_each(|shard| catalog.set_whole(shard, is_whole));
+    all(false);
+    assert_eq!(ready().await, 503);
+    let answer = post(&world, &json!({"stream": "app", "size": 3})).await;
+    assert!(answer.status == 503 && answer.text.contains("DMC-SEGMENT-10"), "{}", answer.text);
+    all(true);
+    assert_eq!(ready().await, 200);
+    found(&world, json!({"stream": "app", "size": 3})).await;
+}
