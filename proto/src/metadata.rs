@@ -176,7 +176,8 @@ impl StreamPolicy {
         }
     }
 
-    /// Whether this policy lets out nothing that `other` does not: such a change needs no signature.
+    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does: such a
+    /// change needs no signature.
     pub fn is_within(&self, other: &Self) -> bool {
         let same_count = self.personal == other.personal || self.personal == Personal::Undeclared;
         same_count
@@ -184,6 +185,7 @@ impl StreamPolicy {
             && self.group_fields.iter().all(|field| other.group_fields.contains(field))
             && (!self.text_questions || other.text_questions)
             && (self.redact_ip || !other.redact_ip)
+            && self.durability == other.durability
     }
 }
 
@@ -332,6 +334,8 @@ pub enum CommandRefusal {
     Forged,
     /// The officer has consented to something newer since.
     OldSerial,
+    /// Another officer let the region's nodes in.
+    OtherOfficer,
 }
 
 impl fmt::Display for CommandRefusal {
@@ -348,6 +352,9 @@ impl fmt::Display for CommandRefusal {
             Self::Unsigned => "the change carries no signature of the region's officer; have it signed",
             Self::Forged => "the signature does not hold for this change; have it signed again",
             Self::OldSerial => "the officer has signed a newer change of the region since; have this one signed again",
+            Self::OtherOfficer => {
+                "the signature is not of the officer who let the region's nodes in; have it signed by that one"
+            }
         })
     }
 }

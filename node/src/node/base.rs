@@ -75,7 +75,13 @@ impl Base {
         let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
         tasks.spawn(Kind::Follower, follower);
         let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
-        let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
+        let ownership = Arc::new(Ownership::new(
+            us.node,
+            policy.clone(),
+            propose.clone(),
+            Arc::new(classifier.clone()),
+            PROPOSE_DEADLINE,
+        ));
         Ok(Self { clock, tasks, regions, us, zone, store, classifier, ledger, link, group, policy, propose, ownership })
     }
 }

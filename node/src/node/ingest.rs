@@ -348,6 +348,8 @@ fn reply_of(framed: &Framed, outcomes: Vec<Option<Told>>, repeated: bool) -> Rep
 fn of_ownership(error: &OwnershipError) -> Failure {
     match error {
         OwnershipError::MayNotCreate { .. } => Failure::new(error, 404, "index_not_found_exception"),
+        OwnershipError::Personal => Failure::new(error, 400, "invalid_index_name_exception"),
+        OwnershipError::TooFast { .. } => Failure::new(error, 429, "es_rejected_execution_exception"),
         _ => Failure::of(error),
     }
 }

@@ -60,10 +60,12 @@ fn front() -> Front {
     let nobody = Propose::over(|_| Box::pin(async { Err(NotProposed) }));
     let admitter = Arc::new(Admitter::new(watch.clone(), Rates::default()));
     let keys = PseudonymKeys::from_secret(&[3; 32], "tokyo".parse().unwrap());
+    let classifier = Classifier::new(Arc::new(keys));
+    let detector = Arc::new(classifier.clone());
     let line = Line {
         admitter: Arc::clone(&admitter),
-        classifier: Classifier::new(Arc::new(keys)),
-        ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, PROPOSE_DEADLINE)),
+        classifier,
+        ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, detector, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
         tasks: tasks.clone(),

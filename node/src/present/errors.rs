@@ -171,7 +171,8 @@ impl From<OwnershipError> for Failure {
     fn from(error: OwnershipError) -> Self {
         let (status, kind) = match &error {
             OwnershipError::MayNotCreate { .. } => (403, "security_exception"),
-            OwnershipError::Refused { .. } => (400, "illegal_argument_exception"),
+            OwnershipError::TooFast { .. } => (429, "es_rejected_execution_exception"),
+            OwnershipError::Refused { .. } | OwnershipError::Personal => (400, "illegal_argument_exception"),
             OwnershipError::OutOfReach { .. } => (503, "process_cluster_event_timeout_exception"),
             OwnershipError::OwnedElsewhere { .. } => (503, "unavailable_shards_exception"),
         };

@@ -18,7 +18,7 @@ use crate::present::desk::{Desk, Found};
 use crate::present::errors::PresentError;
 use crate::query::{After, Filter, Row, SearchRequest, Sort, TrackTotal, dates, elastic, human};
 use crate::receive::Failure;
-use crate::receive::filter_path::filtered;
+use crate::receive::filter_path::{BOUNDS, filtered, is_bounded};
 
 /// Matches that are counted unless the caller wants more; as Elasticsearch does.
 const TRACKED: u64 = 10_000;
@@ -325,7 +325,8 @@ fn source(body: &Value, parameters: &Parameters) -> Result<Source, PresentError>
         return Ok(Source::All);
     }
     includes.extend(excludes.into_iter().map(|name| format!("-{name}")));
-    Ok(Source::Parts(includes.join(",")))
+    let parts = includes.join(",");
+    if is_bounded(&parts) { Ok(Source::Parts(parts)) } else { Err(malformed("_source", BOUNDS)) }
 }
 
 fn hits(
