@@ -45,6 +45,16 @@ pub(crate) const REFRESH_QUEUE: usize = 256;
 pub(crate) const MAX_HITS: usize = 10_000;
 /// Most buckets one aggregation returns to a client of this region.
 pub(crate) const MAX_BUCKETS: usize = 65_536;
+/// Most aggregations of one search, and most filters and ranges in all of them: each is gathered for every record.
+pub(crate) const MAX_AGGREGATIONS: usize = 64;
+/// Buckets and distinct values that one search may gather, in bytes of memory, over all its stretches.
+pub(crate) const GATHERED_BYTES: usize = 128 << 20;
+/// The same for all searches of the node together, before 429: a few of the largest at once.
+pub(crate) const GATHERED_BYTES_ON_NODE: usize = 384 << 20;
+/// Records of one page, or of all pages of one `_msearch`, in bytes: what is written out is several times larger on its way.
+pub(crate) const MAX_PAGE_BYTES: usize = 32 << 20;
+/// Most words that the beginning of a phrase's last word may stand for in one segment.
+pub(crate) const MAX_EXPANSIONS: usize = 1_000;
 /// Most clauses in one filter.
 pub(crate) const MAX_CLAUSES: usize = 1_024;
 /// Deepest nesting of one filter.
@@ -55,6 +65,8 @@ pub(crate) const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
 /// Searches running at once on one node, before 429.
 pub(crate) const SEARCHES_AT_ONCE: usize = 32;
+/// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone.
+pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
 /// How long stopping may take in all.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use domicile_meta::error::MetaError;
 use domicile_meta::group::Group;
+use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Name, ShardId};
 use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::identity::PeerId;
-use domicile_proto::metadata::{Applied, Change, Command};
+use domicile_proto::metadata::{Applied, Change, Command, KeyRow, Row};
 use domicile_proto::officer::OfficerPublic;
 
 use crate::audit::Ledger;
@@ -37,15 +38,16 @@ pub(super) struct Sight {
     pub(super) regions: Regions,
     pub(super) advertise: SocketAddr,
     pub(super) officer: OfficerPublic,
+    pub(super) detector: Arc<dyn LiteralDetector + Send + Sync>,
     pub(super) us: PeerId,
 }
 
 /// Why the node around the doors did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
 enum AroundError {
-    /// The first command carries no consent.
+    /// A command carries no consent, or does not belong to a beginning.
     #[error(
-        "a deployment begins with this node's `AddNode`, signed by the officer of its own region; use `domicile cluster init`"
+        "a deployment begins with this node's `AddNode`, and then nodes and keys alone, each signed by the officer of its own region; use `domicile cluster init`"
     )]
     NoConsent,
     /// The group does not do it.
@@ -142,20 +144,16 @@ impl Sight {
     }
 
     /// Begins a deployment: this node is its first voter. Whoever asks shows the consent of this node's own officer; there
-    /// is no key yet that anybody could show.
+    /// is no key yet that anybody could show. What was interrupted before the region had a key is taken up again.
     async fn begin(&self, commands: Vec<Command>) -> Result<(), AroundError> {
-        let is_ours = |command: &Command| match command {
-            Command::Regional(change) => {
-                let names_us = matches!(&change.change, Change::AddNode { node, .. } if *node == self.us.node);
-                names_us && change.region == self.us.region && self.officer.consents(change)
+        self.check_beginning(&commands)?;
+        match self.group.initialize(&[(self.us.node, self.advertise)]).await {
+            Ok(()) => tracing::info!("a deployment begins on this node"),
+            Err(MetaError::Initialised) if self.is_half_begun() => {
+                tracing::info!("a deployment that was interrupted goes on");
             }
-            _ => false,
-        };
-        if !commands.first().is_some_and(is_ours) {
-            return Err(AroundError::NoConsent);
+            Err(error) => return Err(error.into()),
         }
-        self.group.initialize(&[(self.us.node, self.advertise)]).await?;
-        tracing::info!("a deployment begins on this node");
         let regions = self.regions.iter().map(|facts| Command::AddRegion { region: facts.name.clone() });
         let tenant = FIRST_TENANT.parse::<Name>().ok().map(|tenant| Command::CreateTenant { tenant });
         for command in regions.chain(tenant).chain(commands) {
@@ -164,6 +162,43 @@ impl Sight {
             }
         }
         Ok(())
+    }
+
+    /// This node's own entry, then nodes and keys, each with the consent of an officer: of ours for this region, and of
+    /// another for each other region.
+    fn check_beginning(&self, commands: &[Command]) -> Result<(), AroundError> {
+        let is_first = commands.first().is_some_and(|command| match command {
+            Command::Regional(change) => {
+                let names_us = matches!(&change.change, Change::AddNode { node, .. } if *node == self.us.node);
+                names_us && change.region == self.us.region
+            }
+            _ => false,
+        });
+        let is_fit = |command: &Command| match command {
+            Command::Regional(change) => {
+                let is_known = self.regions.iter().any(|facts| facts.name == change.region);
+                let begins = match &change.change {
+                    Change::AddNode { .. } => true,
+                    Change::AddKey(key) => !self.detector.finds_personal_data(key.id.as_str()),
+                    Change::SetPolicy { .. } | Change::ApproveValues { .. } => false,
+                };
+                let consents = |officer: OfficerPublic| officer.consents(change);
+                let is_ours = change.region == self.us.region;
+                let officer = if is_ours { Some(self.officer) } else { change.signature.map(|it| it.officer()) };
+                is_known && begins && officer.is_some_and(consents)
+            }
+            _ => false,
+        };
+        if is_first && commands.iter().all(is_fit) { Ok(()) } else { Err(AroundError::NoConsent) }
+    }
+
+    /// Whether this node is the only one of a group in which its region has no key of an administrator: nobody but the
+    /// officer could do anything in it.
+    fn is_half_begun(&self) -> bool {
+        let (state, _) = self.group.local();
+        let is_alone = self.group.metrics().voters == [self.us.node];
+        let is_ours = |row: &KeyRow| row.region == self.us.region && row.key.roles.admin;
+        is_alone && !state.rows().any(|row| matches!(row, Row::Key(row) if is_ours(&row)))
     }
 
     fn scrape(&self) -> String {

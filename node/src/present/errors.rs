@@ -143,6 +143,8 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         let status = match &error {
             QueryError::Deadline | QueryError::Cancelled => 504,
+            QueryError::PageTooLarge => 413,
+            QueryError::Crowded => 429,
             QueryError::Engine(_) => 500,
             QueryError::Personal => 403,
             _ => 400,

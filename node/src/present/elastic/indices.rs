@@ -39,6 +39,7 @@ impl Desk {
         let targets = self.targets(who, expression, parameters)?;
         let shards: Vec<_> = targets.here.values().filter_map(|view| view.shard).map(|(shard, _)| shard).collect();
         let count = shards.len();
+        let _permit = self.permit(who.tenant())?;
         (self.parts.around.refresh)(shards).await;
         Ok(json!({"_shards": {"total": count, "successful": count, "failed": 0}}))
     }

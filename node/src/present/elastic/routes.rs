@@ -215,7 +215,7 @@ async fn search(State(desk): Here, index: Option<Path<String>>, asked: Asked) ->
         if scrolls || body.get("pit").is_some() {
             return Err(no_cursor().into());
         }
-        desk.elastic_search(&who, &expression(index), &body, &parameters).await
+        desk.elastic_search(&who, &expression(index), &body, &parameters, &Desk::budget(None)).await
     };
     reply(found.await, &parameters)
 }

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::collect::DISTINCT_BYTES;
+use crate::query::visit::Budget;
+
 /// Numbers seen by a metric.
 #[derive(Clone)]
 pub(super) struct Numbers {
@@ -26,19 +29,25 @@ const GAMMA: f64 = 1.01;
 const ONE: i32 = 100_000;
 
 impl Numbers {
-    pub(super) fn add(&mut self, number: f64, keeps_sketch: bool) {
+    /// Takes a number in; whether it took room.
+    pub(super) fn add(&mut self, number: f64, keeps_sketch: bool) -> bool {
         self.count += 1;
         self.sum += number;
         self.min = self.min.min(number);
         self.max = self.max.max(number);
-        if keeps_sketch {
-            #[allow(clippy::cast_possible_truncation, reason = "the power of a finite number fits")]
-            let power = if number == 0.0 { 0 } else { (number.abs().ln() / GAMMA.ln()).ceil() as i32 + ONE };
-            *self.sketch.entry(if number < 0.0 { -power } else { power }).or_default() += 1;
+        if !keeps_sketch {
+            return false;
         }
+        #[allow(clippy::cast_possible_truncation, reason = "the power of a finite number fits")]
+        let power = if number == 0.0 { 0 } else { (number.abs().ln() / GAMMA.ln()).ceil() as i32 + ONE };
+        let steps = self.sketch.len();
+        *self.sketch.entry(if number < 0.0 { -power } else { power }).or_default() += 1;
+        self.sketch.len() > steps
     }
 
-    pub(super) fn merge(&mut self, other: Self) {
+    /// Takes the numbers of another stretch in; the room of what both had is given back.
+    pub(super) fn merge(&mut self, other: Self, budget: &Budget) {
+        let both = self.held() + other.held();
         self.count += other.count;
         self.sum += other.sum;
         self.min = self.min.min(other.min);
@@ -47,6 +56,12 @@ impl Numbers {
         for (power, count) in other.sketch {
             *self.sketch.entry(power).or_default() += count;
         }
+        budget.give_back((both - self.held()) * DISTINCT_BYTES);
+    }
+
+    /// Distinct values and steps of the sketch.
+    fn held(&self) -> usize {
+        self.distinct.len() + self.sketch.len()
     }
 
     /// The percentile, or `None` where nothing was seen.
