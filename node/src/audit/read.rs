@@ -8,7 +8,7 @@ use domicile_proto::ids::Region;
 
 use super::entry::Entry;
 use super::errors::LedgerError;
-use super::file::{FILE, Walk};
+use super::file::{FILE, Mark, Walk};
 
 /// Entries with their numbers, counted from 1; ends at the first error.
 pub(crate) struct Entries {
@@ -21,9 +21,19 @@ impl Entries {
     /// # Errors
     /// [`LedgerError::Open`].
     pub(crate) fn open(dir: &Path, region: &Region) -> Result<Self, LedgerError> {
+        Self::from(dir, region, None)
+    }
+
+    /// The same, from a mark on.
+    pub(super) fn from(dir: &Path, region: &Region, mark: Option<Mark>) -> Result<Self, LedgerError> {
         let path = dir.join(FILE);
-        let file = File::open(&path).map_err(|source| LedgerError::Open { path: path.clone(), source })?;
-        Ok(Self { walk: Some(Walk::new(BufReader::new(file), path, region)) })
+        let opened = |source| LedgerError::Open { path: path.clone(), source };
+        let file = BufReader::new(File::open(&path).map_err(opened)?);
+        let walk = match mark {
+            None => Walk::new(file, path, region),
+            Some(mark) => Walk::behind(file, path.clone(), mark).map_err(opened)?,
+        };
+        Ok(Self { walk: Some(walk) })
     }
 }
 
