@@ -159,8 +159,13 @@ async fn refuses_for_ever_after_a_failed_write() {
     let path = dir.path().join("ledger");
     fs::write(&path, b"").expect("written");
     let unwritable = OpenOptions::new().read(true).open(&path).expect("there");
-    let ledger = Ledger::over(LedgerFile::at(unwritable, Head::empty(&tokyo()), 0, Marks::default()), dir.path(), &tokyo(), clock())
-        .expect("a thread");
+    let ledger = Ledger::over(
+        LedgerFile::at(unwritable, Head::empty(&tokyo()), 0, Marks::default()),
+        dir.path(),
+        &tokyo(),
+        clock(),
+    )
+    .expect("a thread");
     for _ in 0..3 {
         assert!(matches!(ledger.record(egress("one")).await, Err(LedgerError::Poisoned)));
     }

@@ -107,8 +107,19 @@ mod tests {
         for mark in ["‹email›", "‹card:*1111›", "‹declared:*一二三四›", "‹card:withheld›"] {
             assert_eq!(at_start(&format!("{mark} x")), Some(mark.len()), "{mark}");
         }
-        for text in ["‹Zitat›", "‹email", "‹card:*11‹email›", "‹a b:c›", "‹:abc›", "‹email:›", "‹Email:abc›", "‹email:abc", "email:abc", "", "‹"]
-        {
+        for text in [
+            "‹Zitat›",
+            "‹email",
+            "‹card:*11‹email›",
+            "‹a b:c›",
+            "‹:abc›",
+            "‹email:›",
+            "‹Email:abc›",
+            "‹email:abc",
+            "email:abc",
+            "",
+            "‹",
+        ] {
             assert_eq!(at_start(text), None, "{text}");
         }
         for text in ["time:12", "Email:x", &format!("e:{LETTERS_OF_ONE}a"), &format!("é{LETTERS_OF_ONE}")] {

@@ -221,3 +221,22 @@ fn pieces_end_where_they_are_full_and_hold_one_document_at_least() {
     assert_eq!(end_of_piece(&documents, 3, false), 4);
     assert_eq!(end_of_piece(&documents, 0, true), 4);
 }
+
+#[tokio::test]
+async fn a_record_makes_no_stream_of_a_personal_name_through_any_door() {
+    let front = front();
+    let bulk = "{\"index\":{\"_index\":\"user-4111111111111111\"}}\n{\"a\":1}\n";
+    let (status, answer) = front.send(&front.key, "/app/_bulk", None, bulk).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![400]), "{answer}");
+    let error = &answer["items"][0]["index"]["error"];
+    assert_eq!(error["code"], "DMC-OWNERSHIP-05");
+    assert!(!error.to_string().contains("4111"), "{error}");
+    for path in ["/user-4111111111111111/_doc", "/api/v1/ingest/user-4111111111111111"] {
+        let (status, answer) = front.send(&front.key, path, None, "{\"a\":1}\n").await;
+        assert_eq!(status, 400, "{path}: {answer}");
+        assert!(answer.to_string().contains("DMC-OWNERSHIP-05"), "{path}: {answer}");
+    }
+    // A filter out of bounds is refused before a record is taken.
+    let path = format!("/app/_bulk?filter_path={}x", "**.".repeat(300));
+    assert_eq!(front.send(&front.key, &path, None, "{\"index\":{}}\n{\"a\":1}\n").await.0, 400);
+}

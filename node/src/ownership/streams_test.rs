@@ -151,8 +151,7 @@ async fn a_name_that_looks_personal_becomes_no_stream_and_is_not_repeated() {
 #[tokio::test]
 async fn a_tenant_makes_so_many_streams_in_a_while_and_another_pays_nothing_for_it() {
     let policy = empty();
-    let refusing =
-        Propose::over(|_| Box::pin(async { Ok(Applied::Refused(CommandRefusal::TooMany)) }));
+    let refusing = Propose::over(|_| Box::pin(async { Ok(Applied::Refused(CommandRefusal::TooMany)) }));
     let ownership = Ownership::new(US, policy, refusing, suspicious(), SECOND);
     let most = usize::try_from(NEW_STREAMS_AT_ONCE.get()).expect("small");
     let mut held_back = 0;

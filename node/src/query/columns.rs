@@ -227,7 +227,9 @@ fn in_texts(
             Places::Some(places)
         }
         // A value is not found by the beginning of a token in it.
-        Test::StartsWith(prefix) if token::begun_in(prefix).is_some() => Places::Some(places_by_words(column, test, budget)?),
+        Test::StartsWith(prefix) if token::begun_in(prefix).is_some() => {
+            Places::Some(places_by_words(column, test, budget)?)
+        }
         Test::StartsWith(prefix) => {
             let after = after_prefix(prefix.as_bytes());
             let to = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);

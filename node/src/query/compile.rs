@@ -398,7 +398,9 @@ impl Compiler<'_> {
         match place {
             Place::Time | Place::Id => Ok(Compiled::All),
             Place::Level => Ok(self.levels(Level::ALL.into_iter().filter(|level| *level != Level::Unknown).collect())),
-            Place::Trace => Ok(Compiled::listed(columns::matching(reader, "trace", &self.docs, &Test::Any, self.budget)?)),
+            Place::Trace => {
+                Ok(Compiled::listed(columns::matching(reader, "trace", &self.docs, &Test::Any, self.budget)?))
+            }
             Place::Message | Place::More => {
                 let field = if *place == Place::Message { fields.message } else { fields.more };
                 let norms = reader.get_fieldnorms_reader(field)?;

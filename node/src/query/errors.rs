@@ -69,10 +69,14 @@ pub(crate) enum QueryError {
     )]
     TooManyAggregations,
     /// Records of a page that are too large together.
-    #[error("the records of the page are larger than {MAX_PAGE_BYTES} bytes together; ask for fewer, and page on with `search_after`")]
+    #[error(
+        "the records of the page are larger than {MAX_PAGE_BYTES} bytes together; ask for fewer, and page on with `search_after`"
+    )]
     PageTooLarge,
     /// The searches of the node hold as much as they may together.
-    #[error("the searches that run on this node hold as much memory as they may together; ask again after the time in `Retry-After`")]
+    #[error(
+        "the searches that run on this node hold as much memory as they may together; ask again after the time in `Retry-After`"
+    )]
     Crowded,
     /// The last word of a phrase may go on in too many ways.
     #[error("the last word of the phrase begins more than {MAX_EXPANSIONS} different words; write more of it")]

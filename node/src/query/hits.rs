@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, TimeRange, Timestamp};
+use tantivy::TantivyDocument;
 use tantivy::columnar::StrColumn;
 use tantivy::schema::Value as _;
-use tantivy::TantivyDocument;
 use tantivy::store::StoreReader;
 
 use super::QueryError;

@@ -167,7 +167,8 @@ impl Desk {
         if !(body.is_object() || body.is_null()) {
             return Err(malformed("body", "a JSON object").into());
         }
-        if let Some((name, instead)) = NOT_HERE.iter().find(|(name, _)| body.get(*name).is_some_and(|it| !it.is_null())) {
+        if let Some((name, instead)) = NOT_HERE.iter().find(|(name, _)| body.get(*name).is_some_and(|it| !it.is_null()))
+        {
             return Err(PresentError::Unsupported { what: name, instead }.into());
         }
         let mut filters = Vec::new();

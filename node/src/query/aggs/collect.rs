@@ -6,8 +6,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use tantivy::{BitSet, DocId};
 use tantivy::columnar::DynamicColumn;
+use tantivy::{BitSet, DocId};
 
 use super::numbers::Numbers;
 use super::request::{Agg, Dates, Kind, Metric, Terms};
@@ -400,7 +400,7 @@ fn gather_numbers(
         numbers.resize_with(most, Numbers::default);
     }
     let mut values = Vec::new();
-    let keeps_sketch = matches!(metric, Metric::Percentiles(_));
+    let keeps_sketch = matches!(metric, Metric::Percentiles(..));
     let mut texts: HashMap<(usize, u64), u64> = HashMap::new();
     for (doc, parent) in docs.iter().zip(parents) {
         let Some(mine) = numbers.get_mut(*parent as usize) else { continue };

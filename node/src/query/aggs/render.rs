@@ -239,7 +239,11 @@ fn metric(field: &str, kind: &Metric, numbers: &Numbers) -> Json {
         Metric::Stats => {
             json!({ "count": numbers.count, "min": min, "max": max, "avg": avg, "sum": numbers.sum })
         }
-        Metric::Percentiles(percents) => {
+        Metric::Percentiles(percents, false) => {
+            let values = percents.iter().map(|p| json!({ "key": p, "value": numbers.percentile(*p) }));
+            json!({ "values": values.collect::<Vec<_>>() })
+        }
+        Metric::Percentiles(percents, true) => {
             let values = percents.iter().map(|p| (format!("{p:?}"), json!(numbers.percentile(*p))));
             json!({ "values": values.collect::<Map<_, _>>() })
         }

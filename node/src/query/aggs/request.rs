@@ -42,7 +42,8 @@ pub(super) enum Metric {
     Avg,
     Sum,
     Stats,
-    Percentiles(Vec<f64>),
+    /// And whether they are told by their names.
+    Percentiles(Vec<f64>, bool),
 }
 
 /// A date histogram.
@@ -199,18 +200,7 @@ fn read(json: &Json, dates: &DateContext, depth: usize) -> Result<Aggs, QueryErr
 fn kind_of(key: &str, body: &Json, dates: &DateContext) -> Result<Kind, QueryError> {
     let options = Options { name: key, body: body.as_object().ok_or_else(|| QueryError::malformed(key, "an object"))? };
     let metric = |metric| -> Result<Kind, QueryError> {
-        options.only(&[
-            "field",
-            "precision_threshold",
-            "format",
-            "percents",
-            "keyed",
-            "tdigest",
-            "hdr",
-        ])?;
-        if options.body.get("keyed").is_some_and(|keyed| keyed.as_bool() != Some(true)) {
-            return Err(QueryError::malformed(format!("{key}.keyed"), "true: percentiles are told by their names"));
-        }
+        options.only(&["field", "precision_threshold", "format", "percents", "keyed", "tdigest", "hdr"])?;
         Ok(Kind::Metric(options.field()?, metric))
     };
     match key {
@@ -236,7 +226,8 @@ fn kind_of(key: &str, body: &Json, dates: &DateContext) -> Result<Kind, QueryErr
                         .collect::<Result<_, _>>()?
                 }
             };
-            metric(Metric::Percentiles(percents))
+            let keyed = options.body.get("keyed").and_then(Json::as_bool).unwrap_or(true);
+            metric(Metric::Percentiles(percents, keyed))
         }
         _ => Err(QueryError::unknown("aggregation", key)),
     }
