@@ -380,7 +380,7 @@ async fn empty_cells_are_shown_between_full_ones_and_beyond_them_only_on_request
 #[tokio::test]
 async fn hostile_patterns_are_answered_at_once_and_long_lists_refused() {
     let world = World::new();
-    let stars = format!("{}x", "*".repeat(200));
+    let stars = format!("{}x", "*".repeat(100));
     for (path, status) in [
         (format!("/{stars}/_search"), 200),
         (format!("/{stars}:{stars}/_search"), 404),

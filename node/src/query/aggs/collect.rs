@@ -399,7 +399,7 @@ fn gather_numbers(
     let most = parents.iter().max().map_or(0, |most| *most as usize + 1);
     if numbers.len() < most {
         budget.gather((most - numbers.len()) * BUCKET_BYTES)?;
-        numbers.resize_with(most, Numbers::default);
+        numbers.resize_with(most, Numbers::held);
     }
     let mut values = Vec::new();
     let keeps_sketch = matches!(metric, Metric::Percentiles(..));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::collect::DISTINCT_BYTES;
+use super::collect::{BUCKET_BYTES, DISTINCT_BYTES};
 use crate::query::visit::Budget;
 
 /// Numbers seen by a metric.
@@ -13,6 +13,8 @@ pub(super) struct Numbers {
     pub(super) min: f64,
     pub(super) max: f64,
     pub(super) distinct: HashSet<u64>,
+    /// Whether room was taken for it.
+    is_held: bool,
     /// Counts by power of [`GAMMA`], negative numbers below 0.
     sketch: BTreeMap<i32, u64>,
 }
@@ -20,7 +22,7 @@ pub(super) struct Numbers {
 impl Default for Numbers {
     fn default() -> Self {
         let (distinct, sketch) = (HashSet::new(), BTreeMap::new());
-        Self { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, distinct, sketch }
+        Self { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, distinct, is_held: false, sketch }
     }
 }
 
@@ -29,6 +31,11 @@ const GAMMA: f64 = 1.01;
 const ONE: i32 = 100_000;
 
 impl Numbers {
+    /// For a bucket that room was taken for.
+    pub(super) fn held() -> Self {
+        Self { is_held: true, ..Self::default() }
+    }
+
     /// Takes a number in; whether it took room.
     pub(super) fn add(&mut self, number: f64, keeps_sketch: bool) -> bool {
         self.count += 1;
@@ -47,7 +54,11 @@ impl Numbers {
 
     /// Takes the numbers of another stretch in; the room of what both had is given back.
     pub(super) fn merge(&mut self, other: Self, budget: &Budget) {
-        let both = self.held() + other.held();
+        let both = self.parts() + other.parts();
+        if self.is_held && other.is_held {
+            budget.give_back(BUCKET_BYTES);
+        }
+        self.is_held |= other.is_held;
         self.count += other.count;
         self.sum += other.sum;
         self.min = self.min.min(other.min);
@@ -56,11 +67,11 @@ impl Numbers {
         for (power, count) in other.sketch {
             *self.sketch.entry(power).or_default() += count;
         }
-        budget.give_back((both - self.held()) * DISTINCT_BYTES);
+        budget.give_back((both - self.parts()) * DISTINCT_BYTES);
     }
 
     /// Distinct values and steps of the sketch.
-    fn held(&self) -> usize {
+    fn parts(&self) -> usize {
         self.distinct.len() + self.sketch.len()
     }
 
