@@ -16,15 +16,16 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    /// Opens the ledger of a region for reading.
-    ///
-    /// # Errors
-    /// [`LedgerError::Open`].
+    /// Opens the ledger of a region for reading, from its first entry on.
+    #[cfg(test)]
     pub(crate) fn open(dir: &Path, region: &Region) -> Result<Self, LedgerError> {
         Self::from(dir, region, None)
     }
 
-    /// The same, from a mark on.
+    /// Opens the ledger of a region for reading, from a mark on where there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Open`].
     pub(super) fn from(dir: &Path, region: &Region, mark: Option<Mark>) -> Result<Self, LedgerError> {
         let path = dir.join(FILE);
         let opened = |source| LedgerError::Open { path: path.clone(), source };

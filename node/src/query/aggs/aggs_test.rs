@@ -215,7 +215,7 @@ fn what_a_search_gathers_is_bounded_over_all_its_stretches_and_given_back() {
     let aggs = Aggs::read(&json!({"ms": {"terms": {"field": "ms"}}}), &DateContext::utc(now())).unwrap();
     let engine = Engine::new().unwrap();
     let search = |budget: &Budget| {
-        let request = crate::query::SearchRequest { budget: budget.clone(), size: 0, ..request(Filter::All) };
+        let request = SearchRequest { budget: budget.clone(), size: 0, ..request(Filter::All) };
         engine.search(&request, segments.clone(), Rows::None).unwrap().aggregate(&aggs).map(drop)
     };
     assert!(matches!(search(&budget), Err(QueryError::TooCostly)));
