@@ -213,4 +213,29 @@ mod tests {
         let stuck = patient.write_all(&[7; 32]).await;
         assert_eq!(stuck.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     }
+
+    #[test]
+    fn the_connection_that_was_silent_longest_goes_and_none_on_which_a_request_runs() {
+        let open = Open::default();
+        let began = Instant::now();
+        let enter = |number: u64, last: u64| {
+            let (activity, end) = (Activity::of(began), CancellationToken::new());
+            activity.last.store(last, Ordering::Relaxed);
+            open.enter(number, Arc::clone(&activity), end.clone());
+            (activity, end)
+        };
+        let (busy, busy_end) = enter(1, 0);
+        let (_, newer) = enter(2, 20);
+        let (_, older) = enter(3, 10);
+        let running = busy.run();
+        open.end_most_silent();
+        assert!(older.is_cancelled() && !newer.is_cancelled() && !busy_end.is_cancelled());
+        open.end_most_silent();
+        assert!(newer.is_cancelled());
+        open.end_most_silent();
+        assert!(!busy_end.is_cancelled(), "its request is not cut off");
+        drop(running);
+        open.end_most_silent();
+        assert!(busy_end.is_cancelled());
+    }
 }
