@@ -2,6 +2,7 @@
 //!
 //! A limit that the operator may change has its default here and its key in `config`. Each has a test that reaches it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Largest request body as it comes from the socket, in bytes: Beats and Logstash send up to 100 MB uncompressed.
@@ -49,6 +50,16 @@ pub(crate) const REFRESH_QUEUE: usize = 256;
 pub(crate) const MAX_HITS: usize = 10_000;
 /// Most buckets one aggregation returns to a client of this region.
 pub(crate) const MAX_BUCKETS: usize = 65_536;
+/// Most aggregations of one search, and most filters and ranges in all of them: each is gathered for every record.
+pub(crate) const MAX_AGGREGATIONS: usize = 64;
+/// Buckets and distinct values that one search may gather, in bytes of memory, over all its stretches.
+pub(crate) const GATHERED_BYTES: usize = 128 << 20;
+/// The same for all searches of the node together, before 429: a few of the largest at once.
+pub(crate) const GATHERED_BYTES_ON_NODE: usize = 384 << 20;
+/// Records of one page, or of all pages of one `_msearch`, in bytes: what is written out is several times larger on its way.
+pub(crate) const MAX_PAGE_BYTES: usize = 32 << 20;
+/// Most words that the beginning of a phrase's last word may stand for in one segment.
+pub(crate) const MAX_EXPANSIONS: usize = 1_000;
 /// Most clauses in one filter.
 pub(crate) const MAX_CLAUSES: usize = 1_024;
 /// Deepest nesting of one filter.
@@ -59,6 +70,8 @@ pub(crate) const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
 /// Searches running at once on one node, before 429.
 pub(crate) const SEARCHES_AT_ONCE: usize = 32;
+/// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone.
+pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
 /// How long stopping may take in all.
@@ -93,9 +106,14 @@ pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) const BODY_SILENCE: Duration = Duration::from_secs(20);
 /// How long a client may take for its request line and headers, and be idle between requests.
 pub(crate) const HEADER_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a client may take for the first bytes that say which protocol it speaks: it has nothing to think about.
+pub(crate) const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of what is sent to it.
+pub(crate) const WRITE_SILENCE: Duration = Duration::from_secs(30);
 /// How long a TLS handshake of a client may take.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// Connections of one listener at once; further ones wait in the system's backlog.
+/// Connections of one listener at once; a further one takes the place of that which was silent longest, and waits in the
+/// system's backlog where requests run on all of them.
 pub(crate) const CONNECTIONS_AT_ONCE: usize = 2_048;
 /// Most values in one record, array elements included: a list of a million zeros takes 30 times its bytes when parsed.
 pub(crate) const MAX_RECORD_VALUES: usize = 10_000;
@@ -105,6 +123,10 @@ pub(crate) const MAX_ID_BYTES: usize = 512;
 pub(crate) const MAX_BATCH_ID_BYTES: usize = 128;
 /// Most streams that one request may name.
 pub(crate) const MAX_STREAMS_PER_REQUEST: usize = 256;
+/// Most names and patterns in one list of indices or fields: each is looked for among all streams of a tenant.
+pub(crate) const MAX_PATTERNS: usize = 256;
+/// Longest name or pattern of such a list, in bytes: four times the longest name.
+pub(crate) const MAX_PATTERN_BYTES: usize = 256;
 /// Requests of one tenant a second, before 429.
 pub(crate) const TENANT_REQUESTS_PER_SECOND: u32 = 2_000;
 /// Bytes of bodies of one tenant a second, before 429: more than a node can take.
@@ -112,6 +134,10 @@ pub(crate) const TENANT_BYTES_PER_SECOND: u32 = 256 << 20;
 /// Bytes of one object of a segment that is copied out: what a copy holds in memory at once, as large as parts of common
 /// object stores.
 pub(crate) const COPY_PART_BYTES: usize = 16 << 20;
+/// New streams of one tenant a minute, before 429: each is a row on every node of every region for ever.
+pub(crate) const NEW_STREAMS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// New streams of one tenant at once, before 429: what one request may name.
+pub(crate) const NEW_STREAMS_AT_ONCE: NonZeroU32 = NonZeroU32::new(256).unwrap();
 /// Tenants whose rate is remembered; the oldest knowledge is dropped beyond.
 pub(crate) const TENANT_RATES: usize = 16_384;
 

@@ -210,7 +210,8 @@ impl StreamPolicy {
         }
     }
 
-    /// Whether this policy lets out nothing that `other` does not: such a change needs no signature.
+    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does: such a
+    /// change needs no signature.
     pub fn is_within(&self, other: &Self) -> bool {
         let same_count = self.personal == other.personal || self.personal == Personal::Undeclared;
         same_count
@@ -221,6 +222,7 @@ impl StreamPolicy {
             && self.close_after_s >= other.close_after_s
             && self.privacy.is_within(&other.privacy)
             && self.numbers.iter().all(|number| other.numbers.contains(number))
+            && self.durability == other.durability
     }
 }
 
@@ -369,6 +371,8 @@ pub enum CommandRefusal {
     Forged,
     /// The officer has consented to something newer since.
     OldSerial,
+    /// Another officer let the region's nodes in.
+    OtherOfficer,
 }
 
 impl fmt::Display for CommandRefusal {
@@ -385,6 +389,9 @@ impl fmt::Display for CommandRefusal {
             Self::Unsigned => "the change carries no signature of the region's officer; have it signed",
             Self::Forged => "the signature does not hold for this change; have it signed again",
             Self::OldSerial => "the officer has signed a newer change of the region since; have this one signed again",
+            Self::OtherOfficer => {
+                "the signature is not of the officer who let the region's nodes in; have it signed by that one"
+            }
         })
     }
 }

@@ -7,8 +7,10 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use domicile_proto::ids::Region;
+use parking_lot::Mutex;
 
 use super::chain::{self, FULL_GROUP_BYTES, Found, HEAD_BYTES, Head, MAX_GROUP_BYTES};
 use super::errors::LedgerError;
@@ -23,12 +25,45 @@ pub(super) struct Torn {
     pub(super) sha256: [u8; 32],
 }
 
+/// Entries from one mark to the next, at least; and the most of one group, so that no mark is much later.
+const BETWEEN_MARKS: u64 = 1_024;
+
+/// A place in the file from which reading may begin: behind so many entries, at this byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    head: Head,
+    offset: u64,
+}
+
+/// Ends of groups; a page of a long ledger is read from the one before it. Memory: at most 48 bytes for 1,024 entries.
+#[derive(Clone, Default)]
+pub(super) struct Marks(Arc<Mutex<Vec<Mark>>>);
+
+impl Marks {
+    fn note(&self, head: Head, offset: u64) {
+        let mut marks = self.0.lock();
+        if head.size >= marks.last().map_or(0, |last| last.head.size) + BETWEEN_MARKS {
+            marks.push(Mark { head, offset });
+        }
+    }
+
+    /// The last place behind at most `entries` entries; `None` where that is the beginning.
+    pub(super) fn before(&self, entries: u64) -> Option<Mark> {
+        let marks = self.0.lock();
+        let place = marks.partition_point(|mark| mark.head.size <= entries);
+        place.checked_sub(1).and_then(|place| marks.get(place).copied())
+    }
+}
+
 /// The file, at its end.
 pub(super) struct LedgerFile {
     file: File,
     head: Head,
     pending: Vec<u8>,
     pending_head: Head,
+    /// Where the durable entries end.
+    end: u64,
+    marks: Marks,
 }
 
 impl LedgerFile {
@@ -40,7 +75,12 @@ impl LedgerFile {
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = options.map_err(opened)?;
         let mut walk = Walk::new(BufReader::with_capacity(1 << 20, &file), path.clone(), region);
-        while walk.next()?.is_some() {}
+        let marks = Marks::default();
+        while walk.next()?.is_some() {
+            if walk.read.is_empty() {
+                marks.note(walk.head, walk.offset);
+            }
+        }
         let (head, end) = (walk.head, walk.offset);
         let rest = walk.rest()?;
         let torn = put_aside(dir, end, &rest).map_err(opened)?;
@@ -50,11 +90,16 @@ impl LedgerFile {
         file.seek(SeekFrom::Start(end)).map_err(opened)?;
         file.sync_all().map_err(opened)?;
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(opened)?;
-        Ok((Self::at(file, head), torn))
+        Ok((Self::at(file, head, end, marks), torn))
     }
 
-    pub(super) const fn at(file: File, head: Head) -> Self {
-        Self { file, head, pending: Vec::new(), pending_head: head }
+    pub(super) const fn at(file: File, head: Head, end: u64, marks: Marks) -> Self {
+        Self { file, head, pending: Vec::new(), pending_head: head, end, marks }
+    }
+
+    /// Places to begin reading at; they grow as the file does.
+    pub(super) fn marks(&self) -> Marks {
+        self.marks.clone()
     }
 
     /// The durable head.
@@ -71,15 +116,18 @@ impl LedgerFile {
 
     /// Whether the group should be committed before it takes more.
     pub(super) const fn is_full(&self) -> bool {
-        self.pending.len() >= FULL_GROUP_BYTES
+        self.pending.len() >= FULL_GROUP_BYTES || self.pending_head.size - self.head.size >= BETWEEN_MARKS
     }
 
     /// Makes the group durable. After an error the file must not be written again.
     pub(super) fn commit(&mut self) -> io::Result<()> {
-        self.file.write_all(&chain::write(self.head, &self.pending))?;
+        let group = chain::write(self.head, &self.pending);
+        self.file.write_all(&group)?;
         self.file.sync_data()?;
+        self.end += group.len() as u64;
         self.pending.clear();
         self.head = self.pending_head;
+        self.marks.note(self.head, self.end);
         Ok(())
     }
 }
@@ -111,6 +159,16 @@ impl<R: Read> Walk<R> {
     pub(super) fn new(from: R, path: PathBuf, region: &Region) -> Self {
         let (head, buffer, read) = (Head::empty(region), Vec::new(), VecDeque::new());
         Self { from, path, head, offset: 0, buffer, at: 0, is_over: false, read }
+    }
+
+    /// From a mark on.
+    pub(super) fn behind(mut from: R, path: PathBuf, mark: Mark) -> io::Result<Self>
+    where
+        R: Seek,
+    {
+        from.seek(SeekFrom::Start(mark.offset))?;
+        let (buffer, read) = (Vec::new(), VecDeque::new());
+        Ok(Self { from, path, head: mark.head, offset: mark.offset, buffer, at: 0, is_over: false, read })
     }
 
     /// The body of the next entry and its number; `None` at the end, be it torn or not.

@@ -161,8 +161,13 @@ async fn refuses_for_ever_after_a_failed_write() {
     let path = dir.path().join("ledger");
     fs::write(&path, b"").expect("written");
     let unwritable = OpenOptions::new().read(true).open(&path).expect("there");
-    let ledger = Ledger::over(LedgerFile::at(unwritable, Head::empty(&tokyo())), dir.path(), &tokyo(), clock())
-        .expect("a thread");
+    let ledger = Ledger::over(
+        LedgerFile::at(unwritable, Head::empty(&tokyo()), 0, Marks::default()),
+        dir.path(),
+        &tokyo(),
+        clock(),
+    )
+    .expect("a thread");
     for _ in 0..3 {
         assert!(matches!(ledger.record(egress("one")).await, Err(LedgerError::Poisoned)));
     }
@@ -246,4 +251,30 @@ async fn more_than_a_group_holds_is_several_groups() {
     ledger.close();
     assert!(fs::metadata(dir.path().join("ledger")).expect("there").len() > 2 * chain::MAX_GROUP_BYTES as u64);
     assert_eq!(open(dir.path()).expect("sound").head().size, 60);
+}
+
+#[tokio::test]
+async fn a_page_is_read_from_the_mark_before_it_and_what_lies_before_is_not_looked_at() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path()).expect("a new ledger");
+    let all = (0..3_000).map(|number| ledger.record(egress(&number.to_string())));
+    futures::future::join_all(all).await;
+    let numbers = |ledger: &Ledger, after: u64| -> Vec<u64> {
+        let entries = ledger.entries_after(after).expect("there").take(2);
+        entries.map(|entry| entry.expect("whole").0).collect()
+    };
+    for after in [0, 1, 1_023, 1_024, 1_025, 2_047, 2_048, 2_999, 3_000, 9_000] {
+        let wanted: Vec<u64> = (after + 1..=3_000).take(2).collect();
+        assert_eq!(numbers(&ledger, after), wanted, "after {after}");
+    }
+    ledger.close();
+    let again = open(dir.path()).expect("sound");
+    assert_eq!(numbers(&again, 2_100), [2_101, 2_102], "the marks are found again");
+    // The first entry is damaged behind the ledger's back: a page far behind it is read all the same.
+    let path = dir.path().join("ledger");
+    let mut bytes = fs::read(&path).expect("there");
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    assert_eq!(numbers(&again, 2_100), [2_101, 2_102]);
+    assert!(again.entries_after(0).expect("there").next().is_some_and(|first| first.is_err()));
 }

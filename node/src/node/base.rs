@@ -85,7 +85,13 @@ impl Base {
         tasks.spawn(Kind::Follower, follower);
         tasks.spawn(Kind::Timer, keeper::keep(Arc::clone(&vault), Arc::clone(&ledger), tasks.clone()));
         let propose = Propose::to(group.clone(), policy.clone(), PROPOSE_DEADLINE);
-        let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
+        let ownership = Arc::new(Ownership::new(
+            us.node,
+            policy.clone(),
+            propose.clone(),
+            Arc::new(classifier.clone()),
+            PROPOSE_DEADLINE,
+        ));
         Ok(Self {
             clock,
             tasks,

@@ -66,11 +66,13 @@ fn front() -> Front {
     let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), clock.clone());
     let vault = Arc::new(vault);
     let rooms = Line::room_for_work();
+    let classifier = Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default());
+    let detector = Arc::new(classifier.clone());
     let line = Line {
         admitter: Arc::clone(&admitter),
-        classifier: Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default()),
+        classifier,
         vault: Arc::clone(&vault),
-        ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, PROPOSE_DEADLINE)),
+        ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, detector, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
         tasks: tasks.clone(),
@@ -319,4 +321,23 @@ async fn without_the_key_store_lines_with_new_personal_data_wait_and_the_others_
     front.vault.tend().unwrap();
     let (status, answer) = send(Some("b9"), mixed).await;
     assert_eq!((status, &answer["accepted"], &answer["repeated"]), (200, &json!(3), &json!(false)), "{answer}");
+}
+
+#[tokio::test]
+async fn a_record_makes_no_stream_of_a_personal_name_through_any_door() {
+    let front = front();
+    let bulk = "{\"index\":{\"_index\":\"user-4111111111111111\"}}\n{\"a\":1}\n";
+    let (status, answer) = front.send(&front.key, "/app/_bulk", None, bulk).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![400]), "{answer}");
+    let error = &answer["items"][0]["index"]["error"];
+    assert_eq!(error["code"], "DMC-OWNERSHIP-05");
+    assert!(!error.to_string().contains("4111"), "{error}");
+    for path in ["/user-4111111111111111/_doc", "/api/v1/ingest/user-4111111111111111"] {
+        let (status, answer) = front.send(&front.key, path, None, "{\"a\":1}\n").await;
+        assert_eq!(status, 400, "{path}: {answer}");
+        assert!(answer.to_string().contains("DMC-OWNERSHIP-05"), "{path}: {answer}");
+    }
+    // A filter out of bounds is refused before a record is taken.
+    let path = format!("/app/_bulk?filter_path={}x", "**.".repeat(300));
+    assert_eq!(front.send(&front.key, &path, None, "{\"index\":{}}\n{\"a\":1}\n").await.0, 400);
 }

@@ -185,6 +185,7 @@ fn desk(
         regions: base.regions.clone(),
         advertise: config.link.advertise,
         officer: config.officer.public_key,
+        detector: Arc::new(base.classifier.clone()),
         us: base.us.clone(),
     });
     Desk::new(Parts {

@@ -63,6 +63,8 @@ impl From<Unaccepted> for Failure {
 pub(super) fn of_ownership(error: &OwnershipError) -> Failure {
     match error {
         OwnershipError::MayNotCreate { .. } => Failure::new(error, 404, "index_not_found_exception"),
+        OwnershipError::Personal => Failure::new(error, 400, "invalid_index_name_exception"),
+        OwnershipError::TooFast { .. } => Failure::new(error, 429, "es_rejected_execution_exception"),
         _ => Failure::of(error),
     }
 }

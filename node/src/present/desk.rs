@@ -1,17 +1,18 @@
 //! What every door stands on: who asks, what there is here, and the way to the other regions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::HeaderMap;
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Name, NodeId, Region, ShardId, TenantId};
-use domicile_proto::metadata::{Command, Roles, Rows};
+use domicile_proto::metadata::{Command, Roles};
 use domicile_proto::officer::OfficerPublic;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::errors::PresentError;
 use crate::admit::{Admitter, Principal};
@@ -20,7 +21,7 @@ use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::federate::Federation;
 use crate::keys::Vault;
-use crate::limits::SEARCHES_AT_ONCE;
+use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE, TENANT_RATES};
 use crate::ownership::{Ownership, OwnershipError, Propose};
 use crate::policy::{PolicyWatch, StreamView};
 use crate::query::aggs::Aggs;
@@ -94,7 +95,15 @@ pub(crate) struct Parts {
 /// The desk.
 pub(crate) struct Desk {
     pub(crate) parts: Parts,
-    searches: Semaphore,
+    searches: Arc<Semaphore>,
+    /// Of each tenant that asked of late.
+    of_tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+}
+
+/// The place of one search among those of its tenant and of the node; given back when the work ends, not when the caller goes.
+pub(super) struct Permit {
+    _of_tenant: OwnedSemaphorePermit,
+    _of_node: OwnedSemaphorePermit,
 }
 
 /// A page of this region's own records. No `Debug`.
@@ -107,7 +116,27 @@ pub(crate) struct Found {
 impl Desk {
     /// From its parts.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, searches: Semaphore::new(SEARCHES_AT_ONCE) })
+        let searches = Arc::new(Semaphore::new(SEARCHES_AT_ONCE));
+        Arc::new(Self { parts, searches, of_tenants: Mutex::default() })
+    }
+
+    /// A place for one more search of the tenant.
+    ///
+    /// # Errors
+    /// [`PresentError::Busy`] where the tenant or the node runs as many as it may.
+    pub(super) fn permit(&self, tenant: TenantId) -> Result<Permit, PresentError> {
+        let of_tenant = {
+            let mut all = self.of_tenants.lock();
+            if all.len() > TENANT_RATES {
+                all.retain(|_, places| Arc::strong_count(places) > 1);
+            }
+            let places = all.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(SEARCHES_OF_TENANT_AT_ONCE)));
+            Arc::clone(places)
+        };
+        let busy = |_| PresentError::Busy;
+        let of_tenant = of_tenant.try_acquire_owned().map_err(busy)?;
+        let of_node = Arc::clone(&self.searches).try_acquire_owned().map_err(busy)?;
+        Ok(Permit { _of_tenant: of_tenant, _of_node: of_node })
     }
 
     /// Who asks, if the key may search.
@@ -161,12 +190,12 @@ impl Desk {
     /// whoever asks is sent there, and no answer is smaller than it should be.
     pub(super) async fn search(
         &self,
+        who: &Principal,
         streams: &[Arc<StreamView>],
         request: SearchRequest,
-        rows: Rows,
         aggregations: Option<Value>,
     ) -> Result<Found, Failure> {
-        let _permit = self.searches.try_acquire().map_err(|_| PresentError::Busy)?;
+        let (permit, rows) = (self.permit(who.tenant())?, who.rows());
         let elsewhere = streams.iter().find_map(|stream| {
             let (_, owner) = stream.shard.filter(|(_, owner)| *owner != self.parts.node)?;
             Some(OwnershipError::OwnedElsewhere { stream: stream.name.clone(), owner })
@@ -188,6 +217,7 @@ impl Desk {
         // Whoever hangs up ends the search: the token goes with this future.
         let _guard = request.budget.token.clone().drop_guard();
         let found = self.parts.tasks.blocking(move || {
+            let _permit = permit;
             let hits = engine.search(&request, segments, rows)?;
             let is_wanted = !aggregations.is_empty();
             let aggregations = is_wanted.then(|| hits.aggregate(&aggregations)).transpose()?;

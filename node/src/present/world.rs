@@ -295,7 +295,8 @@ impl World {
         let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(&ledger), detector.clone());
         let (proposed, refreshed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let propose = proposals(&policy, &proposed);
-        let ownership = Ownership::new(NodeId(1), policy.clone(), propose.clone(), Duration::from_secs(1));
+        let ownership =
+            Ownership::new(NodeId(1), policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
         let desk = Desk::new(Parts {
             region: region("tokyo"),
             node: NodeId(1),

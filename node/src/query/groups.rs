@@ -219,7 +219,7 @@ impl<'a> Fold<'a> {
         let mut slots = Vec::new();
         let mut seen = Vec::new();
         let mut subjects: Vec<Option<u64>> = Vec::new();
-        visit(unit, compiled(&hits.filter, unit, false)?, range, &hits.budget, &mut |docs| {
+        visit(unit, compiled(&hits.filter, unit, false, &hits.budget)?, range, &hits.budget, &mut |docs| {
             if let Some((column, _)) = &self.times {
                 times.resize(docs.len(), 0);
                 column.values.get_vals(docs, &mut times);

@@ -122,7 +122,7 @@ impl<'a> Tabulator<'a> {
         let (mut times, mut seqs) = (Vec::new(), Vec::new());
         let mut subjects: Vec<Option<u64>> = Vec::new();
         let mut slots: Vec<Vec<SlotOf>> = vec![Vec::new(); self.fields.len()];
-        visit(unit, compiled(&self.plan.filter, unit, false)?, range, budget, &mut |docs| {
+        visit(unit, compiled(&self.plan.filter, unit, false, budget)?, range, budget, &mut |docs| {
             times.resize(docs.len(), 0);
             self.times.values.get_vals(docs, &mut times);
             seqs.resize(docs.len(), 0);

@@ -38,7 +38,7 @@ impl Hits {
                 let seq = seqs.first(doc).unwrap_or_default();
                 add(&mut collector, Match { subject: subjects.first(doc), shard, seq })
             };
-            visit(&unit, compiled(&self.filter, &unit, false)?, self.range, &self.budget, &mut |docs| {
+            visit(&unit, compiled(&self.filter, &unit, false, &self.budget)?, self.range, &self.budget, &mut |docs| {
                 docs.iter().try_for_each(|doc| one(*doc))?;
                 Ok(true)
             })?;

@@ -263,3 +263,32 @@ async fn a_listener_serves_plain_http_on_loopback_alone_and_ends_when_told() {
     assert!(doors.tasks.stop(Duration::from_secs(5)).await, "idle connections do not delay the end");
     drop(idle);
 }
+
+#[tokio::test]
+async fn silent_connections_give_their_places_to_those_who_ask() {
+    let doors = doors(4, Duration::from_secs(5));
+    taking(doors.inbox, &doors.tasks);
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Protection::PlainOnLoopback).await.unwrap();
+    let (addr, stop) = (listener.addr(), tokio_util::sync::CancellationToken::new());
+    listener.with_places(2).serve(doors.router.clone(), &doors.tasks, stop.clone());
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        silent.push(tokio::net::TcpStream::connect(addr).await.unwrap());
+    }
+    for _ in 0..3 {
+        let mut whole = tokio::net::TcpStream::connect(addr).await.unwrap();
+        whole
+            .write_all(b"POST /a/_bulk HTTP/1.1\r\nhost: x\r\nauthorization: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        whole.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let mut nothing = Vec::new();
+    let ended = silent.first_mut().unwrap().read_to_end(&mut nothing).await;
+    assert!(matches!(ended, Ok(0) | Err(_)), "the one that was silent longest was ended");
+    stop.cancel();
+    drop(doors.router);
+    assert!(doors.tasks.stop(Duration::from_secs(5)).await);
+}

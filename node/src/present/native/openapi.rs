@@ -84,7 +84,10 @@ fn paths() -> Value {
                 {"name": "after", "in": "query", "schema": {"type": "integer"}, "description": "Number of the last entry known."},
                 {"name": "limit", "in": "query", "schema": {"type": "integer", "maximum": 1_000}},
             ],
-            "get": read("The ledger's entries in their order; role `audit`.", "Entries with their numbers, and the head."),
+            "get": read(
+                "The ledger's entries in their order, of the operator's tenant all and of another its own; role `audit`.",
+                "Entries with their numbers, `next` to go on after, and the head.",
+            ),
         },
         "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},

@@ -66,6 +66,7 @@ impl Desk {
 
     /// What the regions released.
     async fn numbers(&self, who: &Principal, asked: &Asked, own: Regions) -> Result<Map<String, Value>, Failure> {
+        let _permit = self.permit(who.tenant())?;
         let whither = Whither {
             tenant: who.tenant(),
             stream: asked.stream.clone(),
@@ -130,7 +131,7 @@ impl Desk {
             total: if is_exact { TrackTotal::Exact } else { TrackTotal::No },
             budget: Self::budget(None),
         };
-        let found = self.search(&[stream], request, who.rows(), None).await?;
+        let found = self.search(who, &[stream], request, None).await?;
         let hits = found.rows.iter().map(|row| {
             let source: Value = serde_json::from_slice(&row.source).unwrap_or_default();
             json!({"id": row.id, "source": source, "sort": [row.time.as_millis()]})
