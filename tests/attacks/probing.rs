@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{bare, search, within};
 use crate::tally::Tally;
-use crate::world::{DENSE, GUARDED, K, OPEN, SPARSE, UNAPPROVED, World, account, census};
+use crate::world::{DENSE, GUARDED, K, OPEN, SPARSE, UNAPPROVED, World, account, at, census};
 
 /// All of them, each against the guarded stream and against the control.
 pub(crate) fn run(world: &World) -> Vec<Tally> {
@@ -77,11 +77,26 @@ fn values(world: &World, stream: &str) -> Vec<bool> {
             "size": 0, "track_total_hits": true,
             "query": {"bool": {"filter": [within(from, from + 5), {"term": {"service": "vault"}}]}},
         });
-        bare(&search(&asker, &format!("frankfurt:{stream}"), &body)).to_string()
+        since(&bare(&search(&asker, &format!("frankfurt:{stream}"), &body)), at(from)).to_string()
     };
     let trials: Vec<bool> = some.zip(none).map(|(some, none)| told(some) != told(none)).collect();
     assert!(trials.len() >= 3, "too few windows: {}", trials.len());
     trials
+}
+
+/// An answer with the range it covers told from the beginning of the window that was asked for: windows differ in nothing else.
+fn since(answer: &Value, start: i64) -> Value {
+    match answer {
+        Value::Object(object) => {
+            let told = |(key, value): (&String, &Value)| match (key.as_str(), value.as_i64()) {
+                ("from" | "to", Some(millis)) => (key.clone(), json!(millis - start)),
+                _ => (key.clone(), since(value, start)),
+            };
+            Value::Object(object.iter().map(told).collect())
+        }
+        Value::Array(list) => list.iter().map(|value| since(value, start)).collect(),
+        other => other.clone(),
+    }
 }
 
 /// Whether a value nobody approved can be told from one that does not occur: abroad, and at home as the control.
