@@ -96,6 +96,9 @@ pub(crate) const MAX_STREAMS_PER_REQUEST: usize = 256;
 pub(crate) const TENANT_REQUESTS_PER_SECOND: u32 = 2_000;
 /// Bytes of bodies of one tenant a second, before 429: more than a node can take.
 pub(crate) const TENANT_BYTES_PER_SECOND: u32 = 256 << 20;
+/// Bytes of one object of a segment that is copied out: what a copy holds in memory at once, as large as parts of common
+/// object stores.
+pub(crate) const COPY_PART_BYTES: usize = 16 << 20;
 /// Tenants whose rate is remembered; the oldest knowledge is dropped beyond.
 pub(crate) const TENANT_RATES: usize = 16_384;
 

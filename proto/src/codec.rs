@@ -51,11 +51,11 @@ messages! {
     Answer = 2, version 1, at most 64 << 10;
     Probe = 3, version 1, at most 16;
     SignedHead = 4, version 1, at most 256;
-    MetadataFrame = 5, version 1, at most 4 << 20;
-    Entry = 6, version 1, at most 2 << 20;
+    MetadataFrame = 5, version 2, at most 4 << 20;
+    Entry = 6, version 2, at most 2 << 20;
     Vote = 7, version 1, at most 64;
     SnapshotHead = 8, version 1, at most 64 << 10;
-    Row = 9, version 1, at most 256 << 10;
+    Row = 9, version 2, at most 256 << 10;
 }
 
 /// Why bytes are not a frame.

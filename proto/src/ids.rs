@@ -166,6 +166,8 @@ number_ids! {
     Epoch(u64);
     /// A version of the policy: grows by one with every command that changes what may leave.
     PolicyVersion(u64);
+    /// The place of an officer's consent among all it ever gave for its region: each is higher than the one before.
+    ConsentSerial(u64);
     /// Records.
     RecordCount(u64);
     /// Distinct subjects.

@@ -13,7 +13,7 @@ use crate::ids::{
     DictionaryId, Epoch, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
 };
 use crate::message::ledger::SignedHead;
-use crate::officer::OfficerSignature;
+use crate::officer::{OfficerRow, OfficerSignature};
 
 /// Most group fields one stream may declare.
 pub const MAX_GROUP_FIELDS: usize = 32;
@@ -226,7 +226,7 @@ pub struct RegionalChange {
     pub region: Region,
     /// What changes.
     pub change: Change,
-    /// Signature over both; `None` on a change that narrows.
+    /// Signature over both and its own serial; `None` on a change that narrows.
     pub signature: Option<OfficerSignature>,
 }
 
@@ -326,8 +326,12 @@ pub enum CommandRefusal {
     Taken,
     /// The ledger head is older than the one that is known.
     OldHead,
-    /// The change brings text in and carries no officer's signature.
+    /// The change brings text in, or widens a policy, and carries no officer's signature.
     Unsigned,
+    /// The signature is not that of the officer it names.
+    Forged,
+    /// The officer has consented to something newer since.
+    OldSerial,
 }
 
 impl fmt::Display for CommandRefusal {
@@ -342,6 +346,8 @@ impl fmt::Display for CommandRefusal {
             Self::Taken => "the id is in use for something else; choose another",
             Self::OldHead => "a newer ledger head of that region is known",
             Self::Unsigned => "the change carries no signature of the region's officer; have it signed",
+            Self::Forged => "the signature does not hold for this change; have it signed again",
+            Self::OldSerial => "the officer has signed a newer change of the region since; have this one signed again",
         })
     }
 }
@@ -379,6 +385,8 @@ pub enum Row {
     Value(ValueRow),
     /// A region's newest ledger head.
     Head(SignedHead),
+    /// The newest consent of an officer.
+    Officer(OfficerRow),
 }
 
 /// The counters ids are drawn from; each holds the next free number.

@@ -1,7 +1,8 @@
 //! The officer's key: one per region, kept off the nodes (RES-4).
 //!
-//! Ed25519 (RFC 8032) over the bincode of region and change behind a fixed prefix, so that a signature for one purpose or
-//! region is worth nothing for another.
+//! Ed25519 (RFC 8032) over the bincode of region, serial and change behind a fixed prefix, so that a signature for one
+//! purpose or region is worth nothing for another. The serial grows with every consent: one that was given before another is
+//! worth nothing after it. Which consent is the newest is for those who read them to remember.
 
 use std::fmt;
 
@@ -10,17 +11,40 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::ids::Region;
+use crate::ids::{ConsentSerial, PolicyVersion, Region};
 use crate::metadata::{Change, RegionalChange};
 
-/// An Ed25519 signature, in its two halves.
+/// An officer's consent: its serial, the public key it claims to come from, and an Ed25519 signature in its two halves.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfficerSignature {
+    serial: ConsentSerial,
+    officer: [u8; 32],
     r: [u8; 32],
     s: [u8; 32],
 }
 
+/// The newest consent of one officer of a region, as the metadata group has taken it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfficerRow {
+    /// The region.
+    pub region: Region,
+    /// The consent: whose, and its serial.
+    pub newest: OfficerSignature,
+    /// The version of the policy it came with.
+    pub version: PolicyVersion,
+}
+
 impl OfficerSignature {
+    /// Its place among the officer's consents.
+    pub const fn serial(&self) -> ConsentSerial {
+        self.serial
+    }
+
+    /// The public key it claims to come from.
+    pub const fn officer(&self) -> OfficerPublic {
+        OfficerPublic(self.officer)
+    }
+
     fn bytes(&self) -> [u8; 64] {
         let mut bytes = [0; 64];
         let (r, s) = bytes.split_at_mut(32);
@@ -32,7 +56,7 @@ impl OfficerSignature {
 
 impl fmt::Debug for OfficerSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OfficerSignature({}…)", hex::encode(self.r.get(..4).unwrap_or_default()))
+        write!(f, "OfficerSignature({}, {}…)", self.serial, hex::encode(self.r.get(..4).unwrap_or_default()))
     }
 }
 
@@ -78,11 +102,11 @@ impl OfficerKey {
         OfficerPublic(bytes)
     }
 
-    /// Consents to a change of the region's.
-    pub fn sign(&self, region: Region, change: Change) -> RegionalChange {
-        let signature = self.0.sign(&signed_bytes(&region, &change));
+    /// Consents to a change of the region's. The serial must be higher than that of every consent before.
+    pub fn sign(&self, region: Region, serial: ConsentSerial, change: Change) -> RegionalChange {
+        let signature = self.0.sign(&signed_bytes(&region, serial, &change));
         let (r, s) = signature.as_ref().split_at(32);
-        let mut halves = OfficerSignature { r: [0; 32], s: [0; 32] };
+        let mut halves = OfficerSignature { serial, officer: self.public().0, r: [0; 32], s: [0; 32] };
         halves.r.copy_from_slice(r);
         halves.s.copy_from_slice(s);
         RegionalChange { region, change, signature: Some(halves) }
@@ -90,7 +114,7 @@ impl OfficerKey {
 }
 
 /// An officer's public key, as it stands in a node's own configuration: 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OfficerPublic([u8; 32]);
 
@@ -98,8 +122,9 @@ impl OfficerPublic {
     /// Whether the change carries this officer's consent for its region.
     pub fn consents(&self, change: &RegionalChange) -> bool {
         change.signature.is_some_and(|signature| {
-            let message = signed_bytes(&change.region, &change.change);
-            UnparsedPublicKey::new(&ED25519, &self.0).verify(&message, &signature.bytes()).is_ok()
+            let message = signed_bytes(&change.region, signature.serial, &change.change);
+            signature.officer == self.0
+                && UnparsedPublicKey::new(&ED25519, &self.0).verify(&message, &signature.bytes()).is_ok()
         })
     }
 }
@@ -126,9 +151,9 @@ impl fmt::Debug for OfficerPublic {
     }
 }
 
-fn signed_bytes(region: &Region, change: &Change) -> Vec<u8> {
-    let mut message = b"domicile officer consent 1\0".to_vec();
-    message.extend(codec::canonical(&(region, change)));
+fn signed_bytes(region: &Region, serial: ConsentSerial, change: &Change) -> Vec<u8> {
+    let mut message = b"domicile officer consent 2\0".to_vec();
+    message.extend(codec::canonical(&(region, serial, change)));
     message
 }
 
@@ -145,7 +170,8 @@ mod tests {
     fn consent_holds_for_one_change_of_one_region() {
         let key = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
         let tokyo: Region = "tokyo".parse().expect("a name");
-        let signed = key.sign(tokyo.clone(), change(1));
+        let signed = key.sign(tokyo.clone(), ConsentSerial(7), change(1));
+        assert_eq!(signed.signature.map(|signature| signature.serial()), Some(ConsentSerial(7)));
         assert!(key.public().consents(&signed));
         assert!(!key.public().consents(&RegionalChange { change: change(2), ..signed.clone() }));
         let elsewhere = RegionalChange { region: "frankfurt".parse().expect("a name"), ..signed.clone() };
@@ -153,6 +179,14 @@ mod tests {
         assert!(!key.public().consents(&RegionalChange { signature: None, ..signed.clone() }));
         let other = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
         assert!(!other.public().consents(&signed));
+        let relabelled = |serial, officer| {
+            let signature = signed.signature.map(|signature| OfficerSignature { serial, officer, ..signature });
+            RegionalChange { signature, ..signed.clone() }
+        };
+        assert!(key.public().consents(&relabelled(ConsentSerial(7), key.public().0)), "nothing was changed");
+        assert!(!key.public().consents(&relabelled(ConsentSerial(8), key.public().0)), "an old consent made newer");
+        let foreign = relabelled(ConsentSerial(7), other.public().0);
+        assert!(!key.public().consents(&foreign) && !other.public().consents(&foreign), "another officer's name");
         let text = String::from(key.public());
         assert_eq!(OfficerPublic::try_from(text).expect("hex"), key.public());
         assert!(OfficerPublic::try_from("zz".to_owned()).is_err());

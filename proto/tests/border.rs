@@ -1,6 +1,15 @@
 //! What must not compile, and which traits must stay absent (RES-1).
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says so where it skips itself"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::{
@@ -35,9 +44,74 @@ fn nothing_that_is_not_released_can_be_serialised_and_nothing_that_arrived_becom
     lacks!(Released<Nothing>: Default);
 }
 
+/// Under any compiler: each program fails, with the codes of its golden file. Codes are stable; the words around them are not.
 #[test]
 fn programs_that_would_break_the_border_do_not_compile() {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fail");
+    let copies = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fail");
+    let _ = std::fs::remove_dir_all(&copies);
+    std::fs::create_dir_all(&copies).expect("made");
+    let names = programs(&goldens);
+    assert!(names.len() >= 11, "{names:?}");
+    for name in &names {
+        std::fs::copy(goldens.join(name), copies.join(name)).expect("copied");
+    }
+    // Without golden files, and told to write them: it fails only where a program compiles.
+    let again = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "what_the_compiler_says_of_copies", "--ignored", "--nocapture"])
+        .env("TRYBUILD", "overwrite")
+        .env(COPIES, &copies)
+        .output()
+        .expect("started");
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success(), "{}\n{said}", String::from_utf8_lossy(&again.stdout));
+    for name in &names {
+        let said = name.replace(".rs", ".stderr");
+        let (found, wanted) = (codes(&copies.join(&said)), codes(&goldens.join(&said)));
+        assert!(!wanted.is_empty() && wanted.is_subset(&found), "{name}: {found:?} instead of {wanted:?}");
+    }
+}
+
+#[test]
+#[ignore = "a part of programs_that_would_break_the_border_do_not_compile, which starts it"]
+fn what_the_compiler_says_of_copies() {
+    let Some(copies) = std::env::var_os(COPIES) else { return };
+    trybuild::TestCases::new().compile_fail(Path::new(&copies).join("*.rs"));
+}
+
+/// Under the compiler the golden files were written with: word for word, so that a program fails for its own reason.
+#[test]
+fn the_compiler_gives_the_reason_that_was_meant() {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc).arg("--version").output().expect("a compiler");
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    if !version.starts_with(GOLDEN_COMPILER) {
+        // The same words and the same switch as in tests/cluster/require.rs.
+        let everything_is_required = std::env::var("DOMICILE_REQUIRE").is_ok_and(|value| value == "all");
+        assert!(!everything_is_required, "`{GOLDEN_COMPILER}x` is missing and DOMICILE_REQUIRE=all");
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        eprintln!("SKIPPED: {name}: `{GOLDEN_COMPILER}x` is missing");
+        return;
+    }
     trybuild::TestCases::new().compile_fail("tests/fail/*.rs");
+}
+
+/// The compiler whose words stand in `fail/*.stderr`.
+const GOLDEN_COMPILER: &str = "rustc 1.95.";
+/// Where the copies of the programs lie.
+const COPIES: &str = "DOMICILE_FAIL_COPIES";
+
+fn programs(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    names.filter(|name| name.ends_with(".rs")).collect()
+}
+
+/// The codes of the errors in what a compiler said.
+fn codes(path: &Path) -> BTreeSet<String> {
+    let said = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let code = |line: &str| Some(line.strip_prefix("error[")?.split_once(']')?.0.to_owned());
+    said.lines().filter_map(code).collect()
 }
 
 /// The law of the four sends, read off the source: whoever adds a fifth must come by here.

@@ -1,91 +1,177 @@
 //! Every decoder takes any bytes without panicking, and what it takes survives a second round.
 //!
-//! Deterministic: the seed is fixed, `DOMICILE_FUZZ_SEED` chooses another and `DOMICILE_FUZZ_CASES` how many cases there
-//! are (default 20,000). A failure prints the seed and the number of the case.
+//! One target for each message, so that a long run guided by coverage has one decoder to explore (CONTRIBUTING.md says how).
+//! In an ordinary test run the inputs are random: `DOMICILE_FUZZ_CASES` says how many for all targets together (default
+//! 20,000). A failure prints the input and the `BOLERO_RANDOM_SEED` that gives it again.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod samples;
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bolero::{TypeGenerator, check};
 use domicile_proto::codec::{HEADER_BYTES, Header};
+use samples::{DECODERS, Sample};
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
+/// What becomes the body of a frame.
+#[derive(Debug, TypeGenerator)]
+enum Body {
+    /// A good one of the message, changed here and there.
+    Changed { sample: u8, edits: Vec<Edit> },
+    /// Anything.
+    Raw(Vec<u8>),
 }
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+/// One change; places count modulo the length of what is there.
+#[derive(Debug, TypeGenerator)]
+enum Edit {
+    Insert {
+        at: u16,
+        byte: u8,
+    },
+    Remove {
+        at: u16,
+    },
+    Flip {
+        at: u16,
+        bit: u8,
+    },
+    /// A byte that a length, a tag or a number may be made of.
+    Telling {
+        at: u16,
+        which: u8,
+    },
+    Cut {
+        at: u16,
+    },
+    /// A piece of another message.
+    Splice {
+        at: u16,
+        sample: u8,
+        from: u16,
+        length: u8,
+    },
 }
 
-/// Bytes a length, a tag or a number may be made of.
 const TELLING: [u8; 9] = [0, 1, 2, 250, 251, 252, 253, 254, 255];
+/// Most edits of one body; with more, hardly anything is left that a decoder takes.
+const MOST_EDITS: usize = 4;
 
-fn mutate(body: &mut Vec<u8>, other: &[u8], random: &mut Random) {
-    for _ in 0..=random.below(4) {
-        let at = random.below(body.len() + 1);
-        match random.below(6) {
-            0 => body.insert(at, random.next() as u8),
-            1 if at < body.len() => drop(body.remove(at)),
-            2 if at < body.len() => body[at] = TELLING[random.below(TELLING.len())],
-            3 if at < body.len() => body[at] ^= 1 << random.below(8),
-            4 => body.truncate(at),
-            _ => {
-                let from = random.below(other.len());
-                let piece = &other[from..(from + random.below(40)).min(other.len())];
-                body.splice(at..at, piece.iter().copied());
+fn all() -> &'static [Sample] {
+    static ALL: OnceLock<Vec<Sample>> = OnceLock::new();
+    ALL.get_or_init(samples::all)
+}
+
+/// The good bodies of one kind of message.
+fn bodies(kind: u8) -> Vec<&'static [u8]> {
+    all().iter().filter(|sample| sample.frame[4] == kind).map(|sample| &sample.frame[HEADER_BYTES..]).collect()
+}
+
+impl Body {
+    fn bytes(&self, good: &[&[u8]]) -> Vec<u8> {
+        match self {
+            Self::Raw(bytes) => bytes.clone(),
+            Self::Changed { sample, edits } => {
+                let mut body = good[usize::from(*sample) % good.len()].to_vec();
+                edits.iter().take(MOST_EDITS).for_each(|edit| edit.apply(&mut body));
+                body
             }
         }
     }
+}
+
+impl Edit {
+    fn apply(&self, body: &mut Vec<u8>) {
+        let length = body.len();
+        let place = |at: u16| usize::from(at) % length.max(1);
+        match *self {
+            Self::Insert { at, byte } => body.insert(usize::from(at) % (length + 1), byte),
+            Self::Cut { at } => body.truncate(place(at)),
+            Self::Splice { at, sample, from, length: most } => {
+                let other = &all()[usize::from(sample) % all().len()].frame;
+                let from = usize::from(from) % other.len();
+                let piece = other[from..(from + usize::from(most % 40)).min(other.len())].iter().copied();
+                let at = usize::from(at) % (length + 1);
+                drop(body.splice(at..at, piece));
+            }
+            Self::Remove { .. } | Self::Flip { .. } | Self::Telling { .. } if body.is_empty() => {}
+            Self::Remove { at } => drop(body.remove(place(at))),
+            Self::Flip { at, bit } => body[place(at)] ^= 1 << (bit % 8),
+            Self::Telling { at, which } => body[place(at)] = TELLING[usize::from(which) % TELLING.len()],
+        }
+    }
+}
+
+/// How many inputs one target gets in an ordinary test run.
+fn cases() -> usize {
+    let all = std::env::var("DOMICILE_FUZZ_CASES").ok().map_or(20_000, |text| text.parse().expect("a number"));
+    all / DECODERS.len() + 1
+}
+
+/// A good header around any body, so that the body is looked at.
+fn explore(decoder: usize) {
+    let decode = DECODERS[decoder];
+    let good = all().iter().find(|sample| decode(&sample.frame).is_ok()).expect("every message has a sample");
+    assert_eq!((good.again)(&good.frame).as_ref(), Ok(&good.frame));
+    let (header, bodies) = (&good.frame[..6], bodies(good.frame[4]));
+    let (taken, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    check!().with_iterations(cases()).with_type::<Body>().for_each(|body| {
+        let body = body.bytes(&bodies);
+        let mut frame = header.to_vec();
+        frame.extend(u32::try_from(body.len()).expect("small").to_be_bytes());
+        frame.extend(crc32fast::hash(&body).to_be_bytes());
+        frame.extend(body);
+        match decode(&frame) {
+            Ok(again) => {
+                taken.fetch_add(1, Ordering::Relaxed);
+                assert_eq!(decode(&again).as_ref(), Ok(&again));
+            }
+            Err(_) => drop(refused.fetch_add(1, Ordering::Relaxed)),
+        }
+    });
+    let (taken, refused) = (taken.into_inner(), refused.into_inner());
+    let is_tame = taken < refused / 100 || refused == 0;
+    assert!(
+        !is_tame || taken + refused < 1_000,
+        "{taken} taken, {refused} refused: the inputs are too tame or too wild"
+    );
+}
+
+macro_rules! targets {
+    ($($name:ident = $decoder:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            explore($decoder);
+        })*
+
+        #[test]
+        fn every_decoder_has_a_target() {
+            assert_eq!([$($decoder),*].to_vec(), (0..DECODERS.len()).collect::<Vec<_>>());
+        }
+    };
+}
+
+targets! {
+    no_question_panics = 0;
+    no_answer_panics = 1;
+    no_probe_panics = 2;
+    no_signed_head_panics = 3;
+    no_metadata_frame_panics = 4;
+    no_entry_of_the_log_panics = 5;
+    no_vote_panics = 6;
+    no_snapshot_head_panics = 7;
+    no_row_of_the_state_panics = 8;
 }
 
 #[test]
-fn no_decoder_panics_on_any_bytes() {
-    let (seed, cases) = (setting("DOMICILE_FUZZ_SEED", 42), setting("DOMICILE_FUZZ_CASES", 20_000));
-    let samples = samples::all();
-    assert!(samples.iter().all(|sample| (sample.again)(&sample.frame).is_ok()));
-    let mut random = Random(seed);
-    let (mut taken, mut refused) = (0_u64, 0_u64);
-    for case in 0..cases {
-        let sample = &samples[random.below(samples.len())];
-        let other = &samples[random.below(samples.len())];
-        let mut frame = sample.frame.clone();
-        if random.below(4) == 0 {
-            // Anything, header included.
-            mutate(&mut frame, &other.frame, &mut random);
-        } else {
-            // A good header around a bad body, so that the body is looked at.
-            let mut body = frame.split_off(HEADER_BYTES);
-            mutate(&mut body, &other.frame[HEADER_BYTES..], &mut random);
-            let length = u32::try_from(body.len()).expect("small");
-            frame[6..10].copy_from_slice(&length.to_be_bytes());
-            frame[10..14].copy_from_slice(&crc32fast::hash(&body).to_be_bytes());
-            frame.extend(body);
-        }
-        // Never panics either; what it says is checked with the frame.
-        let _ = Header::read(&frame);
-        for decode in samples::DECODERS {
-            match decode(&frame) {
-                Ok(again) => {
-                    taken += 1;
-                    let third = decode(&again).unwrap_or_else(|error| panic!("seed {seed} case {case}: {error}"));
-                    assert_eq!(again, third, "seed {seed} case {case}");
-                }
-                Err(_) => refused += 1,
-            }
-        }
-    }
-    assert!(cases < 1_000 || (taken > cases / 50 && refused > cases), "{taken} taken, {refused} refused: too tame");
+fn no_frame_panics_whatever_its_header_says() {
+    check!().with_iterations(cases()).with_type::<(u8, Vec<Edit>)>().for_each(|(sample, edits)| {
+        let mut frame = all()[usize::from(*sample) % all().len()].frame.clone();
+        edits.iter().take(MOST_EDITS).for_each(|edit| edit.apply(&mut frame));
+        let header = Header::read(&frame);
+        let taken = DECODERS.iter().filter(|decode| decode(&frame).is_ok()).count();
+        assert!(taken <= 1 && (taken == 0 || header.is_ok()), "{header:?} and taken by {taken} decoders");
+    });
 }

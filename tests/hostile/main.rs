@@ -10,6 +10,7 @@
 
 mod bodies;
 mod keys;
+mod replay;
 mod sockets;
 
 use domicile_tests::cluster::fixture::{bulk, events};

@@ -2,8 +2,8 @@
 
 use domicile_proto::codec;
 use domicile_proto::ids::{
-    DictionaryId, Epoch, FIRST_APPROVED_ID, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId,
-    TenantId, Timestamp,
+    ConsentSerial, DictionaryId, Epoch, FIRST_APPROVED_ID, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId,
+    StreamId, TenantId, Timestamp,
 };
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::metadata::{
@@ -24,12 +24,22 @@ fn region(text: &str) -> Region {
     text.parse().unwrap()
 }
 
-/// One officer for all tests: apply does not look at who signed.
-fn signed(region: Region, change: Change) -> Command {
+fn new_officer() -> OfficerKey {
+    OfficerKey::from_pkcs8(&OfficerKey::generate().unwrap()).unwrap()
+}
+
+/// One officer for all tests: apply does not look at whose officer signed.
+fn signed_at(serial: u64, region: Region, change: Change) -> Command {
     use std::sync::OnceLock;
     static KEY: OnceLock<OfficerKey> = OnceLock::new();
-    let key = KEY.get_or_init(|| OfficerKey::from_pkcs8(&OfficerKey::generate().unwrap()).unwrap());
-    Command::Regional(key.sign(region, change))
+    Command::Regional(KEY.get_or_init(new_officer).sign(region, ConsentSerial(serial), change))
+}
+
+/// Signed after everything that was signed before.
+fn signed(region: Region, change: Change) -> Command {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1_000);
+    signed_at(NEXT.fetch_add(1, Ordering::Relaxed), region, change)
 }
 
 fn unsigned(region: Region, change: Change) -> Command {
@@ -82,8 +92,8 @@ fn world() -> State {
         Command::CreateTenant { tenant: name("acme") },
         Command::CreateTenant { tenant: name("bolt") },
         Command::CreateStream { tenant: TenantId(1), stream: name("app") },
-        signed(region("tokyo"), node(1, 7443)),
-        signed(region("frankfurt"), node(2, 7443)),
+        signed_at(1, region("tokyo"), node(1, 7443)),
+        signed_at(1, region("frankfurt"), node(2, 7443)),
     ] {
         let applied = apply(&mut state, &command);
         assert!(!matches!(applied, Applied::Refused(_)), "{command:?}: {applied:?}");
@@ -193,7 +203,8 @@ fn fields_keep_their_ids_and_an_unsigned_policy_gets_none() {
         (signed(tokyo.clone(), policy(&["service", "level", "service"], true)), Applied::Done),
         (signed(region("frankfurt"), policy(&["host", "level"], false)), Applied::Done),
         (signed(tokyo.clone(), policy(&["level"], false)), Applied::Done),
-        (unsigned(tokyo.clone(), policy(&["evil"], false)), Applied::Done),
+        (unsigned(tokyo.clone(), policy(&["evil"], false)), refused(CommandRefusal::Unsigned)),
+        (unsigned(tokyo.clone(), policy(&[], false)), Applied::Done),
         (signed(tokyo.clone(), policy(&many[..MAX_GROUP_FIELDS], false)), refused(CommandRefusal::TooMany)),
     ]);
     assert_eq!((field(&state, "service"), field(&state, "level"), field(&state, "host")), (Some(1), Some(0), Some(2)));
@@ -205,12 +216,13 @@ fn fields_keep_their_ids_and_an_unsigned_policy_gets_none() {
 #[test]
 fn a_signed_policy_clears_the_unsigned_one_and_each_change_has_its_version() {
     let tokyo = region("tokyo");
+    let again = signed_at(2_000_000, tokyo.clone(), policy(&["level"], true));
     let state = check(vec![
         (signed(tokyo.clone(), policy(&["level"], true)), Applied::Done),
         (unsigned(tokyo.clone(), policy(&[], false)), Applied::Done),
         (unsigned(tokyo.clone(), policy(&[], false)), Applied::Done),
-        (signed(tokyo.clone(), policy(&["level"], true)), Applied::Done),
-        (signed(tokyo.clone(), policy(&["level"], true)), Applied::Done),
+        (again.clone(), Applied::Done),
+        (again, Applied::Done),
     ]);
     let row = state.policy(StreamId(1), &tokyo).unwrap();
     assert_eq!(row.unsigned, None);
@@ -334,8 +346,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         (prop::collection::vec(word.clone(), 0..4), any::<bool>()).prop_map(|(fields, text)| policy(&fields, text)),
         (word.clone(), prop::collection::vec(word.clone(), 0..4)).prop_map(|(field, texts)| values(field, &texts)),
     ];
-    let regional = (place.clone(), change, any::<bool>())
-        .prop_map(|(place, change, is_signed)| if is_signed { signed(place, change) } else { unsigned(place, change) });
+    let regional = (place.clone(), change).prop_map(|(place, change)| unsigned(place, change));
     prop_oneof![
         place.clone().prop_map(|region| Command::AddRegion { region }),
         word.clone().prop_map(|text| Command::CreateTenant { tenant: name(text) }),
@@ -355,6 +366,19 @@ fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// Commands of which the regional ones are signed here and there, some of them with a serial that is not the newest.
+fn any_commands(most: usize, first: u64) -> impl Strategy<Value = Vec<Command>> {
+    let step = (any_command(), prop::bool::weighted(0.7), prop_oneof![3 => Just(0), 1 => 1..4_u64]);
+    prop::collection::vec(step, 0..most).prop_map(move |steps| {
+        let numbered = steps.into_iter().zip(first..);
+        let sign = |((command, is_signed, back), serial): ((Command, bool, u64), u64)| match command {
+            Command::Regional(change) if is_signed => signed_at(serial - back, change.region, change.change),
+            other => other,
+        };
+        numbered.map(sign).collect()
+    })
+}
+
 fn bytes(state: &State) -> Vec<u8> {
     state.rows().flat_map(|row| codec::encode(&row).unwrap()).collect()
 }
@@ -363,7 +387,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn the_same_commands_give_the_same_bytes(commands in prop::collection::vec(any_command(), 0..60)) {
+    fn the_same_commands_give_the_same_bytes(commands in any_commands(60, 5)) {
         let (mut one, mut other) = (State::default(), State::default());
         for command in &commands {
             prop_assert_eq!(apply(&mut one, command), apply(&mut other, command));
@@ -373,8 +397,8 @@ proptest! {
 
     #[test]
     fn a_state_is_its_rows(
-        commands in prop::collection::vec(any_command(), 0..60),
-        more in prop::collection::vec(any_command(), 0..20),
+        commands in any_commands(60, 5),
+        more in any_commands(20, 63),
     ) {
         let mut state = world();
         commands.iter().for_each(|command| drop(apply(&mut state, command)));
@@ -390,7 +414,7 @@ proptest! {
 
     #[test]
     fn a_repeated_command_changes_nothing_and_a_refused_one_neither(
-        commands in prop::collection::vec(any_command(), 0..60),
+        commands in any_commands(60, 5),
     ) {
         let mut state = world();
         for command in &commands {
@@ -405,3 +429,6 @@ proptest! {
         }
     }
 }
+
+#[path = "consent_test.rs"]
+mod consent;

@@ -1,7 +1,7 @@
 //! Changes of what one region lets out or in.
 //!
 //! An unsigned change never displaces a signed one of a node, a key or a value, and an unsigned approval is refused whole:
-//! text that no officer stands for must not enter the state (RES-2). Whether a signature holds is not looked at here.
+//! text that no officer stands for must not enter the state (RES-2). An unsigned policy only ever narrows what is there.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +20,13 @@ use crate::state::State;
 impl State {
     pub(super) fn change_region(&mut self, change: &RegionalChange) -> Outcome {
         self.require_region(&change.region)?;
+        match &change.signature {
+            Some(consent) => self.with_consent(change, consent),
+            None => self.change_as_said(change),
+        }
+    }
+
+    pub(super) fn change_as_said(&mut self, change: &RegionalChange) -> Outcome {
         match &change.change {
             Change::AddNode { node, addr } => self.add_node(change, *node, *addr),
             Change::AddKey(key) => self.add_key(change, key),
@@ -95,6 +102,9 @@ impl State {
             if row.unsigned.as_ref().is_some_and(|(_, known)| known == policy) {
                 return Ok(Applied::Done);
             }
+            if !policy.is_within(&in_force(&row)) {
+                return Err(CommandRefusal::Unsigned);
+            }
             row.unsigned = Some((self.advance_policy(), policy.clone()));
         }
         self.policies.insert(place, row);
@@ -146,6 +156,15 @@ impl State {
         }
         Ok(Applied::Values(ids))
     }
+}
+
+/// The policy that the row's changes leave, for whoever takes the signature to be the officer's.
+fn in_force(row: &PolicyRow) -> StreamPolicy {
+    let signed = row.signed.as_ref().and_then(|(_, change)| match &change.change {
+        Change::SetPolicy { policy, .. } => Some(policy),
+        _ => None,
+    });
+    row.unsigned.as_ref().map(|(_, policy)| policy).or(signed).cloned().unwrap_or_default()
 }
 
 /// The row with the region's approval, in place of an earlier one of the same region.

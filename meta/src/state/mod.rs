@@ -1,7 +1,8 @@
 //! The state of the metadata group: plain data and look-ups.
 //!
 //! Tables keyed by ids, and beside them the ways from names to ids. No input or output, no clock, no randomness; the only
-//! way to change it is [`crate::apply::apply`]. It keeps signatures and verifies none: a region's own nodes do (RES-4).
+//! way to change it is [`crate::apply::apply`]. Whether an officer is the right one is for
+//! the region's own nodes to say (RES-4).
 
 mod rows;
 mod table;
@@ -14,6 +15,7 @@ use domicile_proto::ids::{
 };
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::metadata::{ApprovedValue, Counters, KeyRow, NodeRow, PolicyRow, ShardRow, StreamRow, ValueRow};
+use domicile_proto::officer::{OfficerPublic, OfficerRow};
 
 pub use self::rows::RowsError;
 pub(crate) use self::table::Table;
@@ -42,6 +44,7 @@ pub struct State {
     pub(crate) values: Table<DictionaryId, ValueRow>,
     pub(crate) dictionaries: Table<TenantId, Dictionary>,
     pub(crate) heads: Table<RegionNumber, SignedHead>,
+    pub(crate) officers: Table<(Region, OfficerPublic), OfficerRow>,
 }
 
 impl Default for State {
@@ -70,6 +73,7 @@ impl Default for State {
             values: Table::default(),
             dictionaries: Table::default(),
             heads: Table::default(),
+            officers: Table::default(),
         }
     }
 }
@@ -218,6 +222,16 @@ impl State {
         self.heads.iter().map(|(_, head)| head)
     }
 
+    /// The newest consent of an officer of a region.
+    pub fn officer(&self, region: &Region, officer: OfficerPublic) -> Option<&OfficerRow> {
+        self.officers.get(&(region.clone(), officer))
+    }
+
+    /// The newest consents, by region and officer.
+    pub fn officers(&self) -> impl Iterator<Item = &OfficerRow> {
+        self.officers.iter().map(|(_, row)| row)
+    }
+
     /// Whether nothing was written between the two copies; cheap, and `false` proves nothing.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.counters == other.counters
@@ -230,5 +244,6 @@ impl State {
             && self.keys.is_same(&other.keys)
             && self.values.is_same(&other.values)
             && self.heads.is_same(&other.heads)
+            && self.officers.is_same(&other.officers)
     }
 }

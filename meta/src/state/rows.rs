@@ -35,6 +35,7 @@ impl State {
             self.keys.len(),
             self.values.len(),
             self.heads.len(),
+            self.officers.len(),
         ];
         1 + tables.iter().sum::<usize>() as u64
     }
@@ -54,6 +55,7 @@ impl State {
             .chain(self.keys().cloned().map(Row::Key))
             .chain(self.values().cloned().map(Row::Value))
             .chain(self.heads().copied().map(Row::Head))
+            .chain(self.officers().cloned().map(Row::Officer))
     }
 
     /// Builds the state that has these rows.
@@ -103,6 +105,13 @@ impl State {
                 fresh(self.head(head.region).is_none())?;
                 known(self.region_numbered(head.region).is_some())?;
                 self.heads.insert(head.region, head);
+                Ok(())
+            }
+            Row::Officer(row) => {
+                let officer = row.newest.officer();
+                fresh(self.officer(&row.region, officer).is_none())?;
+                known(self.region(&row.region).is_some())?;
+                self.officers.insert((row.region.clone(), officer), row);
                 Ok(())
             }
         }

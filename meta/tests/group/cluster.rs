@@ -1,11 +1,12 @@
 //! Nodes of a group: one in each of three regions, and more on demand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domicile_meta::error::MetaError;
 use domicile_meta::group::{Group, GroupConfig};
-use domicile_proto::ids::{Name, NodeId, Region};
+use domicile_proto::ids::{ConsentSerial, Name, NodeId, Region};
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::metadata::{Applied, Change, Command};
 use domicile_proto::officer::OfficerKey;
@@ -25,6 +26,7 @@ pub(crate) struct Cluster {
     pub(crate) groups: Vec<Group>,
     directories: Vec<TempDir>,
     officer: OfficerKey,
+    consents: AtomicU64,
     snapshot_every: u64,
 }
 
@@ -36,6 +38,7 @@ impl Cluster {
             groups: Vec::new(),
             directories: Vec::new(),
             officer: OfficerKey::from_pkcs8(&OfficerKey::generate().unwrap()).unwrap(),
+            consents: AtomicU64::new(1),
             snapshot_every,
         }
     }
@@ -110,7 +113,8 @@ impl Cluster {
     }
 
     pub(crate) fn signed(&self, region_name: &str, change: Change) -> Command {
-        Command::Regional(self.officer.sign(region(region_name), change))
+        let serial = ConsentSerial(self.consents.fetch_add(1, Ordering::Relaxed));
+        Command::Regional(self.officer.sign(region(region_name), serial, change))
     }
 
     /// Creates tenants `<prefix>-0` and so on.

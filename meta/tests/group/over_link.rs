@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use domicile_meta::error::MetaError;
 use domicile_meta::group::{Group, GroupConfig};
 use domicile_meta::link_transport::{self, LinkTransport};
-use domicile_proto::ids::{NodeId, Region, Timestamp};
+use domicile_proto::ids::{ConsentSerial, NodeId, Region, Timestamp};
 use domicile_proto::link::connection::Inbound;
 use domicile_proto::link::crossing::{BoxFuture, Crossing, CrossingLedger, LedgerRefused};
 use domicile_proto::link::endpoint::{Link, LinkConfig};
@@ -93,7 +93,7 @@ impl World {
     fn approval(&self, place: usize, addr: SocketAddr) -> Command {
         let officer = self.authorities[place].read_officer().unwrap();
         let change = Change::AddNode { node: NodeId(place as u64 + 1), addr };
-        Command::Regional(officer.sign(home(place), change))
+        Command::Regional(officer.sign(home(place), ConsentSerial(1), change))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `DOMICILE_BENCH_MB` | 50 | megabytes to generate |
 //! | `DOMICILE_BENCH_REFRESH_MS` | 10000 | refresh of the stream |
 //! | `DOMICILE_BENCH_RUNS` | 31 | warm runs per question |
+//! | `DOMICILE_BENCH_REDACT_IP` | off | `1`: IP addresses are replaced by tokens as well |
 //! | `DOMICILE_BENCH_WAN` | off | `1`: emulated round trips of 70, 160 and 230 ms, and the federated question |
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::or_fun_call, reason = "a bench prints and may panic")]
@@ -50,7 +51,7 @@ async fn run() -> Result<()> {
     let started = Instant::now();
     let client = process::client()?;
     let refresh = setting("DOMICILE_BENCH_REFRESH_MS", 10_000);
-    dev.create_stream(STREAM, refresh)?;
+    dev.create_stream(STREAM, refresh, setting("DOMICILE_BENCH_REDACT_IP", 0) == 1)?;
     println!("{}", json!({"figure": "start", "ready_s": dev.ready_s, "stream_s": started.elapsed().as_secs_f64()}));
     ingest(&dev, &client, &lines, refresh).await?;
     let runs = setting("DOMICILE_BENCH_RUNS", 31);
@@ -94,7 +95,8 @@ async fn ingest(dev: &Dev, client: &reqwest::Client, lines: &[u8], refresh_ms: u
     let cpu_searchable = cpu_seconds(pid)? - cpu_before;
     let (cpu, settled) = wait_until_settled(pid, begun).await?;
     let megabytes = lines.len() as f64 / 1e6;
-    let sealed = dev.segment_bytes("tokyo", STREAM)?;
+    let files = dev.segment_bytes("tokyo")?;
+    let sealed: u64 = files.values().sum();
     println!(
         "{}",
         json!({
@@ -103,6 +105,7 @@ async fn ingest(dev: &Dev, client: &reqwest::Client, lines: &[u8], refresh_ms: u
             "server_cpu_s_searchable": cpu_searchable, "server_cpu_s_settled": cpu - cpu_before, "settled_s": settled.as_secs_f64(),
             "mb_per_cpu_s": megabytes / (cpu - cpu_before), "peak_rss_mib": peak_rss_mib(pid)?,
             "segment_bytes": sealed, "segment_bytes_per_raw_byte": sealed as f64 / lines.len() as f64,
+            "segment_bytes_by_file": files,
         })
     );
     ensure!(found == events, "{found} of {events} records were found");

@@ -1,5 +1,6 @@
 //! Three regions as real processes, and what the kernel says of them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -65,18 +66,11 @@ impl Dev {
     }
 
     /// Creates the stream with its refresh, by the command an operator would type.
-    pub(crate) fn create_stream(&self, stream: &str, refresh_ms: u64) -> Result<()> {
+    pub(crate) fn create_stream(&self, stream: &str, refresh_ms: u64, redact_ip: bool) -> Result<()> {
         let status = Command::new(env!("CARGO_BIN_EXE_domicile"))
             .current_dir(self.data.parent().unwrap_or(&self.data))
-            .args([
-                "stream",
-                "create",
-                stream,
-                "--no-personal-data",
-                "--keep-ip",
-                "--refresh-ms",
-                &refresh_ms.to_string(),
-            ])
+            .args(["stream", "create", stream, "--no-personal-data", "--refresh-ms", &refresh_ms.to_string()])
+            .args((!redact_ip).then_some("--keep-ip"))
             .args(["--region", "tokyo", "--region", "singapore", "--region", "frankfurt"])
             .arg("--profile")
             .arg(self.data.join("profile.toml"))
@@ -86,9 +80,11 @@ impl Dev {
         Ok(())
     }
 
-    /// Bytes of the region's segments on disk; only this stream has any.
-    pub(crate) fn segment_bytes(&self, region: &str, _stream: &str) -> Result<u64> {
-        directory_bytes(&self.data.join("nodes").join(region).join("data/segments"))
+    /// Bytes of the region's segments on disk, by ending of the files; only this stream has any.
+    pub(crate) fn segment_bytes(&self, region: &str) -> Result<BTreeMap<String, u64>> {
+        let mut bytes = BTreeMap::new();
+        add_bytes(&self.data.join("nodes").join(region).join("data/segments"), &mut bytes)?;
+        Ok(bytes)
     }
 }
 
@@ -107,14 +103,18 @@ impl Drop for Dev {
     }
 }
 
-fn directory_bytes(dir: &Path) -> Result<u64> {
-    let mut total = 0;
+fn add_bytes(dir: &Path, bytes: &mut BTreeMap<String, u64>) -> Result<()> {
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot list `{}`", dir.display()))? {
         let entry = entry?;
         let kind = entry.metadata()?;
-        total += if kind.is_dir() { directory_bytes(&entry.path())? } else { kind.len() };
+        if kind.is_dir() {
+            add_bytes(&entry.path(), bytes)?;
+        } else {
+            let ending = entry.path().extension().unwrap_or_default().to_string_lossy().into_owned();
+            *bytes.entry(ending).or_default() += kind.len();
+        }
     }
-    Ok(total)
+    Ok(())
 }
 
 /// A client without a proxy and with enough connections.

@@ -19,6 +19,7 @@ use domicile_proto::metadata::{Personal, Rows};
 
 use super::AggregateError;
 use crate::policy::{Policy, StreamView};
+use crate::query::human::all_texts;
 use crate::query::{Budget, Cut, Engine, Filter, Plan, SearchRequest, Slots, Sort, Subjects, TrackTotal, Value};
 use crate::segment::Segment;
 
@@ -230,13 +231,16 @@ fn filter(asked: &Asked<'_>, condition: &Condition) -> Filter {
             (Filter::Terms { field, values }, *negated)
         }
         Condition::Text { how, literal, negated } => {
-            let (field, text) = ("message".to_owned(), literal.as_str().to_owned());
-            let filter = match how {
-                TextMatch::Words => Filter::Words { field, text, every: true },
-                TextMatch::Phrase => Filter::Phrase { field, text, open: false },
-                TextMatch::Prefix => Filter::Prefix { field, text },
+            // The same fields as for words without a field at home.
+            let clause = |field: String| {
+                let text = literal.as_str().to_owned();
+                match how {
+                    TextMatch::Words => Filter::Words { field, text, every: true },
+                    TextMatch::Phrase => Filter::Phrase { field, text, open: false },
+                    TextMatch::Prefix => Filter::Prefix { field, text },
+                }
             };
-            (filter, *negated)
+            (Filter::any(all_texts().into_iter().map(clause).collect()), *negated)
         }
     };
     if negated { filter.negated() } else { filter }

@@ -49,7 +49,6 @@ impl Classifier {
 
     /// A text with its personal spans replaced, as it would stand in a record of the stream: how searchers find a value that
     /// they know. `None` where nothing is replaced.
-    #[allow(dead_code, reason = "searching by an original value is built on it")]
     pub(crate) fn pseudonymise(&self, text: &str, stream: &StreamView) -> Option<String> {
         let keys = self.keys.tenant(stream.tenant);
         let originals = RefCell::default();

@@ -108,7 +108,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             let policy =
                 StreamPolicy { personal, group_fields: group_field, text_questions, redact_ip, refresh_ms, ..standard };
             for region in &region {
-                let officer = Officer::read(region, officer_key.as_deref())?;
+                let officer = Officer::read(region, officer_key.as_deref())?.after_newest_at(&door).await?;
                 let change = Change::SetPolicy { tenant: id, stream, policy: policy.clone() };
                 submit(&door, &[officer.consent(change)]).await?;
             }
@@ -137,7 +137,8 @@ pub(super) async fn key(verb: KeyVerb, profile: &Profile) -> anyhow::Result<()> 
     match verb {
         KeyVerb::Create { name, tenant, role, rows, consent } => {
             let door = profile.door(&consent.region)?;
-            let officer = Officer::read(&consent.region, consent.officer_key.as_deref())?;
+            let officer =
+                Officer::read(&consent.region, consent.officer_key.as_deref())?.after_newest_at(&door).await?;
             let tenant = tenant_id(&door, &tenant).await?;
             let (secret, key) = draw_key(&consent.region, name.clone(), tenant, roles(&role), rows_of(rows))?;
             submit(&door, &[officer.consent(Change::AddKey(key))]).await?;
@@ -162,7 +163,7 @@ pub(super) async fn key(verb: KeyVerb, profile: &Profile) -> anyhow::Result<()> 
 pub(super) async fn dictionary(verb: DictionaryVerb, profile: &Profile) -> anyhow::Result<()> {
     let DictionaryVerb::Approve { region, field, values, tenant, officer_key } = verb;
     let door = profile.door(&region)?;
-    let officer = Officer::read(&region, officer_key.as_deref())?;
+    let officer = Officer::read(&region, officer_key.as_deref())?.after_newest_at(&door).await?;
     let tenant = tenant_id(&door, &tenant).await?;
     let count = values.len();
     submit(&door, &approvals(&officer, tenant, &field, values)?).await?;

@@ -26,7 +26,8 @@ pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> an
         Some(NodeVerb::Run(run)) => run_node(run).await,
         Some(NodeVerb::Join { node, addr, consent }) => {
             let door = profile()?.door_at(None)?;
-            let officer = Officer::read(&consent.region, consent.officer_key.as_deref())?;
+            let officer =
+                Officer::read(&consent.region, consent.officer_key.as_deref())?.after_newest_at(&door).await?;
             let change = Change::AddNode { node: NodeId(node), addr };
             admin::submit(&door, &[officer.consent(change)]).await?;
             eprintln!("node {node} of region `{}` is approved; it enters the group once it runs", consent.region);

@@ -25,16 +25,22 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(fields: &Fields, seq: u64, record: Classified) -> Self {
-        let stored = Stored { id: record.id(), json: record.json() }.encode();
         let trace = record.envelope().trace(record.source()).map(|trace| id_hash(TRACE_ID, trace));
         let mut ids: Vec<u64> = record.id().map(|id| id_hash(PRODUCER_ID, id)).into_iter().collect();
         let mut more = Vec::new();
         let mut path = String::new();
+        let mut columns = Vec::new();
         for (key, value) in Attributes::of(record.source(), *record.envelope()) {
+            if let Item::Json(Json::String(text)) = &value
+                && text.len() <= MAX_COLUMN_BYTES
+            {
+                columns.push((key, text.as_str()));
+            }
             path.clear();
             path.push_str(key);
             set_apart(value, &mut path, &mut ids, &mut more);
         }
+        let stored = Stored::encode(record.id(), record.json(), record.timestamp(), &columns);
         Self { fields: Places::of(fields), record, seq, trace, ids, more, stored }
     }
 }

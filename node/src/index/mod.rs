@@ -9,6 +9,7 @@ mod errors;
 pub(crate) mod growing;
 pub(crate) mod schema;
 pub(crate) mod stored;
+pub(crate) mod token;
 pub(crate) mod words;
 
 pub(crate) use errors::IndexError;

@@ -1,49 +1,160 @@
 //! The stored copy of an event: the bytes of the field `doc`.
 //!
-//! First a byte that says the layout: 1 for JSON alone; 2 for the length of the producer's id as two bytes in little endian, the id,
-//! then the JSON. Compresses nothing itself: the document store does that for many records together.
+//! First a byte that says the layout, then, where the producer gave an id, its length as two bytes in little endian and the
+//! id itself, then the JSON. Where the JSON begins with the event's time, written as this node writes it, that beginning is
+//! left out: the column `ts` holds it. So is a pseudonym token that is the whole value of an entry: it stands in the column
+//! of that attribute, and its letters are the one thing that no compression makes smaller. Compresses nothing itself: the
+//! document store does that for many records together.
 
-const JSON_ALONE: u8 = 1;
-const WITH_ID: u8 = 2;
+use std::borrow::Cow;
+
+use domicile_proto::ids::Timestamp;
+use memchr::memmem;
+
+use super::token;
+use crate::parse::written;
+
+/// The JSON, and nothing else.
+const PLAIN: u8 = 1;
+/// Added to the layout where an id stands before the JSON.
+const WITH_ID: u8 = 1;
+/// Added where the JSON lacks its first entry, the time under this name.
+const STAMPS: [(u8, &str); 2] = [(4, "@timestamp"), (8, "timestamp")];
+
+/// Added where tokens are left out of the JSON: their number and the keys of their entries, each behind its length, follow.
+const WITH_TOKENS: u8 = 16;
+/// Most tokens that are left out of one event.
+const MAX_TOKENS: usize = 16;
+/// Longest key of an entry whose token is left out, in bytes.
+const MAX_KEY_BYTES: usize = 64;
+/// What stands where a token was left out.
+const GAP: &str = "\u{2039}\u{203A}";
 
 /// An event as it was stored.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Stored<'a> {
     /// The producer's `_id`, where it gave one.
     pub(crate) id: Option<&'a str>,
     /// The event as compact JSON.
-    pub(crate) json: &'a [u8],
+    pub(crate) json: Cow<'a, [u8]>,
 }
 
 impl<'a> Stored<'a> {
-    /// Its bytes.
-    pub(crate) fn encode(self) -> Vec<u8> {
-        let id = self.id.and_then(|id| u16::try_from(id.len()).ok().map(|length| (length, id)));
-        let mut bytes = Vec::with_capacity(3 + id.map_or(0, |(_, id)| id.len()) + self.json.len());
+    /// The bytes of an event that happened at `at`. `values` are entries at its top whose values are columns of their own.
+    pub(crate) fn encode(id: Option<&str>, json: &[u8], at: Timestamp, values: &[(&str, &str)]) -> Vec<u8> {
+        let id = id.and_then(|id| u16::try_from(id.len()).ok().map(|length| (length, id)));
+        let (stamp, json) = without_stamp(json, at).unwrap_or((0, json));
+        let (keys, json) = without_tokens(json, values).unwrap_or((Vec::new(), Cow::Borrowed(json)));
+        let stamp = if keys.is_empty() { stamp } else { stamp + WITH_TOKENS };
+        let mut bytes = Vec::with_capacity(3 + id.map_or(0, |(_, id)| id.len()) + json.len());
         match id {
-            None => bytes.push(JSON_ALONE),
+            None => bytes.push(PLAIN + stamp),
             Some((length, id)) => {
-                bytes.push(WITH_ID);
+                bytes.push(PLAIN + WITH_ID + stamp);
                 bytes.extend_from_slice(&length.to_le_bytes());
                 bytes.extend_from_slice(id.as_bytes());
             }
         }
-        bytes.extend_from_slice(self.json);
+        if let Some(count) = u8::try_from(keys.len()).ok().filter(|count| *count > 0) {
+            bytes.push(count);
+            for key in keys {
+                bytes.push(u8::try_from(key.len()).unwrap_or(0));
+                bytes.extend_from_slice(key.as_bytes());
+            }
+        }
+        bytes.extend_from_slice(&json);
         bytes
     }
 
-    /// Reads what [`Self::encode`] wrote; `None` where the bytes are something else.
-    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
-        match bytes.split_first()? {
-            (&JSON_ALONE, json) => Some(Self { id: None, json }),
-            (&WITH_ID, rest) => {
+    /// Reads what [`Self::encode`] wrote of an event of the same time; `value` gives what the column of an attribute holds of
+    /// it. `None` where the bytes are something else.
+    pub(crate) fn decode(bytes: &'a [u8], at: Timestamp, value: impl FnMut(&str) -> Option<String>) -> Option<Self> {
+        let (&layout, rest) = bytes.split_first()?;
+        let stamp = STAMPS.iter().find(|(bit, _)| layout & bit != 0);
+        let tokens = layout & WITH_TOKENS;
+        let (id, json) = match layout - tokens - stamp.map_or(0, |(bit, _)| *bit) {
+            PLAIN => (None, rest),
+            2 => {
                 let (length, rest) = rest.split_first_chunk::<2>()?;
                 let (id, json) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-                Some(Self { id: Some(std::str::from_utf8(id).ok()?), json })
+                (Some(std::str::from_utf8(id).ok()?), json)
             }
-            _ => None,
+            _ => return None,
+        };
+        let json = if tokens == 0 { Cow::Borrowed(json) } else { Cow::Owned(with_tokens(json, value)?) };
+        let json = match stamp {
+            None => json,
+            Some((_, name)) => Cow::Owned([beginning(name, at)?.as_bytes(), &json].concat()),
+        };
+        Some(Self { id, json })
+    }
+}
+
+/// What of the JSON is stored, and which stamp it lacks.
+fn without_stamp(json: &[u8], at: Timestamp) -> Option<(u8, &[u8])> {
+    let (bit, name) = STAMPS.iter().find(|(_, name)| {
+        let rest = json.strip_prefix(b"{\"").and_then(|json| json.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|rest| rest.starts_with(b"\":\""))
+    })?;
+    Some((*bit, json.strip_prefix(beginning(name, at)?.as_bytes())?))
+}
+
+/// The keys of entries whose tokens are left out, and the JSON without them.
+fn without_tokens<'k>(json: &[u8], values: &[(&'k str, &str)]) -> Option<(Vec<&'k str>, Cow<'static, [u8]>)> {
+    let is_plain = |key: &str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !key.is_empty();
+    let mut tokens = values.iter().filter(|(key, value)| {
+        token::at_start(value) == Some(value.len()) && is_plain(key) && key.len() <= MAX_KEY_BYTES
+    });
+    let first = tokens.next()?;
+    if memmem::find(json, GAP.as_bytes()).is_some() {
+        return None;
+    }
+    let (mut keys, mut json) = (Vec::new(), json.to_vec());
+    for (key, token) in std::iter::once(first).chain(tokens).take(MAX_TOKENS) {
+        // An entry of the same key further in may come first: it has the same value then, so either may be left out.
+        if swap(&mut json, &entry(key, token), &entry(key, GAP)) {
+            keys.push(*key);
         }
     }
+    Some((keys, Cow::Owned(json)))
+}
+
+/// Undoes [`without_tokens`].
+fn with_tokens(bytes: &[u8], mut value: impl FnMut(&str) -> Option<String>) -> Option<Vec<u8>> {
+    let (&count, mut rest) = bytes.split_first()?;
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        let (&length, behind) = rest.split_first()?;
+        let (key, behind) = behind.split_at_checked(usize::from(length))?;
+        keys.push(std::str::from_utf8(key).ok()?);
+        rest = behind;
+    }
+    let mut json = rest.to_vec();
+    for key in keys {
+        let token = value(key)?;
+        if !swap(&mut json, &entry(key, GAP), &entry(key, &token)) {
+            return None;
+        }
+    }
+    Some(json)
+}
+
+/// An entry as it stands in compact JSON. Inside of a text its quotation marks would have backslashes, so it is found nowhere
+/// else.
+fn entry(key: &str, value: &str) -> String {
+    format!("\"{key}\":\"{value}\"")
+}
+
+/// Puts `new` in the first place of `old`; `false` where there is none.
+fn swap(json: &mut Vec<u8>, old: &str, new: &str) -> bool {
+    let Some(at) = memmem::find(json, old.as_bytes()) else { return false };
+    json.splice(at..at + old.len(), new.bytes());
+    true
+}
+
+/// How an event begins whose first entry is its time.
+fn beginning(name: &str, at: Timestamp) -> Option<String> {
+    Some(format!("{{\"{name}\":\"{}\"", written(at)?))
 }
 
 #[cfg(test)]
@@ -52,25 +163,77 @@ mod tests {
 
     use super::*;
 
+    const AT: Timestamp = Timestamp(1_767_225_600_117_000);
+
+    const TOKENS: [&str; 2] = ["‹ip:abcdefghijklmnopqrstuvwx27›", "‹email:27abcdefghijklmnopqrstuvwx›"];
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
     proptest! {
         #[test]
-        fn what_is_stored_comes_back(id in proptest::option::of(".{0,200}"), json in "\\PC{0,300}") {
-            let stored = Stored { id: id.as_deref(), json: json.as_bytes() };
-            let bytes = stored.encode();
-            prop_assert!(Stored::decode(&bytes) == Some(stored));
+        fn what_is_stored_comes_back(
+            id in proptest::option::of(".{0,200}"),
+            json in "(\\{\"@?timestamp\":\"2026-01-01T00:00:00\\.117(000)?Z\"[,}]?)?\\PC{0,300}",
+            micros in 0..3_i64,
+        ) {
+            let at = Timestamp(AT.0 + micros);
+            let bytes = Stored::encode(id.as_deref(), json.as_bytes(), at, &[]);
+            let stored = Stored::decode(&bytes, at, nothing);
+            let whole = stored == Some(Stored { id: id.as_deref(), json: json.as_bytes().into() });
+            prop_assert!(whole);
+        }
+
+        #[test]
+        fn events_with_tokens_come_back_from_their_columns(
+            entries in proptest::collection::btree_map("[a-c_]{1,2}", 0..5_usize, 0..6),
+            inner in proptest::collection::btree_map("[a-c_]{1,2}", 0..5_usize, 0..3),
+            text in "[‹›\":{},a-c\\\\]{0,12}",
+        ) {
+            let value = |kind: &usize| match kind {
+                0 | 1 => serde_json::json!(TOKENS[*kind]),
+                2 => serde_json::json!(text),
+                3 => serde_json::json!(inner.iter().map(|(k, v)| (k.clone(), TOKENS[v % 2])).collect::<std::collections::BTreeMap<_, _>>()),
+                _ => serde_json::json!(7),
+            };
+            let event: serde_json::Map<_, _> = entries.iter().map(|(key, kind)| (key.clone(), value(kind))).collect();
+            let json = serde_json::to_vec(&event).unwrap();
+            let values: Vec<(&str, &str)> =
+                event.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
+            let bytes = Stored::encode(None, &json, AT, &values);
+            let column = |key: &str| event.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+            let stored = Stored::decode(&bytes, AT, column);
+            prop_assert!(stored.is_some_and(|stored| stored.json == json));
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = Stored::decode(&bytes);
+            let _ = Stored::decode(&bytes, AT, |_| Some(String::new()));
         }
     }
 
     #[test]
     fn the_layout_on_disk_stays() {
-        assert_eq!(Stored { id: None, json: b"{}" }.encode(), [1, b'{', b'}']);
-        assert_eq!(Stored { id: Some("a"), json: b"{}" }.encode(), [2, 1, 0, b'a', b'{', b'}']);
-        assert!(Stored::decode(&[2, 9, 0, b'a']).is_none());
-        assert!(Stored::decode(&[]).is_none());
+        assert_eq!(Stored::encode(None, b"{}", AT, &[]), [1, b'{', b'}']);
+        assert_eq!(Stored::encode(Some("a"), b"{}", AT, &[]), [2, 1, 0, b'a', b'{', b'}']);
+        for (layout, id, name, stamp) in [
+            (5, None, "@timestamp", "2026-01-01T00:00:00.117Z"),
+            (9, None, "timestamp", "2026-01-01T00:00:00.117Z"),
+            (6, Some(""), "@timestamp", "2026-01-01T00:00:00.117Z"),
+            (1, None, "timestamp", "2026-01-01T00:00:00.118Z"),
+            (1, None, "time", "2026-01-01T00:00:00.117Z"),
+        ] {
+            let json = format!("{{\"{name}\":\"{stamp}\"}}");
+            let bytes = Stored::encode(id, json.as_bytes(), AT, &[]);
+            assert_eq!((bytes[0], bytes.len() < 6), (layout, layout != 1), "{json}");
+        }
+        let json = format!("{{\"ip\":\"{}\",\"n\":1}}", TOKENS[0]);
+        let bytes = Stored::encode(None, json.as_bytes(), AT, &[("ip", TOKENS[0]), ("n", "1")]);
+        assert_eq!(bytes, "\u{11}\u{1}\u{2}ip{\"ip\":\"‹›\",\"n\":1}".as_bytes());
+        assert!(Stored::decode(&bytes, AT, nothing).is_none(), "without its column it is not whole");
+        for bytes in [&[2, 9, 0, b'a'][..], &[], &[0], &[12], &[4]] {
+            assert!(Stored::decode(bytes, AT, nothing).is_none());
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! The tokenizer `words`: how messages, and what people search in them, become terms.
 //!
 //! Runs of letters and digits in lower case; Chinese, Japanese and Korean script as overlapping pairs of characters (a
-//! lone character stands for itself), since it is written without blanks. A word of more than 255 bytes is left out but
-//! keeps its place. Does no stemming: logs are searched for what stands in them.
+//! lone character stands for itself), since it is written without blanks. A pseudonym token is one word, that begins with its
+//! quotation mark as no other word does. A word of more than 255 bytes is left out but keeps its place. Does no
+//! stemming: logs are searched for what stands in them.
 
 use tantivy::tokenizer::{TextAnalyzer, Token, TokenStream, Tokenizer, TokenizerManager};
 
 use super::schema::WORDS;
+use super::token;
 
 /// Longest word that becomes a term, in bytes.
 pub(crate) const MAX_WORD_BYTES: usize = 255;
@@ -89,6 +91,15 @@ impl WordStream<'_> {
         }
     }
 
+    /// Takes a pseudonym token that stands here.
+    fn pseudonym(&mut self) -> bool {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let Some(token) = token::at_start(rest).and_then(|length| rest.get(..length)) else { return false };
+        self.token.text.push_str(token::telling(token));
+        self.at += token.len();
+        true
+    }
+
     /// Gives the pair that begins with `first`, or `first` alone. `false` where the pair before has already covered it.
     fn pair(&mut self, first: char) -> bool {
         let next = self.at + first.len_utf8();
@@ -111,7 +122,9 @@ impl TokenStream for WordStream<'_> {
             self.at += rest.iter().position(|b| b.is_ascii_alphanumeric() || !b.is_ascii()).unwrap_or(rest.len());
             let Some(c) = self.char_at(self.at) else { return false };
             self.token.offset_from = self.at;
-            if is_pair_script(c) {
+            if c == token::OPENING && self.pseudonym() {
+                self.token.offset_to = self.at;
+            } else if is_pair_script(c) {
                 if !self.pair(c) {
                     continue;
                 }
@@ -163,6 +176,8 @@ mod tests {
             ("abc東京1", vec!["abc", "東京", "1"]),
             ("연결 실패", vec!["연결", "실패"]),
             ("Größe ÄRGER naïve", vec!["größe", "ärger", "naïve"]),
+            ("to ‹email:abcdefghijklmnopqrstuvwx27›, ok", vec!["to", "‹email:abcdefghijklmnop", "ok"]),
+            ("‹ip:a›東京‹zitat›", vec!["‹ip:a›", "東京", "zitat"]),
             ("", vec![]),
             (" \u{0}\u{1}…—", vec![]),
         ] {

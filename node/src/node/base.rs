@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domicile_meta::group::{Group, GroupConfig};
 use domicile_meta::link_transport::LinkTransport;
@@ -21,7 +22,7 @@ use crate::keys::{Local, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
-use crate::policy::{self, Consents, Policy, PolicyWatch};
+use crate::policy::{self, Consents, Honoured, Policy, PolicyWatch, Suppression};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::{Kind, Tasks};
 
@@ -36,6 +37,8 @@ pub(super) struct Base {
     pub(super) store: Store,
     pub(super) classifier: Classifier,
     pub(super) vault: Arc<Vault>,
+    /// Whose records were erased; whole before anything can be searched.
+    pub(super) suppression: Suppression,
     pub(super) ledger: Arc<Ledger>,
     pub(super) link: Link,
     pub(super) group: Group,
@@ -52,27 +55,29 @@ impl Base {
         let us = errors::identity_of(config)?;
         let zone = Zone::Fixed(i32::from(regions.facts(&us.region)?.time_zone.utc_offset_minutes) * 60);
         let data = config.data_dir.clone();
-        for part in ["objects", "keys", "ledger", "meta", "segments", "wal"] {
+        for part in ["objects", "keys", "ledger", "meta", "policy", "segments", "wal"] {
             errors::make_dir(&data.join(part))?;
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
+        let suppression = Suppression::default();
         let vault = Arc::new(open_vault(&tasks, &data.join("keys"), &us, clock.clone()).await?);
         let classifier = Classifier::new(vault.pseudonyms());
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
         ledger.record(Event::NodeStarted { node: us.node }).await?;
-        let link = Link::bind(link_config(config), Arc::clone(&ledger) as _)?;
+        let round_trip = config.round_trip(&regions);
+        let link = Link::bind(link_config(config, round_trip), Arc::clone(&ledger) as _)?;
 
         let seeds: Vec<PeerId> = config.meta.seeds.iter().map(group::seed).collect();
         let transport = LinkTransport::new(link.clone(), seeds);
-        let round_trip = config.round_trip(&regions);
         let settings =
             GroupConfig::new(us.node, us.region.clone(), config.link.advertise, data.join("meta"), round_trip);
         let group = Group::start(settings, Arc::new(transport.clone())).await?;
         transport.follow(group.watch());
         let policy = PolicyWatch::new(Policy::empty(us.region.clone()));
-        let consents = Consents::new(us.region.clone(), config.officer.public_key);
+        let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
+        let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
         let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
         tasks.spawn(Kind::Follower, follower);
         let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
@@ -86,6 +91,7 @@ impl Base {
             store,
             classifier,
             vault,
+            suppression,
             ledger,
             link,
             group,
@@ -106,7 +112,7 @@ async fn open_vault(tasks: &Tasks, dir: &Path, us: &PeerId, clock: Clock) -> Res
     Ok(opening.await.map_err(|_| NodeError::Interrupted)??)
 }
 
-fn link_config(config: &NodeConfig) -> LinkConfig {
+fn link_config(config: &NodeConfig, round_trip: Duration) -> LinkConfig {
     LinkConfig {
         listen: config.link.listen,
         deployment: config.deployment.clone(),
@@ -114,6 +120,6 @@ fn link_config(config: &NodeConfig) -> LinkConfig {
         bundles: config.link.bundles.iter().map(|(region, path)| (region.clone(), path.clone())).collect(),
         tls_keylog: config.audit.tls_keylog.clone(),
         via: config.link.detours(),
-        limits: LinkLimits::default(),
+        limits: LinkLimits::for_round_trip(round_trip),
     }
 }

@@ -12,6 +12,7 @@ use crate::audit::LedgerError;
 use crate::config::{ConfigError, NodeConfig};
 use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
+use crate::policy::PolicyError;
 use crate::query::QueryError;
 use crate::receive::ReceiveError;
 use crate::segment::SegmentError;
@@ -35,6 +36,8 @@ pub(crate) enum NodeError {
     Pki(#[from] PkiError),
     #[error(transparent)]
     Meta(#[from] MetaError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     #[error(transparent)]
     Segment(#[from] SegmentError),
     #[error(transparent)]
@@ -72,6 +75,7 @@ impl Coded for NodeError {
             Self::Link(error) => error.code(),
             Self::Pki(error) => error.code(),
             Self::Meta(error) => error.code(),
+            Self::Policy(error) => error.code(),
             Self::Segment(error) => error.code(),
             Self::Wal(error) => error.code(),
             Self::Query(error) => error.code(),

@@ -25,7 +25,7 @@ use crate::keys::Vault;
 use crate::limits::{ARRIVALS_AT_ONCE, MAX_STREAMS_PER_REQUEST, PIECE_BYTES, WORK_BYTES};
 use crate::ownership::{Ownership, OwnershipError};
 use crate::parse::{self, Document, Form, ParseError, Parser, Zone};
-use crate::policy::StreamView;
+use crate::policy::{StreamView, Suppression};
 use crate::receive::{Action, Arrival, Content, Failure, Item, ItemOutcome, Posted, ReceiveError, Reply};
 use crate::tasks::Tasks;
 use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal, WalError};
@@ -39,6 +39,8 @@ pub(crate) struct Line {
     pub(crate) classifier: Classifier,
     /// Where originals are sealed before their records are written.
     pub(crate) vault: Arc<Vault>,
+    /// Whose originals are not sealed any more.
+    pub(crate) suppression: Suppression,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) wal: Arc<Wal>,
     /// The region's zone, for time stamps that name none.
@@ -214,11 +216,11 @@ impl Line {
         let room = u32::try_from(bytes.clamp(1, WORK_BYTES)).unwrap_or(u32::MAX);
         let _room = self.work.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
         let (work, classifier, zone) = (Arc::clone(framed), self.classifier.clone(), self.zone.clone());
-        let (vault, whole) = (Arc::clone(&self.vault), producer.is_some());
+        let (vault, suppression, whole) = (Arc::clone(&self.vault), self.suppression.clone(), producer.is_some());
         let sealed = self.tasks.blocking(move || {
             let (mut groups, mut failed) = classify(&work, places, &classifier, &zone);
             for group in &mut groups {
-                failed.extend(sealing::seal(&vault, group, work.received_at, whole));
+                failed.extend(sealing::seal((&vault, &suppression), group, work.received_at, whole));
             }
             groups.retain(|group| !group.records.is_empty());
             (groups, failed)

@@ -106,7 +106,7 @@ impl Node {
 /// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
 async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), NodeError> {
     let dir = config.data_dir.join("segments");
-    let opened = Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone()).await?;
+    let opened = Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone(), base.suppression.clone()).await?;
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
@@ -119,6 +119,7 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
         admitter: Arc::clone(admitter),
         classifier: base.classifier.clone(),
         vault: Arc::clone(&base.vault),
+        suppression: base.suppression.clone(),
         ownership: Arc::clone(&base.ownership),
         wal: Arc::new(wal),
         zone: base.zone.clone(),
@@ -185,6 +186,7 @@ fn desk(
         propose: base.propose.clone(),
         ledger: Arc::clone(&base.ledger),
         detector: Arc::new(base.classifier.clone()),
+        classifier: base.classifier.clone(),
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),
         around,

@@ -25,4 +25,5 @@ pub(crate) use lines::{frame_lines, frame_single};
 pub(crate) use parser::{Form, Parser};
 pub(crate) use record::{Envelope, Record, spellings};
 pub(crate) use stream_name::stream_name;
+pub(crate) use timestamp::written;
 pub(crate) use zone::Zone;

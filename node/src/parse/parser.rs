@@ -77,12 +77,16 @@ impl Parser {
     fn text(&self, bytes: &[u8]) -> Record {
         let line = String::from_utf8_lossy(bytes).into_owned();
         let understood = text::understand(line, &self.context());
+        let at = understood.at.unwrap_or(self.received_at);
+        // Clients of an event expect its time in it. What the line itself says stands in the message.
+        let stamp = timestamp::written(at).map(|text| ("@timestamp".to_owned(), Value::String(text)));
+        let source: Map<String, Value> = stamp.into_iter().chain(understood.source).collect();
         Record {
-            timestamp: understood.at.unwrap_or(self.received_at),
+            timestamp: at,
             level: understood.level.unwrap_or_default(),
             id: None,
-            envelope: Envelope::locate(&understood.source),
-            source: understood.source,
+            envelope: Envelope::locate(&source),
+            source,
         }
     }
 
@@ -237,6 +241,9 @@ mod tests {
         let levels: Vec<Level> = records.iter().map(|record| record.level).collect();
         assert_eq!(levels, [Level::Error, Level::Warn, Level::Unknown]);
         assert_eq!(records[0].envelope.message(&records[0].source), Some("2026-11-20 10:00:00 ERROR caf\u{fffd}"));
+        assert_eq!(records[0].source.get("@timestamp"), Some(&Value::from("2026-11-20T10:00:00.000Z")));
+        assert_eq!(records[2].source.get("@timestamp"), Some(&Value::from("2026-11-20T12:00:00.000Z")), "the receipt");
+        assert_eq!(records[1].source.get("@timestamp"), None, "an object is kept as it was sent");
         assert_eq!(records[1].source.get("n"), Some(&Value::from(1)));
         assert_eq!(records[2].envelope.message(&records[2].source), Some("{half"));
     }

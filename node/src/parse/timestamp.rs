@@ -42,6 +42,13 @@ pub(super) fn whole(text: &str, context: &Context<'_>) -> Option<Timestamp> {
     (found.end == text.len()).then_some(found.at)
 }
 
+/// A time as it is written into an event that has none: RFC 3339 in UTC, to the millisecond, or the microsecond where there
+/// is one. `None` beyond the calendar.
+pub(crate) fn written(at: Timestamp) -> Option<String> {
+    let time = jiff::Timestamp::from_microsecond(at.0).ok()?;
+    Some(if at.0 % 1_000 == 0 { format!("{time:.3}") } else { format!("{time:.6}") })
+}
+
 /// The time a text begins with.
 pub(super) fn leading(text: &str, context: &Context<'_>) -> Option<Found> {
     let bytes = text.as_bytes();

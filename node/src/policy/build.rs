@@ -12,6 +12,7 @@ use domicile_proto::metadata::{
 };
 
 use super::consent::Consents;
+use super::honoured::Object;
 use super::snapshot::{Dictionary, Policy, StreamView};
 
 /// The field whose dictionary is built in.
@@ -57,6 +58,7 @@ impl Build {
             Row::Value(row) => self.take_value(&row, consents),
             // Heads are the ledger's, not the policy's.
             Row::Head(_) => {}
+            Row::Officer(row) => self.policy.officers.push(row),
         }
     }
 
@@ -64,7 +66,8 @@ impl Build {
     fn take_node(&mut self, row: NodeRow, consents: &mut Consents) {
         if row.region == *consents.region() {
             let change = Change::AddNode { node: row.node, addr: row.addr };
-            if !consents.hold(&RegionalChange { region: row.region.clone(), change, signature: row.signature }) {
+            let change = RegionalChange { region: row.region.clone(), change, signature: row.signature };
+            if !consents.honour(Object::node(row.node), &change) {
                 return;
             }
         }
@@ -100,7 +103,7 @@ impl Build {
         }
         let change =
             RegionalChange { region: row.region, change: Change::AddKey(row.key.clone()), signature: row.signature };
-        if consents.hold(&change) {
+        if consents.honour(Object::key(&row.key.id), &change) {
             self.policy.keys.insert(row.key.hash, Arc::new(row.key));
         }
     }
@@ -109,7 +112,7 @@ impl Build {
         let dictionary = self.dictionaries.entry((row.tenant, row.field.clone())).or_default();
         dictionary.texts.insert(row.id, row.value.as_str().to_owned());
         let ours = row.approvals.iter().find(|(region, _)| region == consents.region());
-        if ours.is_some_and(|(_, change)| covers(change, row) && consents.hold(change)) {
+        if ours.is_some_and(|(_, change)| covers(change, row) && consents.honour(value(row), change)) {
             dictionary.approved.insert(row.id, row.value.as_str().to_owned());
         }
     }
@@ -124,21 +127,30 @@ impl Build {
     }
 }
 
-/// What holds of a row of this region: the signed policy if its signature holds, narrowed by the unsigned one after it if
-/// that lets nothing out beyond; else the most restrictive one.
+fn value(row: &ValueRow) -> Object {
+    Object::value(row.tenant, &row.field, &row.value)
+}
+
+/// What holds of a row of this region: the signed policy if it is honoured, narrowed by the unsigned one after it if that lets
+/// nothing out beyond what was in force before; else the most restrictive one.
 fn effective(row: &PolicyRow, of_tenant: TenantId, consents: &mut Consents) -> StreamPolicy {
+    let object = Object::policy(of_tenant, row.stream);
     let signed = row.signed.as_ref().and_then(|(_, change)| match &change.change {
         Change::SetPolicy { tenant, stream, policy }
-            if *tenant == of_tenant && *stream == row.stream && consents.hold(change) =>
+            if *tenant == of_tenant && *stream == row.stream && consents.honour(object.clone(), change) =>
         {
             Some(policy.clone())
         }
         _ => None,
     });
-    let base = signed.unwrap_or_default();
-    match &row.unsigned {
+    let base = signed.clone().unwrap_or_default();
+    let wanted = match &row.unsigned {
         Some((_, narrower)) if narrower.is_within(&base) => narrower.clone(),
         _ => base,
+    };
+    match signed {
+        Some(signed) => consents.narrow(&object, &signed, wanted),
+        None => wanted,
     }
 }
 

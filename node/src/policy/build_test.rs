@@ -1,10 +1,13 @@
 //! Which rows a region honours: signed, unsigned, signed by another officer, signed for something else.
 
-use domicile_proto::ids::{DictionaryId, Epoch, FieldId, KThreshold, NodeId, PolicyVersion, RegionNumber, ShardId};
+use domicile_proto::ids::{
+    ConsentSerial, DictionaryId, Epoch, FieldId, KThreshold, NodeId, PolicyVersion, RegionNumber, ShardId,
+};
 use domicile_proto::metadata::{AccessKey, Counters, Personal, Roles, Rows};
 use domicile_proto::officer::OfficerKey;
 
 use super::*;
+use crate::policy::honoured::Honoured;
 
 struct Officers {
     ours: OfficerKey,
@@ -18,7 +21,7 @@ impl Officers {
     }
 
     fn consents(&self) -> Consents {
-        Consents::new(tokyo(), self.ours.public())
+        Consents::new(tokyo(), self.ours.public(), Honoured::forgetful())
     }
 }
 
@@ -36,6 +39,7 @@ fn name(text: &str) -> Name {
 
 const TENANT: TenantId = TenantId(1);
 const STREAM: StreamId = StreamId(7);
+const SERIAL: ConsentSerial = ConsentSerial(1);
 
 fn ground() -> Vec<Row> {
     let counters = Counters { region: 3, tenant: 2, stream: 8, shard: 2, value: 70, policy: PolicyVersion(9) };
@@ -74,14 +78,14 @@ fn honours_a_policy_only_with_its_own_officers_signature() {
     let officers = Officers::new();
     let unsigned = RegionalChange { region: tokyo(), change: set_policy(open_policy()), signature: None };
     let other_stream = Change::SetPolicy { tenant: TENANT, stream: StreamId(8), policy: open_policy() };
-    let mut altered = officers.ours.sign(tokyo(), set_policy(StreamPolicy::default()));
+    let mut altered = officers.ours.sign(tokyo(), SERIAL, set_policy(StreamPolicy::default()));
     altered.change = set_policy(open_policy());
     for (case, change, holds) in [
-        ("own officer", officers.ours.sign(tokyo(), set_policy(open_policy())), true),
+        ("own officer", officers.ours.sign(tokyo(), SERIAL, set_policy(open_policy())), true),
         ("no signature", unsigned, false),
-        ("another officer", officers.theirs.sign(tokyo(), set_policy(open_policy())), false),
-        ("signed for another region", officers.ours.sign(frankfurt(), set_policy(open_policy())), false),
-        ("signed for another stream", officers.ours.sign(tokyo(), other_stream), false),
+        ("another officer", officers.theirs.sign(tokyo(), SERIAL, set_policy(open_policy())), false),
+        ("signed for another region", officers.ours.sign(frankfurt(), SERIAL, set_policy(open_policy())), false),
+        ("signed for another stream", officers.ours.sign(tokyo(), SERIAL, other_stream), false),
         ("altered after signing", altered, false),
     ] {
         let row =
@@ -94,7 +98,7 @@ fn honours_a_policy_only_with_its_own_officers_signature() {
 #[test]
 fn an_unsigned_policy_may_only_narrow_what_holds() {
     let officers = Officers::new();
-    let signed = Some((PolicyVersion(3), officers.ours.sign(tokyo(), set_policy(open_policy()))));
+    let signed = Some((PolicyVersion(3), officers.ours.sign(tokyo(), SERIAL, set_policy(open_policy()))));
     let narrower = StreamPolicy { text_questions: false, ..open_policy() };
     let wider = StreamPolicy { personal: Personal::No, k: Some(KThreshold::NON_PERSONAL), ..open_policy() };
     let row = |signed, unsigned| PolicyRow { stream: STREAM, region: tokyo(), signed, unsigned };
@@ -102,14 +106,14 @@ fn an_unsigned_policy_may_only_narrow_what_holds() {
         |signed, policy: &StreamPolicy| policy_of(row(signed, Some((PolicyVersion(4), policy.clone()))), &officers);
     assert_eq!(case(signed.clone(), &narrower), narrower);
     assert_eq!(case(signed, &wider), open_policy());
-    let forged = Some((PolicyVersion(3), officers.theirs.sign(tokyo(), set_policy(open_policy()))));
+    let forged = Some((PolicyVersion(3), officers.theirs.sign(tokyo(), SERIAL, set_policy(open_policy()))));
     assert_eq!(case(forged, &narrower), StreamPolicy::default(), "narrower than a forgery is still wider than nothing");
 }
 
 #[test]
 fn another_regions_policy_changes_nothing_here() {
     let officers = Officers::new();
-    let change = officers.ours.sign(frankfurt(), set_policy(open_policy()));
+    let change = officers.ours.sign(frankfurt(), SERIAL, set_policy(open_policy()));
     let row =
         PolicyRow { stream: STREAM, region: frankfurt(), signed: Some((PolicyVersion(3), change)), unsigned: None };
     assert_eq!(policy_of(row, &officers), StreamPolicy::default());
@@ -126,7 +130,7 @@ fn keys_open_only_with_consent_and_only_here() {
         rows: Rows::Redacted,
     };
     let row = |region: Region, hash, by: Option<&OfficerKey>| {
-        let signature = by.and_then(|by| by.sign(region.clone(), Change::AddKey(key(hash))).signature);
+        let signature = by.and_then(|by| by.sign(region.clone(), SERIAL, Change::AddKey(key(hash))).signature);
         Row::Key(KeyRow { region, key: key(hash), signature })
     };
     let mut rows = ground();
@@ -147,7 +151,7 @@ fn own_nodes_need_consent_and_others_do_not() {
     let addr = "127.0.0.1:7443".parse().expect("an address");
     let node = |id: u64, region: Region, by: Option<&OfficerKey>| {
         let change = Change::AddNode { node: NodeId(id), addr };
-        let signature = by.and_then(|by| by.sign(region.clone(), change).signature);
+        let signature = by.and_then(|by| by.sign(region.clone(), SERIAL, change).signature);
         Row::Node(NodeRow { node: NodeId(id), region, addr, signature })
     };
     let mut rows = ground();
@@ -175,10 +179,10 @@ fn a_value_is_readable_everywhere_and_leaves_only_with_consent() {
         })
     };
     let mut rows = ground();
-    rows.push(row(64, "pay", vec![(tokyo(), officers.ours.sign(tokyo(), approve("pay")))]));
-    rows.push(row(65, "web", vec![(frankfurt(), officers.theirs.sign(frankfurt(), approve("web")))]));
-    rows.push(row(66, "spy", vec![(tokyo(), officers.theirs.sign(tokyo(), approve("spy")))]));
-    rows.push(row(67, "borrowed", vec![(tokyo(), officers.ours.sign(tokyo(), approve("pay")))]));
+    rows.push(row(64, "pay", vec![(tokyo(), officers.ours.sign(tokyo(), SERIAL, approve("pay")))]));
+    rows.push(row(65, "web", vec![(frankfurt(), officers.theirs.sign(frankfurt(), SERIAL, approve("web")))]));
+    rows.push(row(66, "spy", vec![(tokyo(), officers.theirs.sign(tokyo(), SERIAL, approve("spy")))]));
+    rows.push(row(67, "borrowed", vec![(tokyo(), officers.ours.sign(tokyo(), SERIAL, approve("pay")))]));
     let built = Policy::build(rows, &mut officers.consents());
     let dictionary = built.dictionary(TENANT, &name("service"));
     assert_eq!(dictionary.texts.len(), 4);
@@ -191,8 +195,8 @@ fn a_value_is_readable_everywhere_and_leaves_only_with_consent() {
 fn the_memory_of_consents_changes_no_verdict_and_does_not_grow() {
     let officers = Officers::new();
     let mut consents = officers.consents();
-    let good = officers.ours.sign(tokyo(), set_policy(open_policy()));
-    let forged = officers.theirs.sign(tokyo(), set_policy(open_policy()));
+    let good = officers.ours.sign(tokyo(), SERIAL, set_policy(open_policy()));
+    let forged = officers.theirs.sign(tokyo(), SERIAL, set_policy(open_policy()));
     for _ in 0..3 {
         assert!(consents.hold(&good));
         assert!(!consents.hold(&forged));
@@ -207,7 +211,7 @@ fn the_memory_of_consents_changes_no_verdict_and_does_not_grow() {
 fn shows_the_shard_of_this_region_and_field_ids_that_are_allowed_here() {
     let officers = Officers::new();
     let mut rows = ground();
-    let change = officers.ours.sign(tokyo(), set_policy(open_policy()));
+    let change = officers.ours.sign(tokyo(), SERIAL, set_policy(open_policy()));
     let row = PolicyRow { stream: STREAM, region: tokyo(), signed: Some((PolicyVersion(3), change)), unsigned: None };
     rows.push(Row::Policy(row));
     let built = Policy::build(rows, &mut officers.consents());
@@ -216,4 +220,57 @@ fn shows_the_shard_of_this_region_and_field_ids_that_are_allowed_here() {
     assert_eq!(view.allowed("service"), Some(FieldId(0)));
     assert_eq!(view.allowed("user"), None);
     assert_eq!(built.version, PolicyVersion(9));
+}
+
+#[test]
+fn a_state_that_was_rewritten_opens_nothing_again() {
+    let officers = Officers::new();
+    let mut consents = officers.consents();
+    let sign = |serial, change| officers.ours.sign(tokyo(), ConsentSerial(serial), change);
+    let key = AccessKey {
+        id: name("k"),
+        tenant: TENANT,
+        hash: [1; 32],
+        roles: Roles { search: true, ..Roles::default() },
+        rows: Rows::Redacted,
+    };
+    let addr = "127.0.0.1:7443".parse().expect("an address");
+    let value = domicile_proto::metadata::ApprovedValue::try_from("pay".to_owned()).expect("a value");
+    let approval = Change::ApproveValues { tenant: TENANT, field: name("service"), values: vec![value.clone()] };
+    let of_key = sign(1, Change::AddKey(key.clone())).signature;
+    let of_node = sign(2, Change::AddNode { node: NodeId(5), addr }).signature;
+    let policy = |change, unsigned: Option<StreamPolicy>| {
+        let unsigned = unsigned.map(|policy| (PolicyVersion(5), policy));
+        Row::Policy(PolicyRow { stream: STREAM, region: tokyo(), signed: Some((PolicyVersion(4), change)), unsigned })
+    };
+    let granted = [
+        Row::Key(KeyRow { region: tokyo(), key, signature: of_key }),
+        Row::Node(NodeRow { node: NodeId(5), region: tokyo(), addr, signature: of_node }),
+        Row::Value(ValueRow {
+            id: DictionaryId(64),
+            tenant: TENANT,
+            field: name("service"),
+            value,
+            approvals: vec![(tokyo(), sign(3, approval))],
+        }),
+        policy(sign(4, set_policy(open_policy())), None),
+    ];
+    let mut version = 10;
+    let mut state = |rows: &[Row]| {
+        version += 1;
+        let all = ground().into_iter().chain(rows.iter().cloned());
+        let built = Policy::build(all, &mut consents);
+        consents.conclude(PolicyVersion(version)).expect("written");
+        let approved = built.dictionary(TENANT, &name("service")).approved.len();
+        let text = built.stream(TENANT, &name("app")).expect("known").policy.text_questions;
+        (built.keys.len(), built.nodes.len(), approved, text)
+    };
+    assert_eq!(state(&granted), (1, 1, 1, true));
+    let narrower = StreamPolicy { text_questions: false, ..open_policy() };
+    assert_eq!(state(&[policy(sign(4, set_policy(open_policy())), Some(narrower))]), (0, 0, 0, false));
+    assert_eq!(state(&granted), (0, 0, 0, false), "everything was put back as it was");
+    let newer = sign(9, set_policy(StreamPolicy::default()));
+    assert_eq!(state(&[policy(newer, None)]), (0, 0, 0, false));
+    assert_eq!(state(&granted), (0, 0, 0, false), "an older policy in place of a newer one");
+    assert_eq!(state(&[policy(sign(10, set_policy(open_policy())), None)]), (0, 0, 0, true), "signed again");
 }

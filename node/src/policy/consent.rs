@@ -1,14 +1,19 @@
 //! Whether the region's officer consents (RES-4), asked of every widening row at every build and remembered in between.
 //!
 //! The key is the one in the node's own configuration. A signature is checked once: what held for the same bytes before
-//! holds again. Does not decide what follows from a consent.
+//! holds again. Whether the consent is still good is asked of what this node has honoured. Does not decide what follows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use domicile_proto::ids::Region;
-use domicile_proto::metadata::RegionalChange;
+use domicile_proto::ids::{PolicyVersion, Region};
+use domicile_proto::metadata::{RegionalChange, StreamPolicy};
 use domicile_proto::officer::OfficerPublic;
+use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
+
+use super::errors::PolicyError;
+use super::honoured::{Honoured, Object};
 
 /// The officer of one region, with a memory of the changes that were looked at.
 pub(crate) struct Consents {
@@ -17,17 +22,20 @@ pub(crate) struct Consents {
     known: BTreeMap<[u8; 32], bool>,
     /// The verdicts used since the last [`Consents::forget_unused`].
     used: BTreeMap<[u8; 32], bool>,
+    honoured: Arc<Mutex<Honoured>>,
 }
 
 impl Consents {
-    /// The officer of `region`, by the key in this node's own configuration.
-    pub(crate) const fn new(region: Region, officer: OfficerPublic) -> Self {
-        Self { region, officer, known: BTreeMap::new(), used: BTreeMap::new() }
+    /// The officer of `region`, by the key in this node's own configuration, and what of its consents was honoured.
+    pub(crate) fn new(region: Region, officer: OfficerPublic, honoured: Honoured) -> Self {
+        let honoured = Arc::new(Mutex::new(honoured));
+        Self { region, officer, known: BTreeMap::new(), used: BTreeMap::new(), honoured }
     }
 
-    /// The same officer without the memory.
+    /// The same officer without the memory of verdicts.
     pub(super) fn fresh(&self) -> Self {
-        Self::new(self.region.clone(), self.officer)
+        let (known, used) = (BTreeMap::new(), BTreeMap::new());
+        Self { region: self.region.clone(), officer: self.officer, known, used, honoured: Arc::clone(&self.honoured) }
     }
 
     /// The region it speaks for.
@@ -47,6 +55,25 @@ impl Consents {
         let verdict = verdict.unwrap_or_else(|| self.officer.consents(change));
         self.used.insert(place, verdict);
         verdict
+    }
+
+    /// Whether a change about the object is honoured: its consent holds, and no newer state has taken it back.
+    pub(super) fn honour(&mut self, object: Object, change: &RegionalChange) -> bool {
+        let consent = change.signature.filter(|_| self.hold(change));
+        consent.is_some_and(|consent| self.honoured.lock().honour(object, consent.serial()))
+    }
+
+    /// What is in force of a policy that is honoured, where the state wants `wanted` under it.
+    pub(super) fn narrow(&self, object: &Object, signed: &StreamPolicy, wanted: StreamPolicy) -> StreamPolicy {
+        self.honoured.lock().narrow(object, signed, wanted)
+    }
+
+    /// Ends the reading of a state; what was honoured in it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`PolicyError::Write`]: the state has to be read again, and nothing new in it will be honoured.
+    pub(super) fn conclude(&self, version: PolicyVersion) -> Result<(), PolicyError> {
+        self.honoured.lock().conclude(version)
     }
 
     /// Forgets what was not asked about since the last call, so that the memory never outgrows the state.

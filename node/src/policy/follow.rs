@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::consent::Consents;
 use super::snapshot::{Policy, PolicyWatch};
+use crate::errors::Coded;
 
 /// How often the lease is renewed; a fraction of the lease.
 const HEARD_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,11 +40,15 @@ pub(crate) async fn follow(group: Group, watch: PolicyWatch, mut consents: Conse
 /// Verifying hundreds of new signatures takes milliseconds: off the runtime's threads.
 async fn rebuild<F>(watch: &PolicyWatch, mut consents: Consents, build: F) -> Consents
 where
-    F: FnOnce(&mut Consents) -> Policy + Send + 'static,
+    F: Fn(&mut Consents) -> Policy + Send + 'static,
 {
     let spare = consents.fresh();
     let built = tokio::task::spawn_blocking(move || {
-        let policy = build(&mut consents);
+        let mut policy = build(&mut consents);
+        if let Err(error) = consents.conclude(policy.version) {
+            tracing::error!(code = error.code(), %error, "nothing that widens is honoured any more; the rest is");
+            policy = build(&mut consents);
+        }
         (policy, consents)
     });
     match built.await {

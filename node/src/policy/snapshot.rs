@@ -9,6 +9,7 @@ use domicile_proto::ids::{
     DictionaryId, FieldId, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
 };
 use domicile_proto::metadata::{AccessKey, NodeRow, StreamPolicy};
+use domicile_proto::officer::OfficerRow;
 use tokio::sync::watch;
 
 use super::lease::Lease;
@@ -74,6 +75,8 @@ pub(crate) struct Policy {
     pub(crate) dictionaries: BTreeMap<(TenantId, Name), Arc<Dictionary>>,
     pub(crate) regions: BTreeMap<Region, RegionNumber>,
     pub(crate) nodes: BTreeMap<NodeId, NodeRow>,
+    /// The newest consent of every officer the group knows; only its own region's nodes know which one to believe.
+    pub(crate) officers: Vec<OfficerRow>,
 }
 
 impl Policy {
@@ -88,6 +91,7 @@ impl Policy {
             dictionaries: BTreeMap::new(),
             regions: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            officers: Vec::new(),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use domicile_proto::aggregate::MAX_CELLS;
 use domicile_proto::aggregate::date_grid::Grid;
+use domicile_proto::aggregate::{Aggregate, MAX_CELLS};
 use domicile_proto::ids::{Name, TenantId, TimeRange, Timestamp};
 use domicile_proto::message::question::Ask;
+use serde_json::{Value, json};
 
 use super::desk::Desk;
 use super::errors::PresentError;
@@ -44,7 +45,8 @@ impl Desk {
         let stream = policy.stream(whither.tenant, &whither.stream);
         let stream = stream.ok_or_else(|| PresentError::NoIndex { index: whither.stream.to_string() })?;
         let (range, filters) = translate(filter, stream, &policy).map_err(PresentError::from)?;
-        let ask = self.shape(stream, range, wanted)?;
+        let ends = self.ends(stream, &whither.regions);
+        let ask = self.shape(stream, range, wanted, ends)?;
         // A grid without a range of its own covers the newest cells there may be, and the question with it.
         let range = ask.grid().map_or(range, |grid| grid.range());
         let question = FederatedQuestion {
@@ -60,27 +62,54 @@ impl Desk {
         Ok(self.parts.federation.ask(question).await?)
     }
 
-    fn shape(&self, stream: &StreamView, range: TimeRange, wanted: &Wanted) -> Result<Ask, Failure> {
+    /// First and last time of the stream's records, where this region alone is asked. What other regions are asked never
+    /// depends on the data of this one.
+    fn ends(&self, stream: &StreamView, regions: &Regions) -> Option<(Timestamp, Timestamp)> {
+        let home = &self.parts.region;
+        if !matches!(regions, Regions::Only(only) if only.iter().all(|region| region == home)) {
+            return None;
+        }
+        let (shard, _) = stream.shard?;
+        let view = self.parts.catalog.view(shard);
+        let filled = || view.iter().filter(|segment| segment.docs > 0);
+        let oldest = filled().map(|segment| segment.oldest).min()?;
+        Some((oldest, filled().map(|segment| segment.newest).max()?))
+    }
+
+    fn shape(
+        &self,
+        stream: &StreamView,
+        range: TimeRange,
+        wanted: &Wanted,
+        ends: Option<(Timestamp, Timestamp)>,
+    ) -> Result<Ask, Failure> {
         let field = |field: &String| {
             group_field(stream, field)
                 .ok_or_else(|| PresentError::FieldStaysHere { field: field.chars().take(80).collect() })
         };
         Ok(match wanted {
             Wanted::Count => Ask::Count,
-            Wanted::Histogram(step) => Ask::DateGrid(self.grid(range, *step, 1)?),
+            Wanted::Histogram(step) => Ask::DateGrid(self.grid(range, *step, 1, ends)?),
             Wanted::Terms(name) => Ask::Terms(field(name)?),
             Wanted::TermsHistogram(name, step) => {
                 let id = field(name)?;
                 let policy = self.parts.policy.now();
                 let known = stream.fields.get(usize::from(id.0)).map(|name| policy.dictionary(stream.tenant, name));
                 let rows = known.map_or(1, |dictionary| dictionary.texts.len() + 1);
-                Ask::TermGrid(id, self.grid(range, *step, rows)?)
+                Ask::TermGrid(id, self.grid(range, *step, rows, ends)?)
             }
         })
     }
 
-    /// Whole cells inside the range; of a range without ends, the newest that fit into one answer.
-    fn grid(&self, range: TimeRange, step: u32, rows: usize) -> Result<Grid, PresentError> {
+    /// Whole cells inside the range. An open end lies where the records end, if that is known, else at this moment; an open
+    /// beginning where they begin, if that is known, and in any case where the newest cells fit into one answer.
+    fn grid(
+        &self,
+        range: TimeRange,
+        step: u32,
+        rows: usize,
+        ends: Option<(Timestamp, Timestamp)>,
+    ) -> Result<Grid, PresentError> {
         let wrong = PresentError::Malformed {
             place: "interval",
             wanted: "whole minutes, and wide enough for at most 10,000 cells in one answer",
@@ -90,18 +119,38 @@ impl Desk {
         if width <= 0 {
             return Err(wrong);
         }
-        let now = self.parts.clock.now().0;
         let to = if range.to == TimeRange::ALL.to {
-            now.div_euclid(width).saturating_add(1).saturating_mul(width)
+            let last = ends.map_or_else(|| self.parts.clock.now(), |(_, newest)| newest).0;
+            last.div_euclid(width).saturating_add(1).saturating_mul(width)
         } else {
             range.to.0
         };
         let from = if range.from == TimeRange::ALL.from {
-            to.saturating_sub(width.saturating_mul(most.saturating_sub(1)))
+            let fitting = to.saturating_sub(width.saturating_mul(most.saturating_sub(1)));
+            let first = ends.map_or(i64::MIN, |(oldest, _)| oldest.0.div_euclid(width).saturating_mul(width));
+            fitting.max(first).min(to)
         } else {
             range.from.0
         };
         let grid = Grid::inside(TimeRange { from: Timestamp(from), to: Timestamp(to) }, step);
         grid.filter(|grid| grid.len as usize * rows <= MAX_CELLS).ok_or(wrong)
     }
+}
+
+/// What is said beside the cells of a search that left an end of its range open: which range they cover. `None` where both
+/// ends were given, or the answer has no cells of time.
+pub(super) fn chosen(filter: &Filter, aggregate: &Aggregate) -> Option<Value> {
+    let (asked, _) = filter.clone().split_time();
+    if asked.from != TimeRange::ALL.from && asked.to != TimeRange::ALL.to {
+        return None;
+    }
+    let range = match aggregate {
+        Aggregate::DateGrid(grid) => grid.grid.range(),
+        Aggregate::TermGrid(grid) => grid.grid.range(),
+        _ => return None,
+    };
+    Some(json!({
+        "from": range.from.as_millis(), "to": range.to.as_millis(),
+        "reason": "the search leaves an end of its range open: cells outside of this range were not asked for",
+    }))
 }

@@ -16,13 +16,15 @@ use tokio::sync::Semaphore;
 use super::errors::PresentError;
 use crate::admit::{Admitter, Principal};
 use crate::audit::Ledger;
+use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::federate::Federation;
 use crate::limits::SEARCHES_AT_ONCE;
 use crate::ownership::{Ownership, Propose};
 use crate::policy::{PolicyWatch, StreamView};
+use crate::query::aggs::Aggs;
 use crate::query::dates::DateContext;
-use crate::query::{Budget, Engine, Row, SearchRequest, Total};
+use crate::query::{Budget, Engine, Literals, Row, SearchRequest, Total};
 use crate::receive::Failure;
 use crate::segment::{Catalog, Segment};
 use crate::tasks::Tasks;
@@ -78,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) propose: Propose,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) detector: Arc<dyn LiteralDetector + Send + Sync>,
+    /// Makes tokens of the values that a search looks for.
+    pub(crate) classifier: Classifier,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) around: Surroundings,
@@ -152,15 +156,20 @@ impl Desk {
         let shards = streams.iter().filter_map(|stream| stream.shard);
         let segments: Vec<Arc<Segment>> =
             shards.flat_map(|(shard, _)| self.parts.catalog.view(shard).iter().cloned().collect::<Vec<_>>()).collect();
-        let (engine, dates) = (self.parts.engine.clone(), self.dates());
+        let literals = Literals { classifier: &self.parts.classifier, streams, rows };
+        let request = SearchRequest { filter: literals.in_filter(request.filter)?, ..request };
+        let aggregations = match aggregations {
+            Some(wanted) => Aggs::read(&wanted, &self.dates())?.in_filters(&literals)?,
+            None => Aggs::default(),
+        };
+        let engine = self.parts.engine.clone();
         // Whoever hangs up ends the search: the token goes with this future.
         let _guard = request.budget.token.clone().drop_guard();
         let found = self.parts.tasks.blocking(move || {
             let hits = engine.search(&request, segments, rows)?;
-            let aggregations = match aggregations {
-                Some(wanted) => super::elastic::aggregations::here(&hits, &wanted, &dates)?,
-                None => None,
-            };
+            let is_wanted = !aggregations.is_empty();
+            let aggregations = is_wanted.then(|| hits.aggregate(&aggregations)).transpose()?;
+            let aggregations = aggregations.map(|(found, _)| Value::Object(found));
             Ok::<_, crate::query::QueryError>(Found { rows: hits.rows()?, total: hits.total(), aggregations })
         });
         let found = found.await.map_err(|_| crate::query::QueryError::Cancelled)?;

@@ -144,6 +144,7 @@ impl From<QueryError> for Failure {
         let status = match &error {
             QueryError::Deadline | QueryError::Cancelled => 504,
             QueryError::Engine(_) => 500,
+            QueryError::Personal => 403,
             _ => 400,
         };
         if let QueryError::Engine(source) = &error {

@@ -10,6 +10,8 @@ pub(crate) mod elastic;
 mod errors;
 pub(crate) mod native;
 #[cfg(test)]
+mod personal_test;
+#[cfg(test)]
 mod world;
 
 pub(crate) use desk::{Desk, Facts, Parts, Refresh, Surroundings};

@@ -24,13 +24,17 @@ use super::desk::{Desk, Facts, Parts, Surroundings};
 use crate::admit::{Admitter, Rates, key_digest};
 use crate::aggregate::{self, Asked};
 use crate::audit::Ledger;
+use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::federate::{Answered, Federation, Gate, NoAnswer, Reach};
+use crate::index::builder::Layout;
+use crate::keys::PseudonymKeys;
 use crate::ownership::{Ownership, Propose};
 use crate::policy::{Dictionary, Policy, PolicyWatch, StreamView};
 use crate::query::specimen::{Event, now, sample};
 use crate::query::{Budget, Engine};
 use crate::receive::Failure;
+use crate::segment::specimen::{durable, record, segment};
 use crate::segment::{Catalog, Segment};
 use crate::tasks::Tasks;
 
@@ -79,6 +83,8 @@ pub(super) const BLIND: u8 = 4;
 pub(super) const OTHER_ADMIN: u8 = 5;
 /// Reads the ledger.
 pub(super) const AUDIT: u8 = 6;
+/// Searches and sees rows as far as there are any.
+pub(super) const FULL: u8 = 7;
 
 fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
     let none = Roles::default();
@@ -88,6 +94,7 @@ fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
         (INGEST, TenantId(1), Roles { ingest: true, create: true, ..none }, Rows::Redacted),
         (BLIND, TenantId(1), Roles { search: true, ..none }, Rows::None),
         (AUDIT, TenantId(1), Roles { audit: true, ..none }, Rows::None),
+        (FULL, TenantId(1), Roles { search: true, ..none }, Rows::Full),
         (OTHER_ADMIN, TenantId(2), Roles { admin: true, search: true, ..none }, Rows::Redacted),
     ];
     let key = |(number, tenant, roles, rows)| {
@@ -129,6 +136,10 @@ fn policy() -> Policy {
     policy.dictionaries.insert((TenantId(1), name("service")), Arc::new(dictionary));
     policy.keys = keys();
     policy
+}
+
+fn classifier() -> Classifier {
+    Classifier::new(Arc::new(PseudonymKeys::from_secret(&[7; 32], region("tokyo"))))
 }
 
 /// The real gate over segments.
@@ -229,12 +240,45 @@ fn around(refreshes: &Arc<AtomicUsize>) -> Surroundings {
 impl World {
     /// A new one.
     pub(super) fn new() -> Self {
+        Self::of(policy(), classifier(), None)
+    }
+
+    /// One with a further stream `people`, of records in which the classifier has made tokens.
+    pub(super) fn with_people(events: Vec<Value>) -> Self {
+        let mut policy = policy();
+        let view = StreamView {
+            id: StreamId(3),
+            tenant: TenantId(1),
+            name: name("people"),
+            fields: Vec::new(),
+            policy: StreamPolicy {
+                personal: Personal::No,
+                text_questions: true,
+                redact_ip: true,
+                ..StreamPolicy::default()
+            },
+            shard: Some((ShardId(0x2a), NodeId(1))),
+        };
+        let classifier = classifier();
+        let clean = |event: Value| {
+            let text = event.to_string();
+            let clean = classifier.pseudonymise(&text, &view).unwrap_or(text);
+            record(now().0, None, serde_json::from_str(&clean).expect("still JSON"))
+        };
+        let records = durable(0x2a, 1, events.into_iter().map(clean).collect());
+        let people = segment(&Layout::new(), records);
+        policy.streams.insert((TenantId(1), name("people")), Arc::new(view));
+        Self::of(policy, classifier, Some(people))
+    }
+
+    fn of(policy: Policy, classifier: Classifier, more: Option<Arc<Segment>>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let clock = Clock::standing_at(now());
         let officer = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
-        let policy = PolicyWatch::new(policy());
+        let policy = PolicyWatch::new(policy);
         let ledger = Arc::new(Ledger::open(dir.path(), &region("tokyo"), clock.clone()).expect("new"));
         let (events, segments) = sample(EVENTS);
+        let segments = segments.into_iter().chain(more);
         let (engine, catalog) = (Engine::new().expect("threads"), Catalog::of(segments));
         let gate = gate(engine.clone(), catalog.clone());
         let reach = reach(gate.clone(), policy.clone());
@@ -256,6 +300,7 @@ impl World {
             propose,
             ledger,
             detector,
+            classifier,
             clock,
             tasks: Tasks::default(),
             around: around(&refreshed),

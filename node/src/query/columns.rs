@@ -11,6 +11,7 @@ use tantivy::index::SegmentReader;
 
 use super::QueryError;
 use super::filter::Value;
+use crate::index::token;
 use crate::index::words::words_of;
 
 /// What a value of a column must be like.
@@ -204,6 +205,8 @@ fn in_texts(
             places.dedup();
             Places::Some(places)
         }
+        // A value is not found by the beginning of a token in it.
+        Test::StartsWith(prefix) if token::begun_in(prefix).is_some() => Places::Some(places_by_words(column, test)?),
         Test::StartsWith(prefix) => {
             let after = after_prefix(prefix.as_bytes());
             let to = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -279,8 +282,13 @@ fn places_by_words(column: &StrColumn, test: &Test<'_>) -> Result<Vec<u64>, Quer
     let mut places = Vec::new();
     let mut stream = column.dictionary().stream()?;
     while stream.advance() {
-        let words = words_of(std::str::from_utf8(stream.key()).unwrap_or_default());
+        let text = std::str::from_utf8(stream.key()).unwrap_or_default();
+        let words = words_of(text);
         let passes = match test {
+            Test::StartsWith(prefix) => {
+                let token = token::begun_in(prefix).and_then(|at| text.get(at..)).and_then(token::at_start);
+                token.is_none() && text.starts_with(prefix)
+            }
             Test::Holds(wanted, true) => !wanted.is_empty() && wanted.iter().all(|word| words.contains(word)),
             Test::Holds(wanted, false) => wanted.iter().any(|word| words.contains(word)),
             Test::Phrase(wanted, open) => holds_phrase(&words, wanted, *open),

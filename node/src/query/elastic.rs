@@ -44,7 +44,9 @@ impl Reader<'_> {
             "match_phrase" => by_field(name, body, |field, value| self.phrase(field, value, false)),
             "match_phrase_prefix" => by_field(name, body, |field, value| self.phrase(field, value, true)),
             "multi_match" => self.multi_match(body),
-            "prefix" => by_field(name, body, |field, value| Ok(prefix(field, &text(field, option(value, "value"))?))),
+            "prefix" => {
+                by_field(name, body, |field, value| Filter::prefix(field, &text(field, option(value, "value"))?))
+            }
             "wildcard" => by_field(name, body, |field, value| {
                 let value = value.get("value").or_else(|| value.get("wildcard")).unwrap_or(value);
                 wildcard(field, &text(field, value)?)
@@ -204,7 +206,7 @@ impl Reader<'_> {
                 Bound::Excluded(json) => Bound::Excluded(read(json)?),
             })
         };
-        Ok(Filter::Range { field: field.to_owned(), from: value(from)?, to: value(to)? })
+        Filter::range(field, value(from)?, value(to)?)
     }
 
     fn time_range(
@@ -315,11 +317,6 @@ fn ids(body: &Json) -> Result<Filter, QueryError> {
     Ok(Filter::Terms { field: "_id".to_owned(), values })
 }
 
-/// A prefix; words are indexed in lower case.
-pub(super) fn prefix(field: &str, text: &str) -> Filter {
-    Filter::Prefix { field: field.to_owned(), text: text.to_owned() }
-}
-
 /// A pattern with at most one `*`, at its end.
 pub(super) fn wildcard(field: &str, pattern: &str) -> Result<Filter, QueryError> {
     if pattern == "*" {
@@ -329,7 +326,7 @@ pub(super) fn wildcard(field: &str, pattern: &str) -> Result<Filter, QueryError>
     if body.contains(['*', '?']) {
         return Err(QueryError::malformed(field, "a pattern with one `*` at its end: no other wildcard is supported"));
     }
-    Ok(if open { prefix(field, body) } else { Filter::term(field, body) })
+    if open { Filter::prefix(field, body) } else { Ok(Filter::term(field, body)) }
 }
 
 /// `2`, `-1`, `75%`.

@@ -56,6 +56,11 @@ pub(crate) enum QueryError {
     /// Nobody waits for the answer any more.
     #[error("the search was given up by the caller")]
     Cancelled,
+    /// A text that looks personal, searched for by a key that may not see such texts. Says nothing of what is stored.
+    #[error(
+        "the search looks for what seems to be personal data, and this key may not; search for the token of the value, or use a key with `rows: full`"
+    )]
+    Personal,
     /// The engine failed on a segment.
     #[error("a segment could not be read; look at the disk below `data`")]
     Engine(#[source] tantivy::TantivyError),
@@ -71,6 +76,7 @@ impl QueryError {
             Self::TooDeep | Self::TooManyHits | Self::TooCostly => "illegal_argument_exception",
             Self::TooManyBuckets => "too_many_buckets_exception",
             Self::Deadline | Self::Cancelled => "timeout_exception",
+            Self::Personal => "security_exception",
             Self::Engine(_) => "search_phase_execution_exception",
         }
     }
@@ -117,6 +123,7 @@ impl Coded for QueryError {
             Self::Deadline => "DMC-QUERY-09",
             Self::Cancelled => "DMC-QUERY-10",
             Self::Engine(_) => "DMC-QUERY-11",
+            Self::Personal => "DMC-QUERY-12",
         }
     }
 

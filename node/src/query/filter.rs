@@ -5,6 +5,7 @@ use std::ops::Bound;
 use domicile_proto::ids::{TimeRange, Timestamp};
 
 use super::QueryError;
+use super::field::Place;
 use crate::limits::{MAX_CLAUSES, MAX_FILTER_DEPTH};
 
 /// One value of a clause.
@@ -151,6 +152,41 @@ impl Filter {
     /// A clause on one value.
     pub(crate) fn term(field: &str, value: impl Into<String>) -> Self {
         Self::Term { field: field.to_owned(), value: Value::Text(value.into()) }
+    }
+
+    /// A clause on the order of values.
+    ///
+    /// # Errors
+    /// [`QueryError::Malformed`] for a field without an order.
+    pub(crate) fn range(field: &str, from: Bound<Value>, to: Bound<Value>) -> Result<Self, QueryError> {
+        match Place::of(field) {
+            Place::Message | Place::More => Err(QueryError::malformed(
+                field,
+                "searched by words, a phrase or `begin*`: running text has no order, so a range over it finds nothing",
+            )),
+            Place::Trace | Place::Id => Err(QueryError::malformed(
+                field,
+                "searched by its whole value: ids have no order here, so a range over them finds nothing",
+            )),
+            _ => Ok(Self::Range { field: field.to_owned(), from, to }),
+        }
+    }
+
+    /// A clause on how words or values begin.
+    ///
+    /// # Errors
+    /// [`QueryError::Malformed`] for a field whose values have no beginning.
+    pub(crate) fn prefix(field: &str, text: &str) -> Result<Self, QueryError> {
+        match Place::of(field) {
+            Place::Trace | Place::Id => Err(QueryError::malformed(
+                field,
+                "searched by its whole value: of ids only a hash is kept, so their beginning finds nothing",
+            )),
+            Place::Time => {
+                Err(QueryError::malformed(field, "searched by a range or a date: a time has no beginning of its text"))
+            }
+            _ => Ok(Self::Prefix { field: field.to_owned(), text: text.to_owned() }),
+        }
     }
 
     /// All of the clauses.

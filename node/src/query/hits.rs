@@ -1,9 +1,11 @@
 //! What matched: a handle on sets of documents, not rows. No `Serialize` and no `Debug`, so that it can be put into no
 //! message and no log; rows come out of it one page at a time, for whoever may see them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, TimeRange, Timestamp};
+use tantivy::columnar::StrColumn;
 use tantivy::schema::Value as _;
 use tantivy::{DocAddress, TantivyDocument};
 
@@ -37,6 +39,9 @@ pub(crate) struct Row {
     pub(crate) score: f32,
 }
 
+/// Columns of attributes that stored copies were completed from, by segment and key.
+type Columns = HashMap<(usize, String), Option<StrColumn>>;
+
 /// The handle.
 pub(crate) struct Hits {
     pub(super) engine: Engine,
@@ -63,26 +68,40 @@ impl Hits {
         // Documents that lie beside each other are read beside each other: the store keeps them in blocks.
         let mut places: Vec<usize> = (0..self.top.len()).collect();
         places.sort_by_key(|place| self.top.get(*place).map(|found| (found.segment, found.doc)));
+        let mut columns = Columns::new();
         let mut rows: Vec<Option<Row>> = Vec::new();
         rows.resize_with(self.top.len(), || None);
         for place in places {
             self.budget.check()?;
             if let (Some(found), Some(row)) = (self.top.get(place), rows.get_mut(place)) {
-                *row = self.row(found)?;
+                *row = self.row(found, &mut columns)?;
             }
         }
         Ok(rows.into_iter().flatten().collect())
     }
 
-    fn row(&self, found: &Found) -> Result<Option<Row>, QueryError> {
+    fn row(&self, found: &Found, columns: &mut Columns) -> Result<Option<Row>, QueryError> {
         let Some(segment) = self.segments.get(found.segment) else { return Ok(None) };
+        // It may have been erased since it was found.
+        if segment.hidden().holds(found.doc) {
+            return Ok(None);
+        }
         let document: TantivyDocument = segment.searcher.doc(DocAddress::new(0, found.doc))?;
         let bytes = document.get_first(segment.fields.doc).and_then(|value| value.as_bytes());
-        let stored = bytes.and_then(Stored::decode);
         let (score, time, shard, seq) = found.key.open(self.sort);
+        let stored = bytes.and_then(|bytes| {
+            Stored::decode(bytes, time, |key| {
+                let column = columns
+                    .entry((found.segment, key.to_owned()))
+                    .or_insert_with(|| segment.reader().fast_fields().str(&format!("attributes.{key}")).ok().flatten());
+                let column = column.as_ref()?;
+                let mut text = String::new();
+                column.ord_to_str(column.term_ords(found.doc).next()?, &mut text).ok()?.then_some(text)
+            })
+        });
         Ok(stored.map(|stored| Row {
             id: stored.id.map_or_else(|| generated_id(shard, seq), str::to_owned),
-            source: stored.json.to_vec(),
+            source: stored.json.into_owned(),
             time,
             tie: (shard, seq),
             score,

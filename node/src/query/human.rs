@@ -10,7 +10,7 @@ use domicile_proto::ids::{TimeRange, Timestamp};
 
 use super::QueryError;
 use super::dates::DateContext;
-use super::elastic::{prefix, wildcard};
+use super::elastic::wildcard;
 use super::field::Place;
 use super::filter::{Filter, Joined, Value};
 use crate::index::schema::looks_like_id;
@@ -257,7 +257,8 @@ impl Reader<'_> {
             return Err(self.wrong("a sign that means nothing here", "put it in quotes, or remove it"));
         }
         if is_open {
-            return Ok(self.in_texts(|field| prefix(&field, &word)));
+            let clauses = self.options.fields.iter().map(|field| Filter::prefix(field, &word));
+            return Ok(Filter::any(clauses.collect::<Result<_, _>>()?));
         }
         let found = self.in_texts(|field| Filter::Phrase { field, text: word.clone(), open: false });
         // A trace id that somebody pastes is looked for where trace ids stand as well.
@@ -292,7 +293,7 @@ impl Reader<'_> {
                     return wildcard(field, "*");
                 }
                 if is_open {
-                    return Ok(prefix(field, &word));
+                    return Filter::prefix(field, &word);
                 }
                 Ok(match Place::of(field) {
                     Place::Time => Filter::Time(self.time(start, &word)?),
@@ -369,7 +370,7 @@ impl Reader<'_> {
     ) -> Result<Filter, QueryError> {
         if Place::of(field) != Place::Time {
             let value = |(_, text): (usize, String)| value_of_text(text);
-            return Ok(Filter::Range { field: field.to_owned(), from: from.map(value), to: to.map(value) });
+            return Filter::range(field, from.map(value), to.map(value));
         }
         let from = match from {
             Bound::Unbounded => TimeRange::ALL.from,

@@ -7,7 +7,6 @@ use std::ops::Bound;
 use domicile_proto::ids::{TimeRange, Timestamp};
 
 use super::dates::DateContext;
-use super::elastic::prefix;
 use super::filter::Joined;
 use super::human::filter;
 use super::{Filter, QueryError, Value};
@@ -23,6 +22,10 @@ fn read(query: &str) -> Filter {
 fn word(text: &str) -> Filter {
     let phrase = |field: &str| Filter::Phrase { field: field.to_owned(), text: text.to_owned(), open: false };
     Filter::any(vec![phrase("message"), phrase("exception")])
+}
+
+fn prefix(field: &str, text: &str) -> Filter {
+    Filter::prefix(field, text).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn check(query: &str, expected: &Filter) {

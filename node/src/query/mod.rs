@@ -16,18 +16,22 @@ mod groups;
 mod hits;
 pub(crate) mod human;
 mod listed;
+mod literals;
 mod search;
 mod visit;
 
 pub(crate) use errors::QueryError;
 pub(crate) use filter::{Filter, Joined, Value};
 pub(crate) use groups::{Cut, Plan, Slots, Subjects};
-pub(crate) use hits::{Hits, Row, Total};
+pub(crate) use hits::{Row, Total};
+pub(crate) use literals::Literals;
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
 
 #[cfg(test)]
 mod human_test;
+#[cfg(test)]
+mod literals_test;
 #[cfg(test)]
 mod search_test;
 #[cfg(test)]

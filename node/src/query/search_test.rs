@@ -230,6 +230,13 @@ fn what_is_not_known_is_refused_by_its_name() {
         (json!({"wildcard": {"message": "*a"}}), "message"),
         (json!({"match": {"message": {"query": "a", "operator": "xor"}}}), "operator"),
         (json!({"range": {"@timestamp": {"gte": "gestern"}}}), "@timestamp"),
+        (json!({"range": {"message": {"gte": "a"}}}), "message"),
+        (json!({"range": {"error.stack_trace": {"gte": "a"}}}), "error.stack_trace"),
+        (json!({"range": {"trace_id": {"lt": "7"}}}), "trace_id"),
+        (json!({"range": {"_id": {"gt": "own-1"}}}), "_id"),
+        (json!({"prefix": {"trace.id": "00"}}), "trace.id"),
+        (json!({"wildcard": {"_id": "own-*"}}), "_id"),
+        (json!({"prefix": {"@timestamp": "2026"}}), "@timestamp"),
         (json!({}), "query"),
         (json!([]), "query"),
     ] {

@@ -86,6 +86,14 @@ pub(crate) enum SegmentError {
         /// Which shard; 0 where several are meant.
         shard: ShardId,
     },
+    /// Files of the log that should be gone are not.
+    #[error(
+        "{files} files of the write-ahead log still hold records that lie in no durable segment; look for an earlier error about a shard, and restart the node"
+    )]
+    LogStays {
+        /// How many.
+        files: u64,
+    },
     /// Merging failed.
     #[error("segments of shard `{shard}` could not be merged; they stay as they are")]
     Merge {
@@ -108,6 +116,7 @@ impl Coded for SegmentError {
             Self::Build { .. } => "DMC-SEGMENT-07",
             Self::Merge { .. } => "DMC-SEGMENT-08",
             Self::Interrupted { .. } => "DMC-SEGMENT-09",
+            Self::LogStays { .. } => "DMC-SEGMENT-10",
         }
     }
 

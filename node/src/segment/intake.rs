@@ -109,7 +109,11 @@ impl Intake {
         let work = move || {
             for (shard, growing) in due {
                 match build(&shared, shard, growing) {
-                    Ok(Some(segment)) => shared.show(Arc::new(segment)),
+                    Ok(Some(segment)) => {
+                        if let Err(error) = shared.show(&Arc::new(segment)) {
+                            shared.failed(&error);
+                        }
+                    }
                     Ok(None) => {}
                     Err(error) => shared.failed(&error),
                 }

@@ -10,14 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
-use tantivy::directory::{Directory, RamDirectory};
+use tantivy::BitSet;
+use tantivy::directory::{Directory, OwnedBytes, RamDirectory};
+use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
 use tantivy::indexer::merge_filtered_segments;
+use tokio::sync::mpsc;
 
 use super::files::{self, Files};
 use super::manifest::{Manifest, Row};
 use super::plan::{Merge, Piece, Pressure, Target, plan};
+use super::purge::Purge;
 use super::shards::Shared;
-use super::{Segment, SegmentError};
+use super::{Hidden, Segment, SegmentError};
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
 use crate::limits::YOUNG_BYTES;
@@ -32,6 +36,8 @@ pub(super) struct Merger {
     pub(super) manifests: BTreeMap<ShardId, Manifest>,
     /// Shards that another node owns now.
     pub(super) deposed: BTreeSet<ShardId>,
+    /// Who wants what is hidden removed.
+    pub(super) purging: mpsc::Receiver<Purge>,
 }
 
 impl Merger {
@@ -53,6 +59,10 @@ impl Merger {
             tokio::select! {
                 () = token.cancelled() => return,
                 () = self.shared.wake.notified() => {}
+                Some(Purge { done }) = self.purging.recv() => {
+                    // Whoever asked and went away asks again.
+                    let _ = done.send(self.purge().await);
+                }
                 () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
             }
         }
@@ -90,7 +100,7 @@ impl Merger {
         }
     }
 
-    async fn try_settle(&mut self, shard: ShardId, pressure: Pressure) -> Result<(), SegmentError> {
+    pub(super) async fn try_settle(&mut self, shard: ShardId, pressure: Pressure) -> Result<(), SegmentError> {
         self.publish(shard).await?;
         loop {
             let mut segments = self.shared.catalog.view(shard).to_vec();
@@ -104,18 +114,20 @@ impl Merger {
             };
             let parts: Vec<_> = segments.drain(pieces).collect();
             let (shared, sources) = (Arc::clone(&self.shared), parts.clone());
-            let work = move || merge(&shared.layout, &shared.files, &sources, target, shared.clock.now());
+            let work = move || {
+                let merged = merge(&shared.layout, &shared.files, &sources, target, shared.clock.now())?;
+                let gone: Vec<_> = sources.iter().map(|part| part.id).collect();
+                shared.replace(&gone, &Arc::new(merged))
+            };
             let merged = self.shared.tasks.blocking(work).await;
-            let merged = merged.map_err(|_| SegmentError::Interrupted { shard })??;
-            let gone: Vec<_> = parts.iter().map(|part| part.id).collect();
-            self.shared.catalog.replace(shard, &gone, Some(Arc::new(merged)));
+            merged.map_err(|_| SegmentError::Interrupted { shard })??;
             self.publish(shard).await?;
             remove(parts.iter().filter_map(|part| part.dir.clone()));
         }
     }
 
     /// Creates a manifest of the segments that are durable without a gap, if they are others than before, and releases the log.
-    async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+    pub(super) async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         let manifest = self.manifests.entry(shard).or_insert_with(|| Manifest::none(shard));
         let view = self.shared.catalog.view(shard);
         let mut last_seq = manifest.body.last_seq;
@@ -151,7 +163,7 @@ fn piece(segment: &Segment) -> Piece {
     Piece { bytes: segment.bytes, docs: segment.docs, in_memory: segment.dir.is_none(), built_at: segment.built_at }
 }
 
-/// Merges neighbours into one segment, in the order given. Blocks and computes.
+/// Merges neighbours into one segment, in the order given, without what is hidden in them. Blocks and computes.
 pub(super) fn merge(
     layout: &Layout,
     files: &Files,
@@ -178,29 +190,52 @@ pub(super) fn merge(
             (id, Some(dir), Box::new(directory))
         }
     };
-    let filters = sources.iter().map(|_| None).collect();
+    let hidden: Vec<_> = parts.iter().map(|part| part.hidden()).collect();
+    let mut filters = Vec::with_capacity(parts.len());
+    for (part, hidden) in parts.iter().zip(&hidden) {
+        filters.push(alive(part, hidden).map_err(|source| failed(source.into()))?);
+    }
+    let removed: u32 = hidden.iter().map(|hidden| hidden.count).sum();
     let merged = merge_filtered_segments(&sources, Layout::settings(), filters, directory);
     let mut index = merged.map_err(|error| {
         remove(dir.clone());
         failed(error)
     })?;
     index.set_tokenizers(layout.tokenizers.clone());
+    let filled = || parts.iter().filter(|part| part.docs > 0);
     let built = Built {
         index,
         bytes: memory.total_mem_usage() as u64,
-        docs: parts.iter().map(|part| part.docs).sum(),
-        oldest: parts.iter().map(|part| part.oldest).min().unwrap_or_default(),
-        newest: parts.iter().map(|part| part.newest).max().unwrap_or_default(),
+        docs: parts.iter().map(|part| part.docs).sum::<u32>() - removed,
+        oldest: filled().map(|part| part.oldest).min().unwrap_or_default(),
+        newest: filled().map(|part| part.newest).max().unwrap_or_default(),
         first_seq: first.first_seq,
         last_seq: last.last_seq,
+        sifted: hidden.iter().map(|hidden| hidden.sifted).min().unwrap_or_default(),
     };
     // The age of a segment is that of its oldest part: what was built today is sealed tomorrow, however often it was merged.
     let built_at = parts.iter().map(|part| part.built_at).min().unwrap_or(now);
-    files::open_built(layout, (id, shard), built, dir, built_at)
+    let mut merged = files::open_built(layout, (id, shard), built, dir, built_at)?;
+    if removed > 0 {
+        merged.retime()?;
+    }
+    Ok(merged)
+}
+
+/// The records of a segment that are not hidden; `None` means all.
+fn alive(segment: &Segment, hidden: &Hidden) -> std::io::Result<Option<AliveBitSet>> {
+    if hidden.is_empty() {
+        return Ok(None);
+    }
+    let mut alive = BitSet::with_max_value_and_full(segment.docs);
+    (0..segment.docs).filter(|doc| hidden.holds(*doc)).for_each(|doc| alive.remove(doc));
+    let mut bytes = Vec::new();
+    write_alive_bitset(&alive, &mut bytes)?;
+    Ok(Some(AliveBitSet::open(OwnedBytes::new(bytes))))
 }
 
 /// Removes directories that nothing names any more; whatever stays goes at the next start.
-fn remove(dirs: impl IntoIterator<Item = PathBuf>) {
+pub(super) fn remove(dirs: impl IntoIterator<Item = PathBuf>) {
     for dir in dirs {
         if let Err(error) = std::fs::remove_dir_all(&dir) {
             tracing::warn!(kind = ?error.kind(), dir = %dir.display(), "segment directory stays until the next start");

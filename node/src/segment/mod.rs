@@ -5,13 +5,17 @@
 mod catalog;
 mod errors;
 pub(crate) mod files;
+mod hidden;
 mod intake;
 pub(crate) mod manifest;
 mod merge;
 pub(crate) mod plan;
+mod purge;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
 mod shards;
+#[cfg(test)]
+mod purge_test;
 #[cfg(test)]
 mod shards_test;
 #[cfg(test)]
@@ -19,5 +23,7 @@ pub(crate) mod specimen;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use errors::SegmentError;
+pub(crate) use hidden::Hidden;
+pub(crate) use purge::Rewritten;
 pub(crate) use segment::{Segment, SegmentId};
 pub(crate) use shards::{Opened, Shards};

@@ -18,7 +18,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::stored::Stored;
-use crate::policy::StreamView;
+use crate::policy::{StreamView, Suppression};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::Tasks;
 use crate::wal::{Batch, Op, Outcome, Wal, WalConfig};
@@ -35,9 +35,13 @@ struct Node {
 
 impl Node {
     async fn start(dir: &Path) -> Result<Self, SegmentError> {
+        Self::start_under(dir, Suppression::default()).await
+    }
+
+    async fn start_under(dir: &Path, suppression: Suppression) -> Result<Self, SegmentError> {
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(NOW));
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
-        let opened = Opened::open(&dir.join("segments"), store.clone(), &tasks, clock.clone()).await?;
+        let opened = Opened::open(&dir.join("segments"), store.clone(), &tasks, clock.clone(), suppression).await?;
         let config = WalConfig { file_bytes: 2_000, ..WalConfig::new(dir.join("wal")) };
         let (wal, durable) = Wal::open(&config, &opened.indexed(), clock.clone()).unwrap();
         let shards = opened.start(wal.clone(), durable);
@@ -66,12 +70,15 @@ impl Node {
             assert!(segment.last_seq < before && segment.first_seq <= segment.last_seq, "segments overlap");
             before = segment.first_seq;
             let places = segment.reader().fast_fields().u64("seq").unwrap();
+            let times = segment.reader().fast_fields().i64("ts").unwrap();
             for doc in 0..segment.docs {
                 let seq = places.first(doc).unwrap();
                 assert_eq!(seq, segment.first_seq + u64::from(doc), "order of a segment");
                 let document: TantivyDocument = segment.searcher.doc(tantivy::DocAddress::new(0, doc)).unwrap();
                 let bytes = document.get_first(segment.fields.doc).unwrap().as_bytes().unwrap();
-                let json: serde_json::Value = serde_json::from_slice(Stored::decode(bytes).unwrap().json).unwrap();
+                let at = Timestamp(times.first(doc).unwrap());
+                let json: serde_json::Value =
+                    serde_json::from_slice(&Stored::decode(bytes, at, |_| None).unwrap().json).unwrap();
                 let text = json["message"].as_str().unwrap().to_owned();
                 assert!(content.insert(seq, text).is_none(), "place {seq} is there twice");
             }

@@ -1,6 +1,6 @@
 //! Stage 8, `Segment` -> where it lies. Does not search.
 //!
-//! Today a sealed segment can be copied out into the region's bucket as one object and opened again from there. What decides
+//! Today a sealed segment can be copied out into the region's bucket in parts of bounded size and opened again from there. What decides
 //! when, the plan over age, room and holds, is not here yet: nothing moves by itself.
 
 mod errors;

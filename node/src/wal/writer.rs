@@ -45,6 +45,10 @@ enum Order {
     Append { batch: Batch, json_bytes: usize, reply: oneshot::Sender<Result<Accepted, WalError>> },
     Release,
     Given { done: oneshot::Sender<()> },
+    /// Ends the open file. Told: the number of the first file that is begun after.
+    Roll { done: oneshot::Sender<u64> },
+    /// Told: the number of the oldest file, after files that are no longer needed were removed.
+    Oldest { done: oneshot::Sender<u64> },
     Stop { done: oneshot::Sender<()> },
 }
 
@@ -122,6 +126,20 @@ impl Wal {
         }
     }
 
+    /// Ends the open file; the number of the first file that is begun after. `None` where the log has stopped.
+    pub(crate) async fn roll(&self) -> Option<u64> {
+        let (done, told) = oneshot::channel();
+        self.orders.send(Order::Roll { done }).await.ok()?;
+        told.await.ok()
+    }
+
+    /// The number of the oldest file that is left, or of the next one where none is. `None` where the log has stopped.
+    pub(crate) async fn oldest(&self) -> Option<u64> {
+        let (done, told) = oneshot::channel();
+        self.orders.send(Order::Oldest { done }).await.ok()?;
+        told.await.ok()
+    }
+
     /// Takes what was sent before, then ends the thread and closes the receiver.
     pub(crate) async fn stop(&self) {
         let (done, ended) = oneshot::channel();
@@ -135,6 +153,8 @@ impl Wal {
 #[derive(Default)]
 struct Waiting {
     given: Vec<oneshot::Sender<()>>,
+    roll: Vec<oneshot::Sender<u64>>,
+    oldest: Vec<oneshot::Sender<u64>>,
     stop: Vec<oneshot::Sender<()>>,
 }
 
@@ -167,7 +187,13 @@ impl Writer {
             waiting.given.into_iter().for_each(|done| {
                 let _ = done.send(());
             });
+            waiting.roll.into_iter().for_each(|done| {
+                let _ = done.send(self.log.roll());
+            });
             self.release();
+            waiting.oldest.into_iter().for_each(|done| {
+                let _ = done.send(self.log.oldest());
+            });
             if !waiting.stop.is_empty() {
                 drop(self);
                 waiting.stop.into_iter().for_each(|done| {
@@ -196,6 +222,8 @@ impl Writer {
                 }
                 Order::Release => {}
                 Order::Given { done } => waiting.given.push(done),
+                Order::Roll { done } => waiting.roll.push(done),
+                Order::Oldest { done } => waiting.oldest.push(done),
                 Order::Stop { done } => {
                     self.incoming.close();
                     waiting.stop.push(done);

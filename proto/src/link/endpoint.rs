@@ -27,7 +27,7 @@ use super::errors::LinkError;
 use super::identity::{PeerAddr, PeerId};
 use super::keylog::KeyLogFile;
 use super::limits::LinkLimits;
-use super::pool::{Found, Pool};
+use super::pool::{Found, Pool, Step, Turn};
 use super::protocol::Protocol;
 use super::rotation::{IdentityFiles, Rotating};
 use super::socket;
@@ -165,7 +165,8 @@ impl Link {
         self.shared.key_log.is_some()
     }
 
-    /// The kept connection with a peer, or a new one. Callers share one dial; after a failed one there is a pause.
+    /// The kept connection with a peer, or a new one. Callers share one dial. From a failed one on, whoever asks is told so at
+    /// once, and attempts go on in the background until there is a connection again.
     ///
     /// # Errors
     /// [`LinkError::is_unreachable`] holds for all of them. A peer that refuses our certificate shows itself only on the
@@ -174,23 +175,19 @@ impl Link {
         if self.shared.stop.is_cancelled() {
             return Err(LinkError::Closed);
         }
-        let mut outcome = match self.shared.pool.find(to, protocol, &self.shared.limits)? {
+        let limits = &self.shared.limits;
+        let (found, turn) = self.shared.pool.find(to, protocol, limits);
+        if let Some(turn) = turn {
+            self.shared.tasks.spawn(Arc::clone(&self.shared).keep_dialling(to.id.clone(), protocol, turn));
+        }
+        let (mut outcome, patience) = match found? {
             Found::Line(line) => return Ok(Peer::of(line)),
-            Found::Dialling(outcome) => outcome,
-            Found::Dial(sender, outcome) => {
-                let (shared, to) = (Arc::clone(&self.shared), to.clone());
-                self.shared.tasks.spawn(async move {
-                    let dialled = tokio::select! {
-                        () = shared.stop.cancelled() => Err(LinkError::Closed),
-                        dialled = shared.dial(&to, protocol) => dialled,
-                    };
-                    shared.pool.keep(&to.id, protocol, &dialled, &shared.limits);
-                    sender.send_replace(Some(dialled));
-                });
-                outcome
-            }
+            Found::Dialling(outcome, patience) => (outcome, patience),
         };
-        let dialled = outcome.wait_for(Option::is_some).await.map_err(|_| LinkError::Closed)?.clone();
+        let dialled = match tokio::time::timeout(patience, outcome.wait_for(Option::is_some)).await {
+            Ok(dialled) => dialled.map_err(|_| LinkError::Closed)?.clone(),
+            Err(_) => Some(Err(LinkError::BackingOff { peer: to.id.clone(), retry_in: limits.backoff_first })),
+        };
         dialled.unwrap_or(Err(LinkError::Closed)).map(Peer::of)
     }
 
@@ -300,7 +297,7 @@ impl Shared {
             return;
         };
         self.pool.heard_from(&peer);
-        self.watch(connection.clone(), peer.clone(), Some(place));
+        self.tasks.spawn(Arc::clone(&self).watch(connection.clone(), peer.clone(), Watched::Accepted(place)));
         let standing = Standing::new(&self.us, peer, protocol, Arc::clone(&self.ledger));
         let line = Line::accepted(connection, standing, Arc::clone(&self.limits), &self.tasks);
         let accepted = Accepted { peer: Peer::of(line), protocol, remote };
@@ -316,6 +313,34 @@ impl Shared {
         let of_region = self.live().connections.values().filter(|(_, other, _)| other.region == peer.region).count();
         let is_full = of_region >= self.limits.connections_of_region;
         if is_full { None } else { Arc::clone(&self.connections).try_acquire_owned().ok() }
+    }
+
+    /// Dials a peer until there is a connection, or nobody wants one any more.
+    async fn keep_dialling(self: Arc<Self>, peer: PeerId, protocol: Protocol, turn: Turn) {
+        loop {
+            let addr = match self.pool.step(&peer, protocol, &turn) {
+                Step::End => return,
+                Step::Dial(addr) => addr,
+                Step::Wait(pause) => {
+                    tokio::select! {
+                        () = self.stop.cancelled() => return,
+                        () = turn.wake.notified() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    continue;
+                }
+            };
+            let to = PeerAddr { id: peer.clone(), addr };
+            let dialled = tokio::select! {
+                () = self.stop.cancelled() => Err(LinkError::Closed),
+                // What was sent before the peer was there is lost, and would be sent again late.
+                () = turn.wake.notified() => continue,
+                dialled = self.dial(&to, protocol) => dialled,
+            };
+            if self.pool.keep(&peer, protocol, &turn, dialled, &self.limits) || self.stop.is_cancelled() {
+                return;
+            }
+        }
     }
 
     async fn dial(self: &Arc<Self>, to: &PeerAddr, protocol: Protocol) -> Result<Arc<Line>, LinkError> {
@@ -346,25 +371,41 @@ impl Shared {
             let source = Box::new(quinn::ConnectionError::LocallyClosed);
             return Err(LinkError::Connect { peer: peer(), addr, source });
         }
-        self.watch(connection.clone(), to.id.clone(), None);
+        self.tasks.spawn(Arc::clone(self).watch(connection.clone(), to.id.clone(), Watched::Dialled(protocol)));
         let standing = Standing::new(&self.us, to.id.clone(), protocol, Arc::clone(&self.ledger));
         Ok(Line::dialled(connection, standing, Arc::clone(&self.limits)))
     }
 
-    /// Keeps a connection in sight until it ends; so long it holds its place among the accepted ones.
-    fn watch(self: &Arc<Self>, connection: Connection, peer: PeerId, place: Option<OwnedSemaphorePermit>) {
+    /// Keeps a connection in sight until it ends; so long an accepted one holds its place, and a dialled one that was still
+    /// wanted is dialled again.
+    fn watch(
+        self: Arc<Self>,
+        connection: Connection,
+        peer: PeerId,
+        watched: Watched,
+    ) -> impl Future<Output = ()> + Send {
         let id = connection.stable_id();
         {
+            // At once, not when the task first runs: whoever looks at the connections next must see this one.
             let mut live = self.live();
             let generation = live.generation;
-            live.connections.insert(id, (connection.clone(), peer, generation));
+            live.connections.insert(id, (connection.clone(), peer.clone(), generation));
         }
-        let shared = Arc::clone(self);
-        self.tasks.spawn(async move {
+        async move {
             connection.closed().await;
-            shared.live().connections.remove(&id);
-            drop(place);
-        });
+            self.live().connections.remove(&id);
+            let protocol = match watched {
+                Watched::Accepted(place) => return drop(place),
+                Watched::Dialled(protocol) => protocol,
+            };
+            if self.stop.is_cancelled() {
+                return;
+            }
+            if let Some(turn) = self.pool.ended(&peer, protocol, id, &self.limits) {
+                let again = Arc::clone(&self);
+                self.tasks.spawn(again.keep_dialling(peer, protocol, turn));
+            }
+        }
     }
 
     fn retire_connections(self: &Arc<Self>) {
@@ -417,6 +458,14 @@ impl Shared {
         config.transport_config(Arc::new(socket::transport(&self.limits, 0)));
         Ok(config)
     }
+}
+
+/// What ends with a connection.
+enum Watched {
+    /// Its place among the accepted ones.
+    Accepted(OwnedSemaphorePermit),
+    /// What it was dialled for.
+    Dialled(Protocol),
 }
 
 /// QUIC wants a name to dial; nobody reads it, for the SPIFFE id takes its place.

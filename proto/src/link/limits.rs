@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bounds of one node's link. `Default` fits a handful of regions 230 ms apart.
+/// Bounds of one node's link. `Default` fits a handful of regions at most 230 ms apart.
 #[derive(Clone, Debug)]
 pub struct LinkLimits {
     /// Time for a whole handshake. Three of the longest round trips and a loaded machine fit in; raising it lets strangers
@@ -16,7 +16,8 @@ pub struct LinkLimits {
     pub connections_of_region: usize,
     /// Streams a peer may have open on one connection: questions in flight, and Raft requests beside a snapshot.
     pub streams: u32,
-    /// Silence after which a connection is given up.
+    /// Silence after which a connection is given up: three keep-alives lost one after another, and the way back. Raising it
+    /// leaves whoever asks a dead peer waiting that long; lowering it takes a pause of the machine for a death.
     pub idle: Duration,
     /// Interval of keep-alives; must be shorter than `idle`, so that only a dead path is silent.
     pub keep_alive: Duration,
@@ -32,6 +33,11 @@ pub struct LinkLimits {
     pub backoff_first: Duration,
     /// Longest pause between dials. Short, for a region that is back must be seen within seconds.
     pub backoff_longest: Duration,
+    /// How long the first attempt after a loss is worth waiting for: a handshake, if the peer is there. Later attempts are not
+    /// waited for.
+    pub reconnect: Duration,
+    /// How long a peer is dialled that is out of reach and that nobody asks for any more.
+    pub forget: Duration,
     /// How long connections of a replaced certificate live on, so that what is in flight can end.
     pub rotation_grace: Duration,
     /// Time for peers to hear that the link closes.
@@ -40,20 +46,31 @@ pub struct LinkLimits {
 
 impl Default for LinkLimits {
     fn default() -> Self {
+        Self::for_round_trip(Duration::from_millis(230))
+    }
+}
+
+impl LinkLimits {
+    /// Bounds for peers whose round trips take at most so long. A dead peer is known as dead within 3 s and four round
+    /// trips, 4 s at 230 ms.
+    pub const fn for_round_trip(longest: Duration) -> Self {
+        let four = longest.saturating_mul(4);
         Self {
-            handshake: Duration::from_secs(5),
+            handshake: Duration::from_secs(5).saturating_add(four),
             handshakes: 64,
             connections: 1_024,
             connections_of_region: 256,
             streams: 256,
-            idle: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(3),
+            idle: Duration::from_secs(3).saturating_add(four),
+            keep_alive: Duration::from_secs(1),
             frame: Duration::from_secs(10),
             stream_window: 4 << 20,
             window: 16 << 20,
             waiting: 64,
             backoff_first: Duration::from_millis(100),
             backoff_longest: Duration::from_secs(2),
+            reconnect: Duration::from_secs(1).saturating_add(four),
+            forget: Duration::from_secs(600),
             rotation_grace: Duration::from_secs(60),
             close: Duration::from_secs(2),
         }

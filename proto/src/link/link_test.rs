@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::connection::Peer;
+use super::connection::{Inbound, Peer};
 use super::endpoint::Link;
 use super::errors::{GivenUp, LinkError};
 use super::harness::{Memory, Node, PATIENCE, World, head, now, region, vetted};
@@ -107,7 +107,7 @@ async fn a_dropped_sender_resets_its_stream() {
     let (accepted, peer) = tokio::join!(there.accept(), here.link.peer(&to, Protocol::Raft));
     let (far, peer) = (accepted.expect("accepted").peer, peer.expect("a peer"));
     let next = async || match far.next().await.expect("begun") {
-        super::connection::Inbound::Metadata(stream) => stream,
+        Inbound::Metadata(stream) => stream,
         _ => panic!("a stream of the metadata group"),
     };
 
@@ -236,6 +236,109 @@ fn a_peer_that_was_killed_and_is_back_says_that_old_connections_are_gone() {
     assert!(matches!(error, LinkError::Lost { .. }), "{error}");
     assert_eq!(near.block_on(here.count_at(&to)).expect("an answer"), 7);
     drop(back);
+}
+
+#[test]
+fn a_peer_that_died_is_out_of_reach_at_once_and_in_reach_again_without_being_asked() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let world = World::new();
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let (near, far) = (runtime().expect("a runtime"), runtime().expect("a runtime"));
+    let mut config = world.config("tokyo", 1);
+    config.limits.idle = Duration::from_millis(500);
+    config.limits.keep_alive = Duration::from_millis(100);
+    config.limits.handshake = HOUR;
+    config.limits.reconnect = Duration::from_millis(50);
+    let here = near.block_on(async { Node::start(config) });
+    let (there, asked) = far.block_on(async {
+        let there = Link::bind(world.config("frankfurt", 2), Arc::new(Memory::default())).expect("a link");
+        (there.clone(), tokio::spawn(async move { there.accept().await }))
+    });
+    let to = PeerAddr { id: there.identity().clone(), addr: there.local_addr() };
+    let peer = near.block_on(here.link.peer(&to, Protocol::Query)).expect("a peer");
+    let accepted = far.block_on(asked).expect("not cancelled").expect("accepted");
+    // A question is on its way when the peer dies without a word. Its deadline is an hour away.
+    let pending = near.spawn(async move { peer.ask(&vetted(1), HOUR).await });
+    let Ok(Inbound::Question(_, reply)) = far.block_on(accepted.peer.next()) else { panic!("a question") };
+    far.shutdown_timeout(PATIENCE);
+    // Only now: dropped before, it would have told the peer.
+    drop((reply, accepted, there));
+    let silent = free_port(to.addr);
+    near.block_on(async {
+        let lost = pending.await.expect("not cancelled").expect_err("the peer is dead");
+        assert!(matches!(lost, LinkError::Lost { .. }), "{lost}");
+        // The port takes everything and answers nothing: an attempt would take as long as a handshake may, an hour.
+        for _ in 0..3 {
+            let error = here.link.peer(&to, Protocol::Query).await.expect_err("nobody is there");
+            assert!(error.is_unreachable(), "{error}");
+        }
+    });
+    drop(silent);
+
+    let back = near.block_on(async {
+        let mut config = world.config("frankfurt", 2);
+        config.listen = to.addr;
+        tokio::task::spawn_blocking(move || Node::start(config)).await.expect("started")
+    });
+    let reached = async {
+        // Nobody asks; the node that is back has dialled nobody.
+        while back.came().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        here.count_at(&to).await
+    };
+    let count = near.block_on(async { tokio::time::timeout(PATIENCE, reached).await }).expect("in time");
+    assert_eq!(count.expect("an answer"), 7);
+}
+
+/// The port of a node that has just died, taken over by a socket that answers nothing.
+fn free_port(addr: std::net::SocketAddr) -> std::net::UdpSocket {
+    let begun = std::time::Instant::now();
+    loop {
+        match std::net::UdpSocket::bind(addr) {
+            Err(_) if begun.elapsed() < PATIENCE => std::thread::yield_now(),
+            bound => return bound.expect("the port is free again"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_dials_us_is_dialled_at_once() {
+    let world = World::new();
+    let mut config = world.config("tokyo", 1);
+    (config.limits.backoff_first, config.limits.backoff_longest) = (PATIENCE * 100, PATIENCE * 100);
+    let here = Node::start(config);
+    let mut config = world.config("frankfurt", 2);
+    let reserved = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    config.listen = reserved.local_addr().expect("an address");
+    // Somebody else answers first, so that the dial fails and the pause begins.
+    let id = PeerId { region: region("frankfurt"), node: NodeId(2) };
+    let wrong = PeerAddr { id: id.clone(), addr: world.node("frankfurt", 9).link.local_addr() };
+    assert!(here.link.peer(&wrong, Protocol::Query).await.is_err());
+    drop(reserved);
+    let there = Node::start(config);
+    let to = there.addr();
+    let error = here.link.peer(&to, Protocol::Query).await.expect_err("a pause of half an hour");
+    assert!(matches!(error, LinkError::BackingOff { .. }), "{error}");
+    there.link.peer(&here.addr(), Protocol::Raft).await.expect("a peer");
+    let reached = async {
+        loop {
+            match here.count_at(&to).await {
+                Err(LinkError::BackingOff { .. }) => tokio::task::yield_now().await,
+                other => break other,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, reached).await.expect("in time").expect("an answer"), 7);
+}
+
+#[test]
+fn bounds_follow_the_longest_round_trip() {
+    for (millis, idle) in [(0, 3_000), (230, 3_920), (1_000, 7_000)] {
+        let limits = LinkLimits::for_round_trip(Duration::from_millis(millis));
+        assert_eq!(limits.idle, Duration::from_millis(idle));
+        assert!(limits.keep_alive * 3 <= limits.idle && limits.reconnect < limits.handshake);
+    }
 }
 
 #[tokio::test]

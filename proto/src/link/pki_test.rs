@@ -67,7 +67,7 @@ fn the_officer_key_of_a_region_consents() {
     let public = std::fs::read_to_string(ca.officer_public()).expect("a key");
     let public = crate::officer::OfficerPublic::try_from(public).expect("hexadecimal");
     let change = Change::AddNode { node: NodeId(1), addr: "127.0.0.1:7443".parse().expect("an address") };
-    assert!(public.consents(&key.sign(region("tokyo"), change)));
+    assert!(public.consents(&key.sign(region("tokyo"), crate::ids::ConsentSerial(1), change)));
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, NodeRow,
     Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
 };
-use domicile_proto::officer::OfficerSignature;
+use domicile_proto::officer::{OfficerRow, OfficerSignature};
 
 /// Decodes a frame as one kind of message and encodes that again.
 pub(crate) type Decoder = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
@@ -190,7 +190,10 @@ fn snapshot_head() -> SnapshotHead {
 
 fn signature() -> OfficerSignature {
     let half = |byte: u8| vec![byte; 32];
-    serde_json::from_value(serde_json::json!({ "r": half(4), "s": half(5) })).expect("a signature")
+    serde_json::from_value(
+        serde_json::json!({ "serial": 1_760_000_000_000_u64, "officer": half(3), "r": half(4), "s": half(5) }),
+    )
+    .expect("a signature")
 }
 
 fn policy() -> StreamPolicy {
@@ -273,6 +276,7 @@ fn rows() -> Vec<Row> {
         Row::Key(KeyRow { region: region("tokyo"), key, signature: None }),
         Row::Value(ValueRow { id: DictionaryId(64), tenant: TenantId(1), field: name("service"), value, approvals }),
         Row::Head(signed_head()),
+        Row::Officer(OfficerRow { region: region("tokyo"), newest: signature(), version: PolicyVersion(3) }),
     ]
 }
 
@@ -286,7 +290,7 @@ fn frames() -> Vec<MetadataFrame> {
         Applied::Stream(StreamId(1)),
         Applied::Shard(ShardId(8), Epoch(2)),
         Applied::Values(vec![DictionaryId(64)]),
-        Applied::Refused(CommandRefusal::OldHead),
+        Applied::Refused(CommandRefusal::OldSerial),
     ];
     vec![
         MetadataFrame::Append { vote: vote(), previous: Some(place(4)), entries, committed: Some(place(4)) },

@@ -93,7 +93,7 @@ pub(super) async fn declare_streams(layout: &Layout) -> anyhow::Result<()> {
         let stream = admin::create_stream(&door, cluster::FIRST_TENANT, &name.parse()?).await?;
         for place in &layout.regions {
             let change = Change::SetPolicy { tenant: cluster::FIRST_TENANT, stream, policy: policy.clone() };
-            commands.push(place.officer()?.consent(change));
+            commands.push(place.officer()?.after_newest_at(&door).await?.consent(change));
         }
     }
     for place in &layout.regions {

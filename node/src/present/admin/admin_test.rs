@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use domicile_proto::ids::{NodeId, Region, StreamId, TenantId};
+use domicile_proto::ids::{ConsentSerial, NodeId, Region, StreamId, TenantId};
 use domicile_proto::metadata::{
     AccessKey, ApprovedValue, Change, Command, Personal, RegionalChange, Roles, Rows, StreamPolicy,
 };
@@ -50,17 +50,21 @@ async fn widening_needs_this_regions_officer_and_narrowing_nobody() {
     let other = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
     let widest = StreamPolicy { redact_ip: false, ..wide.clone() };
     for (case, command, status) in [
-        ("signed", Command::Regional(world.officer.sign(tokyo(), policy(widest.clone()))), 200),
+        ("signed", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), policy(widest.clone()))), 200),
         ("unsigned and wider", unsigned(tokyo(), policy(widest.clone())), 403),
         ("unsigned and narrower", unsigned(tokyo(), policy(StreamPolicy::default())), 200),
-        ("another officer", Command::Regional(other.sign(tokyo(), policy(widest.clone()))), 403),
-        ("another region's consent", Command::Regional(other.sign(frankfurt(), policy(widest))), 200),
+        ("another officer", Command::Regional(other.sign(tokyo(), ConsentSerial(1), policy(widest.clone()))), 403),
+        ("another region's consent", Command::Regional(other.sign(frankfurt(), ConsentSerial(1), policy(widest))), 200),
         ("an unsigned key", unsigned(tokyo(), new_key(TenantId(1))), 403),
         ("an unsigned key elsewhere", unsigned(frankfurt(), new_key(TenantId(1))), 403),
-        ("a signed key", Command::Regional(world.officer.sign(tokyo(), new_key(TenantId(1)))), 200),
+        ("a signed key", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), new_key(TenantId(1)))), 200),
         ("an unsigned value", unsigned(tokyo(), approve("pay")), 403),
-        ("a signed value", Command::Regional(world.officer.sign(tokyo(), approve("pay"))), 200),
-        ("a personal value", Command::Regional(world.officer.sign(tokyo(), approve("a@b.example"))), 400),
+        ("a signed value", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), approve("pay"))), 200),
+        (
+            "a personal value",
+            Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), approve("a@b.example"))),
+            400,
+        ),
         ("a personal name", Command::CreateStream { tenant: TenantId(1), stream: name("hanako") }, 400),
     ] {
         let before = world.proposals.load(Ordering::SeqCst);
@@ -90,9 +94,9 @@ async fn an_admin_of_a_tenant_acts_on_that_tenant_alone() {
         ("own stream", Command::CreateStream { tenant: TenantId(2), stream: name("mine") }, 200),
         ("another's stream", Command::CreateStream { tenant: TenantId(1), stream: name("theirs") }, 403),
         ("a tenant", Command::CreateTenant { tenant: name("third") }, 403),
-        ("a node", Command::Regional(world.officer.sign(tokyo(), node)), 403),
-        ("another's key", Command::Regional(world.officer.sign(tokyo(), new_key(TenantId(1)))), 403),
-        ("own key", Command::Regional(world.officer.sign(tokyo(), new_key(TenantId(2)))), 200),
+        ("a node", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), node)), 403),
+        ("another's key", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), new_key(TenantId(1)))), 403),
+        ("own key", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), new_key(TenantId(2)))), 200),
         ("another's revocation", Command::RevokeKey { region: tokyo(), id: name("key-2") }, 403),
         ("own revocation", Command::RevokeKey { region: tokyo(), id: name("key-5") }, 200),
         ("taking out a node", Command::RemoveNode { node: NodeId(1) }, 403),
@@ -118,5 +122,5 @@ async fn lists_never_tell_a_key() {
     for hash in world.desk.parts.policy.now().keys.keys() {
         assert!(!keys.text.contains(&hex::encode(hash)) && !keys.text.contains(&format!("{hash:?}")));
     }
-    assert_eq!(keys.json()["keys"].as_array().map(Vec::len), Some(6));
+    assert_eq!(keys.json()["keys"].as_array().map(Vec::len), Some(7));
 }

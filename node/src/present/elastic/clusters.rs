@@ -1,9 +1,9 @@
 //! `_clusters`: what a cross-cluster answer says of every region, in the words Elasticsearch's tools know, with what only
 //! Domicile knows beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use domicile_proto::ids::Region;
+use domicile_proto::ids::{Name, Region};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{RegionCoverage, Standing};
@@ -38,11 +38,16 @@ const fn both(a: Standing, b: Standing) -> Standing {
     }
 }
 
-/// The `_clusters` object. `gives_rows` is the region whose hits stand in the answer.
-pub(super) fn clusters(coverage: &BTreeMap<Region, RegionCoverage>, index: &str, gives_rows: &Region) -> Value {
+/// The `_clusters` object. `asked` says which streams each region was asked for; `gives_rows` is the region whose hits stand
+/// in the answer.
+pub(super) fn clusters(
+    coverage: &BTreeMap<Region, RegionCoverage>,
+    asked: &BTreeMap<Name, BTreeSet<Region>>,
+    gives_rows: &Region,
+) -> Value {
     let count = |wanted: &str| coverage.values().filter(|part| status(part, gives_rows) == wanted).count();
     let details: Map<String, Value> =
-        coverage.values().map(|part| (part.region.to_string(), detail(part, index, gives_rows))).collect();
+        coverage.values().map(|part| (part.region.to_string(), detail(part, asked, gives_rows))).collect();
     json!({
         "total": coverage.len(),
         "successful": count("successful"),
@@ -63,7 +68,9 @@ fn status(part: &RegionCoverage, gives_rows: &Region) -> &'static str {
     }
 }
 
-fn detail(part: &RegionCoverage, index: &str, gives_rows: &Region) -> Value {
+fn detail(part: &RegionCoverage, asked: &BTreeMap<Name, BTreeSet<Region>>, gives_rows: &Region) -> Value {
+    let of_it = asked.iter().filter(|(_, regions)| regions.contains(&part.region));
+    let indices: Vec<&str> = of_it.map(|(name, _)| name.as_str()).collect();
     let is_gone = part.standing.is_missing();
     let reason = match part.standing {
         Standing::Unreachable => Some(("connect_transport_exception", "the region gave no answer in time")),
@@ -81,7 +88,7 @@ fn detail(part: &RegionCoverage, index: &str, gives_rows: &Region) -> Value {
         .collect();
     json!({
         "status": status(part, gives_rows),
-        "indices": index,
+        "indices": indices.join(","),
         "took": millis(part),
         "timed_out": part.standing == Standing::Unreachable,
         "_shards": {

@@ -154,10 +154,51 @@ async fn other_regions_give_numbers_and_never_rows() {
     let hits = answer["hits"]["hits"].as_array().expect("hits");
     assert_eq!(hits.len(), 5);
     assert!(hits.iter().all(|hit| hit["_index"] == "tokyo:app"));
+    let mixed = found(&world, "/tokyo:web,frankfurt:app,*:app/_search", json!({"size": 0})).await;
+    let indices = ["tokyo", "frankfurt"].map(|region| mixed["_clusters"]["details"][region]["indices"].clone());
+    assert_eq!(indices, ["app,web", "app"], "each region is named with what it was asked for");
     let away = found(&world, "/frankfurt:app/_search", json!({"size": 5})).await;
     assert!(away["hits"]["hits"].as_array().expect("hits").is_empty());
     let all = found(&world, "/*:app/_count", Value::Null).await;
     assert_eq!(all["_clusters"]["total"], 3);
+}
+
+#[tokio::test]
+async fn cells_of_an_open_range_say_which_range_they_cover() {
+    let world = World::new();
+    let aggs = json!({"t": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1m"}}});
+    let open = found(&world, "/frankfurt:app/_search", json!({"size": 0, "aggs": aggs})).await;
+    let range = &open["aggregations"]["t"]["range"];
+    assert!(range["reason"].as_str().is_some_and(|reason| reason.contains("open")), "{range}");
+    assert!(range["from"].as_i64() < range["to"].as_i64());
+    let query = json!({"range": {"@timestamp": {"gte": "2026-01-01T00:00:00Z", "lt": "2026-01-01T00:03:00Z"}}});
+    let closed = found(&world, "/frankfurt:app/_search", json!({"size": 0, "query": query, "aggs": aggs})).await;
+    assert!(closed["aggregations"]["t"].get("range").is_none());
+    // At home the cells are those of the records, to the first and the last.
+    let body = json!({"stream": "app", "regions": ["tokyo"], "ask": {"histogram": 60}}).to_string();
+    let home = ask(world.native(), SEARCH, "POST", "/api/v1/search", body).await.json();
+    let cells = home["result"]["histogram"].as_array().expect("cells");
+    let count = |cell: &Value| cell["cell"]["count"].as_u64().expect("a count");
+    assert_eq!(cells.iter().map(count).sum::<u64>(), IN_APP);
+    assert!(count(&cells[0]) > 0 && cells.last().is_some_and(|last| count(last) > 0), "{} cells", cells.len());
+    assert!(home["result"]["range"].is_object());
+}
+
+#[tokio::test]
+async fn the_same_words_mean_the_same_fields_at_home_and_abroad() {
+    let world = World::with_people(vec![
+        json!({"message": "the disk failed", "level": "ERROR"}),
+        json!({"message": "broken", "exception": "at Disk.java: read failed"}),
+        json!({"message": "long", "note": format!("{} disk is slow", "x".repeat(300))}),
+        json!({"message": "fine", "service": "disk"}),
+    ]);
+    for (query, here) in [("disk", 3), ("disk failed", 2), ("read", 1), ("dis*", 3), ("slow OR slow", 1), ("-disk", 1)]
+    {
+        let body = json!({"query": {"query_string": {"query": query, "default_operator": "and"}}});
+        let local = found(&world, "/people/_count", body.clone()).await["count"].clone();
+        let abroad = found(&world, "/frankfurt:people/_count", body).await["count"].clone();
+        assert_eq!((&local, &abroad), (&json!(here), &json!(here)), "{query}");
+    }
 }
 
 #[tokio::test]
@@ -289,6 +330,8 @@ async fn streams_are_made_described_and_refreshed() {
     assert!(plain.text.starts_with("green open app ") && plain.text.lines().count() == 1, "{}", plain.text);
     let regions = call(&world, "GET", "/_resolve/cluster/*:app", Value::Null).await.json();
     assert_eq!(regions["frankfurt"]["matching_indices"], true);
+    let connected = ["tokyo", "frankfurt", "singapore"].map(|region| regions[region]["connected"].clone());
+    assert_eq!(connected, [true, true, false], "the link to singapore is down");
 }
 
 #[tokio::test]

@@ -96,11 +96,16 @@ impl Desk {
         ]]
     }
 
-    /// `_resolve/cluster`: every region by name, and whether its streams fit the expression. All regions share one list of
-    /// streams, so nobody has to be asked; whether a region answers, its answers say.
+    /// `_resolve/cluster`: every region by name, whether the link to one of its nodes stands at this moment, and whether its
+    /// streams fit the expression. All regions share one list of streams, so nobody has to be asked for it.
     pub(super) fn resolve_clusters(&self, who: &Principal, expression: Option<&str>) -> Value {
         let streams = self.streams(who.tenant());
-        let regions: Vec<_> = self.parts.policy.now().regions.keys().cloned().collect();
+        let policy = self.parts.policy.now();
+        let linked = (self.parts.around.facts)().round_trips;
+        let is_linked = |region: &domicile_proto::ids::Region| {
+            *region == self.parts.region
+                || linked.keys().any(|node| policy.nodes.get(node).is_some_and(|row| row.region == *region))
+        };
         let about = |region: &domicile_proto::ids::Region| {
             let matching = expression.is_none_or(|expression| {
                 expression.split(',').any(|part| {
@@ -109,11 +114,11 @@ impl Desk {
                 })
             });
             json!({
-                "connected": true, "skip_unavailable": true, "matching_indices": matching,
+                "connected": is_linked(region), "skip_unavailable": true, "matching_indices": matching,
                 "version": {"number": super::about::VERSION, "build_flavor": "default"},
             })
         };
-        Value::Object(regions.iter().map(|region| (region.to_string(), about(region))).collect())
+        Value::Object(policy.regions.keys().map(|region| (region.to_string(), about(region))).collect())
     }
 
     /// `_resolve/index`.

@@ -4,7 +4,6 @@
 //! response, [`remote`] puts it to other regions (`region:index`), which give totals and aggregations and never hits.
 
 mod about;
-pub(super) mod aggregations;
 mod catalogue;
 pub(super) mod clusters;
 mod indices;

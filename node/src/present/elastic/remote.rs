@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::clusters::worst;
 use crate::federate::{Answer, OnMissing, RegionCoverage, Regions, Total};
-use crate::present::ask::{Wanted, Whither};
+use crate::present::ask::{Wanted, Whither, chosen};
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
 use crate::query::{Filter, dates};
@@ -86,10 +86,20 @@ impl Desk {
             let counted = count.total();
             total.value = total.value.saturating_add(counted.value);
             total.is_exact &= counted.is_exact;
-            rest.iter().zip(&mut tallies).for_each(|(answer, tally)| tally.add(answer));
+            for (answer, tally) in rest.iter().zip(&mut tallies) {
+                tally.add(answer);
+                tally.range = chosen(filter, &answer.aggregate).or_else(|| tally.range.take());
+            }
             coverage.extend(of_stream.iter().flat_map(|answer| answer.coverage.0.iter().cloned()));
         }
-        let aggregations = plans.iter().zip(tallies).map(|(plan, tally)| (plan.name.clone(), tally.present(plan)));
+        let aggregations = plans.iter().zip(tallies).map(|(plan, mut tally)| {
+            let range = tally.range.take();
+            let mut shown = tally.present(plan);
+            if let (Some(shown), Some(range)) = (shown.as_object_mut(), range) {
+                shown.insert("range".to_owned(), range);
+            }
+            (plan.name.clone(), shown)
+        });
         Ok(Federated { total, aggregations: aggregations.collect(), coverage: worst(coverage) })
     }
 }
@@ -178,6 +188,8 @@ struct Tally {
     both: BTreeMap<String, BTreeMap<i64, Cell>>,
     other: Cell,
     other_times: BTreeMap<i64, Cell>,
+    /// Which range the cells cover, where the search did not say it.
+    range: Option<Value>,
 }
 
 impl Tally {

@@ -56,7 +56,7 @@ impl Desk {
         let targets = self.targets(who, expression, parameters)?;
         let wanted = self.read(body, parameters)?;
         if targets.is_federated(&self.parts.region) {
-            return self.search_everywhere(who, expression, &targets, wanted, began, parameters).await;
+            return self.search_everywhere(who, &targets, wanted, began, parameters).await;
         }
         let found = self.search_here(who, &targets.here, &wanted, wanted.aggregations.clone(), wanted.total).await?;
         let total = found.total.map(|total| (total.value, total.is_exact));
@@ -67,7 +67,6 @@ impl Desk {
     async fn search_everywhere(
         &self,
         who: &Principal,
-        expression: &str,
         targets: &Targets,
         wanted: Wanted,
         began: Instant,
@@ -87,7 +86,7 @@ impl Desk {
         let home = &self.parts.region;
         let prefix = (!targets.has_bare).then(|| home.to_string());
         let hits = hits(&rows, &targets.here, &wanted, prefix.as_deref());
-        let clusters = clusters(&everywhere.coverage, expression, home);
+        let clusters = clusters(&everywhere.coverage, &targets.named, home);
         let total = Some((everywhere.total.value, everywhere.total.is_exact));
         let aggregations = (!plans.is_empty()).then_some(Value::Object(everywhere.aggregations));
         Ok(response(began, total, hits, aggregations, Some(clusters), parameters))
@@ -128,7 +127,7 @@ impl Desk {
         if targets.is_federated(&self.parts.region) {
             let deadline = wanted.within.unwrap_or(FEDERATED_DEADLINE).min(FEDERATED_DEADLINE);
             let found = self.federated(who.tenant(), &targets.named, &wanted.filter, &[], deadline).await?;
-            let clusters = clusters(&found.coverage, expression, &self.parts.region);
+            let clusters = clusters(&found.coverage, &targets.named, &self.parts.region);
             let relation = relation(found.total.is_exact);
             return Ok(json!({
                 "count": found.total.value, "relation": relation, "_shards": shards, "_clusters": clusters,

@@ -19,7 +19,7 @@ use super::shown::{coverage, millis, result, total};
 use super::{Body, told};
 use crate::admit::Principal;
 use crate::federate::{Answer, OnMissing, Regions};
-use crate::present::ask::{Wanted, Whither};
+use crate::present::ask::{Wanted, Whither, chosen};
 use crate::present::desk::Desk;
 use crate::present::elastic::clusters::worst;
 use crate::present::errors::PresentError;
@@ -83,9 +83,13 @@ impl Desk {
         let mut shown = Map::new();
         let mut named = Map::new();
         for ((name, _), answer) in wanted.iter().zip(&answers) {
+            let mut result = result(answer);
+            if let (Some(result), Some(range)) = (result.as_object_mut(), chosen(&asked.filter, &answer.aggregate)) {
+                result.insert("range".to_owned(), range);
+            }
             match name {
-                None => drop(shown.insert("result".to_owned(), result(answer))),
-                Some(name) => drop(named.insert((*name).to_owned(), result(answer))),
+                None => drop(shown.insert("result".to_owned(), result)),
+                Some(name) => drop(named.insert((*name).to_owned(), result)),
             }
         }
         if let Some(first) = answers.first() {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
 use crate::present::desk::Desk;
@@ -43,6 +44,11 @@ pub(super) async fn whoami(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     Json(body).into_response()
 }
 
+/// The newest consent of an officer, so that the officer's tool signs with a higher serial.
+fn consent(row: &OfficerRow) -> Value {
+    json!({ "region": row.region, "officer": row.newest.officer(), "serial": row.newest.serial() })
+}
+
 pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
     if let Err(failure) = desk.anybody(&headers) {
         return native_failure(&failure);
@@ -70,6 +76,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "node": desk.parts.node,
         "state": "ready",
         "policy": policy.version,
+        "consents": policy.officers.iter().map(consent).collect::<Vec<_>>(),
         "leader": facts.leader.map(|node| json!({ "node": node, "region": region_of(&node) })),
         "answers_outward": !desk.parts.policy.lease().is_over(std::time::Instant::now()),
         "ledger": { "size": head.size, "root": hex::encode(head.root) },

@@ -1,5 +1,7 @@
 //! The object `aggs` of a search, read. What is not known is refused by its name.
 
+use std::ops::Bound;
+
 use domicile_proto::ids::{TimeRange, Timestamp};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json};
@@ -7,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use crate::limits::{MAX_BUCKETS, MAX_FILTER_DEPTH};
 use crate::query::dates::{DateContext, Unit, duration, zone_of};
 use crate::query::filter::{Filter, Value};
-use crate::query::{QueryError, elastic};
+use crate::query::{Literals, QueryError, elastic};
 
 /// Aggregations by name, in the order they were asked for.
 #[derive(Clone, Default)]
@@ -113,6 +115,33 @@ impl Aggs {
     /// [`QueryError`] names the aggregation or option that is not known or not well-formed.
     pub(crate) fn read(json: &Json, dates: &DateContext) -> Result<Self, QueryError> {
         read(json, dates, 0)
+    }
+
+    /// With the texts of their filters as they stand in the records.
+    ///
+    /// # Errors
+    /// [`QueryError::Personal`] for a text that the key may not look for.
+    pub(crate) fn in_filters(self, literals: &Literals<'_>) -> Result<Self, QueryError> {
+        let one = |(name, Agg { kind, children }): (String, Agg)| {
+            let kind = match kind {
+                Kind::Filter(filter) => Kind::Filter(literals.in_filter(filter)?),
+                Kind::Filters(filters, other) => {
+                    let read = filters.into_iter().map(|(name, filter)| Ok((name, literals.in_filter(filter)?)));
+                    Kind::Filters(read.collect::<Result<_, QueryError>>()?, other)
+                }
+                Kind::Terms(terms) => {
+                    literals.field(&terms.field)?;
+                    Kind::Terms(terms)
+                }
+                Kind::Ranges(ref field, _) | Kind::Metric(ref field, _) => {
+                    literals.field(field)?;
+                    kind
+                }
+                Kind::Dates(_) => kind,
+            };
+            Ok((name, Agg { kind, children: children.in_filters(literals)? }))
+        };
+        Ok(Self(self.0.into_iter().map(one).collect::<Result<_, QueryError>>()?))
     }
 
     /// Whether there is nothing to aggregate.
@@ -357,5 +386,7 @@ fn ranges_of(options: &Options<'_>) -> Result<Kind, QueryError> {
         let key = range.get("key").and_then(Json::as_str).map(str::to_owned);
         ranges.push((key.unwrap_or_else(|| format!("{}-{}", shown(from), shown(to))), from, to));
     }
-    Ok(Kind::Ranges(options.field()?, ranges))
+    let field = options.field()?;
+    Filter::range(&field, Bound::Unbounded, Bound::Unbounded)?;
+    Ok(Kind::Ranges(field, ranges))
 }

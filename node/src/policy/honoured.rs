@@ -1,0 +1,173 @@
+//! What of its officer's consents this node has honoured, so that an old one is never honoured again (RES-4).
+//!
+//! The metadata group refuses old consents, but a majority of it could agree on a state in which one is back. So each node of
+//! the region remembers, on its own disk: the highest serial it ever honoured, and by object (a node, a key, a stream's
+//! policy, a value) the serial that is in force there. A row is honoured if its serial is the one in force for its object,
+//! or higher than any. What leaves the state is no longer in force, and so its old consent is worth nothing: no list of
+//! revoked things is needed. A policy that was narrowed without a signature stays at least as narrow until the officer signs
+//! again. Decides nothing about signatures; a node that joins later knows only what it finds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use domicile_proto::ids::{ConsentSerial, Name, NodeId, PolicyVersion, StreamId, TenantId};
+use domicile_proto::metadata::{ApprovedValue, StreamPolicy};
+use domicile_proto::officer::OfficerPublic;
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use super::errors::PolicyError;
+use super::memory::{Memory, Note};
+
+/// What a consent is about. On the disk only its digest: a value that was revoked leaves no text behind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Object(String);
+
+impl Object {
+    pub(super) fn node(node: NodeId) -> Self {
+        Self::of("node", &node)
+    }
+
+    pub(super) fn key(id: &Name) -> Self {
+        Self::of("key", id)
+    }
+
+    pub(super) fn policy(tenant: TenantId, stream: StreamId) -> Self {
+        Self::of("policy", &(tenant, stream))
+    }
+
+    pub(super) fn value(tenant: TenantId, field: &Name, value: &ApprovedValue) -> Self {
+        Self::of("value", &(tenant, field, value))
+    }
+
+    fn of(kind: &str, what: &impl Serialize) -> Self {
+        // Names, numbers and texts always have a JSON form.
+        let text = serde_json::to_vec(&(kind, what)).unwrap_or_default();
+        Self(hex::encode(digest(&SHA256, &text)))
+    }
+}
+
+/// The consent in force for an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    pub(super) serial: ConsentSerial,
+    /// What the policy was narrowed to since, without a signature.
+    pub(super) narrowed: Option<StreamPolicy>,
+}
+
+/// All that is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) highest: ConsentSerial,
+    /// The newest state that was looked at; an older one, as after a restart, revokes nothing.
+    pub(super) version: PolicyVersion,
+    pub(super) in_force: BTreeMap<Object, Mark>,
+}
+
+/// The consents a node has honoured.
+pub(crate) struct Honoured {
+    marks: Marks,
+    /// The highest serial before the state that is being read: what is higher is new.
+    before: ConsentSerial,
+    /// Objects honoured in the state that is being read, and in the one before it in this process.
+    present: BTreeSet<Object>,
+    previous: BTreeSet<Object>,
+    notes: Vec<Note>,
+    memory: Option<Memory>,
+    /// Nothing new is honoured: it could not be written down.
+    is_stuck: bool,
+}
+
+impl Honoured {
+    /// What a node remembers in `dir` of this officer's consents; each officer key has a memory of its own.
+    pub(crate) fn open(dir: &Path, officer: OfficerPublic) -> Result<Self, PolicyError> {
+        let (memory, marks) = Memory::open(dir, officer)?;
+        Ok(Self::with(marks, Some(memory)))
+    }
+
+    /// A memory that ends with the process.
+    #[cfg(test)]
+    pub(super) fn forgetful() -> Self {
+        Self::with(Marks::default(), None)
+    }
+
+    pub(super) fn with(marks: Marks, memory: Option<Memory>) -> Self {
+        let before = marks.highest;
+        let (present, previous) = (BTreeSet::new(), BTreeSet::new());
+        Self { marks, before, present, previous, notes: Vec::new(), memory, is_stuck: false }
+    }
+
+    /// Whether a consent that holds is to be honoured for the object, and remembers that it was.
+    pub(super) fn honour(&mut self, object: Object, serial: ConsentSerial) -> bool {
+        let is_in_force = self.marks.in_force.get(&object).is_some_and(|mark| mark.serial == serial);
+        if !is_in_force {
+            if serial <= self.before || self.is_stuck {
+                return false;
+            }
+            self.set(&object, Mark { serial, narrowed: None });
+            self.marks.highest = self.marks.highest.max(serial);
+        }
+        self.present.insert(object);
+        true
+    }
+
+    /// The policy in force where `wanted` stands in the state under the consent that is honoured for the object.
+    pub(super) fn narrow(&mut self, object: &Object, signed: &StreamPolicy, wanted: StreamPolicy) -> StreamPolicy {
+        let Some(mark) = self.marks.in_force.get(object) else { return wanted };
+        if let Some(narrowed) = mark.narrowed.as_ref().filter(|narrowed| !wanted.is_within(narrowed)) {
+            return narrowed.clone();
+        }
+        let narrowed = Some(wanted.clone()).filter(|wanted| wanted != signed);
+        if narrowed != mark.narrowed {
+            let serial = mark.serial;
+            self.set(object, Mark { serial, narrowed });
+        }
+        wanted
+    }
+
+    fn set(&mut self, object: &Object, mark: Mark) {
+        self.notes.push(Note::InForce(object.clone(), mark.clone()));
+        self.marks.in_force.insert(object.clone(), mark);
+    }
+
+    /// Ends the reading of a state: what is no longer in it is no longer in force, and all of it is written down.
+    ///
+    /// # Errors
+    /// [`PolicyError::Write`]: what the state brought that is new must not be honoured; the state has to be read again.
+    pub(super) fn conclude(&mut self, version: PolicyVersion) -> Result<(), PolicyError> {
+        let is_newer = version > self.marks.version;
+        let gone = |object: &Object| !self.present.contains(object) && (is_newer || self.previous.contains(object));
+        let gone: Vec<Object> = self.marks.in_force.keys().filter(|object| gone(object)).cloned().collect();
+        for object in gone {
+            self.marks.in_force.remove(&object);
+            self.notes.push(Note::Gone(object));
+        }
+        self.previous = std::mem::take(&mut self.present);
+        if is_newer {
+            self.marks.version = version;
+        }
+        let notes = std::mem::take(&mut self.notes);
+        if let Some(memory) = self.memory.as_mut().filter(|_| !notes.is_empty() && !self.is_stuck) {
+            let written = memory.write(&notes, &self.marks);
+            if let Err(error) = written {
+                self.is_stuck = true;
+                self.forget_new();
+                return Err(error);
+            }
+        }
+        self.before = self.marks.highest;
+        Ok(())
+    }
+
+    /// Takes back what was new: it is not on the disk. What is gone stays gone.
+    fn forget_new(&mut self) {
+        let before = self.before;
+        self.marks.in_force.retain(|_, mark| mark.serial <= before);
+        self.marks.highest = before;
+    }
+}
+
+#[cfg(test)]
+#[path = "honoured_test.rs"]
+mod tests;
