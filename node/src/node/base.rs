@@ -18,6 +18,7 @@ use crate::audit::{Event, Ledger};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
+use crate::erase::Records;
 use crate::keys::{Local, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
@@ -39,6 +40,8 @@ pub(super) struct Base {
     pub(super) vault: Arc<Vault>,
     /// Whose records were erased; whole before anything can be searched.
     pub(super) suppression: Suppression,
+    /// Erasures and holds on record.
+    pub(super) records: Records,
     pub(super) ledger: Arc<Ledger>,
     pub(super) link: Link,
     pub(super) group: Group,
@@ -60,6 +63,8 @@ impl Base {
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
         let suppression = Suppression::default();
+        let records = Records::read(&store).await?;
+        records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let vault = Arc::new(open_vault(&tasks, &data.join("keys"), &us, clock.clone()).await?);
         let classifier = Classifier::new(vault.pseudonyms());
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
@@ -92,6 +97,7 @@ impl Base {
             classifier,
             vault,
             suppression,
+            records,
             ledger,
             link,
             group,

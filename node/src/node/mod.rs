@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admit::{Admitter, Rates};
 use crate::audit::Ledger;
 use crate::config::NodeConfig;
+use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Federation, Gate, Reach};
 use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::{self, Desk, Parts};
@@ -78,7 +79,8 @@ impl Node {
         let gate =
             gate::over(engine.clone(), shards.catalog().clone(), Arc::new(base.classifier.clone()), base.tasks.clone());
         let federation = start_federation(&base, &config, gate);
-        let desk = desk(&base, &config, &shards, admitter, engine, federation);
+        let erasure = start_erasure(&base, &config, &shards)?;
+        let desk = desk(&base, &config, &shards, (admitter, engine, federation, erasure));
         let doors = open_doors(&base, &config, inlet, desk).await?;
         let Base { tasks, ledger, group, link, .. } = base;
         Ok(Self { tasks, doors, line, shards, ledger, group, link })
@@ -151,14 +153,29 @@ fn start_federation(base: &Base, config: &NodeConfig, gate: Gate) -> Arc<Federat
     Arc::new(Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector))
 }
 
+/// erase: goes on with what was interrupted. What is on record was hidden before a segment was opened.
+fn start_erasure(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Arc<Erasure>, NodeError> {
+    let parts = erase::Parts {
+        region: base.us.region.clone(),
+        store: base.store.clone(),
+        shards: shards.clone(),
+        suppression: base.suppression.clone(),
+        vault: Arc::clone(&base.vault),
+        ledger: Arc::clone(&base.ledger),
+        clock: base.clock.clone(),
+        tasks: base.tasks.clone(),
+    };
+    let erasure = Arc::new(Erasure::new(parts, base.records.clone(), &config.link.key)?);
+    base.tasks.spawn(Kind::Timer, Arc::clone(&erasure).keep_going(base.tasks.token().clone()));
+    Ok(erasure)
+}
+
 /// query, present: what every door stands on.
 fn desk(
     base: &Base,
     config: &NodeConfig,
     shards: &Shards,
-    admitter: Arc<Admitter>,
-    engine: Engine,
-    federation: Arc<Federation>,
+    (admitter, engine, federation, erasure): (Arc<Admitter>, Engine, Arc<Federation>, Arc<Erasure>),
 ) -> Arc<Desk> {
     let around = surroundings::of(surroundings::Sight {
         link: base.link.clone(),
@@ -182,6 +199,7 @@ fn desk(
         engine,
         catalog: shards.catalog().clone(),
         federation,
+        erasure,
         ownership: Arc::clone(&base.ownership),
         propose: base.propose.clone(),
         ledger: Arc::clone(&base.ledger),

@@ -175,6 +175,18 @@ impl Shards {
         counting.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })?
     }
 
+    /// Records and bytes of segments that wait to be made anew.
+    pub(crate) fn remaining(&self) -> (u64, u64) {
+        let catalog = &self.shared.catalog;
+        let views = catalog.shards().into_iter().map(|shard| catalog.view(shard));
+        views.fold((0, 0), |sum, view| {
+            let hiding = view.iter().filter(|segment| !segment.hidden().is_empty());
+            hiding.fold(sum, |(records, bytes), segment| {
+                (records + u64::from(segment.hidden().count), bytes + segment.bytes)
+            })
+        })
+    }
+
     /// Ends the next purge at a step, as a crash would.
     #[cfg(test)]
     pub(super) fn end_at(&self, step: &'static str) {
