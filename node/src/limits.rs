@@ -126,3 +126,5 @@ pub(crate) const ERASE_WINDOW: Duration = Duration::from_secs(3_600);
 pub(crate) const SUPPRESS_FOR: Duration = Duration::from_secs(396 * 24 * 3_600);
 /// How fast segments are made anew, in bytes a second, for the estimate that is told: what one slow core does.
 pub(crate) const REWRITE_BYTES_PER_SECOND: u64 = 10 << 20;
+/// Records that one export of a subject holds: what a person has in a year of logs, and a node in its memory.
+pub(crate) const EXPORT_RECORDS: usize = 100_000;

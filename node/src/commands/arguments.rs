@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
 
+use super::subject::SubjectVerb;
+
 /// Logs stay at home. Answers travel.
 ///
 /// A multi-region log platform: every region keeps and searches its own logs; regions exchange nothing but aggregates.
@@ -53,6 +55,9 @@ pub(super) enum Verb {
     /// Values that may be named abroad
     #[command(subcommand)]
     Dictionary(DictionaryVerb),
+    /// Persons: erasure, legal hold, access to their data
+    #[command(subcommand)]
+    Subject(SubjectVerb),
 }
 
 #[derive(Debug, Args)]

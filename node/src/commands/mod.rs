@@ -17,6 +17,7 @@ mod profile;
 mod samples;
 mod search;
 mod status;
+mod subject;
 mod table;
 mod wire;
 
@@ -64,6 +65,7 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Stream(stream) => admin::stream(stream, &profile()?).await?,
         Verb::Key(key) => admin::key(key, &profile()?).await?,
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,9 @@ pub(crate) enum EraseError {
         id: Box<str>,
     },
     /// The scan after the rewrite found something.
-    #[error("{left} records of erasure `{order}` are still there after the rewrite; it is not reported as done and is tried again")]
+    #[error(
+        "{left} records of erasure `{order}` are still there after the rewrite; it is not reported as done and is tried again"
+    )]
     Left {
         /// Which.
         order: Box<str>,
@@ -35,13 +37,17 @@ pub(crate) enum EraseError {
         left: u64,
     },
     /// A record of an order does not read.
-    #[error("object `{object}` is no order of this build; restore it from a copy of the bucket, for without it what was erased may be shown again")]
+    #[error(
+        "object `{object}` is no order of this build; restore it from a copy of the bucket, for without it what was erased may be shown again"
+    )]
     Damaged {
         /// Which object.
         object: String,
     },
     /// Receipts cannot be signed.
-    #[error("the key in `{path}` signs no receipts; give this node an ECDSA P-256 key in PKCS #8, as `domicile pki` makes")]
+    #[error(
+        "the key in `{path}` signs no receipts; give this node an ECDSA P-256 key in PKCS #8, as `domicile pki` makes"
+    )]
     Key {
         /// Which file.
         path: String,

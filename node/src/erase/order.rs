@@ -10,8 +10,8 @@ use ring::digest::{SHA256, digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::errors::EraseError;
 use super::Progress;
+use super::errors::EraseError;
 use crate::policy::Suppressed;
 use crate::store::{Store, StoreError};
 
@@ -35,7 +35,9 @@ impl Whom {
     /// Whether an erasure of `self` would touch what `held` holds.
     fn touches(&self, held: &Self) -> bool {
         let shares_stream = match (&self.only, &held.only) {
-            (Some(ours), Some(theirs)) => ours.iter().any(|(stream, _)| theirs.iter().any(|(other, _)| stream == other)),
+            (Some(ours), Some(theirs)) => {
+                ours.iter().any(|(stream, _)| theirs.iter().any(|(other, _)| stream == other))
+            }
             _ => true,
         };
         let shares_person = held.is_nobody()

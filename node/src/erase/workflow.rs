@@ -276,7 +276,11 @@ impl Erasure {
     pub(crate) async fn keep_going(self: Arc<Self>, token: CancellationToken) {
         loop {
             if let Err(error) = self.tend().await {
-                tracing::error!(code = error.code(), error = &error as &dyn std::error::Error, "an erasure is tried again");
+                tracing::error!(
+                    code = error.code(),
+                    error = &error as &dyn std::error::Error,
+                    "an erasure is tried again"
+                );
             }
             if token.run_until_cancelled(tokio::time::sleep(LOOK_AFTER)).await.is_none() {
                 return;

@@ -80,8 +80,9 @@ impl Node {
             gate::over(engine.clone(), shards.catalog().clone(), Arc::new(base.classifier.clone()), base.tasks.clone());
         let federation = start_federation(&base, &config, gate);
         let erasure = start_erasure(&base, &config, &shards)?;
-        let desk = desk(&base, &config, &shards, (admitter, engine, federation, erasure));
-        let doors = open_doors(&base, &config, inlet, desk).await?;
+        let desk = desk(&base, &config, &shards, (admitter, engine, federation));
+        let subjects = present::admin::subjects::router(Arc::clone(&desk), erasure);
+        let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
         let Base { tasks, ledger, group, link, .. } = base;
         Ok(Self { tasks, doors, line, shards, ledger, group, link })
     }
@@ -108,7 +109,8 @@ impl Node {
 /// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
 async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), NodeError> {
     let dir = config.data_dir.join("segments");
-    let opened = Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone(), base.suppression.clone()).await?;
+    let opened =
+        Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone(), base.suppression.clone()).await?;
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
@@ -175,7 +177,7 @@ fn desk(
     base: &Base,
     config: &NodeConfig,
     shards: &Shards,
-    (admitter, engine, federation, erasure): (Arc<Admitter>, Engine, Arc<Federation>, Arc<Erasure>),
+    (admitter, engine, federation): (Arc<Admitter>, Engine, Arc<Federation>),
 ) -> Arc<Desk> {
     let around = surroundings::of(surroundings::Sight {
         link: base.link.clone(),
@@ -199,7 +201,6 @@ fn desk(
         engine,
         catalog: shards.catalog().clone(),
         federation,
-        erasure,
         ownership: Arc::clone(&base.ownership),
         propose: base.propose.clone(),
         ledger: Arc::clone(&base.ledger),
@@ -216,7 +217,7 @@ async fn open_doors(
     base: &Base,
     config: &NodeConfig,
     inlet: Inlet,
-    desk: Arc<Desk>,
+    (desk, subjects): (Arc<Desk>, axum::Router),
 ) -> Result<CancellationToken, NodeError> {
     let doors = CancellationToken::new();
     let protection = protection(config)?;
@@ -231,7 +232,7 @@ async fn open_doors(
     let elastic = elastic.layer(axum::middleware::from_fn(receive::elastic::product));
     let native = receive::native::router(inlet).merge(present::native::router(Arc::clone(&desk)));
     es.serve(elastic, &base.tasks, doors.clone());
-    api.serve(native.merge(present::admin::router(desk)), &base.tasks, doors.clone());
+    api.serve(native.merge(subjects).merge(present::admin::router(desk)), &base.tasks, doors.clone());
     Ok(doors)
 }
 

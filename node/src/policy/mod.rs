@@ -19,4 +19,4 @@ pub(crate) use errors::PolicyError;
 pub(crate) use follow::follow;
 pub(crate) use honoured::Honoured;
 pub(crate) use snapshot::{Dictionary, Policy, PolicyWatch, StreamView};
-pub(crate) use suppression::{Scope, Suppressed, Suppression, Suppressions, Wanted};
+pub(crate) use suppression::{Scope, Suppressed, Suppression, Suppressions, Wanted, tokens_in};

@@ -18,7 +18,6 @@ use crate::admit::{Admitter, Principal};
 use crate::audit::Ledger;
 use crate::classify::Classifier;
 use crate::clock::Clock;
-use crate::erase::Erasure;
 use crate::federate::Federation;
 use crate::limits::SEARCHES_AT_ONCE;
 use crate::ownership::{Ownership, Propose};
@@ -77,7 +76,6 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) catalog: Catalog,
     pub(crate) federation: Arc<Federation>,
-    pub(crate) erasure: Arc<Erasure>,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) propose: Propose,
     pub(crate) ledger: Arc<Ledger>,

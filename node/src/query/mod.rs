@@ -14,6 +14,7 @@ mod field;
 mod filter;
 mod groups;
 mod hits;
+mod holding;
 pub(crate) mod human;
 mod listed;
 mod literals;

@@ -169,7 +169,7 @@ pub(super) struct Found {
 pub(super) struct Key([u64; 4]);
 
 impl Key {
-    fn new(sort: Sort, score: f32, time: i64, shard: ShardId, seq: u64) -> Self {
+    pub(super) fn new(sort: Sort, score: f32, time: i64, shard: ShardId, seq: u64) -> Self {
         let key = [0, i64_to_u64(time), shard.0, seq];
         match sort {
             Sort::Newest => Self(key),

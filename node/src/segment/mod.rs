@@ -11,11 +11,11 @@ pub(crate) mod manifest;
 mod merge;
 pub(crate) mod plan;
 mod purge;
+#[cfg(test)]
+mod purge_test;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
 mod shards;
-#[cfg(test)]
-mod purge_test;
 #[cfg(test)]
 mod shards_test;
 #[cfg(test)]

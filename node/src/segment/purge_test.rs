@@ -172,7 +172,16 @@ async fn durable_segments_are_rewritten_once_each_and_others_are_left_alone() {
     assert!(node.shards.purge().await.unwrap().is_empty());
     let untouched = node.shards.catalog().view(ShardId(3)).first().unwrap().id;
     node.shards.suppress(order()).await.unwrap();
-    node.shards.suppress(Suppressed { order: "o2".into(), subjects: vec![9], tokens: vec![], only: Some(vec![(StreamId(1), Some(ShardId(1)))]), ..order() }).await.unwrap();
+    node.shards
+        .suppress(Suppressed {
+            order: "o2".into(),
+            subjects: vec![9],
+            tokens: vec![],
+            only: Some(vec![(StreamId(1), Some(ShardId(1)))]),
+            ..order()
+        })
+        .await
+        .unwrap();
     let rewritten = node.shards.purge().await.unwrap();
     let [one] = rewritten.as_slice() else { panic!("{rewritten:?}") };
     assert_eq!((one.shard, one.removed, one.kept), (ShardId(1), 1 + u32::try_from(erased().len()).unwrap(), 19));

@@ -42,14 +42,26 @@ pub(crate) struct Wal {
 }
 
 enum Order {
-    Append { batch: Batch, json_bytes: usize, reply: oneshot::Sender<Result<Accepted, WalError>> },
+    Append {
+        batch: Batch,
+        json_bytes: usize,
+        reply: oneshot::Sender<Result<Accepted, WalError>>,
+    },
     Release,
-    Given { done: oneshot::Sender<()> },
+    Given {
+        done: oneshot::Sender<()>,
+    },
     /// Ends the open file. Told: the number of the first file that is begun after.
-    Roll { done: oneshot::Sender<u64> },
+    Roll {
+        done: oneshot::Sender<u64>,
+    },
     /// Told: the number of the oldest file, after files that are no longer needed were removed.
-    Oldest { done: oneshot::Sender<u64> },
-    Stop { done: oneshot::Sender<()> },
+    Oldest {
+        done: oneshot::Sender<u64>,
+    },
+    Stop {
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Wal {
