@@ -147,7 +147,8 @@ async fn what_is_suppressed_is_hidden_at_once_and_after_the_purge_it_is_nowhere(
     node.append(1, both()).await;
     node.shards.refresh(None).await;
     assert_eq!(node.seen_and_there(), (60, 60));
-    assert_eq!(node.suppression.late(), erased_count);
+    // The two with an id of their own were known already, and never came so far.
+    assert_eq!(node.suppression.late(), erased_count - 2);
     node.shards.purge().await.unwrap();
     assert!(!stands_below(dir.path()));
     node.kill().await;
