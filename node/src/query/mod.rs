@@ -30,6 +30,8 @@ pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
 
 #[cfg(test)]
+mod hidden_test;
+#[cfg(test)]
 mod human_test;
 #[cfg(test)]
 mod literals_test;

@@ -10,8 +10,8 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use domicile_proto::ids::{Name, TenantId, TimeRange, Timestamp};
+use axum::routing::{MethodRouter, get, post};
+use domicile_proto::ids::{Name, TenantId, TimeRange};
 use domicile_proto::metadata::Personal;
 use serde_json::{Value, json};
 
@@ -33,14 +33,22 @@ pub(crate) struct Subjects {
 
 /// The doors.
 pub(crate) fn router(desk: Arc<Desk>, erasure: Arc<Erasure>) -> Router {
-    Router::new()
-        .route("/api/v1/subjects/erase", post(erase))
-        .route("/api/v1/subjects/status", get(status))
-        .route("/api/v1/subjects/purge", post(purge))
-        .route("/api/v1/subjects/hold", post(hold))
-        .route("/api/v1/subjects/release", post(release))
-        .route("/api/v1/subjects/export", post(export))
+    listed()
+        .into_iter()
+        .fold(Router::new(), |router, (path, method)| router.route(path, method))
         .with_state(Arc::new(Subjects { desk, erasure }))
+}
+
+/// Routes by path; every one stands in the API document.
+pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Subjects>>)> {
+    vec![
+        ("/api/v1/subjects/erase", post(erase)),
+        ("/api/v1/subjects/status", get(status)),
+        ("/api/v1/subjects/purge", post(purge)),
+        ("/api/v1/subjects/hold", post(hold)),
+        ("/api/v1/subjects/release", post(release)),
+        ("/api/v1/subjects/export", post(export)),
+    ]
 }
 
 /// Whom a body is about.
@@ -246,9 +254,11 @@ impl Subjects {
         let wanted =
             Wanted { subjects: whom.subjects.iter().copied().collect(), tokens: whom.tokens.iter().cloned().collect() };
         let (engine, segments) = (self.desk.parts.engine.clone(), self.desk.parts.catalog.view(shard).to_vec());
-        let always = TimeRange { from: Timestamp(i64::MIN), to: Timestamp(i64::MAX) };
-        let reading =
-            self.desk.parts.tasks.blocking(move || engine.holding(segments, &wanted, always, Desk::budget(None)));
+        let reading = self
+            .desk
+            .parts
+            .tasks
+            .blocking(move || engine.holding(segments, &wanted, TimeRange::ALL, Desk::budget(None)));
         let rows = reading.await.map_err(|_| QueryError::Cancelled)??;
         for row in &rows {
             let text = own.iter().fold(String::from_utf8_lossy(&row.source).into_owned(), |text, (token, value)| {
