@@ -30,6 +30,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// With nobody erased.
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
         Self::under(Suppression::default())
     }

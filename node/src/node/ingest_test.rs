@@ -68,7 +68,7 @@ fn front() -> Front {
         admitter: Arc::clone(&admitter),
         classifier: Classifier::new(vault.pseudonyms()),
         vault: Arc::clone(&vault),
-        suppression: crate::policy::Suppression::default(),
+        suppression: Suppression::default(),
         ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
