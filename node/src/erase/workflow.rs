@@ -160,6 +160,10 @@ impl Erasure {
         let rewritten = self.parts.shards.purge().await?;
         self.step("rewritten")?;
         for (id, tracked) in &due {
+            // An original that was being sealed while the order came in got a key after they were destroyed.
+            let (vault, order) = (Arc::clone(&self.parts.vault), tracked.order.clone());
+            let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
+            destroying.await.map_err(|_| EraseError::Stopping)??;
             let left = self.parts.shards.count(tracked.suppressed(id)).await?;
             if left > 0 {
                 return Err(EraseError::Left { order: id.clone(), left });

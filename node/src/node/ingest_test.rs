@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::keys::{Local, Vault};
 use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
 use crate::ownership::{NotProposed, Propose};
-use crate::policy::{Policy, PolicyWatch};
+use crate::policy::{Policy, PolicyWatch, Suppressed, tokens_in};
 use crate::receive::{Inlet, elastic, native};
 use crate::tasks::Kind;
 use crate::wal::{Durable, WalConfig};
@@ -26,6 +26,7 @@ struct Front {
     key: String,
     weak: String,
     vault: Arc<Vault>,
+    suppression: Suppression,
     clock: Clock,
     _dir: tempfile::TempDir,
 }
@@ -64,11 +65,12 @@ fn front() -> Front {
     let store = Box::new(Local::open(&dir.path().join("root.key")).unwrap());
     let vault = Vault::open(dir.path(), "tokyo".parse().unwrap(), store, clock.clone()).unwrap();
     let vault = Arc::new(vault);
+    let suppression = Suppression::default();
     let line = Line {
         admitter: Arc::clone(&admitter),
         classifier: Classifier::new(vault.pseudonyms()),
         vault: Arc::clone(&vault),
-        suppression: Suppression::default(),
+        suppression: suppression.clone(),
         ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
@@ -80,7 +82,7 @@ fn front() -> Front {
         Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock.clone(), tasks.clone());
     tasks.spawn(Kind::Line, Arc::new(line).run(inbox));
     let router = elastic::router(inlet.clone()).merge(native::router(inlet));
-    Front { router, durable, key, weak, vault, clock, _dir: dir }
+    Front { router, durable, key, weak, vault, suppression, clock, _dir: dir }
 }
 
 impl Front {
@@ -270,4 +272,31 @@ async fn without_the_key_store_lines_with_new_personal_data_wait_and_the_others_
     front.vault.tend().unwrap();
     let (status, answer) = send(Some("b9"), mixed).await;
     assert_eq!((status, &answer["accepted"], &answer["repeated"]), (200, &json!(3), &json!(false)), "{answer}");
+}
+
+#[tokio::test]
+async fn what_comes_late_of_an_erased_person_is_answered_as_always_and_gets_no_key_again() {
+    let mut front = front();
+    let body = "{\"message\":\"mail late@example.com\"}\n{\"message\":\"mail other@example.com\"}\n";
+    let tokens = async |front: &mut Front| {
+        let sent = front.send(&front.key, "/api/v1/ingest/app", None, body).await;
+        assert_eq!((sent.0, &sent.1["accepted"]), (200, &json!(2)));
+        let durable = front.durable.recv().await.unwrap();
+        let token = |record: &Classified| tokens_in(record.json()).next().unwrap().to_owned();
+        durable[0].records.iter().map(token).collect::<Vec<_>>()
+    };
+    let first = tokens(&mut front).await;
+    front.suppression.add(&Suppressed {
+        order: "o".into(),
+        tenant: TenantId(1),
+        subjects: Vec::new(),
+        tokens: vec![first[0].as_str().into()],
+        only: None,
+        until: Timestamp(i64::MAX),
+        is_purged: false,
+    });
+    front.vault.forget_token(TenantId(1), &first[0]).unwrap();
+    assert_eq!(tokens(&mut front).await, first);
+    assert!(front.vault.reveal(TenantId(1), &first[0]).unwrap().is_none());
+    assert!(front.vault.reveal(TenantId(1), &first[1]).unwrap().is_some());
 }
