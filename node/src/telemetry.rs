@@ -72,6 +72,14 @@ metrics! {
     Records = "domicile_segment_records_count", "Records that can be searched on this node";
     /// Whether accepted records cannot become searchable.
     IsFailed = "domicile_segment_failure_flag", "1 where accepted records cannot become searchable before a restart";
+    /// How long the key store has not answered.
+    KeyStoreSilence = "domicile_keys_silence_seconds", "Seconds since the key store last answered this node";
+    /// Whether it was silent for too long.
+    AreKeysExpired = "domicile_keys_expired_flag", "1 where nothing personal is sealed or revealed until the key store answers";
+    /// Originals in the keyring.
+    SealedOriginals = "domicile_keys_originals_count", "Sealed originals in the keyring of this node";
+    /// Keys of subjects in the keyring.
+    SubjectKeys = "domicile_keys_subjects_count", "Keys of subjects in the keyring of this node";
 }
 
 /// The node's metrics. Clones are the same metrics.

@@ -90,6 +90,8 @@ pub struct Roles {
     pub admin: bool,
     /// Create a stream by first use.
     pub create: bool,
+    /// Have originals revealed, each with a purpose and an entry of the ledger.
+    pub reveal: bool,
 }
 
 /// An access key, valid in one region. The key itself is shown once and kept nowhere; this is its SHA-256.

@@ -109,6 +109,16 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, rest + 1)
 }
 
+/// Days from 1970 to a date, by counting.
+pub fn days_of(year: i64, month: i64, day: i64) -> i64 {
+    let is_leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let years: i64 = (1970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum();
+    let february = if is_leap(year) { 29 } else { 28 };
+    let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let months: i64 = (1..).zip(lengths).filter(|(number, _)| *number < month).map(|(_, length)| length).sum();
+    years + months + day - 1
+}
+
 /// Text lines of several formats with their counts. Lines without a zone are in one that is `ahead` minutes of UTC.
 pub fn text(number: u64, ahead: i64) -> (String, Counts) {
     let mut dice = Dice::new(7);
@@ -155,6 +165,7 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(utc(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(utc(DAY_MS + 61_002), "2026-11-20T00:01:01.002Z");
+        assert_eq!(days_of(2026, 11, 20) * 86_400_000, DAY_MS);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod fixture;
 pub mod guard;
 pub mod http;
+pub mod loghub;
 pub mod ready;
 pub mod region;
 pub mod relay;

@@ -131,7 +131,7 @@ pub fn counting() -> Value {
         "query": {"match_all": {}},
         "aggs": {
             "levels": {"terms": {"field": "level", "size": 20}},
-            "minutes": {"date_histogram": {"field": "timestamp", "fixed_interval": "1m"}}
+            "minutes": {"date_histogram": {"field": "timestamp", "fixed_interval": "1m", "min_doc_count": 1}}
         }
     })
 }

@@ -11,6 +11,7 @@
 
 mod absence;
 mod leader;
+mod neighbours;
 mod sum;
 
 /// The product, built with these tests.

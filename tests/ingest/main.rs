@@ -11,6 +11,7 @@
 mod clients;
 mod counts;
 mod crash;
+mod loghub;
 mod repeats;
 mod restart;
 

@@ -61,6 +61,24 @@ fn planted_words_stay_in_their_region_and_caught_ones_touch_no_disk() {
     }
     assert!(scanned > 10_000, "only {scanned} bytes were there to scan");
     assert!(seen_at_home, "the planted word was found nowhere: the scan is blind");
+
+    // The product's own scanner, which decodes, comes to the same end.
+    let (silent, told) = audit_scan(&data, &format!("{MAIL_USER}@example.org\n{CARD}\n"));
+    assert!(silent, "what a detector caught lies decoded on a disk: {told}");
+    let (silent, told) = audit_scan(&data, WORD);
+    let places = ["a term of", "a stored event", "the bytes"];
+    assert!(!silent && places.iter().all(|place| told.contains(place)), "the scanner is blind: {told}");
+    assert!(!told.to_lowercase().contains(&WORD.to_lowercase()), "the scanner repeats what it finds");
+    assert!(told.lines().all(|line| line.contains("/nodes/frankfurt/data/")), "a word is abroad: {told}");
+}
+
+/// `domicile audit scan`: whether it found nothing, and what it said.
+fn audit_scan(data: &Path, planted: &str) -> (bool, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), planted).unwrap();
+    let mut command = std::process::Command::new(BINARY);
+    let output = command.args(["audit", "scan"]).arg(data).arg("--canary").arg(file.path()).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
 }
 
 /// Whether records may lie here: Frankfurt's own log, segments and objects.

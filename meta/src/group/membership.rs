@@ -11,6 +11,7 @@ use std::time::Duration;
 use domicile_proto::ids::NodeId;
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::metadata::{MetadataFrame, Unavailable};
+use domicile_proto::metadata::Command;
 use openraft::ChangeMembers;
 use openraft::error::{ClientWriteError, InitializeError, RaftError};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -125,6 +126,11 @@ impl Inner {
     pub(super) async fn take_leave(&self, node: NodeId) -> MetadataFrame {
         if !self.leads() || node == self.config.node {
             return MetadataFrame::Unavailable(Unavailable::NotLeader(self.leader().filter(|leader| *leader != node)));
+        }
+        // First out of the nodes that others dial and ask, and in one go with it out of the group: the node that leaves would
+        // not see its own removal decided.
+        if let Err(unavailable) = self.write(vec![Command::RemoveNode { node }]).await {
+            return MetadataFrame::Unavailable(unavailable);
         }
         let _one_at_a_time = self.changing.lock().await;
         settled(timeout(SNAPSHOT_TIMEOUT, self.dismiss(node)).await.ok())

@@ -3,9 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domicile_proto::border::EgressClass;
-use domicile_proto::ids::{ByteCount, NodeId, Region, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{ByteCount, Name, NodeId, Region, StreamId, TenantId, Timestamp};
 use domicile_proto::message::answer::RefusalCode;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::keys::Notice;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +106,20 @@ pub(crate) enum Event {
         /// Originals that were opened for it.
         originals: u64,
     },
+    /// Something happened to keys.
+    Key(Notice),
+    /// An original is about to be revealed, or was asked for in vain; written before the answer.
+    Reveal {
+        /// Public name of the access key.
+        key: Name,
+        /// Whose token.
+        tenant: TenantId,
+        /// For what.
+        purpose: Purpose,
+        /// Keyed hash of the token, which this region alone can make again.
+        #[serde(with = "hex_digest")]
+        token: [u8; 32],
+    },
     /// The end of the file was not a whole entry when the node started; it was put aside beside the ledger.
     TornTail {
         /// How many bytes.
@@ -112,6 +128,28 @@ pub(crate) enum Event {
         #[serde(with = "hex_digest")]
         sha256: [u8; 32],
     },
+}
+
+/// For what an original may be revealed: a closed set, so that nothing personal is written here either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Purpose {
+    /// To look into an attack or a breach.
+    SecurityIncident,
+    /// To look into fraud.
+    Fraud,
+    /// An order of a court or an authority.
+    LegalRequest,
+    /// The subject asked for it.
+    SubjectRequest,
+    /// To help a customer who asked for help.
+    CustomerSupport,
+}
+
+impl Purpose {
+    /// Their names, for messages.
+    pub(crate) const NAMES: &'static str =
+        "security_incident, fraud, legal_request, subject_request or customer_support";
 }
 
 /// The node at the other end.

@@ -11,7 +11,7 @@ mod file;
 mod ledger;
 mod read;
 
-pub(crate) use entry::{Event, Why};
+pub(crate) use entry::{Event, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
 #[cfg(test)]

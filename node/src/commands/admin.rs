@@ -96,7 +96,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             if has_policy && region.is_empty() {
                 bail!("a policy widens what a region lets out; say which with `--region`");
             }
-            let door = profile.door_at(region.first())?;
+            let door = region.first().map_or_else(|| profile.door_at(None), |region| profile.door_for(region))?;
             let id = tenant_id(&door, &tenant).await?;
             let stream = create_stream(&door, id, &name).await?;
             let personal = match subject {
@@ -136,7 +136,7 @@ pub(super) async fn create_stream(door: &Door, tenant: TenantId, name: &Name) ->
 pub(super) async fn key(verb: KeyVerb, profile: &Profile) -> anyhow::Result<()> {
     match verb {
         KeyVerb::Create { name, tenant, role, rows, consent } => {
-            let door = profile.door(&consent.region)?;
+            let door = profile.door_for(&consent.region)?;
             let officer =
                 Officer::read(&consent.region, consent.officer_key.as_deref())?.after_newest_at(&door).await?;
             let tenant = tenant_id(&door, &tenant).await?;
@@ -152,8 +152,17 @@ pub(super) async fn key(verb: KeyVerb, profile: &Profile) -> anyhow::Result<()> 
             Ok(())
         }
         KeyVerb::Revoke { name, region } => {
-            let door = profile.door(&region)?;
+            let door = profile.door_for(&region)?;
+            // Only its own region lists a region's keys; a name that nobody knows is most likely a mistake in typing.
+            let known = match &door.region {
+                Some(own) if *own == region => Some(door.read("/api/v1/admin/keys").await?),
+                _ => None,
+            };
             submit(&door, &[Command::RevokeKey { region: region.clone(), id: name.clone() }]).await?;
+            let is_named = |row: &Value| row.get("name").and_then(Value::as_str) == Some(name.as_str());
+            if known.is_some_and(|known| !items(&known, "keys").any(is_named)) {
+                bail!("region `{region}` knew no key `{name}`; `domicile key list --at {region}` shows those it knows");
+            }
             eprintln!("key `{name}` is no longer valid in region `{region}`");
             Ok(())
         }
@@ -162,7 +171,7 @@ pub(super) async fn key(verb: KeyVerb, profile: &Profile) -> anyhow::Result<()> 
 
 pub(super) async fn dictionary(verb: DictionaryVerb, profile: &Profile) -> anyhow::Result<()> {
     let DictionaryVerb::Approve { region, field, values, tenant, officer_key } = verb;
-    let door = profile.door(&region)?;
+    let door = profile.door_for(&region)?;
     let officer = Officer::read(&region, officer_key.as_deref())?.after_newest_at(&door).await?;
     let tenant = tenant_id(&door, &tenant).await?;
     let count = values.len();
@@ -197,6 +206,7 @@ fn roles(named: &[Role]) -> Roles {
         audit: has(Role::Audit),
         admin: has(Role::Admin),
         create: has(Role::Create),
+        reveal: has(Role::Reveal),
     }
 }
 

@@ -58,6 +58,14 @@ pub(super) enum Verb {
     /// Persons: erasure, legal hold, access to their data
     #[command(subcommand)]
     Subject(SubjectVerb),
+    /// Show the original behind a token; the region's ledger records who, what for and which
+    Reveal(RevealArguments),
+    /// The keys under which originals are sealed
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Look for what should not be there
+    #[command(subcommand)]
+    Audit(AuditVerb),
 }
 
 #[derive(Debug, Args)]
@@ -122,11 +130,14 @@ pub(super) enum NodeVerb {
         #[arg(long)]
         region: Region,
     },
-    /// Take a node out of the metadata group for good
+    /// Take a node out of the deployment for good; its number is not used again
     Leave {
         /// The region whose node it is, as the profile names it
         #[arg(long)]
         region: Region,
+        /// Also where streams lie on the node: nobody can then write or search them in this region
+        #[arg(long)]
+        accept_loss: bool,
     },
 }
 
@@ -137,6 +148,9 @@ pub(super) enum ClusterVerb {
         /// The native API of the first node
         #[arg(long, default_value = "http://127.0.0.1:7280", value_name = "URL")]
         url: String,
+        /// Certificate of the authority behind the listener, PEM, where it is not a public one
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
         /// Number of the first node, as in its certificate
         #[arg(long)]
         node: u64,
@@ -154,8 +168,8 @@ pub(super) struct Consent {
     /// The region that is widened
     #[arg(long)]
     pub(super) region: Region,
-    /// Private key of the region's officer, PKCS#8. Default: domicile-data/pki/REGION/officer.key. It signs here and is
-    /// never sent
+    /// Private key of the region's officer, PKCS#8. Default: domicile-data/pki/REGION/officer.key, else
+    /// pki/REGION/officer.key. It signs here and is never sent
     #[arg(long, value_name = "FILE")]
     pub(super) officer_key: Option<PathBuf>,
 }
@@ -364,6 +378,8 @@ pub(super) enum Role {
     Audit,
     /// Change tenants, streams, keys and policy
     Admin,
+    /// See originals, one by one, each with a purpose; needs `--rows full`
+    Reveal,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -374,6 +390,67 @@ pub(super) enum RowsArgument {
     Redacted,
     /// As far as the clearance goes
     Full,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevealArguments {
+    /// The token, as it stands in a record
+    pub(super) token: String,
+    /// What the original is needed for
+    #[arg(long, value_enum)]
+    pub(super) purpose: PurposeArgument,
+    /// The region whose record it is, as the profile names it; default: the first one
+    #[arg(long)]
+    pub(super) region: Option<Region>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PurposeArgument {
+    /// To look into an attack or a breach
+    SecurityIncident,
+    /// To look into fraud
+    Fraud,
+    /// An order of a court or an authority
+    LegalRequest,
+    /// The subject asked for it
+    SubjectRequest,
+    /// To help a customer who asked for help
+    CustomerSupport,
+}
+
+impl PurposeArgument {
+    /// As the API writes it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::SecurityIncident => "security_incident",
+            Self::Fraud => "fraud",
+            Self::LegalRequest => "legal_request",
+            Self::SubjectRequest => "subject_request",
+            Self::CustomerSupport => "customer_support",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysVerb {
+    /// New keys up to the root, without a restart; copies of the keyring from before open no more
+    Rotate {
+        /// The region whose node it is, as the profile names it
+        #[arg(long)]
+        region: Region,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditVerb {
+    /// Decode every file under a directory and look for planted values; fails where one is found
+    Scan {
+        /// A data directory, or a copy of one
+        dir: PathBuf,
+        /// File with one planted value a line, 8 characters or more each; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        canary: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -390,65 +467,13 @@ pub(super) enum DictionaryVerb {
         /// Whose dictionary
         #[arg(long, default_value = "default")]
         tenant: Name,
-        /// Private key of the region's officer. Default: domicile-data/pki/REGION/officer.key
+        /// Private key of the region's officer. Default: domicile-data/pki/REGION/officer.key, else
+        /// pki/REGION/officer.key
         #[arg(long, value_name = "FILE")]
         officer_key: Option<PathBuf>,
     },
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_arguments_are_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn the_documented_lines_are_understood() {
-        for line in [
-            "domicile dev",
-            "domicile dev --data d --wan --no-samples --base-port 19200 --ready-file r.json",
-            "domicile dev --clean",
-            "domicile node --config n.toml",
-            "domicile node run --config n.toml --parent-pipe",
-            "domicile node join --region tokyo --node 4 --addr 192.0.2.1:7443",
-            "domicile node drain --region tokyo",
-            "domicile node leave --region tokyo",
-            "domicile cluster init --region tokyo --node 1 --addr 192.0.2.1:7443",
-            "domicile pki init --region tokyo",
-            "domicile pki issue --region tokyo --node 1 --host logs.example.com",
-            "domicile pki show a.crt",
-            "domicile wire decode capture.bin",
-            "domicile ingest a.log b.ndjson.gz --tenant acme --stream syslog --region frankfurt",
-            "domicile search level:ERROR --regions all --last 1h",
-            "domicile search x --regions tokyo,frankfurt --last 15m --stream infra --json",
-            "domicile status",
-            "domicile tenant create acme",
-            "domicile stream create shop --tenant acme --subject user --group-field service --region tokyo",
-            "domicile key create k1 --region tokyo --role search --role ingest --rows none",
-            "domicile key revoke k1 --region tokyo",
-            "domicile dictionary approve tokyo service checkout payments",
-        ] {
-            Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
-        }
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for (line, named) in [
-            ("domicile search x --last soon", "soon"),
-            ("domicile search x --stream Shop", "Shop"),
-            ("domicile ingest a --stream s --url http://x", "--key"),
-            ("domicile ingest --stream s", "FILE"),
-            ("domicile key create k --region tokyo", "--role"),
-            ("domicile ingest a --stream s --batch 0", "--batch"),
-            ("domicile stream create s --subject user --no-personal-data", "--no-personal-data"),
-        ] {
-            let error = Arguments::try_parse_from(line.split(' ')).expect_err(line);
-            assert!(error.to_string().contains(named), "{line}: {error}");
-        }
-    }
-}
+#[path = "arguments_test.rs"]
+mod tests;

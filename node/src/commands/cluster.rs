@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use domicile_proto::ids::NodeId;
 use domicile_proto::metadata::{Change, Command, Roles, Rows};
 use serde_json::json;
@@ -25,7 +25,7 @@ pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> an
         None => run_node(arguments.run).await,
         Some(NodeVerb::Run(run)) => run_node(run).await,
         Some(NodeVerb::Join { node, addr, consent }) => {
-            let door = profile()?.door_at(None)?;
+            let door = profile()?.door_for(&consent.region)?;
             let officer =
                 Officer::read(&consent.region, consent.officer_key.as_deref())?.after_newest_at(&door).await?;
             let change = Change::AddNode { node: NodeId(node), addr };
@@ -38,8 +38,17 @@ pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> an
             eprintln!("the node of `{region}` no longer leads the metadata group");
             Ok(ExitCode::SUCCESS)
         }
-        Some(NodeVerb::Leave { region }) => {
-            profile()?.door(&region)?.post("/api/v1/admin/node/leave", &json!({})).await?;
+        Some(NodeVerb::Leave { region, accept_loss }) => {
+            let door = profile()?.door(&region)?;
+            let status = door.read("/api/v1/status").await?;
+            let shards = status.get("shards").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            if shards > 0 && !accept_loss {
+                bail!(
+                    "the node of `{region}` holds {shards} stream(s), which nobody in the region could then write or search; \
+                     say `--accept-loss` if that is meant"
+                );
+            }
+            door.post("/api/v1/admin/node/leave", &json!({})).await?;
             eprintln!("the node of `{region}` has left the metadata group; stop it now");
             Ok(ExitCode::SUCCESS)
         }
@@ -59,10 +68,10 @@ fn coded<E: crate::errors::Coded + Send + Sync + 'static>(error: E) -> anyhow::E
 }
 
 pub(super) async fn run(verb: ClusterVerb) -> anyhow::Result<()> {
-    let ClusterVerb::Init { url, node, addr, consent } = verb;
+    let ClusterVerb::Init { url, ca, node, addr, consent } = verb;
     let officer = Officer::read(&consent.region, consent.officer_key.as_deref())?;
-    let door = Door::new(None, &url, "", None)?;
-    let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true };
+    let door = Door::new(None, &url, "", ca.as_deref())?;
+    let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true, reveal: false };
     let (secret, key) = admin::draw_key(&consent.region, "first-admin".parse()?, FIRST_TENANT, roles, Rows::Redacted)?;
     let changes = [officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
     init(&door, &changes).await.context("the deployment did not begin")?;

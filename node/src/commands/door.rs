@@ -75,7 +75,8 @@ impl Door {
 
     /// What is said where nobody answers.
     pub(super) fn unreachable(&self) -> String {
-        format!("{} does not answer at {}; is its node running, and is the address right?", self.who(), self.url)
+        let place = self.region.as_ref().map_or_else(String::new, |region| format!("region `{region}` at "));
+        format!("{place}{} does not answer; is its node running, and is the address right?", self.url)
     }
 
     fn who(&self) -> String {

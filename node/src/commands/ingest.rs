@@ -80,9 +80,21 @@ async fn send_file(door: &Door, stream: &Name, path: &Path, batch: u32, tally: &
     let mut place = 0_u64;
     let mut is_json = None;
     loop {
-        let (body, count) = next_batch(&mut lines, batch).with_context(|| format!("`{name}` cannot be read"))?;
+        let next = next_batch(&mut lines, batch).with_context(|| format!("`{name}` cannot be read"))?;
+        let Batch { body, count, too_long } = next;
+        for line in &too_long {
+            bar.suspend(|| {
+                eprintln!("`{name}`: line {} is longer than {MAX_RECORD_BYTES} bytes and is left out", place + line);
+            });
+        }
         if count == 0 {
             break;
+        }
+        tally.refused += too_long.len() as u64;
+        if body.is_empty() {
+            place += count;
+            tally.lines += count;
+            continue;
         }
         // Decided once for a file, by its first line, so that one odd line does not change how the others are read.
         let json = *is_json.get_or_insert_with(|| body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{'));
@@ -119,7 +131,8 @@ fn open(path: &Path) -> anyhow::Result<(Lines, ProgressBar)> {
     if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
         bar.set_style(style);
     }
-    Ok((decoded(BufReader::new(Source::File(bar.wrap_read(file))))?, bar))
+    let lines = decoded(BufReader::new(Source::File(bar.wrap_read(file))));
+    Ok((lines.with_context(|| format!("`{}` cannot be read", path.display()))?, bar))
 }
 
 enum Source {
@@ -144,18 +157,34 @@ fn decoded<R: BufRead + Send + 'static>(mut raw: R) -> anyhow::Result<Lines> {
     })
 }
 
-fn next_batch(lines: &mut Lines, most: u32) -> std::io::Result<(Vec<u8>, u64)> {
+/// Some lines of a file, as they are sent.
+struct Batch {
+    body: Vec<u8>,
+    /// How many lines were read.
+    count: u64,
+    /// Which of them, counted from 1, are left out because no region takes a line so long.
+    too_long: Vec<u64>,
+}
+
+fn next_batch(lines: &mut Lines, most: u32) -> std::io::Result<Batch> {
     let mut body = Vec::new();
+    let mut too_long = Vec::new();
     let mut count = 0;
     while count < u64::from(most) && body.len() < BATCH_BYTES {
         let before = body.len();
-        let longest = MAX_RECORD_BYTES as u64 + 1;
+        let longest = MAX_RECORD_BYTES as u64 + 2;
         if (&mut *lines).take(longest).read_until(b'\n', &mut body)? == 0 {
             break;
         }
-        if body.len() - before > MAX_RECORD_BYTES {
-            let text = format!("a line is longer than {MAX_RECORD_BYTES} bytes");
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+        let has_ended = body.last() == Some(&b'\n');
+        if body.len() - before > MAX_RECORD_BYTES + usize::from(has_ended) {
+            body.truncate(before);
+            if !has_ended {
+                lines.skip_until(b'\n')?;
+            }
+            count += 1;
+            too_long.push(count);
+            continue;
         }
         if body.last() != Some(&b'\n') {
             body.push(b'\n');
@@ -166,7 +195,7 @@ fn next_batch(lines: &mut Lines, most: u32) -> std::io::Result<(Vec<u8>, u64)> {
         }
         count += 1;
     }
-    Ok((body, count))
+    Ok(Batch { body, count, too_long })
 }
 
 /// Sends one batch until it is taken; how many of its lines were refused for good.
@@ -209,7 +238,7 @@ mod tests {
 
     fn lines_of(bytes: &[u8]) -> Vec<String> {
         let mut lines = decoded(std::io::Cursor::new(bytes.to_vec())).expect("readable");
-        let (body, count) = next_batch(&mut lines, 1_000).expect("read");
+        let Batch { body, count, .. } = next_batch(&mut lines, 1_000).expect("read");
         let text: Vec<String> = String::from_utf8(body).expect("text").lines().map(str::to_owned).collect();
         assert_eq!(text.len() as u64, count);
         text
@@ -235,7 +264,7 @@ mod tests {
         let mut all = String::new();
         let mut counts = Vec::new();
         loop {
-            let (body, count) = next_batch(&mut lines, 10).expect("read");
+            let Batch { body, count, .. } = next_batch(&mut lines, 10).expect("read");
             if count == 0 {
                 break;
             }
@@ -243,6 +272,33 @@ mod tests {
             all.push_str(std::str::from_utf8(&body).expect("text"));
         }
         assert_eq!((counts, all), (vec![10, 10, 5], text));
+    }
+
+    #[test]
+    fn a_line_that_no_region_takes_is_left_out_and_named_and_its_neighbours_are_sent() {
+        let most = "x".repeat(MAX_RECORD_BYTES);
+        for (text, left, named) in [
+            (format!("one\n{most}x\ntwo\n"), "one\ntwo\n".to_owned(), vec![2]),
+            (format!("one\n{most}xxx\ntwo\n"), "one\ntwo\n".to_owned(), vec![2]),
+            (format!("{most}{most}"), String::new(), vec![1]),
+            (format!("{most}\n"), format!("{most}\n"), vec![]),
+            (most.clone(), format!("{most}\n"), vec![]),
+        ] {
+            let lines = text.lines().count() as u64;
+            let mut read = decoded(std::io::Cursor::new(text.into_bytes())).expect("readable");
+            let mut all = (Vec::new(), 0, Vec::new());
+            loop {
+                let Batch { body, count, too_long } = next_batch(&mut read, 10).expect("read");
+                if count == 0 {
+                    break;
+                }
+                all.2.extend(too_long.iter().map(|line| line + all.1));
+                all.0.extend(body);
+                all.1 += count;
+            }
+            assert_eq!((all.1, all.2), (lines, named));
+            assert!(all.0 == left.as_bytes(), "{} bytes", all.0.len());
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The operator's commands: what people type, and nothing a node does.
 //!
-//! Every command but `node`, `dev`, `pki` and `wire` is a client of the public HTTP doors and knows no more than any other
+//! Every command but `node`, `dev`, `pki`, `wire` and `audit` is a client of the public HTTP doors and knows no more than any other
 //! client: an address and an access key per region, out of a profile. Rows of several regions meet here, on the user's
 //! machine, and nowhere else. What an officer must consent to is signed here with a key that is never sent.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to a person, or to a pipe")]
 
 mod admin;
 mod arguments;
+mod canary;
 mod cluster;
 mod dev;
 mod door;
@@ -14,7 +15,9 @@ mod ingest;
 mod officer;
 mod pki;
 mod profile;
+mod reveal;
 mod samples;
+mod scan;
 mod search;
 mod status;
 mod subject;
@@ -25,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use domicile_proto::link::crypto;
+use domicile_proto::link::pki::PkiError;
 
 use arguments::{Arguments, Verb};
 
@@ -64,19 +68,38 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Tenant(tenant) => admin::tenant(tenant, &profile()?).await?,
         Verb::Stream(stream) => admin::stream(stream, &profile()?).await?,
         Verb::Key(key) => admin::key(key, &profile()?).await?,
+        Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
+        Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
+        Verb::Audit(audit) => return scan::run(&audit),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// An error with its causes, one after the other, each once.
+/// An error with its causes, one after the other, each once, with the code where one has its own.
 fn chain(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if parts.last().is_none_or(|last| !last.contains(&cause)) {
-            parts.push(cause);
+    for cause in error.chain() {
+        let code = cause.downcast_ref::<PkiError>().map_or_else(String::new, |pki| format!(" ({})", pki.code()));
+        let words = cause.to_string();
+        if parts.last().is_none_or(|last| !last.contains(&words)) {
+            parts.push(words + &code);
         }
     }
     parts.join("\n  because: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_said_once_with_its_code() {
+        let error = domicile_proto::link::pki::describe(std::path::Path::new("/nowhere/a.crt")).err();
+        let error = anyhow::Error::new(error.expect("there is none")).context("the certificate is not shown");
+        let said = chain(&error);
+        assert!(said.contains("`/nowhere/a.crt`") && said.contains("(DMC-PKI-02)"), "{said}");
+        assert_eq!(said.matches("cannot be read").count(), 1, "{said}");
+    }
 }

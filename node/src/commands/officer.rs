@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use domicile_proto::ids::{ConsentSerial, Region};
 use domicile_proto::metadata::{Change, Command};
 use domicile_proto::officer::OfficerKey;
@@ -18,6 +18,9 @@ use crate::clock::Clock;
 /// The highest serial this process knows of, over all officers: one order is enough for all of them.
 static NEWEST: AtomicU64 = AtomicU64::new(0);
 
+/// Where `dev` and `pki init` put what they make, seen from where they are run.
+const DIRECTORIES: [&str; 2] = ["domicile-data/pki", "pki"];
+
 /// An officer and the region it answers for.
 pub(super) struct Officer {
     region: Region,
@@ -25,10 +28,18 @@ pub(super) struct Officer {
 }
 
 impl Officer {
-    /// Reads the key that was named, or the one `dev` made.
+    /// Reads the key that was named, or the one `dev` or `pki init` made here.
     pub(super) fn read(region: &Region, named: Option<&Path>) -> anyhow::Result<Self> {
-        let path = named.map_or_else(|| in_directory(Path::new("domicile-data/pki"), region), Path::to_owned);
-        let bytes = std::fs::read(&path).with_context(|| {
+        let tried = named.map_or_else(
+            || DIRECTORIES.map(|pki| in_directory(Path::new(pki), region)).to_vec(),
+            |named| vec![named.to_owned()],
+        );
+        let there = tried.iter().find(|path| path.try_exists().unwrap_or(false));
+        let Some(path) = there.or_else(|| tried.first().filter(|_| named.is_some())) else {
+            let tried: Vec<_> = tried.iter().map(|path| format!("`{}`", path.display())).collect();
+            bail!("there is no officer key of `{region}` at {}; name it with `--officer-key FILE`", tried.join(" or "));
+        };
+        let bytes = std::fs::read(path).with_context(|| {
             format!(
                 "the officer key of `{region}` cannot be read at `{}`; name it with `--officer-key FILE`",
                 path.display()

@@ -93,6 +93,12 @@ impl Profile {
         Door::new(Some(region.clone()), &endpoint.api, &endpoint.key, endpoint.ca.as_deref())
     }
 
+    /// A door through which something of this region can be decided: its own where the profile knows it, for its node checks
+    /// the officer's consent at once; else any other, so that a region without a key can be given its first.
+    pub(super) fn door_for(&self, region: &Region) -> anyhow::Result<Door> {
+        self.door_at(self.regions.contains_key(region).then_some(region))
+    }
+
     /// A door to the region that was named, or to the first.
     pub(super) fn door_at(&self, region: Option<&Region>) -> anyhow::Result<Door> {
         match region.or_else(|| self.regions.keys().next()) {
@@ -145,13 +151,21 @@ mod tests {
 
     #[test]
     fn a_written_profile_is_read_back_by_its_owner_alone() {
+        domicile_proto::link::crypto::install_default_provider();
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("profile.toml");
         profile().write(&path).expect("written");
         let read = Profile::read(&path).expect("read");
         assert_eq!(read.select("all").expect("all").len(), 2);
         assert_eq!(read.select("tokyo, singapore").expect("names").len(), 2);
-        assert!(read.door(&"singapore".parse().expect("a name")).is_err());
+        let singapore: Region = "singapore".parse().expect("a name");
+        assert!(read.door(&singapore).is_err());
+        assert_eq!(
+            read.door_for(&singapore).expect("another region's").region,
+            Some("frankfurt".parse().expect("a name"))
+        );
+        let tokyo: Region = "tokyo".parse().expect("a name");
+        assert_eq!(read.door_for(&tokyo).expect("its own").region, Some(tokyo));
         use std::os::unix::fs::PermissionsExt;
         let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);

@@ -142,7 +142,20 @@ fn coverage(answer: &Value) -> String {
         let why = why.map_or_else(String::new, |why| format!(": {}", table::harmless(why)));
         parts.push(format!("{region} {status}{millis}{why}"));
     }
+    parts.extend(minutes(answer));
     parts.join(" | ")
+}
+
+/// Totals are counts of whole minutes: the minute that has just begun is not in them, though its rows are shown.
+fn minutes(answer: &Value) -> Option<String> {
+    let (_, said) = covered(answer).into_iter().find(|(_, said)| said.get("covered").is_some())?;
+    let end = |key: &str| said.pointer(&format!("/covered/{key}")).and_then(Value::as_str);
+    match (end("from"), end("to")) {
+        (Some(from), Some(to)) => Some(format!("counted from {from} to {to}")),
+        (Some(from), None) => Some(format!("counted from {from}")),
+        (None, Some(to)) => Some(format!("counted to {to}")),
+        (None, None) => None,
+    }
 }
 
 /// What each region said, whether the answer lists them by name or one after the other.
@@ -167,7 +180,7 @@ fn print_table(rows: &[Row]) {
         .iter()
         .map(|row| {
             let level = painted(&field(row, "level"), colours);
-            vec![iso(row.at), row.region.to_string(), level, field(row, "service"), field(row, "message")]
+            vec![iso(row.at), row.region.to_string(), level, field(row, "service"), table::cut(field(row, "message"))]
         })
         .collect();
     table::print(&["time (UTC)", "region", "level", "service", "message"], &cells);
@@ -214,6 +227,10 @@ mod tests {
         assert_eq!(line, "total withheld | tokyo complete (3 ms) | frankfurt unreachable: no answer·");
         let listed = json!({"total": 5, "coverage": [{"region": "tokyo", "status": "complete"}]});
         assert_eq!(coverage(&listed), "5 in all | tokyo complete");
+        let covered = json!({"from": "2026-11-21T06:30:00Z", "to": "2026-11-21T07:30:00Z"});
+        let shrunk = json!({"total": 0, "coverage": {"tokyo": {"status": "complete", "covered": covered}}});
+        let line = "0 in all | tokyo complete | counted from 2026-11-21T06:30:00Z to 2026-11-21T07:30:00Z";
+        assert_eq!(coverage(&shrunk), line);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) async fn run(arguments: &StatusArguments, profile: &Profile) -> anyho
         .iter()
         .map(|(region, answer)| match answer {
             Ok(status) => row(region.as_str(), status),
-            Err(_) => vec![region.to_string(), "unreachable".to_owned()],
+            Err(_) => vec![region.to_string(), "see below".to_owned()],
         })
         .collect();
     table::print(&["region", "state", "node", "leader", "shards", "segments", "round trips", "notes"], &rows);

@@ -60,6 +60,19 @@ pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
 }
 
+/// A text for one look: the beginning of a very long one, and that there is more.
+pub(super) fn cut(text: String) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => {
+            format!("{}… ({} bytes; all of it with `--json`)", text.get(..end).unwrap_or_default(), text.len())
+        }
+        None => text,
+    }
+}
+
+/// Characters of a text that a table shows.
+const LONGEST: usize = 1_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +85,14 @@ mod tests {
         let widths = widths(&["r", "m"], &rows);
         assert_eq!(line(&rows[0], &widths), "東京  x");
         assert_eq!(line(&rows[1], &widths), "a     y");
+    }
+
+    #[test]
+    fn a_very_long_text_is_cut_and_says_so() {
+        assert_eq!(cut("短い".to_owned()), "短い");
+        assert_eq!(cut("長".repeat(LONGEST)), "長".repeat(LONGEST));
+        let long = cut("長".repeat(LONGEST + 1));
+        assert!(long.starts_with(&"長".repeat(LONGEST)) && long.contains("… (3003 bytes"), "{long}");
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub(crate) enum ConfigError {
     /// A bound is broken.
     #[error("`{key}` is {found}, allowed is {allowed}; correct it in `{path}`")]
     Bound { path: PathBuf, key: &'static str, found: u64, allowed: &'static str },
+    /// The key store is not described.
+    #[error("`{key}` should be {wanted}; correct it in `{path}`")]
+    KeyStore { path: PathBuf, key: &'static str, wanted: &'static str },
 }
 
 impl Coded for ConfigError {
@@ -50,6 +53,7 @@ impl Coded for ConfigError {
             Self::Plaintext { .. } => "DMC-CONFIG-06",
             Self::Advertise { .. } => "DMC-CONFIG-07",
             Self::Bound { .. } => "DMC-CONFIG-08",
+            Self::KeyStore { .. } => "DMC-CONFIG-09",
         }
     }
 

@@ -4,10 +4,12 @@
 //! `regions/*.yaml` alone, which Terraform reads as well. Decides nothing about policy: that is the metadata group's.
 
 mod errors;
+mod keys;
 mod node_config;
 mod region;
 
 pub(crate) use errors::ConfigError;
+pub(crate) use keys::{KeysConfig, Pkcs11Config, StoreKind, TransitConfig};
 pub(crate) use node_config::{
     AuditConfig, LinkSection, ListenersConfig, LogFormat, MetaConfig, NodeConfig, OfficerConfig, Seed, TelemetryConfig,
 };

@@ -10,6 +10,7 @@ use domicile_proto::officer::OfficerPublic;
 use serde::{Deserialize, Serialize};
 
 use super::errors::ConfigError;
+use super::keys::KeysConfig;
 use super::region::Regions;
 
 /// A node's settings. Its region and id are not among them: its certificate says them.
@@ -34,6 +35,9 @@ pub(crate) struct NodeConfig {
     /// The metadata group.
     #[serde(default)]
     pub(crate) meta: MetaConfig,
+    /// Where the root of the region's keys lies.
+    #[serde(default)]
+    pub(crate) keys: KeysConfig,
     /// The ledger.
     #[serde(default)]
     pub(crate) audit: AuditConfig,
@@ -214,6 +218,7 @@ impl NodeConfig {
         paths.extend(self.link.bundles.values_mut());
         paths.extend(self.regions_dir.as_mut());
         paths.extend(self.audit.tls_keylog.as_mut());
+        paths.extend(self.keys.paths());
         if let Some(tls) = &mut self.listeners.tls {
             paths.extend([&mut tls.cert, &mut tls.key]);
         }
@@ -231,6 +236,9 @@ impl NodeConfig {
         }
         if self.link.advertise.ip().is_unspecified() || self.link.advertise.port() == 0 {
             return Err(ConfigError::Advertise { addr: self.link.advertise });
+        }
+        if let Some((key, wanted)) = self.keys.mistake() {
+            return Err(ConfigError::KeyStore { path: path.to_owned(), key, wanted });
         }
         let round_trip = self.meta.round_trip_ms.unwrap_or_default();
         if round_trip > 5_000 {
@@ -295,8 +303,24 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
     }
 
     #[test]
+    fn the_configuration_in_the_guide_is_right() {
+        let guide = include_str!("../../../docs/guide/operator.md");
+        let lines = guide.lines().map(str::trim).skip_while(|line| !line.starts_with("data_dir"));
+        let text: String = lines.take_while(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect();
+        let config =
+            read(&text.replace("the 64 figures in pki/singapore/officer.pub", &"0".repeat(64))).expect("right");
+        assert_eq!((config.link.bundles.len(), config.meta.seeds.len()), (3, 1));
+        assert!(config.listeners.tls.is_some(), "off loopback, clients are spoken to in TLS");
+    }
+
+    #[test]
     fn each_mistake_names_its_key_and_its_code() {
         let with = |more: &str| format!("{LEAST}\n{more}");
+        let transit = |address: &str| {
+            format!(
+                "[keys]\nstore = \"transit\"\n[keys.transit]\naddress = \"{address}\"\nkey = \"k\"\ntoken_file = \"t\""
+            )
+        };
         for (text, code, named) in [
             (LEAST.replace("data_dir", "datadir"), "DMC-CONFIG-02", "datadir"),
             (LEAST.replace("data_dir = \"data\"", ""), "DMC-CONFIG-02", "data_dir"),
@@ -309,6 +333,11 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
             (with("[meta]\nround_trip_ms = 60000"), "DMC-CONFIG-08", "meta.round_trip_ms"),
             (with("[telemetry]\nformat = \"xml\""), "DMC-CONFIG-02", "xml"),
             ("not toml".to_owned(), "DMC-CONFIG-02", "not toml"),
+            (with("[keys]\nstore = \"transit\""), "DMC-CONFIG-09", "keys.transit"),
+            (with("[keys]\nstore = \"pkcs11\""), "DMC-CONFIG-09", "keys.pkcs11"),
+            (with(&transit("http://192.0.2.9:8200")), "DMC-CONFIG-09", "keys.transit.address"),
+            (with(&transit("http://127.0.0.1:80@192.0.2.9")), "DMC-CONFIG-09", "keys.transit.address"),
+            (with(&transit("http://127.0.0.1.example.com")), "DMC-CONFIG-09", "keys.transit.address"),
         ] {
             let error = read(&text).expect_err(named);
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -317,6 +346,8 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
         }
         let missing = NodeConfig::read(Path::new("/nowhere/node.toml")).expect_err("there is none");
         assert_eq!(missing.code(), "DMC-CONFIG-01");
+        assert!(read(&with(&transit("http://127.0.0.1:8200"))).is_ok());
+        assert!(read(&with(&transit("https://vault.example.com"))).is_ok());
         assert!(read(&with("[listeners]\nes = \"192.0.2.1:9200\"\nallow_plaintext = true")).is_ok());
     }
 }

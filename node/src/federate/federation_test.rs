@@ -276,6 +276,20 @@ async fn another_node_of_a_region_is_asked_where_the_first_is_silent() {
     let vetted = VettedQuestion::vet(question, &view.question_rules(), &Detector).expect("harmless");
     assert!(reach.ask(nodes.to_vec(), &vetted, Duration::from_millis(100)).await.is_ok());
     assert!(reach.ask(nodes[..1].to_vec(), &vetted, Duration::from_millis(20)).await.is_err());
+
+    let reach = Reach::over(|to, question, _| {
+        Box::pin(async move {
+            let code = if to.id.node == NodeId(1) { RefusalCode::Unavailable } else { RefusalCode::Busy };
+            let answered = Answered::refused(AnswerHeader::new(question.id(), TimeRange::ALL), code);
+            Received::check(answered.answer().clone(), &question).map_err(|_| NoAnswer)
+        })
+    });
+    let second = Duration::from_secs(1);
+    let said = |received: Received| received.answer().outcome.clone();
+    let by_both = reach.ask(nodes.to_vec(), &vetted, second).await.map(said).expect("an answer");
+    assert_eq!(by_both, Outcome::Refused(RefusalCode::Busy), "a node that cannot answer leaves it to the next");
+    let by_one = reach.ask(nodes[..1].to_vec(), &vetted, second).await.map(said).expect("an answer");
+    assert_eq!(by_one, Outcome::Refused(RefusalCode::Unavailable), "what it said stands where nobody says more");
 }
 
 fn answerer(policy: PolicyWatch, dir: &std::path::Path) -> Answerer {

@@ -8,6 +8,7 @@ use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::errors::LinkError;
 use domicile_proto::link::identity::PeerAddr;
 use domicile_proto::link::protocol::Protocol;
+use domicile_proto::message::answer::{Outcome, RefusalCode};
 use futures::future::BoxFuture;
 
 /// The node gave no answer that can be taken.
@@ -43,7 +44,8 @@ impl Reach {
         })
     }
 
-    /// Asks one of the region's nodes after another until one answers or the time is up.
+    /// Asks one of the region's nodes after another until one answers or the time is up. A node that cannot answer leaves it to
+    /// the next one; what it said stands where no other says more.
     pub(super) async fn ask(
         &self,
         nodes: Vec<PeerAddr>,
@@ -52,6 +54,7 @@ impl Reach {
     ) -> Result<Received, NoAnswer> {
         let began = Instant::now();
         let mut left_to_try = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+        let mut refused = Err(NoAnswer);
         for node in nodes {
             let left = deadline.saturating_sub(began.elapsed());
             if left.is_zero() {
@@ -60,11 +63,16 @@ impl Reach {
             // A silent node must leave time for the next one.
             let share = left / left_to_try.clamp(1, 2);
             left_to_try = left_to_try.saturating_sub(1);
-            if let Ok(received) = (self.0)(node, question.clone(), share).await {
-                return Ok(received);
+            match (self.0)(node, question.clone(), share).await {
+                // Another node of the region may hold the stream, or be in touch with the group.
+                Ok(received) if matches!(received.answer().outcome, Outcome::Refused(RefusalCode::Unavailable)) => {
+                    refused = Ok(received);
+                }
+                Ok(received) => return Ok(received),
+                Err(NoAnswer) => {}
             }
         }
-        Err(NoAnswer)
+        refused
     }
 }
 

@@ -1,5 +1,5 @@
-//! The form of a pseudonym token, `‹class:` and 26 characters of base32 `›`, and of a mark, `‹class:word›`: how `words` and
-//! `query` know one when they see it. Knows no list of classes, and neither makes nor opens a token.
+//! The form of a pseudonym token, `‹class:` and 26 characters of base32 `›`, and of a mark, `‹class›` or
+//! `‹class:*last›`: how `words` and `query` know one when they see it. Knows no list of classes, and neither makes nor opens a token.
 
 /// U+2039, with which a token begins.
 pub(crate) const OPENING: char = '\u{2039}';
@@ -9,16 +9,24 @@ pub(crate) const CLOSING: char = '\u{203A}';
 const LETTERS: usize = 26;
 /// Letters of a token that stand in the index. On disk.
 const TELLING_LETTERS: usize = 16;
-/// Longest class, and longest word of a mark, in bytes.
+/// Longest class, and longest rest of a mark, in bytes.
 const MAX_PART_BYTES: usize = 64;
 
 /// Bytes of the token or mark that a text begins with.
 pub(crate) fn at_start(text: &str) -> Option<usize> {
     let inner = text.strip_prefix(OPENING)?;
-    let (class, rest) = split(inner)?;
-    let word = rest.bytes().take_while(|byte| is_class(*byte)).count();
-    let is_whole = (1..=MAX_PART_BYTES).contains(&word) && rest.get(word..)?.starts_with(CLOSING);
-    is_whole.then(|| OPENING.len_utf8() + class.len() + 1 + word + CLOSING.len_utf8())
+    let class = inner.bytes().take_while(|byte| is_class(*byte)).count();
+    let rest = inner.get(class..).filter(|_| (1..=MAX_PART_BYTES).contains(&class))?;
+    let length = match rest.strip_prefix(':') {
+        None => 0,
+        Some(word) => {
+            let end = word.char_indices().take_while(|(at, _)| *at <= MAX_PART_BYTES);
+            let (end, _) = end.into_iter().find(|(_, c)| matches!(*c, OPENING | CLOSING) || c.is_whitespace())?;
+            Some(end + 1).filter(|_| end > 0)?
+        }
+    };
+    let is_closed = rest.get(length..)?.starts_with(CLOSING);
+    is_closed.then(|| OPENING.len_utf8() + class + length + CLOSING.len_utf8())
 }
 
 /// The part of a token that becomes a term: its class and 80 of its 128 bits, so that it costs little more than a word. A mark
@@ -35,7 +43,8 @@ pub(crate) fn begun_in(text: &str) -> Option<usize> {
     let at = text.rfind(OPENING)?;
     let inner = text.get(at + OPENING.len_utf8()..)?;
     let (class, word) = inner.split_once(':').unwrap_or((inner, ""));
-    let is_open = class.bytes().all(is_class) && word.bytes().all(is_class);
+    let goes_on = |c: char| c != CLOSING && !c.is_whitespace();
+    let is_open = class.bytes().all(is_class) && word.chars().all(goes_on);
     is_open.then_some(at)
 }
 
@@ -71,13 +80,6 @@ pub(crate) fn quoted_in(text: &str) -> Option<String> {
     (copied > 0).then_some(out)
 }
 
-/// The class that begins a text, and what follows its colon.
-fn split(inner: &str) -> Option<(&str, &str)> {
-    let length = inner.bytes().take_while(|byte| is_class(*byte)).count();
-    let (class, rest) = inner.split_at_checked(length).filter(|_| (1..=MAX_PART_BYTES).contains(&length))?;
-    Some((class, rest.strip_prefix(':')?))
-}
-
 const fn is_class(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')
 }
@@ -102,9 +104,22 @@ mod tests {
             assert_eq!(quoted_in(&format!("to {class}:{LETTERS_OF_ONE}, ok")), Some(format!("to {token}, ok")));
             assert_eq!(quoted_in(&format!("to {token}")), None, "it has its quotation marks already");
         }
-        assert_eq!(at_start("‹card:withheld›"), Some("‹card:withheld›".len()), "a mark");
-        for text in ["‹zitat›", "‹a b:c›", "‹:abc›", "‹email:›", "‹Email:abc›", "‹email:abc", "email:abc", "", "‹"]
-        {
+        for mark in ["‹email›", "‹card:*1111›", "‹declared:*一二三四›", "‹card:withheld›"] {
+            assert_eq!(at_start(&format!("{mark} x")), Some(mark.len()), "{mark}");
+        }
+        for text in [
+            "‹Zitat›",
+            "‹email",
+            "‹card:*11‹email›",
+            "‹a b:c›",
+            "‹:abc›",
+            "‹email:›",
+            "‹Email:abc›",
+            "‹email:abc",
+            "email:abc",
+            "",
+            "‹",
+        ] {
             assert_eq!(at_start(text), None, "{text}");
         }
         for text in ["time:12", "Email:x", &format!("e:{LETTERS_OF_ONE}a"), &format!("é{LETTERS_OF_ONE}")] {

@@ -177,7 +177,7 @@ mod tests {
             ("연결 실패", vec!["연결", "실패"]),
             ("Größe ÄRGER naïve", vec!["größe", "ärger", "naïve"]),
             ("to ‹email:abcdefghijklmnopqrstuvwx27›, ok", vec!["to", "‹email:abcdefghijklmnop", "ok"]),
-            ("‹ip:a›東京‹zitat›", vec!["‹ip:a›", "東京", "zitat"]),
+            ("‹ip›東京‹card:*1111›‹Zitat›", vec!["‹ip›", "東京", "‹card:*1111›", "zitat"]),
             ("", vec![]),
             (" \u{0}\u{1}…—", vec![]),
         ] {

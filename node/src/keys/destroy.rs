@@ -19,6 +19,7 @@ use super::secret::Secret;
 use super::vault::Vault;
 use crate::limits::KEYRING_PENDING;
 
+#[allow(dead_code, reason = "erasure and retention stand on it")]
 /// What is to be destroyed.
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
@@ -56,6 +57,7 @@ pub(crate) enum Target<'a> {
     },
 }
 
+#[allow(dead_code, reason = "erasure tells the numbers")]
 /// What was destroyed. Nothing at all where it had been destroyed before, or was never there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Destroyed {
@@ -66,6 +68,7 @@ pub(crate) struct Destroyed {
 }
 
 impl Vault {
+    #[allow(dead_code, reason = "erasure and retention stand on it")]
     /// Destroys all of this: unreadable at once, and once this returns also to whoever has a copy of the keyring from before
     /// together with all keys of today.
     ///
@@ -79,11 +82,13 @@ impl Vault {
         Ok(destroyed)
     }
 
+    #[allow(dead_code, reason = "erasure and retention stand on it")]
     /// [`Vault::destroy`] of one subject.
     pub(crate) fn destroy_subject(&self, tenant: TenantId, subject: u64) -> Result<Destroyed, KeysError> {
         self.destroy(&[Target::Subject { tenant, subject }])
     }
 
+    #[allow(dead_code, reason = "erasure and retention stand on it")]
     /// [`Vault::destroy`] of one token.
     pub(crate) fn forget_token(&self, tenant: TenantId, token: &str) -> Result<Destroyed, KeysError> {
         self.destroy(&[Target::Token { tenant, token }])

@@ -17,11 +17,16 @@ mod seal;
 mod secret;
 mod vault;
 
+#[cfg(test)]
+pub(crate) mod specimen;
+
+#[allow(unused_imports, reason = "erasure and subject access stand on these")]
 pub(crate) use destroy::{Destroyed, Target};
 pub(crate) use errors::KeysError;
 pub(crate) use notice::Notice;
 pub(crate) use original::Original;
 pub(crate) use pseudonym::{PseudonymKeys, TenantPseudonyms};
 pub(crate) use ring::Day;
-pub(crate) use root::{KeyStore, Local};
+pub(crate) use root::open as open_store;
+#[allow(unused_imports, reason = "erasure and subject access stand on these")]
 pub(crate) use vault::{Revealed, Vault, VaultFacts};

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::super::ring::{DAYS, SUBJECTS};
-use super::super::root::{Local, OpenedKey, WrappableKey};
+use super::super::root::local::Local;
+use super::super::root::{OpenedKey, WrappableKey};
 use super::super::{Day, Destroyed, Original, Target};
 use super::*;
 use crate::errors::{Coded, Verdict};

@@ -1,7 +1,6 @@
 //! What the line stands on: who this node is, the region's objects and keys, the ledger, the link that asks the ledger first,
 //! and this node's part in the metadata group with what the region honours of it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +12,13 @@ use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::rotation::IdentityFiles;
 
 use super::NodeError;
-use super::{errors, group};
+use super::{errors, group, keeper};
 use crate::audit::{Event, Ledger};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
 use crate::erase::Records;
-use crate::keys::{Local, Vault};
+use crate::keys::{self, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
@@ -65,7 +64,7 @@ impl Base {
         let suppression = Suppression::default();
         let records = Records::read(&store).await?;
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
-        let vault = Arc::new(open_vault(&tasks, &data.join("keys"), &us, clock.clone()).await?);
+        let vault = Arc::new(open_vault(&tasks, config, &us, clock.clone()).await?);
         let classifier = Classifier::new(vault.pseudonyms());
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
@@ -85,6 +84,7 @@ impl Base {
         let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
         let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
         tasks.spawn(Kind::Follower, follower);
+        tasks.spawn(Kind::Timer, keeper::keep(Arc::clone(&vault), Arc::clone(&ledger), tasks.clone()));
         let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
         let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
         Ok(Self {
@@ -109,12 +109,10 @@ impl Base {
 }
 
 /// The keyring under its root; blocks on the disk and the key store.
-async fn open_vault(tasks: &Tasks, dir: &Path, us: &PeerId, clock: Clock) -> Result<Vault, NodeError> {
-    let (dir, region) = (dir.to_owned(), us.region.clone());
-    let opening = tasks.blocking(move || {
-        let store = Box::new(Local::open(&dir.join("root.key"))?);
-        Vault::open(&dir, region, store, clock)
-    });
+async fn open_vault(tasks: &Tasks, config: &NodeConfig, us: &PeerId, clock: Clock) -> Result<Vault, NodeError> {
+    let (dir, region, keys) = (config.data_dir.join("keys"), us.region.clone(), config.keys.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let opening = tasks.blocking(move || Vault::open(&dir, region, keys::open_store(&keys, &dir, runtime)?, clock));
     Ok(opening.await.map_err(|_| NodeError::Interrupted)??)
 }
 

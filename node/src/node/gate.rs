@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use domicile_proto::border::LiteralDetector;
+use domicile_proto::ids::NodeId;
+use domicile_proto::message::answer::RefusalCode;
 
 use crate::aggregate::{self, Asked};
 use crate::federate::{Answered, Gate, Put};
@@ -12,8 +14,10 @@ use crate::query::{Budget, Engine};
 use crate::segment::{Catalog, Segment};
 use crate::tasks::Tasks;
 
-/// The gate over this region's segments.
+/// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
+/// nothing is here, and nothing must not be taken for an answer.
 pub(super) fn over(
+    node: NodeId,
     engine: Engine,
     catalog: Catalog,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
@@ -24,6 +28,9 @@ pub(super) fn over(
             (engine.clone(), catalog.clone(), Arc::clone(&detector), tasks.clone());
         Box::pin(async move {
             let header = put.header;
+            if put.stream.shard.is_some_and(|(_, owner)| owner != node) {
+                return Answered::refused(header, RefusalCode::Unavailable);
+            }
             let budget = Budget::until(Instant::now() + put.deadline);
             // Whoever gives up ends the work: the token goes with this future.
             let _guard = budget.token.clone().drop_guard();
@@ -47,7 +54,7 @@ pub(super) fn over(
             });
             match answering.await {
                 Ok(answered) => carried(answered),
-                Err(_) => Answered::refused(header, domicile_proto::message::answer::RefusalCode::Unavailable),
+                Err(_) => Answered::refused(header, RefusalCode::Unavailable),
             }
         })
     })

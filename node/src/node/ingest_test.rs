@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::admit::{Rates, key_digest};
 use crate::clock::Clock;
-use crate::keys::{Local, Vault};
+use crate::keys::{Vault, specimen};
 use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
 use crate::ownership::{NotProposed, Propose};
 use crate::policy::{Policy, PolicyWatch, Suppressed, tokens_in};
@@ -62,8 +62,7 @@ fn front() -> Front {
     let (wal, durable) = Wal::open(&WalConfig::new(dir.path().into()), &BTreeMap::new(), clock.clone()).unwrap();
     let nobody = Propose::over(|_| Box::pin(async { Err(NotProposed) }));
     let admitter = Arc::new(Admitter::new(watch.clone(), Rates::default()));
-    let store = Box::new(Local::open(&dir.path().join("root.key")).unwrap());
-    let vault = Vault::open(dir.path(), "tokyo".parse().unwrap(), store, clock.clone()).unwrap();
+    let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), clock.clone());
     let vault = Arc::new(vault);
     let suppression = Suppression::default();
     let line = Line {

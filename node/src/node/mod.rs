@@ -9,6 +9,7 @@ mod errors;
 mod gate;
 mod group;
 pub(crate) mod ingest;
+mod keeper;
 mod sealing;
 mod signals;
 mod surroundings;
@@ -76,8 +77,8 @@ impl Node {
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
-        let gate =
-            gate::over(engine.clone(), shards.catalog().clone(), Arc::new(base.classifier.clone()), base.tasks.clone());
+        let detector = Arc::new(base.classifier.clone());
+        let gate = gate::over(base.us.node, engine.clone(), shards.catalog().clone(), detector, base.tasks.clone());
         let federation = start_federation(&base, &config, gate);
         let erasure = start_erasure(&base, &config, &shards)?;
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
@@ -185,6 +186,7 @@ fn desk(
         policy: base.policy.clone(),
         shards: shards.clone(),
         ledger: Arc::clone(&base.ledger),
+        vault: Arc::clone(&base.vault),
         metrics: Metrics::new(),
         refresh: surroundings::refresh(shards),
         regions: base.regions.clone(),
@@ -204,6 +206,7 @@ fn desk(
         ownership: Arc::clone(&base.ownership),
         propose: base.propose.clone(),
         ledger: Arc::clone(&base.ledger),
+        vault: Arc::clone(&base.vault),
         detector: Arc::new(base.classifier.clone()),
         classifier: base.classifier.clone(),
         clock: base.clock.clone(),

@@ -14,6 +14,7 @@ use domicile_proto::officer::OfficerPublic;
 use crate::audit::Ledger;
 use crate::config::Regions;
 use crate::errors::{Coded, Verdict};
+use crate::keys::Vault;
 use crate::limits::PROPOSE_DEADLINE;
 use crate::policy::PolicyWatch;
 use crate::present::{Facts, Refresh, Surroundings};
@@ -32,6 +33,7 @@ pub(super) struct Sight {
     pub(super) policy: PolicyWatch,
     pub(super) shards: Shards,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) vault: Arc<Vault>,
     pub(super) metrics: Metrics,
     pub(super) refresh: Refresh,
     pub(super) regions: Regions,
@@ -173,6 +175,7 @@ impl Sight {
         let views: Vec<_> = shards.iter().map(|shard| catalog.view(*shard)).collect();
         let segments: usize = views.iter().map(|view| view.iter().count()).sum();
         let records: u64 = shards.iter().map(|shard| catalog.totals(*shard).docs).sum();
+        let keys = self.vault.facts();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         for (metric, value) in [
             (Metric::PolicyVersion, self.policy.now().version.0),
@@ -183,6 +186,10 @@ impl Sight {
             (Metric::Segments, count(segments)),
             (Metric::Records, records),
             (Metric::IsFailed, u64::from(self.shards.is_failed())),
+            (Metric::KeyStoreSilence, keys.silent_seconds),
+            (Metric::AreKeysExpired, u64::from(keys.is_expired)),
+            (Metric::SealedOriginals, keys.originals),
+            (Metric::SubjectKeys, keys.subjects),
         ] {
             self.metrics.set(metric, value);
         }

@@ -33,7 +33,7 @@ pub(crate) enum OwnershipError {
         refusal: CommandRefusal,
     },
     /// Another node of this region writes the shard.
-    #[error("stream `{stream}` is written by node {owner} of this region; send it there")]
+    #[error("stream `{stream}` lies with node {owner} of this region; send and ask there")]
     OwnedElsewhere {
         /// Which.
         stream: Name,

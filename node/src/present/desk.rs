@@ -19,8 +19,9 @@ use crate::audit::Ledger;
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::federate::Federation;
+use crate::keys::Vault;
 use crate::limits::SEARCHES_AT_ONCE;
-use crate::ownership::{Ownership, Propose};
+use crate::ownership::{Ownership, OwnershipError, Propose};
 use crate::policy::{PolicyWatch, StreamView};
 use crate::query::aggs::Aggs;
 use crate::query::dates::DateContext;
@@ -79,6 +80,7 @@ pub(crate) struct Parts {
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) propose: Propose,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) vault: Arc<Vault>,
     pub(crate) detector: Arc<dyn LiteralDetector + Send + Sync>,
     /// Makes tokens of the values that a search looks for.
     pub(crate) classifier: Classifier,
@@ -144,7 +146,8 @@ impl Desk {
         Budget::until(Instant::now() + wanted.unwrap_or(limit).min(limit))
     }
 
-    /// Searches this region's own records of some streams.
+    /// Searches this region's own records of some streams. Of a stream that another node of the region writes, nothing is here:
+    /// whoever asks is sent there, and no answer is smaller than it should be.
     pub(super) async fn search(
         &self,
         streams: &[Arc<StreamView>],
@@ -153,6 +156,13 @@ impl Desk {
         aggregations: Option<Value>,
     ) -> Result<Found, Failure> {
         let _permit = self.searches.try_acquire().map_err(|_| PresentError::Busy)?;
+        let elsewhere = streams.iter().find_map(|stream| {
+            let (_, owner) = stream.shard.filter(|(_, owner)| *owner != self.parts.node)?;
+            Some(OwnershipError::OwnedElsewhere { stream: stream.name.clone(), owner })
+        });
+        if let Some(elsewhere) = elsewhere {
+            return Err(elsewhere.into());
+        }
         let shards = streams.iter().filter_map(|stream| stream.shard);
         let segments: Vec<Arc<Segment>> =
             shards.flat_map(|(shard, _)| self.parts.catalog.view(shard).iter().cloned().collect::<Vec<_>>()).collect();

@@ -85,6 +85,10 @@ pub(super) const OTHER_ADMIN: u8 = 5;
 pub(super) const AUDIT: u8 = 6;
 /// Searches and sees rows as far as there are any.
 pub(super) const FULL: u8 = 7;
+/// Sees originals.
+pub(super) const REVEAL: u8 = 8;
+/// Has the role and not the clearance.
+pub(super) const REVEAL_REDACTED: u8 = 9;
 
 fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
     let none = Roles::default();
@@ -95,6 +99,8 @@ fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
         (BLIND, TenantId(1), Roles { search: true, ..none }, Rows::None),
         (AUDIT, TenantId(1), Roles { audit: true, ..none }, Rows::None),
         (FULL, TenantId(1), Roles { search: true, ..none }, Rows::Full),
+        (REVEAL, TenantId(1), Roles { reveal: true, ..none }, Rows::Full),
+        (REVEAL_REDACTED, TenantId(1), Roles { reveal: true, ..none }, Rows::Redacted),
         (OTHER_ADMIN, TenantId(2), Roles { admin: true, search: true, ..none }, Rows::Redacted),
     ];
     let key = |(number, tenant, roles, rows)| {
@@ -299,6 +305,7 @@ impl World {
             ownership: Arc::new(ownership),
             propose,
             ledger,
+            vault: Arc::new(crate::keys::specimen::vault(dir.path(), region("tokyo"), clock.clone())),
             detector,
             classifier,
             clock,

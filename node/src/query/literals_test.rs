@@ -45,7 +45,7 @@ impl Place {
             event("a", "login of alice@example.com failed", "nobody"),
             event("b", "login of bob@example.com failed", ALICE),
             event("c", "alice asks for an example of email", "email"),
-            event("d", "peer 10.1.2.3 said 4111 1111 1111 1111", "‹zitat›"),
+            event("d", "peer 10.1.2.3 said 4111 1111 1111 1111", "‹Zitat›"),
             json!({"_id": "e", "message": "broken", "exception": clean("no mail to alice@example.com")}),
             json!({"_id": "f", "message": "long", "note": clean(&format!("{} {ALICE}", "x".repeat(300)))}),
         ];
@@ -133,7 +133,7 @@ fn neither_class_nor_letters_of_a_token_are_words_or_beginnings() {
     ] {
         assert_eq!(place.typed(&query, Rows::Redacted).unwrap(), ids(""), "{query}");
     }
-    assert_eq!(place.typed("user:‹zit*", Rows::Redacted).unwrap(), ids("d"), "quotation marks alone make no token");
+    assert_eq!(place.typed("user:‹Zit*", Rows::Redacted).unwrap(), ids("d"), "quotation marks alone make no token");
     assert_eq!(place.dsl(&json!({"prefix": {"user": "‹"}}), Rows::Redacted).unwrap(), ids("d"));
     assert_eq!(place.dsl(&json!({"match": {"user": "email"}}), Rows::Redacted).unwrap(), ids("c"));
     assert_eq!(place.dsl(&json!({"match_phrase_prefix": {"message": "of e"}}), Rows::Redacted).unwrap(), ids("c"));

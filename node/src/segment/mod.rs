@@ -20,6 +20,7 @@ mod shards;
 mod shards_test;
 #[cfg(test)]
 pub(crate) mod specimen;
+pub(crate) mod walk;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use errors::SegmentError;

@@ -208,6 +208,14 @@ pub enum LinkError {
     /// The link was closed.
     #[error("the link of this node is closed")]
     Closed,
+    /// Anybody on the machine can read a private key.
+    #[error("the key `{path}` has mode {mode:03o} and everybody on this machine can read it; run `chmod 600` on it")]
+    KeyMode {
+        /// Which file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// The key log cannot be written.
     #[error("the TLS key log `{path}` cannot be opened; correct `audit.tls_keylog` or remove it")]
     KeyLog {
@@ -248,6 +256,7 @@ impl LinkError {
             Self::Interrupted { .. } => "DMC-LINK-24",
             Self::Closed => "DMC-LINK-25",
             Self::KeyLog { .. } => "DMC-LINK-26",
+            Self::KeyMode { .. } => "DMC-LINK-27",
         }
     }
 

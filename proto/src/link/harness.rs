@@ -105,6 +105,8 @@ impl World {
         let files = IdentityFiles { cert: path("crt"), key: path("key") };
         std::fs::write(&files.cert, certificate.pem()).expect("written");
         std::fs::write(&files.key, key.serialize_pem()).expect("written");
+        let owner_alone = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&files.key, owner_alone).expect("a mode");
         files
     }
 

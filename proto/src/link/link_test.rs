@@ -250,10 +250,10 @@ fn a_peer_that_died_is_out_of_reach_at_once_and_in_reach_again_without_being_ask
     config.limits.handshake = HOUR;
     config.limits.reconnect = Duration::from_millis(50);
     let here = near.block_on(async { Node::start(config) });
-    let (there, asked) = far.block_on(async {
-        let there = Link::bind(world.config("frankfurt", 2), Arc::new(Memory::default())).expect("a link");
-        (there.clone(), tokio::spawn(async move { there.accept().await }))
-    });
+    let config = world.config("frankfurt", 2);
+    let there = far.block_on(async { Link::bind(config, Arc::new(Memory::default())) }).expect("a link");
+    let accepting = there.clone();
+    let asked = far.spawn(async move { accepting.accept().await });
     let to = PeerAddr { id: there.identity().clone(), addr: there.local_addr() };
     let peer = near.block_on(here.link.peer(&to, Protocol::Query)).expect("a peer");
     let accepted = far.block_on(asked).expect("not cancelled").expect("accepted");
@@ -360,6 +360,14 @@ async fn certificates_and_bundles_rotate_without_a_restart() {
     let error = here.link.reload().expect_err("the key is still the old one");
     assert!(matches!(error, LinkError::Key { .. }), "{error}");
     std::fs::copy(&issued.key, &old.key).expect("copied");
+    let readable_by = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&old.key, mode).expect("a mode");
+    };
+    readable_by(0o604);
+    let error = here.link.reload().expect_err("a key for everybody");
+    assert!(matches!(error, LinkError::KeyMode { mode: 0o604, .. }), "{error}");
+    readable_by(0o640);
     here.link.reload().expect("a matching pair");
 
     let error = here.count_at(&there.addr()).await.expect_err("Frankfurt does not know the new CA yet");

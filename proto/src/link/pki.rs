@@ -48,7 +48,7 @@ pub enum PkiError {
         source: io::Error,
     },
     /// A file is not what it should be.
-    #[error("`{path}` is not what it should be; make the region's CA anew with `domicile pki init`")]
+    #[error("`{path}` is not what it should be, or damaged; name another file, or put the right one in its place")]
     Malformed {
         /// Which.
         path: PathBuf,

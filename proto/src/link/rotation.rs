@@ -18,7 +18,7 @@ use super::identity::PeerId;
 use super::trust::read_certificates;
 use crate::ids::Name;
 
-/// Where a certificate and its key lie, both PEM. The key's file should have mode 0600.
+/// Where a certificate and its key lie, both PEM. The key's file has mode 0600, or at most a group that may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityFiles {
     /// The certificate, followed by intermediates if there are any.
@@ -45,8 +45,17 @@ impl IdentityFiles {
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, LinkError> {
-    let pem =
-        std::fs::read(path).map_err(|source| LinkError::File { path: path.to_owned(), source: Arc::new(source) })?;
+    let failed = |source| LinkError::File { path: path.to_owned(), source: Arc::new(source) };
+    let pem = std::fs::read(path).map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
+        // A group may be how a key reaches a node that is not its owner; everybody is nobody's intention.
+        if mode & 0o007 != 0 {
+            return Err(LinkError::KeyMode { path: path.to_owned(), mode });
+        }
+    }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| LinkError::Pem { path: path.to_owned() })
 }
 

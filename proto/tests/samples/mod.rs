@@ -210,7 +210,7 @@ fn policy() -> StreamPolicy {
 }
 
 fn key() -> AccessKey {
-    let roles = Roles { ingest: true, search: false, audit: true, admin: false, create: true };
+    let roles = Roles { ingest: true, search: false, audit: true, admin: false, create: true, reveal: true };
     AccessKey { id: name("key-1"), tenant: TenantId(1), hash: [6; 32], roles, rows: Rows::Redacted }
 }
 

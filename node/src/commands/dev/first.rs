@@ -15,11 +15,11 @@ use super::layout::{Keys, Layout, Place};
 
 /// The keys of each region: what the ready file calls them, and what they open. `profile` is for the client's profile.
 const KEYS: [(&str, Roles); 5] = [
-    ("admin", Roles { ingest: false, search: false, audit: false, admin: true, create: false }),
-    ("ingest", Roles { ingest: true, search: false, audit: false, admin: false, create: true }),
-    ("search", Roles { ingest: false, search: true, audit: false, admin: false, create: false }),
-    ("audit", Roles { ingest: false, search: false, audit: true, admin: false, create: false }),
-    ("profile", Roles { ingest: true, search: true, audit: true, admin: true, create: true }),
+    ("admin", Roles { ingest: false, search: false, audit: false, admin: true, create: false, reveal: false }),
+    ("ingest", Roles { ingest: true, search: false, audit: false, admin: false, create: true, reveal: false }),
+    ("search", Roles { ingest: false, search: true, audit: false, admin: false, create: false, reveal: false }),
+    ("audit", Roles { ingest: false, search: false, audit: true, admin: false, create: false, reveal: false }),
+    ("profile", Roles { ingest: true, search: true, audit: true, admin: true, create: true, reveal: false }),
 ];
 
 /// Begins the group on the first node, with every region's nodes and keys; nothing where that was done before.

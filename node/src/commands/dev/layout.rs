@@ -21,7 +21,8 @@ use super::ports::{self, Ports};
 use super::relay::Relay;
 use crate::clock::Clock;
 use crate::config::{
-    AuditConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig, Regions, Seed, TelemetryConfig,
+    AuditConfig, KeysConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig, Regions, Seed,
+    TelemetryConfig,
 };
 
 /// The regions of `dev`, in the order of their node ids and ports.
@@ -209,6 +210,7 @@ impl Layout {
                 round_trip_ms: (!wan).then_some(0),
                 ..MetaConfig::default()
             },
+            keys: KeysConfig::default(),
             audit: AuditConfig::default(),
             telemetry: TelemetryConfig::default(),
         })

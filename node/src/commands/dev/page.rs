@@ -89,7 +89,7 @@ pub(super) fn print(layout: &Layout, has_samples: bool) {
         );
     }
     println!(
-        "\nEverything lies in {}. Ctrl-C stops the regions; `domicile dev --clean` removes them.\n",
+        "\nEverything lies in {0}. Ctrl-C stops the regions; `domicile dev --clean --data {0}` removes them.\n",
         layout.data.display()
     );
 }

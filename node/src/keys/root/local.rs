@@ -13,7 +13,7 @@ use crate::keys::errors::KeysError;
 use crate::keys::secret::Secret;
 
 /// The file. Read at each use, so that a file that is gone is a store that is down.
-pub(crate) struct Local {
+pub(in crate::keys) struct Local {
     path: PathBuf,
     changing: Mutex<()>,
 }
@@ -23,7 +23,7 @@ impl Local {
     ///
     /// # Errors
     /// [`KeysError`]: it cannot be made or read, is damaged, or can be read by others.
-    pub(crate) fn open(path: &Path) -> Result<Self, KeysError> {
+    pub(in crate::keys) fn open(path: &Path) -> Result<Self, KeysError> {
         let local = Self { path: path.to_owned(), changing: Mutex::new(()) };
         match file::read(path)? {
             Some(_) => drop(local.versions()?),

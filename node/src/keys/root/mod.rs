@@ -3,12 +3,40 @@
 //! One trait and the places where a root can be: a local file (development), Transit of Vault or OpenBao, a PKCS#11 module.
 //! Calls block. Nothing here is asked for a record.
 
-mod local;
+pub(super) mod local;
+mod pkcs11;
+mod transit;
+
+use std::path::Path;
+
+use tokio::runtime::Handle;
 
 use super::errors::KeysError;
+use super::file;
 use super::secret::Secret;
+use crate::config::{KeysConfig, StoreKind};
+use local::Local;
+use pkcs11::Hsm;
+use transit::Transit;
 
-pub(crate) use local::Local;
+/// The key store that the configuration names. Blocks; must not be called on a thread of the runtime.
+///
+/// # Errors
+/// [`KeysError`]: the store does not answer, refuses, or a file of it is missing, damaged or exposed.
+pub(crate) fn open(config: &KeysConfig, dir: &Path, runtime: Handle) -> Result<Box<dyn KeyStore>, KeysError> {
+    let missing = |section: &str| file::unreadable(Path::new(section), std::io::ErrorKind::NotFound.into());
+    Ok(match config.store {
+        StoreKind::Local => {
+            tracing::warn!("the root of all keys lies in a local file, which is meant for development");
+            Box::new(Local::open(&config.path.clone().unwrap_or_else(|| dir.join("root.key")))?)
+        }
+        StoreKind::Transit => {
+            let transit = config.transit.as_ref().ok_or_else(|| missing("keys.transit"))?;
+            Box::new(Transit::open(transit, runtime)?)
+        }
+        StoreKind::Pkcs11 => Box::new(Hsm::open(config.pkcs11.as_ref().ok_or_else(|| missing("keys.pkcs11"))?)?),
+    })
+}
 
 /// A key under a version of the root.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,3 +96,6 @@ impl Wrapped {
         Some(Self { version: u32::from_be_bytes(*version), bytes: bytes.to_vec() })
     }
 }
+
+#[cfg(test)]
+mod real_test;

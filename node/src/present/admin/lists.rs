@@ -60,6 +60,7 @@ pub(super) async fn keys(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> R
                 (key.roles.search, "search"),
                 (key.roles.audit, "audit"),
                 (key.roles.admin, "admin"),
+                (key.roles.reveal, "reveal"),
             ];
             let roles: Vec<&str> = has.iter().filter(|(has, _)| *has).map(|(_, role)| *role).collect();
             json!({"name": key.id, "tenant": name_of(policy, key.tenant), "roles": roles, "rows": key.rows})

@@ -18,9 +18,9 @@ use domicile_proto::ids::TenantId;
 use serde_json::json;
 
 use super::desk::Desk;
-use super::native::{Body, Listed, told};
+use super::native::{self, Body, Listed, told};
 use crate::admit::Principal;
-use crate::receive::Failure;
+use crate::receive::{Failure, ReceiveError};
 
 /// The tenant that is made with the deployment: its admins are the operator's.
 const OPERATORS: TenantId = TenantId(1);
@@ -37,6 +37,7 @@ pub(super) fn listed() -> Listed {
         ("/api/v1/admin/commands", post(commands::decide)),
         ("/api/v1/admin/node/drain", post(drain)),
         ("/api/v1/admin/node/leave", post(leave)),
+        ("/api/v1/admin/keys/rotate", post(rotate)),
         ("/api/v1/admin/tenants", get(lists::tenants)),
         ("/api/v1/admin/streams", get(lists::streams)),
         ("/api/v1/admin/keys", get(lists::keys)),
@@ -88,6 +89,18 @@ async fn leave(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
         (desk.parts.around.leave)().await.map(|()| json!({}))
     };
     told(left.await)
+}
+
+/// New keys for everything sealed, up to the root.
+async fn rotate(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    let rotated = async {
+        Admin::of(&desk, &headers)?.operator()?;
+        let vault = Arc::clone(&desk.parts.vault);
+        let rotating = desk.parts.tasks.blocking(move || vault.rotate());
+        rotating.await.map_err(|_| ReceiveError::NoReply)?.map_err(|error| Failure::of(&error))?;
+        Ok(native::about_keys(&desk))
+    };
+    told(rotated.await)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domicile_proto::ids::{Name, Region};
+use domicile_proto::ids::{Name, Region, TimeRange, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{RegionCoverage, Standing};
@@ -20,11 +20,20 @@ pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>)
                 known.took = known.took.max(part.took);
                 known.withheld_cells += part.withheld_cells;
                 known.open_from = known.open_from.into_iter().chain(part.open_from).min();
+                known.covered = common(known.covered, part.covered);
                 known.standing = both(known.standing, part.standing);
             }
         }
     }
     all
+}
+
+/// The time that both answers are about: an aggregation on a grid may be about less than the total beside it.
+fn common(a: Option<TimeRange>, b: Option<TimeRange>) -> Option<TimeRange> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(TimeRange { from: a.from.max(b.from), to: a.to.min(b.to) }),
+        (a, b) => a.or(b),
+    }
 }
 
 /// What is missing outweighs everything; a region that may tell nothing to one question and something to another is partial.
@@ -99,9 +108,17 @@ fn detail(part: &RegionCoverage, asked: &BTreeMap<Name, BTreeSet<Region>>, gives
             "coverage": part.standing.as_str(),
             "rows_withheld": part.region != *gives_rows,
             "withheld_cells": part.withheld_cells,
+            "covered": part.covered.and_then(ends),
             "open_from": part.open_from.map(|at| at.as_millis()),
         },
     })
+}
+
+/// Both ends in milliseconds; none where the answer is about all time.
+fn ends(covered: TimeRange) -> Option<Value> {
+    let end = |at: Timestamp, open: Timestamp| (at != open).then(|| at.as_millis());
+    let (from, to) = (end(covered.from, TimeRange::ALL.from), end(covered.to, TimeRange::ALL.to));
+    (from.is_some() || to.is_some()).then(|| json!({"from": from, "to": to}))
 }
 
 fn millis(part: &RegionCoverage) -> u64 {

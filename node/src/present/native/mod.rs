@@ -4,6 +4,7 @@ mod asked;
 mod ledger;
 mod openapi;
 mod read;
+mod reveal;
 mod search;
 mod shown;
 mod state;
@@ -38,6 +39,7 @@ pub(super) fn listed() -> Listed {
         ("/api/v1/status", get(state::status)),
         ("/api/v1/whoami", get(state::whoami)),
         ("/api/v1/ledger", get(ledger::entries)),
+        ("/api/v1/reveal", post(reveal::reveal)),
         ("/api/v1/search", post(search::search)),
         ("/api/v1/streams", get(streams::list).post(streams::create)),
     ]
@@ -52,6 +54,7 @@ pub(super) fn told(outcome: Result<Value, Failure>) -> Response {
 }
 
 pub(super) use read::Body;
+pub(super) use state::about_keys;
 pub(super) use streams::about as streams_about;
 
 async fn no_route(method: axum::http::Method, uri: axum::http::Uri) -> Response {

@@ -75,6 +75,10 @@ fn paths() -> Value {
             "Asks this region or several.", "Search",
             "Numbers with coverage of every region that was asked; rows of this region.",
         )},
+        "/api/v1/reveal": {"post": change(
+            "Reveals the original behind a token; role `reveal`, rows `full`. The ledger has the request before the answer.",
+            "Reveal", "The original, and the entry of the ledger.",
+        )},
         "/api/v1/ledger": {
             "parameters": [
                 {"name": "after", "in": "query", "schema": {"type": "integer"}, "description": "Number of the last entry known."},
@@ -109,6 +113,9 @@ fn paths() -> Value {
         )},
         "/api/v1/admin/node/drain": {"post": read("Gives up leading the metadata group.", "Done.")},
         "/api/v1/admin/node/leave": {"post": read("Leaves the metadata group.", "Done.")},
+        "/api/v1/admin/keys/rotate": {"post": read(
+            "Makes new keys for everything sealed, up to the root; the operator's.", "How the keys are.",
+        )},
         "/api/v1/admin/tenants": {"get": read("Tenants.", "Names and ids.")},
         "/api/v1/admin/streams": {"get": read("Streams of the tenants this key administers.", "With their policy here.")},
         "/api/v1/admin/keys": {"get": read("Keys of this region.", "Names, tenants, roles; never a key.")},
@@ -132,6 +139,10 @@ fn schemas() -> Value {
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
         "Commands": {"type": "object", "required": ["commands"], "properties": {
             "commands": {"type": "array", "maxItems": 256, "items": {"type": ["object", "string"]}},
+        }},
+        "Reveal": {"type": "object", "required": ["token", "purpose"], "properties": {
+            "token": text,
+            "purpose": {"enum": ["security_incident", "fraud", "legal_request", "subject_request", "customer_support"]},
         }},
         "Search": {
             "type": "object", "required": ["stream"], "additionalProperties": false,

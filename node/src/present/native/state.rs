@@ -39,7 +39,7 @@ pub(super) async fn whoami(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     let body = json!({
         "key": who.key(), "tenant": tenant, "region": desk.parts.region, "rows": who.rows(),
         "roles": { "ingest": roles.ingest, "search": roles.search, "audit": roles.audit, "admin": roles.admin,
-                   "create": roles.create },
+                   "create": roles.create, "reveal": roles.reveal },
     });
     Json(body).into_response()
 }
@@ -71,8 +71,20 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     if facts.has_tls_keylog {
         notes.push("the session secrets of the link are being written to a file");
     }
+    let keys = desk.parts.vault.facts();
+    if keys.is_expired {
+        notes.push("the key store is out of reach; nothing personal is sealed or revealed");
+    } else if keys.silent_seconds > SILENCE_TOLD {
+        notes.push("the key store is out of reach; keys are used from memory");
+    }
+    if keys.is_rewrite_due {
+        notes.push("a destruction of keys is not complete; it goes on by itself");
+    }
+    let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
+    let nodes: Vec<Value> = nodes.collect();
     let body = json!({
         "region": desk.parts.region,
+        "nodes": nodes,
         "node": desk.parts.node,
         "state": "ready",
         "policy": policy.version,
@@ -87,7 +99,20 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "shards": shards.len(),
         "segments": segments,
         "ledger_entries": head.size,
+        "keys": about_keys(&desk),
         "notes": notes,
     });
     Json(body).into_response()
 }
+
+/// How the keys are.
+pub(in crate::present) fn about_keys(desk: &Desk) -> Value {
+    let keys = desk.parts.vault.facts();
+    json!({
+        "store": keys.store, "silent_seconds": keys.silent_seconds, "usable": !keys.is_expired,
+        "subjects": keys.subjects, "originals": keys.originals, "rewrite_due": keys.is_rewrite_due,
+    })
+}
+
+/// After how many seconds of silence `status` says that the key store is away: three of its checks.
+const SILENCE_TOLD: u64 = 60;
