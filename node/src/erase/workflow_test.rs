@@ -17,7 +17,7 @@ use crate::audit::{Event, Ledger};
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
-use crate::keys::{Day, Local, Original, Vault};
+use crate::keys::{Day, Original, Vault, specimen};
 use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
 use crate::policy::{StreamView, Suppression};
 use crate::segment::specimen::record;
@@ -66,8 +66,7 @@ impl Node {
         let opened = Opened::open(&segments, store.clone(), &tasks, clock.clone(), suppression.clone()).await.unwrap();
         let (wal, durable) = Wal::open(&WalConfig::new(dir.join("wal")), &opened.indexed(), clock.clone()).unwrap();
         let shards = opened.start(wal.clone(), durable);
-        let root = Box::new(Local::open(&dir.join("keys/root.key")).unwrap());
-        let vault = Arc::new(Vault::open(&dir.join("keys"), region.clone(), root, clock.clone()).unwrap());
+        let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
         let parts = Parts {
             region,
