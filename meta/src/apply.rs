@@ -2,7 +2,8 @@
 //!
 //! The same commands give the same state on every node, for ever: no clock, no randomness, no input or output. A command
 //! that does not fit changes nothing and says why. A signature must hold for the officer it names and be newer than all of
-//! that officer's before; whether that is the region's officer is for the region's nodes to say (RES-4).
+//! that officer's before, and of the officer who let the region's nodes in; whether that is the region's officer is for the
+//! region's nodes to say (RES-4).
 //!
 //! Repeating a command at once does no harm: what exists already is answered with its id, what is already so is `Done`.
 

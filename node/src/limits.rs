@@ -2,12 +2,16 @@
 //!
 //! A limit that the operator may change has its default here and its key in `config`. Each has a test that reaches it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Largest request body as it comes from the socket, in bytes: Beats and Logstash send up to 100 MB uncompressed.
 pub(crate) const MAX_BODY_BYTES: usize = 128 << 20;
-/// Largest body after decompression, in bytes: bounds a gzip bomb.
-pub(crate) const MAX_DECOMPRESSED_BYTES: usize = 256 << 20;
+/// Largest body as it comes from the socket where it is packed, in bytes: what is packed and what it unpacks to are in memory
+/// together.
+pub(crate) const MAX_PACKED_BYTES: usize = 64 << 20;
+/// Largest body after decompression, in bytes: as large as one that came unpacked, and the end of a gzip bomb.
+pub(crate) const MAX_DECOMPRESSED_BYTES: usize = MAX_BODY_BYTES;
 /// Largest single record, in bytes: the source documents ask for 5 MB, with room for escapes.
 pub(crate) const MAX_RECORD_BYTES: usize = 8 << 20;
 /// Most keys in one record, nested ones included: an unknown field never explodes the schema.
@@ -18,6 +22,8 @@ pub(crate) const MAX_RECORD_DEPTH: usize = 20;
 pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 192 << 20;
 /// Batches waiting for the write-ahead log, before 429.
 pub(crate) const WAL_QUEUE: usize = 256;
+/// Largest file of a tenant's detection rules, in bytes: 32 rules with their words fill half of it.
+pub(crate) const MAX_RULE_FILE_BYTES: u64 = 64 << 10;
 /// Size at which a file of the write-ahead log ends, in bytes.
 pub(crate) const WAL_FILE_BYTES: u64 = 64 << 20;
 /// JSON that is flushed together, in bytes: beyond it a flush is dominated by writing, not by waiting.
@@ -44,6 +50,16 @@ pub(crate) const REFRESH_QUEUE: usize = 256;
 pub(crate) const MAX_HITS: usize = 10_000;
 /// Most buckets one aggregation returns to a client of this region.
 pub(crate) const MAX_BUCKETS: usize = 65_536;
+/// Most aggregations of one search, and most filters and ranges in all of them: each is gathered for every record.
+pub(crate) const MAX_AGGREGATIONS: usize = 64;
+/// Buckets and distinct values that one search may gather, in bytes of memory, over all its stretches.
+pub(crate) const GATHERED_BYTES: usize = 128 << 20;
+/// The same for all searches of the node together, before 429: a few of the largest at once.
+pub(crate) const GATHERED_BYTES_ON_NODE: usize = 384 << 20;
+/// Records of one page, or of all pages of one `_msearch`, in bytes: what is written out is several times larger on its way.
+pub(crate) const MAX_PAGE_BYTES: usize = 32 << 20;
+/// Most words that the beginning of a phrase's last word may stand for in one segment.
+pub(crate) const MAX_EXPANSIONS: usize = 1_000;
 /// Most clauses in one filter.
 pub(crate) const MAX_CLAUSES: usize = 1_024;
 /// Deepest nesting of one filter.
@@ -54,6 +70,8 @@ pub(crate) const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
 /// Searches running at once on one node, before 429.
 pub(crate) const SEARCHES_AT_ONCE: usize = 32;
+/// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone.
+pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
 /// How long stopping may take in all.
@@ -61,8 +79,9 @@ pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a metadata proposal is waited for.
 pub(crate) const PROPOSE_DEADLINE: Duration = Duration::from_secs(10);
 
-const _: () = assert!(MAX_RECORD_BYTES < MAX_BODY_BYTES && MAX_BODY_BYTES <= MAX_DECOMPRESSED_BYTES);
-const _: () = assert!(MAX_BODY_BYTES <= MAX_BYTES_IN_FLIGHT);
+const _: () = assert!(MAX_RECORD_BYTES < MAX_BODY_BYTES && MAX_PACKED_BYTES <= MAX_BODY_BYTES);
+// The largest body has room by itself, packed and unpacked: no limit stands behind one that binds before it.
+const _: () = assert!(MAX_PACKED_BYTES + MAX_DECOMPRESSED_BYTES <= MAX_BYTES_IN_FLIGHT);
 
 /// Requests waiting for the line, before 429.
 pub(crate) const ARRIVAL_QUEUE: usize = 256;
@@ -72,6 +91,13 @@ pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
 pub(crate) const WORK_BYTES: usize = 32 << 20;
 /// Bytes of a body that are parsed and appended at once: bounds the parsed form, which is several times larger.
 pub(crate) const PIECE_BYTES: usize = 8 << 20;
+/// What a document costs beside its bytes, in bytes: its place, its outcome and the buffer of its record. A body of one-letter
+/// lines is mostly this.
+pub(crate) const DOCUMENT_BYTES: usize = 640;
+/// Most documents in one request, before 413: their places and outcomes are in memory until the last is answered.
+pub(crate) const MAX_DOCUMENTS_PER_REQUEST: usize = 100_000;
+/// Documents of all requests that are cut and not yet answered; further requests wait. At half a KiB each, 200 MB at most.
+pub(crate) const DOCUMENTS_AT_ONCE: usize = 4 * MAX_DOCUMENTS_PER_REQUEST;
 /// How long a request waits for its reply.
 pub(crate) const REPLY_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a request body may take in all.
@@ -80,9 +106,14 @@ pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) const BODY_SILENCE: Duration = Duration::from_secs(20);
 /// How long a client may take for its request line and headers, and be idle between requests.
 pub(crate) const HEADER_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a client may take for the first bytes that say which protocol it speaks: it has nothing to think about.
+pub(crate) const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of what is sent to it.
+pub(crate) const WRITE_SILENCE: Duration = Duration::from_secs(30);
 /// How long a TLS handshake of a client may take.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// Connections of one listener at once; further ones wait in the system's backlog.
+/// Connections of one listener at once; a further one takes the place of that which was silent longest, and waits in the
+/// system's backlog where requests run on all of them.
 pub(crate) const CONNECTIONS_AT_ONCE: usize = 2_048;
 /// Most values in one record, array elements included: a list of a million zeros takes 30 times its bytes when parsed.
 pub(crate) const MAX_RECORD_VALUES: usize = 10_000;
@@ -92,6 +123,10 @@ pub(crate) const MAX_ID_BYTES: usize = 512;
 pub(crate) const MAX_BATCH_ID_BYTES: usize = 128;
 /// Most streams that one request may name.
 pub(crate) const MAX_STREAMS_PER_REQUEST: usize = 256;
+/// Most names and patterns in one list of indices or fields: each is looked for among all streams of a tenant.
+pub(crate) const MAX_PATTERNS: usize = 256;
+/// Longest name or pattern of such a list, in bytes: four times the longest name.
+pub(crate) const MAX_PATTERN_BYTES: usize = 256;
 /// Requests of one tenant a second, before 429.
 pub(crate) const TENANT_REQUESTS_PER_SECOND: u32 = 2_000;
 /// Bytes of bodies of one tenant a second, before 429: more than a node can take.
@@ -99,11 +134,42 @@ pub(crate) const TENANT_BYTES_PER_SECOND: u32 = 256 << 20;
 /// Bytes of one object of a segment that is copied out: what a copy holds in memory at once, as large as parts of common
 /// object stores.
 pub(crate) const COPY_PART_BYTES: usize = 16 << 20;
+/// New streams of one tenant a minute, before 429: each is a row on every node of every region for ever.
+pub(crate) const NEW_STREAMS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// New streams of one tenant at once, before 429: what one request may name.
+pub(crate) const NEW_STREAMS_AT_ONCE: NonZeroU32 = NonZeroU32::new(256).unwrap();
 /// Tenants whose rate is remembered; the oldest knowledge is dropped beyond.
 pub(crate) const TENANT_RATES: usize = 16_384;
 
 const _: () = assert!(PIECE_BYTES >= MAX_RECORD_BYTES && WORK_BYTES >= 2 * PIECE_BYTES);
+const _: () =
+    assert!(MAX_RECORD_BYTES + DOCUMENT_BYTES <= WORK_BYTES && DOCUMENTS_AT_ONCE >= MAX_DOCUMENTS_PER_REQUEST);
 
+/// First pause before work on a segment or a manifest that failed is tried again; it doubles with every failure.
+pub(crate) const RETRY_SHORTEST: Duration = Duration::from_secs(1);
+/// Longest such pause: a store that is back is used again within a minute.
+pub(crate) const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+/// New questions of one tenant that a region answers to others in one UTC day; repeats are free. Source: CBAP-1 rule R12.
+pub(crate) const QUESTIONS_PER_DAY: usize = 1_000;
+/// Refusals for overlap of one tenant in one UTC day before its new text questions are refused unread: each tells a little.
+pub(crate) const OVERLAPS_PER_DAY: u32 = 64;
+/// Contributors of text answers kept in mind at once, of all tenants: 4 KiB each, 64 MiB in all.
+pub(crate) const GUARDED_ANSWERS: usize = 16_384;
+/// Text answers kept to be repeated as they were: at most 64 KiB each, 64 MiB in all. Beyond, a repeat is made anew and judged.
+pub(crate) const TEXT_ANSWERS_KEPT: usize = 1_024;
+/// Subjects that one text question may match before it is too costly to guard: 16 MB while it is gathered.
+pub(crate) const MAX_CONTRIBUTORS: usize = 1_000_000;
+/// Answers to text questions leave at whole multiples of this after their arrival, hit or miss. Source: compliance test T9.
+pub(crate) const TEXT_STEP: Duration = Duration::from_millis(10);
+/// Leaf cells in memory while one question is judged: with 5 subjects each, some 50 MB.
+pub(crate) const LEAF_CELLS_AT_ONCE: usize = 1 << 19;
+/// Leaves of one stream that are released in all: more than a year of minutes. Beyond it new ones stay withheld.
+pub(crate) const RELEASED_LEAVES: usize = 600_000;
+/// Entries of a stream's release journal before they are written down as one.
+pub(crate) const JOURNAL_ENTRIES: u64 = 64;
+/// Streams whose released cells are kept in memory; those of others are read again when they are asked for.
+pub(crate) const BOOKS: usize = 256;
 /// How long keys that were unwrapped are used while the key store is out of reach: the bound of the privacy rules.
 pub(crate) const KEYS_WITHOUT_STORE: Duration = Duration::from_secs(15 * 60);
 /// How often the key store is asked whether it still opens what it wrapped.

@@ -64,14 +64,20 @@ metrics! {
     MetaApplied = "domicile_meta_applied_index", "Last entry of the metadata log applied here";
     /// Entries in the ledger.
     LedgerEntries = "domicile_audit_entries_count", "Entries in the ledger of this node";
+    /// Events that a policy dropped.
+    Dropped = "domicile_classify_dropped_records", "Records dropped before they were stored, as their stream's policy says, since the start";
     /// Shards with something in them.
     Shards = "domicile_segment_shards_count", "Shards with records on this node";
     /// Segments that can be searched.
     Segments = "domicile_segment_segments_count", "Segments that can be searched on this node";
     /// Records in them.
     Records = "domicile_segment_records_count", "Records that can be searched on this node";
-    /// Whether accepted records cannot become searchable.
-    IsFailed = "domicile_segment_failure_flag", "1 where accepted records cannot become searchable before a restart";
+    /// Whether accepted records cannot be searched.
+    IsFailed = "domicile_segment_failure_flag", "1 where accepted records of some shard cannot be searched now";
+    /// Work on segments and manifests that failed and was put off.
+    Retries = "domicile_segment_retries_count", "Steps of building, merging or publishing that failed and are tried again";
+    /// Whether the write-ahead log refuses.
+    IsLogPoisoned = "domicile_wal_poison_flag", "1 where the write-ahead log takes nothing before a restart";
     /// How long the key store has not answered.
     KeyStoreSilence = "domicile_keys_silence_seconds", "Seconds since the key store last answered this node";
     /// Whether it was silent for too long.

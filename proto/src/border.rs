@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::cell::Cell;
 use crate::aggregate::count::Count;
 use crate::aggregate::date_grid::{DateGrid, Grid};
+use crate::aggregate::histogram::FixedHistogram;
 use crate::aggregate::term_grid::TermGrid;
 use crate::aggregate::terms::Terms;
 use crate::aggregate::{Aggregate, MAX_CELLS};
 use crate::ids::{DictionaryId, FieldId, KThreshold, PolicyVersion, QuestionId, RecordCount, SubjectCount};
+use crate::leaf::Tally;
 use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use crate::message::question::{Filter, Literal, Question, QuestionError};
 
@@ -47,6 +49,8 @@ pub enum EgressClass {
     Terms,
     /// Released counts by approved value and time.
     TermGrid,
+    /// Released counts between declared bounds.
+    Histogram,
     /// A refusal or a suppressed answer: an enum without data.
     Refusal,
     /// A vetted question.
@@ -75,7 +79,15 @@ pub struct Measured {
 /// Unreleased cells of one answer. Cannot be serialised and does not cross.
 pub struct Cells<A: CrossesBorder> {
     shape: A::Shape,
-    measured: Vec<Measured>,
+    content: Content,
+}
+
+/// Where the cells of an answer come from.
+enum Content {
+    /// Measured for this answer, to be compared with k.
+    Measured(Vec<Measured>),
+    /// Sums of leaf cells that were judged before.
+    Tallied(Vec<Tally>),
 }
 
 /// The layout of [`Terms`]: the field and every approved value of it, in rising order of the ids.
@@ -87,6 +99,14 @@ pub struct TermsShape {
     pub field: FieldId,
     /// Every approved value.
     pub values: Vec<DictionaryId>,
+}
+
+/// The layout of [`FixedHistogram`]: the field and its declared bounds, in rising order.
+pub struct NumbersShape {
+    /// The numeric field.
+    pub field: FieldId,
+    /// One fewer than there are cells.
+    pub bounds: Vec<i64>,
 }
 
 /// The number of cells does not fit the shape, or breaks the cap of [`MAX_CELLS`].
@@ -106,13 +126,24 @@ impl<A: CrossesBorder> Cells<A> {
     /// # Errors
     /// [`ShapeError`] where the number of cells is not the shape's or beyond the cap.
     pub fn new(shape: A::Shape, measured: Vec<Measured>) -> Result<Self, ShapeError> {
-        let wanted = <A as sealed::Sealed>::len(&shape);
-        let found = measured.len();
-        if found != wanted || found > MAX_CELLS {
-            return Err(ShapeError { found, wanted });
-        }
-        Ok(Self { shape, measured })
+        fits::<A>(&shape, measured.len())?;
+        Ok(Self { shape, content: Content::Measured(measured) })
     }
+
+    /// Cells that are sums of published leaf cells, in the order of [`Cells::new`]. They were compared with k when their
+    /// leaves were judged, see [`crate::leaf`].
+    ///
+    /// # Errors
+    /// As [`Cells::new`].
+    pub fn tallied(shape: A::Shape, tallies: Vec<Tally>) -> Result<Self, ShapeError> {
+        fits::<A>(&shape, tallies.len())?;
+        Ok(Self { shape, content: Content::Tallied(tallies) })
+    }
+}
+
+fn fits<A: CrossesBorder>(shape: &A::Shape, found: usize) -> Result<(), ShapeError> {
+    let wanted = <A as sealed::Sealed>::len(shape);
+    if found == wanted && found <= MAX_CELLS { Ok(()) } else { Err(ShapeError { found, wanted }) }
 }
 
 /// What a region's policy says about one answer, at one version.
@@ -142,9 +173,17 @@ pub struct Released<A: CrossesBorder> {
     shape: PhantomData<fn() -> A>,
 }
 
-/// Releases cells under a policy: every cell below the threshold is withheld.
+/// A sum of published leaf cells as it stands in an answer: with what is published, and a mark where something is not.
+fn tallied(tally: &Tally) -> Cell {
+    Cell { records: tally.records(), withheld: u16::from(!tally.is_whole()) }
+}
+
+/// Releases cells under a policy: every measured cell below the threshold is withheld; tallied ones were judged before.
 pub fn release<A: CrossesBorder>(cells: Cells<A>, policy: &ReleasePolicy, header: AnswerHeader) -> Released<A> {
-    let judged = cells.measured.into_iter().map(|cell| policy.judge(cell)).collect();
+    let judged = match cells.content {
+        Content::Measured(measured) => measured.into_iter().map(|cell| policy.judge(cell)).collect(),
+        Content::Tallied(tallies) => tallies.iter().map(tallied).collect(),
+    };
     let aggregate = <A as sealed::Sealed>::assemble(cells.shape, judged).into_aggregate();
     let header = AnswerHeader { policy: policy.version, ..header };
     Released { answer: Answer { header, outcome: Outcome::Aggregate(aggregate) }, shape: PhantomData }
@@ -170,6 +209,15 @@ impl<A: CrossesBorder> Released<A> {
     /// What crosses, to be read by the ledger and to be merged at home.
     pub const fn answer(&self) -> &Answer {
         &self.answer
+    }
+
+    /// The same answer to a repeat of its question: the question's id and the head of the ledger are those of `header`, all
+    /// else stays as it was released.
+    #[must_use]
+    pub fn repeat(&self, header: &AnswerHeader) -> Self {
+        let AnswerHeader { question, ledger_size, ledger_root, .. } = *header;
+        let header = AnswerHeader { question, ledger_size, ledger_root, ..self.answer.header };
+        Self { answer: Answer { header, outcome: self.answer.outcome.clone() }, shape: PhantomData }
     }
 }
 
@@ -243,7 +291,7 @@ impl VettedQuestion {
     ) -> Result<Self, QuestionError> {
         question.check_bounds()?;
         let known = |field: FieldId| field.0 < rules.fields;
-        if question.ask.field().is_some_and(|field| !known(field)) {
+        if question.ask.field().or_else(|| question.ask.number()).is_some_and(|field| !known(field)) {
             return Err(QuestionError::FieldNotAllowed);
         }
         for filter in &question.filters {
@@ -271,11 +319,27 @@ fn vet_literal(literal: &Literal, rules: &QuestionRules, detector: &dyn LiteralD
     if !rules.text_questions {
         return Err(QuestionError::TextNotAllowed);
     }
-    if detector.finds_personal_data(literal.as_str()) {
+    if is_pseudonym(literal.as_str()) || detector.finds_personal_data(literal.as_str()) {
         return Err(QuestionError::PersonalLiteral);
     }
     Ok(())
 }
+
+/// Whether a literal holds the token that stands for somebody in a region's records, or a piece of one: it names a person as
+/// well as the original does, to everybody who has seen both.
+fn is_pseudonym(literal: &str) -> bool {
+    let is_token = |word: &str| {
+        let is_base32 = |byte: u8| byte.is_ascii_alphabetic() || (b'2'..=b'7').contains(&byte);
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        word.bytes().all(is_base32) && (word.len() == TOKEN_LENGTH || (word.len() >= TOKEN_PIECE && digits >= 2))
+    };
+    literal.contains(['\u{2039}', '\u{203A}']) || literal.split(|c: char| !c.is_alphanumeric()).any(is_token)
+}
+
+/// Characters of a pseudonym's token.
+const TOKEN_LENGTH: usize = 26;
+/// Shortest piece of letters and digits that is taken for one of a token: 60 bits name one person among all there are.
+const TOKEN_PIECE: usize = 12;
 
 /// A question that came from another region: within its bounds, not yet vetted by this region.
 #[derive(Clone, Debug)]
@@ -305,7 +369,10 @@ macro_rules! crosses {
     )*};
 }
 
-crosses!(Count => Count, DateGrid => DateGrid, Terms => Terms, TermGrid => TermGrid, Nothing => Refusal);
+crosses!(
+    Count => Count, DateGrid => DateGrid, Terms => Terms, TermGrid => TermGrid, FixedHistogram => Histogram,
+    Nothing => Refusal,
+);
 
 impl sealed::Sealed for Nothing {
     type Shape = Self;
@@ -388,5 +455,21 @@ impl sealed::Sealed for TermGrid {
 
     fn into_aggregate(self) -> Aggregate {
         Aggregate::TermGrid(self)
+    }
+}
+
+impl sealed::Sealed for FixedHistogram {
+    type Shape = NumbersShape;
+
+    fn len(shape: &Self::Shape) -> usize {
+        shape.bounds.len() + 1
+    }
+
+    fn assemble(shape: Self::Shape, cells: Vec<Cell>) -> Self {
+        Self { field: shape.field, bounds: shape.bounds, cells }
+    }
+
+    fn into_aggregate(self) -> Aggregate {
+        Aggregate::FixedHistogram(self)
     }
 }

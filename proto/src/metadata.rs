@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{
     DictionaryId, Epoch, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
 };
+use crate::leaf::{CLOSE_AFTER_S, LeafWidth};
 use crate::message::ledger::SignedHead;
 use crate::officer::{OfficerRow, OfficerSignature};
+use crate::privacy::Privacy;
 
 /// Most group fields one stream may declare.
 pub const MAX_GROUP_FIELDS: usize = 32;
@@ -131,6 +133,27 @@ pub enum Durability {
     Bucket,
 }
 
+/// Most numeric fields one stream may declare.
+pub const MAX_NUMBERS: usize = 8;
+/// Most bounds of one numeric field.
+pub const MAX_BOUNDS: usize = 64;
+
+/// A numeric field that may be counted abroad, between bounds that never depend on the data. Source: CBAP-1 rule R8.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberField {
+    /// The field.
+    pub field: Name,
+    /// Rising upper bounds, each inside its cell; one more cell lies above the last.
+    pub bounds: Vec<i64>,
+}
+
+impl NumberField {
+    /// Whether there are bounds, not too many, and they rise.
+    pub fn is_well_formed(&self) -> bool {
+        (1..=MAX_BOUNDS).contains(&self.bounds.len()) && self.bounds.is_sorted_by(|a, b| a < b)
+    }
+}
+
 /// What one region lets out of one stream, and how it treats its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPolicy {
@@ -142,14 +165,20 @@ pub struct StreamPolicy {
     pub group_fields: Vec<Name>,
     /// Whether text literals of other regions are answered.
     pub text_questions: bool,
-    /// Whether IP addresses are replaced before anything is stored.
-    pub redact_ip: bool,
+    /// What happens to personal data before anything is stored.
+    pub privacy: Privacy,
     /// What an acknowledged batch has survived.
     pub durability: Durability,
     /// Time from receipt to searchable, in milliseconds; 100 to 30,000.
     pub refresh_ms: u32,
     /// Offset of time stamps without a zone, in minutes east of UTC; `None` is the region's zone.
     pub utc_offset_minutes: Option<i16>,
+    /// Width of the leaf cells that leave the region.
+    pub grid: LeafWidth,
+    /// How long after its end a leaf cell closes, in seconds.
+    pub close_after_s: u32,
+    /// Numeric fields that may be counted abroad.
+    pub numbers: Vec<NumberField>,
 }
 
 impl Default for StreamPolicy {
@@ -160,10 +189,13 @@ impl Default for StreamPolicy {
             k: None,
             group_fields: Vec::new(),
             text_questions: false,
-            redact_ip: true,
+            privacy: Privacy::default(),
             durability: Durability::Disk,
             refresh_ms: 1_000,
             utc_offset_minutes: None,
+            grid: LeafWidth::Minute,
+            close_after_s: CLOSE_AFTER_S,
+            numbers: Vec::new(),
         }
     }
 }
@@ -178,14 +210,19 @@ impl StreamPolicy {
         }
     }
 
-    /// Whether this policy lets out nothing that `other` does not: such a change needs no signature.
+    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does: such a
+    /// change needs no signature.
     pub fn is_within(&self, other: &Self) -> bool {
         let same_count = self.personal == other.personal || self.personal == Personal::Undeclared;
         same_count
             && self.threshold() >= other.threshold()
             && self.group_fields.iter().all(|field| other.group_fields.contains(field))
             && (!self.text_questions || other.text_questions)
-            && (self.redact_ip || !other.redact_ip)
+            && self.grid >= other.grid
+            && self.close_after_s >= other.close_after_s
+            && self.privacy.is_within(&other.privacy)
+            && self.numbers.iter().all(|number| other.numbers.contains(number))
+            && self.durability == other.durability
     }
 }
 
@@ -334,6 +371,8 @@ pub enum CommandRefusal {
     Forged,
     /// The officer has consented to something newer since.
     OldSerial,
+    /// Another officer let the region's nodes in.
+    OtherOfficer,
 }
 
 impl fmt::Display for CommandRefusal {
@@ -350,12 +389,19 @@ impl fmt::Display for CommandRefusal {
             Self::Unsigned => "the change carries no signature of the region's officer; have it signed",
             Self::Forged => "the signature does not hold for this change; have it signed again",
             Self::OldSerial => "the officer has signed a newer change of the region since; have this one signed again",
+            Self::OtherOfficer => {
+                "the signature is not of the officer who let the region's nodes in; have it signed by that one"
+            }
         })
     }
 }
 
 /// One row of the metadata group's state; a snapshot is a sequence of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "rows are looked at one at a time; a box would cost each of them an allocation"
+)]
 pub enum Row {
     /// The counters ids are drawn from.
     Counters(Counters),

@@ -13,8 +13,11 @@ use std::process::Command;
 
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::{
-    Cells, CrossesBorder, Measured, Nothing, Received, ReceivedQuestion, Released, VettedQuestion,
+    Cells, CrossesBorder, LiteralDetector, Measured, Nothing, QuestionRules, Received, ReceivedQuestion, Released,
+    VettedQuestion,
 };
+use domicile_proto::ids::{QuestionId, StreamId, TenantId, TimeRange};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, QuestionError, TextMatch};
 
 /// Fails to compile, with an ambiguity, as soon as the type has the trait: both blanket impls then fit.
 macro_rules! lacks {
@@ -125,4 +128,39 @@ fn a_foreign_peer_can_be_told_four_things() {
         .collect();
     found.sort_unstable();
     assert_eq!(found, ["answer", "ask", "ledger_head", "metadata", "next"], "`next` receives; the others send");
+}
+
+struct FindsNothing;
+
+impl LiteralDetector for FindsNothing {
+    fn finds_personal_data(&self, _: &str) -> bool {
+        false
+    }
+}
+
+/// A token names a person to everybody who has seen it beside the person; no detector of originals knows it.
+#[test]
+fn a_token_that_stands_for_somebody_leaves_no_region_and_neither_does_a_piece_of_it() {
+    let vet = |literal: &str| {
+        let literal = Literal::try_from(literal.to_owned()).expect("short");
+        let (tenant, stream, range) = (TenantId(1), StreamId(1), TimeRange::ALL);
+        let filters = vec![Filter::Text { how: TextMatch::Prefix, literal, negated: true }];
+        let question = Question { id: QuestionId(1), tenant, stream, range, filters, ask: Ask::Count, deadline_ms: 1 };
+        VettedQuestion::vet(question, &QuestionRules { fields: 0, text_questions: true }, &FindsNothing).map(drop)
+    };
+    for token in [
+        "\u{2039}email:mzxw6ytboi2dgnrtgy4tembvgq\u{203a}",
+        "email:mzxw6ytboi2dgnrtgy4tembvgq",
+        "MZXW6YTBOI2DGNRTGY4TEMBVGQ",
+        "paid by mzxw6ytboi2dgnrtgy4tembvgq today",
+        "mzxw6ytboi2dgnr",
+        "\u{2039}email",
+    ] {
+        assert_eq!(vet(token), Err(QuestionError::PersonalLiteral), "{token}");
+    }
+    for word in
+        ["timeout", "connection refused", "order66", "e5f7", "kubernetes", "checkout-service", "\u{6ce8}\u{6587}"]
+    {
+        assert_eq!(vet(word), Ok(()), "{word}");
+    }
 }

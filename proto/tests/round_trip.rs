@@ -50,6 +50,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         grid().prop_map(Ask::DateGrid),
         field().prop_map(Ask::Terms),
         (field(), grid()).prop_map(|(field, grid)| Ask::TermGrid(field, grid)),
+        field().prop_map(Ask::Numbers),
     ]
 }
 

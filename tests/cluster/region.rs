@@ -63,6 +63,17 @@ impl Region {
         http::request(method, &format!("{}{path}", self.doors.api), &headers, &body)
     }
 
+    /// Lines of JSON to the Elasticsearch door with a role's key, as `_msearch` wants them; the answer.
+    ///
+    /// # Panics
+    /// When the connection fails, or the answer is no JSON.
+    #[track_caller]
+    pub fn es_lines(&self, role: &str, path: &str, lines: &str) -> Value {
+        let key = self.authorization(role);
+        let headers = [("Authorization", key.as_str()), ("Content-Type", "application/x-ndjson")];
+        http::request("POST", &format!("{}{path}", self.doors.es), &headers, lines.as_bytes()).unwrap().json()
+    }
+
     /// Sends an NDJSON body of actions to `_bulk`, with more headers.
     ///
     /// # Errors

@@ -133,6 +133,9 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     let named = json!({"subject": ERASED, "values": [ADDRESS]});
     let exported = tokyo.api("admin", "POST", "/api/v1/subjects/export", &named).unwrap();
     assert_eq!(exported.text().matches(ADDRESS).count() as u64, EACH);
+    // No detector knows this value, and the declared subject holds a token of it all the same.
+    let exported = tokyo.api("admin", "POST", "/api/v1/subjects/export", &json!({"value": "u-9"})).unwrap();
+    assert_eq!(exported.text().matches("\"uid\":\"u-9\"").count() as u64, EACH, "{}", exported.status);
     let refused = tokyo.api("search", "POST", "/api/v1/subjects/erase", &named).unwrap();
     assert_eq!(refused.status, 403, "a searcher may not");
 

@@ -1,10 +1,12 @@
 //! The federated answer is the sum of the regions' own answers minus the cells it withholds, and says so.
 
-use domicile_tests::cluster::fixture::{bulk, events, merge};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domicile_tests::cluster::fixture::{DAY_MS, bulk, events, merge};
 use domicile_tests::cluster::region::{Counts, counting, read_counts};
 use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
 use serde_json::Value;
-use std::time::Duration;
 
 use crate::BINARY;
 
@@ -28,11 +30,12 @@ fn the_world_is_the_sum_of_its_regions_minus_what_is_withheld() {
         }
         region.refresh("orders");
         assert_eq!(region.counts("orders"), counts, "{} at its own door", region.name);
-        own.push(counts);
+        own.push(gate(&events));
+        assert_ne!(own.last().map(|told| &told.levels), Some(&counts.levels), "nothing is rare enough");
+        assert_eq!(own.last().map(|told| (told.total, &told.minutes)), Some((counts.total, &counts.minutes)));
     }
     // Every region answers through its own gate, the asker's as well.
-    let expected = merge(&own.iter().map(gate).collect::<Vec<_>>());
-    assert!(own.iter().any(|counts| counts.levels.values().any(|count| *count < K_ROWS)), "nothing is rare enough");
+    let expected = merge(&own);
     for asker in cluster.regions() {
         let answer = asker.federated(&REGIONS, "orders", &counting());
         assert_eq!(read_counts(&answer), expected, "asked in {}", asker.name);
@@ -41,12 +44,33 @@ fn the_world_is_the_sum_of_its_regions_minus_what_is_withheld() {
     }
 }
 
-/// What a region lets out: cells of at least k records.
-fn gate(counts: &Counts) -> Counts {
-    let mut gated = counts.clone();
-    gated.levels.retain(|_, count| *count >= K_ROWS);
-    gated.minutes.retain(|_, count| *count >= K_ROWS);
-    gated
+/// What a region lets out, reckoned anew: minutes of at least k records, and the sums over the minutes of levels with at
+/// least k; where the other levels of a minute are fewer than k together, the smallest ones go with them.
+fn gate(events: &[Value]) -> Counts {
+    let mut cells: BTreeMap<i64, BTreeMap<String, u64>> = BTreeMap::new();
+    for event in events {
+        let at = event["timestamp"].as_str().unwrap();
+        let minute = (DAY_MS / 60_000 + at[14..16].parse::<i64>().unwrap()) * 60_000;
+        *cells.entry(minute).or_default().entry(event["level"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    let mut told = Counts::default();
+    for (minute, levels) in cells {
+        let total: u64 = levels.values().sum();
+        assert!(total >= K_ROWS, "a minute below k tells nothing");
+        told.total += total;
+        *told.minutes.entry(minute).or_default() += total;
+        let mut rising: Vec<_> = levels.into_iter().map(|(level, count)| (count, level)).collect();
+        rising.sort();
+        let mut withheld = 0;
+        for (count, level) in rising {
+            if count < K_ROWS || (1..K_ROWS).contains(&withheld) {
+                withheld += count;
+            } else {
+                *told.levels.entry(level).or_default() += count;
+            }
+        }
+    }
+    told
 }
 
 fn names_every_region(answer: &Value) {
@@ -76,10 +100,13 @@ fn a_level_too_rare_to_leave_is_withheld_and_the_answer_says_so() {
     let tokyo = cluster.region("tokyo");
     let answer = wait_until(Duration::from_secs(10), || {
         let answer = tokyo.federated(&["frankfurt"], "rare", &counting());
-        (read_counts(&answer).levels.get("INFO") == Some(&397)).then_some(answer)
+        (answer["hits"]["total"]["value"] == 400).then_some(answer)
     });
-    let answer = answer.expect("Frankfurt's common level arrives in Tokyo");
-    assert_eq!(read_counts(&answer).levels.get("FATAL"), None, "three records are fewer than k: {answer}");
+    let answer = answer.expect("Frankfurt's total arrives in Tokyo");
+    let levels = read_counts(&answer).levels;
+    assert_eq!(levels.get("FATAL"), None, "three records are fewer than k: {answer}");
+    // With the total known, the common level would tell of the rare one: it is withheld with it.
+    assert_eq!(levels.get("INFO"), None, "400 less 397 are the three: {answer}");
     let status = answer["_clusters"]["details"]["frankfurt"].to_string();
     assert!(status.contains("withheld") || status.contains("suppressed"), "withheld without a word: {status}");
 }

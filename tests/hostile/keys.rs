@@ -76,3 +76,25 @@ fn a_revoked_key_opens_nothing_and_another_tenant_sees_nothing() {
     refused.expect("a revoked key is refused");
     undisturbed(&cluster);
 }
+
+#[test]
+fn what_a_command_has_done_holds_for_the_next_request() {
+    let cluster = calm_cluster();
+    for number in 0..16 {
+        let mut tokyo = cluster.region("tokyo");
+        let name = format!("quick-{number}");
+        cluster.command(&["tenant", "create", &name, "--at", "tokyo"]).unwrap();
+        let create = ["key", "create", &name, "--tenant", &name, "--region", "tokyo", "--role", "ingest"];
+        let key = cluster.command(&[&create[..], &["--role", "create"]].concat()).unwrap();
+        tokyo.keys.insert("ingest".to_owned(), key);
+        let (some, _) = events(72, 1, 1);
+        let taken = tokyo.bulk("app", &bulk(&some, None), &[]).unwrap();
+        assert_eq!(taken.status, 200, "{name}: {}", taken.text());
+        cluster.command(&["key", "revoke", &name, "--region", "tokyo"]).unwrap();
+        let refused = tokyo.bulk("app", &bulk(&some, None), &[]).unwrap();
+        assert_eq!(refused.status, 401, "{name}: {}", refused.text());
+    }
+    let unknown = cluster.command(&["key", "revoke", "nobody", "--region", "tokyo"]).unwrap_err().to_string();
+    assert!(unknown.contains("knew no key `nobody`"), "{unknown}");
+    undisturbed(&cluster);
+}

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 /// Shortest piece that counts as a find, in bytes.
 const PIECE: usize = 8;
+/// The same where so little is scanned that no chance makes one.
+const SHORT_PIECE: usize = 6;
 
 /// A planted value.
 pub(crate) struct Canary {
@@ -14,17 +16,27 @@ pub(crate) struct Canary {
 impl Canary {
     /// A value of at least two pieces' length.
     pub(crate) fn new(value: &str) -> Self {
-        assert!(value.len() >= 2 * PIECE, "too short to be cut into pieces");
+        Self::of_pieces(value, PIECE)
+    }
+
+    /// The same, of which six bytes in a row are a find.
+    pub(crate) fn of_short_pieces(value: &str) -> Self {
+        Self::of_pieces(value, SHORT_PIECE)
+    }
+
+    fn of_pieces(value: &str, piece: usize) -> Self {
+        assert!(value.len() >= 2 * piece, "too short to be cut into pieces");
         let mut pieces = Vec::new();
         let mut add = |disguise: &str, bytes: &[u8], length: usize| {
             for window in bytes.windows(length) {
                 pieces.push((format!("{disguise} of `{value}`"), window.to_vec()));
             }
         };
-        add("a piece", value.as_bytes(), PIECE);
-        add("a piece in lower case", value.to_lowercase().as_bytes(), PIECE);
-        add("hexadecimal", hex::encode(value).as_bytes(), 2 * PIECE);
-        add("hexadecimal in upper case", hex::encode_upper(value).as_bytes(), 2 * PIECE);
+        add("a piece", value.as_bytes(), piece);
+        add("a piece in lower case", value.to_lowercase().as_bytes(), piece);
+        add("a piece, reversed", &value.bytes().rev().collect::<Vec<u8>>(), piece);
+        add("hexadecimal", hex::encode(value).as_bytes(), 2 * piece);
+        add("hexadecimal in upper case", hex::encode_upper(value).as_bytes(), 2 * piece);
         for offset in 0..3 {
             // Base64 depends on where in a group of three the value begins; the first and last characters on its neighbours.
             let shifted = [&vec![0; offset][..], value.as_bytes()].concat();
@@ -62,4 +74,6 @@ fn a_canary_is_found_in_every_disguise_and_not_where_it_is_not() {
     assert!(canary.find_in(hex::encode(format!("a{value}")).as_bytes()).is_some());
     assert!(canary.find_in(format!("xx{}yy", &value[5..12]).as_bytes()).is_none());
     assert!(canary.find_in(&[0; 10_000]).is_none());
+    assert!(canary.find_in(value.chars().rev().collect::<String>().as_bytes()).is_some());
+    assert!(Canary::of_short_pieces(value).find_in(format!("xx{}yy", &value[5..11]).as_bytes()).is_some());
 }

@@ -11,6 +11,7 @@
 
 mod canary;
 mod disks;
+mod requests;
 mod wire;
 
 /// The product, built with these tests.

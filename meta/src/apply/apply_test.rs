@@ -28,11 +28,15 @@ fn new_officer() -> OfficerKey {
     OfficerKey::from_pkcs8(&OfficerKey::generate().unwrap()).unwrap()
 }
 
-/// One officer for all tests: apply does not look at whose officer signed.
-fn signed_at(serial: u64, region: Region, change: Change) -> Command {
+/// The officer who lets the nodes of the world in, in both regions.
+fn the_officer() -> &'static OfficerKey {
     use std::sync::OnceLock;
     static KEY: OnceLock<OfficerKey> = OnceLock::new();
-    Command::Regional(KEY.get_or_init(new_officer).sign(region, ConsentSerial(serial), change))
+    KEY.get_or_init(new_officer)
+}
+
+fn signed_at(serial: u64, region: Region, change: Change) -> Command {
+    Command::Regional(the_officer().sign(region, ConsentSerial(serial), change))
 }
 
 /// Signed after everything that was signed before.

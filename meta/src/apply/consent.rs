@@ -3,6 +3,10 @@
 //! Whoever kept an old signed change could otherwise undo a revocation with it. The serial of the newest consent is kept by
 //! region and officer: a member that signs with a key of its own moves only that key's serial, never the officer's. The very
 //! newest change may come again, for an answer may be lost; it is answered for what it did and done no second time.
+//!
+//! A region's officer is whoever let its nodes in: as long as one of them stands, nobody else signs for the region. So nothing
+//! that an officer granted is displaced, and no text or field comes in, by a signature with a key of one's own. Where all its
+//! nodes were taken out, another key begins by letting one in.
 
 use domicile_proto::ids::{DictionaryId, Region};
 use domicile_proto::metadata::{Applied, Change, CommandRefusal, RegionalChange};
@@ -21,6 +25,9 @@ impl State {
         {
             let is_newest = known.newest == *consent;
             return self.in_effect(change).filter(|_| is_newest).ok_or(CommandRefusal::OldSerial);
+        }
+        if !self.lets_sign(&change.region, officer, &change.change) {
+            return Err(CommandRefusal::OtherOfficer);
         }
         // Last of all tests, for it costs more than all others together.
         if !officer.consents(change) {
@@ -54,6 +61,19 @@ impl State {
             }
         };
         holds.then_some(Applied::Done)
+    }
+
+    /// Whether the region takes this officer's word for the change.
+    fn lets_sign(&self, region: &Region, officer: OfficerPublic, change: &Change) -> bool {
+        let nodes = self.nodes().filter(|row| row.region == *region);
+        let mut hosts = nodes.filter_map(|row| row.signature).map(|consent| consent.officer()).peekable();
+        if hosts.peek().is_some() {
+            return hosts.any(|host| host == officer);
+        }
+        let mut known = self.officers().filter(|row| row.region == *region).peekable();
+        matches!(change, Change::AddNode { .. })
+            || known.peek().is_none()
+            || known.any(|row| row.newest.officer() == officer)
     }
 
     fn remember(&mut self, region: &Region, officer: OfficerPublic, newest: OfficerSignature) {

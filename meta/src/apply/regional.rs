@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use domicile_proto::codec;
 use domicile_proto::ids::{DictionaryId, Name, NodeId, StreamId, TenantId};
 use domicile_proto::metadata::{
-    AccessKey, Applied, ApprovedValue, Change, CommandRefusal, KeyRow, MAX_GROUP_FIELDS, MAX_VALUES_PER_APPROVAL,
-    MAX_VALUES_PER_FIELD, NodeRow, PolicyRow, RegionalChange, Row, StreamPolicy, ValueRow,
+    AccessKey, Applied, ApprovedValue, Change, CommandRefusal, KeyRow, MAX_GROUP_FIELDS, MAX_NUMBERS,
+    MAX_VALUES_PER_APPROVAL, MAX_VALUES_PER_FIELD, NodeRow, NumberField, PolicyRow, RegionalChange, Row, StreamPolicy,
+    ValueRow,
 };
 
 use super::{Outcome, bounded};
@@ -81,7 +82,8 @@ impl State {
         self.require_tenant(tenant)?;
         let stream_row = self.stream(stream).filter(|row| row.tenant == tenant);
         let mut stream_row = stream_row.ok_or(CommandRefusal::UnknownStream)?.clone();
-        bounded(policy.group_fields.len() <= MAX_GROUP_FIELDS)?;
+        bounded(policy.group_fields.len() <= MAX_GROUP_FIELDS && policy.numbers.len() <= MAX_NUMBERS)?;
+        bounded(policy.privacy.is_bounded() && policy.numbers.iter().all(NumberField::is_well_formed))?;
         let place = (stream, change.region.clone());
         let empty = PolicyRow { stream, region: change.region.clone(), signed: None, unsigned: None };
         let mut row = self.policies.get(&place).cloned().unwrap_or(empty);
@@ -89,7 +91,7 @@ impl State {
             if row.unsigned.is_none() && row.signed.as_ref().is_some_and(|(_, known)| known == change) {
                 return Ok(Applied::Done);
             }
-            for field in &policy.group_fields {
+            for field in policy.group_fields.iter().chain(policy.numbers.iter().map(|number| &number.field)) {
                 if !stream_row.fields.contains(field) {
                     stream_row.fields.push(field.clone());
                 }

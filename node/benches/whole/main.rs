@@ -11,12 +11,15 @@
 //! | `DOMICILE_BENCH_RUNS` | 31 | warm runs per question |
 //! | `DOMICILE_BENCH_REDACT_IP` | off | `1`: IP addresses are replaced by tokens as well |
 //! | `DOMICILE_BENCH_WAN` | off | `1`: emulated round trips of 70, 160 and 230 ms, and the federated question |
+//! | `DOMICILE_BENCH_REGIONS` | tokyo | `all`: the file goes into every region |
+//! | `DOMICILE_BENCH_TENANTS` | off | number of tenants: measures a node at rest with them, and nothing else |
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::or_fun_call, reason = "a bench prints and may panic")]
 
 mod generate;
 mod process;
 mod questions;
+mod tenants;
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +46,10 @@ fn setting(name: &str, default: u64) -> u64 {
 
 async fn run() -> Result<()> {
     let wan = setting("DOMICILE_BENCH_WAN", 0) == 1;
+    let tenants = setting("DOMICILE_BENCH_TENANTS", 0);
+    if tenants > 0 {
+        return tenants::measure(Dev::start(false)?, &process::client()?, tenants).await;
+    }
     let lines = match std::env::var("DOMICILE_BENCH_FILE") {
         Ok(file) => std::fs::read(&file).with_context(|| format!("cannot read `{file}`"))?,
         Err(_) => generate::lines(setting("DOMICILE_BENCH_MB", 50) << 20, 42),
@@ -51,9 +58,12 @@ async fn run() -> Result<()> {
     let started = Instant::now();
     let client = process::client()?;
     let refresh = setting("DOMICILE_BENCH_REFRESH_MS", 10_000);
-    dev.create_stream(STREAM, refresh, setting("DOMICILE_BENCH_REDACT_IP", 0) == 1)?;
+    dev.create_stream(STREAM, refresh, setting("DOMICILE_BENCH_REDACT_IP", 0) == 0)?;
     println!("{}", json!({"figure": "start", "ready_s": dev.ready_s, "stream_s": started.elapsed().as_secs_f64()}));
-    ingest(&dev, &client, &lines, refresh).await?;
+    let is_everywhere = std::env::var("DOMICILE_BENCH_REGIONS").is_ok_and(|regions| regions == "all");
+    for region in if is_everywhere { &process::REGIONS[..] } else { &process::REGIONS[..1] } {
+        ingest(&dev, &client, region, &lines, refresh).await?;
+    }
     let runs = setting("DOMICILE_BENCH_RUNS", 31);
     questions::ask_all(&dev, &client, STREAM, runs).await?;
     if wan {
@@ -63,8 +73,8 @@ async fn run() -> Result<()> {
 }
 
 /// Loads the lines, waits until all of them are found and the server has been idle, and prints what it cost.
-async fn ingest(dev: &Dev, client: &reqwest::Client, lines: &[u8], refresh_ms: u64) -> Result<()> {
-    let pid = dev.pid("tokyo")?;
+async fn ingest(dev: &Dev, client: &reqwest::Client, region: &str, lines: &[u8], refresh_ms: u64) -> Result<()> {
+    let pid = dev.pid(region)?;
     let cpu_before = cpu_seconds(pid)?;
     let begun = Instant::now();
     let (sender, receiver) = tokio::sync::mpsc::channel::<Vec<u8>>(LOADERS);
@@ -72,7 +82,7 @@ async fn ingest(dev: &Dev, client: &reqwest::Client, lines: &[u8], refresh_ms: u
     let mut loaders = tokio::task::JoinSet::new();
     for _ in 0..LOADERS {
         let (receiver, client) = (std::sync::Arc::clone(&receiver), client.clone());
-        let (url, key) = (format!("{}/{STREAM}/_bulk", dev.es("tokyo")?), dev.key("tokyo", "ingest")?);
+        let (url, key) = (format!("{}/{STREAM}/_bulk", dev.es(region)?), dev.key(region, "ingest")?);
         loaders.spawn(async move {
             loop {
                 let Some(body) = receiver.lock().await.recv().await else { return anyhow::Ok(()) };
@@ -90,17 +100,17 @@ async fn ingest(dev: &Dev, client: &reqwest::Client, lines: &[u8], refresh_ms: u
         done??;
     }
     let acked = begun.elapsed();
-    let found = wait_until_found(dev, client, events).await?;
+    let found = wait_until_found(dev, client, region, events).await?;
     let searchable = begun.elapsed();
     let cpu_searchable = cpu_seconds(pid)? - cpu_before;
     let (cpu, settled) = wait_until_settled(pid, begun).await?;
     let megabytes = lines.len() as f64 / 1e6;
-    let files = dev.segment_bytes("tokyo")?;
+    let files = dev.segment_bytes(region)?;
     let sealed: u64 = files.values().sum();
     println!(
         "{}",
         json!({
-            "figure": "ingest", "events": events, "found": found, "megabytes": megabytes, "refresh_ms": refresh_ms,
+            "figure": "ingest", "region": region, "events": events, "found": found, "megabytes": megabytes, "refresh_ms": refresh_ms,
             "acked_mb_s": megabytes / acked.as_secs_f64(), "searchable_mb_s": megabytes / searchable.as_secs_f64(),
             "server_cpu_s_searchable": cpu_searchable, "server_cpu_s_settled": cpu - cpu_before, "settled_s": settled.as_secs_f64(),
             "mb_per_cpu_s": megabytes / (cpu - cpu_before), "peak_rss_mib": peak_rss_mib(pid)?,
@@ -152,8 +162,8 @@ async fn send(client: &reqwest::Client, url: &str, key: &str, body: Vec<u8>) -> 
     }
 }
 
-async fn wait_until_found(dev: &Dev, client: &reqwest::Client, events: u64) -> Result<u64> {
-    let (es, key) = (dev.es("tokyo")?, dev.key("tokyo", "search")?);
+async fn wait_until_found(dev: &Dev, client: &reqwest::Client, region: &str, events: u64) -> Result<u64> {
+    let (es, key) = (dev.es(region)?, dev.key(region, "search")?);
     let refresh = client.post(format!("{es}/{STREAM}/_refresh")).bearer_auth(&key).send().await?;
     ensure!(refresh.status().is_success(), "refresh: {}", refresh.status());
     let deadline = Instant::now() + Duration::from_secs(120);

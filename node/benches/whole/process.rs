@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+/// The regions of `dev`.
+pub(crate) const REGIONS: [&str; 3] = ["tokyo", "singapore", "frankfurt"];
+
 /// `domicile dev` with its ready file; ended on drop.
 pub(crate) struct Dev {
     child: Child,
@@ -65,18 +68,40 @@ impl Dev {
         pid.and_then(|pid| u32::try_from(pid).ok()).context("the ready file has no pid")
     }
 
-    /// Creates the stream with its refresh, by the command an operator would type.
-    pub(crate) fn create_stream(&self, stream: &str, refresh_ms: u64, redact_ip: bool) -> Result<()> {
-        let status = Command::new(env!("CARGO_BIN_EXE_domicile"))
+    /// Where everything lies.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Runs a command as an operator would type it; what it printed.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_domicile"))
             .current_dir(self.data.parent().unwrap_or(&self.data))
-            .args(["stream", "create", stream, "--no-personal-data", "--refresh-ms", &refresh_ms.to_string()])
-            .args((!redact_ip).then_some("--keep-ip"))
-            .args(["--region", "tokyo", "--region", "singapore", "--region", "frankfurt"])
+            .args(arguments)
             .arg("--profile")
             .arg(self.data.join("profile.toml"))
-            .stdout(Stdio::null())
-            .status()?;
-        ensure!(status.success(), "`domicile stream create` failed: {status}");
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`domicile {}` failed: {said}", arguments.join(" "));
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Creates the stream with its refresh.
+    pub(crate) fn create_stream(&self, stream: &str, refresh_ms: u64, keep_ip: bool) -> Result<()> {
+        let refresh = refresh_ms.to_string();
+        let mut arguments = vec!["stream", "create", stream, "--no-personal-data", "--refresh-ms", &refresh];
+        arguments.extend(["--region", "tokyo", "--region", "singapore", "--region", "frankfurt"]);
+        if keep_ip {
+            arguments.extend(["--keep", "ip", "--because", "not_personal"]);
+        }
+        self.command(&arguments).map(drop)
+    }
+
+    /// Ends everything as Ctrl-C does, and waits for it.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let asked = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
+        ensure!(asked.success(), "`dev` is gone");
+        self.child.wait()?;
         Ok(())
     }
 
@@ -90,6 +115,9 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(15) {
@@ -134,7 +162,16 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
 
 /// Largest resident memory of a process so far, in MiB. Source: proc(5), `VmHWM`.
 pub(crate) fn peak_rss_mib(pid: u32) -> Result<u64> {
+    memory_mib(pid, "VmHWM:")
+}
+
+/// Resident memory of a process now, in MiB. Source: proc(5), `VmRSS`.
+pub(crate) fn rss_mib(pid: u32) -> Result<u64> {
+    memory_mib(pid, "VmRSS:")
+}
+
+fn memory_mib(pid: u32, which: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap_or_default();
     Ok(line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024)
 }

@@ -1,38 +1,47 @@
 //! One question of another region -> what this region releases. Also used for this region's own part of a federated
 //! question, so that all parts are made alike.
+//!
+//! Questions over allow-listed fields are answered from the released table ([`super::judge`], [`super::compose`]). Streams
+//! that an officer declared free of personal data are measured as they are; a text question has a table of its own
+//! ([`super::text`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domicile_proto::aggregate::MAX_CELLS;
 use domicile_proto::aggregate::count::Count;
-use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
+use domicile_proto::aggregate::date_grid::DateGrid;
+use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{
-    Cells, CrossesBorder, LiteralDetector, Nothing, Released, TermsShape, VettedQuestion, release,
+    Cells, CrossesBorder, LiteralDetector, Measured, Nothing, NumbersShape, Released, ShapeError, TermsShape,
+    VettedQuestion, release,
 };
-use domicile_proto::ids::{DictionaryId, FieldId, Level, TimeRange, Timestamp};
+use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, TimeRange, Timestamp};
+use domicile_proto::leaf::{LeafWidth, MAX_FIELDS, Tally};
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{Ask, Filter as Condition, Question, QuestionError, TextMatch};
 use domicile_proto::metadata::{Personal, Rows};
 
-use super::AggregateError;
+use super::compose;
+use super::{AggregateError, book::FieldSet};
 use crate::policy::{Policy, StreamView};
 use crate::query::human::all_texts;
 use crate::query::{Budget, Cut, Engine, Filter, Plan, SearchRequest, Slots, Sort, Subjects, TrackTotal, Value};
 use crate::segment::Segment;
 
 /// A question with everything it is judged by.
-pub(crate) struct Asked<'a> {
+#[derive(Clone)]
+pub(crate) struct Asked {
     /// The question, within its bounds.
-    pub(crate) question: &'a Question,
+    pub(crate) question: Question,
     /// The stream, as this region treats it.
-    pub(crate) stream: &'a StreamView,
+    pub(crate) stream: Arc<StreamView>,
     /// This region's policy.
-    pub(crate) policy: &'a Policy,
+    pub(crate) policy: Arc<Policy>,
     /// This region's detectors.
-    pub(crate) detector: &'a dyn LiteralDetector,
+    pub(crate) detector: Arc<dyn LiteralDetector + Send + Sync>,
     /// The header with all that this stage does not know: time spent, size and root of the ledger.
     pub(crate) header: AnswerHeader,
     /// How long it may take.
@@ -50,6 +59,8 @@ pub(crate) enum Answered {
     Terms(Released<Terms>),
     /// Counts by approved value and time.
     TermGrid(Released<TermGrid>),
+    /// Counts between declared bounds.
+    Numbers(Released<FixedHistogram>),
     /// A refusal.
     Nothing(Released<Nothing>),
 }
@@ -68,38 +79,64 @@ impl Answered {
             Self::DateGrid(released) => released.answer(),
             Self::Terms(released) => released.answer(),
             Self::TermGrid(released) => released.answer(),
+            Self::Numbers(released) => released.answer(),
             Self::Nothing(released) => released.answer(),
         }
     }
 }
 
-/// Answers a question over the segments of this region's shard of the stream.
-///
-/// Whatever happens there is an answer; where something failed the error comes with it, for this region's own log.
-pub(crate) fn answer(
-    engine: &Engine,
-    segments: Vec<Arc<Segment>>,
-    asked: &Asked<'_>,
-) -> (Answered, Option<AggregateError>) {
-    let release = asked.policy.release(asked.stream);
-    let covered = covered(asked.question);
-    // `close_after` will set `open_from` where the range reaches into cells that are not closed yet.
-    let header = AnswerHeader { covered, open_from: None, policy: release.version, ..asked.header };
-    if let Err(code) = judge(asked) {
-        return (Answered::refused(header, code), None);
-    }
-    match measure(engine, segments, asked, header) {
-        Ok(answered) => (answered, None),
-        Err(error) => (Answered::refused(header, error.refusal()), Some(error)),
-    }
+/// How a question is answered.
+pub(super) enum Way {
+    /// Measured for itself, over everything there is.
+    Direct,
+    /// From leaf cells of its own, which are judged like those of the released table.
+    Text,
+    /// From the released table of these fields.
+    Table(FieldSet),
 }
 
-/// The question's range, shrunk to whole minutes and to the grid.
-fn covered(question: &Question) -> TimeRange {
-    let minute = i64::from(Grid::FINEST_STEP) * Timestamp::MICROS;
+/// The way of a question that this region's policy allows.
+///
+/// # Errors
+/// The refusal that the asking region reads.
+pub(super) fn way(asked: &Asked) -> Result<Way, RefusalCode> {
+    judge(asked)?;
+    if asked.stream.policy.personal == Personal::No {
+        return Ok(Way::Direct);
+    }
+    let width = asked.stream.policy.grid.seconds();
+    if asked.question.ask.grid().is_some_and(|grid| !grid.step.is_multiple_of(width)) {
+        return Err(RefusalCode::GridTooFine);
+    }
+    if asked.question.filters.iter().any(|condition| matches!(condition, Condition::Text { .. })) {
+        return Ok(Way::Text);
+    }
+    let fields = compose::fields(asked).ok_or(RefusalCode::FieldNotAllowed)?;
+    if fields.len() > MAX_FIELDS { Err(RefusalCode::TooManyFields) } else { Ok(Way::Table(fields)) }
+}
+
+/// The header of an answer, and the part of its range that is closed by now.
+pub(super) fn header(asked: &Asked, now: Option<Timestamp>) -> (AnswerHeader, TimeRange) {
+    let policy = &asked.stream.policy;
+    let width = if now.is_some() { policy.grid } else { LeafWidth::Minute };
+    let covered = covered(&asked.question, width);
+    let version = asked.policy.version;
+    let header = AnswerHeader { covered, open_from: None, late_withheld: false, policy: version, ..asked.header };
+    let Some(now) = now else { return (header, covered) };
+    let micros = i64::from(width.seconds()) * Timestamp::MICROS;
+    let ripe = now.0.saturating_sub(i64::from(policy.close_after_s) * Timestamp::MICROS);
+    let closes = Timestamp(ripe.div_euclid(micros).saturating_mul(micros));
+    let closed = TimeRange { from: covered.from, to: covered.to.min(closes).max(covered.from) };
+    let open_from = (covered.to > closes).then(|| closes.max(covered.from));
+    (AnswerHeader { open_from, ..header }, closed)
+}
+
+/// The question's range, shrunk to whole leaves and to the grid.
+fn covered(question: &Question, width: LeafWidth) -> TimeRange {
+    let width = i64::from(width.seconds()) * Timestamp::MICROS;
     let asked = question.range;
-    let down = Timestamp(asked.to.0.div_euclid(minute).saturating_mul(minute));
-    let from = Timestamp(next_multiple(asked.from.0, minute));
+    let down = Timestamp(asked.to.0.div_euclid(width).saturating_mul(width));
+    let from = Timestamp(next_multiple(asked.from.0, width));
     let whole = TimeRange { from, to: down.max(from) };
     let Some(grid) = question.ask.grid() else { return whole };
     // Cells of the grid that the range covers only in part are left out: a whole cell or nothing.
@@ -117,18 +154,21 @@ const fn next_multiple(at: i64, step: i64) -> i64 {
 }
 
 /// Judges the question by this region's own policy, whatever the asking region let through.
-fn judge(asked: &Asked<'_>) -> Result<(), RefusalCode> {
+fn judge(asked: &Asked) -> Result<(), RefusalCode> {
     let Asked { question, stream, detector, .. } = asked;
     if stream.tenant != question.tenant || stream.id != question.stream {
         return Err(RefusalCode::UnknownStream);
     }
-    VettedQuestion::vet((*question).clone(), &stream.question_rules(), *detector).map_err(refusal_of)?;
+    VettedQuestion::vet((*question).clone(), &stream.question_rules(), detector.as_ref()).map_err(refusal_of)?;
     let named = question.filters.iter().filter_map(|condition| match condition {
         Condition::Value { field, .. } => Some(*field),
         Condition::Level { .. } | Condition::Text { .. } => None,
     });
     for field in named.chain(question.ask.field()) {
         stream.field(field).ok_or(RefusalCode::FieldNotAllowed)?;
+    }
+    if let Some(field) = question.ask.number() {
+        stream.number(field).ok_or(RefusalCode::FieldNotAllowed)?;
     }
     Ok(())
 }
@@ -144,41 +184,32 @@ const fn refusal_of(error: QuestionError) -> RefusalCode {
     }
 }
 
-fn measure(
+/// Measures the cells of a question for itself. Blocks and computes.
+pub(super) fn measure(
     engine: &Engine,
     segments: Vec<Arc<Segment>>,
-    asked: &Asked<'_>,
-    header: AnswerHeader,
-) -> Result<Answered, AggregateError> {
-    let question = asked.question;
+    asked: &Asked,
+    range: TimeRange,
+) -> Result<Vec<Measured>, AggregateError> {
+    let question = &asked.question;
     let grid = question.ask.grid();
-    let values = question.ask.field().map(|field| approved(asked, field));
-    let rows = values.as_ref().map_or(1, |(_, values)| values.len() + 1);
-    if rows.saturating_mul(grid.map_or(1, |grid| grid.len as usize)) > MAX_CELLS {
-        return Err(AggregateError::TooManyCells);
-    }
-    let slots = values.as_ref().map(|(field, values)| Slots {
-        field: field.clone(),
-        known: values.values().cloned().enumerate().map(|(slot, text)| (text, slot)).collect(),
-        len: values.len(),
-    });
-    let release_policy = asked.policy.release(asked.stream);
+    check_cells(asked)?;
     let plan = Plan {
         grid: grid.map(|grid| Cut {
             start: grid.start_of(0),
             step: i64::from(grid.step) * Timestamp::MICROS,
             len: grid.len as usize,
         }),
-        slots,
+        slots: slots(asked),
         subjects: match asked.stream.policy.personal {
             Personal::Subject(_) => Subjects::Distinct,
             Personal::No | Personal::Undeclared => Subjects::Rows,
         },
-        cap: release_policy.k.get(),
+        cap: asked.policy.release(&asked.stream).k.get(),
     };
     let request = SearchRequest {
-        filter: Filter::every(question.filters.iter().map(|condition| filter(asked, condition)).collect()),
-        range: header.covered,
+        filter: conditions(asked),
+        range,
         sort: Sort::Newest,
         size: 0,
         after: None,
@@ -186,31 +217,74 @@ fn measure(
         budget: asked.budget.clone(),
     };
     let hits = engine.search(&request, segments, Rows::None).map_err(AggregateError::Query)?;
-    let measured = hits.fold(&plan).map_err(AggregateError::Query)?.measured();
-    let ids = values.map(|(_, values)| values.into_keys().collect()).unwrap_or_default();
-    let shape = |field| TermsShape { field, values: ids };
-    Ok(match question.ask {
-        Ask::Count => Answered::Count(released((), measured, asked, header)?),
-        Ask::DateGrid(grid) => Answered::DateGrid(released(grid, measured, asked, header)?),
-        Ask::Terms(field) => Answered::Terms(released(shape(field), measured, asked, header)?),
-        Ask::TermGrid(field, grid) => Answered::TermGrid(released((shape(field), grid), measured, asked, header)?),
+    Ok(hits.fold(&plan).map_err(AggregateError::Query)?.measured())
+}
+
+/// The group field of a question with a slot for every value that may leave this region, or a number's with one between each
+/// two bounds.
+pub(super) fn slots(asked: &Asked) -> Option<Slots> {
+    if let Some(number) = asked.number() {
+        return Some(Slots::between(number.field.as_str(), &number.bounds));
+    }
+    let (field, values) = approved(asked, asked.question.ask.field()?);
+    let len = values.len();
+    let known = values.into_values().enumerate().map(|(slot, text)| (text, slot)).collect();
+    Some(Slots { field, len, known, bounds: Vec::new() })
+}
+
+/// All conditions of a question, as a filter.
+pub(super) fn conditions(asked: &Asked) -> Filter {
+    Filter::every(asked.question.filters.iter().map(|condition| filter(asked, condition)).collect())
+}
+
+/// Whether an answer to the question may hold as many cells as it would.
+pub(super) fn check_cells(asked: &Asked) -> Result<(), AggregateError> {
+    let ask = asked.question.ask;
+    let rows = ask.field().map_or(1, |field| approved(asked, field).1.len() + 1);
+    let cells = rows.saturating_mul(ask.grid().map_or(1, |grid| grid.len as usize));
+    if cells > MAX_CELLS { Err(AggregateError::TooManyCells) } else { Ok(()) }
+}
+
+/// What the cells of an answer are.
+pub(super) enum Content {
+    /// Measured for the question; the border compares them with k.
+    Measured(Vec<Measured>),
+    /// Sums of published leaf cells.
+    Tallied(Vec<Tally>),
+}
+
+/// Puts cells into the shape that was asked for, and through the border.
+pub(super) fn put(content: Content, asked: &Asked, header: AnswerHeader) -> Result<Answered, AggregateError> {
+    let shape = |field| TermsShape { field, values: approved(asked, field).1.into_keys().collect() };
+    Ok(match asked.question.ask {
+        Ask::Count => Answered::Count(released((), content, asked, header)?),
+        Ask::DateGrid(grid) => Answered::DateGrid(released(grid, content, asked, header)?),
+        Ask::Terms(field) => Answered::Terms(released(shape(field), content, asked, header)?),
+        Ask::TermGrid(field, grid) => Answered::TermGrid(released((shape(field), grid), content, asked, header)?),
+        Ask::Numbers(field) => {
+            let bounds = asked.number().map(|number| number.bounds.clone()).unwrap_or_default();
+            Answered::Numbers(released(NumbersShape { field, bounds }, content, asked, header)?)
+        }
     })
 }
 
 fn released<A: CrossesBorder>(
     shape: A::Shape,
-    measured: Vec<domicile_proto::border::Measured>,
-    asked: &Asked<'_>,
+    content: Content,
+    asked: &Asked,
     header: AnswerHeader,
 ) -> Result<Released<A>, AggregateError> {
-    let cells = Cells::<A>::new(shape, measured).map_err(AggregateError::Shape)?;
-    Ok(release(cells, &asked.policy.release(asked.stream), header))
+    let cells: Result<Cells<A>, ShapeError> = match content {
+        Content::Measured(measured) => Cells::new(shape, measured),
+        Content::Tallied(tallies) => Cells::tallied(shape, tallies),
+    };
+    Ok(release(cells.map_err(AggregateError::Shape)?, &asked.policy.release(&asked.stream), header))
 }
 
 /// The field's name and the values of it that may leave this region, by id. The levels are built in.
-fn approved(asked: &Asked<'_>, field: FieldId) -> (String, BTreeMap<DictionaryId, String>) {
+fn approved(asked: &Asked, field: FieldId) -> (String, BTreeMap<DictionaryId, String>) {
     let Some(name) = asked.stream.field(field) else { return (String::new(), BTreeMap::new()) };
-    let values = if name.as_str() == "level" {
+    let values = if *name == Name::level() {
         Level::ALL.into_iter().map(|level| (level.dictionary_id(), level.as_str().to_owned())).collect()
     } else {
         asked.policy.dictionary(asked.stream.tenant, name).approved.clone()
@@ -219,7 +293,7 @@ fn approved(asked: &Asked<'_>, field: FieldId) -> (String, BTreeMap<DictionaryId
 }
 
 /// A condition as a filter. Ids that this region has not approved match nothing.
-fn filter(asked: &Asked<'_>, condition: &Condition) -> Filter {
+fn filter(asked: &Asked, condition: &Condition) -> Filter {
     let (filter, negated) = match condition {
         Condition::Level { levels, negated } => {
             let values = levels.iter().map(|level| Value::Text(level.as_str().to_owned())).collect();

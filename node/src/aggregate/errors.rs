@@ -6,6 +6,7 @@ use domicile_proto::message::answer::RefusalCode;
 
 use crate::errors::{Coded, Verdict};
 use crate::query::QueryError;
+use crate::store::StoreError;
 
 /// Why a question of another region has no aggregate as its answer.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,25 @@ pub(crate) enum AggregateError {
     /// The answer would hold more cells than one may.
     #[error("a question of another region asks for more cells than an answer may hold; it was refused")]
     TooManyCells,
+    /// The release journal cannot be read or written.
+    #[error("what was released before cannot be read from the region's bucket or added to; the cause is below")]
+    Journal(#[source] StoreError),
+    /// The release journal is not what was written.
+    #[error(
+        "`{object}` of the release journal is damaged; restore it, for without it nothing of the stream is released"
+    )]
+    Damaged {
+        /// Which object.
+        object: String,
+    },
+    /// Another node of the region has released something of the stream meanwhile.
+    #[error(
+        "another node released cells of the stream at the same time; the question is answered when it is asked again"
+    )]
+    Overtaken,
+    /// The node stops.
+    #[error("a question of another region was interrupted; the node is stopping")]
+    Interrupted,
 }
 
 impl AggregateError {
@@ -29,8 +49,13 @@ impl AggregateError {
             Self::Query(QueryError::TooCostly | QueryError::TooManyBuckets | QueryError::TooManyClauses) => {
                 RefusalCode::TooCostly
             }
-            Self::Query(_) | Self::Shape(_) => RefusalCode::Unavailable,
-            Self::TooManyCells => RefusalCode::OutOfBounds,
+            Self::Query(_)
+            | Self::Shape(_)
+            | Self::Journal(_)
+            | Self::Damaged { .. }
+            | Self::Overtaken
+            | Self::Interrupted => RefusalCode::Unavailable,
+            Self::TooManyCells => RefusalCode::TooManyCells,
         }
     }
 }
@@ -41,13 +66,19 @@ impl Coded for AggregateError {
             Self::Query(_) => "DMC-AGGREGATE-01",
             Self::Shape(_) => "DMC-AGGREGATE-02",
             Self::TooManyCells => "DMC-AGGREGATE-03",
+            Self::Journal(_) => "DMC-AGGREGATE-04",
+            Self::Damaged { .. } => "DMC-AGGREGATE-05",
+            Self::Overtaken => "DMC-AGGREGATE-06",
+            Self::Interrupted => "DMC-AGGREGATE-07",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
             Self::Query(error) => error.verdict(),
-            Self::Shape(_) => Verdict::Broken,
+            Self::Journal(error) => error.verdict(),
+            Self::Shape(_) | Self::Damaged { .. } => Verdict::Broken,
+            Self::Overtaken | Self::Interrupted => Verdict::NotNow(1),
             Self::TooManyCells => Verdict::Refused,
         }
     }

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domicile_proto::border::EgressClass;
-use domicile_proto::ids::{ByteCount, Name, NodeId, Region, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{ByteCount, KThreshold, Name, NodeId, PolicyVersion, Region, StreamId, TenantId, Timestamp};
 use domicile_proto::message::answer::RefusalCode;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -27,7 +27,7 @@ pub(crate) enum Event {
     Egress(Passage),
     /// Something arrived from another region; written before anybody sees it.
     Ingress(Passage),
-    /// A question was refused: by this region (`peer` asked), or before it left (`peer` is none).
+    /// A question was refused: to another region (`peer` asked), or to one who asked here (`peer` is none).
     RefusedQuestion {
         /// Who asked.
         peer: Option<Peer>,
@@ -35,6 +35,17 @@ pub(crate) enum Event {
         stream: Option<StreamId>,
         /// Why.
         why: Why,
+    },
+    /// From now on smaller groups of a stream may be counted abroad.
+    ThresholdLowered {
+        /// Of which stream.
+        stream: StreamId,
+        /// The smallest group until now.
+        from: KThreshold,
+        /// The smallest group from now on.
+        to: KThreshold,
+        /// The version of the policy that says so.
+        policy: PolicyVersion,
     },
     /// The node started.
     NodeStarted {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::chain::{Head, MAX_BODY_BYTES};
 use super::entry::{Entry, Event, Peer};
 use super::errors::LedgerError;
-use super::file::LedgerFile;
+use super::file::{LedgerFile, Marks};
 use super::read::Entries;
 use crate::clock::Clock;
 
@@ -31,6 +31,7 @@ pub(crate) struct Ledger {
     queue: Mutex<Option<mpsc::Sender<Wanted>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     head: Arc<Mutex<Head>>,
+    marks: Marks,
     metadata: Mutex<BTreeMap<Peer, (u64, u64)>>,
 }
 
@@ -57,7 +58,7 @@ impl Ledger {
     }
 
     fn over(file: LedgerFile, dir: &Path, region: &Region, clock: Clock) -> Result<Self, LedgerError> {
-        let head = Arc::new(Mutex::new(file.head()));
+        let (head, marks) = (Arc::new(Mutex::new(file.head())), file.marks());
         let (queue, wanted) = mpsc::channel(QUEUE);
         let shown = Arc::clone(&head);
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || write(file, wanted, &shown));
@@ -69,6 +70,7 @@ impl Ledger {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
             head,
+            marks,
             metadata: Mutex::new(BTreeMap::new()),
         })
     }
@@ -90,12 +92,17 @@ impl Ledger {
         *self.head.lock()
     }
 
-    /// Reads the entries from the first, beside the thread that writes; blocks.
+    /// Reads the entries behind the first `after`, beside the thread that writes; blocks. What it reads before them is
+    /// bounded, however long the ledger is.
     ///
     /// # Errors
-    /// [`LedgerError::Open`].
-    pub(crate) fn entries(&self) -> Result<Entries, LedgerError> {
-        Entries::open(&self.dir, &self.region)
+    /// [`LedgerError::Open`]; what is damaged, when it is met.
+    pub(crate) fn entries_after(
+        &self,
+        after: u64,
+    ) -> Result<impl Iterator<Item = Result<(u64, Entry), LedgerError>> + use<>, LedgerError> {
+        let entries = Entries::from(&self.dir, &self.region, self.marks.before(after))?;
+        Ok(entries.skip_while(move |entry| entry.as_ref().is_ok_and(|(number, _)| *number <= after)))
     }
 
     /// Counts bytes of metadata with a peer; recorded by [`Ledger::record_metadata`].
@@ -164,28 +171,34 @@ fn write(mut file: LedgerFile, mut wanted: mpsc::Receiver<Wanted>, head: &Mutex<
     let mut is_poisoned = false;
     let mut group = Vec::new();
     while wanted.blocking_recv_many(&mut group, QUEUE) > 0 {
-        if is_poisoned {
-            group.drain(..).for_each(|one| refuse(one.done));
-            continue;
-        }
-        let numbers: Vec<u64> = group.iter().map(|one| file.add(&one.body)).collect();
-        match file.commit() {
-            Ok(()) => {
-                *head.lock() = file.head();
-                for (one, number) in group.drain(..).zip(numbers) {
-                    // Whoever stopped waiting has it recorded all the same.
-                    let _ = one.done.send(Ok(number));
+        let mut rest = std::mem::take(&mut group).into_iter();
+        while rest.len() > 0 && !is_poisoned {
+            let mut added = Vec::new();
+            for one in rest.by_ref() {
+                added.push((file.add(&one.body), one.done));
+                if file.is_full() {
+                    break;
                 }
             }
-            Err(error) => {
-                is_poisoned = true;
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the ledger cannot be written; nothing leaves this region until the node is restarted"
-                );
-                group.drain(..).for_each(|one| refuse(one.done));
+            match file.commit() {
+                Ok(()) => {
+                    *head.lock() = file.head();
+                    for (number, done) in added {
+                        // Whoever stopped waiting has it recorded all the same.
+                        let _ = done.send(Ok(number));
+                    }
+                }
+                Err(error) => {
+                    is_poisoned = true;
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the ledger cannot be written; nothing leaves this region until the node is restarted"
+                    );
+                    added.into_iter().for_each(|(_, done)| refuse(done));
+                }
             }
         }
+        rest.for_each(|one| refuse(one.done));
     }
 }
 

@@ -6,6 +6,7 @@ use domicile_proto::border::EgressClass;
 use domicile_proto::ids::{ByteCount, NodeId, Timestamp};
 
 use super::super::Entries;
+use super::super::chain;
 use super::super::entry::Passage;
 use super::*;
 
@@ -26,7 +27,7 @@ fn egress(text: &str) -> Event {
         peer: peer(),
         class: EgressClass::Count,
         bytes: ByteCount(text.len() as u64),
-        sha256: crate::audit::chain::sha256(&[text.as_bytes()]),
+        sha256: chain::sha256(&[text.as_bytes()]),
         body: text.as_bytes().to_vec(),
     })
 }
@@ -138,8 +139,9 @@ async fn an_entry_rewritten_with_a_right_checksum_breaks_the_chain() {
     let mut root = [0; 32];
     root.copy_from_slice(&whole[second + 13..second + 45]);
     let mut forged = whole[..second].to_vec();
-    let body = body_of(&Entry { at: Timestamp(0), event: egress("another") }).expect("small");
-    crate::audit::chain::write(Head { size: 1, root }, &body, &mut forged);
+    let mut group = Vec::new();
+    chain::put(&mut group, &body_of(&Entry { at: Timestamp(0), event: egress("another") }).expect("small"));
+    forged.extend(chain::write(Head { size: 1, root }, &group));
     forged.extend_from_slice(&whole[third..]);
     fs::write(&path, forged).expect("written");
     assert!(matches!(open(dir.path()), Err(LedgerError::Damaged { entry: 3, .. })));
@@ -159,8 +161,13 @@ async fn refuses_for_ever_after_a_failed_write() {
     let path = dir.path().join("ledger");
     fs::write(&path, b"").expect("written");
     let unwritable = OpenOptions::new().read(true).open(&path).expect("there");
-    let ledger = Ledger::over(LedgerFile::at(unwritable, Head::empty(&tokyo())), dir.path(), &tokyo(), clock())
-        .expect("a thread");
+    let ledger = Ledger::over(
+        LedgerFile::at(unwritable, Head::empty(&tokyo()), 0, Marks::default()),
+        dir.path(),
+        &tokyo(),
+        clock(),
+    )
+    .expect("a thread");
     for _ in 0..3 {
         assert!(matches!(ledger.record(egress("one")).await, Err(LedgerError::Poisoned)));
     }
@@ -184,4 +191,90 @@ async fn takes_nothing_after_closing() {
     let ledger = open(dir.path()).expect("a new ledger");
     ledger.close();
     assert!(matches!(ledger.record(egress("late")).await, Err(LedgerError::Closed)));
+}
+
+#[tokio::test]
+async fn of_a_group_any_page_may_be_lost_and_the_rest_be_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    three_entries(dir.path()).await;
+    let before = fs::read(dir.path().join("ledger")).expect("there").len();
+    let (mut file, _) = LedgerFile::open(dir.path(), &tokyo()).expect("sound");
+    for number in 0..20 {
+        let event = egress(&format!("{number} {}", "wide ".repeat(50)));
+        file.add(&body_of(&Entry { at: Timestamp(0), event }).expect("small"));
+    }
+    file.commit().expect("written");
+    assert_eq!(file.head().size, 23);
+    let whole = fs::read(dir.path().join("ledger")).expect("there");
+    assert!(whole.len() > before + 4_096);
+    for page in (before..whole.len()).step_by(512) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut lost = whole.clone();
+        let end = (page + 512).min(lost.len());
+        lost[page..end].fill(0);
+        fs::write(dir.path().join("ledger"), &lost).expect("written");
+        let ledger = open(dir.path()).unwrap_or_else(|error| panic!("page at {page}: {error}"));
+        assert_eq!(ledger.head().size, 4, "three entries and the torn end");
+        assert!(
+            matches!(events(dir.path())[3], Event::TornTail { bytes, .. } if bytes == (lost.len() - before) as u64)
+        );
+        ledger.record(egress("after")).await.expect("recorded");
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_of_earlier_builds_is_read_and_written_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut head = Head::empty(&tokyo());
+    let mut old = Vec::new();
+    for text in ["one", "two"] {
+        let body = body_of(&Entry { at: Timestamp(0), event: egress(text) }).expect("small");
+        old.extend(chain::write_single(head, &body));
+        head = head.after(&body);
+    }
+    fs::write(dir.path().join("ledger"), &old).expect("written");
+    let ledger = open(dir.path()).expect("sound");
+    assert_eq!(ledger.head(), head);
+    ledger.record(egress("three")).await.expect("recorded");
+    ledger.close();
+    assert_eq!(events(dir.path()), [egress("one"), egress("two"), egress("three")]);
+    assert_eq!(open(dir.path()).expect("sound").head().size, 3);
+}
+
+#[tokio::test]
+async fn more_than_a_group_holds_is_several_groups() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path()).expect("a new ledger");
+    let wide = "wide ".repeat(10_000);
+    let all = (0..60).map(|number| ledger.record(egress(&format!("{number} {wide}"))));
+    assert!(futures::future::join_all(all).await.into_iter().all(|number| number.is_ok()));
+    ledger.close();
+    assert!(fs::metadata(dir.path().join("ledger")).expect("there").len() > 2 * chain::MAX_GROUP_BYTES as u64);
+    assert_eq!(open(dir.path()).expect("sound").head().size, 60);
+}
+
+#[tokio::test]
+async fn a_page_is_read_from_the_mark_before_it_and_what_lies_before_is_not_looked_at() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path()).expect("a new ledger");
+    let all = (0..3_000).map(|number| ledger.record(egress(&number.to_string())));
+    futures::future::join_all(all).await;
+    let numbers = |ledger: &Ledger, after: u64| -> Vec<u64> {
+        let entries = ledger.entries_after(after).expect("there").take(2);
+        entries.map(|entry| entry.expect("whole").0).collect()
+    };
+    for after in [0, 1, 1_023, 1_024, 1_025, 2_047, 2_048, 2_999, 3_000, 9_000] {
+        let wanted: Vec<u64> = (after + 1..=3_000).take(2).collect();
+        assert_eq!(numbers(&ledger, after), wanted, "after {after}");
+    }
+    ledger.close();
+    let again = open(dir.path()).expect("sound");
+    assert_eq!(numbers(&again, 2_100), [2_101, 2_102], "the marks are found again");
+    // The first entry is damaged behind the ledger's back: a page far behind it is read all the same.
+    let path = dir.path().join("ledger");
+    let mut bytes = fs::read(&path).expect("there");
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    assert_eq!(numbers(&again, 2_100), [2_101, 2_102]);
+    assert!(again.entries_after(0).expect("there").next().is_some_and(|first| first.is_err()));
 }

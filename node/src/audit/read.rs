@@ -8,7 +8,7 @@ use domicile_proto::ids::Region;
 
 use super::entry::Entry;
 use super::errors::LedgerError;
-use super::file::{FILE, Walk};
+use super::file::{FILE, Mark, Walk};
 
 /// Entries with their numbers, counted from 1; ends at the first error.
 pub(crate) struct Entries {
@@ -16,14 +16,25 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    /// Opens the ledger of a region for reading.
+    /// Opens the ledger of a region for reading, from its first entry on.
+    #[cfg(test)]
+    pub(crate) fn open(dir: &Path, region: &Region) -> Result<Self, LedgerError> {
+        Self::from(dir, region, None)
+    }
+
+    /// Opens the ledger of a region for reading, from a mark on where there is one.
     ///
     /// # Errors
     /// [`LedgerError::Open`].
-    pub(crate) fn open(dir: &Path, region: &Region) -> Result<Self, LedgerError> {
+    pub(super) fn from(dir: &Path, region: &Region, mark: Option<Mark>) -> Result<Self, LedgerError> {
         let path = dir.join(FILE);
-        let file = File::open(&path).map_err(|source| LedgerError::Open { path: path.clone(), source })?;
-        Ok(Self { walk: Some(Walk::new(BufReader::new(file), path, region)) })
+        let opened = |source| LedgerError::Open { path: path.clone(), source };
+        let file = BufReader::new(File::open(&path).map_err(opened)?);
+        let walk = match mark {
+            None => Walk::new(file, path, region),
+            Some(mark) => Walk::behind(file, path.clone(), mark).map_err(opened)?,
+        };
+        Ok(Self { walk: Some(walk) })
     }
 }
 

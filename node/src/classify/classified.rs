@@ -19,9 +19,11 @@ pub(crate) struct Classified {
 }
 
 impl Classified {
-    /// Closes a record whose `source` has been cleaned. `subject` is the keyed hash of its subject, where the stream names one;
-    /// `originals` is what was taken out.
-    pub(super) fn close(record: Record, subject: Option<u64>, originals: Vec<Original>) -> Self {
+    /// Closes a record whose `source` has been cleaned. `subject` is the keyed hash of its subject, where the stream names one.
+    pub(super) fn close(record: Record, subject: Option<u64>, mut originals: Vec<Original>) -> Self {
+        // Sealed once for each token, however often it stands in the record.
+        originals.sort_by(|a, b| a.token.cmp(&b.token));
+        originals.dedup_by(|a, b| a.token == b.token);
         let mut json = Vec::with_capacity(JSON_BYTES);
         // A map of JSON values always serialises.
         let _ = serde_json::to_writer(&mut json, &record.source);
@@ -78,7 +80,7 @@ impl Classified {
         &self.source
     }
 
-    /// What was taken out of the record, to be sealed before it is written; once.
+    /// The values that tokens of this record stand for, each once: they are sealed before the record is written.
     pub(crate) fn take_originals(&mut self) -> Vec<Original> {
         std::mem::take(&mut self.originals)
     }

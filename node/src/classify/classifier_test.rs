@@ -2,18 +2,25 @@
 
 use domicile_proto::ids::{Level, StreamId, TenantId, Timestamp};
 use domicile_proto::metadata::StreamPolicy;
+use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::mark::BASE32;
 use super::*;
 use crate::parse::Envelope;
 
 fn classifier() -> Classifier {
-    Classifier::new(Arc::new(PseudonymKeys::from_secret(&[9; 32], "tokyo".parse().unwrap())))
+    let keys = PseudonymKeys::from_secret(&[9; 32], "tokyo".parse().unwrap());
+    Classifier::new(Arc::new(keys), Defaults::new("JP", []), RuleFiles::default())
 }
 
-fn stream(tenant: u32, redact_ip: bool, personal: Personal) -> StreamView {
-    let policy = StreamPolicy { redact_ip, personal, ..StreamPolicy::default() };
+fn stream(tenant: u32, personal: Personal) -> StreamView {
+    treated(tenant, personal, Privacy::default())
+}
+
+fn treated(tenant: u32, personal: Personal, privacy: Privacy) -> StreamView {
+    let policy = StreamPolicy { privacy, personal, ..StreamPolicy::default() };
     let name = "app".parse().unwrap();
     StreamView { id: StreamId(1), tenant: TenantId(tenant), name, fields: Vec::new(), policy, shard: None }
 }
@@ -30,114 +37,35 @@ fn shown(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\u{2039}') {
         let (token, after) = after.split_once('\u{203A}').unwrap();
-        let (class, hash) = token.split_once(':').unwrap();
-        assert!(hash.len() == 26 && hash.bytes().all(|b| BASE32.contains(&b)), "{token}");
         out.push_str(before);
-        out.push_str(&format!("<{class}>"));
+        match token.split_once(':') {
+            Some((class, hash)) if !hash.starts_with('*') => {
+                assert!(hash.len() == 26 && hash.bytes().all(|b| BASE32.contains(&b)), "{token}");
+                out.push_str(&format!("<{class}>"));
+            }
+            _ => out.push_str(&format!("[{token}]")),
+        }
         rest = after;
     }
     out + rest
-}
-
-fn check(text: &str, expected: &str) {
-    let clean = classifier().pseudonymise(text, &stream(1, true, Personal::Undeclared));
-    assert_eq!(shown(clean.as_deref().unwrap_or(text)), expected, "{text}");
-}
-
-#[test]
-fn e_mail_addresses_are_replaced_between_letters_of_any_script() {
-    for (text, expected) in [
-        ("mail john.doe+tag@example.co.uk.", "mail <email>."),
-        ("<john@example.com>,jane@example.com", "<<email>>,<email>"),
-        ("email=john@example.com&x=1", "email=<email>&x=1"),
-        ("'john@example.com'", "'<email>'"),
-        ("o'brien@example.ie", "<email>"),
-        ("連絡先はjohn@example.comです", "連絡先は<email>です"),
-        ("宛先：用户@例子.公司。", "宛先：<email>。"),
-        ("müller@bücher.de", "<email>"),
-        ("иван@пример.рф", "<email>"),
-        ("john\u{FF20}example.com", "<email>"),
-        ("GET /?q=john%40example.com HTTP", "GET /?q=<email> HTTP"),
-        ("\"john doe\"@example.com", "<email>"),
-        ("john@example.com-backup x", "<email> x"),
-        ("john@example.com_old", "<email>_old"),
-        ("a@b.c", "a@b.c"),
-        ("ActivityRecord@9f4ef63", "ActivityRecord@9f4ef63"),
-        ("FastLeaderElection@774] x", "FastLeaderElection@774] x"),
-        ("@home @ work.example", "@home @ work.example"),
-        ("100%40", "100%40"),
-        ("user@localhost", "user@localhost"),
-        ("a@b@example.com", "a@<email>"),
-        ("@@@@@@", "@@@@@@"),
-    ] {
-        check(text, expected);
-    }
-}
-
-#[test]
-fn card_numbers_are_replaced_where_issuer_length_and_check_digit_fit() {
-    for (text, expected) in [
-        ("card 4111111111111111 ok", "card <card> ok"),
-        ("4111 1111 1111 1111", "<card>"),
-        ("4111-1111-1111-1111.", "<card>."),
-        ("2026-11-20 4111 1111 1111 1111 12", "2026-11-20 <card> 12"),
-        ("3782 822463 10005", "<card>"),
-        ("378282246310005", "<card>"),
-        ("5555555555554444/6011111111111117", "<card>/<card>"),
-        ("3530111333300000 30569309025904", "<card> <card>"),
-        ("カード４１１１１１１１１１１１１１１１です", "カード<card>です"),
-        ("４１１１－１１１１－１１１１－１１１１", "<card>"),
-        ("4111\u{A0}1111\u{A0}1111\u{A0}1111", "<card>"),
-        ("x4111111111111111y", "x<card>y"),
-        // The check digit does not fit, the issuer does not exist, the run is longer.
-        ("4111111111111112", "4111111111111112"),
-        ("1111111111111117", "1111111111111117"),
-        ("0000000000000000", "0000000000000000"),
-        ("41111111111111111", "41111111111111111"),
-        ("94111111111111111", "94111111111111111"),
-        ("4111 1111-1111 1111", "4111 1111-1111 1111"),
-        ("0.4111111111111111", "0.4111111111111111"),
-        ("ccf635ee4111111111111111d7705b87", "ccf635ee4111111111111111d7705b87"),
-        ("1763632800123", "1763632800123"),
-        ("blk_-6952295868487656571", "blk_-6952295868487656571"),
-        ("blk_4000000000000000006", "blk_4000000000000000006"),
-        ("card_4111111111111111", "card_<card>"),
-        ("pan=4000000000000000006", "pan=<card>"),
-    ] {
-        check(text, expected);
-    }
-}
-
-#[test]
-fn ip_addresses_are_replaced_where_the_policy_says_so() {
-    for (text, expected) in [
-        ("from 10.0.0.1:8080 to 192.168.1.255.", "from <ip>:8080 to <ip>."),
-        ("[::1] fe80::1%eth0 2001:db8::8a2e:370:7334", "[<ip>] <ip>%eth0 <ip>"),
-        ("::ffff:10.0.0.1", "<ip>"),
-        ("addr=10.0.0.1;", "addr=<ip>;"),
-        ("サーバ10.0.0.1です", "サーバ<ip>です"),
-        ("version 1.2.3.4.5 and 256.1.1.1 and v1.2.3.4", "version 1.2.3.4.5 and 256.1.1.1 and v1.2.3.4"),
-        ("12:34:56 std::vec::Vec abc::def aa:bb:cc:dd:ee:ff", "12:34:56 std::vec::Vec abc::def aa:bb:cc:dd:ee:ff"),
-        (":: ... .... 1.2.3", ":: ... .... 1.2.3"),
-    ] {
-        check(text, expected);
-        let kept = classifier().pseudonymise(text, &stream(1, false, Personal::Undeclared));
-        assert_eq!(kept, None, "{text}");
-    }
 }
 
 #[test]
 fn the_same_value_has_the_same_token_in_all_its_spellings_and_never_another_tenants() {
     let classifier = classifier();
     let token =
-        |text: &str, tenant| classifier.pseudonymise(text, &stream(tenant, true, Personal::Undeclared)).unwrap();
+        |text: &str, tenant| classifier.pseudonymise("message", text, &stream(tenant, Personal::Undeclared)).unwrap();
     assert_eq!(token("John@Example.com", 1), token("john%40example.com", 1));
     assert_eq!(token("4111 1111 1111 1111", 1), token("４１１１１１１１１１１１１１１１", 1));
     assert_eq!(token("2001:db8::1", 1), token("2001:0db8:0:0:0:0:0:1", 1));
     assert_ne!(token("john@example.com", 1), token("john@example.com", 2));
     assert_ne!(token("john@example.com", 1), token("jane@example.com", 1));
     let once = token("to john@example.com 4111111111111111 10.0.0.1", 1);
-    assert_eq!(classifier.pseudonymise(&once, &stream(1, true, Personal::Undeclared)), None, "tokens stay as they are");
+    assert_eq!(
+        classifier.pseudonymise("message", &once, &stream(1, Personal::Undeclared)),
+        None,
+        "tokens stay as they are"
+    );
 }
 
 #[test]
@@ -150,7 +78,7 @@ fn values_keys_numbers_and_ids_are_cleaned_at_any_depth() {
         "count": 4_111_111_111_111_112_u64,
     }));
     record.id = Some("john@example.com".into());
-    let classified = classifier().classify(record, &stream(1, true, Personal::Undeclared));
+    let classified = classifier().classify(record, &stream(1, Personal::Undeclared)).unwrap();
     let json = String::from_utf8(classified.json().to_vec()).unwrap();
     for original in ["10.0.0.1", "@", "4111111111111111,", "4111111111111111\""] {
         assert!(!json.contains(original), "{original}");
@@ -166,7 +94,7 @@ fn the_subject_is_counted_by_what_it_was() {
     let classifier = classifier();
     let subject = |source: Value, field: &str| {
         let personal = Personal::Subject(field.parse().unwrap());
-        classifier.classify(record(source), &stream(1, true, personal)).subject()
+        classifier.classify(record(source), &stream(1, personal)).unwrap().subject()
     };
     let john = subject(json!({"user": "john@example.com"}), "user");
     assert!(john.is_some());
@@ -175,8 +103,8 @@ fn the_subject_is_counted_by_what_it_was() {
     assert_eq!(subject(json!({"u": {"id": 7}}), "u.id"), subject(json!({"u.id": "7"}), "u.id"));
     assert_eq!(subject(json!({"x": 1}), "user"), None);
     assert_eq!(subject(json!({"user": ""}), "user"), None);
-    assert_eq!(subject(json!({"user": ["a"]}), "user"), None);
-    let undeclared = classifier.classify(record(json!({"user": "x"})), &stream(1, true, Personal::Undeclared));
+    assert_eq!(subject(json!({"user": []}), "user"), None);
+    let undeclared = classifier.classify(record(json!({"user": "x"})), &stream(1, Personal::Undeclared)).unwrap();
     assert_eq!(undeclared.subject(), None);
 }
 
@@ -202,8 +130,8 @@ fn with_check_digit(front: &str) -> String {
     (0..10)
         .map(|digit| format!("{front}{digit}"))
         .find(|number| {
-            let digits: Vec<u8> = number.bytes().map(|b| b - b'0').collect();
-            card::is_card(&digits)
+            let digits = number.as_bytes().to_vec();
+            super::super::detect::check::luhn(&digits)
         })
         .unwrap()
 }
@@ -237,23 +165,134 @@ fn nested(secret: String) -> impl Strategy<Value = (String, Value)> {
     })
 }
 
+/// What is stored of a record, with its tokens as classes; nothing where it is dropped.
+fn stored(source: Value, personal: Personal, privacy: Privacy) -> Option<String> {
+    let classified = classifier().classify(record(source), &treated(1, personal, privacy))?;
+    Some(shown(std::str::from_utf8(classified.json()).unwrap()))
+}
+
+#[test]
+fn each_action_leaves_what_it_says() {
+    let source = || json!({"m": "from 203.0.113.9 ok", "n": ["a", "203.0.113.9"], "203.0.113.9": 1});
+    let does = |action| stored(source(), Personal::Undeclared, Privacy::new([(PersonalClass::Ip, action)], Vec::new()));
+    let all = |mark: &str| format!(r#"{{"m":"from {mark} ok","n":["a","{mark}"],"{mark}":1}}"#);
+    assert_eq!(does(Action::Pseudonymise).unwrap(), all("<ip>"));
+    assert_eq!(does(Action::Keep(Basis::Consent)).unwrap(), all("203.0.113.9"));
+    assert_eq!(does(Action::Mask).unwrap(), all("[ip]"));
+    assert_eq!(does(Action::MaskPartly).unwrap(), all("[ip:*13.9]"));
+    assert_eq!(does(Action::DropField).unwrap(), r#"{"n":["a"]}"#);
+    assert_eq!(does(Action::DropEvent), None);
+    let other = json!({"m": "x"});
+    let kept = Privacy::new([(PersonalClass::Ip, Action::DropEvent)], Vec::new());
+    assert_eq!(stored(other, Personal::Undeclared, kept).unwrap(), r#"{"m":"x"}"#, "only events that hold one");
+}
+
+#[test]
+fn dropped_events_are_counted_and_dropped_fields_leave_the_envelope() {
+    let classifier = classifier();
+    let stream = |action| treated(1, Personal::Undeclared, Privacy::new([(PersonalClass::Email, action)], Vec::new()));
+    let with_mail = || record(json!({"message": "to a@b.de", "msg": "plain"}));
+    assert!(classifier.classify(with_mail(), &stream(Action::DropEvent)).is_none());
+    assert!(classifier.classify(with_mail(), &stream(Action::DropEvent)).is_none());
+    assert_eq!(classifier.dropped(), 2);
+    let classified = classifier.classify(with_mail(), &stream(Action::DropField)).unwrap();
+    assert_eq!(classified.envelope().message(classified.source()), Some("plain"));
+    assert_eq!(classifier.dropped(), 2);
+}
+
+#[test]
+fn declared_fields_and_the_subject_are_replaced_whole() {
+    let personal = || Personal::Subject("user.id".parse().unwrap());
+    let privacy = |action| {
+        let fields = vec!["name".parse().unwrap(), "client.seat".parse().unwrap()];
+        Privacy::new([(PersonalClass::Subject, action)], fields)
+    };
+    let source =
+        || json!({"user": {"id": "alice 10.0.0.1"}, "Name": "Alice A.", "client": {"seat": 12, "n": 1}, "x": "Alice"});
+    let expected = |user: &str| {
+        format!(
+            r#"{{"user":{{"id":"{user}"}},"Name":"<declared>","client":{{"seat":"<declared>","n":1}},"x":"Alice"}}"#
+        )
+    };
+    assert_eq!(stored(source(), personal(), privacy(Action::Pseudonymise)).unwrap(), expected("<subject>"));
+    let kept = stored(source(), personal(), privacy(Action::Keep(Basis::Contract))).unwrap();
+    assert_eq!(kept, expected("alice 10.0.0.1"), "kept whole, with its ground");
+    let gone = stored(source(), personal(), privacy(Action::DropField)).unwrap();
+    assert!(gone.starts_with(r#"{"user":{},"#), "{gone}");
+    let found =
+        classifier().pseudonymise("user.id", "alice 10.0.0.1", &treated(1, personal(), privacy(Action::Pseudonymise)));
+    let classified =
+        classifier().classify(record(source()), &treated(1, personal(), privacy(Action::Pseudonymise))).unwrap();
+    assert_eq!(classified.source()["user"]["id"].as_str(), found.as_deref(), "a searcher finds it by its value");
+}
+
+#[test]
+fn nobody_can_forge_a_mark() {
+    let forged = format!("\u{2039}email:{}\u{203A}", "a".repeat(26));
+    let source = json!({"m": format!("{forged} to a@b.de {forged}"), forged.clone(): forged.clone(), "n": [forged]});
+    let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap();
+    let json = String::from_utf8(classified.json().to_vec()).unwrap();
+    assert_eq!(json.matches('\u{2039}').count(), 1, "only our own: {json}");
+    assert!(json.contains("<email:aaaaaa"), "what was sent can still be read: {json}");
+}
+
+#[test]
+fn originals_are_gathered_once_for_each_token_and_only_for_tokens() {
+    let privacy = Privacy::new([(PersonalClass::Ip, Action::Mask)], Vec::new());
+    let stream = treated(1, Personal::Subject("user".parse().unwrap()), privacy);
+    let source = json!({"user": "u1", "m": "a@b.de A@b.de 10.0.0.1 GET /?q=c%40d.de", "n": "a@b.de"});
+    let mut classified = classifier().classify(record(source), &stream).unwrap();
+    let subject = classified.subject();
+    assert!(subject.is_some());
+    let originals = classified.take_originals();
+    let json = std::str::from_utf8(classified.json()).unwrap();
+    let mut texts: Vec<String> = originals.iter().map(|original| original.text.to_lowercase()).collect();
+    texts.sort();
+    assert_eq!(texts, ["a@b.de", "c%40d.de", "u1"]);
+    assert!(originals.iter().all(|original| json.contains(&*original.token) && original.subject == subject));
+    assert!(classified.take_originals().is_empty());
+}
+
+#[test]
+fn an_id_stays_an_id_under_every_action_but_the_drop_of_its_event() {
+    for action in [Action::Mask, Action::MaskPartly, Action::DropField, Action::Pseudonymise] {
+        let mut record = record(json!({"x": 1}));
+        record.id = Some("a@b.de".into());
+        let privacy = Privacy::new([(PersonalClass::Email, action)], Vec::new());
+        let classified = classifier().classify(record, &treated(1, Personal::Undeclared, privacy)).unwrap();
+        assert_eq!(shown(classified.id().unwrap()), "<email>");
+    }
+}
+
+#[test]
+fn packed_values_are_packed_again_with_tokens_in_them() {
+    let stored =
+        stored(json!({"m": "x=bWFpbCB0byBqb2huQGV4YW1wbGUuY29tIG5vdw=="}), Personal::Undeclared, Privacy::default());
+    let json: Value = serde_json::from_str(&stored.unwrap()).unwrap();
+    let packed = json["m"].as_str().unwrap().strip_prefix("x=").unwrap();
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, packed).unwrap();
+    assert_eq!(shown(std::str::from_utf8(&bytes).unwrap()), "mail to <email> now");
+}
+
+#[test]
+fn the_regions_defaults_hold_where_the_policy_says_nothing() {
+    let keys = Arc::new(PseudonymKeys::from_secret(&[9; 32], "tokyo".parse().unwrap()));
+    let classifier =
+        Classifier::new(keys, Defaults::new("DE", [(PersonalClass::Email, Action::DropEvent)]), RuleFiles::default());
+    let mail = || record(json!({"m": "a@b.de"}));
+    assert!(classifier.classify(mail(), &stream(1, Personal::Undeclared)).is_none());
+    let said = Privacy::new([(PersonalClass::Email, Action::Mask)], Vec::new());
+    assert!(classifier.classify(mail(), &treated(1, Personal::Undeclared, said)).is_some());
+}
+
 proptest! {
     #[test]
     fn what_is_planted_anywhere_never_survives((secret, source) in planted().prop_flat_map(nested)) {
-        let classified = classifier().classify(record(source), &stream(1, true, Personal::Undeclared));
+        let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap();
         let json = String::from_utf8(classified.json().to_vec()).unwrap();
         prop_assert!(!json.contains(&secret), "{json}");
         // Nothing else was lost: every piece of structure is still there.
         let holds_a_token = json.contains('\u{2039}');
         prop_assert!(holds_a_token, "{json}");
-    }
-
-    #[test]
-    fn no_text_makes_a_detector_panic(text in "\\PC{0,60}", signs in "[0-9@%.: a-fé漢０４-]{0,60}") {
-        for text in [text, signs] {
-            for span in scan::spans(&text, true) {
-                prop_assert!(text.get(span.from..span.to).is_some());
-            }
-        }
     }
 }

@@ -1,14 +1,22 @@
 //! Stage 4, `Record` -> `Classified`: finds personal data and replaces it before anything is stored.
 //!
-//! In reading order: [`classifier`] walks a record, [`scan`] finds spans with [`email`], [`card`] and [`address`], and each
-//! span becomes a pseudonym token. Names and street addresses are not found: no pattern knows them.
+//! In reading order: [`classifier`] takes a record, [`cleaner`] walks it, [`detect`] finds spans, [`treatment`] says what happens
+//! to each class, and [`mark`] is what stands there afterwards; [`rule_files`] reads the tenants' own rules. Names and street
+//! addresses are not found: no pattern knows them.
 
-mod address;
-mod card;
 mod classified;
 mod classifier;
-mod email;
-mod scan;
+mod cleaner;
+mod detect;
+mod mark;
+#[cfg(test)]
+mod measure_test;
+#[cfg(test)]
+mod oracle_test;
+mod rule_files;
+mod treatment;
 
 pub(crate) use classified::Classified;
 pub(crate) use classifier::Classifier;
+pub(crate) use rule_files::{ClassifyError, RuleFiles};
+pub(crate) use treatment::Defaults;

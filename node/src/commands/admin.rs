@@ -5,6 +5,7 @@ use domicile_proto::ids::{Name, Region, StreamId, TenantId};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, Personal, Roles, Rows, StreamPolicy,
 };
+use domicile_proto::privacy::Privacy;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
@@ -81,18 +82,25 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             subject,
             no_personal_data,
             group_field,
+            number,
             text_questions,
-            keep_ip,
+            privacy,
             refresh_ms,
+            grid,
+            close_after,
             region,
             officer_key,
         } => {
             if region.len() > 1 && officer_key.is_some() {
                 bail!("one officer key cannot consent for {} regions; give one `--region` at a time", region.len());
             }
-            let is_wider = text_questions || keep_ip || !group_field.is_empty();
+            let privacy = privacy.privacy();
+            let has_privacy = privacy != Privacy::default();
+            let is_wider = text_questions || has_privacy || !group_field.is_empty() || !number.is_empty();
             let standard = StreamPolicy::default();
-            let has_policy = subject.is_some() || no_personal_data || is_wider || refresh_ms != standard.refresh_ms;
+            let (close_after_s, is_own_pace) = (close_after, refresh_ms != standard.refresh_ms);
+            let is_own_grid = grid != standard.grid || close_after_s != standard.close_after_s;
+            let has_policy = subject.is_some() || no_personal_data || is_wider || is_own_pace || is_own_grid;
             if has_policy && region.is_empty() {
                 bail!("a policy widens what a region lets out; say which with `--region`");
             }
@@ -104,9 +112,9 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None if no_personal_data => Personal::No,
                 None => Personal::Undeclared,
             };
-            let redact_ip = !keep_ip;
-            let policy =
-                StreamPolicy { personal, group_fields: group_field, text_questions, redact_ip, refresh_ms, ..standard };
+            let group_fields = group_field;
+            let cells = StreamPolicy { grid, close_after_s, numbers: number, ..standard };
+            let policy = StreamPolicy { personal, group_fields, text_questions, privacy, refresh_ms, ..cells };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?.after_newest_at(&door).await?;
                 let change = Change::SetPolicy { tenant: id, stream, policy: policy.clone() };

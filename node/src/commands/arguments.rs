@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
+use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
+use domicile_proto::metadata::NumberField;
+
+use super::privacy::PrivacyArguments;
 
 use super::subject::SubjectVerb;
 
@@ -299,6 +303,7 @@ pub(super) struct At {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one is made in the life of the process")]
 pub(super) enum StreamVerb {
     /// Create a stream; with a policy, the officer of `--region` signs it
     Create {
@@ -316,15 +321,23 @@ pub(super) enum StreamVerb {
         /// Field that may group or filter abroad; may be repeated
         #[arg(long, value_name = "FIELD")]
         group_field: Vec<Name>,
+        /// Numeric field that may be counted abroad, with its rising upper bounds; may be repeated
+        #[arg(long, value_name = "FIELD=BOUND,BOUND...", value_parser = number_field)]
+        number: Vec<NumberField>,
         /// Let text questions of other regions be answered
         #[arg(long)]
         text_questions: bool,
-        /// Store IP addresses as they are instead of pseudonyms
-        #[arg(long)]
-        keep_ip: bool,
+        #[command(flatten)]
+        privacy: PrivacyArguments,
         /// Time from receipt to searchable, in milliseconds
         #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=30_000))]
         refresh_ms: u32,
+        /// Width of the cells of time that leave the region, in seconds: 60, 300 or 3600
+        #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = leaf_width)]
+        grid: LeafWidth,
+        /// How long after its end a cell of time closes and may be released, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = CLOSE_AFTER_S, value_parser = clap::value_parser!(u32).range(..=86_400))]
+        close_after: u32,
         /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
         #[arg(long)]
         region: Vec<Region>,
@@ -472,6 +485,22 @@ pub(super) enum DictionaryVerb {
         #[arg(long, value_name = "FILE")]
         officer_key: Option<PathBuf>,
     },
+}
+
+/// Reads a numeric field with its bounds.
+fn number_field(text: &str) -> Result<NumberField, String> {
+    let wrong = "write a field and its rising bounds, as `ms=10,100,1000`";
+    let (field, bounds) = text.split_once('=').ok_or(wrong)?;
+    let bounds: Result<Vec<i64>, _> = bounds.split(',').map(str::parse).collect();
+    let field = field.parse::<Name>().map_err(|error| error.to_string())?;
+    let number = NumberField { field, bounds: bounds.map_err(|_| wrong)? };
+    if number.is_well_formed() { Ok(number) } else { Err(wrong.to_owned()) }
+}
+
+/// Reads the width of a leaf cell.
+fn leaf_width(text: &str) -> Result<LeafWidth, &'static str> {
+    let width = text.parse().ok().and_then(LeafWidth::of_seconds);
+    width.ok_or("a cell is 60, 300 or 3600 seconds wide")
 }
 
 #[cfg(test)]

@@ -91,6 +91,9 @@ fn mistakes_are_named() {
         ("domicile key create k --region tokyo", "--role"),
         ("domicile ingest a --stream s --batch 0", "--batch"),
         ("domicile stream create s --subject user --no-personal-data", "--no-personal-data"),
+        ("domicile stream create s --grid 90", "60, 300 or 3600"),
+        ("domicile stream create s --number ms=10,10", "rising bounds"),
+        ("domicile stream create s --close-after 90000", "--close-after"),
         ("domicile reveal x", "--purpose"),
         ("domicile reveal x --purpose curiosity", "curiosity"),
     ] {

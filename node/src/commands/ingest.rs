@@ -18,10 +18,12 @@ use super::admin;
 use super::arguments::IngestArguments;
 use super::door::Door;
 use super::profile::Profile;
-use crate::limits::MAX_RECORD_BYTES;
+use crate::limits::{DOCUMENT_BYTES, MAX_RECORD_BYTES, WORK_BYTES};
 
 /// Largest body of a batch, in bytes; a single line may be larger.
 const BATCH_BYTES: usize = 4 << 20;
+/// Most lines in a batch, whatever is asked for: a region takes a batch together, with what each line costs beside its bytes.
+const BATCH_LINES: usize = (WORK_BYTES - MAX_RECORD_BYTES - BATCH_BYTES) / DOCUMENT_BYTES;
 /// Attempts per batch before it is given up.
 const ATTEMPTS: u32 = 12;
 /// Longest pause between attempts.
@@ -170,7 +172,8 @@ fn next_batch(lines: &mut Lines, most: u32) -> std::io::Result<Batch> {
     let mut body = Vec::new();
     let mut too_long = Vec::new();
     let mut count = 0;
-    while count < u64::from(most) && body.len() < BATCH_BYTES {
+    let most = u64::from(most).min(BATCH_LINES as u64);
+    while count < most && body.len() < BATCH_BYTES {
         let before = body.len();
         let longest = MAX_RECORD_BYTES as u64 + 2;
         if (&mut *lines).take(longest).read_until(b'\n', &mut body)? == 0 {

@@ -14,6 +14,7 @@ mod door;
 mod ingest;
 mod officer;
 mod pki;
+mod privacy;
 mod profile;
 mod reveal;
 mod samples;

@@ -25,6 +25,10 @@ pub(crate) struct NodeConfig {
     /// Directory of region facts that takes the place of the built-in ones, `*.yaml`. Default: the built-in ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) regions_dir: Option<PathBuf>,
+    /// Directory of the tenants' own detection rules, `<tenant>.toml`; read at start. Default: none. Each rule costs a pass
+    /// over every text of its tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rules_dir: Option<PathBuf>,
     /// Where clients talk to the node.
     #[serde(default)]
     pub(crate) listeners: ListenersConfig,
@@ -217,6 +221,7 @@ impl NodeConfig {
         let mut paths = vec![&mut self.data_dir, &mut self.link.cert, &mut self.link.key];
         paths.extend(self.link.bundles.values_mut());
         paths.extend(self.regions_dir.as_mut());
+        paths.extend(self.rules_dir.as_mut());
         paths.extend(self.audit.tls_keylog.as_mut());
         paths.extend(self.keys.paths());
         if let Some(tls) = &mut self.listeners.tls {

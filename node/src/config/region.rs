@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domicile_proto::ids::{Name, Region};
+use domicile_proto::privacy::{Action, PersonalClass};
 use serde::Deserialize;
 
 use super::errors::ConfigError;
@@ -24,8 +25,7 @@ pub(crate) struct RegionFacts {
     #[serde(rename = "retention")]
     _retention: Retention,
     disclosure: Disclosure,
-    #[serde(rename = "detectors")]
-    _detectors: Detectors,
+    detectors: BTreeMap<PersonalClass, Action>,
     pub(crate) peers: Vec<PeerFacts>,
     pub(crate) transfers: Vec<Transfer>,
 }
@@ -73,22 +73,11 @@ struct Disclosure {
     k_records: u32,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Detectors {
-    #[serde(rename = "email")]
-    _email: Action,
-    #[serde(rename = "card")]
-    _card: Action,
-    #[serde(rename = "ip")]
-    _ip: Action,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Action {
-    Pseudonymise,
-    Keep,
+impl RegionFacts {
+    /// What happens to each class of personal data where the stream's policy says nothing.
+    pub(crate) fn detectors(&self) -> impl Iterator<Item = (PersonalClass, Action)> + '_ {
+        self.detectors.iter().map(|(class, action)| (*class, *action))
+    }
 }
 
 /// Another region, and how far away it is.
@@ -218,6 +207,13 @@ fn parse(path: &Path, text: &str) -> Result<RegionFacts, ConfigError> {
     if facts.disclosure.k_subjects < 3 || facts.disclosure.k_records < 50 {
         return Err(wrong("`disclosure` must be at least 3 subjects and at least 50 records".to_owned()));
     }
+    if let Some(class) = PersonalClass::ALL.into_iter().find(|class| !facts.detectors.contains_key(class)) {
+        return Err(wrong(format!("`detectors.{class}` is missing")));
+    }
+    if facts.detectors.values().any(|action| matches!(action, Action::Keep(_))) {
+        let reason = "`detectors` cannot keep anything; that is a stream's policy with its ground, `--keep`";
+        return Err(wrong(reason.to_owned()));
+    }
     if facts.peers.iter().any(|peer| !(1..=5_000).contains(&peer.round_trip_ms)) {
         return Err(wrong("`round_trip_ms` of a peer must lie between 1 and 5000".to_owned()));
     }
@@ -291,6 +287,9 @@ mod tests {
         refused("frankfurt", |text| text.replace("k_subjects: 5", "k_subjects: 2"), "at least 3 subjects");
         refused("frankfurt", |text| text.replace("230", "0"), "round_trip_ms");
         refused("tokyo", |text| text.replace("2027-05-31", "some day"), "review_by");
+        refused("tokyo", |text| text.replace("  ssn: pseudonymise\n", ""), "`detectors.ssn` is missing");
+        refused("tokyo", |text| text.replace("ssn: pseudonymise", "ssn: ignore"), "ssn");
+        refused("tokyo", |text| text.replace("ip: pseudonymise", "ip:\n    keep: consent"), "cannot keep");
         refused("tokyo", |text| text.replace("region: singapore", "region: atlantis"), "atlantis");
         refused("tokyo", |text| text.replace("hot_days: 7", "hot_days: soon"), "hot_days");
         refused("tokyo", |text| text.replace("released_aggregates", "records"), "what");

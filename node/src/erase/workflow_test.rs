@@ -65,7 +65,7 @@ impl Node {
         let segments = dir.join("segments");
         let opened = Opened::open(&segments, store.clone(), &tasks, clock.clone(), suppression.clone()).await.unwrap();
         let (wal, durable) = Wal::open(&WalConfig::new(dir.join("wal")), &opened.indexed(), clock.clone()).unwrap();
-        let shards = opened.start(wal.clone(), durable);
+        let shards = opened.start(wal.clone(), durable).await.unwrap();
         let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
         let parts = Parts {
@@ -113,7 +113,7 @@ impl Node {
 
     /// Kinds of the ledger's entries.
     fn kinds(&self) -> Vec<&'static str> {
-        let entries = self.ledger.entries().unwrap().map(|entry| entry.unwrap().1.event);
+        let entries = self.ledger.entries_after(0).unwrap().map(|entry| entry.unwrap().1.event);
         let kind = |event| match event {
             Event::ErasureRequested { .. } => Some("requested"),
             Event::ErasureRefused { .. } => Some("refused"),

@@ -92,7 +92,14 @@ impl Answerer {
         let stream = stream.ok_or(RefusalCode::UnknownStream)?;
         admissible(&stream, question, self.detector.as_ref())?;
         let deadline = Duration::from_millis(question.deadline_ms.into()).min(FEDERATED_DEADLINE);
-        Ok(Put { policy, stream, question: question.clone(), header: header(&self.ledger, question), deadline })
+        Ok(Put {
+            policy,
+            stream,
+            question: question.clone(),
+            header: header(&self.ledger, question),
+            deadline,
+            crosses: true,
+        })
     }
 }
 
@@ -108,6 +115,7 @@ async fn send(peer: &Peer, reply: Reply, answered: &Answered) {
         Answered::DateGrid(released) => peer.answer(reply, released).await,
         Answered::Terms(released) => peer.answer(reply, released).await,
         Answered::TermGrid(released) => peer.answer(reply, released).await,
+        Answered::Numbers(released) => peer.answer(reply, released).await,
         Answered::Nothing(released) => peer.answer(reply, released).await,
     };
     match sent {

@@ -53,6 +53,8 @@ pub(crate) struct RegionCoverage {
     pub(crate) covered: Option<TimeRange>,
     /// From here on its cells are still open.
     pub(crate) open_from: Option<Timestamp>,
+    /// Whether records came in late and are withheld until there are enough of them.
+    pub(crate) late_withheld: bool,
     /// The version of its policy.
     pub(crate) policy: Option<PolicyVersion>,
     /// Size and root of its ledger when it answered.
@@ -63,7 +65,7 @@ impl RegionCoverage {
     /// A region that did not answer.
     pub(crate) const fn silent(region: Region, standing: Standing, took: Duration) -> Self {
         let (covered, open_from, policy, ledger) = (None, None, None, None);
-        Self { region, standing, took, withheld_cells: 0, covered, open_from, policy, ledger }
+        Self { region, standing, took, withheld_cells: 0, covered, open_from, late_withheld: false, policy, ledger }
     }
 
     /// A region that answered.
@@ -73,8 +75,8 @@ impl RegionCoverage {
             Outcome::Refused(code) => (Standing::Refused(*code), 0),
             Outcome::Suppressed => (Standing::Suppressed, 0),
             Outcome::Aggregate(aggregate) => {
-                let (published, withheld) = census(aggregate);
-                let standing = match (published, withheld, header.open_from) {
+                let (told, withheld) = census(aggregate);
+                let standing = match (told, withheld, header.open_from) {
                     (0, 1.., _) => Standing::Suppressed,
                     (_, _, Some(_)) => Standing::Partial,
                     _ => Standing::Complete,
@@ -90,6 +92,7 @@ impl RegionCoverage {
             withheld_cells,
             covered: has_answered.then_some(header.covered),
             open_from: header.open_from,
+            late_withheld: header.late_withheld,
             policy: Some(header.policy),
             ledger: (header.ledger_size > 0).then_some((header.ledger_size, header.ledger_root)),
         }
@@ -103,7 +106,10 @@ pub(crate) struct Coverage(pub(crate) Vec<RegionCoverage>);
 impl Coverage {
     /// Whether every region told everything: nothing missing, partial, suppressed or withheld.
     pub(crate) fn is_whole(&self) -> bool {
-        self.0.iter().all(|region| region.standing == Standing::Complete && region.withheld_cells == 0)
+        let is_whole = |region: &RegionCoverage| {
+            region.standing == Standing::Complete && region.withheld_cells == 0 && !region.late_withheld
+        };
+        self.0.iter().all(is_whole)
     }
 
     /// The regions of which nothing is in the answer.
@@ -126,9 +132,10 @@ pub(super) fn cells(aggregate: &Aggregate) -> Vec<Cell> {
     }
 }
 
-/// How many cells are published, and how many withheld.
+/// How many cells tell something, and how many have something withheld from them: one may do both.
 fn census(aggregate: &Aggregate) -> (u64, u64) {
     let cells = cells(aggregate);
     let withheld = cells.iter().filter(|cell| !cell.is_exact()).count() as u64;
-    (cells.len() as u64 - withheld, withheld)
+    let told = cells.iter().filter(|cell| cell.is_exact() || cell.records.0 > 0).count() as u64;
+    (told, withheld)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::DateGrid;
+use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{LiteralDetector, VettedQuestion};
@@ -105,7 +106,9 @@ impl Federation {
             .map(|region| self.ask_one(&policy, stream, region, &question, vetted.as_ref(), asked.deadline));
         let parts = futures::future::join_all(parts).await;
         let dictionary = dictionary_of(&policy, stream, question.ask);
-        let (aggregate, coverage) = merge(question.ask, parts, &dictionary)?;
+        let bounds = question.ask.number().and_then(|field| stream.number(field));
+        let bounds = bounds.map(|number| number.bounds.clone()).unwrap_or_default();
+        let (aggregate, coverage) = merge(question.ask, parts, &dictionary, bounds)?;
         if asked.on_missing == OnMissing::Fail && !coverage.missing().is_empty() {
             return Err(FederateError::Missing(coverage));
         }
@@ -124,11 +127,16 @@ impl Federation {
                 RefusalCode::OutOfBounds
             }
         };
+        self.record_refusal(stream, code).await;
+        Err(code)
+    }
+
+    /// A refusal of a question that was put here lies in the ledger with its reason.
+    async fn record_refusal(&self, stream: &StreamView, code: RefusalCode) {
         let event = Event::RefusedQuestion { peer: None, stream: Some(stream.id), why: Why::Code(code) };
         if let Err(error) = self.ledger.record(event).await {
             tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
         }
-        Err(code)
     }
 
     async fn ask_one(
@@ -142,7 +150,12 @@ impl Federation {
     ) -> Part {
         let began = Instant::now();
         if region == policy.region {
-            let answered = self.gate.answer(self.put(policy, stream, question, deadline)).await;
+            let crosses = vetted.is_some();
+            let answered = self.gate.answer(Put { crosses, ..self.put(policy, stream, question, deadline) }).await;
+            // What was not let out is recorded already, for all regions at once.
+            if let (Some(Ok(_)), Outcome::Refused(code)) = (vetted, &answered.answer().outcome) {
+                self.record_refusal(stream, *code).await;
+            }
             return Part::answered(region, answered.answer().clone(), began.elapsed());
         }
         let vetted = match vetted {
@@ -158,7 +171,14 @@ impl Federation {
 
     fn put(&self, policy: &Arc<Policy>, stream: &Arc<StreamView>, question: &Question, deadline: Duration) -> Put {
         let header = super::answerer::header(&self.ledger, question);
-        Put { policy: Arc::clone(policy), stream: Arc::clone(stream), question: question.clone(), header, deadline }
+        Put {
+            policy: Arc::clone(policy),
+            stream: Arc::clone(stream),
+            question: question.clone(),
+            header,
+            deadline,
+            crosses: false,
+        }
     }
 }
 
@@ -184,15 +204,31 @@ impl Part {
 }
 
 /// Adds up what the regions published; a region that used ids without a known text is partial.
-fn merge(ask: Ask, parts: Vec<Part>, dictionary: &Dictionary) -> Result<(Aggregate, Coverage), FederateError> {
+fn merge(
+    ask: Ask,
+    parts: Vec<Part>,
+    dictionary: &Dictionary,
+    bounds: Vec<i64>,
+) -> Result<(Aggregate, Coverage), FederateError> {
     let mut sum = match ask {
         Ask::Count => Aggregate::Count(Count::EMPTY),
         Ask::DateGrid(grid) => Aggregate::DateGrid(DateGrid::empty(grid)),
         Ask::Terms(field) => Aggregate::Terms(Terms::empty(field)),
         Ask::TermGrid(field, grid) => Aggregate::TermGrid(TermGrid::empty(field, grid)),
+        Ask::Numbers(field) => Aggregate::FixedHistogram(FixedHistogram::empty(field, bounds)),
     };
     let mut coverage = Coverage::default();
     for Part { coverage: mut region, aggregate } in parts {
+        if let (Aggregate::FixedHistogram(ours), Some(Aggregate::FixedHistogram(theirs))) = (&sum, &aggregate)
+            && ours.bounds != theirs.bounds
+        {
+            coverage.0.push(RegionCoverage::silent(
+                region.region,
+                Standing::Refused(RefusalCode::OtherBounds),
+                region.took,
+            ));
+            continue;
+        }
         if let Some(aggregate) = aggregate {
             let is_unknown = |id: &DictionaryId| !dictionary.texts.contains_key(id);
             if region.standing == Standing::Complete && ids(&aggregate).iter().any(is_unknown) {

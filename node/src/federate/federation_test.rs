@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domicile_proto::border::{Cells, Measured, Received, ReleasePolicy, TermsShape, release};
+use domicile_proto::border::{Cells, Measured, NumbersShape, Received, ReleasePolicy, TermsShape, release};
 use domicile_proto::ids::{
     FieldId, KThreshold, Name, NodeId, PolicyVersion, RecordCount, RegionNumber, StreamId, SubjectCount, TenantId,
     TimeRange, Timestamp,
 };
 use domicile_proto::message::answer::AnswerHeader;
 use domicile_proto::message::question::{Filter, Literal, TextMatch};
-use domicile_proto::metadata::{NodeRow, StreamPolicy};
+use domicile_proto::metadata::{NodeRow, NumberField, StreamPolicy};
 use proptest::prelude::*;
 
 use super::super::answerer::Answerer;
@@ -47,13 +47,17 @@ fn policy_of(home: &str) -> Policy {
         let addr = "127.0.0.1:7443".parse().expect("an address");
         policy.nodes.insert(node, NodeRow { node, region: region(text), addr, signature: None });
     }
-    let policy_here =
-        StreamPolicy { group_fields: vec![name("service")], text_questions: true, ..StreamPolicy::default() };
+    let policy_here = StreamPolicy {
+        group_fields: vec![name("service")],
+        text_questions: true,
+        numbers: vec![NumberField { field: name("ms"), bounds: vec![10, 20, 40] }],
+        ..StreamPolicy::default()
+    };
     let view = StreamView {
         id: STREAM,
         tenant: TENANT,
         name: name("app"),
-        fields: vec![name("service"), name("elsewhere")],
+        fields: vec![name("service"), name("elsewhere"), name("ms")],
         policy: policy_here,
         shard: None,
     };
@@ -94,6 +98,13 @@ fn gate_of(data: Data) -> Gate {
                     let cells = Cells::new(TermsShape { field, values }, measured(&data)).expect("four cells");
                     Answered::Terms(release(cells, &release_policy(), put.header))
                 }
+                Ask::Numbers(field) => {
+                    // Singapore declares other bounds than the rest.
+                    let last = if put.policy.region.as_str() == "singapore" { 30 } else { 40 };
+                    let shape = NumbersShape { field, bounds: vec![10, 20, last] };
+                    let cells = Cells::new(shape, measured(&data)).expect("four cells");
+                    Answered::Numbers(release(cells, &release_policy(), put.header))
+                }
                 _ => Answered::refused(put.header, RefusalCode::OutOfBounds),
             }
         })
@@ -117,7 +128,7 @@ fn reach_of(others: BTreeMap<Region, Other>) -> Reach {
             let header = AnswerHeader::new(asked.id, asked.range);
             let policy = Arc::new(policy_of(to.id.region.as_str()));
             let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
-            let put = |header| Put { policy, stream, question: asked.clone(), header, deadline: SECOND };
+            let put = |header| Put { policy, stream, question: asked.clone(), header, deadline: SECOND, crosses: true };
             let answered = match other.ok_or(NoAnswer)? {
                 Other::Answers(data) => gate_of(data).answer(put(header)).await,
                 Other::Refuses(code) => Answered::refused(header, code),
@@ -208,6 +219,18 @@ async fn refusals_and_open_cells_keep_their_names() {
     assert_eq!(standings(&answer), expected);
     assert_eq!(answer.coverage.0[1].open_from, Some(Timestamp(30_000_000)));
     assert!(!answer.total().is_exact);
+}
+
+#[tokio::test]
+async fn counts_between_other_bounds_are_not_mixed_in_and_the_region_is_named() {
+    let world = world(SOME, [("frankfurt", Other::Answers(SOME)), ("singapore", Other::Answers(SOME))]);
+    let answer = world.federation.ask(asked(Ask::Numbers(FieldId(2)))).await.expect("partial");
+    let other = Standing::Refused(RefusalCode::OtherBounds);
+    assert_eq!(standings(&answer)[1], ("singapore", other));
+    let Aggregate::FixedHistogram(merged) = &answer.aggregate else { panic!("counts between bounds") };
+    assert_eq!(merged.bounds, [10, 20, 40]);
+    let of_one = SOME.map(|(records, subjects)| if subjects >= K { records } else { 0 });
+    assert_eq!(merged.cells.iter().map(|cell| cell.records.0).collect::<Vec<_>>(), of_one.map(|count| count * 2));
 }
 
 #[tokio::test]
@@ -343,7 +366,7 @@ async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
 
 #[tokio::test]
 async fn a_gate_that_is_too_slow_is_a_refusal_with_its_reason() {
-    let slow = Gate::over(|_| Box::pin(std::future::pending()));
+    let slow = Gate::over(|_| Box::pin(std::future::pending::<Answered>()));
     let policy = Arc::new(policy_of("tokyo"));
     let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
     let question = Question {
@@ -356,7 +379,7 @@ async fn a_gate_that_is_too_slow_is_a_refusal_with_its_reason() {
         deadline_ms: 10,
     };
     let header = AnswerHeader::new(question.id, question.range);
-    let put = Put { policy, stream, question, header, deadline: Duration::from_millis(10) };
+    let put = Put { policy, stream, question, header, deadline: Duration::from_millis(10), crosses: true };
     assert_eq!(slow.answer(put).await.answer().outcome, Outcome::Refused(RefusalCode::Deadline));
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::DateGrid;
+use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{LiteralDetector, Nothing, Released};
@@ -12,7 +13,12 @@ use domicile_proto::ids::FieldId;
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{Filter, Question};
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
+use super::guard::{Before, Guard};
+use super::predicate::is_text;
+use crate::aggregate::contributors::Contributors;
+use crate::limits::TEXT_STEP;
 use crate::policy::{Policy, StreamView};
 
 /// What this region released, in the shape that was asked for.
@@ -22,6 +28,7 @@ pub(crate) enum Answered {
     DateGrid(Released<DateGrid>),
     Terms(Released<Terms>),
     TermGrid(Released<TermGrid>),
+    Numbers(Released<FixedHistogram>),
     Nothing(Released<Nothing>),
 }
 
@@ -38,8 +45,33 @@ impl Answered {
             Self::DateGrid(released) => released.answer(),
             Self::Terms(released) => released.answer(),
             Self::TermGrid(released) => released.answer(),
+            Self::Numbers(released) => released.answer(),
             Self::Nothing(released) => released.answer(),
         }
+    }
+
+    /// The same answer to a repeat of its question.
+    pub(super) fn repeat(&self, header: &AnswerHeader) -> Self {
+        match self {
+            Self::Count(released) => Self::Count(released.repeat(header)),
+            Self::DateGrid(released) => Self::DateGrid(released.repeat(header)),
+            Self::Terms(released) => Self::Terms(released.repeat(header)),
+            Self::TermGrid(released) => Self::TermGrid(released.repeat(header)),
+            Self::Numbers(released) => Self::Numbers(released.repeat(header)),
+            Self::Nothing(released) => Self::Nothing(released.repeat(header)),
+        }
+    }
+}
+
+/// What was released, and whom it is about where the question has a text condition.
+pub(crate) struct Gated {
+    pub(crate) answered: Answered,
+    pub(crate) contributors: Option<Contributors>,
+}
+
+impl From<Answered> for Gated {
+    fn from(answered: Answered) -> Self {
+        Self { answered, contributors: None }
     }
 }
 
@@ -52,29 +84,75 @@ pub(crate) struct Put {
     /// With the head of the ledger; the gate fills in the rest.
     pub(crate) header: AnswerHeader,
     pub(crate) deadline: Duration,
+    /// Whether another region asks, or is asked with this one: what is answered then counts and is kept in mind.
+    pub(crate) crosses: bool,
 }
 
-type Call = dyn Fn(Put) -> BoxFuture<'static, Answered> + Send + Sync;
+type Call = dyn Fn(Put) -> BoxFuture<'static, Gated> + Send + Sync;
 
 /// Aggregates, decides and releases.
 #[derive(Clone)]
-pub(crate) struct Gate(Arc<Call>);
+pub(crate) struct Gate {
+    call: Arc<Call>,
+    guard: Option<Arc<Guard>>,
+}
 
 impl Gate {
     /// Over the stage that aggregates.
-    pub(crate) fn over<F>(call: F) -> Self
+    pub(crate) fn over<F, R>(call: F) -> Self
     where
-        F: Fn(Put) -> BoxFuture<'static, Answered> + Send + Sync + 'static,
+        F: Fn(Put) -> BoxFuture<'static, R> + Send + Sync + 'static,
+        R: Into<Gated> + Send + 'static,
     {
-        Self(Arc::new(call))
+        let call = move |put| -> BoxFuture<'static, Gated> {
+            let answering = call(put);
+            Box::pin(async move { answering.await.into() })
+        };
+        Self { call: Arc::new(call), guard: None }
     }
 
-    /// Answers, or refuses once the deadline has passed.
-    pub(crate) async fn answer(&self, put: Put) -> Answered {
-        let (header, deadline) = (put.header, put.deadline);
-        let answered = tokio::time::timeout(deadline, (self.0)(put)).await;
-        answered.unwrap_or_else(|_| Answered::refused(header, RefusalCode::Deadline))
+    /// With a guard that keeps the questions of a day in mind.
+    pub(crate) fn guarded(self, guard: Arc<Guard>) -> Self {
+        Self { guard: Some(guard), ..self }
     }
+
+    /// Answers, or refuses once the deadline has passed. What crosses and has a text condition leaves at a whole step of
+    /// time after its arrival, whatever was found and whatever was decided.
+    pub(crate) async fn answer(&self, put: Put) -> Answered {
+        let arrived = Instant::now();
+        let is_padded = put.crosses && is_text(&put.question);
+        let answered = self.judged(put).await;
+        if is_padded {
+            tokio::time::sleep_until(next_step(arrived, Instant::now())).await;
+        }
+        answered
+    }
+
+    async fn judged(&self, put: Put) -> Answered {
+        let Some(guard) = self.guard.as_ref().filter(|_| put.crosses) else {
+            return self.looked_up(put).await.answered;
+        };
+        match guard.before(put.clone()).await {
+            Before::Repeat(answered) => *answered,
+            Before::Refused(code) => Answered::refused(put.header, code),
+            Before::New => {
+                let gated = self.looked_up(put.clone()).await;
+                guard.after(put, gated).await
+            }
+        }
+    }
+
+    async fn looked_up(&self, put: Put) -> Gated {
+        let (header, deadline) = (put.header, put.deadline);
+        let gated = tokio::time::timeout(deadline, (self.call)(put)).await;
+        gated.unwrap_or_else(|_| Answered::refused(header, RefusalCode::Deadline).into())
+    }
+}
+
+/// The first whole step after the arrival that is not over.
+fn next_step(arrived: Instant, now: Instant) -> Instant {
+    let steps = now.saturating_duration_since(arrived).as_nanos().div_ceil(TEXT_STEP.as_nanos()).max(1);
+    arrived + TEXT_STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
 }
 
 /// Whether this region's policy lets the question in; a region does not trust what others have vetted.
@@ -85,6 +163,9 @@ pub(super) fn admissible(
 ) -> Result<(), RefusalCode> {
     let known = |field: FieldId| stream.field(field).is_some();
     if question.ask.field().is_some_and(|field| !known(field)) {
+        return Err(RefusalCode::FieldNotAllowed);
+    }
+    if question.ask.number().is_some_and(|field| stream.number(field).is_none()) {
         return Err(RefusalCode::FieldNotAllowed);
     }
     for filter in &question.filters {

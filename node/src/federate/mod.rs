@@ -2,13 +2,17 @@
 //!
 //! Every region answers through its own gate, this one as well; one question per region, all at the same time, one
 //! deadline. The answer names every region that was asked (HON-1). The other way round, [`Answerer`] puts the questions of
-//! other regions before the gate of this one.
+//! other regions before the gate of this one. Beside the gate, [`Guard`] keeps the questions of a day in mind, so that many
+//! answers together tell no more than each alone.
 
 mod answerer;
 mod coverage;
 mod errors;
 mod federation;
 mod gate;
+mod guard;
+mod journal;
+mod predicate;
 mod question;
 mod reach;
 mod translate;
@@ -20,7 +24,8 @@ pub(crate) use answerer::Answerer;
 pub(crate) use coverage::{RegionCoverage, Standing};
 pub(crate) use errors::FederateError;
 pub(crate) use federation::{Answer, Federation, Total};
-pub(crate) use gate::{Answered, Gate, Put};
+pub(crate) use gate::{Answered, Gate, Gated, Put};
+pub(crate) use guard::Guard;
 pub(crate) use question::{FederatedQuestion, OnMissing, Regions};
 #[cfg(test)]
 pub(crate) use reach::NoAnswer;

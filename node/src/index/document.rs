@@ -165,6 +165,8 @@ impl<'a> Value<'a> for Item<'a> {
             Self::Json(Json::String(text)) if text.len() <= MAX_COLUMN_BYTES && !looks_like_id(text) => {
                 ReferenceValueLeaf::Str(text)
             }
+            // Its value stands elsewhere: the column says that there is one.
+            Self::Json(Json::String(_)) => ReferenceValueLeaf::Date(tantivy::DateTime::from_timestamp_secs(0)),
             Self::Json(_) => ReferenceValueLeaf::Null,
         };
         ReferenceValue::Leaf(leaf)

@@ -3,6 +3,7 @@
 //! A little is kept as it came; much is fed to a builder at once, so that memory holds terms and columns and not parsed
 //! events. Knows no clock but the instants it is given, and does not decide where segments lie.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub(crate) struct Growing {
     gathered: Vec<Durable>,
     gathered_bytes: usize,
     json_bytes: usize,
+    /// First and last place, both inclusive.
+    places: Option<(u64, u64)>,
     builder: Option<(Builder, PathBuf)>,
     due: Instant,
     refresh: Duration,
@@ -29,6 +32,7 @@ impl Growing {
             gathered: Vec::new(),
             gathered_bytes: 0,
             json_bytes: 0,
+            places: None,
             builder: None,
             due: now + REFRESH_LONGEST,
             refresh: REFRESH_LONGEST,
@@ -40,10 +44,22 @@ impl Growing {
     pub(crate) fn take(&mut self, durable: Durable) {
         self.refresh = self.refresh.min(durable.refresh.max(REFRESH_SHORTEST));
         self.due = self.began + self.refresh;
+        let first = self.places.map_or(durable.first_seq, |(first, _)| first);
+        self.places = Some((first, durable.last_seq()));
         let bytes = durable.json_bytes();
         self.json_bytes += bytes;
         self.gathered_bytes += bytes;
         self.gathered.push(durable);
+    }
+
+    /// The places taken in, from the first to the last.
+    pub(crate) fn places(&self) -> Option<RangeInclusive<u64>> {
+        self.places.map(|(first, last)| first..=last)
+    }
+
+    /// The directory of its builder, where it has one.
+    pub(crate) fn dir(&self) -> Option<&PathBuf> {
+        self.builder.as_ref().map(|(_, dir)| dir)
     }
 
     /// When the next refresh is due.

@@ -15,7 +15,8 @@
 //! | `doc` | bytes, stored | the event itself, see `index::stored` |
 //!
 //! `attributes` leaves out what the other fields hold: the envelope fields where they stand in the event, and the keys in
-//! [`NOT_ATTRIBUTES`]. A text of `attributes` that looks like an id is in `ids` alone, hashed with its dotted path.
+//! [`NOT_ATTRIBUTES`]. A text of `attributes` that looks like an id is in `ids` alone, hashed with its dotted path; of it and of
+//! one too long for a column, `attributes` has a date of zero, which says no more than that there is a value.
 
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, JsonObjectOptions, NumericOptions, STORED, Schema, TextFieldIndexing,

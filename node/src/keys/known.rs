@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
 /// The memory. Holds keyed hashes, never a token.
 pub(super) struct Known {
@@ -23,11 +23,7 @@ impl Fingerprints {
     }
 
     pub(super) fn of(&self, thing: impl Hash) -> u128 {
-        let half = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
-            thing.hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
+        let half = |state: &RandomState| u128::from(state.hash_one(&thing));
         half(&self.0) << 64 | half(&self.1)
     }
 }

@@ -303,12 +303,15 @@ impl Ring {
     }
 }
 
+/// A row as it stands in a table: key and value.
+type Bytes = (Vec<u8>, Vec<u8>);
+
 /// The rows whose key begins with `prefix`, in order.
 pub(super) fn under(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     prefix: &[u8],
     path: &Path,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, KeysError> {
+) -> Result<Vec<Bytes>, KeysError> {
     let mut found = Vec::new();
     for row in table.range::<&[u8]>(prefix..).at(path)? {
         let (key, value) = row.at(path)?;

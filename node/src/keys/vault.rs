@@ -27,6 +27,10 @@ use super::secret::Secret;
 use crate::clock::Clock;
 use crate::limits::{KEYS_WITHOUT_STORE, SEALED_KNOWN};
 
+/// What is told the name of a step.
+#[cfg(test)]
+type OnStep = Box<dyn FnMut(&'static str) + Send>;
+
 /// The vault. No `Debug`.
 pub(crate) struct Vault {
     pub(super) dir: PathBuf,
@@ -47,7 +51,7 @@ pub(crate) struct Vault {
     pseudonyms: Arc<PseudonymKeys>,
     /// Told the name of each step of a destruction, so that a test can look at the disk between two of them.
     #[cfg(test)]
-    pub(super) on_step: Mutex<Option<Box<dyn FnMut(&'static str) + Send>>>,
+    pub(super) on_step: Mutex<Option<OnStep>>,
 }
 
 /// An original with the token that stands for it. No `Debug`; wiped when dropped.

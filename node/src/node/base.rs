@@ -14,7 +14,7 @@ use domicile_proto::link::rotation::IdentityFiles;
 use super::NodeError;
 use super::{errors, group, keeper};
 use crate::audit::{Event, Ledger};
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
 use crate::erase::Records;
@@ -65,7 +65,6 @@ impl Base {
         let records = Records::read(&store).await?;
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let vault = Arc::new(open_vault(&tasks, config, &us, clock.clone()).await?);
-        let classifier = Classifier::new(vault.pseudonyms());
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
@@ -80,13 +79,27 @@ impl Base {
         let group = Group::start(settings, Arc::new(transport.clone())).await?;
         transport.follow(group.watch());
         let policy = PolicyWatch::new(Policy::empty(us.region.clone()));
+        let rules = match &config.rules_dir {
+            Some(dir) => RuleFiles::read(dir, policy.clone())?,
+            None => RuleFiles::default(),
+        };
+        let facts = regions.facts(&us.region)?;
+        let classifier =
+            Classifier::new(vault.pseudonyms(), Defaults::new(&facts.jurisdiction, facts.detectors()), rules);
         let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
         let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
-        let follower = policy::follow(group.clone(), policy.clone(), consents, tasks.token().clone());
+        let token = tasks.token().clone();
+        let follower = policy::follow(group.clone(), policy.clone(), consents, Arc::clone(&ledger), token);
         tasks.spawn(Kind::Follower, follower);
         tasks.spawn(Kind::Timer, keeper::keep(Arc::clone(&vault), Arc::clone(&ledger), tasks.clone()));
-        let propose = Propose::to(group.clone(), PROPOSE_DEADLINE);
-        let ownership = Arc::new(Ownership::new(us.node, policy.clone(), propose.clone(), PROPOSE_DEADLINE));
+        let propose = Propose::to(group.clone(), policy.clone(), PROPOSE_DEADLINE);
+        let ownership = Arc::new(Ownership::new(
+            us.node,
+            policy.clone(),
+            propose.clone(),
+            Arc::new(classifier.clone()),
+            PROPOSE_DEADLINE,
+        ));
         Ok(Self {
             clock,
             tasks,

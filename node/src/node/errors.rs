@@ -9,6 +9,7 @@ use domicile_proto::link::identity::{IdentityError, PeerId};
 use domicile_proto::link::pki::{self, PkiError};
 
 use crate::audit::LedgerError;
+use crate::classify::ClassifyError;
 use crate::config::{ConfigError, NodeConfig};
 use crate::erase::EraseError;
 use crate::errors::{Coded, Verdict};
@@ -31,6 +32,8 @@ pub(crate) enum NodeError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Classify(#[from] ClassifyError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]
@@ -75,6 +78,7 @@ impl Coded for NodeError {
             Self::Erase(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Keys(error) => error.code(),
+            Self::Classify(error) => error.code(),
             Self::Ledger(error) => error.code(),
             Self::Link(error) => error.code(),
             Self::Pki(error) => error.code(),

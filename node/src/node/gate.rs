@@ -8,56 +8,46 @@ use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::NodeId;
 use domicile_proto::message::answer::RefusalCode;
 
-use crate::aggregate::{self, Asked};
-use crate::federate::{Answered, Gate, Put};
-use crate::query::{Budget, Engine};
+use crate::aggregate::{self, Asked, Releases};
+use crate::federate::{Answered, Gate, Gated, Put};
+use crate::policy::StreamView;
+use crate::query::Budget;
 use crate::segment::{Catalog, Segment};
-use crate::tasks::Tasks;
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
-/// nothing is here, and nothing must not be taken for an answer.
+/// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole.
 pub(super) fn over(
-    node: NodeId,
-    engine: Engine,
+    releases: Releases,
     catalog: Catalog,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
-    tasks: Tasks,
+    us: NodeId,
 ) -> Gate {
     Gate::over(move |put: Put| {
-        let (engine, catalog, detector, tasks) =
-            (engine.clone(), catalog.clone(), Arc::clone(&detector), tasks.clone());
+        let (releases, catalog, detector) = (releases.clone(), catalog.clone(), Arc::clone(&detector));
         Box::pin(async move {
-            let header = put.header;
-            if put.stream.shard.is_some_and(|(_, owner)| owner != node) {
-                return Answered::refused(header, RefusalCode::Unavailable);
+            // Cells are judged once for the region, by the node that has all records of the stream.
+            if !has_all(&put.stream, us, &catalog) {
+                return Answered::refused(put.header, RefusalCode::Unavailable).into();
             }
             let budget = Budget::until(Instant::now() + put.deadline);
             // Whoever gives up ends the work: the token goes with this future.
             let _guard = budget.token.clone().drop_guard();
-            let answering = tasks.blocking(move || {
-                let shard = put.stream.shard.map(|(shard, _)| shard);
-                let segments: Vec<Arc<Segment>> =
-                    shard.map(|shard| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
-                let asked = Asked {
-                    question: &put.question,
-                    stream: &put.stream,
-                    policy: &put.policy,
-                    detector: detector.as_ref(),
-                    header: put.header,
-                    budget,
-                };
-                let (answered, error) = aggregate::answer(&engine, segments, &asked);
-                if let Some(error) = error {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
-                }
-                answered
-            });
-            match answering.await {
-                Ok(answered) => carried(answered),
-                Err(_) => Answered::refused(header, RefusalCode::Unavailable),
+            let shard = put.stream.shard.map(|(shard, _)| shard);
+            let segments: Vec<Arc<Segment>> =
+                shard.map(|shard| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
+            let Put { policy, stream, question, header, .. } = put;
+            let judged = releases.answer(Asked { question, stream, policy, detector, header, budget }, segments).await;
+            if let Some(error) = judged.error {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
             }
+            Gated { answered: carried(judged.answered), contributors: judged.contributors }
         })
     })
+}
+
+/// Whether every accepted record of a stream can be searched on this node, but for what is younger than a refresh.
+fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog) -> bool {
+    stream.shard.is_none_or(|(shard, owner)| owner == node && catalog.is_whole(shard))
 }
 
 /// What was released, in the words of the stage that carries it.
@@ -67,6 +57,36 @@ fn carried(answered: aggregate::Answered) -> Answered {
         aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
         aggregate::Answered::Terms(released) => Answered::Terms(released),
         aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
+        aggregate::Answered::Numbers(released) => Answered::Numbers(released),
         aggregate::Answered::Nothing(released) => Answered::Nothing(released),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::{ShardId, StreamId, TenantId};
+    use domicile_proto::metadata::StreamPolicy;
+
+    use super::*;
+
+    #[test]
+    fn a_node_answers_for_what_it_owns_as_long_as_all_of_it_can_be_searched() {
+        let (us, other, catalog) = (NodeId(1), NodeId(2), Catalog::default());
+        let stream = |shard| StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy::default(),
+            shard,
+        };
+        let ours = stream(Some((ShardId(7), us)));
+        assert!(has_all(&ours, us, &catalog) && has_all(&stream(None), us, &catalog));
+        assert!(!has_all(&ours, other, &catalog));
+        catalog.set_whole(ShardId(7), false);
+        assert!(!has_all(&ours, us, &catalog));
+        assert!(has_all(&stream(Some((ShardId(8), us))), us, &catalog));
+        catalog.set_whole(ShardId(7), true);
+        assert!(has_all(&ours, us, &catalog));
     }
 }

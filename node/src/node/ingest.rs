@@ -1,34 +1,35 @@
 //! The left half of the line as one walk: admit, parse, classify, seal, wal.
 //!
 //! Every arrival is cut into documents, its streams are found, and piece after piece goes down to the write-ahead log; each
-//! document gets its own outcome, in the order of the request. A body with a producer's batch id is one piece, so that it is
-//! taken whole or not at all. Nothing here looks into a record.
+//! document gets its own outcome, in the order of the request. A body with a producer's batch id is one piece of one stream, so
+//! that what can be taken of it is taken together or not at all. Nothing here looks into a record.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use domicile_proto::ids::{Name, ShardId, Timestamp};
-use futures::StreamExt;
 use futures::future::join_all;
-use futures::stream::FuturesUnordered;
 use ring::digest;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::sealing;
+use super::unaccepted::{Unaccepted, of_ownership, of_wal};
 use crate::admit::{Admitter, Principal};
 use crate::classify::{Classified, Classifier};
-use crate::errors::Coded;
 use crate::keys::Vault;
-use crate::limits::{ARRIVALS_AT_ONCE, MAX_STREAMS_PER_REQUEST, PIECE_BYTES, WORK_BYTES};
-use crate::ownership::{Ownership, OwnershipError};
+use crate::limits::{
+    ARRIVALS_AT_ONCE, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, MAX_DOCUMENTS_PER_REQUEST, MAX_STREAMS_PER_REQUEST,
+    PIECE_BYTES, WORK_BYTES,
+};
+use crate::ownership::Ownership;
 use crate::parse::{self, Document, Form, ParseError, Parser, Zone};
 use crate::policy::{StreamView, Suppression};
 use crate::receive::{Action, Arrival, Content, Failure, Item, ItemOutcome, Posted, ReceiveError, Reply};
-use crate::tasks::Tasks;
-use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal, WalError};
+use crate::tasks::{Kind, Tasks};
+use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal};
 
 /// Makes what lies in these shards searchable, and comes back when it is.
 pub(crate) type Refresh = Arc<dyn Fn(Vec<ShardId>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -48,8 +49,25 @@ pub(crate) struct Line {
     pub(crate) tasks: Tasks,
     /// For producers that wait until they can search.
     pub(crate) refresh: Option<Refresh>,
-    /// How many bytes may be parsed and not yet written; see [`Line::room_for_work`].
-    pub(crate) work: Arc<Semaphore>,
+    /// How much may be in memory between a body and its answer; see [`Line::room_for_work`].
+    pub(crate) work: Arc<Rooms>,
+}
+
+/// Room for what the line makes of bodies.
+pub(crate) struct Rooms {
+    /// Bytes that are parsed and not yet written.
+    bytes: Semaphore,
+    /// Documents that are cut and not yet answered.
+    documents: Arc<Semaphore>,
+}
+
+/// An arrival, cut.
+struct Cut {
+    arrival: Arrival,
+    documents: Vec<Document>,
+    producer: Option<ProducerBatch>,
+    /// The room of the documents, given back when all are answered.
+    room: OwnedSemaphorePermit,
 }
 
 /// An arrival, cut into documents, each with its stream.
@@ -76,26 +94,25 @@ pub(super) struct Group {
 
 impl Line {
     /// The room that [`Line::work`] begins with.
-    pub(crate) fn room_for_work() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(WORK_BYTES))
+    pub(crate) fn room_for_work() -> Arc<Rooms> {
+        let documents = Arc::new(Semaphore::new(DOCUMENTS_AT_ONCE));
+        Arc::new(Rooms { bytes: Semaphore::new(WORK_BYTES), documents })
     }
 
-    /// Takes arrivals until all doors are closed, and finishes those that are in the line.
+    /// Takes arrivals until all doors are closed, each in a task of its own, and finishes those that are in the line.
     pub(crate) async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Posted>) {
-        let mut walking = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                posted = inbox.recv(), if walking.len() < ARRIVALS_AT_ONCE => match posted {
-                    Some(Posted { arrival, reply }) => walking.push(async {
-                        // A producer that went away has its records taken all the same.
-                        let _ = reply.send(self.take(arrival).await);
-                    }),
-                    None => break,
-                },
-                Some(()) = walking.next(), if !walking.is_empty() => {}
-            }
+        let places = Arc::new(Semaphore::new(ARRIVALS_AT_ONCE));
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let Some(Posted { arrival, reply }) = inbox.recv().await else { break };
+            let line = Arc::clone(&self);
+            self.tasks.spawn(Kind::Line, async move {
+                // A producer that went away has its records taken all the same.
+                let _ = reply.send(line.take(arrival).await);
+                drop(place);
+            });
         }
-        while walking.next().await.is_some() {}
+        // With all places back, everything is answered.
+        let _all = places.acquire_many(u32::try_from(ARRIVALS_AT_ONCE).unwrap_or(u32::MAX)).await;
     }
 
     /// Takes one arrival.
@@ -108,7 +125,7 @@ impl Line {
 
     async fn walk(&self, arrival: Arrival) -> Result<Reply, Failure> {
         let (principal, arrival) = self.admitter.admit(arrival)?.open();
-        let (arrival, documents, producer) = self.frame(arrival).await?;
+        let Cut { arrival, documents, producer, room } = self.frame(arrival).await?;
         tracing::debug!(
             tenant = %principal.tenant(),
             key = %principal.key(),
@@ -120,7 +137,7 @@ impl Line {
         let framed = Arc::new(self.find_streams(&principal, &arrival, documents).await?);
         let mut outcomes: Vec<Option<Told>> = vec![None; framed.documents.len()];
         let mut repeated = producer.is_some();
-        let mut shards = Vec::new();
+        let mut shards = BTreeSet::new();
         let mut from = 0;
         while from < framed.documents.len() {
             let to = end_of_piece(&framed.documents, from, producer.is_some());
@@ -130,13 +147,20 @@ impl Line {
         if arrival.refresh
             && let Some(refresh) = &self.refresh
         {
-            refresh(shards).await;
+            refresh(shards.into_iter().collect()).await;
         }
-        Ok(reply_of(&framed, outcomes, repeated))
+        let reply = reply_of(&framed, outcomes, repeated);
+        drop(room);
+        Ok(reply)
     }
 
-    /// Cuts the body, and digests it where its producer gave it an id.
-    async fn frame(&self, arrival: Arrival) -> Result<(Arrival, Vec<Document>, Option<ProducerBatch>), Failure> {
+    /// Cuts the body, and digests it where its producer gave it an id. Room is taken for as many documents as its bytes could be,
+    /// and what was too much is given back.
+    async fn frame(&self, arrival: Arrival) -> Result<Cut, Failure> {
+        let most = (arrival.body.len() / 2 + 1).min(MAX_DOCUMENTS_PER_REQUEST);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.work.documents).acquire_many_owned(most).await;
+        let mut room = room.map_err(|_| ReceiveError::NoReply)?;
         let framing = self.tasks.blocking(move || {
             let target = arrival.target.as_deref();
             let documents = match arrival.content {
@@ -148,14 +172,18 @@ impl Line {
                     parse::frame_single(&arrival.body, target.unwrap_or_default(), action, arrival.id.as_deref())
                 }
             }?;
+            drop(room.split(room.num_permits().saturating_sub(documents.len())));
             let producer = arrival.batch.clone().map(|id| {
                 let mut sha256 = [0; 32];
                 sha256.copy_from_slice(digest::digest(&digest::SHA256, &arrival.body).as_ref());
                 ProducerBatch { id, sha256 }
             });
-            Ok::<_, ParseError>((arrival, documents, producer))
+            if producer.is_some() && documents.iter().map(length).sum::<usize>() > WORK_BYTES {
+                return Err(Unaccepted::BatchTooLarge { limit: WORK_BYTES, each: DOCUMENT_BYTES }.into());
+            }
+            Ok::<_, Failure>(Cut { arrival, documents, producer, room })
         });
-        Ok(framing.await.map_err(|_| ReceiveError::NoReply)??)
+        framing.await.map_err(|_| ReceiveError::NoReply)?
     }
 
     /// The stream of each document; each name is asked for once.
@@ -189,6 +217,15 @@ impl Line {
                 *wanted = true;
             }
         }
+        let named: BTreeSet<&Name> = names
+            .iter()
+            .zip(&wanted)
+            .filter(|(_, wanted)| **wanted)
+            .filter_map(|(name, _)| name.as_ref().ok())
+            .collect();
+        if arrival.batch.is_some() && named.len() > 1 {
+            return Err(Unaccepted::BatchOfStreams { found: named.len() }.into());
+        }
         let may_create = principal.roles().create;
         let asked = names.into_iter().zip(wanted).map(async |(name, wanted)| {
             let name = name?;
@@ -210,26 +247,29 @@ impl Line {
         places: std::ops::Range<usize>,
         producer: Option<&ProducerBatch>,
         outcomes: &mut [Option<Told>],
-        shards: &mut Vec<ShardId>,
+        shards: &mut BTreeSet<ShardId>,
     ) -> Result<bool, Failure> {
         let bytes: usize = framed.documents.get(places.clone()).unwrap_or_default().iter().map(length).sum();
         let room = u32::try_from(bytes.clamp(1, WORK_BYTES)).unwrap_or(u32::MAX);
-        let _room = self.work.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
+        let _room = self.work.bytes.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
         let (work, classifier, zone) = (Arc::clone(framed), self.classifier.clone(), self.zone.clone());
         let (vault, suppression, whole) = (Arc::clone(&self.vault), self.suppression.clone(), producer.is_some());
         let sealed = self.tasks.blocking(move || {
             let (mut groups, mut failed) = classify(&work, places, &classifier, &zone);
             for group in &mut groups {
-                failed.extend(sealing::seal((&vault, &suppression), group, work.received_at, whole));
+                let unsealed = sealing::seal((&vault, &suppression), group, work.received_at, whole);
+                failed.extend(unsealed.into_iter().map(|(place, failure)| (place, ItemOutcome::Failed(failure))));
             }
             groups.retain(|group| !group.records.is_empty());
             (groups, failed)
         });
         let (groups, failed) = sealed.await.map_err(|_| ReceiveError::NoReply)?;
         // A refusal that passes by must not look like a repetition that was known whole.
-        let mut repeated = failed.iter().all(|(_, failure)| failure.retry_after.is_none());
-        for (place, failure) in failed {
-            set(outcomes, place, None, ItemOutcome::Failed(failure));
+        let passes_by =
+            |outcome: &ItemOutcome| matches!(outcome, ItemOutcome::Failed(failure) if failure.retry_after.is_some());
+        let mut repeated = !failed.iter().any(|(_, outcome)| passes_by(outcome));
+        for (place, outcome) in failed {
+            set(outcomes, place, None, outcome);
         }
         let appended = groups.into_iter().map(async |group| {
             let batch = Batch { stream: group.stream, producer: producer.cloned(), records: group.records };
@@ -239,7 +279,7 @@ impl Line {
             match accepted {
                 Ok(accepted) => {
                     repeated &= accepted.repeated;
-                    shards.push(accepted.shard);
+                    shards.insert(accepted.shard);
                     tell_accepted(&accepted, places, ids, outcomes);
                 }
                 Err(error) => {
@@ -270,8 +310,9 @@ fn end_of_piece(documents: &[Document], from: usize, whole: bool) -> usize {
     documents.len()
 }
 
+/// What a document takes of the room for work: its bytes, and what every document costs.
 fn length(document: &Document) -> usize {
-    document.place.as_ref().map_or(0, ExactSizeIterator::len)
+    DOCUMENT_BYTES + document.place.as_ref().map_or(0, ExactSizeIterator::len)
 }
 
 /// Parses and classifies a piece; runs off the runtime.
@@ -280,13 +321,13 @@ fn classify(
     places: std::ops::Range<usize>,
     classifier: &Classifier,
     region: &Zone,
-) -> (Vec<Group>, Vec<(usize, Failure)>) {
+) -> (Vec<Group>, Vec<(usize, ItemOutcome)>) {
     let mut groups: HashMap<usize, (Parser, Group)> = HashMap::new();
     let mut failed = Vec::new();
     for place in places {
         let (Some(document), Some(slot)) = (framed.documents.get(place), framed.slots.get(place)) else { continue };
         if let Err(error) = document.place {
-            failed.push((place, error.into()));
+            failed.push((place, ItemOutcome::Failed(error.into())));
             continue;
         }
         // Two index names with different dates are one stream: its id groups, not the name.
@@ -298,9 +339,12 @@ fn classify(
             (parser, Group { stream, places: Vec::new(), ids: Vec::new(), records: Vec::new() })
         });
         match parser.record(framed.form, &framed.body, document) {
-            Err(error) => failed.push((place, error.into())),
+            Err(error) => failed.push((place, ItemOutcome::Failed(error.into()))),
             Ok(record) => {
-                let record = classifier.classify(record, &group.stream);
+                let Some(record) = classifier.classify(record, &group.stream) else {
+                    failed.push((place, ItemOutcome::Dropped));
+                    continue;
+                };
                 let op = if document.action == Action::Create { Op::Create } else { Op::Index };
                 group.places.push(place);
                 group.ids.push(record.id().map(Into::into));
@@ -318,7 +362,7 @@ fn tell_accepted(accepted: &Accepted, places: Vec<usize>, ids: Vec<Option<Box<st
         match *outcome {
             Outcome::Created { seq } => set(outcomes, place, Some(named(seq)), ItemOutcome::Created { seq }),
             Outcome::Noop { seq } => set(outcomes, place, Some(named(seq)), ItemOutcome::Noop { seq }),
-            Outcome::Conflict => set(outcomes, place, id, ItemOutcome::Failed(conflict())),
+            Outcome::Conflict => set(outcomes, place, id, ItemOutcome::Failed(Unaccepted::IdTaken.into())),
         }
     }
 }
@@ -360,45 +404,8 @@ fn reply_of(framed: &Framed, outcomes: Vec<Option<Told>>, repeated: bool) -> Rep
     }
 }
 
-fn of_ownership(error: &OwnershipError) -> Failure {
-    match error {
-        OwnershipError::MayNotCreate { .. } => Failure::new(error, 404, "index_not_found_exception"),
-        _ => Failure::of(error),
-    }
-}
-
 /// The code of `WalError::OtherBytes`: the batch id was used for other bytes.
 const OTHER_BYTES: &str = "DMC-WAL-05";
-
-fn of_wal(error: &WalError) -> Failure {
-    match error {
-        WalError::OtherBytes { .. } => Failure::new(error, 409, "version_conflict_engine_exception"),
-        WalError::TooLarge { .. } => Failure::new(error, 413, "content_too_long_exception"),
-        WalError::Busy { .. } => Failure::new(error, 429, "es_rejected_execution_exception"),
-        _ => Failure::of(error),
-    }
-}
-
-/// The producer's `_id` is taken.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "a record with this `_id` and other bytes, or any at all for a `create`, was accepted before; give each record its own `_id`"
-)]
-struct IdTaken;
-
-impl Coded for IdTaken {
-    fn code(&self) -> &'static str {
-        "DMC-INGEST-01"
-    }
-
-    fn verdict(&self) -> crate::errors::Verdict {
-        crate::errors::Verdict::Refused
-    }
-}
-
-fn conflict() -> Failure {
-    Failure::new(&IdTaken, 409, "version_conflict_engine_exception")
-}
 
 #[cfg(test)]
 #[path = "ingest_test.rs"]

@@ -11,6 +11,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::admit::{Rates, key_digest};
+use crate::classify::{Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::keys::{Vault, specimen};
 use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
@@ -28,6 +29,7 @@ struct Front {
     vault: Arc<Vault>,
     suppression: Suppression,
     clock: Clock,
+    rooms: Arc<Rooms>,
     _dir: tempfile::TempDir,
 }
 
@@ -65,23 +67,26 @@ fn front() -> Front {
     let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), clock.clone());
     let vault = Arc::new(vault);
     let suppression = Suppression::default();
+    let rooms = Line::room_for_work();
+    let classifier = Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default());
+    let detector = Arc::new(classifier.clone());
     let line = Line {
         admitter: Arc::clone(&admitter),
-        classifier: Classifier::new(vault.pseudonyms()),
+        classifier,
         vault: Arc::clone(&vault),
         suppression: suppression.clone(),
-        ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, PROPOSE_DEADLINE)),
+        ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, detector, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
         tasks: tasks.clone(),
         refresh: None,
-        work: Line::room_for_work(),
+        work: Arc::clone(&rooms),
     };
     let (inlet, inbox) =
         Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock.clone(), tasks.clone());
     tasks.spawn(Kind::Line, Arc::new(line).run(inbox));
     let router = elastic::router(inlet.clone()).merge(native::router(inlet));
-    Front { router, durable, key, weak, vault, suppression, clock, _dir: dir }
+    Front { router, durable, key, weak, vault, suppression, clock, rooms, _dir: dir }
 }
 
 impl Front {
@@ -198,6 +203,52 @@ async fn hostile_requests_fail_alone() {
 }
 
 #[tokio::test]
+async fn a_batch_id_stands_for_one_stream_and_for_no_more_than_the_room_for_work() {
+    let front = front();
+    let one = "{\"index\":{\"_index\":\"app-2026.11.20\"}}\n{\"a\":1}\n{\"index\":{\"_index\":\"app\"}}\n{\"a\":2}\n";
+    let (status, answer) = front.send(&front.key, "/_bulk", Some("one"), one).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![201, 201]), "two names of one stream: {answer}");
+    let two = format!("{one}{{\"index\":{{\"_index\":\"web\"}}}}\n{{\"a\":1}}\n");
+    let (status, answer) = front.send(&front.key, "/_bulk", Some("two"), two.clone()).await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("DMC-INGEST-03")), "{answer}");
+    let (status, answer) = front.send(&front.key, "/_bulk", None, two).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![201; 3]), "without an id: {answer}");
+
+    let many = "x\n".repeat(WORK_BYTES / DOCUMENT_BYTES + 1);
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", Some("many"), many).await;
+    assert!(status == 413 && answer.to_string().contains("DMC-INGEST-02"), "{answer}");
+    let large = format!("{}\n", "x".repeat(6 << 20)).repeat(6);
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", Some("large"), large).await;
+    assert!(status == 413 && answer.to_string().contains("DMC-INGEST-02"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_of_letters_is_refused_before_its_documents_fill_the_memory_and_the_room_comes_back() {
+    let front = front();
+    let body = "x\n".repeat(MAX_DOCUMENTS_PER_REQUEST + 1);
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", None, body).await;
+    assert!(status == 413 && answer.to_string().contains("DMC-PARSE-15"), "{answer}");
+    let (status, answer) = front.send(&front.key, "/api/v1/ingest/app?text", None, "x\ny\n").await;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(2)), "{answer}");
+    assert_eq!(front.rooms.documents.available_permits(), DOCUMENTS_AT_ONCE);
+    assert_eq!(front.rooms.bytes.available_permits(), WORK_BYTES);
+}
+
+#[tokio::test]
+async fn documents_wait_for_room_and_are_taken_when_there_is_some() {
+    let front = front();
+    let held = Arc::clone(&front.rooms.documents).acquire_many_owned(DOCUMENTS_AT_ONCE as u32).await.unwrap();
+    let mut sending = std::pin::pin!(front.send(&front.key, "/api/v1/ingest/app?text", None, "x\n"));
+    tokio::select! {
+        biased;
+        _ = &mut sending => panic!("there was no room"),
+        () = async { for _ in 0..100 { tokio::task::yield_now().await } } => {}
+    }
+    drop(held);
+    assert_eq!(sending.await.0, 200);
+}
+
+#[tokio::test]
 async fn a_body_larger_than_a_piece_goes_down_in_pieces_and_nothing_is_lost_or_reordered() {
     let Front { router, mut durable, key, weak: _, _dir, .. } = front();
     let count = 3 * PIECE_BYTES / 100_000;
@@ -220,8 +271,10 @@ async fn a_body_larger_than_a_piece_goes_down_in_pieces_and_nothing_is_lost_or_r
 
 #[test]
 fn pieces_end_where_they_are_full_and_hold_one_document_at_least() {
-    let document = |bytes: usize| Document { action: Action::Index, index: "a".into(), id: None, place: Ok(0..bytes) };
-    let documents = [document(PIECE_BYTES), document(PIECE_BYTES / 2), document(PIECE_BYTES / 2), document(1)];
+    let place = |bytes: usize| Ok(0..bytes - DOCUMENT_BYTES);
+    let document = |bytes| Document { action: Action::Index, index: "a".into(), id: None, place: place(bytes) };
+    let documents =
+        [document(PIECE_BYTES), document(PIECE_BYTES / 2), document(PIECE_BYTES / 2), document(DOCUMENT_BYTES)];
     assert_eq!(end_of_piece(&documents, 0, false), 1);
     assert_eq!(end_of_piece(&documents, 1, false), 3);
     assert_eq!(end_of_piece(&documents, 3, false), 4);
@@ -298,4 +351,23 @@ async fn what_comes_late_of_an_erased_person_is_answered_as_always_and_gets_no_k
     assert_eq!(tokens(&mut front).await, first);
     assert!(front.vault.reveal(TenantId(1), &first[0]).unwrap().is_none());
     assert!(front.vault.reveal(TenantId(1), &first[1]).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_record_makes_no_stream_of_a_personal_name_through_any_door() {
+    let front = front();
+    let bulk = "{\"index\":{\"_index\":\"user-4111111111111111\"}}\n{\"a\":1}\n";
+    let (status, answer) = front.send(&front.key, "/app/_bulk", None, bulk).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![400]), "{answer}");
+    let error = &answer["items"][0]["index"]["error"];
+    assert_eq!(error["code"], "DMC-OWNERSHIP-05");
+    assert!(!error.to_string().contains("4111"), "{error}");
+    for path in ["/user-4111111111111111/_doc", "/api/v1/ingest/user-4111111111111111"] {
+        let (status, answer) = front.send(&front.key, path, None, "{\"a\":1}\n").await;
+        assert_eq!(status, 400, "{path}: {answer}");
+        assert!(answer.to_string().contains("DMC-OWNERSHIP-05"), "{path}: {answer}");
+    }
+    // A filter out of bounds is refused before a record is taken.
+    let path = format!("/app/_bulk?filter_path={}x", "**.".repeat(300));
+    assert_eq!(front.send(&front.key, &path, None, "{\"index\":{}}\n{\"a\":1}\n").await.0, 400);
 }

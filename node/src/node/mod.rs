@@ -13,6 +13,7 @@ mod keeper;
 mod sealing;
 mod signals;
 mod surroundings;
+mod unaccepted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +26,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitter, Rates};
+use crate::aggregate::Releases;
 use crate::audit::Ledger;
 use crate::config::NodeConfig;
 use crate::erase::{self, Erasure};
-use crate::federate::{Answerer, Federation, Gate, Reach};
+use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
 use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
@@ -77,8 +79,9 @@ impl Node {
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
-        let detector = Arc::new(base.classifier.clone());
-        let gate = gate::over(base.us.node, engine.clone(), shards.catalog().clone(), detector, base.tasks.clone());
+        let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
+        let gate = gate::over(releases, shards.catalog().clone(), Arc::new(base.classifier.clone()), base.us.node);
+        let gate = gate.guarded(open_guard(&base, &config).await?);
         let federation = start_federation(&base, &config, gate);
         let erasure = start_erasure(&base, &config, &shards)?;
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
@@ -115,7 +118,8 @@ async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), 
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
-    Ok((wal.clone(), opened.start(wal, durable)))
+    let shards = opened.start(wal.clone(), durable).await?;
+    Ok((wal, shards))
 }
 
 /// receive, admit, parse, classify, wal: the left half, from the inlet of the doors to what is accepted.
@@ -141,6 +145,14 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
         let _ = ends.send(());
     });
     (inlet, ended)
+}
+
+/// What was asked today, so that a restart forgets none of it.
+async fn open_guard(base: &Base, config: &NodeConfig) -> Result<Arc<Guard>, NodeError> {
+    let (dir, clock, tasks) = (config.data_dir.join("guard"), base.clock.clone(), base.tasks.clone());
+    let path = dir.clone();
+    let opening = base.tasks.blocking(move || Guard::open(&dir, clock, tasks));
+    opening.await.map_err(|_| NodeError::Interrupted)?.map_err(|source| NodeError::DataDir { path, source })
 }
 
 /// aggregate, federate: questions of this region and of others go through the same gate; and this node joins the others.
@@ -185,6 +197,7 @@ fn desk(
         group: base.group.clone(),
         policy: base.policy.clone(),
         shards: shards.clone(),
+        classifier: base.classifier.clone(),
         ledger: Arc::clone(&base.ledger),
         vault: Arc::clone(&base.vault),
         metrics: Metrics::new(),
@@ -192,6 +205,7 @@ fn desk(
         regions: base.regions.clone(),
         advertise: config.link.advertise,
         officer: config.officer.public_key,
+        detector: Arc::new(base.classifier.clone()),
         us: base.us.clone(),
     });
     Desk::new(Parts {

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use domicile_meta::error::MetaError;
 use domicile_meta::group::Group;
+use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Name, ShardId};
 use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::identity::PeerId;
-use domicile_proto::metadata::{Applied, Change, Command};
+use domicile_proto::metadata::{Applied, Change, Command, KeyRow, RegionalChange, Row};
 use domicile_proto::officer::OfficerPublic;
 
 use crate::audit::Ledger;
+use crate::classify::Classifier;
 use crate::config::Regions;
 use crate::errors::{Coded, Verdict};
 use crate::keys::Vault;
@@ -32,6 +34,7 @@ pub(super) struct Sight {
     pub(super) group: Group,
     pub(super) policy: PolicyWatch,
     pub(super) shards: Shards,
+    pub(super) classifier: Classifier,
     pub(super) ledger: Arc<Ledger>,
     pub(super) vault: Arc<Vault>,
     pub(super) metrics: Metrics,
@@ -39,15 +42,16 @@ pub(super) struct Sight {
     pub(super) regions: Regions,
     pub(super) advertise: SocketAddr,
     pub(super) officer: OfficerPublic,
+    pub(super) detector: Arc<dyn LiteralDetector + Send + Sync>,
     pub(super) us: PeerId,
 }
 
 /// Why the node around the doors did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
 enum AroundError {
-    /// The first command carries no consent.
+    /// A command carries no consent, or does not belong to a beginning.
     #[error(
-        "a deployment begins with this node's `AddNode`, signed by the officer of its own region; use `domicile cluster init`"
+        "a deployment begins with this node's `AddNode`, and then nodes and keys alone, each signed by the officer of its own region; use `domicile cluster init`"
     )]
     NoConsent,
     /// The group does not do it.
@@ -140,24 +144,23 @@ impl Sight {
             voters: metrics.voters,
             round_trips,
             has_tls_keylog: self.link.has_tls_keylog(),
+            is_log_poisoned: self.shards.is_log_poisoned(),
         }
     }
 
     /// Begins a deployment: this node is its first voter. Whoever asks shows the consent of this node's own officer; there
-    /// is no key yet that anybody could show.
+    /// is no key yet that anybody could show. What was interrupted before the region had a key is taken up again.
     async fn begin(&self, commands: Vec<Command>) -> Result<(), AroundError> {
-        let is_ours = |command: &Command| match command {
-            Command::Regional(change) => {
-                let names_us = matches!(&change.change, Change::AddNode { node, .. } if *node == self.us.node);
-                names_us && change.region == self.us.region && self.officer.consents(change)
-            }
-            _ => false,
-        };
-        if !commands.first().is_some_and(is_ours) {
+        if !is_beginning(&commands, &self.us, &self.officer, &self.regions, self.detector.as_ref()) {
             return Err(AroundError::NoConsent);
         }
-        self.group.initialize(&[(self.us.node, self.advertise)]).await?;
-        tracing::info!("a deployment begins on this node");
+        match self.group.initialize(&[(self.us.node, self.advertise)]).await {
+            Ok(()) => tracing::info!("a deployment begins on this node"),
+            Err(MetaError::Initialised) if self.is_half_begun() => {
+                tracing::info!("a deployment that was interrupted goes on");
+            }
+            Err(error) => return Err(error.into()),
+        }
         let regions = self.regions.iter().map(|facts| Command::AddRegion { region: facts.name.clone() });
         let tenant = FIRST_TENANT.parse::<Name>().ok().map(|tenant| Command::CreateTenant { tenant });
         for command in regions.chain(tenant).chain(commands) {
@@ -166,6 +169,15 @@ impl Sight {
             }
         }
         Ok(())
+    }
+
+    /// Whether this node is the only one of a group in which its region has no key of an administrator: nobody but the
+    /// officer could do anything in it.
+    fn is_half_begun(&self) -> bool {
+        let (state, _) = self.group.local();
+        let is_alone = self.group.metrics().voters == [self.us.node];
+        let is_ours = |row: &KeyRow| row.region == self.us.region && row.key.roles.admin;
+        is_alone && !state.rows().any(|row| matches!(row, Row::Key(row) if is_ours(&row)))
     }
 
     fn scrape(&self) -> String {
@@ -182,6 +194,7 @@ impl Sight {
             (Metric::IsLeader, u64::from(group.leader == Some(self.us.node))),
             (Metric::MetaApplied, group.applied.unwrap_or(0)),
             (Metric::LedgerEntries, self.ledger.head().size),
+            (Metric::Dropped, self.classifier.dropped()),
             (Metric::Shards, count(shards.len())),
             (Metric::Segments, count(segments)),
             (Metric::Records, records),
@@ -190,9 +203,92 @@ impl Sight {
             (Metric::AreKeysExpired, u64::from(keys.is_expired)),
             (Metric::SealedOriginals, keys.originals),
             (Metric::SubjectKeys, keys.subjects),
+            (Metric::Retries, self.shards.retries()),
+            (Metric::IsLogPoisoned, u64::from(self.shards.is_log_poisoned())),
         ] {
             self.metrics.set(metric, value);
         }
         self.metrics.text()
+    }
+}
+
+/// Whether a deployment may begin so: with this node's own entry, then nodes and keys, each with the consent of an officer: of
+/// ours for this region, and of another for each other region.
+fn is_beginning(
+    commands: &[Command],
+    us: &PeerId,
+    officer: &OfficerPublic,
+    regions: &Regions,
+    detector: &dyn LiteralDetector,
+) -> bool {
+    let names_us = |change: &RegionalChange| {
+        change.region == us.region && matches!(&change.change, Change::AddNode { node, .. } if *node == us.node)
+    };
+    let is_first = matches!(commands.first(), Some(Command::Regional(change)) if names_us(change));
+    let is_fit = |command: &Command| {
+        let Command::Regional(change) = command else { return false };
+        let begins = match &change.change {
+            Change::AddNode { .. } => true,
+            Change::AddKey(key) => !detector.finds_personal_data(key.id.as_str()),
+            Change::SetPolicy { .. } | Change::ApproveValues { .. } => false,
+        };
+        let theirs = change.signature.map(|consent| consent.officer()).filter(|_| change.region != us.region);
+        let is_known = regions.iter().any(|facts| facts.name == change.region);
+        begins && is_known && theirs.as_ref().unwrap_or(officer).consents(change)
+    };
+    is_first && commands.iter().all(is_fit)
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::{ConsentSerial, NodeId, TenantId};
+    use domicile_proto::metadata::{AccessKey, Roles, Rows};
+    use domicile_proto::officer::OfficerKey;
+
+    use super::*;
+
+    struct Detector;
+
+    impl LiteralDetector for Detector {
+        fn finds_personal_data(&self, literal: &str) -> bool {
+            literal.contains("4111")
+        }
+    }
+
+    #[test]
+    fn a_deployment_begins_with_this_node_and_every_command_has_its_officer() {
+        let new = || OfficerKey::from_pkcs8(&OfficerKey::generate().unwrap()).unwrap();
+        let (ours, theirs) = (new(), new());
+        let us = PeerId { region: "tokyo".parse().unwrap(), node: NodeId(1) };
+        let sign = |officer: &OfficerKey, region: &str, change| {
+            Command::Regional(officer.sign(region.parse().unwrap(), ConsentSerial(1), change))
+        };
+        let node = |node| Change::AddNode { node: NodeId(node), addr: "127.0.0.1:1".parse().unwrap() };
+        let key = |id: &str| {
+            let (id, roles) = (id.parse().unwrap(), Roles { admin: true, ..Roles::default() });
+            Change::AddKey(AccessKey { id, tenant: TenantId(1), hash: [1; 32], roles, rows: Rows::None })
+        };
+        let unsigned = |region: &str, change| {
+            let region = region.parse().unwrap();
+            Command::Regional(RegionalChange { region, change, signature: None })
+        };
+        let first = sign(&ours, "tokyo", node(1));
+        let values = Change::ApproveValues { tenant: TenantId(1), field: "f".parse().unwrap(), values: Vec::new() };
+        for (case, second, is_fit) in [
+            ("a key of ours", sign(&ours, "tokyo", key("first")), true),
+            ("a node of another region", sign(&theirs, "frankfurt", node(2)), true),
+            ("a key of ours by another officer", sign(&theirs, "tokyo", key("first")), false),
+            ("a key without consent", unsigned("tokyo", key("first")), false),
+            ("a node abroad without consent", unsigned("frankfurt", node(2)), false),
+            ("a region nobody knows", sign(&theirs, "atlantis", node(2)), false),
+            ("a personal name", sign(&ours, "tokyo", key("4111111111111111")), false),
+            ("text", sign(&ours, "tokyo", values), false),
+            ("a tenant", Command::CreateTenant { tenant: "t".parse().unwrap() }, false),
+        ] {
+            let regions = Regions::built_in().unwrap();
+            let found = |commands: &[Command]| is_beginning(commands, &us, &ours.public(), &regions, &Detector);
+            assert_eq!(found(&[first.clone(), second.clone()]), is_fit, "{case}");
+            assert!(!found(&[second, first.clone()]) && !found(&[]), "{case}");
+        }
     }
 }

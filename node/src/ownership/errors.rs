@@ -40,6 +40,17 @@ pub(crate) enum OwnershipError {
         /// By whom.
         owner: NodeId,
     },
+    /// The name of a new stream holds what looks like personal data. It is not repeated.
+    #[error("the name of the new stream looks like personal data, and names are told to every region; choose another")]
+    Personal,
+    /// The tenant makes streams faster than one may.
+    #[error(
+        "the tenant makes new streams faster than one may, which all regions have to keep; send to streams that exist, or again after the time in `Retry-After`"
+    )]
+    TooFast {
+        /// Seconds until there is room.
+        retry_after: u32,
+    },
 }
 
 impl Coded for OwnershipError {
@@ -49,12 +60,15 @@ impl Coded for OwnershipError {
             Self::OutOfReach { .. } => "DMC-OWNERSHIP-02",
             Self::Refused { .. } => "DMC-OWNERSHIP-03",
             Self::OwnedElsewhere { .. } => "DMC-OWNERSHIP-04",
+            Self::Personal => "DMC-OWNERSHIP-05",
+            Self::TooFast { .. } => "DMC-OWNERSHIP-06",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::MayNotCreate { .. } | Self::Refused { .. } => Verdict::Refused,
+            Self::MayNotCreate { .. } | Self::Refused { .. } | Self::Personal => Verdict::Refused,
+            Self::TooFast { retry_after } => Verdict::NotNow(*retry_after),
             Self::OutOfReach { .. } => Verdict::NotNow(RETRY_SECONDS),
             // The owner may be about to change, and a client that balances over nodes finds it by itself.
             Self::OwnedElsewhere { .. } => Verdict::NotNow(1),

@@ -1,15 +1,22 @@
 //! A stream by name, ready to be written by this node.
+//!
+//! A name goes into the metadata of every region, whatever door it came through: here, and nowhere before, it is looked at for
+//! personal data (RES-2), and a tenant makes so many in a while.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Epoch, Name, NodeId, StreamId, TenantId};
 use domicile_proto::metadata::{Applied, Command};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 
 use super::errors::OwnershipError;
 use super::propose::Propose;
+use crate::limits::{NEW_STREAMS_AT_ONCE, NEW_STREAMS_PER_MINUTE, TENANT_RATES};
 use crate::policy::{PolicyWatch, StreamView};
 
 type Turn = tokio::sync::Mutex<()>;
@@ -19,14 +26,24 @@ pub(crate) struct Ownership {
     node: NodeId,
     policy: PolicyWatch,
     propose: Propose,
+    detector: Arc<dyn LiteralDetector + Send + Sync>,
     deadline: Duration,
+    new_streams: DefaultKeyedRateLimiter<TenantId>,
     turns: Mutex<HashMap<(TenantId, Name), Weak<Turn>>>,
 }
 
 impl Ownership {
-    /// For a node; `deadline` bounds the wait for the metadata group.
-    pub(crate) fn new(node: NodeId, policy: PolicyWatch, propose: Propose, deadline: Duration) -> Self {
-        Self { node, policy, propose, deadline, turns: Mutex::new(HashMap::new()) }
+    /// For a node; `detector` knows personal data, `deadline` bounds the wait for the metadata group.
+    pub(crate) fn new(
+        node: NodeId,
+        policy: PolicyWatch,
+        propose: Propose,
+        detector: Arc<dyn LiteralDetector + Send + Sync>,
+        deadline: Duration,
+    ) -> Self {
+        let quota = Quota::per_minute(NEW_STREAMS_PER_MINUTE).allow_burst(NEW_STREAMS_AT_ONCE);
+        let (new_streams, turns) = (RateLimiter::keyed(quota), Mutex::new(HashMap::new()));
+        Self { node, policy, propose, detector, deadline, new_streams, turns }
     }
 
     /// The stream, written by this node: at once where it is known, after a proposal where it is new.
@@ -87,11 +104,26 @@ impl Ownership {
     }
 
     async fn create(&self, tenant: TenantId, name: &Name) -> Result<StreamId, OwnershipError> {
+        if self.detector.finds_personal_data(name.as_str()) {
+            return Err(OwnershipError::Personal);
+        }
+        self.charge(tenant)?;
         match self.decide(name, Command::CreateStream { tenant, stream: name.clone() }).await? {
             Applied::Stream(stream) => Ok(stream),
             Applied::Refused(refusal) => Err(OwnershipError::Refused { stream: name.clone(), refusal }),
             _ => Err(OwnershipError::OutOfReach { stream: name.clone() }),
         }
+    }
+
+    /// One more new stream of the tenant.
+    fn charge(&self, tenant: TenantId) -> Result<(), OwnershipError> {
+        if self.new_streams.len() > TENANT_RATES {
+            self.new_streams.retain_recent();
+        }
+        self.new_streams.check_key(&tenant).map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now()).as_secs();
+            OwnershipError::TooFast { retry_after: u32::try_from(wait).unwrap_or(u32::MAX).max(1) }
+        })
     }
 
     async fn decide(&self, name: &Name, command: Command) -> Result<Applied, OwnershipError> {

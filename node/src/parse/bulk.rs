@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::document::Document;
+use super::document::{self, Document};
 use super::errors::ParseError;
 use crate::limits::{MAX_ID_BYTES, MAX_RECORD_BYTES};
 use crate::receive::Action;
@@ -17,10 +17,11 @@ use crate::receive::Action;
 /// The documents of a body; `path_index` is the index of the path.
 ///
 /// # Errors
-/// [`ParseError::Action`], [`ParseError::NoDocument`] and [`ParseError::Empty`] fail the whole request.
+/// [`ParseError::Action`], [`ParseError::NoDocument`], [`ParseError::TooManyDocuments`] and [`ParseError::Empty`] fail the whole
+/// request.
 pub(crate) fn frame_bulk(body: &[u8], path_index: Option<&str>) -> Result<Vec<Document>, ParseError> {
     let path_index: Arc<str> = path_index.unwrap_or_default().into();
-    let mut documents = Vec::with_capacity(body.len() / 512);
+    let mut documents = Vec::new();
     let mut lines = Lines { body, at: 0, number: 0 };
     let mut last: Option<(&[u8], Action, Arc<str>)> = None;
     while let Some(place) = lines.next() {
@@ -54,7 +55,7 @@ pub(crate) fn frame_bulk(body: &[u8], path_index: Option<&str>) -> Result<Vec<Do
             None if place.len() > MAX_RECORD_BYTES => Err(ParseError::TooLarge { limit: MAX_RECORD_BYTES }),
             None => Ok(place),
         };
-        documents.push(Document { action, index, id: id.unwrap_or_default(), place });
+        document::push(&mut documents, Document { action, index, id: id.unwrap_or_default(), place })?;
     }
     if documents.is_empty() { Err(ParseError::Empty) } else { Ok(documents) }
 }
@@ -137,6 +138,8 @@ const MAX_ACTION_BYTES: usize = 16 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_DOCUMENTS_PER_REQUEST;
+    use crate::parse::frame_lines;
 
     fn texts<'a>(body: &'a str, documents: &[Document]) -> Vec<Result<&'a str, ParseError>> {
         documents.iter().map(|document| document.place.clone().map(|place| &body[place])).collect()
@@ -191,6 +194,17 @@ mod tests {
         assert!(documents.iter().all(|document| document.place == Err(ParseError::Id { limit: MAX_ID_BYTES })));
         let nameless = frame_bulk(b"{\"index\":{}}\n{}\n", None).unwrap();
         assert_eq!(nameless[0].place, Err(ParseError::NoStream));
+    }
+
+    #[test]
+    fn a_request_holds_so_many_documents_and_not_one_more() {
+        let limit = MAX_DOCUMENTS_PER_REQUEST;
+        let too_many = Some(ParseError::TooManyDocuments { limit });
+        let (lines, deletes) = ("x\n".repeat(limit), "{\"delete\":{}}\n".repeat(limit));
+        assert_eq!(frame_bulk(deletes.as_bytes(), Some("a")).unwrap().len(), limit);
+        assert_eq!(frame_bulk(format!("{deletes}{{\"delete\":{{}}}}\n").as_bytes(), Some("a")).err(), too_many);
+        assert_eq!(frame_lines(lines.as_bytes(), "a").unwrap().len(), limit);
+        assert_eq!(frame_lines(format!("{lines}x").as_bytes(), "a").err(), too_many);
     }
 
     proptest::proptest! {

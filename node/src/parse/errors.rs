@@ -76,6 +76,12 @@ pub(crate) enum ParseError {
         /// The limit.
         limit: usize,
     },
+    /// Too many documents in one request.
+    #[error("the request has more than {limit} documents; send smaller batches")]
+    TooManyDocuments {
+        /// The limit.
+        limit: usize,
+    },
     /// Nothing in it.
     #[error("the request has no document; send at least one")]
     Empty,
@@ -98,6 +104,7 @@ impl Coded for ParseError {
             Self::Id { .. } => "DMC-PARSE-12",
             Self::TooManyStreams { .. } => "DMC-PARSE-13",
             Self::Empty => "DMC-PARSE-14",
+            Self::TooManyDocuments { .. } => "DMC-PARSE-15",
         }
     }
 
@@ -116,6 +123,7 @@ impl From<ParseError> for Failure {
             ParseError::NoDocument { .. } | ParseError::NoStream | ParseError::Empty => {
                 "action_request_validation_exception"
             }
+            ParseError::TooManyDocuments { .. } => return Self::new(&error, 413, "content_too_long_exception"),
             ParseError::StreamName => "invalid_index_name_exception",
             _ => "document_parsing_exception",
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bulk::Lines;
-use super::document::Document;
+use super::document::{self, Document};
 use super::errors::ParseError;
 use crate::limits::{MAX_ID_BYTES, MAX_RECORD_BYTES};
 use crate::receive::Action;
@@ -11,16 +11,16 @@ use crate::receive::Action;
 /// One document a line; lines without any character are none.
 ///
 /// # Errors
-/// [`ParseError::Empty`].
+/// [`ParseError::Empty`] and [`ParseError::TooManyDocuments`].
 pub(crate) fn frame_lines(body: &[u8], index: &str) -> Result<Vec<Document>, ParseError> {
     let index: Arc<str> = index.into();
-    let documents: Vec<Document> = Lines { body, at: 0, number: 0 }
-        .filter(|place| !body.get(place.clone()).unwrap_or_default().trim_ascii().is_empty())
-        .map(|place| {
-            let place = bounded(place);
-            Document { action: Action::Index, index: Arc::clone(&index), id: None, place }
-        })
-        .collect();
+    let mut documents = Vec::new();
+    let lines = Lines { body, at: 0, number: 0 };
+    for place in lines.filter(|place| !body.get(place.clone()).unwrap_or_default().trim_ascii().is_empty()) {
+        let place = bounded(place);
+        let next = Document { action: Action::Index, index: Arc::clone(&index), id: None, place };
+        document::push(&mut documents, next)?;
+    }
     if documents.is_empty() { Err(ParseError::Empty) } else { Ok(documents) }
 }
 

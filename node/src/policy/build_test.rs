@@ -274,3 +274,29 @@ fn a_state_that_was_rewritten_opens_nothing_again() {
     assert_eq!(state(&granted), (0, 0, 0, false), "an older policy in place of a newer one");
     assert_eq!(state(&[policy(sign(10, set_policy(open_policy())), None)]), (0, 0, 0, true), "signed again");
 }
+
+#[test]
+fn a_lowered_threshold_is_seen_and_a_raised_one_is_none() {
+    let of = |k: u32| {
+        let mut policy = Policy::empty("tokyo".parse().unwrap());
+        let k = std::num::NonZeroU32::new(k).map(KThreshold);
+        let personal = Personal::Subject("user".parse().unwrap());
+        let view = StreamView {
+            id: StreamId(4),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy { personal, k, ..StreamPolicy::default() },
+            shard: None,
+        };
+        policy.streams.insert((TenantId(1), view.name.clone()), Arc::new(view));
+        policy
+    };
+    let lowered = of(4).lowered_since(&of(9));
+    let ks: Vec<_> = lowered.iter().map(|(id, from, to)| (id.0, from.get(), to.get())).collect();
+    assert_eq!(ks, [(4, 9, 4)]);
+    assert!(of(9).lowered_since(&of(4)).is_empty() && of(4).lowered_since(&of(4)).is_empty());
+    // Below the floor nothing is lowered, whatever is written.
+    assert!(of(1).lowered_since(&of(3)).is_empty());
+    assert!(of(4).lowered_since(&Policy::empty("tokyo".parse().unwrap())).is_empty());
+}

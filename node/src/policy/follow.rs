@@ -8,17 +8,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::consent::Consents;
 use super::snapshot::{Policy, PolicyWatch};
+use crate::audit::{Event, Ledger};
 use crate::errors::Coded;
 
 /// How often the lease is renewed; a fraction of the lease.
 const HEARD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Replaces the snapshot with every change until the token is cancelled. What was known before a restart is known at once.
-pub(crate) async fn follow(group: Group, watch: PolicyWatch, mut consents: Consents, token: CancellationToken) {
+pub(crate) async fn follow(
+    group: Group,
+    watch: PolicyWatch,
+    mut consents: Consents,
+    ledger: Arc<Ledger>,
+    token: CancellationToken,
+) {
     let mut changes = group.watch();
     loop {
         let state = Arc::clone(&changes.borrow_and_update());
-        consents = rebuild(&watch, consents, move |consents| Policy::build(state.rows(), consents)).await;
+        consents = rebuild(&watch, &ledger, consents, move |consents| Policy::build(state.rows(), consents)).await;
         loop {
             if let Some(since) = group.local().1.since_contact
                 && let Some(heard) = Instant::now().checked_sub(since)
@@ -38,7 +45,7 @@ pub(crate) async fn follow(group: Group, watch: PolicyWatch, mut consents: Conse
 }
 
 /// Verifying hundreds of new signatures takes milliseconds: off the runtime's threads.
-async fn rebuild<F>(watch: &PolicyWatch, mut consents: Consents, build: F) -> Consents
+async fn rebuild<F>(watch: &PolicyWatch, ledger: &Ledger, mut consents: Consents, build: F) -> Consents
 where
     F: Fn(&mut Consents) -> Policy + Send + 'static,
 {
@@ -54,12 +61,23 @@ where
     match built.await {
         Ok((policy, consents)) => {
             tracing::info!(version = policy.version.0, streams = policy.streams.len(), "a new policy holds");
+            record_lowered(&watch.now(), &policy, ledger).await;
             watch.replace(policy);
             consents
         }
         Err(error) => {
             tracing::error!(%error, "the policy could not be built; the last one holds");
             spare
+        }
+    }
+}
+
+/// A lowered threshold lies in the ledger before it holds.
+async fn record_lowered(before: &Policy, after: &Policy, ledger: &Ledger) {
+    for (stream, from, to) in after.lowered_since(before) {
+        let event = Event::ThresholdLowered { stream, from, to, policy: after.version };
+        if let Err(error) = ledger.record(event).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a lowered threshold is not recorded");
         }
     }
 }

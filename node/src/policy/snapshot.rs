@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use domicile_proto::border::{QuestionRules, ReleasePolicy};
 use domicile_proto::ids::{
-    DictionaryId, FieldId, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
+    DictionaryId, FieldId, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
 };
-use domicile_proto::metadata::{AccessKey, NodeRow, StreamPolicy};
+use domicile_proto::metadata::{AccessKey, NodeRow, NumberField, StreamPolicy};
 use domicile_proto::officer::OfficerRow;
 use tokio::sync::watch;
 
@@ -43,6 +43,19 @@ impl StreamView {
     /// The field of an id, if this region allows it abroad.
     pub(crate) fn field(&self, id: FieldId) -> Option<&Name> {
         self.fields.get(usize::from(id.0)).filter(|name| self.allows(name))
+    }
+
+    /// The numeric field of an id, if this region declares it.
+    pub(crate) fn number(&self, id: FieldId) -> Option<&NumberField> {
+        let name = self.fields.get(usize::from(id.0))?;
+        self.policy.numbers.iter().find(|number| number.field == *name)
+    }
+
+    /// The id of a numeric field that this region declares.
+    pub(crate) fn number_id(&self, field: &str) -> Option<FieldId> {
+        let number = self.policy.numbers.iter().find(|number| number.field.as_str() == field)?;
+        let place = self.fields.iter().position(|name| *name == number.field)?;
+        u16::try_from(place).ok().map(FieldId)
     }
 
     /// What questions to other regions may name.
@@ -111,6 +124,15 @@ impl Policy {
             return Arc::new(super::build::level_dictionary());
         }
         self.dictionaries.get(&(tenant, field.clone())).cloned().unwrap_or_default()
+    }
+
+    /// The streams whose smallest group is smaller than it was in an earlier snapshot, with both.
+    pub(crate) fn lowered_since(&self, before: &Self) -> Vec<(StreamId, KThreshold, KThreshold)> {
+        let lowered = |(key, stream): (&(TenantId, Name), &Arc<StreamView>)| {
+            let (from, to) = (before.streams.get(key)?.policy.threshold(), stream.policy.threshold());
+            (to < from).then_some((stream.id, from, to))
+        };
+        self.streams.iter().filter_map(lowered).collect()
     }
 
     /// What an answer about the stream is released under.

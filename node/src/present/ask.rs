@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::desk::Desk;
 use super::errors::PresentError;
+use crate::audit::{Event, Why};
 use crate::federate::{Answer, FederatedQuestion, OnMissing, Regions, group_field, translate};
 use crate::policy::StreamView;
 use crate::query::Filter;
@@ -26,6 +27,8 @@ pub(super) enum Wanted {
     Terms(String),
     /// Their numbers by value of a field and time.
     TermsHistogram(String, u32),
+    /// Their numbers between the declared bounds of a numeric field.
+    Numbers(String),
 }
 
 /// Where a question goes.
@@ -39,17 +42,39 @@ pub(super) struct Whither {
 }
 
 impl Desk {
-    /// Asks several regions, this one through its own gate like the others.
-    pub(super) async fn ask(&self, whither: &Whither, filter: &Filter, wanted: &Wanted) -> Result<Answer, Failure> {
+    /// Asks several regions, this one through its own gate like the others: each kind of number wanted is one question. All of
+    /// them are put into words before the first is sent, so that a request which is refused here sends nothing.
+    pub(super) async fn ask(&self, wanted: Vec<(Whither, Wanted)>, filter: &Filter) -> Result<Vec<Answer>, Failure> {
+        let mut answers = Vec::new();
+        for (whither, wanted) in wanted {
+            let question = self.question(&whither, filter, &wanted).await?;
+            answers.push(self.parts.federation.ask(question));
+        }
+        Ok(futures::future::try_join_all(answers).await?)
+    }
+
+    async fn question(
+        &self,
+        whither: &Whither,
+        filter: &Filter,
+        wanted: &Wanted,
+    ) -> Result<FederatedQuestion, Failure> {
         let policy = self.parts.policy.now();
         let stream = policy.stream(whither.tenant, &whither.stream);
         let stream = stream.ok_or_else(|| PresentError::NoIndex { index: whither.stream.to_string() })?;
-        let (range, filters) = translate(filter, stream, &policy).map_err(PresentError::from)?;
         let ends = self.ends(stream, &whither.regions);
-        let ask = self.shape(stream, range, wanted, ends)?;
+        let words = translate(filter, stream, &policy).map_err(|error| Failure::from(PresentError::from(error)));
+        let words = words.and_then(|(range, filters)| Ok((range, filters, self.shape(stream, range, wanted, ends)?)));
+        let (range, filters, ask) = match words {
+            Ok(words) => words,
+            Err(failure) => {
+                self.record_unsaid(stream).await;
+                return Err(failure);
+            }
+        };
         // A grid without a range of its own covers the newest cells there may be, and the question with it.
         let range = ask.grid().map_or(range, |grid| grid.range());
-        let question = FederatedQuestion {
+        Ok(FederatedQuestion {
             tenant: whither.tenant,
             stream: whither.stream.clone(),
             regions: whither.regions.clone(),
@@ -58,8 +83,15 @@ impl Desk {
             ask,
             on_missing: whither.on_missing,
             deadline: whither.deadline,
-        };
-        Ok(self.parts.federation.ask(question).await?)
+        })
+    }
+
+    /// A question that has no words in which it may travel was refused before anything left; that lies in the ledger.
+    async fn record_unsaid(&self, stream: &StreamView) {
+        let event = Event::RefusedQuestion { peer: None, stream: Some(stream.id), why: Why::NotExpressible };
+        if let Err(error) = self.parts.ledger.record(event).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
+        }
     }
 
     /// First and last time of the stream's records, where this region alone is asked. What other regions are asked never
@@ -83,14 +115,13 @@ impl Desk {
         wanted: &Wanted,
         ends: Option<(Timestamp, Timestamp)>,
     ) -> Result<Ask, Failure> {
-        let field = |field: &String| {
-            group_field(stream, field)
-                .ok_or_else(|| PresentError::FieldStaysHere { field: field.chars().take(80).collect() })
-        };
+        let stays = |field: &String| PresentError::FieldStaysHere { field: field.chars().take(80).collect() };
+        let field = |field: &String| group_field(stream, field).ok_or_else(|| stays(field));
         Ok(match wanted {
             Wanted::Count => Ask::Count,
             Wanted::Histogram(step) => Ask::DateGrid(self.grid(range, *step, 1, ends)?),
             Wanted::Terms(name) => Ask::Terms(field(name)?),
+            Wanted::Numbers(name) => Ask::Numbers(stream.number_id(name).ok_or_else(|| stays(name))?),
             Wanted::TermsHistogram(name, step) => {
                 let id = field(name)?;
                 let policy = self.parts.policy.now();

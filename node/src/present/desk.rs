@@ -1,17 +1,18 @@
 //! What every door stands on: who asks, what there is here, and the way to the other regions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::HeaderMap;
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Name, NodeId, Region, ShardId, TenantId};
-use domicile_proto::metadata::{Command, Roles, Rows};
+use domicile_proto::metadata::{Command, Roles};
 use domicile_proto::officer::OfficerPublic;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::errors::PresentError;
 use crate::admit::{Admitter, Principal};
@@ -20,14 +21,14 @@ use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::federate::Federation;
 use crate::keys::Vault;
-use crate::limits::SEARCHES_AT_ONCE;
+use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE, TENANT_RATES};
 use crate::ownership::{Ownership, OwnershipError, Propose};
 use crate::policy::{PolicyWatch, StreamView};
 use crate::query::aggs::Aggs;
 use crate::query::dates::DateContext;
 use crate::query::{Budget, Engine, Literals, Row, SearchRequest, Total};
 use crate::receive::Failure;
-use crate::segment::{Catalog, Segment};
+use crate::segment::{Catalog, Segment, SegmentError};
 use crate::tasks::Tasks;
 
 /// What the node knows of its surroundings at this moment.
@@ -43,6 +44,8 @@ pub(crate) struct Facts {
     pub(crate) round_trips: BTreeMap<NodeId, f64>,
     /// Whether TLS keys are written for an auditor.
     pub(crate) has_tls_keylog: bool,
+    /// Whether the write-ahead log takes nothing more before a restart.
+    pub(crate) is_log_poisoned: bool,
 }
 
 /// Makes what was accepted for these shards searchable now.
@@ -92,7 +95,15 @@ pub(crate) struct Parts {
 /// The desk.
 pub(crate) struct Desk {
     pub(crate) parts: Parts,
-    searches: Semaphore,
+    searches: Arc<Semaphore>,
+    /// Of each tenant that asked of late.
+    of_tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+}
+
+/// The place of one search among those of its tenant and of the node; given back when the work ends, not when the caller goes.
+pub(super) struct Permit {
+    _of_tenant: OwnedSemaphorePermit,
+    _of_node: OwnedSemaphorePermit,
 }
 
 /// A page of this region's own records. No `Debug`.
@@ -105,7 +116,27 @@ pub(crate) struct Found {
 impl Desk {
     /// From its parts.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, searches: Semaphore::new(SEARCHES_AT_ONCE) })
+        let searches = Arc::new(Semaphore::new(SEARCHES_AT_ONCE));
+        Arc::new(Self { parts, searches, of_tenants: Mutex::default() })
+    }
+
+    /// A place for one more search of the tenant.
+    ///
+    /// # Errors
+    /// [`PresentError::Busy`] where the tenant or the node runs as many as it may.
+    pub(super) fn permit(&self, tenant: TenantId) -> Result<Permit, PresentError> {
+        let of_tenant = {
+            let mut all = self.of_tenants.lock();
+            if all.len() > TENANT_RATES {
+                all.retain(|_, places| Arc::strong_count(places) > 1);
+            }
+            let places = all.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(SEARCHES_OF_TENANT_AT_ONCE)));
+            Arc::clone(places)
+        };
+        let busy = |_| PresentError::Busy;
+        let of_tenant = of_tenant.try_acquire_owned().map_err(busy)?;
+        let of_node = Arc::clone(&self.searches).try_acquire_owned().map_err(busy)?;
+        Ok(Permit { _of_tenant: of_tenant, _of_node: of_node })
     }
 
     /// Who asks, if the key may search.
@@ -146,16 +177,25 @@ impl Desk {
         Budget::until(Instant::now() + wanted.unwrap_or(limit).min(limit))
     }
 
+    /// Whether everything that was accepted into some streams can be searched here, but for what is younger than a refresh.
+    pub(super) fn is_whole(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
+        let mut shards = streams.iter().filter_map(|stream| stream.shard);
+        match shards.find(|(shard, _)| !self.parts.catalog.is_whole(*shard)) {
+            Some((shard, _)) => Err(Failure::of(&SegmentError::NotWhole { shard })),
+            None => Ok(()),
+        }
+    }
+
     /// Searches this region's own records of some streams. Of a stream that another node of the region writes, nothing is here:
     /// whoever asks is sent there, and no answer is smaller than it should be.
     pub(super) async fn search(
         &self,
+        who: &Principal,
         streams: &[Arc<StreamView>],
         request: SearchRequest,
-        rows: Rows,
         aggregations: Option<Value>,
     ) -> Result<Found, Failure> {
-        let _permit = self.searches.try_acquire().map_err(|_| PresentError::Busy)?;
+        let (permit, rows) = (self.permit(who.tenant())?, who.rows());
         let elsewhere = streams.iter().find_map(|stream| {
             let (_, owner) = stream.shard.filter(|(_, owner)| *owner != self.parts.node)?;
             Some(OwnershipError::OwnedElsewhere { stream: stream.name.clone(), owner })
@@ -163,6 +203,7 @@ impl Desk {
         if let Some(elsewhere) = elsewhere {
             return Err(elsewhere.into());
         }
+        self.is_whole(streams)?;
         let shards = streams.iter().filter_map(|stream| stream.shard);
         let segments: Vec<Arc<Segment>> =
             shards.flat_map(|(shard, _)| self.parts.catalog.view(shard).iter().cloned().collect::<Vec<_>>()).collect();
@@ -176,6 +217,7 @@ impl Desk {
         // Whoever hangs up ends the search: the token goes with this future.
         let _guard = request.budget.token.clone().drop_guard();
         let found = self.parts.tasks.blocking(move || {
+            let _permit = permit;
             let hits = engine.search(&request, segments, rows)?;
             let is_wanted = !aggregations.is_empty();
             let aggregations = is_wanted.then(|| hits.aggregate(&aggregations)).transpose()?;

@@ -143,6 +143,8 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         let status = match &error {
             QueryError::Deadline | QueryError::Cancelled => 504,
+            QueryError::PageTooLarge => 413,
+            QueryError::Crowded => 429,
             QueryError::Engine(_) => 500,
             QueryError::Personal => 403,
             _ => 400,
@@ -171,7 +173,8 @@ impl From<OwnershipError> for Failure {
     fn from(error: OwnershipError) -> Self {
         let (status, kind) = match &error {
             OwnershipError::MayNotCreate { .. } => (403, "security_exception"),
-            OwnershipError::Refused { .. } => (400, "illegal_argument_exception"),
+            OwnershipError::TooFast { .. } => (429, "es_rejected_execution_exception"),
+            OwnershipError::Refused { .. } | OwnershipError::Personal => (400, "illegal_argument_exception"),
             OwnershipError::OutOfReach { .. } => (503, "process_cluster_event_timeout_exception"),
             OwnershipError::OwnedElsewhere { .. } => (503, "unavailable_shards_exception"),
         };

@@ -14,7 +14,7 @@ use domicile_proto::ids::{
 };
 use domicile_proto::message::answer::AnswerHeader;
 use domicile_proto::metadata::{
-    AccessKey, Applied, Command, CommandRefusal, NodeRow, Personal, Roles, Rows, StreamPolicy,
+    AccessKey, Applied, Command, CommandRefusal, NodeRow, NumberField, Personal, Roles, Rows, StreamPolicy,
 };
 use domicile_proto::officer::OfficerKey;
 use serde_json::Value;
@@ -22,9 +22,9 @@ use tower::ServiceExt;
 
 use super::desk::{Desk, Facts, Parts, Surroundings};
 use crate::admit::{Admitter, Rates, key_digest};
-use crate::aggregate::{self, Asked};
+use crate::aggregate::{self, Asked, Releases};
 use crate::audit::Ledger;
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::federate::{Answered, Federation, Gate, NoAnswer, Reach};
 use crate::index::builder::Layout;
@@ -36,6 +36,7 @@ use crate::query::{Budget, Engine};
 use crate::receive::Failure;
 use crate::segment::specimen::{durable, record, segment};
 use crate::segment::{Catalog, Segment};
+use crate::store::Store;
 use crate::tasks::Tasks;
 
 /// Events in the world; three quarters of them in `app`, the rest in `web`.
@@ -124,6 +125,7 @@ fn policy() -> Policy {
         personal: Personal::No,
         group_fields: vec![name("level"), name("service")],
         text_questions: true,
+        numbers: vec![NumberField { field: name("ms"), bounds: vec![99, 199, 399] }],
         ..StreamPolicy::default()
     };
     for (id, stream, shard) in [(1, "app", 7), (2, "web", 0x1f)] {
@@ -131,7 +133,7 @@ fn policy() -> Policy {
             id: StreamId(id),
             tenant: TenantId(1),
             name: name(stream),
-            fields: open.group_fields.clone(),
+            fields: open.group_fields.iter().cloned().chain([name("ms")]).collect(),
             policy: open.clone(),
             shard: Some((ShardId(shard), NodeId(1))),
         };
@@ -145,30 +147,34 @@ fn policy() -> Policy {
 }
 
 fn classifier() -> Classifier {
-    Classifier::new(Arc::new(PseudonymKeys::from_secret(&[7; 32], region("tokyo"))))
+    let keys = Arc::new(PseudonymKeys::from_secret(&[7; 32], region("tokyo")));
+    Classifier::new(keys, Defaults::new("JP", []), RuleFiles::default())
 }
 
 /// The real gate over segments.
-fn gate(engine: Engine, catalog: Catalog) -> Gate {
+fn gate(releases: Releases, catalog: Catalog) -> Gate {
     Gate::over(move |put| {
         let segments: Vec<Arc<Segment>> =
             put.stream.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
-        let asked = Asked {
-            question: &put.question,
-            stream: &put.stream,
-            policy: &put.policy,
-            detector: &Detector,
-            header: put.header,
-            budget: Budget::until(Instant::now() + put.deadline),
-        };
-        let answered = match aggregate::answer(&engine, segments, &asked).0 {
-            aggregate::Answered::Count(released) => Answered::Count(released),
-            aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
-            aggregate::Answered::Terms(released) => Answered::Terms(released),
-            aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
-            aggregate::Answered::Nothing(released) => Answered::Nothing(released),
-        };
-        Box::pin(async move { answered })
+        let releases = releases.clone();
+        Box::pin(async move {
+            let asked = Asked {
+                question: put.question,
+                stream: put.stream,
+                policy: put.policy,
+                detector: Arc::new(Detector),
+                header: put.header,
+                budget: Budget::until(Instant::now() + put.deadline),
+            };
+            match releases.answer(asked, segments).await.answered {
+                aggregate::Answered::Count(released) => Answered::Count(released),
+                aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
+                aggregate::Answered::Terms(released) => Answered::Terms(released),
+                aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
+                aggregate::Answered::Numbers(released) => Answered::Numbers(released),
+                aggregate::Answered::Nothing(released) => Answered::Nothing(released),
+            }
+        })
     })
 }
 
@@ -183,7 +189,7 @@ fn reach(gate: Gate, policy: PolicyWatch) -> Reach {
             let asked = question.question().clone();
             let stream = policy.stream_by_id(asked.tenant, asked.stream).cloned().ok_or(NoAnswer)?;
             let header = AnswerHeader::new(asked.id, asked.range);
-            let put = crate::federate::Put { policy, stream, question: asked, header, deadline };
+            let put = crate::federate::Put { policy, stream, question: asked, header, deadline, crosses: true };
             let answered = gate.answer(put).await;
             Received::check(answered.answer().clone(), &question).map_err(|_| NoAnswer)
         })
@@ -231,6 +237,7 @@ fn around(refreshes: &Arc<AtomicUsize>) -> Surroundings {
             voters: vec![NodeId(1), NodeId(2), NodeId(3)],
             round_trips: BTreeMap::from([(NodeId(2), 70.25)]),
             has_tls_keylog: false,
+            is_log_poisoned: false,
         }),
         refresh: Arc::new(move |shards| {
             refreshes.fetch_add(shards.len(), Ordering::SeqCst);
@@ -257,18 +264,13 @@ impl World {
             tenant: TenantId(1),
             name: name("people"),
             fields: Vec::new(),
-            policy: StreamPolicy {
-                personal: Personal::No,
-                text_questions: true,
-                redact_ip: true,
-                ..StreamPolicy::default()
-            },
+            policy: StreamPolicy { personal: Personal::No, text_questions: true, ..StreamPolicy::default() },
             shard: Some((ShardId(0x2a), NodeId(1))),
         };
         let classifier = classifier();
         let clean = |event: Value| {
             let text = event.to_string();
-            let clean = classifier.pseudonymise(&text, &view).unwrap_or(text);
+            let clean = classifier.pseudonymise("", &text, &view).unwrap_or(text);
             record(now().0, None, serde_json::from_str(&clean).expect("still JSON"))
         };
         let records = durable(0x2a, 1, events.into_iter().map(clean).collect());
@@ -286,13 +288,15 @@ impl World {
         let (events, segments) = sample(EVENTS);
         let segments = segments.into_iter().chain(more);
         let (engine, catalog) = (Engine::new().expect("threads"), Catalog::of(segments));
-        let gate = gate(engine.clone(), catalog.clone());
+        let releases = Releases::new(engine.clone(), Store::in_memory(), clock.clone(), Tasks::default());
+        let gate = gate(releases, catalog.clone());
         let reach = reach(gate.clone(), policy.clone());
         let detector = Arc::new(Detector);
         let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(&ledger), detector.clone());
         let (proposed, refreshed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let propose = proposals(&policy, &proposed);
-        let ownership = Ownership::new(NodeId(1), policy.clone(), propose.clone(), Duration::from_secs(1));
+        let ownership =
+            Ownership::new(NodeId(1), policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
         let desk = Desk::new(Parts {
             region: region("tokyo"),
             node: NodeId(1),

@@ -6,11 +6,12 @@
 use std::ops::{Bound, Range, RangeInclusive};
 
 use tantivy::DocId;
-use tantivy::columnar::{Column, DynamicColumn, StrColumn};
+use tantivy::columnar::{Column, ColumnType, DynamicColumn, StrColumn};
 use tantivy::index::SegmentReader;
 
 use super::QueryError;
 use super::filter::Value;
+use super::visit::Budget;
 use crate::index::token;
 use crate::index::words::words_of;
 
@@ -26,8 +27,24 @@ pub(super) enum Test<'a> {
     Any,
 }
 
+impl Test<'_> {
+    /// Whether it asks for more of a value than that it is there, or is a certain one.
+    pub(super) const fn needs_order(&self) -> bool {
+        matches!(self, Self::StartsWith(_) | Self::Between(..))
+    }
+}
+
+/// Whether a column of this name says of all its values only that they are there: they look like ids or are too long, and
+/// stand elsewhere.
+pub(super) fn stands_apart(reader: &SegmentReader, column: &str) -> Result<bool, QueryError> {
+    let handles = reader.fast_fields().dynamic_column_handles(column)?;
+    Ok(!handles.is_empty() && handles.iter().all(|handle| handle.column_type() == ColumnType::DateTime))
+}
+
 /// Most different texts of one column that are looked at one by one.
 const MAX_TEXTS: usize = 2_000_000;
+/// Texts that are gone through between two looks at the time.
+const TEXTS_BETWEEN_LOOKS: u64 = 4_096;
 
 /// Documents of the range with a value in one of the columns of this name that passes the test.
 pub(super) fn matching(
@@ -35,6 +52,7 @@ pub(super) fn matching(
     column: &str,
     docs: &Range<DocId>,
     test: &Test<'_>,
+    budget: &Budget,
 ) -> Result<Vec<DocId>, QueryError> {
     let mut found = Vec::new();
     let mut handles = reader.fast_fields().dynamic_column_handles(column)?;
@@ -43,13 +61,15 @@ pub(super) fn matching(
     }
     for handle in handles {
         match handle.open()? {
-            DynamicColumn::Str(texts) => in_texts(&texts, docs, test, &mut found)?,
+            DynamicColumn::Str(texts) => in_texts(&texts, docs, test, budget, &mut found)?,
             DynamicColumn::I64(numbers) => in_numbers(&numbers, docs, test, whole_ranges(test, Some), &mut found),
             DynamicColumn::U64(numbers) => {
                 in_numbers(&numbers, docs, test, whole_ranges(test, |v| u64::try_from(v).ok()), &mut found);
             }
             DynamicColumn::F64(numbers) => in_numbers(&numbers, docs, test, float_ranges(test), &mut found),
             DynamicColumn::Bool(truths) => in_truths(&truths, docs, test, &mut found),
+            // Marks where a value stands that no column holds.
+            DynamicColumn::DateTime(marks) if matches!(test, Test::Any) => any_value(&marks, docs, &mut found),
             _ => {}
         }
     }
@@ -188,6 +208,7 @@ fn in_texts(
     column: &StrColumn,
     docs: &Range<DocId>,
     test: &Test<'_>,
+    budget: &Budget,
     found: &mut Vec<DocId>,
 ) -> Result<(), QueryError> {
     let terms = column.num_terms() as u64;
@@ -206,7 +227,9 @@ fn in_texts(
             Places::Some(places)
         }
         // A value is not found by the beginning of a token in it.
-        Test::StartsWith(prefix) if token::begun_in(prefix).is_some() => Places::Some(places_by_words(column, test)?),
+        Test::StartsWith(prefix) if token::begun_in(prefix).is_some() => {
+            Places::Some(places_by_words(column, test, budget)?)
+        }
         Test::StartsWith(prefix) => {
             let after = after_prefix(prefix.as_bytes());
             let to = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -219,7 +242,7 @@ fn in_texts(
             let (from, to) = (bytes(&from), bytes(&to));
             places_between(column, from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice))?
         }
-        Test::Holds(..) | Test::Phrase(..) => Places::Some(places_by_words(column, test)?),
+        Test::Holds(..) | Test::Phrase(..) => Places::Some(places_by_words(column, test, budget)?),
     };
     match places {
         Places::Between(from, to) if from < to.min(terms) => {
@@ -275,13 +298,16 @@ fn text_bound(bound: &Bound<&Value>) -> Option<Bound<String>> {
     }
 }
 
-fn places_by_words(column: &StrColumn, test: &Test<'_>) -> Result<Vec<u64>, QueryError> {
+fn places_by_words(column: &StrColumn, test: &Test<'_>, budget: &Budget) -> Result<Vec<u64>, QueryError> {
     if column.num_terms() > MAX_TEXTS {
         return Err(QueryError::TooCostly);
     }
     let mut places = Vec::new();
     let mut stream = column.dictionary().stream()?;
     while stream.advance() {
+        if stream.term_ord().is_multiple_of(TEXTS_BETWEEN_LOOKS) {
+            budget.check()?;
+        }
         let text = std::str::from_utf8(stream.key()).unwrap_or_default();
         let words = words_of(text);
         let passes = match test {

@@ -15,8 +15,10 @@ use super::columns::{self, Test, after_prefix};
 use super::field::Place;
 use super::filter::{Filter, Joined, Value};
 use super::listed::Listed;
-use crate::index::schema::{PRODUCER_ID, TRACE_ID, id_hash, looks_like_id};
+use super::visit::Budget;
+use crate::index::schema::{MAX_COLUMN_BYTES, PRODUCER_ID, TRACE_ID, id_hash, looks_like_id};
 use crate::index::words::words_of;
+use crate::limits::MAX_EXPANSIONS;
 use crate::segment::Segment;
 
 /// A filter as it stands for one stretch of a segment.
@@ -38,8 +40,9 @@ impl Compiled {
         segment: &Segment,
         docs: Range<DocId>,
         scored: bool,
+        budget: &Budget,
     ) -> Result<Self, QueryError> {
-        Compiler { segment, docs, scored }.filter(filter)
+        Compiler { segment, docs, scored, budget }.filter(filter)
     }
 
     fn listed(docs: Vec<DocId>) -> Self {
@@ -61,10 +64,12 @@ struct Compiler<'a> {
     segment: &'a Segment,
     docs: Range<DocId>,
     scored: bool,
+    budget: &'a Budget,
 }
 
 impl Compiler<'_> {
     fn filter(&self, filter: &Filter) -> Result<Compiled, QueryError> {
+        self.budget.check()?;
         match filter {
             Filter::All => Ok(Compiled::All),
             Filter::None => Ok(Compiled::None),
@@ -110,6 +115,9 @@ impl Compiler<'_> {
             Place::More => self.any(values.iter().map(|value| self.phrase(place, &value.text(), false))),
             Place::Service(other) => self.envelope(fields.service, other.as_deref(), values),
             Place::Host(other) => self.envelope(fields.host, other.as_deref(), values),
+            Place::Attribute(path) if values.iter().any(|value| value.text().len() > MAX_COLUMN_BYTES) => {
+                Err(QueryError::apart(path))
+            }
             Place::Attribute(path) => {
                 let (ids, plain): (Vec<_>, Vec<_>) = values.iter().cloned().partition(|v| looks_like_id(&v.text()));
                 let mut found = Vec::new();
@@ -133,7 +141,11 @@ impl Compiler<'_> {
     }
 
     fn attribute(&self, path: &str, test: &Test<'_>) -> Result<Vec<DocId>, QueryError> {
-        columns::matching(self.segment.reader(), &format!("attributes.{path}"), &self.docs, test)
+        let column = format!("attributes.{path}");
+        if test.needs_order() && columns::stands_apart(self.segment.reader(), &column)? {
+            return Err(QueryError::apart(path));
+        }
+        columns::matching(self.segment.reader(), &column, &self.docs, test, self.budget)
     }
 
     fn numbers(&self, column: &tantivy::columnar::Column<u64>, numbers: impl Iterator<Item = u64>) -> Compiled {
@@ -177,7 +189,7 @@ impl Compiler<'_> {
 
     /// A test of `service` or `host` and, where the field is another spelling, of the attribute of that name.
     fn envelope_test(&self, column: &str, other: Option<&str>, test: &Test<'_>) -> Result<Compiled, QueryError> {
-        let mut found = columns::matching(self.segment.reader(), column, &self.docs, test)?;
+        let mut found = columns::matching(self.segment.reader(), column, &self.docs, test, self.budget)?;
         if let Some(path) = other {
             found.extend(self.attribute(path, test)?);
             found.sort_unstable();
@@ -273,8 +285,12 @@ impl Compiler<'_> {
             [word] if open => self.beginnings(field, word),
             [word] => self.word(field, word),
             _ if open => {
+                // Beyond its limit the query would pass over words in silence.
+                if self.begins_more_than(field, words.last().map_or("", String::as_str), MAX_EXPANSIONS)? {
+                    return Err(QueryError::TooManyBeginnings);
+                }
                 let mut query = PhrasePrefixQuery::new(terms);
-                query.set_max_expansions(1_000);
+                query.set_max_expansions(u32::try_from(MAX_EXPANSIONS).unwrap_or(u32::MAX));
                 Ok(Compiled::Query(Box::new(query)))
             }
             _ => Ok(Compiled::Query(Box::new(PhraseQuery::new(terms)))),
@@ -308,6 +324,22 @@ impl Compiler<'_> {
         }
     }
 
+    /// Whether more than so many words begin so.
+    fn begins_more_than(&self, field: Field, prefix: &str, most: usize) -> Result<bool, QueryError> {
+        let inverted = self.segment.reader().inverted_index(field)?;
+        let range = inverted.terms().range().ge(prefix.as_bytes());
+        let range = match after_prefix(prefix.as_bytes()) {
+            Some(after) => range.lt(after),
+            None => range,
+        };
+        let mut stream = range.into_stream()?;
+        let mut count = 0;
+        while count <= most && stream.advance() {
+            count += 1;
+        }
+        Ok(count > most)
+    }
+
     /// Documents with a word that begins so.
     fn beginnings(&self, field: Field, prefix: &str) -> Result<Compiled, QueryError> {
         let inverted = self.segment.reader().inverted_index(field)?;
@@ -317,9 +349,14 @@ impl Compiler<'_> {
             None => range,
         };
         let mut stream = range.into_stream()?;
+        let mut words = 0_u64;
         let mut set = BitSet::with_max_value(self.segment.reader().max_doc());
         let mut any = false;
         while stream.advance() {
+            if words.is_multiple_of(WORDS_BETWEEN_LOOKS) {
+                self.budget.check()?;
+            }
+            words += 1;
             let mut postings = inverted.read_block_postings_from_terminfo(stream.value(), IndexRecordOption::Basic)?;
             while !postings.docs().is_empty() {
                 for doc in postings.docs() {
@@ -361,7 +398,9 @@ impl Compiler<'_> {
         match place {
             Place::Time | Place::Id => Ok(Compiled::All),
             Place::Level => Ok(self.levels(Level::ALL.into_iter().filter(|level| *level != Level::Unknown).collect())),
-            Place::Trace => Ok(Compiled::listed(columns::matching(reader, "trace", &self.docs, &Test::Any)?)),
+            Place::Trace => {
+                Ok(Compiled::listed(columns::matching(reader, "trace", &self.docs, &Test::Any, self.budget)?))
+            }
             Place::Message | Place::More => {
                 let field = if *place == Place::Message { fields.message } else { fields.more };
                 let norms = reader.get_fieldnorms_reader(field)?;
@@ -438,6 +477,9 @@ impl Compiler<'_> {
         Compiled::Query(Box::new(BooleanQuery::new(clauses.collect())))
     }
 }
+
+/// Words that are gone through between two looks at the time.
+const WORDS_BETWEEN_LOOKS: u64 = 64;
 
 fn unscored(clause: Compiled) -> Compiled {
     Compiled::Query(Box::new(ConstScoreQuery::new(clause.into_query(), 0.0)))

@@ -38,24 +38,41 @@ impl Reader<'_> {
         match name {
             "match_all" => Ok(Filter::All),
             "match_none" => Ok(Filter::None),
-            "term" => by_field(name, body, |field, value| self.term(field, option(value, "value"))),
+            "term" => by_field(name, body, |field, value| {
+                only(name, value, &["value", "case_insensitive"])?;
+                same_case(field, value)?;
+                self.term(field, option(value, "value"))
+            }),
             "terms" => self.terms(body),
             "match" => by_field(name, body, |field, value| self.words(field, value)),
             "match_phrase" => by_field(name, body, |field, value| self.phrase(field, value, false)),
             "match_phrase_prefix" => by_field(name, body, |field, value| self.phrase(field, value, true)),
             "multi_match" => self.multi_match(body),
-            "prefix" => {
-                by_field(name, body, |field, value| Filter::prefix(field, &text(field, option(value, "value"))?))
-            }
+            "prefix" => by_field(name, body, |field, value| {
+                only(name, value, &["value", "case_insensitive", "rewrite"])?;
+                same_case(field, value)?;
+                Filter::prefix(field, &text(field, option(value, "value"))?)
+            }),
             "wildcard" => by_field(name, body, |field, value| {
+                only(name, value, &["value", "wildcard", "case_insensitive", "rewrite"])?;
+                same_case(field, value)?;
                 let value = value.get("value").or_else(|| value.get("wildcard")).unwrap_or(value);
                 wildcard(field, &text(field, value)?)
             }),
             "range" => by_field(name, body, |field, value| self.range(field, value)),
-            "exists" => Ok(Filter::Exists { field: required_text(body, "exists", "field")? }),
-            "ids" => ids(body),
+            "exists" => {
+                only(name, body, &["field"])?;
+                Ok(Filter::Exists { field: required_text(body, "exists", "field")? })
+            }
+            "ids" => {
+                only(name, body, &["values"])?;
+                ids(body)
+            }
             "bool" => inner.joined(body),
-            "constant_score" => inner.clause(required(body, "constant_score", "filter")?),
+            "constant_score" => {
+                only(name, body, &["filter"])?;
+                inner.clause(required(body, "constant_score", "filter")?)
+            }
             "query_string" | "simple_query_string" => self.query_string(name, body),
             _ => Err(QueryError::unknown("query", name)),
         }
@@ -88,14 +105,8 @@ impl Reader<'_> {
     }
 
     fn words(self, field: &str, value: &Json) -> Result<Filter, QueryError> {
-        let every = match value.get("operator") {
-            None => false,
-            Some(operator) => match operator.as_str().map(str::to_ascii_lowercase).as_deref() {
-                Some("and") => true,
-                Some("or") => false,
-                _ => return Err(QueryError::malformed("operator", "`and` or `or`")),
-            },
-        };
+        only("match", value, &["query", "operator", "minimum_should_match", "fuzziness", "lenient"])?;
+        let every = every_word(value)?;
         if Place::of(field) == Place::Time {
             return self.term(field, option(value, "query"));
         }
@@ -111,6 +122,8 @@ impl Reader<'_> {
     }
 
     fn phrase(self, field: &str, value: &Json, open: bool) -> Result<Filter, QueryError> {
+        let known = ["query", "slop"];
+        only("match_phrase", value, if open { &["query", "slop", "max_expansions"] } else { &known })?;
         if value.get("slop").is_some_and(|slop| slop.as_u64() != Some(0)) {
             return Err(QueryError::malformed("slop", "0: other distances are not supported"));
         }
@@ -119,8 +132,15 @@ impl Reader<'_> {
 
     fn multi_match(self, body: &Json) -> Result<Filter, QueryError> {
         let query = required_text(body, "multi_match", "query")?;
+        let known =
+            ["query", "fields", "type", "operator", "minimum_should_match", "fuzziness", "lenient", "tie_breaker"];
+        only("multi_match", body, &known)?;
         let kind = body.get("type").and_then(Json::as_str).unwrap_or("best_fields");
-        let every = body.get("operator").and_then(Json::as_str).is_some_and(|o| o.eq_ignore_ascii_case("and"));
+        if !["best_fields", "most_fields", "phrase", "phrase_prefix"].contains(&kind) {
+            let wanted = "`best_fields`, `most_fields`, `phrase` or `phrase_prefix`";
+            return Err(QueryError::malformed("multi_match.type", wanted));
+        }
+        let every = every_word(body)?;
         let clause = |field: &str| match kind {
             "phrase" => Filter::Phrase { field: field.to_owned(), text: query.clone(), open: false },
             "phrase_prefix" => Filter::Phrase { field: field.to_owned(), text: query.clone(), open: true },
@@ -130,6 +150,11 @@ impl Reader<'_> {
     }
 
     fn query_string(self, name: &str, body: &Json) -> Result<Filter, QueryError> {
+        only(
+            name,
+            body,
+            &["query", "default_operator", "default_field", "fields", "analyze_wildcard", "lenient", "time_zone"],
+        )?;
         let query = required_text(body, name, "query")?;
         let and = match body.get("default_operator").map(|operator| operator.as_str().unwrap_or_default()) {
             None => false,
@@ -141,7 +166,12 @@ impl Reader<'_> {
             Some(field) => vec![text("default_field", field)?],
             None => fields_of(body)?,
         };
-        let options = human::Options { fields, every: and, dates: self.dates.clone() };
+        let dates = match body.get("time_zone").map(|zone| zone.as_str().and_then(zone_of)) {
+            None => self.dates.clone(),
+            Some(Some(zone)) => DateContext { zone, ..self.dates.clone() },
+            Some(None) => return Err(QueryError::malformed("time_zone", "a zone such as `+09:00`")),
+        };
+        let options = human::Options { fields, every: and, dates };
         human::filter_with(&query, &options)
     }
 
@@ -283,6 +313,47 @@ fn by_field(
 /// `{"value": x}` or plain `x`.
 fn option<'a>(json: &'a Json, key: &str) -> &'a Json {
     json.as_object().and_then(|object| object.get(key)).unwrap_or(json)
+}
+
+/// Refuses options that are not known, by their names; a boost or a name beside them changes nothing that is found.
+fn only(name: &str, body: &Json, known: &[&str]) -> Result<(), QueryError> {
+    let known = |key: &str| known.contains(&key) || matches!(key, "boost" | "_name");
+    match body.as_object().and_then(|object| object.keys().find(|key| !known(key))) {
+        Some(key) => Err(QueryError::unknown("option of a query", &format!("{name}.{key}"))),
+        None => Ok(()),
+    }
+}
+
+/// Words and levels are compared without regard to case; whole values are not.
+fn same_case(field: &str, body: &Json) -> Result<(), QueryError> {
+    let is_free = matches!(Place::of(field), Place::Message | Place::More | Place::Level);
+    match body.get("case_insensitive").map(Json::as_bool) {
+        None | Some(Some(false)) => Ok(()),
+        Some(Some(true)) if is_free => Ok(()),
+        _ => Err(QueryError::malformed("case_insensitive", "`false`: whole values are compared as they are")),
+    }
+}
+
+/// Whether every word of a text must occur, or one is enough.
+fn every_word(body: &Json) -> Result<bool, QueryError> {
+    if body.get("fuzziness").is_some_and(|fuzziness| text("fuzziness", fuzziness).ok().as_deref() != Some("0")) {
+        return Err(QueryError::malformed("fuzziness", "0: words are compared as they are"));
+    }
+    let wrong = || QueryError::malformed("operator", "`and` or `or`");
+    let every = match body.get("operator").map(|operator| operator.as_str().map(str::to_ascii_lowercase)) {
+        None => false,
+        Some(operator) => match operator.as_deref() {
+            Some("and") => true,
+            Some("or") => false,
+            _ => return Err(wrong()),
+        },
+    };
+    match body.get("minimum_should_match").map(|minimum| text("minimum_should_match", minimum)).transpose()?.as_deref()
+    {
+        None | Some("0" | "1" | "0%") => Ok(every),
+        Some("100%") => Ok(true),
+        Some(_) => Err(QueryError::malformed("minimum_should_match", "`1` or `100%` for words of a text")),
+    }
 }
 
 fn text(place: &str, json: &Json) -> Result<String, QueryError> {

@@ -2,7 +2,9 @@
 //! the caller alone.
 
 use crate::errors::{Coded, Verdict};
-use crate::limits::{MAX_BUCKETS, MAX_CLAUSES, MAX_FILTER_DEPTH, MAX_HITS};
+use crate::limits::{
+    MAX_AGGREGATIONS, MAX_BUCKETS, MAX_CLAUSES, MAX_EXPANSIONS, MAX_FILTER_DEPTH, MAX_HITS, MAX_PAGE_BYTES,
+};
 
 /// Why a search has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,32 @@ pub(crate) enum QueryError {
         "the search looks for what seems to be personal data, and this key may not; search for the token of the value, or use a key with `rows: full`"
     )]
     Personal,
+    /// More aggregations, or filters and ranges in them, than a search may have.
+    #[error(
+        "a search has at most {MAX_AGGREGATIONS} aggregations, and as many filters and ranges in them; send several searches"
+    )]
+    TooManyAggregations,
+    /// Records of a page that are too large together.
+    #[error(
+        "the records of the page are larger than {MAX_PAGE_BYTES} bytes together; ask for fewer, and page on with `search_after`"
+    )]
+    PageTooLarge,
+    /// The searches of the node hold as much as they may together.
+    #[error(
+        "the searches that run on this node hold as much memory as they may together; ask again after the time in `Retry-After`"
+    )]
+    Crowded,
+    /// The last word of a phrase may go on in too many ways.
+    #[error("the last word of the phrase begins more than {MAX_EXPANSIONS} different words; write more of it")]
+    TooManyBeginnings,
+    /// A field whose values are kept as hashes or words alone.
+    #[error(
+        "the values of `{field}` look like ids or are longer than 256 bytes, and are kept without their order; search for a whole id, for words in `exception`, or with `exists`"
+    )]
+    Apart {
+        /// The field as it was written, shortened.
+        field: String,
+    },
     /// The engine failed on a segment.
     #[error("a segment could not be read; look at the disk below `data`")]
     Engine(#[source] tantivy::TantivyError),
@@ -73,8 +101,15 @@ impl QueryError {
             Self::Unknown { .. } | Self::Malformed { .. } => "parsing_exception",
             Self::Syntax { .. } => "query_shard_exception",
             Self::TooManyClauses => "too_many_clauses",
-            Self::TooDeep | Self::TooManyHits | Self::TooCostly => "illegal_argument_exception",
+            Self::TooDeep
+            | Self::TooManyHits
+            | Self::TooCostly
+            | Self::TooManyAggregations
+            | Self::TooManyBeginnings
+            | Self::Apart { .. } => "illegal_argument_exception",
             Self::TooManyBuckets => "too_many_buckets_exception",
+            Self::PageTooLarge => "content_too_long_exception",
+            Self::Crowded => "es_rejected_execution_exception",
             Self::Deadline | Self::Cancelled => "timeout_exception",
             Self::Personal => "security_exception",
             Self::Engine(_) => "search_phase_execution_exception",
@@ -84,6 +119,11 @@ impl QueryError {
     /// A clause whose body is wrong.
     pub(crate) fn malformed(place: impl Into<String>, wanted: &'static str) -> Self {
         Self::Malformed { place: shortened(&place.into()), wanted }
+    }
+
+    /// A field whose values stand apart.
+    pub(crate) fn apart(field: &str) -> Self {
+        Self::Apart { field: shortened(field) }
     }
 
     /// A name that is not known.
@@ -124,12 +164,17 @@ impl Coded for QueryError {
             Self::Cancelled => "DMC-QUERY-10",
             Self::Engine(_) => "DMC-QUERY-11",
             Self::Personal => "DMC-QUERY-12",
+            Self::TooManyAggregations => "DMC-QUERY-13",
+            Self::PageTooLarge => "DMC-QUERY-14",
+            Self::Crowded => "DMC-QUERY-15",
+            Self::TooManyBeginnings => "DMC-QUERY-16",
+            Self::Apart { .. } => "DMC-QUERY-17",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Deadline | Self::Cancelled => Verdict::NotNow(1),
+            Self::Deadline | Self::Cancelled | Self::Crowded => Verdict::NotNow(1),
             Self::Engine(_) => Verdict::Broken,
             _ => Verdict::Refused,
         }

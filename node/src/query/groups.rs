@@ -37,6 +37,23 @@ pub(crate) struct Slots {
     pub(crate) known: BTreeMap<String, usize>,
     /// Number of slots without the one for all other values.
     pub(crate) len: usize,
+    /// Rising upper bounds of a numeric field, as many as slots; what lies above the last falls into the slot behind them.
+    /// Empty for a field of values.
+    pub(crate) bounds: Vec<i64>,
+}
+
+impl Slots {
+    /// Slots between the bounds of a numeric field.
+    pub(crate) fn between(field: &str, bounds: &[i64]) -> Self {
+        Self { field: field.to_owned(), known: BTreeMap::new(), len: bounds.len(), bounds: bounds.to_vec() }
+    }
+
+    /// The slot of a number; `None` for one that is none.
+    fn of_number(&self, number: f64) -> Option<u32> {
+        #[allow(clippy::cast_precision_loss, reason = "bounds beyond 2^53 are no finer than the column's own floats")]
+        let below = self.bounds.partition_point(|bound| (*bound as f64) < number);
+        if number.is_nan() { None } else { u32::try_from(below).ok() }
+    }
 }
 
 /// What k counts.
@@ -202,7 +219,7 @@ impl<'a> Fold<'a> {
         let mut slots = Vec::new();
         let mut seen = Vec::new();
         let mut subjects: Vec<Option<u64>> = Vec::new();
-        visit(unit, compiled(&hits.filter, unit, false)?, range, &hits.budget, &mut |docs| {
+        visit(unit, compiled(&hits.filter, unit, false, &hits.budget)?, range, &hits.budget, &mut |docs| {
             if let Some((column, _)) = &self.times {
                 times.resize(docs.len(), 0);
                 column.values.get_vals(docs, &mut times);
@@ -269,7 +286,7 @@ impl CellClock {
 
 /// The slots of one document.
 #[derive(Clone, Copy)]
-enum SlotOf {
+pub(super) enum SlotOf {
     /// It has no value.
     None,
     One(u32),
@@ -278,13 +295,15 @@ enum SlotOf {
 }
 
 /// Columns that give the values of a group field; the first with a value for a document speaks for it.
-struct SlotColumns {
+pub(super) struct SlotColumns {
     sources: Vec<(DynamicColumn, Vec<u32>)>,
     other: u32,
+    /// The bounds, for a numeric field.
+    between: Option<Slots>,
 }
 
 impl SlotColumns {
-    fn open(slots: &Slots, unit: &Unit) -> Result<Self, QueryError> {
+    pub(super) fn open(slots: &Slots, unit: &Unit) -> Result<Self, QueryError> {
         let other = u32::try_from(slots.len).unwrap_or(u32::MAX);
         let slot = |value: &str| slots.known.get(value).and_then(|slot| u32::try_from(*slot).ok()).unwrap_or(other);
         let mut sources = Vec::new();
@@ -308,13 +327,18 @@ impl SlotColumns {
             };
             sources.push((column, map));
         }
-        Ok(Self { sources, other })
+        let between = (!slots.bounds.is_empty()).then(|| slots.clone());
+        Ok(Self { sources, other, between })
     }
 
     /// The slots of a block of documents.
-    fn read(&self, docs: &[DocId], out: &mut Vec<SlotOf>) {
+    pub(super) fn read(&self, docs: &[DocId], out: &mut Vec<SlotOf>) {
         out.clear();
         out.resize(docs.len(), SlotOf::None);
+        if let Some(slots) = &self.between {
+            self.read_numbers(slots, docs, out);
+            return;
+        }
         for (column, map) in &self.sources {
             let numbers = match column {
                 DynamicColumn::Str(texts) => texts.ords(),
@@ -335,6 +359,24 @@ impl SlotColumns {
                 if let (SlotOf::None, Some(value)) = (&slot, value) {
                     let many = is_multi && numbers.index.value_row_ids(*doc).len() > 1;
                     *slot = if many { SlotOf::Many } else { SlotOf::One(self.slot_at(map, value)) };
+                }
+            }
+        }
+    }
+
+    /// The slots of a numeric field: of the first number of a document.
+    fn read_numbers(&self, slots: &Slots, docs: &[DocId], out: &mut [SlotOf]) {
+        for (column, _) in &self.sources {
+            for (doc, slot) in docs.iter().zip(out.iter_mut()) {
+                #[allow(clippy::cast_precision_loss, reason = "as for the bounds")]
+                let number = match column {
+                    DynamicColumn::I64(numbers) => numbers.first(*doc).map(|number| number as f64),
+                    DynamicColumn::U64(numbers) => numbers.first(*doc).map(|number| number as f64),
+                    DynamicColumn::F64(numbers) => numbers.first(*doc),
+                    _ => None,
+                };
+                if let (SlotOf::None, Some(found)) = (&slot, number.and_then(|number| slots.of_number(number))) {
+                    *slot = SlotOf::One(found);
                 }
             }
         }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, TimeRange, Timestamp};
+use tantivy::TantivyDocument;
 use tantivy::columnar::StrColumn;
 use tantivy::schema::Value as _;
-use tantivy::{DocAddress, TantivyDocument};
+use tantivy::store::StoreReader;
 
 use super::QueryError;
 use super::filter::Filter;
@@ -69,24 +70,37 @@ impl Hits {
         let mut places: Vec<usize> = (0..self.top.len()).collect();
         places.sort_by_key(|place| self.top.get(*place).map(|found| (found.segment, found.doc)));
         let mut columns = Columns::new();
+        let mut store: Option<(usize, StoreReader)> = None;
         let mut rows: Vec<Option<Row>> = Vec::new();
         rows.resize_with(self.top.len(), || None);
         for place in places {
             self.budget.check()?;
             if let (Some(found), Some(row)) = (self.top.get(place), rows.get_mut(place)) {
-                *row = self.row(found, &mut columns)?;
+                *row = self.row(found, &mut columns, &mut store)?;
+                self.budget.page(row.as_ref().map_or(0, |row| row.source.len()))?;
             }
         }
         Ok(rows.into_iter().flatten().collect())
     }
 
-    fn row(&self, found: &Found, columns: &mut Columns) -> Result<Option<Row>, QueryError> {
+    /// `store` is the one that was read last: beside each other lie rows of the same segment, and of the same block.
+    fn row(
+        &self,
+        found: &Found,
+        columns: &mut Columns,
+        store: &mut Option<(usize, StoreReader)>,
+    ) -> Result<Option<Row>, QueryError> {
         let Some(segment) = self.segments.get(found.segment) else { return Ok(None) };
         // It may have been erased since it was found.
         if segment.hidden().holds(found.doc) {
             return Ok(None);
         }
-        let document: TantivyDocument = segment.searcher.doc(DocAddress::new(0, found.doc))?;
+        let opened = match store.take().filter(|(of, _)| *of == found.segment) {
+            Some(opened) => opened,
+            None => (found.segment, segment.reader().get_store_reader(1)?),
+        };
+        let (_, reader) = store.insert(opened);
+        let document: TantivyDocument = reader.get(found.doc)?;
         let bytes = document.get_first(segment.fields.doc).and_then(|value| value.as_bytes());
         let (score, time, shard, seq) = found.key.open(self.sort);
         let stored = bytes.and_then(|bytes| {

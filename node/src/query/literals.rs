@@ -57,7 +57,7 @@ impl Literals<'_> {
                 self.field(&field)?;
                 for bound in [&from, &to] {
                     if let Bound::Included(value) | Bound::Excluded(value) = bound {
-                        self.forms(&value.text(), true)?;
+                        self.forms(&field, &value.text(), true)?;
                     }
                 }
                 Filter::Range { field, from, to }
@@ -83,7 +83,7 @@ impl Literals<'_> {
     /// # Errors
     /// [`QueryError::Personal`].
     pub(crate) fn field(&self, field: &str) -> Result<(), QueryError> {
-        self.forms(field, true).map(drop)
+        self.forms("", field, true).map(drop)
     }
 
     fn texts(
@@ -94,7 +94,7 @@ impl Literals<'_> {
         clause: impl Fn(String) -> Filter,
     ) -> Result<Filter, QueryError> {
         self.field(field)?;
-        Ok(Filter::any(self.forms(text, open)?.into_iter().map(clause).collect()))
+        Ok(Filter::any(self.forms(field, text, open)?.into_iter().map(clause).collect()))
     }
 
     fn values(&self, field: String, values: Vec<Value>) -> Result<Filter, QueryError> {
@@ -107,7 +107,7 @@ impl Literals<'_> {
             if token::halves(&field, &text) {
                 tokens.push(token::quoted(&field, &text));
             }
-            for form in self.forms(&text, false)? {
+            for form in self.forms(&field, &text, false)? {
                 found.push(if form == text { value.clone() } else { Value::Text(form) });
             }
         }
@@ -123,10 +123,13 @@ impl Literals<'_> {
     }
 
     /// The forms in which a text stands in the records of these streams; usually one, itself.
-    fn forms(&self, text: &str, open: bool) -> Result<Vec<String>, QueryError> {
+    fn forms(&self, field: &str, text: &str, open: bool) -> Result<Vec<String>, QueryError> {
         let mut forms = Vec::with_capacity(1);
+        // A field that is replaced as a whole holds tokens: one of those is looked for as it is.
+        let is_token = token::at_start(text) == Some(text.len()) || token::quoted_in(text).is_some();
+        let field = if is_token { "" } else { field };
         for stream in self.streams {
-            let cleaned = self.classifier.pseudonymise(text, stream);
+            let cleaned = self.classifier.pseudonymise(field, text, stream).filter(|cleaned| cleaned != text);
             if self.rows != Rows::Full && (cleaned.is_some() || open && self.begins_an_address(text, stream)) {
                 return Err(QueryError::Personal);
             }
@@ -146,6 +149,6 @@ impl Literals<'_> {
     /// Whether a text that goes on could become an e-mail address across its end: `alice@`, `alice@exam`.
     fn begins_an_address(&self, text: &str, stream: &StreamView) -> bool {
         let has_sign = text.contains(['@', '\u{FF20}']) || text.contains("%40");
-        has_sign && self.classifier.pseudonymise(&format!("{text}a.example"), stream).is_some()
+        has_sign && self.classifier.pseudonymise("", &format!("{text}a.example"), stream).is_some()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::dates::DateContext;
 use super::specimen::{now, request};
 use super::{Engine, Filter, Literals, QueryError, elastic, human};
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::index::builder::Layout;
 use crate::keys::PseudonymKeys;
 use crate::policy::StreamView;
@@ -34,12 +34,12 @@ impl Place {
             tenant: TenantId(1),
             name,
             fields: Vec::new(),
-            policy: StreamPolicy { redact_ip: true, ..StreamPolicy::default() },
+            policy: StreamPolicy::default(),
             shard: None,
         });
         let keys = Arc::new(PseudonymKeys::from_secret(&[7; 32], "tokyo".parse().unwrap()));
-        let classifier = Classifier::new(keys);
-        let clean = |text: &str| classifier.pseudonymise(text, &stream).unwrap_or_else(|| text.to_owned());
+        let classifier = Classifier::new(keys, Defaults::new("JP", []), RuleFiles::default());
+        let clean = |text: &str| classifier.pseudonymise("", text, &stream).unwrap_or_else(|| text.to_owned());
         let event = |id: &str, message: &str, user: &str| json!({"_id": id, "message": clean(message), "user": clean(user), "host": "h"});
         let events = [
             event("a", "login of alice@example.com failed", "nobody"),
@@ -55,7 +55,7 @@ impl Place {
     }
 
     fn token(&self, text: &str) -> String {
-        self.classifier.pseudonymise(text, &self.stream).unwrap()
+        self.classifier.pseudonymise("", text, &self.stream).unwrap()
     }
 
     fn run(&self, filter: Filter, rows: Rows) -> Result<BTreeSet<String>, QueryError> {

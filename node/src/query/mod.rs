@@ -16,8 +16,10 @@ mod groups;
 mod hits;
 mod holding;
 pub(crate) mod human;
+mod leaves;
 mod listed;
 mod literals;
+mod matched;
 mod search;
 mod visit;
 
@@ -25,7 +27,9 @@ pub(crate) use errors::QueryError;
 pub(crate) use filter::{Filter, Joined, Value};
 pub(crate) use groups::{Cut, Plan, Slots, Subjects};
 pub(crate) use hits::{Row, Total};
+pub(crate) use leaves::{LeafPlan, Window};
 pub(crate) use literals::Literals;
+pub(crate) use matched::Match;
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
 

@@ -231,7 +231,7 @@ impl Search<'_> {
         if !wanted && !still_counting {
             return Ok(Vec::new());
         }
-        let compiled = compiled(self.filter, unit, self.sort == Sort::Score && self.size > 0)?;
+        let compiled = compiled(self.filter, unit, self.sort == Sort::Score && self.size > 0, self.budget)?;
         let known = self.count_of(unit, &compiled)?;
         if let Some(count) = known {
             self.counted.fetch_add(count, Ordering::Relaxed);

@@ -96,6 +96,7 @@ fn clauses_on_values_match_what_the_events_hold() {
         (json!({"exists": {"field": "ratio"}}), &|e| e.source.get("ratio").is_some()),
         (json!({"exists": {"field": "request"}}), &|_| true),
         (json!({"exists": {"field": "nowhere"}}), &|_| false),
+        (json!({"exists": {"field": "request.id"}}), &|_| true),
         (json!({"exists": {"field": "message"}}), &|_| true),
         (json!({"term": {"trace_id": format!("{:032x}", 1_000_000_010)}}), &|e| {
             text(e, "trace_id") == format!("{:032x}", 1_000_000_010)
@@ -226,7 +227,8 @@ fn what_is_not_known_is_refused_by_its_name() {
         (json!({"regexp": {"message": "a.*"}}), "regexp"),
         (json!({"bool": {"muss": []}}), "muss"),
         (json!({"range": {"ms": {"above": 1}}}), "above"),
-        (json!({"term": {"ms": {"a": {}}}}), "ms"),
+        (json!({"term": {"ms": {"a": {}}}}), "term.a"),
+        (json!({"term": {"ms": {"value": {}}}}), "ms"),
         (json!({"wildcard": {"message": "*a"}}), "message"),
         (json!({"match": {"message": {"query": "a", "operator": "xor"}}}), "operator"),
         (json!({"range": {"@timestamp": {"gte": "gestern"}}}), "@timestamp"),
@@ -237,6 +239,13 @@ fn what_is_not_known_is_refused_by_its_name() {
         (json!({"prefix": {"trace.id": "00"}}), "trace.id"),
         (json!({"wildcard": {"_id": "own-*"}}), "_id"),
         (json!({"prefix": {"@timestamp": "2026"}}), "@timestamp"),
+        (json!({"match": {"message": {"query": "a", "fuzziness": "AUTO"}}}), "fuzziness"),
+        (json!({"match": {"message": {"query": "a b c", "minimum_should_match": 2}}}), "minimum_should_match"),
+        (json!({"match": {"message": {"query": "a", "analyzer": "x"}}}), "analyzer"),
+        (json!({"term": {"service": {"value": "A", "case_insensitive": true}}}), "case_insensitive"),
+        (json!({"prefix": {"service": {"value": "A", "case_insensitive": true}}}), "case_insensitive"),
+        (json!({"multi_match": {"query": "a", "type": "cross_fields"}}), "multi_match.type"),
+        (json!({"query_string": {"query": "a", "fuzzy_prefix_length": 1}}), "fuzzy_prefix_length"),
         (json!({}), "query"),
         (json!([]), "query"),
     ] {
@@ -319,4 +328,81 @@ fn a_search_ends_with_its_time_or_its_caller() {
     assert!(matches!(engine.search(&gone, segments.clone(), Rows::Full), Err(QueryError::Cancelled)));
     let wide = SearchRequest { size: 10_001, ..request(Filter::All) };
     assert!(matches!(engine.search(&wide, segments, Rows::Full), Err(QueryError::TooManyHits)));
+}
+
+/// Events with one message each, in one segment.
+fn segment_of(sources: Vec<Json>) -> Vec<std::sync::Arc<crate::segment::Segment>> {
+    use crate::segment::specimen::{durable, record, segment};
+    let records = sources.into_iter().map(|source| record(START, None, source)).collect();
+    vec![segment(&crate::index::builder::Layout::new(), durable(7, 1, records))]
+}
+
+#[test]
+fn what_has_no_column_exists_and_is_refused_to_whoever_wants_its_order() {
+    let engine = Engine::new().unwrap();
+    let id = "00000003-aaaa-bbbb-cccc";
+    let segments = segment_of(vec![
+        json!({"message": "a", "request_id": id}),
+        json!({"message": "b", "sql": "x".repeat(257)}),
+        json!({"message": "c", "request_id": null}),
+    ]);
+    let count = |query: Json| {
+        let filter = elastic::filter(&query, &DateContext::utc(now()))?;
+        let hits = engine.search(&request(filter), segments.clone(), Rows::Full)?;
+        Ok::<_, QueryError>(hits.rows()?.len())
+    };
+    for (query, wanted) in [
+        (json!({"exists": {"field": "request_id"}}), 1),
+        (json!({"exists": {"field": "sql"}}), 1),
+        (json!({"bool": {"must_not": {"exists": {"field": "sql"}}}}), 2),
+        (json!({"term": {"request_id": id}}), 1),
+        (json!({"term": {"request_id": true}}), 0),
+        (json!({"prefix": {"nowhere": "a"}}), 0),
+    ] {
+        assert_eq!(count(query.clone()).unwrap_or_else(|error| panic!("{error}")), wanted, "{query}");
+    }
+    for query in [
+        json!({"prefix": {"request_id": "0000"}}),
+        json!({"range": {"request_id": {"gte": "0"}}}),
+        json!({"prefix": {"sql": "x"}}),
+        json!({"term": {"sql": "x".repeat(257)}}),
+    ] {
+        assert!(matches!(count(query.clone()), Err(QueryError::Apart { .. })), "{query}");
+    }
+    let hits = engine.search(&request(Filter::All), segments.clone(), Rows::Full).unwrap();
+    for aggs in [json!({"a": {"terms": {"field": "request_id"}}}), json!({"a": {"cardinality": {"field": "sql"}}})] {
+        let read = super::aggs::Aggs::read(&aggs, &DateContext::utc(now())).unwrap();
+        assert!(matches!(hits.aggregate(&read), Err(QueryError::Apart { .. })), "{aggs}");
+    }
+}
+
+#[test]
+fn a_phrase_that_may_go_on_in_too_many_ways_is_refused_and_not_cut() {
+    let engine = Engine::new().unwrap();
+    for (words, is_refused) in [(crate::limits::MAX_EXPANSIONS, false), (crate::limits::MAX_EXPANSIONS + 1, true)] {
+        let segments = segment_of((0..words).map(|n| json!({"message": format!("alpha word{n}")})).collect());
+        let query = json!({"match_phrase_prefix": {"message": "alpha word"}});
+        let filter = elastic::filter(&query, &DateContext::utc(now())).unwrap();
+        let found = engine.search(&request(filter), segments, Rows::Full);
+        match found {
+            Ok(hits) => assert!(!is_refused && hits.total().is_some_and(|total| total.value == words as u64)),
+            Err(error) => assert!(is_refused && matches!(error, QueryError::TooManyBeginnings), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_page_and_all_pages_of_one_request_have_a_bound_in_bytes() {
+    let engine = Engine::new().unwrap();
+    let (_, segments) = sample(100);
+    let whole = Budget::until(Instant::now() + std::time::Duration::from_secs(60));
+    whole.page(crate::limits::MAX_PAGE_BYTES - 100).unwrap();
+    let page = |budget: &Budget| {
+        let request = SearchRequest { budget: budget.share(None), ..request(Filter::All) };
+        engine.search(&request, segments.clone(), Rows::Full).unwrap().rows().map(|rows| rows.len())
+    };
+    assert!(matches!(page(&whole), Err(QueryError::PageTooLarge)));
+    assert_eq!(page(&Budget::until(whole.deadline)).unwrap(), 100);
+    let shorter = whole.share(Some(std::time::Duration::ZERO));
+    assert!(shorter.deadline < whole.deadline && matches!(shorter.check(), Err(QueryError::Deadline)));
 }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use domicile_proto::ids::TimeRange;
 use tantivy::query::EnableScoring;
@@ -12,30 +13,83 @@ use tokio_util::sync::CancellationToken;
 use super::QueryError;
 use super::compile::Compiled;
 use super::filter::Filter;
+use crate::limits::{GATHERED_BYTES, GATHERED_BYTES_ON_NODE, MAX_PAGE_BYTES};
 use crate::segment::{Hidden, Segment};
 
-/// How long a search may take, and whether anybody still waits for it.
+/// How long a search may take and what it may hold, and whether anybody still waits for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     /// When it must end.
     pub(crate) deadline: Instant,
     /// Cancelled when the caller has gone.
     pub(crate) token: CancellationToken,
+    /// Bytes that are gathered at this moment, over all stretches.
+    gathered: Arc<Gathered>,
+    /// Bytes of records that were put on pages, of all searches of one request.
+    paged: Arc<AtomicUsize>,
+}
+
+/// Bytes of one search; given back when it ends.
+#[derive(Debug, Default)]
+struct Gathered(AtomicUsize);
+
+/// Bytes of all searches of the process.
+static ON_NODE: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        ON_NODE.fetch_sub(*self.0.get_mut(), Ordering::Relaxed);
+    }
 }
 
 impl Budget {
     /// Until this instant, whatever happens.
     pub(crate) fn until(deadline: Instant) -> Self {
-        Self { deadline, token: CancellationToken::new() }
+        Self { deadline, token: CancellationToken::new(), gathered: Arc::default(), paged: Arc::default() }
+    }
+
+    /// For one of several searches of the same request: the same end at the latest, and the same room for pages.
+    pub(crate) fn share(&self, within: Option<Duration>) -> Self {
+        let own = within.map(|within| Instant::now() + within);
+        let deadline = own.map_or(self.deadline, |own| own.min(self.deadline));
+        Self { paged: Arc::clone(&self.paged), ..Self::until(deadline) }
     }
 
     /// # Errors
     /// [`QueryError::Cancelled`], [`QueryError::Deadline`].
-    pub(super) fn check(&self) -> Result<(), QueryError> {
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
         if self.token.is_cancelled() {
             return Err(QueryError::Cancelled);
         }
         if Instant::now() >= self.deadline { Err(QueryError::Deadline) } else { Ok(()) }
+    }
+
+    /// Takes room for so many bytes more.
+    ///
+    /// # Errors
+    /// [`QueryError::TooCostly`] beyond what one search may hold, [`QueryError::Crowded`] beyond what all may.
+    pub(super) fn gather(&self, bytes: usize) -> Result<(), QueryError> {
+        let own = self.gathered.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let all = ON_NODE.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if own > GATHERED_BYTES {
+            return Err(QueryError::TooCostly);
+        }
+        if all > GATHERED_BYTES_ON_NODE { Err(QueryError::Crowded) } else { Ok(()) }
+    }
+
+    /// Gives room back that was taken.
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.gathered.0.fetch_sub(bytes, Ordering::Relaxed);
+        ON_NODE.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes room on the page for a record.
+    ///
+    /// # Errors
+    /// [`QueryError::PageTooLarge`].
+    pub(super) fn page(&self, bytes: usize) -> Result<(), QueryError> {
+        let paged = self.paged.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if paged > MAX_PAGE_BYTES { Err(QueryError::PageTooLarge) } else { Ok(()) }
     }
 }
 
@@ -85,8 +139,8 @@ pub(super) fn units(segments: &[Arc<Segment>], range: TimeRange) -> Vec<Unit> {
 }
 
 /// Compiles the filter for the unit.
-pub(super) fn compiled(filter: &Filter, unit: &Unit, scored: bool) -> Result<Compiled, QueryError> {
-    Compiled::new(filter, &unit.segment, unit.docs.clone(), scored)
+pub(super) fn compiled(filter: &Filter, unit: &Unit, scored: bool, budget: &Budget) -> Result<Compiled, QueryError> {
+    Compiled::new(filter, &unit.segment, unit.docs.clone(), scored, budget)
 }
 
 /// Calls `each` with blocks of matching documents of the unit, in rising order, until it says `false`.

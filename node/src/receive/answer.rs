@@ -57,11 +57,19 @@ pub(super) fn native(reply: &Reply, took: Duration) -> Response {
     };
     let mut accepted = 0_usize;
     let mut rejected = 0_usize;
+    let mut dropped = 0_usize;
     let mut lines = Vec::new();
     for (place, item) in items.iter().enumerate() {
-        let ItemOutcome::Failed(failure) = &item.outcome else {
-            accepted += 1;
-            continue;
+        let failure = match &item.outcome {
+            ItemOutcome::Failed(failure) => failure,
+            ItemOutcome::Dropped => {
+                dropped += 1;
+                continue;
+            }
+            ItemOutcome::Created { .. } | ItemOutcome::Noop { .. } => {
+                accepted += 1;
+                continue;
+            }
         };
         rejected += 1;
         if lines.len() < MAX_REJECTED_LINES {
@@ -73,11 +81,12 @@ pub(super) fn native(reply: &Reply, took: Duration) -> Response {
             }));
         }
     }
-    let status = if accepted == 0 { items.iter().map(Item::status).max().unwrap_or(200) } else { 200 };
+    let status = if accepted == 0 && dropped == 0 { items.iter().map(Item::status).max().unwrap_or(200) } else { 200 };
     let body = json!({
         "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "accepted": accepted,
         "repeated": repeated,
+        "dropped": dropped,
         "rejected": rejected,
         "rejections": lines,
     });
@@ -142,6 +151,9 @@ fn write_inner(body: &mut String, item: &Item, with_status: bool) {
     match &item.outcome {
         ItemOutcome::Created { seq } => write_taken(body, "created", *seq),
         ItemOutcome::Noop { seq } => write_taken(body, "noop", *seq),
+        // What Elasticsearch says of a document that a pipeline dropped.
+        ItemOutcome::Dropped => body
+            .push_str(",\"_version\":-3,\"result\":\"noop\",\"_shards\":{\"total\":0,\"successful\":0,\"failed\":0}"),
         ItemOutcome::Failed(failure) => {
             let _ = write!(
                 body,

@@ -10,7 +10,7 @@ use futures::StreamExt;
 
 use super::errors::ReceiveError;
 use super::inlet::{Inlet, Room};
-use crate::limits::{BODY_DEADLINE, BODY_SILENCE, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES};
+use crate::limits::{BODY_DEADLINE, BODY_SILENCE, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES, MAX_PACKED_BYTES};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
@@ -47,10 +47,11 @@ impl Encoding {
 pub(super) async fn read(inlet: &Inlet, headers: &HeaderMap, body: Body) -> Result<(Bytes, Room), ReceiveError> {
     let encoding = Encoding::of(headers)?;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    if declared.is_some_and(|bytes: usize| bytes > MAX_BODY_BYTES) {
-        return Err(ReceiveError::TooLarge { limit: MAX_BODY_BYTES });
+    let limit = if encoding == Encoding::Plain { MAX_BODY_BYTES } else { MAX_PACKED_BYTES };
+    if declared.is_some_and(|bytes: usize| bytes > limit) {
+        return Err(ReceiveError::TooLarge { limit });
     }
-    let whole = collect(inlet, body, declared.unwrap_or(0));
+    let whole = collect(inlet, body, declared.unwrap_or(0), limit);
     let (packed, room) = tokio::time::timeout(BODY_DEADLINE, whole)
         .await
         .map_err(|_| ReceiveError::BodyTooSlow { seconds: BODY_DEADLINE.as_secs() })??;
@@ -67,7 +68,7 @@ pub(super) async fn read(inlet: &Inlet, headers: &HeaderMap, body: Body) -> Resu
     unpacking.await.map_err(|_| ReceiveError::NoReply)?
 }
 
-async fn collect(inlet: &Inlet, body: Body, declared: usize) -> Result<(Bytes, Room), ReceiveError> {
+async fn collect(inlet: &Inlet, body: Body, declared: usize, limit: usize) -> Result<(Bytes, Room), ReceiveError> {
     let mut room = Room::none();
     // At most 1 MiB on the sender's word; the rest is believed when it is there.
     let mut whole = BytesMut::with_capacity(declared.min(1 << 20));
@@ -78,8 +79,8 @@ async fn collect(inlet: &Inlet, body: Body, declared: usize) -> Result<(Bytes, R
             .map_err(|_| ReceiveError::BodyTooSlow { seconds: BODY_SILENCE.as_secs() })?;
         let Some(chunk) = next else { return Ok((whole.freeze(), room)) };
         let chunk = chunk.map_err(|_| ReceiveError::BodyStopped)?;
-        if whole.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(ReceiveError::TooLarge { limit: MAX_BODY_BYTES });
+        if whole.len() + chunk.len() > limit {
+            return Err(ReceiveError::TooLarge { limit });
         }
         inlet.enlarge(&mut room, chunk.len())?;
         whole.extend_from_slice(&chunk);

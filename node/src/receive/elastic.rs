@@ -12,6 +12,7 @@ use super::answer;
 use super::arrival::{Arrival, Content, Door};
 use super::body;
 use super::errors::ReceiveError;
+use super::filter_path;
 use super::inlet::Inlet;
 use super::reply::{Action, Failure, Reply};
 use crate::limits::MAX_BATCH_ID_BYTES;
@@ -62,9 +63,14 @@ async fn take_bulk(
     body: Body,
 ) -> Response {
     let began = tokio::time::Instant::now();
+    let filter = parameter(query, "filter_path");
+    if filter.as_deref().is_some_and(|filter| !filter_path::is_bounded(filter)) {
+        let error = ReceiveError::Malformed { what: "filter_path", expected: filter_path::BOUNDS };
+        return answer::elastic_failure(&error.into());
+    }
     let wanted = Wanted { target: index, id: None, content: Content::Bulk, refresh: refresh(query) };
     let reply = take(inlet, Door::Elastic, wanted, headers, body).await;
-    answer::bulk(&reply, began.elapsed(), parameter(query, "filter_path").as_deref())
+    answer::bulk(&reply, began.elapsed(), filter.as_deref())
 }
 
 async fn doc(

@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value};
 
+use super::glob::fits;
+
 /// The parts of a JSON text that a filter names. A text that is no JSON comes back as it is.
 pub(crate) fn filtered_text(text: String, filter: &str) -> String {
     let Ok(value) = serde_json::from_str::<Value>(&text) else { return text };
@@ -14,10 +16,10 @@ pub(crate) fn filtered_text(text: String, filter: &str) -> String {
 pub(crate) fn filtered(value: Value, filter: &str) -> Value {
     let mut wanted: Vec<Vec<&str>> = Vec::new();
     let mut unwanted: Vec<Vec<&str>> = Vec::new();
-    for pattern in filter.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()).take(MAX_PATTERNS) {
+    for pattern in filter.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()) {
         match pattern.strip_prefix('-') {
-            Some(pattern) => unwanted.push(pattern.split('.').take(MAX_STEPS).collect()),
-            None => wanted.push(pattern.split('.').take(MAX_STEPS).collect()),
+            Some(pattern) => unwanted.push(steps(pattern)),
+            None => wanted.push(steps(pattern)),
         }
     }
     let mut value = value;
@@ -32,7 +34,19 @@ pub(crate) fn filtered(value: Value, filter: &str) -> Value {
     only(value, &paths).unwrap_or_else(|| Value::Object(Map::new()))
 }
 
-/// What remains of the paths below `key`.
+/// Whether a filter is within bounds. One that is not is refused before any work, and never cut.
+pub(crate) fn is_bounded(filter: &str) -> bool {
+    filter.len() <= MAX_BYTES && filter.bytes().filter(|byte| matches!(byte, b',' | b'.')).count() < MAX_STEPS
+}
+
+/// The steps of a path; `**` twice in a row is no more than once.
+fn steps(pattern: &str) -> Vec<&str> {
+    let mut steps: Vec<&str> = pattern.split('.').collect();
+    steps.dedup_by(|a, b| *a == "**" && *b == "**");
+    steps
+}
+
+/// What remains of the paths below `key`, each once: there are never more than there are steps.
 fn below<'p, 's>(paths: &[&'p [&'s str]], key: &str) -> Vec<&'p [&'s str]> {
     let mut rest = Vec::new();
     for path in paths {
@@ -40,17 +54,20 @@ fn below<'p, 's>(paths: &[&'p [&'s str]], key: &str) -> Vec<&'p [&'s str]> {
         if *first == "**" {
             rest.push(*path);
             if let Some((next, after)) = tail.split_first()
-                && matches(next, key)
+                && fits(next, key)
             {
                 rest.push(after);
             }
             if tail.is_empty() {
                 rest.push(tail);
             }
-        } else if matches(first, key) {
+        } else if fits(first, key) {
             rest.push(tail);
         }
     }
+    // Remainders are pieces of the same patterns: the same place and length is the same remainder.
+    rest.sort_unstable_by_key(|path| (path.as_ptr(), path.len()));
+    rest.dedup_by_key(|path| (path.as_ptr(), path.len()));
     rest
 }
 
@@ -92,26 +109,12 @@ fn without(value: Value, paths: &[&[&str]]) -> Value {
     }
 }
 
-/// Whether a key fits a pattern in which `*` stands for any characters.
-fn matches(pattern: &str, key: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = key.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    if !pattern.contains('*') {
-        return rest.is_empty();
-    }
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
-    for part in middle {
-        let Some(at) = rest.find(part) else { return false };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-    }
-    rest.ends_with(last)
-}
-
-/// Most patterns that are honoured.
-const MAX_PATTERNS: usize = 64;
-/// Most steps of one pattern that are honoured.
-const MAX_STEPS: usize = 32;
+/// Most steps of all patterns together: every key of a response may be held against each of them.
+const MAX_STEPS: usize = 256;
+/// What a filter may be, in words.
+pub(crate) const BOUNDS: &str = "at most 8 KiB with at most 256 steps of paths";
+/// Longest filter, in bytes.
+const MAX_BYTES: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -139,5 +142,22 @@ mod tests {
         ] {
             assert_eq!(filtered(value(), filter), expected, "{filter}");
         }
+    }
+
+    #[test]
+    fn a_hostile_filter_takes_no_longer_than_its_length() {
+        let deep = (0..20).fold(json!(1), |inner, _| json!({"a": inner}));
+        let twice = "**.".repeat(100) + "x";
+        assert_eq!(filtered(deep.clone(), &twice), json!({}));
+        let between = "**.a.".repeat(100) + "x";
+        assert_eq!(filtered(deep.clone(), &between), json!({}));
+        assert_eq!(filtered(deep.clone(), &("**.".repeat(100) + "a")), deep);
+    }
+
+    #[test]
+    fn a_filter_of_too_many_steps_or_bytes_is_out_of_bounds() {
+        assert!(is_bounded(&"a.".repeat(MAX_STEPS - 1)));
+        assert!(!is_bounded(&"a.".repeat(MAX_STEPS)));
+        assert!(!is_bounded(&"a".repeat(MAX_BYTES + 1)));
     }
 }

@@ -14,10 +14,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::errors::ReceiveError;
-use crate::limits::{CONNECTIONS_AT_ONCE, HANDSHAKE_DEADLINE, HEADER_DEADLINE};
+use super::patience::{Activity, Open, Patient, first_bytes};
+use crate::limits::{CONNECTIONS_AT_ONCE, FIRST_BYTES_DEADLINE, HANDSHAKE_DEADLINE, HEADER_DEADLINE, WRITE_SILENCE};
 use crate::tasks::{Kind, Tasks};
 
 /// A connection that bytes can be read from and written to, whatever protects it.
@@ -46,6 +49,7 @@ pub(crate) struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
     protection: Protection,
+    places: usize,
 }
 
 impl Listener {
@@ -63,7 +67,7 @@ impl Listener {
         }
         let socket = TcpListener::bind(addr).await.map_err(|source| ReceiveError::Bind { addr, source })?;
         let addr = socket.local_addr().map_err(|source| ReceiveError::Bind { addr, source })?;
-        Ok(Self { socket, addr, protection })
+        Ok(Self { socket, addr, protection, places: CONNECTIONS_AT_ONCE })
     }
 
     /// The address with its real port.
@@ -77,12 +81,24 @@ impl Listener {
         tasks.spawn(Kind::Listener, self.accept(router, connections, stop));
     }
 
+    /// With fewer places, so that a test fills them.
+    #[cfg(test)]
+    pub(crate) const fn with_places(mut self, places: usize) -> Self {
+        self.places = places;
+        self
+    }
+
     async fn accept(self, router: Router, tasks: Tasks, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_AT_ONCE));
+        let places = Arc::new(Semaphore::new(self.places));
+        let (open, began) = (Arc::new(Open::default()), Instant::now());
+        let mut numbers = 0..u64::MAX;
         loop {
             let next = async {
-                let place = Arc::clone(&places).acquire_owned().await.ok()?;
-                Some((place, self.socket.accept().await))
+                let accepted = self.socket.accept().await;
+                if places.available_permits() == 0 {
+                    open.end_most_silent();
+                }
+                Some((Arc::clone(&places).acquire_owned().await.ok()?, accepted))
             };
             let (place, accepted) = tokio::select! {
                 () = stop.cancelled() => return,
@@ -99,17 +115,31 @@ impl Listener {
                 }
             };
             let _ = stream.set_nodelay(true);
-            let (router, protection, stop) = (router.clone(), self.protection.clone(), stop.clone());
+            let (activity, end) = (Activity::of(began), CancellationToken::new());
+            let Some(number) = numbers.next() else { return };
+            open.enter(number, Arc::clone(&activity), end.clone());
+            let (router, protection, stop, open) =
+                (router.clone(), self.protection.clone(), stop.clone(), Arc::clone(&open));
             tasks.spawn(Kind::Connection, async move {
-                connection(stream, protection, router, stop).await;
+                tokio::select! {
+                    () = end.cancelled() => {}
+                    () = connection(stream, protection, router, activity, stop) => {}
+                }
+                open.leave(number);
                 drop(place);
             });
         }
     }
 }
 
-async fn connection(stream: TcpStream, protection: Protection, router: Router, stop: CancellationToken) {
-    let wire: Box<dyn Wire> = match protection {
+async fn connection(
+    stream: TcpStream,
+    protection: Protection,
+    router: Router,
+    activity: Arc<Activity>,
+    stop: CancellationToken,
+) {
+    let mut wire: Box<dyn Wire> = match protection {
         Protection::PlainOnLoopback | Protection::PlainAnywhere => Box::new(stream),
         Protection::Tls(secure) => match tokio::time::timeout(HANDSHAKE_DEADLINE, secure(stream)).await {
             Ok(Ok(wire)) => wire,
@@ -123,7 +153,22 @@ async fn connection(stream: TcpStream, protection: Protection, router: Router, s
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE).max_headers(MAX_HEADERS);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(HTTP2_STREAMS).keep_alive_interval(HEADER_DEADLINE);
-    let serving = builder.serve_connection(TokioIo::new(wire), TowerToHyperService::new(router));
+    let first = tokio::select! {
+        () = stop.cancelled() => return,
+        first = first_bytes(&mut wire, FIRST_BYTES_DEADLINE) => first,
+    };
+    let Some(first) = first else { return };
+    let runs = Arc::clone(&activity);
+    let service = tower::service_fn(move |request| {
+        let (running, answer) = (runs.run(), router.clone().oneshot(request));
+        async move {
+            let answer = answer.await;
+            drop(running);
+            answer
+        }
+    });
+    let wire = Patient::new(wire, first, activity, WRITE_SILENCE);
+    let serving = builder.serve_connection(TokioIo::new(wire), TowerToHyperService::new(service));
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = &mut serving => ended,

@@ -10,9 +10,11 @@ mod body;
 pub(crate) mod elastic;
 mod errors;
 pub(crate) mod filter_path;
+pub(crate) mod glob;
 mod inlet;
 pub(crate) mod listen;
 pub(crate) mod native;
+mod patience;
 mod reply;
 
 pub(crate) use answer::{elastic_error, elastic_failure, native_failure};

@@ -16,6 +16,7 @@ use super::arrival::Posted;
 use super::listen::{Listener, Protection};
 use super::*;
 use crate::clock::Clock;
+use crate::limits::MAX_PACKED_BYTES;
 use crate::tasks::{Kind, Tasks};
 
 const BUDGET: usize = 1 << 20;
@@ -210,10 +211,15 @@ async fn a_line_that_does_not_reply_is_not_waited_for_for_ever() {
 async fn an_unusable_batch_id_or_a_declared_giant_is_refused() {
     let doors = doors(4, Duration::from_secs(5));
     taking(doors.inbox, &doors.tasks);
-    for (name, value, status) in
-        [("x-domicile-batch", "b".repeat(129), 400), ("content-length", "999999999999".to_owned(), 413)]
-    {
-        let request = post("/a/_bulk").header(name, value).body(Body::from("x")).unwrap();
+    let large = (MAX_PACKED_BYTES + 1).to_string();
+    for (name, value, encoding, status) in [
+        ("x-domicile-batch", "b".repeat(129), "identity", 400),
+        ("content-length", "999999999999".to_owned(), "identity", 413),
+        ("content-length", large.clone(), "gzip", 413),
+        ("content-length", large, "identity", 200),
+    ] {
+        let request = post("/a/_bulk").header(name, value).header("content-encoding", encoding);
+        let request = request.body(Body::from("x")).unwrap();
         assert_eq!(doors.router.clone().oneshot(request).await.unwrap().status().as_u16(), status, "{name}");
     }
 }
@@ -256,4 +262,33 @@ async fn a_listener_serves_plain_http_on_loopback_alone_and_ends_when_told() {
     drop(doors.router);
     assert!(doors.tasks.stop(Duration::from_secs(5)).await, "idle connections do not delay the end");
     drop(idle);
+}
+
+#[tokio::test]
+async fn silent_connections_give_their_places_to_those_who_ask() {
+    let doors = doors(4, Duration::from_secs(5));
+    taking(doors.inbox, &doors.tasks);
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Protection::PlainOnLoopback).await.unwrap();
+    let (addr, stop) = (listener.addr(), tokio_util::sync::CancellationToken::new());
+    listener.with_places(2).serve(doors.router.clone(), &doors.tasks, stop.clone());
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        silent.push(tokio::net::TcpStream::connect(addr).await.unwrap());
+    }
+    for _ in 0..3 {
+        let mut whole = tokio::net::TcpStream::connect(addr).await.unwrap();
+        whole
+            .write_all(b"POST /a/_bulk HTTP/1.1\r\nhost: x\r\nauthorization: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        whole.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let mut nothing = Vec::new();
+    let ended = silent.first_mut().unwrap().read_to_end(&mut nothing).await;
+    assert!(matches!(ended, Ok(0) | Err(_)), "the one that was silent longest was ended");
+    stop.cancel();
+    drop(doors.router);
+    assert!(doors.tasks.stop(Duration::from_secs(5)).await);
 }

@@ -43,6 +43,8 @@ pub(crate) enum ItemOutcome {
         /// Place in its shard.
         seq: u64,
     },
+    /// Dropped, as the stream's policy says for personal data that was found in it; counted, and never stored.
+    Dropped,
     /// Not taken.
     Failed(Failure),
 }
@@ -63,7 +65,7 @@ impl Item {
     pub(crate) const fn status(&self) -> u16 {
         match &self.outcome {
             ItemOutcome::Created { .. } => 201,
-            ItemOutcome::Noop { .. } => 200,
+            ItemOutcome::Noop { .. } | ItemOutcome::Dropped => 200,
             ItemOutcome::Failed(failure) => failure.status,
         }
     }

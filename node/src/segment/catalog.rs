@@ -2,12 +2,13 @@
 //!
 //! Decides nothing: `shards` builds and merges, and says here what has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use domicile_proto::ids::ShardId;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{Segment, SegmentId};
 use crate::policy::Suppression;
@@ -26,6 +27,8 @@ struct Inner {
     /// Changes only when a shard comes or goes; the lists inside change with every refresh.
     shards: ArcSwap<BTreeMap<ShardId, List>>,
     changing: Mutex<()>,
+    /// Shards with accepted records that are in no segment, though they should be.
+    failed: watch::Sender<BTreeSet<ShardId>>,
 }
 
 /// What a shard or a stream holds.
@@ -45,6 +48,27 @@ impl Catalog {
     /// The shards that have a segment.
     pub(crate) fn shards(&self) -> Vec<ShardId> {
         self.0.shards.load().keys().copied().collect()
+    }
+
+    /// Whether everything of a shard that should be in a segment is in one. Of a shard that is not whole, no answer is the truth.
+    pub(crate) fn is_whole(&self, shard: ShardId) -> bool {
+        !self.0.failed.borrow().contains(&shard)
+    }
+
+    /// How many shards are not whole.
+    pub(crate) fn failures(&self) -> usize {
+        self.0.failed.borrow().len()
+    }
+
+    /// Says that a shard is not whole, or that it is again.
+    pub(crate) fn set_whole(&self, shard: ShardId, is_whole: bool) {
+        self.0.failed.send_if_modified(|failed| if is_whole { failed.remove(&shard) } else { failed.insert(shard) });
+    }
+
+    /// Returns when all shards are whole.
+    #[cfg(test)]
+    pub(crate) async fn all_whole(&self) {
+        self.0.failed.subscribe().wait_for(BTreeSet::is_empty).await.unwrap();
     }
 
     /// What a shard holds.

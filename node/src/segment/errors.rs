@@ -8,6 +8,7 @@ use crate::errors::{Coded, Verdict};
 use crate::index::IndexError;
 use crate::segment::SegmentId;
 use crate::store::StoreError;
+use crate::wal::WalError;
 
 /// Why a segment or a manifest could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +71,7 @@ pub(crate) enum SegmentError {
     },
     /// Building failed.
     #[error(
-        "records of shard `{shard}` could not become a segment; they are safe in the write-ahead log: restart the node"
+        "records of shard `{shard}` could not become a segment; they are safe in the write-ahead log and tried again: look at the disk"
     )]
     Build {
         /// Which shard.
@@ -80,15 +81,26 @@ pub(crate) enum SegmentError {
     },
     /// The work on a segment ended before its time.
     #[error(
-        "work on shard `{shard}` ended before its time; its records are safe in the write-ahead log: restart the node"
+        "work on shard `{shard}` ended before its time; its records are safe in the write-ahead log and tried again"
     )]
     Interrupted {
         /// Which shard; 0 where several are meant.
         shard: ShardId,
     },
+    /// Accepted records of a shard are in no segment yet, or another node owns it.
+    #[error(
+        "accepted records of shard `{shard}` cannot be searched right now, and an answer without them would be wrong; ask again in a moment"
+    )]
+    NotWhole {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// The write-ahead log does not fit the segments, or did not give records again.
+    #[error(transparent)]
+    Log(#[from] WalError),
     /// Files of the log that should be gone are not.
     #[error(
-        "{files} files of the write-ahead log still hold records that lie in no durable segment; look for an earlier error about a shard, and restart the node"
+        "{files} files of the write-ahead log still hold records that lie in no durable segment; it is tried again, and an earlier error about a shard says why"
     )]
     LogStays {
         /// How many.
@@ -116,7 +128,9 @@ impl Coded for SegmentError {
             Self::Build { .. } => "DMC-SEGMENT-07",
             Self::Merge { .. } => "DMC-SEGMENT-08",
             Self::Interrupted { .. } => "DMC-SEGMENT-09",
-            Self::LogStays { .. } => "DMC-SEGMENT-10",
+            Self::NotWhole { .. } => "DMC-SEGMENT-10",
+            Self::LogStays { .. } => "DMC-SEGMENT-11",
+            Self::Log(error) => error.code(),
         }
     }
 
@@ -124,6 +138,8 @@ impl Coded for SegmentError {
         match self {
             Self::Store { source, .. } => source.verdict(),
             Self::Deposed { .. } => Verdict::Refused,
+            Self::NotWhole { .. } => Verdict::NotNow(5),
+            Self::Log(error) => error.verdict(),
             _ => Verdict::Broken,
         }
     }

@@ -1,8 +1,8 @@
 //! Where segments lie on the local disk: `<dir>/<shard>/<segment>/`, one tantivy index of one tantivy segment each.
 //!
-//! What no manifest names is left over from a crash or a merge and goes at the next start.
+//! What no manifest names is left over from a crash or a merge and goes at the next start, if the write-ahead log proves it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use super::manifest::{Manifest, Row};
 use super::{Segment, SegmentError, SegmentId};
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
+use crate::wal::WalError;
 
 /// The directory of all segments of this node.
 #[derive(Clone, Debug)]
@@ -59,23 +60,34 @@ impl Files {
         Ok(())
     }
 
-    /// Removes the directories of segments that no manifest names.
-    pub(crate) fn remove_orphans(&self, manifests: &[Manifest]) -> Result<(), SegmentError> {
-        let named: BTreeSet<PathBuf> = manifests
-            .iter()
-            .flat_map(|manifest| {
-                let above = self.shard_dir(manifest.shard);
-                manifest.body.segments.iter().filter_map(move |row| Some(above.join(row.id()?.to_string())))
-            })
-            .collect();
-        for shard in entries(&self.dir)? {
-            for segment in entries(&shard)? {
-                if !named.contains(&segment) {
-                    fs::remove_dir_all(&segment).map_err(|source| disk(&segment, source))?;
+    /// Removes the directories of segments that no manifest names. `begins` says of a shard whether the write-ahead log holds its
+    /// first record: a shard without a manifest whose records are not all in the log has lost its manifest, and nothing of any
+    /// shard is removed then.
+    pub(crate) fn remove_orphans(
+        &self,
+        manifests: &BTreeMap<ShardId, Manifest>,
+        begins: impl Fn(ShardId) -> bool,
+    ) -> Result<(), SegmentError> {
+        let mut orphans = Vec::new();
+        for above in entries(&self.dir)? {
+            let name = above.file_name().and_then(|name| u64::from_str_radix(name.to_str()?, 16).ok());
+            // What does not have the name of a shard is not ours to remove.
+            let Some(shard) = name.map(ShardId) else { continue };
+            let found = entries(&above)?;
+            match manifests.get(&shard) {
+                None if !found.is_empty() && !begins(shard) => {
+                    return Err(WalError::NoManifest { shard, dir: above.display().to_string() }.into());
+                }
+                None => orphans.extend(found),
+                Some(manifest) => {
+                    let rows = manifest.body.segments.iter();
+                    let named: BTreeSet<PathBuf> =
+                        rows.filter_map(|row| Some(above.join(row.id()?.to_string()))).collect();
+                    orphans.extend(found.into_iter().filter(|segment| !named.contains(segment)));
                 }
             }
         }
-        Ok(())
+        orphans.iter().try_for_each(|orphan| fs::remove_dir_all(orphan).map_err(|source| disk(orphan, source)))
     }
 }
 

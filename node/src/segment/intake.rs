@@ -1,4 +1,4 @@
-//! Takes durable records, grows a segment for each shard, and shows it at the shard's refresh.
+//! Takes durable records, grows a segment for each shard, and shows it at the shard's refresh. What fails is left to `repair`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use domicile_proto::ids::ShardId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::files;
+use super::merge::remove;
 use super::shards::Shared;
 use super::{Segment, SegmentError};
 use crate::index::growing::Growing;
@@ -83,17 +84,13 @@ impl Intake {
 
     /// Feeds what a shard has gathered to its builder.
     async fn spill(&mut self, shard: ShardId) {
-        let Some(mut growing) = self.growing.remove(&shard) else { return };
+        let Some(growing) = self.growing.remove(&shard) else { return };
+        let places = growing.places();
         let shared = Arc::clone(&self.shared);
-        let work = move || {
-            let (_, dir) = shared.files.place(shard)?;
-            let fed = growing.spill(&shared.layout, || dir);
-            fed.map(|()| growing).map_err(|source| SegmentError::Build { shard, source })
-        };
-        match self.shared.tasks.blocking(work).await {
-            Ok(Ok(growing)) => drop(self.growing.insert(shard, growing)),
-            Ok(Err(error)) => self.shared.failed(&error),
-            Err(_) => self.shared.failed(&SegmentError::Interrupted { shard }),
+        let fed = self.shared.tasks.blocking(move || spill(&shared, shard, growing)).await;
+        match fed.unwrap_or(Err(SegmentError::Interrupted { shard })) {
+            Ok(growing) => drop(self.growing.insert(shard, growing)),
+            Err(error) => self.shared.lost(shard, places, &error),
         }
     }
 
@@ -105,28 +102,44 @@ impl Intake {
             return;
         }
         let due: Vec<_> = shards.into_iter().filter_map(|shard| self.growing.remove_entry(&shard)).collect();
+        let taken: Vec<_> = due.iter().map(|(shard, growing)| (*shard, growing.places())).collect();
         let shared = Arc::clone(&self.shared);
         let work = move || {
             for (shard, growing) in due {
-                match build(&shared, shard, growing) {
-                    Ok(Some(segment)) => {
-                        if let Err(error) = shared.show(&Arc::new(segment)) {
-                            shared.failed(&error);
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(error) => shared.failed(&error),
+                let places = growing.places();
+                let built = build(&shared, shard, growing);
+                let shown = built.and_then(|built| built.map_or(Ok(()), |segment| shared.show(&Arc::new(segment))));
+                if let Err(error) = shown {
+                    shared.lost(shard, places, &error);
                 }
             }
         };
         if self.shared.tasks.blocking(work).await.is_err() {
-            self.shared.failed(&SegmentError::Interrupted { shard: ShardId(0) });
+            for (shard, places) in taken {
+                self.shared.lost(shard, places, &SegmentError::Interrupted { shard });
+            }
         }
     }
 }
 
-fn build(shared: &Shared, shard: ShardId, growing: Growing) -> Result<Option<Segment>, SegmentError> {
-    let built = growing.finish(&shared.layout).map_err(|source| SegmentError::Build { shard, source })?;
+/// Feeds what was gathered to the builder of the shard.
+pub(super) fn spill(shared: &Shared, shard: ShardId, mut growing: Growing) -> Result<Growing, SegmentError> {
+    let (_, dir) = shared.files.place(shard)?;
+    let fed = growing.spill(&shared.layout, || dir.clone());
+    if fed.is_err() {
+        // Where there is no room, what is half written should not stay until the next start.
+        remove(growing.dir().cloned().or(Some(dir)));
+    }
+    fed.map(|()| growing).map_err(|source| SegmentError::Build { shard, source })
+}
+
+/// Makes a segment of what was gathered.
+pub(super) fn build(shared: &Shared, shard: ShardId, growing: Growing) -> Result<Option<Segment>, SegmentError> {
+    let begun = growing.dir().cloned();
+    let built = growing.finish(&shared.layout).map_err(|source| {
+        remove(begun);
+        SegmentError::Build { shard, source }
+    })?;
     let Some((built, dir)) = built else { return Ok(None) };
     // A segment on disk has the name of its directory.
     let named = dir.as_ref().and_then(|dir| u128::from_str_radix(dir.file_name()?.to_str()?, 16).ok());

@@ -85,20 +85,28 @@ impl Manifest {
     }
 
     /// Creates its object, then deletes the one before. Since older ones are deleted, a number that is free again proves
-    /// nothing by itself: the creation counts only if no newer one is there afterwards.
+    /// nothing by itself: the creation counts only if no newer one is there afterwards. May be repeated after an error: an object
+    /// that is there and says the same is ours, for segments have random ids.
     ///
     /// # Errors
     /// [`SegmentError::Deposed`] where another node has created it.
     pub(crate) async fn publish(&self, store: &Store) -> Result<(), SegmentError> {
         let content = serde_json::to_vec(&self.body).unwrap_or_default();
-        store.create(&self.object(), Bytes::from(content)).await.map_err(|error| match error {
-            StoreError::AlreadyThere { .. } => SegmentError::Deposed { shard: self.shard, number: self.number },
-            source => SegmentError::Store { shard: self.shard, source },
-        })?;
+        let deposed = || SegmentError::Deposed { shard: self.shard, number: self.number };
+        let failed = |source| SegmentError::Store { shard: self.shard, source };
+        match store.create(&self.object(), Bytes::from(content.clone())).await {
+            Err(StoreError::AlreadyThere { .. }) => match store.read(&self.object()).await {
+                Ok(found) if found == content => {}
+                // One that is gone by now was deleted by whoever created the next one.
+                Ok(_) | Err(StoreError::Missing { .. }) => return Err(deposed()),
+                Err(source) => return Err(failed(source)),
+            },
+            created => created.map_err(failed)?,
+        }
         let listed = store.list(&format!("{PREFIX}/{:016x}", self.shard.0)).await;
-        let listed = listed.map_err(|source| SegmentError::Store { shard: self.shard, source })?;
+        let listed = listed.map_err(failed)?;
         if listed.iter().filter_map(|(object, _)| parse(object)).any(|(_, number)| number > self.number) {
-            return Err(SegmentError::Deposed { shard: self.shard, number: self.number });
+            return Err(deposed());
         }
         if self.number > 1 {
             let before = Self { number: self.number - 1, ..Self::none(self.shard) };
@@ -168,6 +176,18 @@ mod tests {
         let lost = two.publish(&store).await.err().unwrap();
         assert_eq!(lost.code(), "DMC-SEGMENT-04");
         assert_eq!(Manifest::read_all(&store).await.unwrap(), [one]);
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_was_cut_off_after_creating_a_manifest_goes_on_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let one = Manifest::none(ShardId(7)).next(Epoch(1), 1, vec![row(1)]);
+        let content = Bytes::from(serde_json::to_vec(&one.body).unwrap());
+        store.create(&one.object(), content).await.unwrap();
+        one.publish(&store).await.unwrap();
+        one.next(Epoch(1), 2, vec![row(1), row(2)]).publish(&store).await.unwrap();
+        assert_eq!(one.publish(&store).await.err().unwrap().code(), "DMC-SEGMENT-04", "the next one is there");
     }
 
     #[tokio::test]

@@ -5,9 +5,10 @@
 //! after the manifest is created; a directory goes only after no manifest names it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
 use tantivy::BitSet;
@@ -20,8 +21,10 @@ use super::files::{self, Files};
 use super::manifest::{Manifest, Row};
 use super::plan::{Merge, Piece, Pressure, Target, plan};
 use super::purge::Purge;
+use super::repair::Retry;
 use super::shards::Shared;
 use super::{Hidden, Segment, SegmentError};
+use crate::errors::Coded;
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
 use crate::limits::YOUNG_BYTES;
@@ -31,27 +34,44 @@ use crate::wal::Wal;
 /// The task.
 pub(super) struct Merger {
     pub(super) shared: Arc<Shared>,
-    pub(super) store: Store,
-    pub(super) wal: Wal,
-    pub(super) manifests: BTreeMap<ShardId, Manifest>,
+    store: Store,
+    wal: Wal,
+    manifests: BTreeMap<ShardId, Manifest>,
+    /// Manifests whose creation was begun, and nobody knows how it ended: they are repeated as they are before anything else.
+    begun: BTreeMap<ShardId, Manifest>,
+    /// Shards whose last step failed.
+    put_off: BTreeMap<ShardId, Retry>,
     /// Shards that another node owns now.
     pub(super) deposed: BTreeSet<ShardId>,
+    /// Directories of segments that were replaced; they go as soon as no manifest names them.
+    leaving: BTreeMap<ShardId, Vec<PathBuf>>,
     /// Who wants what is hidden removed.
     pub(super) purging: mpsc::Receiver<Purge>,
 }
 
 impl Merger {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        store: Store,
+        (wal, manifests): (Wal, BTreeMap<ShardId, Manifest>),
+        purging: mpsc::Receiver<Purge>,
+    ) -> Self {
+        let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new(), leaving, purging }
+    }
+
     /// Works until intake has ended, then makes durable what is in memory.
     pub(super) async fn run(mut self) {
         let token = self.shared.tasks.token().clone();
         loop {
             let is_last = self.shared.has_intake_ended();
-            let shards = self.shared.take_dirty();
+            let mut shards = self.shared.take_dirty();
+            shards.extend(self.put_off.keys());
             for shard in shards {
-                self.settle(shard, Pressure::None).await;
+                self.settle(shard, Pressure::None, is_last).await;
             }
             for shard in self.short_of_memory(is_last) {
-                self.settle(shard, Pressure::High).await;
+                self.settle(shard, Pressure::High, is_last).await;
             }
             if is_last {
                 return;
@@ -87,21 +107,48 @@ impl Merger {
         due
     }
 
-    /// Does everything the plan wants for a shard. An error is told once and leaves the shard as it was.
-    async fn settle(&mut self, shard: ShardId, pressure: Pressure) {
-        if self.deposed.contains(&shard) {
+    /// Does everything the plan wants for a shard. An error leaves the shard as it was, searchable and in the log, and is tried
+    /// again; it is told once, until it works again.
+    async fn settle(&mut self, shard: ShardId, pressure: Pressure, is_last: bool) {
+        let put_off = self.put_off.get(&shard).copied();
+        let is_early = !is_last && put_off.is_some_and(|retry| retry.due > Instant::now());
+        if self.deposed.contains(&shard) || (is_early && pressure == Pressure::None) {
             return;
         }
-        if let Err(error) = self.try_settle(shard, pressure).await {
-            if matches!(error, SegmentError::Deposed { .. }) {
-                self.deposed.insert(shard);
+        match self.try_settle(shard, pressure, !is_early).await {
+            Ok(()) if is_early => {}
+            Ok(()) => {
+                if self.put_off.remove(&shard).is_some() {
+                    tracing::info!(%shard, "segments of the shard are written again");
+                }
             }
-            self.shared.failed(&error);
+            Err(error @ SegmentError::Deposed { .. }) => {
+                let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                tracing::error!(%shard, code, error, "shard needs a person");
+                self.shared.catalog.set_whole(shard, false);
+                self.deposed.insert(shard);
+                self.put_off.remove(&shard);
+            }
+            Err(error) => {
+                self.shared.count_retry();
+                let now = Instant::now();
+                if put_off.is_none() {
+                    let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                    tracing::warn!(%shard, code, error, "segments of the shard could not be written; this is tried again");
+                }
+                self.put_off.insert(shard, put_off.map_or_else(|| Retry::first(now), |retry| retry.next(now)));
+            }
         }
     }
 
-    pub(super) async fn try_settle(&mut self, shard: ShardId, pressure: Pressure) -> Result<(), SegmentError> {
-        self.publish(shard).await?;
+    /// Without manifests, because the bucket fails or is given a pause, memory is made free all the same.
+    pub(super) async fn try_settle(
+        &mut self,
+        shard: ShardId,
+        pressure: Pressure,
+        may_publish: bool,
+    ) -> Result<(), SegmentError> {
+        let mut published = if may_publish { self.publish_and_sweep(shard).await } else { Ok(()) };
         loop {
             let mut segments = self.shared.catalog.view(shard).to_vec();
             segments.reverse();
@@ -109,10 +156,15 @@ impl Merger {
             let whole = segments.windows(2).take_while(|pair| matches!(pair, [a, b] if a.last_seq + 1 == b.first_seq));
             segments.truncate(whole.count() + 1);
             let pieces: Vec<_> = segments.iter().map(|segment| piece(segment)).collect();
-            let Some(Merge { pieces, target }) = plan(&pieces, self.shared.clock.now(), pressure) else {
-                return Ok(());
-            };
+            let is_deposed = matches!(published, Err(SegmentError::Deposed { .. }));
+            let next = plan(&pieces, self.shared.clock.now(), pressure).filter(|_| !is_deposed);
+            let Some(Merge { pieces, target }) = next else { return published };
             let parts: Vec<_> = segments.drain(pieces).collect();
+            let may_publish = may_publish && published.is_ok();
+            if !may_publish && parts.iter().any(|part| part.dir.is_some()) {
+                // What a manifest names stays until another one does without it.
+                return published;
+            }
             let (shared, sources) = (Arc::clone(&self.shared), parts.clone());
             let work = move || {
                 let merged = merge(&shared.layout, &shared.files, &sources, target, shared.clock.now())?;
@@ -121,13 +173,45 @@ impl Merger {
             };
             let merged = self.shared.tasks.blocking(work).await;
             merged.map_err(|_| SegmentError::Interrupted { shard })??;
-            self.publish(shard).await?;
-            remove(parts.iter().filter_map(|part| part.dir.clone()));
+            self.leave(shard, parts.iter().filter_map(|part| part.dir.clone()));
+            if may_publish {
+                published = self.publish_and_sweep(shard).await;
+            }
         }
+    }
+
+    async fn publish_and_sweep(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+        self.publish(shard).await?;
+        self.sweep(shard);
+        Ok(())
+    }
+
+    /// Remembers directories of segments that were replaced.
+    pub(super) fn leave(&mut self, shard: ShardId, dirs: impl IntoIterator<Item = PathBuf>) {
+        self.leaving.entry(shard).or_default().extend(dirs);
+    }
+
+    /// Removes what was replaced, after a manifest was created that does without it. What cannot be removed is tried again.
+    pub(super) fn sweep(&mut self, shard: ShardId) {
+        if let Some(mut dirs) = self.leaving.remove(&shard) {
+            dirs.retain(|dir| !is_removed(dir));
+            if !dirs.is_empty() {
+                self.leaving.insert(shard, dirs);
+            }
+        }
+    }
+
+    /// A directory that was replaced and is still there.
+    pub(super) fn left_over(&self) -> Option<&PathBuf> {
+        self.leaving.values().flatten().next()
     }
 
     /// Creates a manifest of the segments that are durable without a gap, if they are others than before, and releases the log.
     pub(super) async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+        if let Some(begun) = self.begun.get(&shard).cloned() {
+            begun.publish(&self.store).await?;
+            self.published(begun);
+        }
         let manifest = self.manifests.entry(shard).or_insert_with(|| Manifest::none(shard));
         let view = self.shared.catalog.view(shard);
         let mut last_seq = manifest.body.last_seq;
@@ -152,10 +236,16 @@ impl Merger {
         let flushed = self.shared.tasks.blocking(flush).await;
         flushed.map_err(|_| SegmentError::Interrupted { shard })??;
         let next = manifest.next(EPOCH, last_seq, rows);
+        self.begun.insert(shard, next.clone());
         next.publish(&self.store).await?;
-        *manifest = next;
-        self.wal.release(&BTreeMap::from([(shard, last_seq)]));
+        self.published(next);
         Ok(())
+    }
+
+    fn published(&mut self, manifest: Manifest) {
+        self.begun.remove(&manifest.shard);
+        self.wal.release(&BTreeMap::from([(manifest.shard, manifest.body.last_seq)]));
+        self.manifests.insert(manifest.shard, manifest);
     }
 }
 
@@ -215,11 +305,13 @@ pub(super) fn merge(
     };
     // The age of a segment is that of its oldest part: what was built today is sealed tomorrow, however often it was merged.
     let built_at = parts.iter().map(|part| part.built_at).min().unwrap_or(now);
-    let mut merged = files::open_built(layout, (id, shard), built, dir, built_at)?;
-    if removed > 0 {
-        merged.retime()?;
-    }
-    Ok(merged)
+    let opened = files::open_built(layout, (id, shard), built, dir.clone(), built_at).and_then(|mut merged| {
+        if removed > 0 {
+            merged.retime()?;
+        }
+        Ok(merged)
+    });
+    opened.inspect_err(|_| remove(dir))
 }
 
 /// The records of a segment that are not hidden; `None` means all.
@@ -234,12 +326,20 @@ fn alive(segment: &Segment, hidden: &Hidden) -> std::io::Result<Option<AliveBitS
     Ok(Some(AliveBitSet::open(OwnedBytes::new(bytes))))
 }
 
-/// Removes directories that nothing names any more; whatever stays goes at the next start.
+/// Removes directories that nothing names; whatever stays goes at the next start.
 pub(super) fn remove(dirs: impl IntoIterator<Item = PathBuf>) {
-    for dir in dirs {
-        if let Err(error) = std::fs::remove_dir_all(&dir) {
+    dirs.into_iter().for_each(|dir| {
+        is_removed(&dir);
+    });
+}
+
+fn is_removed(dir: &Path) -> bool {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             tracing::warn!(kind = ?error.kind(), dir = %dir.display(), "segment directory stays until the next start");
+            false
         }
+        _ => true,
     }
 }
 

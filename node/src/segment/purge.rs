@@ -5,7 +5,7 @@
 //! again. Decides not when.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Error, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use ring::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
 use super::files::disk;
-use super::merge::{Merger, merge, remove};
+use super::merge::{Merger, merge};
 use super::plan::{Pressure, Target};
 use super::{Segment, SegmentError, SegmentId};
 
@@ -52,17 +52,24 @@ impl Merger {
                 return Err(SegmentError::Deposed { shard, number: 0 });
             }
             self.rewrite(shard, &mut rewritten).await?;
-            self.try_settle(shard, Pressure::High).await?;
+            self.try_settle(shard, Pressure::High, true).await?;
         }
-        Ok(Purged(rewritten))
+        // The purge is asked for again, and by then it may be gone.
+        match self.left_over() {
+            Some(dir) => Err(disk(dir, Error::other("a segment that was replaced is still there"))),
+            None => Ok(Purged(rewritten)),
+        }
     }
 
     async fn rewrite(&mut self, shard: ShardId, rewritten: &mut Vec<Rewritten>) -> Result<(), SegmentError> {
         let view = self.shared.catalog.view(shard);
         let hiding = view.iter().filter(|segment| segment.dir.is_some() && !segment.hidden().is_empty());
-        let mut old_dirs = Vec::new();
-        for old in hiding.cloned().collect::<Vec<_>>() {
-            old_dirs.extend(old.dir.clone());
+        let hiding = hiding.cloned().collect::<Vec<_>>();
+        if hiding.is_empty() {
+            return Ok(());
+        }
+        for old in hiding {
+            let old_dir = old.dir.clone();
             let shared = Arc::clone(&self.shared);
             let work = move || {
                 let old_sha256 = sha256_of(old.dir.as_deref())?;
@@ -70,7 +77,7 @@ impl Merger {
                 shared.step("made anew")?;
                 let new = Arc::new(new);
                 shared.replace(&[old.id], &new)?;
-                Ok(Rewritten {
+                Ok::<_, SegmentError>(Rewritten {
                     shard,
                     old: old.id,
                     old_sha256,
@@ -82,13 +89,11 @@ impl Merger {
             };
             let made = self.shared.tasks.blocking(work).await;
             rewritten.push(made.map_err(|_| SegmentError::Interrupted { shard })??);
-        }
-        if old_dirs.is_empty() {
-            return Ok(());
+            self.leave(shard, old_dir);
         }
         self.publish(shard).await?;
         self.shared.step("published")?;
-        remove(old_dirs);
+        self.sweep(shard);
         Ok(())
     }
 }

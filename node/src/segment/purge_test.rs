@@ -39,7 +39,7 @@ impl Node {
         let (dir, log) = (dir.join("segments"), dir.join("wal"));
         let opened = Opened::open(&dir, store.clone(), &tasks, clock.clone(), suppression.clone()).await.unwrap();
         let (wal, durable) = Wal::open(&WalConfig::new(log), &opened.indexed(), clock).unwrap();
-        let shards = opened.start(wal.clone(), durable);
+        let shards = opened.start(wal.clone(), durable).await.unwrap();
         Self { tasks, store, wal, shards, suppression }
     }
 
@@ -233,5 +233,60 @@ async fn an_order_for_one_stream_leaves_the_others_alone() {
     assert_eq!(node.seen_and_there(), (count, count));
     assert_eq!(node.shards.count(only).await.unwrap(), 0);
     assert_eq!(node.shards.count(order()).await.unwrap(), count);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_told_purged_while_records_wait_to_be_built_again_and_they_come_back_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]).await;
+    // A file where the directory of the shard should be: what is too much for memory cannot become a segment.
+    let in_the_way = dir.path().join("segments").join("0000000000000001");
+    std::fs::write(&in_the_way, b"").unwrap();
+    let wide = "wide ".repeat(100_000);
+    let large = |who: &str| json!({"message": format!("{who} {wide}")});
+    let mut records: Vec<_> = (0..12).map(|n| (Some(100 + n), large("others"))).collect();
+    records.extend([(Some(7), large("the subject")), (None, large(TOKEN))]);
+    node.append(1, records).await;
+    node.shards.refresh(None).await;
+    assert!(node.shards.is_failed());
+    assert_eq!(node.shards.suppress(order()).await.unwrap(), 0, "nothing of it is shown anyway");
+    for _ in 0..2 {
+        assert_eq!(node.shards.purge().await.err().unwrap().code(), "DMC-SEGMENT-11");
+    }
+    assert!(stands_below(&dir.path().join("wal")), "the log is all there is");
+
+    std::fs::remove_file(&in_the_way).unwrap();
+    node.shards.catalog().all_whole().await;
+    assert_eq!(node.seen_and_there(), (12, 12), "built again, without what was erased");
+    node.shards.purge().await.unwrap();
+    assert_eq!(node.shards.count(order()).await.unwrap(), 0);
+    assert!(!stands_below(&dir.path().join("wal")));
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_fails_during_a_purge_leaves_no_directory_behind_once_it_works_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]).await;
+    node.append(1, both()).await;
+    node.append(2, erased()).await;
+    assert!(node.shards.purge().await.unwrap().is_empty());
+    node.shards.suppress(order()).await.unwrap();
+    // A file where the manifests should be: no manifest can be created.
+    let (manifests, aside) = (dir.path().join("bucket").join("shards"), dir.path().join("aside"));
+    std::fs::rename(&manifests, &aside).unwrap();
+    std::fs::write(&manifests, b"").unwrap();
+    assert!(node.shards.purge().await.is_err());
+    assert_eq!(node.seen_and_there().0, 20);
+    std::fs::remove_file(&manifests).unwrap();
+    std::fs::rename(&aside, &manifests).unwrap();
+    node.shards.purge().await.unwrap();
+    assert_eq!(node.seen_and_there(), (20, 20));
+    let read = Manifest::read_all(&node.store).await.unwrap();
+    let named: usize = read.iter().map(|manifest| manifest.body.segments.len()).sum();
+    let shards = std::fs::read_dir(dir.path().join("segments")).unwrap();
+    let dirs: usize = shards.map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap().count()).sum();
+    assert_eq!(named, dirs, "what was replaced is gone, without a restart");
     node.kill().await;
 }

@@ -4,9 +4,10 @@
 //! log's receiver. Stop: `Shards::stop`, after nobody appends any more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use domicile_proto::ids::ShardId;
 use parking_lot::Mutex;
@@ -16,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::files::Files;
 use super::intake::{Intake, Refresh};
 use super::manifest::Manifest;
-use super::merge::Merger;
+use super::merge::{Merger, remove};
 use super::purge::{Purge, Purged};
+use super::repair::{Lost, Repairer};
 use super::{Catalog, Rewritten, Segment, SegmentError, SegmentId};
 use crate::clock::Clock;
 use crate::errors::Coded;
@@ -46,7 +48,7 @@ pub(crate) struct Shards {
 }
 
 impl Opened {
-    /// Reads the newest manifests and opens what they name; removes what they do not.
+    /// Reads the newest manifests and opens what they name. Removes nothing: what the log holds is not known yet.
     ///
     /// # Errors
     /// Any [`SegmentError`]; it names the segment or manifest a person must look at.
@@ -66,21 +68,21 @@ impl Opened {
             tasks: tasks.clone(),
             wake: Notify::new(),
             dirty: Mutex::new(BTreeSet::new()),
-            is_failed: AtomicBool::new(false),
+            lost: Lost::default(),
+            retries: AtomicU64::new(0),
             has_intake_ended: AtomicBool::new(false),
             #[cfg(test)]
             ends_at: Mutex::new(None),
         });
         let (opening, named) = (Arc::clone(&shared), manifests.clone());
         let open = move || {
-            opening.files.remove_orphans(&named)?;
             for manifest in &named {
                 for row in &manifest.body.segments {
                     let segment = opening.files.reopen(&opening.layout, manifest.shard, row)?;
                     opening.replace(&[], &Arc::new(segment))?;
                 }
             }
-            Ok(())
+            Ok::<(), SegmentError>(())
         };
         tasks.blocking(open).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let manifests = manifests.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
@@ -92,23 +94,34 @@ impl Opened {
         self.manifests.iter().map(|(shard, manifest)| (*shard, manifest.body.last_seq)).collect()
     }
 
-    /// Starts taking in what the log gives, and merging.
-    pub(crate) fn start(self, wal: Wal, durable: mpsc::Receiver<Vec<Durable>>) -> Shards {
+    /// Removes segments that no manifest names, then starts taking in what the log gives, and merging. Returns when what the log
+    /// gives again can be searched: an answer after a restart is not smaller than one before.
+    ///
+    /// # Errors
+    /// [`WalError::NoManifest`](crate::wal::WalError::NoManifest) where that would remove the only copy of records; then nothing
+    /// is removed. [`SegmentError::Disk`]. [`SegmentError::Log`] where the log could not be read again.
+    pub(crate) async fn start(self, wal: Wal, durable: mpsc::Receiver<Vec<Durable>>) -> Result<Shards, SegmentError> {
         let Self { shared, store, manifests } = self;
         let tasks = shared.tasks.clone();
+        let (files, named, log) = (shared.files.clone(), manifests.clone(), wal.clone());
+        let removing = tasks.blocking(move || files.remove_orphans(&named, |shard| log.begins(shard)));
+        removing.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let (wishes, wished) = mpsc::channel(REFRESH_QUEUE);
         let intake = Intake { shared: Arc::clone(&shared), growing: HashMap::new() };
         tasks.spawn(Kind::Indexer, intake.run(durable, wished));
-        let deposed = BTreeSet::new();
+        tasks.spawn(Kind::Indexer, Repairer { shared: Arc::clone(&shared), wal: wal.clone() }.run());
         let (purges, purging) = mpsc::channel(1);
-        let merger = Merger { shared: Arc::clone(&shared), store, wal: wal.clone(), manifests, deposed, purging };
+        let merger = Merger::new(Arc::clone(&shared), store, (wal.clone(), manifests), purging);
         let ended = CancellationToken::new();
         let at_end = ended.clone().drop_guard();
         tasks.spawn(Kind::Indexer, async move {
             merger.run().await;
             drop(at_end);
         });
-        Shards { shared, wal, wishes, purges, ended }
+        let shards = Shards { shared, wal, wishes, purges, ended };
+        shards.refresh(None).await;
+        shards.wal.check()?;
+        Ok(shards)
     }
 }
 
@@ -193,9 +206,19 @@ impl Shards {
         *self.shared.ends_at.lock() = Some(step);
     }
 
-    /// Whether records were accepted that cannot become searchable before a restart. An error in the log says why.
+    /// Whether records were accepted that cannot be searched now. An error in the log says why.
     pub(crate) fn is_failed(&self) -> bool {
-        self.shared.is_failed.load(Ordering::Relaxed)
+        self.shared.catalog.failures() > 0
+    }
+
+    /// Whether the write-ahead log takes nothing more before a restart.
+    pub(crate) fn is_log_poisoned(&self) -> bool {
+        self.wal.is_poisoned()
+    }
+
+    /// How often work on segments and manifests failed and was put off.
+    pub(crate) fn retries(&self) -> u64 {
+        self.shared.retries.load(Ordering::Relaxed)
     }
 
     /// Stops the write-ahead log, makes everything it gave durable in segments, and ends. May be abandoned at any time:
@@ -217,7 +240,9 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// Shards that have changed since the merger looked.
     dirty: Mutex<BTreeSet<ShardId>>,
-    is_failed: AtomicBool,
+    /// What could not be built.
+    pub(super) lost: Lost,
+    retries: AtomicU64,
     has_intake_ended: AtomicBool,
     /// Where a test ends the work, as a crash would.
     #[cfg(test)]
@@ -225,9 +250,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Shows a new segment.
+    /// Shows a new segment. Where it may not be shown, it goes: its records are in the log.
     pub(super) fn show(&self, segment: &Arc<Segment>) -> Result<(), SegmentError> {
-        self.replace(&[], segment)?;
+        self.replace(&[], segment).inspect_err(|_| remove(segment.dir.clone()))?;
         self.dirty.lock().insert(segment.shard);
         self.wake.notify_one();
         Ok(())
@@ -311,9 +336,23 @@ impl Shared {
         self.has_intake_ended.load(Ordering::Acquire)
     }
 
-    /// Tells of an error, once, here.
-    pub(super) fn failed(&self, error: &SegmentError) {
-        tracing::error!(code = error.code(), error = error as &dyn std::error::Error, "shard needs a person");
-        self.is_failed.store(true, Ordering::Relaxed);
+    /// Places of a shard could not become a segment: the shard is not whole until they are built again. Told once.
+    pub(super) fn lost(&self, shard: ShardId, places: Option<RangeInclusive<u64>>, error: &SegmentError) {
+        let Some(places) = places else { return };
+        let is_held =
+            |segment: &Arc<Segment>| segment.first_seq <= *places.start() && *places.end() <= segment.last_seq;
+        if self.catalog.view(shard).iter().any(is_held) {
+            return;
+        }
+        self.catalog.set_whole(shard, false);
+        self.count_retry();
+        if self.lost.add(shard, places) {
+            let (code, error) = (error.code(), error as &dyn std::error::Error);
+            tracing::error!(%shard, code, error, "accepted records cannot be searched; they are tried again");
+        }
+    }
+
+    pub(super) fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -43,8 +43,8 @@ impl Node {
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
         let opened = Opened::open(&dir.join("segments"), store.clone(), &tasks, clock.clone(), suppression).await?;
         let config = WalConfig { file_bytes: 2_000, ..WalConfig::new(dir.join("wal")) };
-        let (wal, durable) = Wal::open(&config, &opened.indexed(), clock.clone()).unwrap();
-        let shards = opened.start(wal.clone(), durable);
+        let (wal, durable) = Wal::open(&config, &opened.indexed(), clock.clone())?;
+        let shards = opened.start(wal.clone(), durable).await?;
         Ok(Self { tasks, clock, store, wal, shards })
     }
 
@@ -108,8 +108,7 @@ async fn what_was_acknowledged_is_searchable_after_a_refresh_and_after_any_end()
     let mut expected = BTreeMap::new();
     for round in 0..6 {
         let node = Node::start(dir.path()).await.unwrap();
-        node.shards.refresh(None).await;
-        assert_eq!(node.content(1), expected, "round {round}");
+        assert_eq!(node.content(1), expected, "round {round}: all of it, with no refresh asked for");
         for part in 0..25 {
             let lines = texts(expected.len(), 3);
             let outcomes = node.append(1, &lines).await;
@@ -266,7 +265,7 @@ async fn a_node_that_lost_its_shard_keeps_its_log_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_behind_a_failed_build_stay_in_the_log_until_it_can_be_repeated() {
+async fn records_behind_a_failed_build_stay_in_the_log_and_are_built_again_while_the_node_runs() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path()).await.unwrap();
     // A file where the directory of the shard should be: nothing of the shard can reach the disk.
@@ -287,14 +286,94 @@ async fn records_behind_a_failed_build_stay_in_the_log_until_it_can_be_repeated(
     }
     assert!(node.shards.is_failed());
     assert_eq!(node.content(1).len(), 15, "all but the large ones");
+    assert!(!node.shards.catalog().is_whole(ShardId(1)) && node.shards.catalog().is_whole(ShardId(2)));
     std::fs::remove_file(&in_the_way).unwrap();
+    node.shards.catalog().all_whole().await;
+    assert!(!node.shards.is_failed() && node.shards.retries() > 0);
+    assert!(node.content(1).into_values().eq(expected.iter().cloned()), "each once, in order");
     node.stop().await;
 
     let node = Node::start(dir.path()).await.unwrap();
-    node.shards.refresh(None).await;
-    assert!(!node.shards.is_failed());
-    assert!(node.content(1).into_values().eq(expected), "each once, in order");
+    assert!(node.content(1).into_values().eq(expected), "all of it in durable segments");
+    node.wal.given().await;
+    assert_eq!(std::fs::read_dir(dir.path().join("wal")).unwrap().count(), 0, "and nothing holds the log");
     node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_behind_a_failed_build_are_built_by_the_next_start_where_this_one_ends_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    let in_the_way = dir.path().join("segments").join("0000000000000001");
+    std::fs::write(&in_the_way, b"").unwrap();
+    let large: Vec<_> = (0..12).map(|line| format!("{line} {}", "wide ".repeat(100_000))).collect();
+    node.append(1, &large).await;
+    node.shards.refresh(None).await;
+    assert!(node.shards.is_failed() && node.content(1).len() < 12);
+    node.kill().await;
+    std::fs::remove_file(&in_the_way).unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    node.shards.refresh(None).await;
+    assert!(!node.shards.is_failed() && node.content(1).into_values().eq(large));
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_fails_for_a_while_makes_no_shard_fail_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    // A file where the manifests should be: no manifest can be created.
+    let in_the_way = dir.path().join("bucket").join("shards");
+    std::fs::write(&in_the_way, b"").unwrap();
+    node.append(1, &texts(0, 50)).await;
+    node.shards.refresh(None).await;
+    let shards = node.shards.clone();
+    node.stop().await;
+    assert!(!shards.is_failed(), "all of it can be searched");
+    assert!(shards.retries() > 0);
+    std::fs::remove_file(&in_the_way).unwrap();
+    // Its segments are named by no manifest, and its log begins at the first record: they are removed and built again.
+    let node = Node::start(dir.path()).await.unwrap();
+    node.shards.refresh(None).await;
+    assert!(node.content(1).into_values().eq(texts(0, 50)));
+    node.stop().await;
+    assert_eq!(Node::start(dir.path()).await.unwrap().content(1).len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_without_its_manifests_stops_the_start_and_no_segment_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    node.append(1, &texts(0, 50)).await;
+    node.append(2, &texts(0, 5)).await;
+    node.stop().await;
+    let node = Node::start(dir.path()).await.unwrap();
+    node.wal.given().await;
+    assert_eq!(std::fs::read_dir(dir.path().join("wal")).unwrap().count(), 0, "the log is released");
+    node.kill().await;
+    let (manifests, aside) = (dir.path().join("bucket").join("shards"), dir.path().join("aside"));
+    let listed = || {
+        let shard = dir.path().join("segments").join("0000000000000001");
+        std::fs::read_dir(shard).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let before = listed();
+    assert_eq!(before.len(), 1);
+
+    // The log is empty, or it goes on behind the segments.
+    for more in [false, true] {
+        std::fs::rename(&manifests, &aside).unwrap();
+        let error = Node::start(dir.path()).await.err().expect("the bucket is another one");
+        assert_eq!(error.code(), "DMC-WAL-12", "{error}");
+        assert_eq!(listed(), before);
+        std::fs::remove_dir_all(&manifests).ok();
+        std::fs::rename(&aside, &manifests).unwrap();
+        let node = Node::start(dir.path()).await.unwrap();
+        assert!(node.content(1).into_values().eq(texts(0, if more { 53 } else { 50 })));
+        if !more {
+            node.append(1, &texts(50, 3)).await;
+        }
+        node.kill().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,11 +27,12 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the bucket and checks that it belongs to the region, before anything else is read or written. A bucket without a
-    /// marker gets one.
+    /// Opens the bucket and checks that it belongs to the region, before anything else is read or written. An empty bucket gets a
+    /// marker.
     ///
     /// # Errors
-    /// [`StoreError::OtherRegion`] where the marker names another region.
+    /// [`StoreError::OtherRegion`] where the marker names another region, [`StoreError::Unmarked`] where there is none beside
+    /// objects.
     pub(crate) async fn open(config: &StoreConfig, region: &Region) -> Result<Self, StoreError> {
         let bucket = config.dir.display().to_string();
         let failed = |source| StoreError::Failed { object: bucket.clone(), source };
@@ -39,16 +40,30 @@ impl Store {
         made.map_err(|source| failed(object_store::Error::Generic { store: "local", source: Box::new(source) }))?;
         let objects = LocalFileSystem::new_with_prefix(&config.dir).map_err(failed)?.with_fsync(true);
         let store = Self { objects: Arc::new(objects) };
-        match store.create(MARKER, Bytes::copy_from_slice(region.as_str().as_bytes())).await {
-            Err(StoreError::AlreadyThere { .. }) => {}
-            created => return created.map(|()| store),
-        }
-        let found = store.read(MARKER).await?;
+        let found = match store.read(MARKER).await {
+            Err(StoreError::Missing { .. }) => {
+                let listed = store.objects.list(None).try_next().await;
+                if listed.map_err(failed)?.is_some() {
+                    return Err(StoreError::Unmarked { bucket, home: region.to_string() });
+                }
+                match store.create(MARKER, Bytes::copy_from_slice(region.as_str().as_bytes())).await {
+                    Err(StoreError::AlreadyThere { .. }) => store.read(MARKER).await?,
+                    created => return created.map(|()| store),
+                }
+            }
+            found => found?,
+        };
         if found != region.as_str().as_bytes() {
             let found = String::from_utf8_lossy(&found).chars().take(63).collect();
             return Err(StoreError::OtherRegion { bucket, home: region.to_string(), found });
         }
         Ok(store)
+    }
+
+    /// A bucket that lasts as long as it is held.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        Self { objects: Arc::new(object_store::memory::InMemory::new()) }
     }
 
     /// Creates an object; durable once this returns.
@@ -129,6 +144,21 @@ mod tests {
         assert!(refused.to_string().contains("`tokyo`") && refused.to_string().contains("`frankfurt`"));
         let names: Vec<_> = std::fs::read_dir(dir.path().join("bucket")).unwrap().collect();
         assert_eq!(names.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn refuses_a_bucket_with_objects_that_nobody_marked_and_writes_nothing_into_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let stranger = dir.path().join("bucket").join("photos").join("1.jpg");
+        std::fs::create_dir_all(stranger.parent().unwrap()).unwrap();
+        open(dir.path(), "tokyo").await.unwrap();
+        std::fs::remove_file(dir.path().join("bucket").join(MARKER)).unwrap();
+        std::fs::write(&stranger, b"x").unwrap();
+        let refused = open(dir.path(), "tokyo").await.err().unwrap();
+        assert_eq!(refused.code(), "DMC-STORE-06");
+        assert!(!dir.path().join("bucket").join(MARKER).try_exists().unwrap());
+        std::fs::remove_file(&stranger).unwrap();
+        open(dir.path(), "tokyo").await.unwrap();
     }
 
     #[tokio::test]

@@ -17,6 +17,16 @@ pub(crate) enum StoreError {
         /// The region its marker names.
         found: String,
     },
+    /// The bucket holds objects and does not say whose it is.
+    #[error(
+        "bucket `{bucket}` holds objects and no marker of a region; give the node of `{home}` an empty bucket, or restore the marker"
+    )]
+    Unmarked {
+        /// Which bucket.
+        bucket: String,
+        /// The region of this node's certificate.
+        home: String,
+    },
     /// An object of that name is there: somebody else was first.
     #[error("object `{object}` is already there; whoever created it owns what it names")]
     AlreadyThere {
@@ -53,12 +63,15 @@ impl Coded for StoreError {
             Self::Missing { .. } => "DMC-STORE-03",
             Self::Name { .. } => "DMC-STORE-04",
             Self::Failed { .. } => "DMC-STORE-05",
+            Self::Unmarked { .. } => "DMC-STORE-06",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::OtherRegion { .. } | Self::AlreadyThere { .. } | Self::Name { .. } => Verdict::Refused,
+            Self::OtherRegion { .. } | Self::Unmarked { .. } | Self::AlreadyThere { .. } | Self::Name { .. } => {
+                Verdict::Refused
+            }
             Self::Missing { .. } => Verdict::Broken,
             Self::Failed { .. } => Verdict::NotNow(5),
         }

@@ -67,9 +67,13 @@ impl Disk for Directory {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
-        let file = OpenOptions::new().write(true).create_new(true).open(self.dir.join(name))?;
-        file.sync_all()?;
-        self.sync()?;
+        let path = self.dir.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        if let Err(error) = file.sync_all().and_then(|()| self.sync()) {
+            // A file that nobody writes should not stay; where it does, it is empty, and the next start removes it.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         Ok(Box::new(Appended(file)))
     }
 

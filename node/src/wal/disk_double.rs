@@ -23,6 +23,8 @@ pub(super) enum Fault {
     Sync,
     /// Cutting back fails.
     Cut,
+    /// A new file finds no room, and its name stays.
+    Create,
 }
 
 #[derive(Default)]
@@ -80,6 +82,9 @@ impl Disk for Double {
     fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
         if self.0.lock().files.insert(name.to_owned(), Kept::default()).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if self.fails(Fault::Create) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(Box::new(Open { disk: self.clone(), name: name.to_owned() }))
     }

@@ -90,6 +90,17 @@ pub(crate) enum WalError {
         /// The place that came.
         found: u64,
     },
+    /// Segments are there, and neither a manifest that names them nor a log that holds their records.
+    #[error(
+        "shard `{shard}` has segments in `{dir}`, no manifest that names them and no log that begins before them: nothing was deleted; \
+         give the node the bucket that holds its manifests"
+    )]
+    NoManifest {
+        /// Which shard.
+        shard: ShardId,
+        /// Where its segments lie.
+        dir: String,
+    },
 }
 
 impl Coded for WalError {
@@ -106,7 +117,7 @@ impl Coded for WalError {
             Self::Damaged { .. } => "DMC-WAL-09",
             Self::Disk { .. } => "DMC-WAL-10",
             Self::Foreign { .. } => "DMC-WAL-11",
-            Self::Gap { .. } => "DMC-WAL-12",
+            Self::Gap { .. } | Self::NoManifest { .. } => "DMC-WAL-12",
         }
     }
 
@@ -119,7 +130,8 @@ impl Coded for WalError {
             | Self::Damaged { .. }
             | Self::Disk { .. }
             | Self::Foreign { .. }
-            | Self::Gap { .. } => Verdict::Broken,
+            | Self::Gap { .. }
+            | Self::NoManifest { .. } => Verdict::Broken,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A group of batches becomes one frame and one flush. Whatever does not survive the flush is taken back before anybody is
 //! answered; where even that is uncertain the log is poisoned and takes nothing more.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
@@ -30,6 +30,8 @@ pub(super) struct Log {
     pub(super) next_frame: u64,
     pub(super) file_bytes: u64,
     pub(super) is_poisoned: bool,
+    /// Shards whose first record lay in the log when it was opened.
+    pub(super) begun: BTreeSet<ShardId>,
 }
 
 /// What the log knows of a shard.

@@ -1,8 +1,10 @@
 //! Opening the log after a stop or a crash: what is whole, where each shard stands, which ids have been seen.
 //!
-//! Only the torn end of the newest file is cut off; damage anywhere else is an error a person must see.
+//! Only the torn end of the newest file is cut off, and files without a byte go, which a full disk leaves behind; damage anywhere
+//! else is an error a person must see.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use domicile_proto::ids::{ShardId, Timestamp};
 
@@ -33,6 +35,7 @@ impl Log {
             next_frame: 1,
             file_bytes,
             is_poisoned: false,
+            begun: BTreeSet::new(),
         };
         for (shard, last) in indexed {
             log.shards.entry(*shard).or_default().next_seq = last + 1;
@@ -44,13 +47,14 @@ impl Log {
             log.next_file = log.next_file.max(number + 1);
         }
         let newest = logs.last().copied();
-        let mut places = Places { indexed, last: BTreeMap::new() };
+        let mut places = Places { indexed, last: BTreeMap::new(), begun: BTreeSet::new() };
         let mut expected = None;
         for number in logs {
             log.next_file = log.next_file.max(number + 1);
             log.recover_file(number, Some(number) == newest, &mut expected, &mut places)?;
         }
         log.next_frame = expected.unwrap_or(1);
+        log.begun = places.begun;
         log.shards.values_mut().for_each(|shard| shard.seen.expire(now));
         Ok(log)
     }
@@ -67,7 +71,7 @@ impl Log {
         let bytes = self.disk.read(&name).map_err(|error| disk_error(&name, &error))?;
         let first = match frame::read_file_header(&bytes) {
             Some(first) => first,
-            None if is_newest && frame::is_torn_header(&bytes) => return self.drop_file(&name),
+            None if bytes.is_empty() || (is_newest && frame::is_torn_header(&bytes)) => return self.drop_file(&name),
             None => return Err(WalError::Foreign { file: name }),
         };
         if expected.is_some_and(|expected| expected != first) {
@@ -180,6 +184,39 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Records of a shard again, from one place to another: what was given on and could not be built.
+    pub(super) fn reread(&self, shard: ShardId, places: &RangeInclusive<u64>) -> Result<Vec<Durable>, WalError> {
+        let (mut next, last) = (*places.start(), *places.end());
+        let mut found = Vec::new();
+        let holds = |stored: &&Stored| stored.last.get(&shard).is_some_and(|held| held >= places.start());
+        for stored in self.files.iter().filter(holds) {
+            let name = super::log::log_name(stored.number);
+            let bytes = self.disk.read(&name).map_err(|error| disk_error(&name, &error))?;
+            let mut at = frame::FILE_HEADER_BYTES;
+            while let Found::Frame { body, next: after, .. } = frame::frame_at(&bytes, at) {
+                let damaged = || WalError::Damaged { file: name.clone(), at: at as u64 };
+                let (_, entries) = frame::read_body(body).ok_or_else(damaged)?;
+                for entry in entries.into_iter().filter(|entry| entry.shard == shard) {
+                    let Some(mut durable) = reopen(entry, next - 1).ok_or_else(damaged)? else { continue };
+                    if durable.first_seq != next {
+                        return Err(WalError::Gap { shard, expected: next, found: durable.first_seq });
+                    }
+                    let wanted = usize::try_from(last + 1 - next).unwrap_or(usize::MAX);
+                    durable.records.truncate(wanted);
+                    next = durable.last_seq() + 1;
+                    found.push(durable);
+                    if next > last {
+                        return Ok(found);
+                    }
+                }
+                at = after;
+            }
+        }
+        Err(WalError::Gap { shard, expected: next, found: last + 1 })
+    }
+}
+
 /// Numbers of the files of records and of ids; leftovers of an interrupted write are removed.
 fn sort(log: &Log, names: &[String]) -> Result<(Vec<u64>, Vec<u64>), WalError> {
     let (mut logs, mut seens) = (Vec::new(), Vec::new());
@@ -206,6 +243,8 @@ fn sort(log: &Log, names: &[String]) -> Result<(Vec<u64>, Vec<u64>), WalError> {
 struct Places<'a> {
     indexed: &'a BTreeMap<ShardId, u64>,
     last: BTreeMap<ShardId, u64>,
+    /// Shards whose first record lies in the log.
+    begun: BTreeSet<ShardId>,
 }
 
 impl Places<'_> {
@@ -222,6 +261,9 @@ impl Places<'_> {
         if !fits {
             let expected = self.last.get(&entry.shard).copied().unwrap_or(indexed) + 1;
             return Err(WalError::Gap { shard: entry.shard, expected, found: entry.first_seq });
+        }
+        if entry.first_seq == 1 {
+            self.begun.insert(entry.shard);
         }
         self.last.insert(entry.shard, entry.first_seq + count - 1);
         Ok(())
@@ -259,3 +301,7 @@ fn read_seen_file(bytes: &[u8]) -> Option<Vec<Sighting>> {
     }
     Some(sightings)
 }
+
+#[cfg(test)]
+#[path = "recover_test.rs"]
+mod tests;

@@ -95,25 +95,38 @@ impl Sighting {
     }
 }
 
+/// An id as it was seen last.
+#[derive(Debug)]
+struct Known {
+    content: Digest,
+    place: Place,
+    /// Its number in the order: an id that was forgotten and accepted again, in files that are read again, stands there twice.
+    number: u64,
+}
+
 /// The ids of one shard.
 #[derive(Default)]
 pub(super) struct Seen {
-    known: HashMap<Digest, (Digest, Place)>,
+    known: HashMap<Digest, Known>,
     /// In the order they came, with their weight.
     order: VecDeque<(Timestamp, Digest, usize)>,
+    /// Number of the first in `order`, counted from the first that ever came.
+    first: u64,
     weight: usize,
 }
 
 impl Seen {
     /// The content under an id, and what became of it.
     pub(super) fn find(&self, id: &Digest) -> Option<(&Digest, &Place)> {
-        self.known.get(id).map(|(content, place)| (content, place))
+        self.known.get(id).map(|known| (&known.content, &known.place))
     }
 
     /// Remembers an id; forgets the oldest ones beyond the limit.
     pub(super) fn remember(&mut self, sighting: &Sighting) {
         let weight = sighting.weight();
-        self.known.insert(sighting.id, (sighting.content, sighting.place.clone()));
+        let number = self.first + self.order.len() as u64;
+        let known = Known { content: sighting.content, place: sighting.place.clone(), number };
+        self.known.insert(sighting.id, known);
         self.order.push_back((sighting.at, sighting.id, weight));
         self.weight += weight;
         while self.weight > SEEN_IDS {
@@ -139,7 +152,10 @@ impl Seen {
 
     fn forget_oldest(&mut self) {
         if let Some((_, id, weight)) = self.order.pop_front() {
-            self.known.remove(&id);
+            if self.known.get(&id).is_some_and(|known| known.number == self.first) {
+                self.known.remove(&id);
+            }
+            self.first += 1;
             self.weight -= weight;
         }
     }
@@ -193,6 +209,19 @@ mod tests {
         seen.expire(Timestamp(day + 1));
         assert!(seen.find(&record_id("1")).is_none());
         assert!(seen.find(&record_id("2")).is_some());
+    }
+
+    #[test]
+    fn an_id_that_was_forgotten_and_accepted_again_is_known_as_long_as_its_newer_sighting() {
+        let day = 24 * 3_600 * Timestamp::MICROS;
+        // Read again from files, both are there before anything is forgotten.
+        let mut seen = Seen::default();
+        seen.remember(&Sighting { content: content(b"old"), ..sighting(1, 0) });
+        seen.remember(&Sighting { content: content(b"new"), ..sighting(1, day + 1) });
+        seen.expire(Timestamp(day + 2));
+        assert_eq!(seen.find(&record_id("1")).map(|(found, _)| *found), Some(content(b"new")));
+        seen.expire(Timestamp(2 * day + 2));
+        assert!(seen.find(&record_id("1")).is_none() && seen.order.is_empty() && seen.weight == 0);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) fn texts(shard: u64, texts: &[&str]) -> Batch {
     batch(shard, None, texts.iter().map(|text| (Op::Index, record(None, text))).collect())
 }
 
-fn open(disk: &Double) -> Result<Log, WalError> {
+pub(super) fn open(disk: &Double) -> Result<Log, WalError> {
     open_after(disk, &BTreeMap::new())
 }
 
@@ -52,12 +52,12 @@ fn open_after(disk: &Double, indexed: &BTreeMap<ShardId, u64>) -> Result<Log, Wa
     Log::open(Box::new(disk.clone()), indexed, FILE_BYTES, NOW)
 }
 
-fn commit(log: &mut Log, batch: Batch) -> Result<Accepted, WalError> {
+pub(super) fn commit(log: &mut Log, batch: Batch) -> Result<Accepted, WalError> {
     log.commit(vec![batch], NOW).0.pop().unwrap()
 }
 
 /// Shard, place and JSON of everything a log gives on after it was opened.
-fn replayed(log: &Log, indexed: &BTreeMap<ShardId, u64>) -> Vec<(u64, u64, String)> {
+pub(super) fn replayed(log: &Log, indexed: &BTreeMap<ShardId, u64>) -> Vec<(u64, u64, String)> {
     let mut all = Vec::new();
     let take = |group: Vec<Durable>| {
         for durable in group {
@@ -70,7 +70,7 @@ fn replayed(log: &Log, indexed: &BTreeMap<ShardId, u64>) -> Vec<(u64, u64, Strin
     all
 }
 
-fn newest_file(disk: &Double) -> (String, Vec<u8>) {
+pub(super) fn newest_file(disk: &Double) -> (String, Vec<u8>) {
     use super::disk::Disk;
     let name = disk.list().unwrap().into_iter().rfind(|name| name.starts_with("log-")).unwrap();
     let bytes = disk.read(&name).unwrap();

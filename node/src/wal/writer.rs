@@ -2,9 +2,11 @@
 //!
 //! Everything that waits while a group is flushed becomes the next group: the slower the disk, the larger the groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use domicile_proto::ids::ShardId;
 use parking_lot::Mutex;
@@ -16,7 +18,9 @@ use super::durable::Durable;
 use super::errors::WalError;
 use super::log::{Log, disk_error};
 use crate::clock::Clock;
-use crate::limits::{MAX_DECOMPRESSED_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE};
+use crate::limits::{
+    MAX_DECOMPRESSED_BYTES, MAX_ID_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE,
+};
 
 /// Where the log lies.
 #[derive(Clone, Debug)]
@@ -39,7 +43,12 @@ impl WalConfig {
 pub(crate) struct Wal {
     orders: mpsc::Sender<Order>,
     released: Arc<Mutex<BTreeMap<ShardId, u64>>>,
+    is_poisoned: Arc<AtomicBool>,
+    begun: Arc<BTreeSet<ShardId>>,
+    place: Arc<str>,
 }
+
+type Reread = oneshot::Sender<Result<Vec<Durable>, WalError>>;
 
 enum Order {
     Append {
@@ -48,6 +57,11 @@ enum Order {
         reply: oneshot::Sender<Result<Accepted, WalError>>,
     },
     Release,
+    Again {
+        shard: ShardId,
+        places: RangeInclusive<u64>,
+        reply: Reread,
+    },
     Given {
         done: oneshot::Sender<()>,
     },
@@ -87,12 +101,14 @@ impl Wal {
         indexed: &BTreeMap<ShardId, u64>,
         clock: Clock,
     ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
-        let log = Log::open(disk, indexed, file_bytes, clock.now())?;
+        let mut log = Log::open(disk, indexed, file_bytes, clock.now())?;
+        let (begun, is_poisoned) = (Arc::new(std::mem::take(&mut log.begun)), Arc::default());
+        let place = log.disk.place().into();
         let (orders, incoming) = mpsc::channel(WAL_QUEUE);
         let (durable, outgoing) = mpsc::channel(WAL_GROUPS_AHEAD);
         let released = Arc::new(Mutex::new(BTreeMap::new()));
-        let wal = Self { orders, released: Arc::clone(&released) };
-        let writer = Writer { log, incoming, durable, released, indexed: indexed.clone(), clock };
+        let wal = Self { orders, released: Arc::clone(&released), is_poisoned: Arc::clone(&is_poisoned), begun, place };
+        let writer = Writer { log, incoming, durable, released, indexed: indexed.clone(), clock, is_poisoned };
         let spawned = std::thread::Builder::new().name("wal".to_owned()).spawn(move || writer.run());
         spawned.map_err(|error| disk_error("wal", &error))?;
         Ok((wal, outgoing))
@@ -130,6 +146,34 @@ impl Wal {
         let _ = self.orders.try_send(Order::Release);
     }
 
+    /// Records of a shard again, from one place to another: what came out of the receiver and did not become a segment. They
+    /// are there as long as they were not released.
+    ///
+    /// # Errors
+    /// [`WalError::Disk`], [`WalError::Damaged`], [`WalError::Gap`] or [`WalError::Stopped`].
+    pub(crate) async fn again(&self, shard: ShardId, places: RangeInclusive<u64>) -> Result<Vec<Durable>, WalError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.orders.send(Order::Again { shard, places, reply }).await;
+        sent.map_err(|_| WalError::Stopped)?;
+        answer.await.unwrap_or(Err(WalError::Stopped))
+    }
+
+    /// Whether the first record of a shard lay in the log when it was opened: then nothing of the shard is anywhere else alone.
+    pub(crate) fn begins(&self, shard: ShardId) -> bool {
+        self.begun.contains(&shard)
+    }
+
+    /// Whether the log takes nothing more before a restart.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.is_poisoned.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// [`WalError::Poisoned`] where the log takes nothing more before a restart.
+    pub(crate) fn check(&self) -> Result<(), WalError> {
+        if self.is_poisoned() { Err(WalError::Poisoned { dir: self.place.to_string() }) } else { Ok(()) }
+    }
+
     /// Returns when everything acknowledged before has been put into the receiver.
     pub(crate) async fn given(&self) {
         let (done, given) = oneshot::channel();
@@ -164,6 +208,7 @@ impl Wal {
 /// Who waits for the end of a group, or of the log.
 #[derive(Default)]
 struct Waiting {
+    again: Vec<(ShardId, RangeInclusive<u64>, Reread)>,
     given: Vec<oneshot::Sender<()>>,
     roll: Vec<oneshot::Sender<u64>>,
     oldest: Vec<oneshot::Sender<u64>>,
@@ -177,6 +222,7 @@ struct Writer {
     released: Arc<Mutex<BTreeMap<ShardId, u64>>>,
     indexed: BTreeMap<ShardId, u64>,
     clock: Clock,
+    is_poisoned: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -186,16 +232,21 @@ impl Writer {
             tracing::error!(error = &error as &dyn std::error::Error, "write-ahead log could not be read again");
             self.log.is_poisoned = true;
         }
+        self.show_state();
         self.release_up_to(BTreeMap::new());
         while let Some(order) = self.incoming.blocking_recv() {
             let mut waiting = Waiting::default();
             let (group, replies) = self.gather(order, &mut waiting);
             if !group.is_empty() {
                 let (answers, durable) = self.log.commit(group, self.clock.now());
+                self.show_state();
                 replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(answer)));
                 // Nobody receives only when the node is going down; the records are in the log.
                 let _ = durable.is_empty() || self.durable.blocking_send(durable).is_ok();
             }
+            waiting.again.into_iter().for_each(|(shard, places, reply)| {
+                let _ = reply.send(self.log.reread(shard, &places));
+            });
             waiting.given.into_iter().for_each(|done| {
                 let _ = done.send(());
             });
@@ -233,6 +284,7 @@ impl Writer {
                     bytes += json_bytes;
                 }
                 Order::Release => {}
+                Order::Again { shard, places, reply } => waiting.again.push((shard, places, reply)),
                 Order::Given { done } => waiting.given.push(done),
                 Order::Roll { done } => waiting.roll.push(done),
                 Order::Oldest { done } => waiting.oldest.push(done),
@@ -245,6 +297,10 @@ impl Writer {
             next = if bytes < WAL_GROUP_BYTES { self.incoming.try_recv().ok() } else { None };
         }
         (group, replies)
+    }
+
+    fn show_state(&self) {
+        self.is_poisoned.store(self.log.is_poisoned, Ordering::Relaxed);
     }
 
     fn release(&mut self) {
@@ -262,7 +318,5 @@ impl Writer {
     }
 }
 
-/// Longest id of a record or a batch, in bytes, as the Elasticsearch API has it.
-const MAX_ID_BYTES: usize = 512;
 /// Largest batch, in bytes of JSON: what one request may hold, with room for replaced spans that grew.
 const MAX_BATCH_BYTES: usize = 2 * MAX_DECOMPRESSED_BYTES;

@@ -6,13 +6,13 @@ use crate::ids::RecordCount;
 
 /// A cell of a released or merged answer.
 ///
-/// A region's own cell is either published (`withheld` 0) or withheld (`records` 0, `withheld` 1). Merged cells add both,
-/// so that a sum with a hole in it says so (HON-1). Addition saturates, which keeps it associative and commutative.
+/// A region's own cell is the sum of what it published; `withheld` is 1 where it withheld some or all of it. Merged cells add
+/// both, so that a sum with a hole in it says so (HON-1). Addition saturates, which keeps it associative and commutative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// Records that were published.
     pub records: RecordCount,
-    /// Regions that withheld what they have, be it nothing or too little.
+    /// Regions that withheld some or all of what they have, be it nothing or too little.
     pub withheld: u16,
 }
 

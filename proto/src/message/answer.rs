@@ -25,6 +25,8 @@ pub struct AnswerHeader {
     pub covered: TimeRange,
     /// From here on cells are still open and the answer is partial.
     pub open_from: Option<Timestamp>,
+    /// Whether records came in late and are withheld until there are enough of them.
+    pub late_withheld: bool,
     /// Time the region spent, in microseconds.
     pub took_micros: u32,
     /// Size of the answering region's ledger when it answered, in entries.
@@ -41,6 +43,7 @@ impl AnswerHeader {
             policy: PolicyVersion(0),
             covered,
             open_from: None,
+            late_withheld: false,
             took_micros: 0,
             ledger_size: 0,
             ledger_root: [0; 32],
@@ -82,6 +85,20 @@ pub enum RefusalCode {
     Unavailable,
     /// There is no legal basis for this route.
     NoTransferBasis,
+    /// A text question that differs from an earlier one by less than the threshold's subjects. Source: CBAP-1 rule R10.
+    Overlap,
+    /// The tenant's new questions of this day are spent. Source: CBAP-1 rule R12.
+    QuestionsSpent,
+    /// The answer would be larger than an answer may be. Source: CBAP-1 rule R12.
+    AnswerTooLarge,
+    /// The answer would hold more cells than an answer may. Source: CBAP-1 rule R12.
+    TooManyCells,
+    /// The region's grid of time for the stream is coarser than what was asked for.
+    GridTooFine,
+    /// The question combines more fields than the region tabulates together.
+    TooManyFields,
+    /// The region declares other bounds for the numeric field than the asking one.
+    OtherBounds,
 }
 
 impl RefusalCode {
@@ -100,6 +117,17 @@ impl RefusalCode {
             Self::Deadline => "the region could not answer before the deadline",
             Self::Unavailable => "the region cannot answer at present",
             Self::NoTransferBasis => "there is no legal basis for this route in the transfer register",
+            Self::Overlap => {
+                "the text question differs from an earlier one of this day by fewer subjects than may be told apart; ask in the region itself"
+            }
+            Self::QuestionsSpent => {
+                "the tenant's new questions of this day are spent; repeats are still answered, new ones from 00:00 UTC on"
+            }
+            Self::AnswerTooLarge => "the answer would be larger than an answer may be; ask for a coarser grid",
+            Self::TooManyCells => "the answer would hold more cells than an answer may; ask for a coarser grid",
+            Self::GridTooFine => "the region's grid of time for the stream is coarser; ask for wider intervals",
+            Self::OtherBounds => "the region declares other bounds for the numeric field; ask in the region itself",
+            Self::TooManyFields => "the question combines more than two fields; group and filter by fewer of them",
         }
     }
 }

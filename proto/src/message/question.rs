@@ -42,21 +42,31 @@ pub enum Ask {
     Terms(FieldId),
     /// Their numbers by approved value and time.
     TermGrid(FieldId, Grid),
+    /// Their numbers between the declared bounds of a numeric field.
+    Numbers(FieldId),
 }
 
 impl Ask {
     /// The group field, if there is one.
     pub const fn field(&self) -> Option<FieldId> {
         match self {
-            Self::Count | Self::DateGrid(_) => None,
+            Self::Count | Self::DateGrid(_) | Self::Numbers(_) => None,
             Self::Terms(field) | Self::TermGrid(field, _) => Some(*field),
+        }
+    }
+
+    /// The numeric field, if there is one.
+    pub const fn number(&self) -> Option<FieldId> {
+        match self {
+            Self::Numbers(field) => Some(*field),
+            Self::Count | Self::DateGrid(_) | Self::Terms(_) | Self::TermGrid(..) => None,
         }
     }
 
     /// The grid of time, if there is one.
     pub const fn grid(&self) -> Option<Grid> {
         match self {
-            Self::Count | Self::Terms(_) => None,
+            Self::Count | Self::Terms(_) | Self::Numbers(_) => None,
             Self::DateGrid(grid) | Self::TermGrid(_, grid) => Some(*grid),
         }
     }
@@ -68,6 +78,7 @@ impl Ask {
             (Self::DateGrid(grid), Aggregate::DateGrid(found)) => *grid == found.grid,
             (Self::Terms(field), Aggregate::Terms(found)) => *field == found.field,
             (Self::TermGrid(field, grid), Aggregate::TermGrid(found)) => *field == found.field && *grid == found.grid,
+            (Self::Numbers(field), Aggregate::FixedHistogram(found)) => *field == found.field,
             _ => false,
         }
     }

@@ -14,6 +14,7 @@ use domicile_proto::ids::{
     DictionaryId, Epoch, FieldId, KThreshold, Level, Name, NodeId, PolicyVersion, QuestionId, RecordCount, Region,
     RegionNumber, ShardId, StreamId, TenantId, TimeRange, Timestamp,
 };
+use domicile_proto::leaf::LeafWidth;
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::SignedHead;
@@ -23,9 +24,10 @@ use domicile_proto::message::metadata::{
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, NodeRow,
-    Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
+    NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
+use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 
 /// Decodes a frame as one kind of message and encodes that again.
 pub(crate) type Decoder = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
@@ -67,6 +69,7 @@ pub(crate) fn all() -> Vec<Sample> {
         let mut header = AnswerHeader::new(QuestionId(5 << 100), range());
         header.policy = PolicyVersion(300);
         header.open_from = Some(Timestamp(-1));
+        header.late_withheld = true;
         header.took_micros = 70_000;
         header.ledger_size = 1 << 40;
         header.ledger_root = [0xab; 32];
@@ -121,7 +124,13 @@ fn questions() -> Vec<Question> {
         Filter::Value { field: FieldId(1), values: vec![DictionaryId(64), DictionaryId(70_000)], negated: true },
         Filter::Text { how: TextMatch::Phrase, literal, negated: false },
     ];
-    let asks = [Ask::Count, Ask::DateGrid(grid()), Ask::Terms(FieldId(0)), Ask::TermGrid(FieldId(300), grid())];
+    let asks = [
+        Ask::Count,
+        Ask::DateGrid(grid()),
+        Ask::Terms(FieldId(0)),
+        Ask::TermGrid(FieldId(300), grid()),
+        Ask::Numbers(FieldId(7)),
+    ];
     let question = |(number, ask)| Question {
         id: QuestionId(u128::MAX - number),
         tenant: TenantId(1),
@@ -202,10 +211,13 @@ fn policy() -> StreamPolicy {
         k: Some(KThreshold::SUBJECTS),
         group_fields: vec![name("service"), name("level")],
         text_questions: true,
-        redact_ip: false,
+        privacy: Privacy::new([(PersonalClass::Ip, Action::Keep(Basis::NotPersonal))], vec![name("address")]),
         durability: Durability::Bucket,
         refresh_ms: 1_000,
         utc_offset_minutes: Some(-540),
+        grid: LeafWidth::FiveMinutes,
+        close_after_s: 90,
+        numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
     }
 }
 

@@ -191,6 +191,7 @@ impl Layout {
             deployment: deployment()?,
             data_dir: self.data.join("nodes").join(place.region.as_str()).join("data"),
             regions_dir: None,
+            rules_dir: None,
             listeners: ListenersConfig {
                 es: loopback(place.ports.es),
                 api: loopback(place.ports.api),

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use domicile_proto::ids::{ConsentSerial, NodeId, Region, StreamId, TenantId};
 use domicile_proto::metadata::{
-    AccessKey, ApprovedValue, Change, Command, Personal, RegionalChange, Roles, Rows, StreamPolicy,
+    AccessKey, ApprovedValue, Change, Command, Durability, Personal, RegionalChange, Roles, Rows, StreamPolicy,
 };
 use domicile_proto::officer::OfficerKey;
+use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 use serde_json::{Value, json};
 
 use crate::present::world::{ADMIN, OTHER_ADMIN, SEARCH, World, ask, name};
@@ -48,13 +49,25 @@ async fn widening_needs_this_regions_officer_and_narrowing_nobody() {
     let world = World::new();
     let wide = StreamPolicy { personal: Personal::No, text_questions: true, ..StreamPolicy::default() };
     let other = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
-    let widest = StreamPolicy { redact_ip: false, ..wide.clone() };
+    let privacy = Privacy::new([(PersonalClass::Ip, Action::Keep(Basis::NotPersonal))], Vec::new());
+    let widest = StreamPolicy { privacy, ..wide.clone() };
+    let in_bucket = StreamPolicy { durability: Durability::Bucket, ..StreamPolicy::default() };
     for (case, command, status) in [
         ("signed", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), policy(widest.clone()))), 200),
         ("unsigned and wider", unsigned(tokyo(), policy(widest.clone())), 403),
         ("unsigned and narrower", unsigned(tokyo(), policy(StreamPolicy::default())), 200),
         ("another officer", Command::Regional(other.sign(tokyo(), ConsentSerial(1), policy(widest.clone()))), 403),
-        ("another region's consent", Command::Regional(other.sign(frankfurt(), ConsentSerial(1), policy(widest))), 200),
+        (
+            "a stranger's consent abroad",
+            Command::Regional(other.sign(frankfurt(), ConsentSerial(1), policy(widest))),
+            403,
+        ),
+        ("an unsigned bucket", unsigned(tokyo(), policy(in_bucket.clone())), 403),
+        (
+            "a bucket that is not built",
+            Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), policy(in_bucket))),
+            400,
+        ),
         ("an unsigned key", unsigned(tokyo(), new_key(TenantId(1))), 403),
         ("an unsigned key elsewhere", unsigned(frankfurt(), new_key(TenantId(1))), 403),
         ("a signed key", Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), new_key(TenantId(1)))), 200),
@@ -72,6 +85,28 @@ async fn widening_needs_this_regions_officer_and_narrowing_nobody() {
         assert_eq!(found, status, "{case}: {answer}");
         let proposed = world.proposals.load(Ordering::SeqCst) - before;
         assert_eq!(proposed, usize::from(status == 200), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn another_region_is_changed_by_the_officer_of_its_nodes_alone() {
+    let world = World::new();
+    let new = || OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
+    let (theirs, stranger) = (new(), new());
+    let addr = "127.0.0.1:1".parse().expect("an address");
+    let node = |node| Change::AddNode { node: NodeId(node), addr };
+    let by = |officer: &OfficerKey, change| Command::Regional(officer.sign(frankfurt(), ConsentSerial(1), change));
+    // No officer has let a node of the region in: the first signature brings a node and nothing else.
+    assert_eq!(decide(&world, ADMIN, &[by(&theirs, approve("pay"))]).await.0, 403);
+    assert_eq!(decide(&world, ADMIN, &[by(&theirs, node(9))]).await.0, 200);
+    let policy_watch = &world.desk.parts.policy;
+    let mut next = crate::policy::Policy::clone(&policy_watch.now());
+    next.nodes.get_mut(&NodeId(2)).expect("Frankfurt's").signature =
+        theirs.sign(frankfurt(), ConsentSerial(1), node(2)).signature;
+    policy_watch.replace(next);
+    for change in [node(9), approve("pay"), new_key(TenantId(1)), policy(StreamPolicy::default())] {
+        assert_eq!(decide(&world, ADMIN, &[by(&theirs, change.clone())]).await.0, 200);
+        assert_eq!(decide(&world, ADMIN, &[by(&stranger, change)]).await.0, 403);
     }
 }
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use domicile_proto::ids::{Name, StreamId, TenantId};
-use domicile_proto::metadata::{Change, Command, MAX_BATCH, Personal, RegionalChange, StreamPolicy};
+use domicile_proto::metadata::{Change, Command, Durability, MAX_BATCH, Personal, RegionalChange, StreamPolicy};
 use serde_json::{Value, json};
 
 use super::Admin;
@@ -81,11 +81,18 @@ impl Desk {
             }
             Change::SetPolicy { tenant, policy, .. } => {
                 may(*tenant)?;
+                if policy.durability == Durability::Bucket {
+                    return Err(PresentError::Unsupported {
+                        what: "durability `bucket`",
+                        instead: "say `disk`: every write to the stream would be refused",
+                    });
+                }
                 let subject = match &policy.personal {
                     Personal::Subject(field) => Some(field),
                     Personal::Undeclared | Personal::No => None,
                 };
-                self.clean(policy.group_fields.iter().chain(subject))
+                let numbers = policy.numbers.iter().map(|number| &number.field);
+                self.clean(policy.group_fields.iter().chain(subject).chain(numbers))
             }
             Change::ApproveValues { tenant, field, values } => {
                 may(*tenant)?;
@@ -105,19 +112,24 @@ impl Desk {
         if names.into_iter().any(|name| is_personal(&name)) { Err(PresentError::PersonalText) } else { Ok(()) }
     }
 
-    /// A change of this region needs its officer, unless it only narrows a policy. Of other regions' officers this node
-    /// knows no key: their own nodes decide.
+    /// A change of this region needs its officer, unless it only narrows a policy. One of another region needs the officer
+    /// who let that region's nodes in, and the first node of a region whoever signs for it: that region's own nodes decide
+    /// whether they honour it.
     fn consent(&self, change: &RegionalChange) -> Result<(), PresentError> {
         let is_ours = change.region == self.parts.region;
-        if is_ours && change.signature.is_some() {
-            return if self.parts.officer.consents(change) { Ok(()) } else { Err(PresentError::NeedsOfficer) };
-        }
-        match &change.change {
-            _ if change.signature.is_some() => Ok(()),
-            Change::SetPolicy { tenant, stream, policy } if is_ours && self.narrows(*tenant, *stream, policy) => Ok(()),
-            Change::SetPolicy { .. } if !is_ours => Ok(()),
-            _ => Err(PresentError::NeedsOfficer),
-        }
+        let is_fit = match (&change.signature, &change.change) {
+            (Some(_), _) if is_ours => self.parts.officer.consents(change),
+            (Some(consent), wanted) => {
+                let policy = self.parts.policy.now();
+                let nodes = policy.nodes.values().filter(|row| row.region == change.region);
+                let mut hosts = nodes.filter_map(|row| row.signature).map(|consent| consent.officer()).peekable();
+                let is_first = hosts.peek().is_none() && matches!(wanted, Change::AddNode { .. });
+                is_first || hosts.any(|host| host == consent.officer())
+            }
+            (None, Change::SetPolicy { tenant, stream, policy }) => !is_ours || self.narrows(*tenant, *stream, policy),
+            (None, _) => false,
+        };
+        if is_fit { Ok(()) } else { Err(PresentError::NeedsOfficer) }
     }
 
     fn narrows(&self, tenant: TenantId, stream: StreamId, policy: &StreamPolicy) -> bool {

@@ -23,7 +23,7 @@ use crate::admit::Principal;
 use crate::receive::{Failure, ReceiveError};
 
 /// The tenant that is made with the deployment: its admins are the operator's.
-const OPERATORS: TenantId = TenantId(1);
+pub(super) const OPERATORS: TenantId = TenantId(1);
 
 /// Commands, lists, and this node's place in the group.
 pub(crate) fn router(desk: Arc<Desk>) -> Router {

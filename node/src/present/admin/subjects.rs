@@ -3,7 +3,8 @@
 //! A value is turned into keyed hashes and tokens here and goes no further. Values come in bodies, never in an address, for
 //! addresses end up in logs. Decides nothing about an order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use axum::Router;
@@ -102,8 +103,7 @@ impl Subjects {
             whom.tokens.extend(tokens_in(quoted.as_bytes()).map(Box::from));
         }
         if let Some(value) = text("value") {
-            let clean = streams.iter().filter_map(|view| self.desk.parts.classifier.pseudonymise(value, view));
-            for clean in clean {
+            for clean in streams.iter().flat_map(|view| self.written(value, view)) {
                 whom.tokens.extend(tokens_in(clean.as_bytes()).map(Box::from));
             }
         }
@@ -207,6 +207,7 @@ async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body)
         if named.whom.is_nobody() {
             return Err(failed(&EraseError::Nobody));
         }
+        at.desk.is_whole(&named.streams)?;
         let own = at.own_values(&named, &body);
         let mut lines = Vec::new();
         let mut records = 0;
@@ -224,6 +225,13 @@ async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body)
 }
 
 impl Subjects {
+    /// How a value stands in the records of a stream: where detectors find it, and in each field that is replaced whole.
+    fn written(&self, value: &str, view: &StreamView) -> BTreeSet<String> {
+        let whole = view.policy.privacy.fields().iter().map(Name::as_str);
+        let fields = iter::once("").chain(subject_field(view).map(Name::as_str)).chain(whole);
+        fields.filter_map(|field| self.desk.parts.classifier.pseudonymise(field, value, view)).collect()
+    }
+
     /// Tokens of the values that the caller names as the subject's own, each with the value.
     fn own_values(&self, named: &Named, body: &Value) -> BTreeMap<String, String> {
         let listed = body.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -232,11 +240,9 @@ impl Subjects {
         for value in values {
             for view in &named.streams {
                 // Only a value that is personal as a whole has a token of its own.
-                if let Some(clean) = self.desk.parts.classifier.pseudonymise(value, view)
-                    && tokens_in(clean.as_bytes()).next() == Some(clean.as_str())
-                {
-                    own.insert(clean, value.to_owned());
-                }
+                let tokens = self.written(value, view).into_iter();
+                let tokens = tokens.filter(|clean| tokens_in(clean.as_bytes()).next() == Some(clean.as_str()));
+                own.extend(tokens.map(|token| (token, value.to_owned())));
             }
         }
         own

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use domicile_proto::ids::Name;
 use serde_json::{Map, Value, json};
 
-use super::names::fits;
+use super::names::parts;
 use crate::policy::StreamView;
+use crate::present::errors::PresentError;
+use crate::receive::glob::fits;
 
 /// Fields every stream has, with their types.
 const ENVELOPE: [(&str, &str); 8] = [
@@ -76,8 +78,11 @@ pub(super) fn index(streams: &BTreeMap<Name, Arc<StreamView>>) -> Value {
 }
 
 /// `GET /{index}/_field_caps?fields=…`.
-pub(super) fn capabilities(streams: &BTreeMap<Name, Arc<StreamView>>, wanted: &str) -> Value {
-    let patterns: Vec<&str> = wanted.split(',').collect();
+///
+/// # Errors
+/// Beyond the bounds of [`parts`].
+pub(super) fn capabilities(streams: &BTreeMap<Name, Arc<StreamView>>, wanted: &str) -> Result<Value, PresentError> {
+    let patterns = parts(wanted)?;
     let mut all: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
     for view in streams.values() {
         for (name, kind) in fields(view) {
@@ -99,5 +104,5 @@ pub(super) fn capabilities(streams: &BTreeMap<Name, Arc<StreamView>>, wanted: &s
         .map(|(name, kinds)| (name, about(kinds)))
         .collect();
     let indices: Vec<&str> = streams.keys().map(Name::as_str).collect();
-    json!({"indices": indices, "fields": fields})
+    Ok(json!({"indices": indices, "fields": fields}))
 }

@@ -21,6 +21,7 @@ pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>)
                 known.withheld_cells += part.withheld_cells;
                 known.open_from = known.open_from.into_iter().chain(part.open_from).min();
                 known.covered = common(known.covered, part.covered);
+                known.late_withheld |= part.late_withheld;
                 known.standing = both(known.standing, part.standing);
             }
         }
@@ -110,6 +111,7 @@ fn detail(part: &RegionCoverage, asked: &BTreeMap<Name, BTreeSet<Region>>, gives
             "withheld_cells": part.withheld_cells,
             "covered": part.covered.and_then(ends),
             "open_from": part.open_from.map(|at| at.as_millis()),
+            "late_withheld": part.late_withheld,
         },
     })
 }

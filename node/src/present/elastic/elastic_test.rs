@@ -7,7 +7,9 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 
-use crate::present::world::{ADMIN, Answer, BLIND, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask, send};
+use crate::present::world::{
+    ADMIN, AUDIT, Answer, BLIND, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask, send,
+};
 
 async fn call(world: &World, method: &str, path: &str, body: Value) -> Answer {
     ask(world.elastic(), SEARCH, method, path, body.to_string()).await
@@ -373,4 +375,87 @@ async fn empty_cells_are_shown_between_full_ones_and_beyond_them_only_on_request
     assert!(full.iter().all(|count| *count > 0));
     assert_eq!(full.iter().sum::<u64>(), between.iter().sum::<u64>());
     assert!(ask(json!({"extended_bounds": {"min": 0, "max": 1}})).await.len() > 1_000);
+}
+
+#[tokio::test]
+async fn hostile_patterns_are_answered_at_once_and_long_lists_refused() {
+    let world = World::new();
+    let stars = format!("{}x", "*".repeat(100));
+    for (path, status) in [
+        (format!("/{stars}/_search"), 200),
+        (format!("/{stars}:{stars}/_search"), 404),
+        (format!("/app/_field_caps?fields={stars}"), 200),
+        (format!("/_resolve/cluster/{stars}:{stars}"), 200),
+        (format!("/app/_search?filter_path={}x", "**.".repeat(200)), 200),
+        (format!("/{}/_search", "*".repeat(600)), 400),
+        (format!("/app/_field_caps?fields={}", "a,".repeat(300) + "a"), 400),
+        (format!("/_resolve/cluster/{}", "a,".repeat(300) + "a"), 400),
+        (format!("/app/_search?filter_path={}x", "**.".repeat(300)), 400),
+    ] {
+        let answer = call(&world, "GET", &path, Value::Null).await;
+        assert_eq!(answer.status, status, "{}: {}", &path[..40], answer.text);
+    }
+    let body = json!({"_source": vec!["a"; 300]});
+    assert_eq!(call(&world, "POST", "/app/_search", body).await.status, 400);
+}
+
+#[tokio::test]
+async fn an_index_with_a_personal_name_is_not_made_and_a_refresh_needs_a_role() {
+    let world = World::new();
+    let made = ask(world.elastic(), ADMIN, "PUT", "/hanako-2026.01.01", Body::empty()).await;
+    assert_eq!(made.status, 400, "{}", made.text);
+    assert!(made.text.contains("DMC-OWNERSHIP-05") && !made.text.contains("hanako"), "{}", made.text);
+    assert_eq!(world.proposals.load(Ordering::SeqCst), 0);
+    for (who, status) in [(AUDIT, 403), (SEARCH, 200), (INGEST, 200)] {
+        assert_eq!(ask(world.elastic(), who, "POST", "/app/_refresh", Body::empty()).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_has_its_share_of_searches_and_leaves_the_rest_to_others() {
+    use crate::limits::SEARCHES_OF_TENANT_AT_ONCE;
+    use domicile_proto::ids::TenantId;
+    let world = World::new();
+    let places = || world.desk.permit(TenantId(1)).ok();
+    let held: Vec<_> = (0..SEARCHES_OF_TENANT_AT_ONCE).filter_map(|_| places()).collect();
+    assert_eq!(held.len(), SEARCHES_OF_TENANT_AT_ONCE);
+    let busy = call(&world, "POST", "/app/_search", json!({})).await;
+    assert_eq!((busy.status.as_u16(), busy.headers.contains_key("retry-after")), (429, true), "{}", busy.text);
+    assert_eq!(ask(world.elastic(), OTHER_ADMIN, "POST", "/_search", "{}").await.status, 200);
+    drop(held);
+    assert_eq!(call(&world, "POST", "/app/_search", json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn words_of_q_are_alternatives_unless_the_caller_says_otherwise() {
+    let world = World::new();
+    let has = |word: &str, event: &crate::query::specimen::Event| {
+        event.source["message"].as_str().is_some_and(|text| text.to_lowercase().split(' ').any(|w| w == word))
+    };
+    let count = |matches: &dyn Fn(&crate::query::specimen::Event) -> bool| {
+        world.events.iter().take(IN_APP as usize).filter(|event| matches(event)).count() as u64
+    };
+    let either = count(&|event| has("payment", event) || has("timeout", event));
+    let both = count(&|event| has("payment", event) && has("timeout", event));
+    assert!(both < either);
+    for (path, wanted) in [
+        ("/app/_count?q=payment%20timeout", either),
+        ("/app/_count?q=payment%20timeout&default_operator=OR", either),
+        ("/app/_count?q=payment%20timeout&default_operator=and", both),
+        ("/app/_count?q=payment%20AND%20timeout", both),
+        ("/app/_count?q=payment%20timeout&df=level", 0),
+    ] {
+        assert_eq!(found(&world, path, Value::Null).await["count"], wanted, "{path}");
+    }
+    assert_eq!(call(&world, "GET", "/app/_count?q=a&default_operator=xor", Value::Null).await.status, 400);
+}
+
+#[tokio::test]
+async fn what_would_change_the_hits_and_is_not_here_is_named() {
+    let world = World::new();
+    for name in ["min_score", "collapse", "rescore", "suggest", "knn", "slice", "terminate_after"] {
+        let answer = call(&world, "POST", "/app/_search", json!({name: {"x": 1}})).await;
+        assert_eq!(answer.status, 400, "{name}");
+        assert!(answer.text.contains(name), "{}", answer.text);
+    }
 }

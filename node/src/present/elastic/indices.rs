@@ -6,7 +6,7 @@ use std::sync::Arc;
 use domicile_proto::ids::Name;
 use serde_json::{Value, json};
 
-use super::names::fits;
+use super::names::parts;
 use super::respond::Parameters;
 use crate::admit::Principal;
 use crate::parse::stream_name;
@@ -14,6 +14,7 @@ use crate::policy::StreamView;
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
 use crate::receive::Failure;
+use crate::receive::glob::fits;
 
 impl Desk {
     /// `PUT /{index}`: a stream with the most restrictive policy.
@@ -38,6 +39,7 @@ impl Desk {
         let targets = self.targets(who, expression, parameters)?;
         let shards: Vec<_> = targets.here.values().filter_map(|view| view.shard).map(|(shard, _)| shard).collect();
         let count = shards.len();
+        let _permit = self.permit(who.tenant())?;
         (self.parts.around.refresh)(shards).await;
         Ok(json!({"_shards": {"total": count, "successful": count, "failed": 0}}))
     }
@@ -98,7 +100,11 @@ impl Desk {
 
     /// `_resolve/cluster`: every region by name, whether the link to one of its nodes stands at this moment, and whether its
     /// streams fit the expression. All regions share one list of streams, so nobody has to be asked for it.
-    pub(super) fn resolve_clusters(&self, who: &Principal, expression: Option<&str>) -> Value {
+    ///
+    /// # Errors
+    /// Beyond the bounds of [`parts`].
+    pub(super) fn resolve_clusters(&self, who: &Principal, expression: Option<&str>) -> Result<Value, Failure> {
+        let wanted = expression.map(parts).transpose()?;
         let streams = self.streams(who.tenant());
         let policy = self.parts.policy.now();
         let linked = (self.parts.around.facts)().round_trips;
@@ -107,8 +113,8 @@ impl Desk {
                 || linked.keys().any(|node| policy.nodes.get(node).is_some_and(|row| row.region == *region))
         };
         let about = |region: &domicile_proto::ids::Region| {
-            let matching = expression.is_none_or(|expression| {
-                expression.split(',').any(|part| {
+            let matching = wanted.as_ref().is_none_or(|wanted| {
+                wanted.iter().any(|part| {
                     let (cluster, index) = part.split_once(':').unwrap_or((self.parts.region.as_str(), part));
                     fits(cluster, region.as_str()) && streams.keys().any(|name| fits(index, name.as_str()))
                 })
@@ -118,7 +124,7 @@ impl Desk {
                 "version": {"number": super::about::VERSION, "build_flavor": "default"},
             })
         };
-        Value::Object(policy.regions.keys().map(|region| (region.to_string(), about(region))).collect())
+        Ok(Value::Object(policy.regions.keys().map(|region| (region.to_string(), about(region))).collect()))
     }
 
     /// `_resolve/index`.

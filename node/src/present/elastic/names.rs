@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use domicile_proto::ids::{Name, Region};
 
+use crate::limits::{MAX_PATTERN_BYTES, MAX_PATTERNS};
 use crate::parse::stream_name;
 use crate::policy::StreamView;
 use crate::present::errors::PresentError;
+use crate::receive::glob::fits;
 
 /// What an index expression means.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +39,7 @@ pub(super) struct Leniency {
 /// Resolves an expression against the streams and regions there are.
 ///
 /// # Errors
-/// [`PresentError::NoIndex`], [`PresentError::NoCluster`].
+/// [`PresentError::NoIndex`], [`PresentError::NoCluster`]; [`PresentError::Malformed`] beyond the bounds of [`parts`].
 pub(super) fn resolve(
     expression: &str,
     streams: &BTreeMap<Name, Arc<StreamView>>,
@@ -46,7 +48,7 @@ pub(super) fn resolve(
     leniency: Leniency,
 ) -> Result<Targets, PresentError> {
     let mut targets = Targets::default();
-    for part in expression.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in parts(expression)? {
         let (cluster, index) = match part.split_once(':') {
             Some((cluster, index)) => (Some(cluster), index),
             None => (None, part),
@@ -80,6 +82,21 @@ pub(super) fn resolve(
     Ok(targets)
 }
 
+/// The names and patterns of a list: every one is looked for among all streams, so they are few and short.
+///
+/// # Errors
+/// [`PresentError::Malformed`].
+pub(super) fn parts(expression: &str) -> Result<Vec<&str>, PresentError> {
+    let parts: Vec<&str> = expression.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.len() > MAX_PATTERNS || parts.iter().any(|part| part.len() > MAX_PATTERN_BYTES) {
+        return Err(PresentError::Malformed {
+            place: "index or field",
+            wanted: "at most 256 names or patterns of at most 256 bytes each; use `*` for many",
+        });
+    }
+    Ok(parts)
+}
+
 fn matching(index: &str, streams: &BTreeMap<Name, Arc<StreamView>>) -> BTreeMap<Name, Arc<StreamView>> {
     if !index.contains('*') && index != "_all" {
         let name = stream_name(index).ok();
@@ -97,19 +114,6 @@ fn matching(index: &str, streams: &BTreeMap<Name, Arc<StreamView>>) -> BTreeMap<
         .filter(|(name, _)| fits(index, name.as_str()) || of_days.is_some_and(|stem| fits(stem, name.as_str())))
         .map(|(name, view)| (name.clone(), Arc::clone(view)))
         .collect()
-}
-
-/// Whether a text fits a pattern in which `*` stands for any characters.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(text) = text.strip_prefix(head) else { return false };
-    if rest.is_empty() {
-        return true;
-    }
-    text.char_indices()
-        .map(|(at, _)| at)
-        .chain([text.len()])
-        .any(|at| text.get(at..).is_some_and(|tail| fits(rest, tail)))
 }
 
 fn shortened(text: &str) -> String {
@@ -176,6 +180,9 @@ mod tests {
             );
             assert_eq!(check(expression), Some(expected), "{expression}");
         }
+        assert_eq!(check(&vec!["app"; 256].join(",")), Some((vec!["app".to_owned()], vec![])));
+        assert_eq!(check(&vec!["app"; 257].join(",")), None);
+        assert_eq!(check(&"*".repeat(257)), None);
         assert_eq!(check("missing"), None);
         assert_eq!(check("mars:app"), None);
     }

@@ -66,7 +66,8 @@ impl Desk {
     ) -> Result<Federated, Failure> {
         let wanted: Vec<Wanted> =
             std::iter::once(Wanted::Count).chain(plans.iter().map(|plan| plan.wanted.clone())).collect();
-        let questions = named.iter().flat_map(|(stream, regions)| {
+        let mut questions = Vec::new();
+        for (stream, regions) in named {
             let whither = Whither {
                 tenant,
                 stream: stream.clone(),
@@ -74,10 +75,9 @@ impl Desk {
                 on_missing: OnMissing::Partial,
                 deadline,
             };
-            wanted.iter().map(move |wanted| (whither.clone(), wanted.clone()))
-        });
-        let answers = questions.map(|(whither, wanted)| async move { self.ask(&whither, filter, &wanted).await });
-        let answers = futures::future::try_join_all(answers).await?;
+            questions.extend(wanted.iter().map(|wanted| (whither.clone(), wanted.clone())));
+        }
+        let answers = self.ask(questions, filter).await?;
         let mut total = Total { value: 0, is_exact: true };
         let mut tallies: Vec<Tally> = plans.iter().map(|_| Tally::default()).collect();
         let mut coverage = Vec::new();

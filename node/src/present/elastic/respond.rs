@@ -4,7 +4,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use crate::receive::filter_path::filtered;
+use crate::present::errors::PresentError;
+use crate::receive::filter_path::{BOUNDS, filtered, is_bounded};
 use crate::receive::{Failure, elastic_failure};
 
 /// Parameters of a request's query, decoded; the last of a name wins.
@@ -25,10 +26,14 @@ impl Parameters {
 
 /// The response of a door.
 pub(super) fn reply(result: Result<Value, Failure>, parameters: &Parameters) -> Response {
+    let filter = parameters.get("filter_path");
     match result {
         Err(failure) => elastic_failure(&failure),
+        Ok(_) if filter.is_some_and(|filter| !is_bounded(filter)) => {
+            elastic_failure(&PresentError::Malformed { place: "filter_path", wanted: BOUNDS }.into())
+        }
         Ok(value) => {
-            let value = match parameters.get("filter_path") {
+            let value = match filter {
                 Some(filter) => filtered(value, filter),
                 None => value,
             };

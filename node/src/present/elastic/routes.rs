@@ -146,7 +146,7 @@ async fn cat_indices(State(desk): Here, index: Option<Path<String>>, asked: Aske
 
 async fn resolve_cluster(State(desk): Here, index: Option<Path<String>>, asked: Asked) -> Response {
     let index = index.map(|Path(index)| index);
-    let found = desk.anybody(&asked.headers).map(|who| desk.resolve_clusters(&who, index.as_deref()));
+    let found = desk.anybody(&asked.headers).and_then(|who| desk.resolve_clusters(&who, index.as_deref()));
     reply(found, &asked.parameters)
 }
 
@@ -181,11 +181,12 @@ async fn settings(desk: Here, index: Option<Path<String>>, asked: Asked) -> Resp
     listed(desk, index, asked, |_, streams, _| catalogue::settings(streams)).await
 }
 
-async fn field_caps(desk: Here, index: Option<Path<String>>, asked: Asked) -> Response {
-    let answer = |_: &Desk, streams: &Streams, asked: &Asked| {
-        catalogue::capabilities(streams, asked.parameters.get("fields").unwrap_or("*"))
-    };
-    listed(desk, index, asked, answer).await
+async fn field_caps(State(desk): Here, index: Option<Path<String>>, asked: Asked) -> Response {
+    let found = desk.anybody(&asked.headers).and_then(|who| {
+        let streams = desk.indices(&who, &expression(index), &asked.parameters)?;
+        Ok(catalogue::capabilities(&streams, asked.parameters.get("fields").unwrap_or("*"))?)
+    });
+    reply(found, &asked.parameters)
 }
 
 async fn create(State(desk): Here, Path(index): Path<String>, asked: Asked) -> Response {
@@ -199,7 +200,7 @@ async fn create(State(desk): Here, Path(index): Path<String>, asked: Asked) -> R
 
 async fn refresh(State(desk): Here, index: Option<Path<String>>, asked: Asked) -> Response {
     let refreshed = async {
-        let who = desk.anybody(&asked.headers)?;
+        let who = desk.holder(&asked.headers, "ingest", |roles| roles.ingest || roles.search || roles.admin)?;
         desk.refresh_indices(&who, &expression(index), &asked.parameters).await
     };
     reply(refreshed.await, &asked.parameters)
@@ -214,7 +215,7 @@ async fn search(State(desk): Here, index: Option<Path<String>>, asked: Asked) ->
         if scrolls || body.get("pit").is_some() {
             return Err(no_cursor().into());
         }
-        desk.elastic_search(&who, &expression(index), &body, &parameters).await
+        desk.elastic_search(&who, &expression(index), &body, &parameters, &Desk::budget(None)).await
     };
     reply(found.await, &parameters)
 }

@@ -16,9 +16,9 @@ use crate::limits::{FEDERATED_DEADLINE, MAX_HITS};
 use crate::policy::StreamView;
 use crate::present::desk::{Desk, Found};
 use crate::present::errors::PresentError;
-use crate::query::{After, Filter, Row, SearchRequest, Sort, TrackTotal, dates, elastic, human};
+use crate::query::{After, Budget, Filter, Row, SearchRequest, Sort, TrackTotal, dates, elastic, human};
 use crate::receive::Failure;
-use crate::receive::filter_path::filtered;
+use crate::receive::filter_path::{BOUNDS, filtered, is_bounded};
 
 /// Matches that are counted unless the caller wants more; as Elasticsearch does.
 const TRACKED: u64 = 10_000;
@@ -34,6 +34,14 @@ struct Wanted {
     aggregations: Option<Value>,
     source: Source,
     within: Option<Duration>,
+    budget: Budget,
+}
+
+impl Wanted {
+    /// How long other regions are waited for.
+    fn deadline(&self) -> Duration {
+        self.budget.deadline.saturating_duration_since(Instant::now()).min(FEDERATED_DEADLINE)
+    }
 }
 
 /// Which parts of a record are shown.
@@ -51,10 +59,13 @@ impl Desk {
         expression: &str,
         body: &Value,
         parameters: &Parameters,
+        budget: &Budget,
     ) -> Result<Value, Failure> {
         let began = Instant::now();
+        budget.check()?;
         let targets = self.targets(who, expression, parameters)?;
-        let wanted = self.read(body, parameters)?;
+        let mut wanted = self.read(body, parameters)?;
+        wanted.budget = budget.share(wanted.within);
         if targets.is_federated(&self.parts.region) {
             return self.search_everywhere(who, &targets, wanted, began, parameters).await;
         }
@@ -73,7 +84,8 @@ impl Desk {
         parameters: &Parameters,
     ) -> Result<Value, Failure> {
         let plans = remote::plans(wanted.aggregations.as_ref())?;
-        let deadline = wanted.within.unwrap_or(FEDERATED_DEADLINE).min(FEDERATED_DEADLINE);
+        let deadline = wanted.deadline();
+        let _permit = self.permit(who.tenant())?;
         let everywhere = self.federated(who.tenant(), &targets.named, &wanted.filter, &plans, deadline);
         let here = async {
             if wanted.size == 0 || targets.here.is_empty() {
@@ -108,9 +120,9 @@ impl Desk {
             size: wanted.size.saturating_add(wanted.from),
             after: wanted.after,
             total,
-            budget: Self::budget(wanted.within),
+            budget: wanted.budget.share(None),
         };
-        self.search(&streams, request, who.rows(), aggregations).await
+        self.search(who, &streams, request, aggregations).await
     }
 
     /// `_count`.
@@ -125,7 +137,8 @@ impl Desk {
         let wanted = Wanted { size: 0, total: TrackTotal::Exact, aggregations: None, ..self.read(body, parameters)? };
         let shards = json!({"total": 1, "successful": 1, "skipped": 0, "failed": 0});
         if targets.is_federated(&self.parts.region) {
-            let deadline = wanted.within.unwrap_or(FEDERATED_DEADLINE).min(FEDERATED_DEADLINE);
+            let deadline = wanted.deadline();
+            let _permit = self.permit(who.tenant())?;
             let found = self.federated(who.tenant(), &targets.named, &wanted.filter, &[], deadline).await?;
             let clusters = clusters(&found.coverage, &targets.named, &self.parts.region);
             let relation = relation(found.total.is_exact);
@@ -154,6 +167,10 @@ impl Desk {
         if !(body.is_object() || body.is_null()) {
             return Err(malformed("body", "a JSON object").into());
         }
+        if let Some((name, instead)) = NOT_HERE.iter().find(|(name, _)| body.get(*name).is_some_and(|it| !it.is_null()))
+        {
+            return Err(PresentError::Unsupported { what: name, instead }.into());
+        }
         let mut filters = Vec::new();
         if let Some(query) = body.get("query") {
             filters.push(elastic::filter(query, &dates)?);
@@ -162,7 +179,7 @@ impl Desk {
             filters.push(elastic::filter(filter, &dates)?);
         }
         if let Some(text) = parameters.get("q") {
-            filters.push(human::filter(text, &dates)?);
+            filters.push(typed(text, parameters, &dates)?);
         }
         let filter = Filter::every(filters);
         let (sort, after) = order(body, parameters, &filter)?;
@@ -177,8 +194,33 @@ impl Desk {
         let timeout = body.get("timeout").and_then(Value::as_str).or_else(|| parameters.get("timeout"));
         let within = timeout.and_then(dates::duration).and_then(|micros| u64::try_from(micros).ok());
         let within = within.map(Duration::from_micros);
-        Ok(Wanted { filter, size, from, sort, after, total, aggregations, source, within })
+        let budget = Self::budget(within);
+        Ok(Wanted { filter, size, from, sort, after, total, aggregations, source, within, budget })
     }
+}
+
+/// Parts of a search that would change what is found; what only changes how it is shown is passed over.
+const NOT_HERE: [(&str, &str); 9] = [
+    ("min_score", "every match is a hit here"),
+    ("collapse", "use a `terms` aggregation"),
+    ("rescore", "sort by `_score` or the time"),
+    ("suggest", "search for the beginning of a word"),
+    ("knn", "search for words and values"),
+    ("retriever", "use `query`"),
+    ("slice", "page on with `search_after`"),
+    ("indices_boost", "sort by the time, or ask each index by itself"),
+    ("terminate_after", "use `timeout`"),
+];
+
+/// The parameter `q`, read as Elasticsearch reads it: one of the words is enough unless `default_operator=AND`.
+fn typed(text: &str, parameters: &Parameters, dates: &dates::DateContext) -> Result<Filter, Failure> {
+    let every = match parameters.get("default_operator").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("or") => false,
+        Some("and") => true,
+        Some(_) => return Err(malformed("default_operator", "`AND` or `OR`").into()),
+    };
+    let fields = parameters.get("df").map_or_else(human::all_texts, |field| vec![field.to_owned()]);
+    Ok(human::filter_with(text, &human::Options { fields, every, dates: dates.clone() })?)
 }
 
 const fn malformed(place: &'static str, wanted: &'static str) -> PresentError {
@@ -325,7 +367,8 @@ fn source(body: &Value, parameters: &Parameters) -> Result<Source, PresentError>
         return Ok(Source::All);
     }
     includes.extend(excludes.into_iter().map(|name| format!("-{name}")));
-    Ok(Source::Parts(includes.join(",")))
+    let parts = includes.join(",");
+    if is_bounded(&parts) { Ok(Source::Parts(parts)) } else { Err(malformed("_source", BOUNDS)) }
 }
 
 fn hits(

@@ -175,14 +175,22 @@ fn regions(named: &[String]) -> Result<Option<Regions>, PresentError> {
     named.iter().map(region).collect::<Result<BTreeSet<Region>, _>>().map(|only| Some(Regions::Only(only)))
 }
 
-/// `"count"`, `{"histogram": 60}`, `{"terms": "level"}` or `{"terms": "level", "histogram": 60}`.
+/// `"count"`, `{"histogram": 60}`, `{"terms": "level"}`, `{"terms": "level", "histogram": 60}` or `{"numbers": "ms"}`.
 fn ask(ask: &Value) -> Result<Wanted, PresentError> {
-    let wrong = || malformed("ask", "`count`, or an object with `terms` (a field), `histogram` (a width), or both");
+    let wrong = || {
+        malformed(
+            "ask",
+            "`count`, or an object with `terms` (a field), `histogram` (a width), both of them, or `numbers` (a numeric field)",
+        )
+    };
     let object = match ask {
         Value::String(word) if word == "count" => return Ok(Wanted::Count),
         Value::Object(object) => object,
         _ => return Err(wrong()),
     };
+    if let (Some(numbers), 1) = (object.get("numbers"), object.len()) {
+        return text(numbers, "field").map(Wanted::Numbers).ok_or_else(wrong);
+    }
     if object.keys().any(|key| key != "terms" && key != "histogram") {
         return Err(wrong());
     }
@@ -192,12 +200,12 @@ fn ask(ask: &Value) -> Result<Wanted, PresentError> {
 }
 
 /// `{"count": {}}`, `{"histogram": {"interval": "1m"}}`, `{"terms": {"field": "level"}}`,
-/// `{"terms_histogram": {"field": "level", "interval": "1m"}}`; several beside each other, each answered under its kind.
+/// `{"numbers": {"field": "ms"}}`, `{"terms_histogram": {"field": "level", "interval": "1m"}}`; several beside each other, each answered under its kind.
 fn aggregations(wanted: &Value) -> Result<Vec<(String, Wanted)>, PresentError> {
     let wrong = || {
         malformed(
             "aggregations",
-            "an object with `count`, `histogram` {interval}, `terms` {field} or `terms_histogram` {field, interval}",
+            "an object with `count`, `histogram` {interval}, `terms` {field}, `numbers` {field} or `terms_histogram` {field, interval}",
         )
     };
     let read = |(kind, body): (&String, &Value)| {
@@ -205,6 +213,7 @@ fn aggregations(wanted: &Value) -> Result<Vec<(String, Wanted)>, PresentError> {
             "count" => Some(Wanted::Count),
             "histogram" => step(body).map(Wanted::Histogram),
             "terms" => text(body, "field").map(Wanted::Terms),
+            "numbers" => text(body, "field").map(Wanted::Numbers),
             "terms_histogram" => both(text(body, "field"), step(body)),
             _ => None,
         };

@@ -102,6 +102,33 @@ async fn asks_and_aggregations_give_cells_that_add_up() {
 }
 
 #[tokio::test]
+async fn numbers_come_between_declared_bounds_with_their_percentiles() {
+    let world = World::new();
+    let answer = found(&world, json!({"stream": "app", "regions": ["*"], "ask": {"numbers": "ms"}})).await;
+    let all: Vec<u64> =
+        world.events.iter().take(IN_APP as usize).map(|event| event.source["ms"].as_u64().expect("a number")).collect();
+    let mut below = 0;
+    let rows = answer["result"]["numbers"].as_array().expect("cells");
+    let ends: Vec<_> = rows.iter().map(|row| row["upto"].as_u64()).collect();
+    assert_eq!(ends, [Some(99), Some(199), Some(399), None]);
+    for row in rows {
+        let is_inside = |ms: &&u64| row["above"].as_u64().is_none_or(|above| **ms > above);
+        let count =
+            all.iter().filter(is_inside).filter(|ms| row["upto"].as_u64().is_none_or(|upto| **ms <= upto)).count();
+        // Frankfurt holds what Tokyo holds.
+        assert_eq!(row["cell"]["count"], json!(count * 2), "{row}");
+        if below * 2 < all.len() && (below + count) * 2 >= all.len() {
+            let median = &answer["result"]["percentiles"]["50"];
+            assert_eq!((&median["above"], &median["upto"]), (&row["above"], &row["upto"]));
+        }
+        below += count;
+    }
+    assert_eq!(below, all.len());
+    let stays = post(&world, &json!({"stream": "app", "regions": ["*"], "ask": {"numbers": "status"}})).await;
+    assert_eq!(stays.status, 400, "{}", stays.text);
+}
+
+#[tokio::test]
 async fn a_personal_literal_leaves_the_others_refused() {
     let world = World::new();
     let answer = found(&world, json!({"stream": "app", "regions": ["*"], "query": "hanako"})).await;
@@ -125,8 +152,18 @@ async fn the_ledger_is_read_by_auditors_alone_and_page_by_page() {
         (&page["entries"][0]["number"], &page["entries"][0]["entry"]["kind"]),
         (&json!(2), &json!("refused_question"))
     );
+    assert_eq!(page["next"], 2);
     assert!(!page.to_string().contains("hanako"));
     assert_eq!(ask(world.native(), ADMIN, "GET", "/api/v1/ledger", "").await.status, 403);
+    // An auditor of another tenant learns that there are entries, and nothing of them.
+    let policy = &world.desk.parts.policy;
+    let mut next = crate::policy::Policy::clone(&policy.now());
+    for key in next.keys.values_mut().filter(|key| key.roles.audit) {
+        std::sync::Arc::make_mut(key).tenant = domicile_proto::ids::TenantId(2);
+    }
+    policy.replace(next);
+    let theirs = ask(world.native(), AUDIT, "GET", "/api/v1/ledger", "").await.json();
+    assert_eq!((&theirs["entries"], &theirs["next"]), (&json!([]), &json!(3)));
 }
 
 #[tokio::test]
@@ -144,6 +181,7 @@ async fn what_is_wrong_is_named() {
         (json!({"stream": "app", "size": 1_000_000}), 400),
         (json!({"stream": "app", "regions": ["*"], "ask": {"terms": "trace_id"}}), 400),
         (json!({"stream": "app", "regions": ["*"], "ask": {"histogram": 1}}), 400),
+        (json!({"stream": "app", "regions": ["*"], "ask": {"numbers": "ms", "terms": "level"}}), 400),
         (json!({"stream": "app", "regions": ["*"], "aggregations": {"median": {}}}), 400),
         (json!({"stream": "app", "query": "level:(ERROR"}), 400),
     ] {
@@ -181,4 +219,20 @@ async fn status_and_streams_say_what_there_is() {
     assert_eq!(ask(world.native(), ADMIN, "POST", "/api/v1/streams", "{\"name\":\"hanako\"}").await.status, 400);
     assert_eq!(ask(world.native(), SEARCH, "POST", "/api/v1/streams", "{\"name\":\"more\"}").await.status, 403);
     assert_eq!(EVENTS, 400);
+}
+
+#[tokio::test]
+async fn where_accepted_records_cannot_be_searched_nothing_is_answered_and_the_node_is_not_ready() {
+    let world = World::new();
+    let catalog = world.desk.parts.catalog.clone();
+    let ready = async || ask(world.native(), SEARCH, "GET", "/readyz", "").await.status;
+    assert_eq!(ready().await, 200);
+    let all = |is_whole| catalog.shards().into_iter().for_each(|shard| catalog.set_whole(shard, is_whole));
+    all(false);
+    assert_eq!(ready().await, 503);
+    let answer = post(&world, &json!({"stream": "app", "size": 3})).await;
+    assert!(answer.status == 503 && answer.text.contains("DMC-SEGMENT-10"), "{}", answer.text);
+    all(true);
+    assert_eq!(ready().await, 200);
+    found(&world, json!({"stream": "app", "size": 3})).await;
 }

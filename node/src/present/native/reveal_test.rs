@@ -23,7 +23,7 @@ async fn request(world: &World, with: u8, body: Value) -> (u16, Value) {
 }
 
 fn reveals(ledger: &Ledger) -> Vec<Event> {
-    let entries = ledger.entries().unwrap().map(|entry| entry.unwrap().1.event);
+    let entries = ledger.entries_after(0).unwrap().map(|entry| entry.unwrap().1.event);
     entries.filter(|event| matches!(event, Event::Reveal { .. })).collect()
 }
 

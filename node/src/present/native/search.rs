@@ -66,6 +66,7 @@ impl Desk {
 
     /// What the regions released.
     async fn numbers(&self, who: &Principal, asked: &Asked, own: Regions) -> Result<Map<String, Value>, Failure> {
+        let _permit = self.permit(who.tenant())?;
         let whither = Whither {
             tenant: who.tenant(),
             stream: asked.stream.clone(),
@@ -78,8 +79,8 @@ impl Desk {
         if wanted.is_empty() {
             wanted.push((None, &Wanted::Count));
         }
-        let answers = wanted.iter().map(|(_, wanted)| self.ask(&whither, &asked.filter, wanted));
-        let answers: Vec<Answer> = futures::future::try_join_all(answers).await?;
+        let questions = wanted.iter().map(|(_, wanted)| (whither.clone(), Wanted::clone(wanted))).collect();
+        let answers: Vec<Answer> = self.ask(questions, &asked.filter).await?;
         let mut shown = Map::new();
         let mut named = Map::new();
         for ((name, _), answer) in wanted.iter().zip(&answers) {
@@ -130,7 +131,7 @@ impl Desk {
             total: if is_exact { TrackTotal::Exact } else { TrackTotal::No },
             budget: Self::budget(None),
         };
-        let found = self.search(&[stream], request, who.rows(), None).await?;
+        let found = self.search(who, &[stream], request, None).await?;
         let hits = found.rows.iter().map(|row| {
             let source: Value = serde_json::from_slice(&row.source).unwrap_or_default();
             json!({"id": row.id, "source": source, "sort": [row.time.as_millis()]})

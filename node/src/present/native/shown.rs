@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
+use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::ids::{Region, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -46,10 +47,33 @@ pub(super) fn result(answer: &Answer) -> Value {
                 "terms": rows.collect::<Vec<_>>(), "__other__": grid.other.iter().map(cell).collect::<Vec<_>>(),
             })
         }
+        Aggregate::FixedHistogram(histogram) => numbers(histogram),
         // No question asks for anything else yet.
         _ => Value::Null,
     }
 }
+
+/// Counts between bounds, and between which of them the usual percentiles of what is published lie.
+fn numbers(histogram: &FixedHistogram) -> Value {
+    let upto = |place: usize| json!(histogram.bounds.get(place));
+    let above = |place: usize| json!(place.checked_sub(1).and_then(|place| histogram.bounds.get(place)));
+    let rows = histogram.cells.iter().enumerate();
+    let rows = rows.map(|(place, found)| json!({"above": above(place), "upto": upto(place), "cell": cell(found)}));
+    let all: u64 = histogram.cells.iter().map(|cell| cell.records.0).sum();
+    let lies = |percent: u64| {
+        let mut below = 0;
+        let place = histogram.cells.iter().position(|cell| {
+            below += cell.records.0;
+            all > 0 && u128::from(below) * 100 >= u128::from(all) * u128::from(percent)
+        });
+        (percent.to_string(), place.map_or(Value::Null, |place| json!({"above": above(place), "upto": upto(place)})))
+    };
+    let percentiles: Map<String, Value> = PERCENTILES.into_iter().map(lies).collect();
+    json!({"numbers": rows.collect::<Vec<_>>(), "percentiles": percentiles})
+}
+
+/// The percentiles that are shown.
+const PERCENTILES: [u64; 3] = [50, 95, 99];
 
 /// What is said of every region, by name.
 pub(super) fn coverage(regions: &BTreeMap<Region, RegionCoverage>) -> Value {
@@ -75,6 +99,9 @@ fn of(said: &RegionCoverage) -> Value {
     let ends = said.covered.map(|range| (time(range.from), time(range.to)));
     if let Some((from, to)) = ends.filter(|(from, to)| !(from.is_null() && to.is_null())) {
         put("covered", json!({"from": from, "to": to}));
+    }
+    if said.late_withheld {
+        put("late_withheld", json!(true));
     }
     if let Some(from) = said.open_from {
         put("open_from", time(from));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
@@ -17,10 +17,15 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// Ready from the start: the doors open last, and nothing local waits for an election. What the node knows of its keys and
-/// streams, it knew before.
-pub(super) async fn ready() -> &'static str {
-    "ok\n"
+/// Ready from the start: the doors open last, when what the log holds can be searched, and nothing local waits for an election.
+/// Not ready where the log takes nothing, or where accepted records cannot be searched.
+pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, &'static str) {
+    let is_poisoned = (desk.parts.around.facts)().is_log_poisoned;
+    match (is_poisoned, desk.parts.catalog.failures()) {
+        (false, 0) => (StatusCode::OK, "ok\n"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "accepted records of some shard cannot be searched now\n"),
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "the write-ahead log stopped; restart the node\n"),
+    }
 }
 
 pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
@@ -68,6 +73,13 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     if facts.leader.is_none() {
         notes.push("the metadata group has no leader; local work goes on");
     }
+    let has_failed = desk.parts.catalog.failures() > 0;
+    if has_failed {
+        notes.push("accepted records of some shard cannot be searched and nobody is answered for it: look at the disk");
+    }
+    if facts.is_log_poisoned {
+        notes.push("the write-ahead log takes nothing more: look at the disk, then restart");
+    }
     if facts.has_tls_keylog {
         notes.push("the session secrets of the link are being written to a file");
     }
@@ -86,7 +98,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "region": desk.parts.region,
         "nodes": nodes,
         "node": desk.parts.node,
-        "state": "ready",
+        "state": if has_failed || facts.is_log_poisoned { "failed" } else { "ready" },
         "policy": policy.version,
         "consents": policy.officers.iter().map(consent).collect::<Vec<_>>(),
         "leader": facts.leader.map(|node| json!({ "node": node, "region": region_of(&node) })),

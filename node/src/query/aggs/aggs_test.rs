@@ -7,9 +7,10 @@ use domicile_proto::metadata::Rows;
 use serde_json::{Value as Json, json};
 
 use super::Aggs;
+use crate::limits::{GATHERED_BYTES, MAX_AGGREGATIONS};
 use crate::query::dates::DateContext;
 use crate::query::specimen::{Event, START, now, request, sample};
-use crate::query::{Engine, Filter, QueryError, SearchRequest};
+use crate::query::{Budget, Engine, Filter, QueryError, SearchRequest};
 
 fn aggregated(count: u64, filter: Filter, aggs: &Json) -> (Vec<Event>, Json) {
     let (events, segments) = sample(count);
@@ -154,6 +155,10 @@ fn what_is_not_known_is_refused_by_its_name() {
         (json!({"a": {"terms": {"field": "x", "include": "y"}}}), "include"),
         (json!({"a": {"date_histogram": {"field": "@timestamp", "interval": "often"}}}), "interval"),
         (json!({"a": {"terms": {}}}), "terms.field"),
+        (json!({"a": {"date_histogram": {"field": "@timestamp", "interval": "1m", "hard_bounds": {}}}}), "hard_bounds"),
+        (json!({"a": {"date_histogram": {"field": "@timestamp", "interval": "1m", "missing": 0}}}), "missing"),
+        (json!({"a": {"terms": {"field": "x", "shard_min_doc_count": 2}}}), "shard_min_doc_count"),
+        (json!({"a": {"range": {"field": "ms", "ranges": [{"to": "10"}]}}}), "ranges"),
         (json!({"a": {}}), "a"),
         (json!({"a": {"min": {"field": "x"}, "aggs": {"b": {"min": {"field": "x"}}}}}), "a"),
     ] {
@@ -170,4 +175,62 @@ fn an_answer_never_grows_beyond_the_limit_of_buckets() {
     let aggs = Aggs::read(&aggs, &DateContext::utc(now())).unwrap();
     let hits = Engine::new().unwrap().search(&request(Filter::All), segments, Rows::None).unwrap();
     assert!(matches!(hits.aggregate(&aggs), Err(QueryError::TooManyBuckets)));
+}
+
+#[test]
+fn aggregations_and_the_filters_in_them_are_counted() {
+    let many = |count: usize| -> Json {
+        (0..count).map(|n| (format!("a{n}"), json!({"min": {"field": "ms"}}))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let filters = |count: usize| {
+        let named: serde_json::Map<_, _> = (0..count).map(|n| (format!("f{n}"), json!({"match_all": {}}))).collect();
+        json!({"a": {"filters": {"filters": named}}})
+    };
+    let nested = json!({"a": {"terms": {"field": "x"}, "aggs": many(MAX_AGGREGATIONS)}});
+    let read = |aggs: &Json| Aggs::read(aggs, &DateContext::utc(now()));
+    assert!(read(&many(MAX_AGGREGATIONS)).is_ok() && read(&filters(MAX_AGGREGATIONS)).is_ok());
+    for aggs in [many(MAX_AGGREGATIONS + 1), filters(MAX_AGGREGATIONS + 1), nested] {
+        assert!(matches!(read(&aggs), Err(QueryError::TooManyAggregations)));
+    }
+}
+
+#[test]
+fn buckets_of_all_levels_count_together() {
+    // Three levels with 100,000 buckets below each: no single aggregation is beyond the limit by itself.
+    let step = json!({"date_histogram": {"field": "@timestamp", "fixed_interval": "1m",
+        "extended_bounds": {"min": "2025-12-10", "max": "2026-01-20"}}});
+    let aggs = json!({"levels": {"terms": {"field": "level"}, "aggs": {"times": step}}});
+    let (_, segments) = sample(200);
+    let read = |aggs: &Json| Aggs::read(aggs, &DateContext::utc(now())).unwrap();
+    let hits = Engine::new().unwrap().search(&request(Filter::All), segments, Rows::None).unwrap();
+    assert!(hits.aggregate(&read(&json!({"times": step}))).is_ok());
+    assert!(matches!(hits.aggregate(&read(&aggs)), Err(QueryError::TooManyBuckets)));
+}
+
+#[test]
+fn what_a_search_gathers_is_bounded_over_all_its_stretches_and_given_back() {
+    let budget = Budget::until(std::time::Instant::now() + std::time::Duration::from_secs(60));
+    budget.gather(GATHERED_BYTES - 400).unwrap();
+    let (_, segments) = sample(200);
+    let aggs = Aggs::read(&json!({"ms": {"terms": {"field": "ms"}}}), &DateContext::utc(now())).unwrap();
+    let engine = Engine::new().unwrap();
+    let search = |budget: &Budget| {
+        let request = SearchRequest { budget: budget.clone(), size: 0, ..request(Filter::All) };
+        engine.search(&request, segments.clone(), Rows::None).unwrap().aggregate(&aggs).map(drop)
+    };
+    assert!(matches!(search(&budget), Err(QueryError::TooCostly)));
+    drop(budget);
+    let fresh = Budget::until(std::time::Instant::now() + std::time::Duration::from_secs(60));
+    assert!(search(&fresh).is_ok());
+}
+
+#[test]
+fn ranges_and_percentiles_come_by_name_or_in_a_row_as_asked() {
+    let aggs = json!({
+        "ms": {"range": {"field": "ms", "keyed": true, "ranges": [{"to": 100, "key": "fast"}]}},
+        "p": {"percentiles": {"field": "ms", "percents": [50], "keyed": false}}
+    });
+    let (_, found) = aggregated(100, Filter::All, &aggs);
+    assert!(found["ms"]["buckets"]["fast"]["doc_count"].as_u64().is_some_and(|count| count > 0));
+    assert_eq!(found["p"]["values"][0]["key"], 50.0);
 }

@@ -3,15 +3,17 @@
 //! Each aggregation numbers its buckets as it meets them and passes the documents on to those below with the number of
 //! their bucket: one flat table for each aggregation, whatever the nesting.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use tantivy::DocId;
 use tantivy::columnar::DynamicColumn;
+use tantivy::{BitSet, DocId};
 
 use super::numbers::Numbers;
 use super::request::{Agg, Dates, Kind, Metric, Terms};
 use crate::index::schema::id_hash;
 use crate::query::QueryError;
+use crate::query::columns::stands_apart;
 use crate::query::field::Place;
 use crate::query::groups::open_columns;
 use crate::query::visit::{Budget, Unit, compiled, visit};
@@ -45,16 +47,23 @@ pub(super) enum Key {
 }
 
 impl Node {
-    pub(super) fn merge(&mut self, other: Self) {
-        self.numbers.merge(other.numbers);
+    /// Takes the buckets of another stretch in; the room of those that were there already is given back.
+    pub(super) fn merge(&mut self, other: Self, budget: &Budget) {
+        self.numbers.merge(other.numbers, budget);
         for (key, bucket) in other.buckets {
-            let mine = self.buckets.entry(key).or_default();
-            mine.count += bucket.count;
-            if mine.children.is_empty() {
-                mine.children = bucket.children;
-            } else {
-                for (child, more) in mine.children.iter_mut().zip(bucket.children) {
-                    child.merge(more);
+            match self.buckets.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(bucket)),
+                Entry::Occupied(mut mine) => {
+                    budget.give_back(BUCKET_BYTES);
+                    let mine = mine.get_mut();
+                    mine.count += bucket.count;
+                    if mine.children.is_empty() {
+                        mine.children = bucket.children;
+                    } else {
+                        for (child, more) in mine.children.iter_mut().zip(bucket.children) {
+                            child.merge(more, budget);
+                        }
+                    }
                 }
             }
         }
@@ -63,6 +72,7 @@ impl Node {
 
 /// One aggregation over one stretch.
 pub(super) struct Gatherer<'a> {
+    budget: &'a Budget,
     source: Source<'a>,
     table: Table,
     numbers: Vec<Numbers>,
@@ -74,7 +84,7 @@ enum Source<'a> {
     Dates(&'a Dates, tantivy::columnar::Column<i64>, TimeRange),
     Terms(&'a Terms, Vec<DynamicColumn>),
     /// For each filter, which documents of the stretch match; whether there is a bucket for all others.
-    Filters(Vec<Vec<bool>>, bool, DocId),
+    Filters(Vec<BitSet>, bool, DocId),
     Ranges(&'a [(String, Option<f64>, Option<f64>)], Vec<DynamicColumn>, Place),
     Metric(&'a Metric, Vec<DynamicColumn>, Place),
 }
@@ -93,7 +103,7 @@ const DENSE: u64 = 64;
 
 impl Table {
     #[inline]
-    fn number(&mut self, parent: u32, column: u32, value: u64) -> Result<u32, QueryError> {
+    fn number(&mut self, parent: u32, column: u32, value: u64, budget: &Budget) -> Result<u32, QueryError> {
         let key = (parent, column, value);
         if let Some((last, number)) = self.last
             && last == key
@@ -110,9 +120,7 @@ impl Table {
             Some(number) => number,
             None => {
                 let number = u32::try_from(self.buckets.len()).unwrap_or(u32::MAX);
-                if self.buckets.len() >= MAX_GATHERED {
-                    return Err(QueryError::TooManyBuckets);
-                }
+                budget.gather(BUCKET_BYTES)?;
                 self.buckets.push((key, 0));
                 match dense {
                     Some(place) => {
@@ -144,16 +152,22 @@ impl Table {
 }
 
 impl<'a> Gatherer<'a> {
-    pub(super) fn new(agg: &'a Agg, unit: &Unit, budget: &Budget) -> Result<Self, QueryError> {
-        let columns = |field: &str| open_columns(&Place::of(field), unit);
-        let marked = |filter: &crate::query::Filter| -> Result<Vec<bool>, QueryError> {
-            let mut marks = vec![false; (unit.docs.end - unit.docs.start) as usize];
+    pub(super) fn new(agg: &'a Agg, unit: &Unit, budget: &'a Budget) -> Result<Self, QueryError> {
+        let columns = |field: &str| {
+            let place = Place::of(field);
+            if let Place::Attribute(path) = &place
+                && stands_apart(unit.segment.reader(), &format!("attributes.{path}"))?
+            {
+                return Err(QueryError::apart(field));
+            }
+            open_columns(&place, unit)
+        };
+        let marked = |filter: &crate::query::Filter| -> Result<BitSet, QueryError> {
+            let mut marks = BitSet::with_max_value(unit.docs.end - unit.docs.start);
             let all = TimeRange::ALL;
-            visit(unit, compiled(filter, unit, false)?, all, budget, &mut |docs| {
+            visit(unit, compiled(filter, unit, false, budget)?, all, budget, &mut |docs| {
                 for doc in docs {
-                    if let Some(mark) = marks.get_mut((doc - unit.docs.start) as usize) {
-                        *mark = true;
-                    }
+                    marks.insert(doc - unit.docs.start);
                 }
                 Ok(true)
             })?;
@@ -171,18 +185,18 @@ impl<'a> Gatherer<'a> {
                 Source::Filters(marks, other.is_some(), unit.docs.start)
             }
             Kind::Filter(filter) => Source::Filters(vec![marked(filter)?], false, unit.docs.start),
-            Kind::Ranges(field, ranges) => Source::Ranges(ranges, columns(field)?, Place::of(field)),
+            Kind::Ranges(field, ranges, _) => Source::Ranges(ranges, columns(field)?, Place::of(field)),
             Kind::Metric(field, metric) => Source::Metric(metric, columns(field)?, Place::of(field)),
         };
         let children = agg.children.0.iter().map(|(_, child)| Self::new(child, unit, budget));
         let children = children.collect::<Result<_, _>>()?;
-        Ok(Self { source, table: Table::default(), numbers: Vec::new(), children })
+        Ok(Self { budget, source, table: Table::default(), numbers: Vec::new(), children })
     }
 
     /// Takes documents, each with the number of its bucket in the aggregation above.
     pub(super) fn gather(&mut self, docs: &[DocId], parents: &[u32]) -> Result<(), QueryError> {
         let mut out = Out { docs: Vec::with_capacity(docs.len()), numbers: Vec::with_capacity(docs.len()) };
-        let table = &mut self.table;
+        let (table, budget) = (&mut self.table, self.budget);
         match &mut self.source {
             Source::Dates(dates, column, current) => {
                 let mut times = vec![0; docs.len()];
@@ -191,21 +205,21 @@ impl<'a> Gatherer<'a> {
                     if time < current.from.0 || current.to.0 <= time {
                         *current = dates.around(time);
                     }
-                    out.push(*doc, table.number(*parent, 0, current.from.0.cast_unsigned())?);
+                    out.push(*doc, table.number(*parent, 0, current.from.0.cast_unsigned(), budget)?);
                 }
             }
-            Source::Terms(terms, columns) => gather_terms(terms, columns, docs, parents, table, &mut out)?,
+            Source::Terms(terms, columns) => gather_terms(terms, columns, docs, parents, table, budget, &mut out)?,
             Source::Filters(marks, has_other, start) => {
                 for (doc, parent) in docs.iter().zip(parents) {
                     let mut any = false;
                     for (place, marks) in marks.iter().enumerate() {
-                        if marks.get((doc - *start) as usize) == Some(&true) {
+                        if marks.contains(doc - *start) {
                             any = true;
-                            out.push(*doc, table.number(*parent, 0, place as u64)?);
+                            out.push(*doc, table.number(*parent, 0, place as u64, budget)?);
                         }
                     }
                     if *has_other && !any {
-                        out.push(*doc, table.number(*parent, 0, marks.len() as u64)?);
+                        out.push(*doc, table.number(*parent, 0, marks.len() as u64, budget)?);
                     }
                 }
             }
@@ -216,13 +230,13 @@ impl<'a> Gatherer<'a> {
                     for (at, (_, from, to)) in ranges.iter().enumerate() {
                         let inside = |v: &f64| from.is_none_or(|from| from <= *v) && to.is_none_or(|to| *v < to);
                         if values.iter().any(inside) {
-                            out.push(*doc, table.number(*parent, 0, at as u64)?);
+                            out.push(*doc, table.number(*parent, 0, at as u64, budget)?);
                         }
                     }
                 }
             }
             Source::Metric(metric, columns, place) => {
-                return gather_numbers(metric, columns, place, docs, parents, &mut self.numbers);
+                return gather_numbers(metric, columns, place, docs, parents, budget, &mut self.numbers);
             }
         }
         for child in &mut self.children {
@@ -253,7 +267,7 @@ impl<'a> Gatherer<'a> {
                 // Two columns may hold the same value (text and number); they are one bucket then.
                 let mut one = Node::default();
                 one.buckets.insert(key, bucket);
-                node.merge(one);
+                node.merge(one, self.budget);
             }
         }
         Ok(nodes)
@@ -280,6 +294,7 @@ fn gather_terms(
     docs: &[DocId],
     parents: &[u32],
     table: &mut Table,
+    budget: &Budget,
     out: &mut Out,
 ) -> Result<(), QueryError> {
     // The usual case: one column with at most one value for a record.
@@ -293,8 +308,8 @@ fn gather_terms(
         column.first_vals(docs, &mut values);
         for ((doc, parent), value) in docs.iter().zip(parents).zip(values) {
             match value {
-                Some(value) => out.push(*doc, table.number(*parent, 0, value)?),
-                None if terms.missing.is_some() => out.push(*doc, table.number(*parent, MISSING, 0)?),
+                Some(value) => out.push(*doc, table.number(*parent, 0, value, budget)?),
+                None if terms.missing.is_some() => out.push(*doc, table.number(*parent, MISSING, 0, budget)?),
                 None => {}
             }
         }
@@ -309,10 +324,10 @@ fn gather_terms(
         values.sort_unstable();
         values.dedup();
         for (place, value) in &values {
-            out.push(*doc, table.number(*parent, *place, *value)?);
+            out.push(*doc, table.number(*parent, *place, *value, budget)?);
         }
         if values.is_empty() && terms.missing.is_some() {
-            out.push(*doc, table.number(*parent, MISSING, 0)?);
+            out.push(*doc, table.number(*parent, MISSING, 0, budget)?);
         }
     }
     Ok(())
@@ -378,14 +393,16 @@ fn gather_numbers(
     place: &Place,
     docs: &[DocId],
     parents: &[u32],
+    budget: &Budget,
     numbers: &mut Vec<Numbers>,
 ) -> Result<(), QueryError> {
     let most = parents.iter().max().map_or(0, |most| *most as usize + 1);
     if numbers.len() < most {
-        numbers.resize_with(most, Numbers::default);
+        budget.gather((most - numbers.len()) * BUCKET_BYTES)?;
+        numbers.resize_with(most, Numbers::held);
     }
     let mut values = Vec::new();
-    let keeps_sketch = matches!(metric, Metric::Percentiles(_));
+    let keeps_sketch = matches!(metric, Metric::Percentiles(..));
     let mut texts: HashMap<(usize, u64), u64> = HashMap::new();
     for (doc, parent) in docs.iter().zip(parents) {
         let Some(mine) = numbers.get_mut(*parent as usize) else { continue };
@@ -402,16 +419,19 @@ fn gather_numbers(
                             Some(hash) => *hash,
                             None => *texts.entry((at, value)).or_insert(hash_of(column, value)?),
                         };
-                        mine.distinct.insert(hash);
+                        if mine.distinct.insert(hash) {
+                            budget.gather(DISTINCT_BYTES)?;
+                        }
                     }
-                }
-                if mine.distinct.len() > MAX_GATHERED {
-                    return Err(QueryError::TooCostly);
                 }
             }
             _ => {
                 numbers_of(columns, place, *doc, &mut values);
-                values.iter().for_each(|value| mine.add(*value, keeps_sketch));
+                for value in &values {
+                    if mine.add(*value, keeps_sketch) {
+                        budget.gather(DISTINCT_BYTES)?;
+                    }
+                }
             }
         }
     }
@@ -433,5 +453,7 @@ fn hash_of(column: &DynamicColumn, value: u64) -> Result<u64, QueryError> {
     })
 }
 
-/// Most buckets and distinct values that one stretch may gather.
-const MAX_GATHERED: usize = 1_000_000;
+/// What a bucket or a metric of one takes, in bytes: its place in the table, in the tree, and a key of ordinary length.
+pub(super) const BUCKET_BYTES: usize = 200;
+/// What a distinct value takes, or a step of a sketch, in bytes.
+pub(super) const DISTINCT_BYTES: usize = 24;

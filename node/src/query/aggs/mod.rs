@@ -11,6 +11,7 @@ mod request;
 #[cfg(test)]
 mod aggs_test;
 
+use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 
 use self::collect::{Gatherer, Node};
@@ -25,14 +26,18 @@ impl Hits {
     /// # Errors
     /// [`QueryError`] where there are too many buckets, a segment cannot be read or the time is up.
     pub(crate) fn aggregate(&self, aggs: &Aggs) -> Result<(Map<String, Json>, u64), QueryError> {
-        let parts = self.engine.each(units(&self.segments, self.range), |unit| {
+        let empty: Vec<Node> = aggs.0.iter().map(|_| Node::default()).collect();
+        // Stretches are merged as they end: what two of them have in common is held once.
+        let whole = Mutex::new((empty, 0));
+        self.engine.each(units(&self.segments, self.range), |unit| {
             let mut gatherers = Vec::new();
             for (_, agg) in &aggs.0 {
                 gatherers.push(Gatherer::new(agg, &unit, &self.budget)?);
             }
             let mut parents = Vec::new();
             let mut matched = 0;
-            visit(&unit, compiled(&self.filter, &unit, false)?, self.range, &self.budget, &mut |docs| {
+            let compiled = compiled(&self.filter, &unit, false, &self.budget)?;
+            visit(&unit, compiled, self.range, &self.budget, &mut |docs| {
                 parents.resize(docs.len(), 0);
                 matched += docs.len() as u64;
                 for gatherer in &mut gatherers {
@@ -44,16 +49,14 @@ impl Hits {
             for gatherer in gatherers {
                 nodes.extend(gatherer.finish(1)?);
             }
-            Ok((nodes, matched))
-        })?;
-        let mut whole: Vec<Node> = aggs.0.iter().map(|_| Node::default()).collect();
-        let mut matched = 0;
-        for (nodes, count) in parts {
-            matched += count;
-            for (node, part) in whole.iter_mut().zip(nodes) {
-                node.merge(part);
+            let mut whole = whole.lock();
+            whole.1 += matched;
+            for (node, part) in whole.0.iter_mut().zip(nodes) {
+                node.merge(part, &self.budget);
             }
-        }
+            Ok(())
+        })?;
+        let (whole, matched) = whole.into_inner();
         Ok((render::object(aggs, &whole)?, matched))
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::collect::{BUCKET_BYTES, DISTINCT_BYTES};
+use crate::query::visit::Budget;
+
 /// Numbers seen by a metric.
 #[derive(Clone)]
 pub(super) struct Numbers {
@@ -10,6 +13,8 @@ pub(super) struct Numbers {
     pub(super) min: f64,
     pub(super) max: f64,
     pub(super) distinct: HashSet<u64>,
+    /// Whether room was taken for it.
+    is_held: bool,
     /// Counts by power of [`GAMMA`], negative numbers below 0.
     sketch: BTreeMap<i32, u64>,
 }
@@ -17,7 +22,7 @@ pub(super) struct Numbers {
 impl Default for Numbers {
     fn default() -> Self {
         let (distinct, sketch) = (HashSet::new(), BTreeMap::new());
-        Self { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, distinct, sketch }
+        Self { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, distinct, is_held: false, sketch }
     }
 }
 
@@ -26,19 +31,34 @@ const GAMMA: f64 = 1.01;
 const ONE: i32 = 100_000;
 
 impl Numbers {
-    pub(super) fn add(&mut self, number: f64, keeps_sketch: bool) {
+    /// For a bucket that room was taken for.
+    pub(super) fn held() -> Self {
+        Self { is_held: true, ..Self::default() }
+    }
+
+    /// Takes a number in; whether it took room.
+    pub(super) fn add(&mut self, number: f64, keeps_sketch: bool) -> bool {
         self.count += 1;
         self.sum += number;
         self.min = self.min.min(number);
         self.max = self.max.max(number);
-        if keeps_sketch {
-            #[allow(clippy::cast_possible_truncation, reason = "the power of a finite number fits")]
-            let power = if number == 0.0 { 0 } else { (number.abs().ln() / GAMMA.ln()).ceil() as i32 + ONE };
-            *self.sketch.entry(if number < 0.0 { -power } else { power }).or_default() += 1;
+        if !keeps_sketch {
+            return false;
         }
+        #[allow(clippy::cast_possible_truncation, reason = "the power of a finite number fits")]
+        let power = if number == 0.0 { 0 } else { (number.abs().ln() / GAMMA.ln()).ceil() as i32 + ONE };
+        let steps = self.sketch.len();
+        *self.sketch.entry(if number < 0.0 { -power } else { power }).or_default() += 1;
+        self.sketch.len() > steps
     }
 
-    pub(super) fn merge(&mut self, other: Self) {
+    /// Takes the numbers of another stretch in; the room of what both had is given back.
+    pub(super) fn merge(&mut self, other: Self, budget: &Budget) {
+        let both = self.parts() + other.parts();
+        if self.is_held && other.is_held {
+            budget.give_back(BUCKET_BYTES);
+        }
+        self.is_held |= other.is_held;
         self.count += other.count;
         self.sum += other.sum;
         self.min = self.min.min(other.min);
@@ -47,6 +67,12 @@ impl Numbers {
         for (power, count) in other.sketch {
             *self.sketch.entry(power).or_default() += count;
         }
+        budget.give_back((both - self.parts()) * DISTINCT_BYTES);
+    }
+
+    /// Distinct values and steps of the sketch.
+    fn parts(&self) -> usize {
+        self.distinct.len() + self.sketch.len()
     }
 
     /// The percentile, or `None` where nothing was seen.

@@ -1,5 +1,6 @@
 //! Gathered buckets as the JSON that Elasticsearch's clients expect.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use domicile_proto::ids::Timestamp;
@@ -12,54 +13,79 @@ use crate::limits::MAX_BUCKETS;
 use crate::query::QueryError;
 use crate::query::field::Place;
 
+/// Buckets that the answer may still have, of all its aggregations together.
+struct Left(Cell<usize>);
+
+impl Left {
+    fn take(&self) -> Result<(), QueryError> {
+        let left = self.0.get().checked_sub(1).ok_or(QueryError::TooManyBuckets)?;
+        self.0.set(left);
+        Ok(())
+    }
+}
+
 /// The object `aggregations`.
 pub(super) fn object(aggs: &Aggs, nodes: &[Node]) -> Result<Map<String, Json>, QueryError> {
+    below(aggs, nodes, &Left(Cell::new(MAX_BUCKETS)))
+}
+
+fn below(aggs: &Aggs, nodes: &[Node], left: &Left) -> Result<Map<String, Json>, QueryError> {
     let empty = Node::default();
     let mut object = Map::new();
     for (place, (name, agg)) in aggs.0.iter().enumerate() {
-        object.insert(name.clone(), one(agg, nodes.get(place).unwrap_or(&empty))?);
+        object.insert(name.clone(), one(agg, nodes.get(place).unwrap_or(&empty), left)?);
     }
     Ok(object)
 }
 
-fn one(agg: &Agg, node: &Node) -> Result<Json, QueryError> {
+fn one(agg: &Agg, node: &Node, left: &Left) -> Result<Json, QueryError> {
     let empty = Bucket::default();
     let at = |place: usize| node.buckets.get(&Key::Place(place)).unwrap_or(&empty);
     match &agg.kind {
-        Kind::Dates(dates) => date_buckets(dates, agg, node),
-        Kind::Terms(terms) => term_buckets(terms, agg, node),
-        Kind::Filter(_) => Ok(Json::Object(body(Map::new(), agg, at(0))?)),
+        Kind::Dates(dates) => date_buckets(dates, agg, node, left),
+        Kind::Terms(terms) => term_buckets(terms, agg, node, left),
+        Kind::Filter(_) => Ok(Json::Object(body(Map::new(), agg, at(0), left)?)),
         Kind::Filters(filters, other) => {
             let names = filters.iter().map(|(name, _)| name).chain(other);
             let mut buckets = Map::new();
             for (place, name) in names.enumerate() {
-                buckets.insert(name.clone(), Json::Object(body(Map::new(), agg, at(place))?));
+                buckets.insert(name.clone(), Json::Object(body(Map::new(), agg, at(place), left)?));
             }
             Ok(json!({ "buckets": buckets }))
         }
-        Kind::Ranges(_, ranges) => {
+        Kind::Ranges(_, ranges, keyed) => {
             let mut buckets = Vec::new();
+            let mut by_key = Map::new();
             for (place, (key, from, to)) in ranges.iter().enumerate() {
                 let mut bucket = Map::new();
-                bucket.insert("key".to_owned(), json!(key));
+                if !keyed {
+                    bucket.insert("key".to_owned(), json!(key));
+                }
                 from.iter().for_each(|from| drop(bucket.insert("from".to_owned(), json!(from))));
                 to.iter().for_each(|to| drop(bucket.insert("to".to_owned(), json!(to))));
-                buckets.push(Json::Object(body(bucket, agg, at(place))?));
+                let bucket = Json::Object(body(bucket, agg, at(place), left)?);
+                if *keyed { drop(by_key.insert(key.clone(), bucket)) } else { buckets.push(bucket) }
             }
-            Ok(json!({ "buckets": buckets }))
+            Ok(if *keyed { json!({ "buckets": by_key }) } else { json!({ "buckets": buckets }) })
         }
         Kind::Metric(field, kind) => Ok(metric(field, kind, &node.numbers)),
     }
 }
 
 /// Count and aggregations below of one bucket.
-fn body(mut bucket: Map<String, Json>, agg: &Agg, found: &Bucket) -> Result<Map<String, Json>, QueryError> {
+fn body(
+    mut bucket: Map<String, Json>,
+    agg: &Agg,
+    found: &Bucket,
+    left: &Left,
+) -> Result<Map<String, Json>, QueryError> {
+    left.take()?;
     bucket.insert("doc_count".to_owned(), json!(found.count));
-    bucket.extend(object(&agg.children, &found.children)?);
+    bucket.extend(below(&agg.children, &found.children, left)?);
     Ok(bucket)
 }
 
-fn date_buckets(dates: &Dates, agg: &Agg, node: &Node) -> Result<Json, QueryError> {
+fn date_buckets(dates: &Dates, agg: &Agg, node: &Node, left: &Left) -> Result<Json, QueryError> {
     let mut keys: Vec<i64> =
         node.buckets.keys().filter_map(|key| if let Key::Time(at) = key { Some(*at) } else { None }).collect();
     if dates.min_count == 0 {
@@ -98,7 +124,7 @@ fn date_buckets(dates: &Dates, agg: &Agg, node: &Node) -> Result<Json, QueryErro
         let mut bucket = Map::new();
         bucket.insert("key_as_string".to_owned(), json!(shown));
         bucket.insert("key".to_owned(), json!(Timestamp(key).as_millis()));
-        let bucket = Json::Object(body(bucket, agg, found)?);
+        let bucket = Json::Object(body(bucket, agg, found, left)?);
         if dates.keyed { drop(keyed.insert(shown, bucket)) } else { buckets.push(bucket) }
     }
     Ok(if dates.keyed { json!({ "buckets": keyed }) } else { json!({ "buckets": buckets }) })
@@ -134,7 +160,7 @@ fn date_text(dates: &Dates, micros: i64) -> String {
     }
 }
 
-fn term_buckets(terms: &Terms, agg: &Agg, node: &Node) -> Result<Json, QueryError> {
+fn term_buckets(terms: &Terms, agg: &Agg, node: &Node, left: &Left) -> Result<Json, QueryError> {
     let mut found: Vec<(&Key, &Bucket)> =
         node.buckets.iter().filter(|(_, bucket)| bucket.count >= terms.min_count).collect();
     for (order, _) in &terms.order {
@@ -171,7 +197,7 @@ fn term_buckets(terms: &Terms, agg: &Agg, node: &Node) -> Result<Json, QueryErro
         };
         shown.insert("key".to_owned(), key);
         text.into_iter().for_each(|text| drop(shown.insert("key_as_string".to_owned(), json!(text))));
-        buckets.push(Json::Object(body(shown, agg, bucket)?));
+        buckets.push(Json::Object(body(shown, agg, bucket, left)?));
     }
     Ok(json!({ "doc_count_error_upper_bound": 0, "sum_other_doc_count": other, "buckets": buckets }))
 }
@@ -213,7 +239,11 @@ fn metric(field: &str, kind: &Metric, numbers: &Numbers) -> Json {
         Metric::Stats => {
             json!({ "count": numbers.count, "min": min, "max": max, "avg": avg, "sum": numbers.sum })
         }
-        Metric::Percentiles(percents) => {
+        Metric::Percentiles(percents, false) => {
+            let values = percents.iter().map(|p| json!({ "key": p, "value": numbers.percentile(*p) }));
+            json!({ "values": values.collect::<Vec<_>>() })
+        }
+        Metric::Percentiles(percents, true) => {
             let values = percents.iter().map(|p| (format!("{p:?}"), json!(numbers.percentile(*p))));
             json!({ "values": values.collect::<Map<_, _>>() })
         }

@@ -6,7 +6,7 @@ use domicile_proto::ids::{TimeRange, Timestamp};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json};
 
-use crate::limits::{MAX_BUCKETS, MAX_FILTER_DEPTH};
+use crate::limits::{MAX_AGGREGATIONS, MAX_BUCKETS, MAX_FILTER_DEPTH};
 use crate::query::dates::{DateContext, Unit, duration, zone_of};
 use crate::query::filter::{Filter, Value};
 use crate::query::{Literals, QueryError, elastic};
@@ -28,8 +28,8 @@ pub(super) enum Kind {
     /// Filters by name; the name of the bucket for everything else.
     Filters(Vec<(String, Filter)>, Option<String>),
     Filter(Filter),
-    /// Ranges of a numeric field: name, from, to.
-    Ranges(String, Vec<(String, Option<f64>, Option<f64>)>),
+    /// Ranges of a numeric field: name, from, to; and whether they are told by their names.
+    Ranges(String, Vec<(String, Option<f64>, Option<f64>)>, bool),
     Metric(String, Metric),
 }
 
@@ -42,7 +42,8 @@ pub(super) enum Metric {
     Avg,
     Sum,
     Stats,
-    Percentiles(Vec<f64>),
+    /// And whether they are told by their names.
+    Percentiles(Vec<f64>, bool),
 }
 
 /// A date histogram.
@@ -114,7 +115,12 @@ impl Aggs {
     /// # Errors
     /// [`QueryError`] names the aggregation or option that is not known or not well-formed.
     pub(crate) fn read(json: &Json, dates: &DateContext) -> Result<Self, QueryError> {
-        read(json, dates, 0)
+        let aggs = read(json, dates, 0)?;
+        let (all, parts) = aggs.size();
+        if all > MAX_AGGREGATIONS || parts > MAX_AGGREGATIONS {
+            return Err(QueryError::TooManyAggregations);
+        }
+        Ok(aggs)
     }
 
     /// With the texts of their filters as they stand in the records.
@@ -133,7 +139,7 @@ impl Aggs {
                     literals.field(&terms.field)?;
                     Kind::Terms(terms)
                 }
-                Kind::Ranges(ref field, _) | Kind::Metric(ref field, _) => {
+                Kind::Ranges(ref field, ..) | Kind::Metric(ref field, _) => {
                     literals.field(field)?;
                     kind
                 }
@@ -142,6 +148,20 @@ impl Aggs {
             Ok((name, Agg { kind, children: children.in_filters(literals)? }))
         };
         Ok(Self(self.0.into_iter().map(one).collect::<Result<_, QueryError>>()?))
+    }
+
+    /// How many aggregations there are, and how many filters and ranges in them.
+    fn size(&self) -> (usize, usize) {
+        self.0.iter().fold((0, 0), |(all, parts), (_, agg)| {
+            let (below, below_parts) = agg.children.size();
+            let own = match &agg.kind {
+                Kind::Filters(filters, _) => filters.len(),
+                Kind::Ranges(_, ranges, _) => ranges.len(),
+                Kind::Filter(_) => 1,
+                Kind::Dates(_) | Kind::Terms(_) | Kind::Metric(..) => 0,
+            };
+            (all + 1 + below, parts + own + below_parts)
+        })
     }
 
     /// Whether there is nothing to aggregate.
@@ -180,16 +200,7 @@ fn read(json: &Json, dates: &DateContext, depth: usize) -> Result<Aggs, QueryErr
 fn kind_of(key: &str, body: &Json, dates: &DateContext) -> Result<Kind, QueryError> {
     let options = Options { name: key, body: body.as_object().ok_or_else(|| QueryError::malformed(key, "an object"))? };
     let metric = |metric| -> Result<Kind, QueryError> {
-        options.only(&[
-            "field",
-            "precision_threshold",
-            "format",
-            "missing_bucket",
-            "percents",
-            "keyed",
-            "tdigest",
-            "hdr",
-        ])?;
+        options.only(&["field", "precision_threshold", "format", "percents", "keyed", "tdigest", "hdr"])?;
         Ok(Kind::Metric(options.field()?, metric))
     };
     match key {
@@ -215,7 +226,8 @@ fn kind_of(key: &str, body: &Json, dates: &DateContext) -> Result<Kind, QueryErr
                         .collect::<Result<_, _>>()?
                 }
             };
-            metric(Metric::Percentiles(percents))
+            let keyed = options.body.get("keyed").and_then(Json::as_bool).unwrap_or(true);
+            metric(Metric::Percentiles(percents, keyed))
         }
         _ => Err(QueryError::unknown("aggregation", key)),
     }
@@ -259,11 +271,9 @@ fn dates_of(options: &Options<'_>, dates: &DateContext) -> Result<Dates, QueryEr
         "offset",
         "min_doc_count",
         "extended_bounds",
-        "hard_bounds",
         "format",
         "keyed",
         "order",
-        "missing",
     ])?;
     if crate::query::field::Place::of(&options.field()?) != crate::query::field::Place::Time {
         return Err(QueryError::malformed("date_histogram.field", "`@timestamp`: other dates are not supported"));
@@ -322,7 +332,6 @@ fn terms_of(options: &Options<'_>) -> Result<Terms, QueryError> {
         "min_doc_count",
         "shard_size",
         "show_term_doc_count_error",
-        "shard_min_doc_count",
         "execution_hint",
         "collect_mode",
     ])?;
@@ -377,16 +386,20 @@ fn filters_of(options: &Options<'_>, dates: &DateContext) -> Result<Kind, QueryE
 
 fn ranges_of(options: &Options<'_>) -> Result<Kind, QueryError> {
     options.only(&["field", "ranges", "keyed"])?;
-    let wrong = || QueryError::malformed("range.ranges", "a list of objects with `from`, `to` or both");
+    let wrong = || QueryError::malformed("range.ranges", "a list of objects with `from`, `to` or both, as numbers");
     let mut ranges = Vec::new();
     for range in options.body.get("ranges").and_then(Json::as_array).ok_or_else(wrong)? {
-        let end = |key: &str| range.get(key).and_then(Json::as_f64);
-        let (from, to) = (end("from"), end("to"));
+        let end = |key: &str| match range.get(key) {
+            None | Some(Json::Null) => Ok(None),
+            Some(end) => end.as_f64().map(Some).ok_or_else(wrong),
+        };
+        let (from, to) = (end("from")?, end("to")?);
         let shown = |end: Option<f64>| end.map_or_else(|| "*".to_owned(), |end| format!("{end:?}"));
         let key = range.get("key").and_then(Json::as_str).map(str::to_owned);
         ranges.push((key.unwrap_or_else(|| format!("{}-{}", shown(from), shown(to))), from, to));
     }
     let field = options.field()?;
     Filter::range(&field, Bound::Unbounded, Bound::Unbounded)?;
-    Ok(Kind::Ranges(field, ranges))
+    let keyed = options.body.get("keyed").and_then(Json::as_bool).unwrap_or(false);
+    Ok(Kind::Ranges(field, ranges, keyed))
 }

@@ -1,46 +1,56 @@
-//! E-mail addresses, also with `%40` or a full-width sign, between letters of any script.
+//! E-mail addresses between letters of any script.
 //!
 //! Written Chinese, Japanese and Korean have no blanks: such letters belong to an address only where it has no others.
 
-use super::scan::{Class, Span};
+use domicile_proto::privacy::PersonalClass;
 
-/// Adds the addresses of a text.
-pub(super) fn find(text: &str, spans: &mut Vec<Span>) {
-    let bytes = text.as_bytes();
+use super::finder::At;
+
+/// Adds the addresses of a text, and the passwords of addresses like `scheme://user:password@host`.
+pub(super) fn find(at: &mut At<'_>) {
+    let text = at.text;
     let mut from = 0;
     let mut earliest = 0;
-    while let Some(next) = bytes.get(from..).and_then(|rest| memchr::memchr3(b'@', b'%', FULL_WIDTH_AT[0], rest)) {
-        let at = from + next;
-        let rest = bytes.get(at..).unwrap_or_default();
-        let sign = if rest.starts_with(b"@") {
-            1
-        } else if rest.starts_with(b"%40") || rest.starts_with(FULL_WIDTH_AT) {
-            3
-        } else {
-            from = at + 1;
+    while let Some(next) = memchr::memchr(b'@', text.as_bytes().get(from..).unwrap_or_default()) {
+        let sign = from + next;
+        from = sign + 1;
+        let (Some(before), Some(after)) = (text.get(earliest..sign), text.get(sign + 1..)) else { continue };
+        if let Some(length) = login(before) {
+            let begin = sign - length;
+            at.push(PersonalClass::Bearer, begin, sign, at.slice(begin, sign).to_owned());
+            earliest = sign;
             continue;
-        };
-        from = at + sign;
-        let (Some(before), Some(after)) = (text.get(earliest..at), text.get(at + sign..)) else { continue };
+        }
         let local = local_part(before);
         let domain = domain_length(after);
         if local == 0 || domain == 0 {
             continue;
         }
-        let (begin, end) = (at - local, at + sign + domain);
-        let local = text.get(begin..at).unwrap_or_default();
-        let domain = text.get(at + sign..end).unwrap_or_default();
-        let value = format!("{local}@{domain}").to_lowercase();
-        spans.push(Span { class: Class::Email, from: begin, to: end, value });
+        let (begin, end) = (sign - local, sign + 1 + domain);
+        at.push(PersonalClass::Email, begin, end, at.slice(begin, end).to_lowercase());
         from = end;
         earliest = end;
     }
 }
 
+/// Bytes of a `user:password` that ends a text after `://`.
+fn login(before: &str) -> Option<usize> {
+    let bytes = before.as_bytes();
+    let length = bytes.iter().rev().take(MAX_LOGIN_BYTES).take_while(|b| **b > b' ' && !b"/@\"'<>".contains(b)).count();
+    let begin = bytes.len() - length;
+    let (user, password) = before.get(begin..)?.split_once(':')?;
+    let follows = bytes.get(..begin)?.ends_with(b"://");
+    (follows && !password.is_empty() && !user.contains('\u{2039}')).then_some(length)
+}
+
 /// Bytes of the local part that ends a text.
 fn local_part(before: &str) -> usize {
     if let Some(quoted) = before.strip_suffix('"') {
-        let opened = quoted.rfind('"').filter(|at| quoted.len() - at <= MAX_LOCAL_BYTES);
+        let mut farthest = quoted.len().saturating_sub(MAX_LOCAL_BYTES);
+        while !quoted.is_char_boundary(farthest) {
+            farthest += 1;
+        }
+        let opened = quoted.get(farthest..).and_then(|near| near.rfind('"')).map(|place| farthest + place);
         return opened.map_or(0, |at| before.len() - at);
     }
     let mut length = 0;
@@ -120,9 +130,9 @@ const fn is_ideograph(c: char) -> bool {
     matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7AF}' | '\u{F900}'..='\u{FAFF}' | '\u{FF66}'..='\u{FF9F}' | '\u{20000}'..='\u{3FFFF}')
 }
 
-/// U+FF20.
-const FULL_WIDTH_AT: &[u8; 3] = b"\xef\xbc\xa0";
 /// RFC 5321 section 4.5.3.1.1 says 64; letters outside ASCII take more bytes.
 const MAX_LOCAL_BYTES: usize = 128;
 /// RFC 5321 section 4.5.3.1.2.
 const MAX_DOMAIN_BYTES: usize = 255;
+/// Longest login of an address, in bytes.
+const MAX_LOGIN_BYTES: usize = 256;

@@ -1,0 +1,90 @@
+//! How fast the detectors are, all of them on, on one core: over the labelled corpus, and over real lines where there are any.
+//!
+//! `cargo bench -p domicile --bench detect`; `DOMICILE_LOGHUB` names a directory of log files. `-- lines` prints the corpus
+//! as JSON lines with its spans, for others to be measured on. Defends: at least 100 MB/s, and 50 ms for the worst line.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and stops at a mistake")]
+
+mod corpus;
+#[allow(dead_code, unused_imports, reason = "the same sources as in the node, which uses all of them")]
+#[path = "../../src/classify/detect/mod.rs"]
+mod detect;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use detect::{Finder, Home, Keys};
+
+fn main() {
+    if std::env::args().any(|argument| argument == "lines") {
+        for line in corpus::lines(SEED, LINES) {
+            println!("{}", serde_json::json!({"text": line.text, "spans": line.spans}));
+        }
+        return;
+    }
+    let made: Vec<String> = corpus::lines(SEED, LINES).into_iter().map(|line| line.text).collect();
+    measure("corpus, half of its lines personal", &made);
+    let harmless: Vec<String> =
+        corpus::lines(SEED, LINES).into_iter().filter(|line| line.spans.is_empty()).map(|line| line.text).collect();
+    measure("corpus, harmless lines", &harmless);
+    if let Some(dir) = std::env::var_os("DOMICILE_LOGHUB") {
+        let mut all = Vec::new();
+        collect(Path::new(&dir), &mut all);
+        measure("loghub", &all);
+    }
+    for (name, unit) in WORST {
+        let line = unit.repeat((1 << 20) / unit.len() + 1);
+        let started = Instant::now();
+        let spans = Finder::new(Home::Japan).spans(&line, Keys::default()).len();
+        println!("worst line, {name}: {:.1} ms for 1 MiB, {spans} spans", started.elapsed().as_secs_f64() * 1e3);
+    }
+}
+
+fn measure(name: &str, lines: &[String]) {
+    let bytes: usize = lines.iter().map(String::len).sum();
+    let finder = Finder::new(Home::Japan);
+    let mut best = Duration::MAX;
+    let mut spans = 0;
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        spans = lines.iter().map(|line| finder.spans(line, Keys::default()).len()).sum();
+        best = best.min(started.elapsed());
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = bytes as f64 / best.as_secs_f64() / 1e6;
+    println!("{name}: {rate:.0} MB/s on one core ({} lines, {bytes} bytes, {spans} spans)", lines.len());
+}
+
+fn collect(dir: &Path, lines: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, lines);
+        } else if path.extension().is_some_and(|ending| ending == "log") {
+            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            lines.extend(text.lines().map(str::to_owned));
+        }
+    }
+}
+
+const SEED: u64 = 42;
+const LINES: usize = 10_000;
+const ROUNDS: usize = 20;
+const WORST: [(&str, &str); 16] = [
+    ("digits", "4"),
+    ("digits apart", "1 "),
+    ("fours", "4111 "),
+    ("at signs", "a@a."),
+    ("quoted at signs", "\"@"),
+    ("colons", "a:"),
+    ("double colons", "::1"),
+    ("web tokens", "eyJ."),
+    ("accounts", "DE12 "),
+    ("percent", "%25"),
+    ("backslashes", "\\\\"),
+    ("base64", "YWJjZGVmZ2hpamtsbW5vcA "),
+    ("zip", "H4sIAAAAAAAA/0tMTEpOSU1LBwBRe0TPCAAAAA== "),
+    ("keys", "-----BEGIN PRIVATE KEY-----"),
+    ("telephones", "tel 0312345678 "),
+    ("full-width", "４１ーＡ"),
+];

@@ -1,0 +1,172 @@
+//! The releases of this node: the books of all streams it was asked about, and the way every question takes through them.
+//!
+//! One question at a time changes a book. What is judged is durable in the region's bucket before an answer is made from it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domicile_proto::ids::{ShardId, TimeRange};
+use domicile_proto::message::answer::{AnswerHeader, RefusalCode};
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+
+use super::answer::{self, Answered, Asked, Content, Way};
+use super::book::FieldSet;
+use super::compose::compose;
+use super::contributors::{Contributors, contributors};
+use super::errors::AggregateError;
+use super::journal::Shelf;
+use super::judge::Judge;
+use super::text;
+use crate::clock::Clock;
+use crate::limits::BOOKS;
+use crate::query::Engine;
+use crate::segment::Segment;
+use crate::store::Store;
+use crate::tasks::Tasks;
+
+/// A stream's shelf, read when it is first needed and again after another node was faster.
+type Slot = Arc<Turn<Option<Shelf>>>;
+
+/// The releases. Cheap to clone; clones share the books.
+#[derive(Clone)]
+pub(crate) struct Releases {
+    engine: Engine,
+    store: Store,
+    clock: Clock,
+    tasks: Tasks,
+    shelves: Arc<Mutex<HashMap<ShardId, Slot>>>,
+}
+
+/// What came of a question.
+pub(crate) struct Judged {
+    /// What may be told.
+    pub(crate) answered: Answered,
+    /// What failed, for this region's own log.
+    pub(crate) error: Option<AggregateError>,
+    /// Whom the answer of a text question is about; `None` for other questions.
+    pub(crate) contributors: Option<Contributors>,
+}
+
+impl Releases {
+    /// Over the segments that questions bring along; books are kept in the region's bucket.
+    pub(crate) fn new(engine: Engine, store: Store, clock: Clock, tasks: Tasks) -> Self {
+        Self { engine, store, clock, tasks, shelves: Arc::default() }
+    }
+
+    /// Answers a question over the segments of this region's shard of the stream.
+    ///
+    /// Whatever happens there is an answer; where something failed the error comes with it, for this region's own log.
+    pub(crate) async fn answer(&self, asked: Asked, segments: Vec<Arc<Segment>>) -> Judged {
+        let way = match answer::way(&asked) {
+            Ok(way) => way,
+            Err(code) => return Judged::refused(answer::header(&asked, None).0, code, None),
+        };
+        let now = if matches!(way, Way::Direct) { None } else { Some(self.clock.now()) };
+        let (header, range) = answer::header(&asked, now);
+        let judged = match way {
+            Way::Direct => self.measured(asked, segments, header, range).await,
+            Way::Text => self.text(asked, segments, header, range).await,
+            Way::Table(fields) => self.tallied(asked, segments, fields, header, range).await,
+        };
+        judged.unwrap_or_else(|error| Judged::refused(header, error.refusal(), Some(error)))
+    }
+
+    async fn measured(
+        &self,
+        asked: Asked,
+        segments: Vec<Arc<Segment>>,
+        header: AnswerHeader,
+        range: TimeRange,
+    ) -> Result<Judged, AggregateError> {
+        let engine = self.engine.clone();
+        let work = move || {
+            let measured = answer::measure(&engine, segments, &asked, range)?;
+            answer::put(Content::Measured(measured), &asked, header)
+        };
+        Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
+    }
+
+    /// A text question, with those it is about.
+    async fn text(
+        &self,
+        asked: Asked,
+        segments: Vec<Arc<Segment>>,
+        header: AnswerHeader,
+        closed: TimeRange,
+    ) -> Result<Judged, AggregateError> {
+        let engine = self.engine.clone();
+        let work = move || {
+            let tallies = text::tally(&engine, &segments, &asked, header.covered, closed)?;
+            let contributors = contributors(&engine, segments, &asked, closed)?;
+            Ok(Judged::answered(answer::put(Content::Tallied(tallies), &asked, header)?, Some(contributors)))
+        };
+        self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
+    }
+
+    async fn tallied(
+        &self,
+        asked: Asked,
+        segments: Vec<Arc<Segment>>,
+        fields: FieldSet,
+        header: AnswerHeader,
+        closed: TimeRange,
+    ) -> Result<Judged, AggregateError> {
+        answer::check_cells(&asked)?;
+        let asked = Arc::new(asked);
+        let mut slot = self.shelf(&asked).await?;
+        let (engine, of, by) = (self.engine.clone(), Arc::clone(&asked), fields.clone());
+        // The guard goes along, so that nobody else changes the book even where this caller has gone.
+        let work = move || {
+            let judge = Judge { engine: &engine, segments: &segments, asked: &of, closed };
+            let entry = match slot.as_mut() {
+                Some(shelf) => judge.next_entry(&mut shelf.book, &by),
+                None => Err(AggregateError::Interrupted),
+            };
+            (slot, entry)
+        };
+        let (mut slot, entry) = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?;
+        let entry = entry?;
+        if !entry.is_empty() {
+            // Taken out until it is kept: a shelf that is left half way is read again.
+            let mut shelf = slot.take().ok_or(AggregateError::Interrupted)?;
+            shelf.keep(&self.store, &entry).await?;
+            *slot = Some(shelf);
+        }
+        let work = move || {
+            let book = &slot.as_ref().ok_or(AggregateError::Interrupted)?.book;
+            let tallies = compose(&asked, book, &fields, header.covered, closed);
+            let header = AnswerHeader { late_withheld: book.has_late(closed), ..header };
+            answer::put(Content::Tallied(tallies), &asked, header)
+        };
+        Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
+    }
+
+    /// The shelf of the question's stream, read from the bucket where it is not here.
+    async fn shelf(&self, asked: &Asked) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
+        // A stream without a shard has no records: its shelf is that of no shard, and nothing is ever written to it.
+        let shard = asked.stream.shard.map_or(ShardId(0), |(shard, _)| shard);
+        let slot = {
+            let mut shelves = self.shelves.lock();
+            if shelves.len() >= BOOKS && !shelves.contains_key(&shard) {
+                shelves.retain(|_, slot| Arc::strong_count(slot) > 1);
+            }
+            Arc::clone(shelves.entry(shard).or_default())
+        };
+        let mut slot = slot.lock_owned().await;
+        if slot.is_none() {
+            *slot = Some(Shelf::open(&self.store, shard).await?);
+        }
+        Ok(slot)
+    }
+}
+
+impl Judged {
+    const fn answered(answered: Answered, contributors: Option<Contributors>) -> Self {
+        Self { answered, error: None, contributors }
+    }
+
+    const fn refused(header: AnswerHeader, code: RefusalCode, error: Option<AggregateError>) -> Self {
+        Self { answered: Answered::refused(header, code), error, contributors: None }
+    }
+}

@@ -1,0 +1,228 @@
+//! Walks a record and treats what is personal in it, field by field.
+
+use domicile_proto::privacy::{Action, PersonalClass};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::detect::{Finder, Keys, Packed, Span, What};
+use super::mark;
+use super::treatment::Treatment;
+use crate::keys::{Original, TenantPseudonyms};
+
+/// A walk over one record.
+pub(super) struct Cleaner<'a> {
+    pub(super) keys: &'a TenantPseudonyms,
+    pub(super) treatment: &'a Treatment,
+    pub(super) finder: Finder<'a>,
+    /// Keyed hash of the record's subject.
+    pub(super) subject: Option<u64>,
+    /// The values that tokens of this record stand for.
+    pub(super) originals: Vec<Original>,
+    /// Whether something was found that takes the whole event with it.
+    pub(super) drops_event: bool,
+    /// Whether a field is gone.
+    pub(super) dropped_fields: bool,
+}
+
+/// What becomes of a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stays,
+    Goes,
+}
+
+/// Where a text stands, as far as treating it goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a field that can be dropped.
+    Field,
+    /// In an id that must stay one of its kind.
+    Id,
+    /// In a question, where a token must stay a token.
+    Question,
+}
+
+impl<'a> Cleaner<'a> {
+    pub(super) const fn new(
+        keys: &'a TenantPseudonyms,
+        treatment: &'a Treatment,
+        finder: Finder<'a>,
+        subject: Option<u64>,
+    ) -> Self {
+        let originals = Vec::new();
+        Self { keys, treatment, finder, subject, originals, drops_event: false, dropped_fields: false }
+    }
+
+    /// All fields below.
+    pub(super) fn map(&mut self, map: &mut Map<String, Value>, outer: &str) {
+        let mut going = Vec::new();
+        let mut is_key_personal = false;
+        for (key, value) in map.iter_mut() {
+            if self.value(value, Keys { nearest: key, outer }) == Fate::Goes {
+                going.push(key.clone());
+            }
+            is_key_personal |= !self.finder.spans(key, Keys::default()).is_empty() || is_mark_like(key);
+        }
+        for key in going {
+            map.shift_remove(&key);
+        }
+        if is_key_personal {
+            for (key, value) in std::mem::take(map) {
+                let (clean, fate) = self.text(&key, Keys::default(), Place::Field);
+                if fate == Fate::Goes {
+                    self.dropped_fields = true;
+                    continue;
+                }
+                let mut clean = clean.unwrap_or(key);
+                while map.contains_key(&clean) {
+                    clean.push('~');
+                }
+                map.insert(clean, value);
+            }
+        }
+    }
+
+    fn value(&mut self, value: &mut Value, keys: Keys<'_>) -> Fate {
+        let fate = match value {
+            Value::String(text) => {
+                let (clean, fate) = self.text(text, keys, Place::Field);
+                if let Some(clean) = clean {
+                    *text = clean;
+                }
+                fate
+            }
+            Value::Object(map) => {
+                self.map(map, keys.nearest);
+                Fate::Stays
+            }
+            Value::Array(list) => {
+                list.retain_mut(|value| self.value(value, keys) == Fate::Stays);
+                Fate::Stays
+            }
+            Value::Number(number) => match number.as_u64().filter(|number| *number >= SMALLEST_NUMBER) {
+                Some(number) => {
+                    let (clean, fate) = self.text(&number.to_string(), keys, Place::Field);
+                    if let Some(clean) = clean {
+                        *value = Value::String(clean);
+                    }
+                    fate
+                }
+                None => Fate::Stays,
+            },
+            Value::Null | Value::Bool(_) => Fate::Stays,
+        };
+        self.dropped_fields |= fate == Fate::Goes;
+        fate
+    }
+
+    /// The producer's id of a record: it stays an id whatever happens to its class, or it goes with its event.
+    pub(super) fn id(&mut self, id: &str) -> Option<String> {
+        self.text(id, Keys::default(), Place::Id).0
+    }
+
+    /// A text of a question, as it would stand in a record.
+    pub(super) fn question(&mut self, text: &str, keys: Keys<'_>) -> Option<String> {
+        self.text(text, keys, Place::Question).0
+    }
+
+    /// A field that is personal as a whole, under its class.
+    pub(super) fn whole(&mut self, class: PersonalClass, text: &str) -> Result<String, Fate> {
+        let mut out = String::new();
+        match self.treat(&mut out, class, class.as_str(), text, text, Place::Field) {
+            Fate::Stays => Ok(out),
+            Fate::Goes => {
+                self.dropped_fields = true;
+                Err(Fate::Goes)
+            }
+        }
+    }
+
+    /// The text as it may be stored, if it is another one; and what becomes of its field.
+    fn text(&mut self, text: &str, keys: Keys<'_>, place: Place) -> (Option<String>, Fate) {
+        let spans = self.finder.spans(text, keys);
+        if place == Place::Question {
+            return if spans.is_empty() { (None, Fate::Stays) } else { self.replaced(text, &spans, place) };
+        }
+        if spans.is_empty() {
+            return match mark::defused(text) {
+                std::borrow::Cow::Borrowed(_) => (None, Fate::Stays),
+                std::borrow::Cow::Owned(text) => (Some(text), Fate::Stays),
+            };
+        }
+        self.replaced(text, &spans, place)
+    }
+
+    fn replaced(&mut self, text: &str, spans: &[Span], place: Place) -> (Option<String>, Fate) {
+        let mut clean = String::with_capacity(text.len() + spans.len() * 24);
+        let mut from = 0;
+        let mut fate = Fate::Stays;
+        let between = |from: usize, to: usize| {
+            let text = text.get(from..to).unwrap_or_default();
+            if place == Place::Question { std::borrow::Cow::Borrowed(text) } else { mark::defused(text) }
+        };
+        for span in spans {
+            clean.push_str(&between(from, span.from));
+            let original = text.get(span.from..span.to).unwrap_or_default();
+            let became = match &span.what {
+                What::Personal { class, value } => {
+                    self.treat(&mut clean, class.of_policy(), class.as_str(), value, original, place)
+                }
+                What::Packed(packed) => self.packed(&mut clean, packed, place),
+            };
+            if became == Fate::Goes {
+                fate = Fate::Goes;
+            }
+            from = span.to;
+        }
+        clean.push_str(&between(from, text.len()));
+        (Some(clean), fate)
+    }
+
+    fn packed(&mut self, clean: &mut String, packed: &Packed, place: Place) -> Fate {
+        let (inside, fate) = self.replaced(&packed.text, &packed.spans, place);
+        clean.push_str(&packed.pack(inside.as_deref().unwrap_or(&packed.text)));
+        fate
+    }
+
+    fn treat(
+        &mut self,
+        clean: &mut String,
+        class: PersonalClass,
+        word: &str,
+        value: &str,
+        original: &str,
+        place: Place,
+    ) -> Fate {
+        let action = match self.treatment.action(class) {
+            // An id that names only its class would be the id of many.
+            Action::DropField | Action::Mask | Action::MaskPartly if place == Place::Id => Action::Pseudonymise,
+            action => action,
+        };
+        match action {
+            Action::Keep(_) => clean.push_str(&mark::defused(original)),
+            Action::Pseudonymise => {
+                let token = mark::token(self.keys, word, value);
+                clean.push_str(&token);
+                if place != Place::Question {
+                    let text = Zeroizing::new(original.to_owned());
+                    self.originals.push(Original { token: token.into(), subject: self.subject, text });
+                }
+            }
+            Action::Mask => clean.push_str(&mark::mask(word)),
+            Action::MaskPartly => clean.push_str(&mark::partial(word, value)),
+            Action::DropField => return Fate::Goes,
+            Action::DropEvent => {
+                self.drops_event = true;
+                return Fate::Goes;
+            }
+        }
+        Fate::Stays
+    }
+}
+
+fn is_mark_like(key: &str) -> bool {
+    matches!(mark::defused(key), std::borrow::Cow::Owned(_))
+}
+
+/// Smallest number that can be a telephone number or more.
+const SMALLEST_NUMBER: u64 = 10_000_000;

@@ -1,0 +1,370 @@
+//! Words that say what the number beside them is: a weak shape counts only where one of them does.
+//!
+//! Nearest wins. A key that stands directly before a value (`order=`, `"sku":`) speaks for it alone.
+
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+
+/// What a word can announce; a set of these is a `u8`.
+pub(super) mod meaning {
+    pub(in super::super) const PHONE: u8 = 1;
+    pub(in super::super) const MY_NUMBER: u8 = 1 << 1;
+    pub(in super::super) const TAX_ID: u8 = 1 << 2;
+    pub(in super::super) const ID_CARD: u8 = 1 << 3;
+    pub(in super::super) const SSN: u8 = 1 << 4;
+    pub(in super::super) const SECRET: u8 = 1 << 5;
+    pub(in super::super) const CARD: u8 = 1 << 6;
+    /// Something that is not personal: an order, a version, a time.
+    pub(super) const OTHER: u8 = 1 << 7;
+}
+
+/// What stands around a text: the keys under which it was sent, the nearest last.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Keys<'a> {
+    pub(crate) nearest: &'a str,
+    pub(crate) outer: &'a str,
+}
+
+/// Whether what stands around a span announces it as `wanted`.
+pub(super) fn announces(text: &str, from: usize, to: usize, keys: Keys<'_>, wanted: u8) -> bool {
+    if let Some(key) = machine_key(text, from) {
+        let said = meanings(key);
+        if said & wanted != 0 {
+            return true;
+        }
+        if !is_general(key) {
+            return false;
+        }
+    }
+    match nearest(before(text, from), wanted) {
+        Some(is_wanted) => is_wanted,
+        None => in_brackets_after(text, to).is_some_and(|after| meanings(after) & wanted != 0) || of_keys(keys, wanted),
+    }
+}
+
+/// Whether the value is directly announced as something that is not personal, as `trace_id=` does.
+pub(super) fn is_named_otherwise(text: &str, from: usize, keys: Keys<'_>, wanted: u8) -> bool {
+    if nearest(before(text, from), wanted) == Some(false) {
+        return true;
+    }
+    let key = machine_key(text, from).unwrap_or(keys.nearest);
+    let said = meanings(key);
+    let is_id = key.len() >= 2 && key.get(key.len() - 2..).is_some_and(|end| end.eq_ignore_ascii_case("id"));
+    said & wanted == 0 && (said & meaning::OTHER != 0 || is_id)
+}
+
+fn of_keys(keys: Keys<'_>, wanted: u8) -> bool {
+    let said = meanings(keys.nearest);
+    said & wanted != 0 || (is_general(keys.nearest) && meanings(keys.outer) & wanted != 0)
+}
+
+/// All that a text announces.
+fn meanings(text: &str) -> u8 {
+    if text.is_empty() {
+        return 0;
+    }
+    words(text).fold(0, |all, (_, meaning)| all | meaning)
+}
+
+/// Whether the last word before a value that announces anything announces `wanted`; `None` where none does.
+fn nearest(before: &str, wanted: u8) -> Option<bool> {
+    let mut last = None;
+    for (end, said) in words(before) {
+        if said & (wanted | meaning::OTHER) != 0 {
+            last = Some((end, said & wanted != 0));
+        }
+    }
+    last.map(|(end, is_wanted)| is_wanted && !is_spent(before.get(end..).unwrap_or_default()))
+}
+
+/// Whether a word has announced its number already: a long number follows it, and then other words.
+fn is_spent(after: &str) -> bool {
+    let mut digits = 0;
+    for c in after.chars() {
+        if c.is_alphabetic() && digits >= FEWEST_DIGITS {
+            return true;
+        }
+        digits += usize::from(c.is_ascii_digit());
+    }
+    false
+}
+
+fn words(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
+    WORDS.find_iter(text).filter_map(|found| {
+        let (word, said) = LIST.get(found.pattern().as_usize())?;
+        stands_alone(text, found.start(), found.end(), word).then_some((found.end(), *said))
+    })
+}
+
+/// A word of letters counts only where it begins one, and a short one only where it ends one too: `tel` is not in `hotel`.
+fn stands_alone(text: &str, from: usize, to: usize, word: &str) -> bool {
+    if !word.is_ascii() {
+        return true;
+    }
+    let bytes = text.as_bytes();
+    let at = |place: Option<usize>| place.and_then(|place| bytes.get(place)).copied();
+    let (before, first) = (at(from.checked_sub(1)), at(Some(from)));
+    let is_hump = |before: Option<u8>, first: Option<u8>| {
+        before.is_some_and(|b| b.is_ascii_lowercase()) && first.is_some_and(|b| b.is_ascii_uppercase())
+    };
+    let begins = !before.is_some_and(|b| b.is_ascii_alphabetic()) || is_hump(before, first);
+    let after = at(Some(to));
+    let ends =
+        word.len() > 4 || !after.is_some_and(|b| b.is_ascii_alphabetic()) || is_hump(at(to.checked_sub(1)), after);
+    begins && ends
+}
+
+/// The key directly before a value, as machines write it: `key=value`, `"key":"value"`, `key:value`.
+fn machine_key(text: &str, from: usize) -> Option<&str> {
+    let head = text.get(..from)?;
+    let bare = head.trim_end_matches(['"', '\'', '\\', '+', '(', '[']);
+    let quoted = bare.len() < head.len();
+    let (keyed, has_blank) = match bare.strip_suffix(['=', ':']) {
+        Some(keyed) => (keyed, false),
+        None => (bare.strip_suffix(' ')?.strip_suffix(['=', ':'])?, true),
+    };
+    let is_colon = bare.trim_end().ends_with(':');
+    let key = keyed.trim_end_matches(['"', '\'', '\\', ' ']);
+    // Prose has a blank after its colon; JSON a quote before it.
+    if is_colon && has_blank && key.len() == keyed.len() && !quoted {
+        return None;
+    }
+    let is_key = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let length = key.as_bytes().iter().rev().take(LONGEST_KEY).take_while(|b| is_key(b)).count();
+    key.get(key.len() - length..).filter(|key| key.len() >= 2)
+}
+
+/// Keys that say nothing about their values.
+fn is_general(key: &str) -> bool {
+    let last = key.rsplit(['.', '_', '-']).next().unwrap_or(key);
+    [
+        "number", "no", "nr", "num", "value", "val", "data", "text", "v", "nummer", "msg", "message", "raw", "content",
+        "input",
+    ]
+    .iter()
+    .any(|word| word.eq_ignore_ascii_case(last))
+        && meanings(key) & meaning::OTHER == 0
+}
+
+/// What stands before a value, not beyond its line.
+fn before(text: &str, from: usize) -> &str {
+    let mut begin = from.saturating_sub(WINDOW_BYTES);
+    while !text.is_char_boundary(begin) {
+        begin += 1;
+    }
+    let window = text.get(begin..from).unwrap_or_default();
+    window.rsplit(['\n', ';', '|']).next().unwrap_or_default()
+}
+
+fn in_brackets_after(text: &str, to: usize) -> Option<&str> {
+    let rest = text.get(to..)?;
+    let inside = rest.trim_start_matches(' ').strip_prefix(['(', '（', '['])?;
+    let mut end = inside.len().min(WINDOW_BYTES / 2);
+    while !inside.is_char_boundary(end) {
+        end -= 1;
+    }
+    let inside = inside.get(..end)?;
+    Some(inside.split([')', '）', ']']).next().unwrap_or(inside))
+}
+
+static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let built = AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::LeftmostLongest)
+        .kind(Some(AhoCorasickKind::DFA))
+        .build(LIST.iter().map(|(word, _)| word));
+    // A list of fixed words that a test builds as well.
+    #[allow(clippy::expect_used, reason = "the words are constants, and a test of this file builds them")]
+    built.expect("constant words")
+});
+
+/// How far before a value a word may stand, in bytes.
+const WINDOW_BYTES: usize = 64;
+const LONGEST_KEY: usize = 64;
+/// Of a number that a word announces.
+const FEWEST_DIGITS: usize = 6;
+
+const LIST: &[(&str, u8)] = {
+    use meaning::{CARD, ID_CARD, MY_NUMBER, OTHER, PHONE, SECRET, SSN, TAX_ID};
+    &[
+        ("phone", PHONE),
+        ("telephone", PHONE),
+        ("telefon", PHONE),
+        ("tel", PHONE),
+        ("fax", PHONE),
+        ("mobile", PHONE),
+        ("mobil", PHONE),
+        ("cell", PHONE),
+        ("handy", PHONE),
+        ("msisdn", PHONE),
+        ("rufnummer", PHONE),
+        ("rückruf", PHONE),
+        ("durchwahl", PHONE),
+        ("whatsapp", PHONE),
+        ("sms", PHONE),
+        ("call", PHONE),
+        ("caller", PHONE),
+        ("dial", PHONE),
+        ("hp", PHONE),
+        ("電話", PHONE),
+        ("携帯", PHONE),
+        ("連絡先", PHONE),
+        ("でんわ", PHONE),
+        ("ケータイ", PHONE),
+        ("ファックス", PHONE),
+        ("电话", PHONE),
+        ("手机", PHONE),
+        ("手機", PHONE),
+        ("联系", PHONE),
+        ("聯絡", PHONE),
+        ("来电", PHONE),
+        ("短信", PHONE),
+        ("マイナンバー", MY_NUMBER),
+        ("個人番号", MY_NUMBER),
+        ("my number", MY_NUMBER),
+        ("my_number", MY_NUMBER),
+        ("my-number", MY_NUMBER),
+        ("mynumber", MY_NUMBER),
+        ("individual number", MY_NUMBER),
+        ("individual_number", MY_NUMBER),
+        ("kojin_bango", MY_NUMBER),
+        ("steuer", TAX_ID),
+        ("idnr", TAX_ID),
+        ("tax_id", TAX_ID),
+        ("tax id", TAX_ID),
+        ("tax-id", TAX_ID),
+        ("taxid", TAX_ID),
+        ("tax number", TAX_ID),
+        ("tax_number", TAX_ID),
+        ("identifikationsnummer", TAX_ID),
+        ("税号", TAX_ID),
+        ("personalausweis", ID_CARD),
+        ("ausweis", ID_CARD),
+        ("id card", ID_CARD),
+        ("id_card", ID_CARD),
+        ("id-card", ID_CARD),
+        ("idcard", ID_CARD),
+        ("identity card", ID_CARD),
+        ("identity_card", ID_CARD),
+        ("身份证", ID_CARD),
+        ("身分証", ID_CARD),
+        ("perso", ID_CARD),
+        ("ssn", SSN),
+        ("social security", SSN),
+        ("social_security", SSN),
+        ("socialsecurity", SSN),
+        ("社会保障", SSN),
+        ("secret", SECRET),
+        ("accesskey", SECRET),
+        ("access_key", SECRET),
+        ("accountkey", SECRET),
+        ("account_key", SECRET),
+        ("sharedaccess", SECRET),
+        ("sig", SECRET),
+        ("api_key", SECRET),
+        ("apikey", SECRET),
+        ("api-key", SECRET),
+        ("token", SECRET),
+        ("password", SECRET),
+        ("passwd", SECRET),
+        ("card", CARD),
+        ("pan", CARD),
+        ("カード", CARD),
+        ("卡号", CARD),
+        ("karte", CARD),
+        ("order", OTHER),
+        ("invoice", OTHER),
+        ("ticket", OTHER),
+        ("sku", OTHER),
+        ("version", OTHER),
+        ("build", OTHER),
+        ("trace", OTHER),
+        ("span", OTHER),
+        ("request", OTHER),
+        ("epoch", OTHER),
+        ("timestamp", OTHER),
+        ("offset", OTHER),
+        ("seq", OTHER),
+        ("pid", OTHER),
+        ("thread", OTHER),
+        ("block", OTHER),
+        ("blk", OTHER),
+        ("parcel", OTHER),
+        ("tracking", OTHER),
+        ("batch", OTHER),
+        ("serial", OTHER),
+        ("bytes", OTHER),
+        ("duration", OTHER),
+        ("item", OTHER),
+        ("product", OTHER),
+        ("article", OTHER),
+        ("artikel", OTHER),
+        ("auftrag", OTHER),
+        ("bestell", OTHER),
+        ("rechnung", OTHER),
+        ("sendung", OTHER),
+        ("ean", OTHER),
+        ("jan", OTHER),
+        ("isbn", OTHER),
+        ("注文", OTHER),
+        ("伝票", OTHER),
+        ("商品", OTHER),
+        ("管理番号", OTHER),
+        ("追跡", OTHER),
+        ("订单", OTHER),
+        ("訂單", OTHER),
+        ("流水", OTHER),
+        ("快递", OTHER),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::meaning::*;
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, wanted: u8, keys: [&str; 2], expected: bool) {
+        let from = text.find(['0', '1']).expect("a number");
+        let to = text.rfind(|c: char| c.is_ascii_digit()).expect("its end") + 1;
+        let keys = Keys { nearest: keys[0], outer: keys[1] };
+        assert_eq!(announces(text, from, to, keys, wanted), expected, "{text}");
+    }
+
+    #[test]
+    fn the_nearest_word_decides() {
+        for (text, wanted, expected) in [
+            ("tel 0312345678", PHONE, true),
+            ("Tel.: 0312345678", PHONE, true),
+            ("hotel 0312345678", PHONE, false),
+            ("userTel 0312345678", PHONE, true),
+            ("電話は0312345678", PHONE, true),
+            ("電話で注文 0312345678", PHONE, false),
+            ("注文の電話 0312345678", PHONE, true),
+            ("phone=x order_id=0312345678", PHONE, false),
+            ("order=x phone=0312345678", PHONE, true),
+            ("{\"phone\":\"0312345678", PHONE, true),
+            ("{\"phone\": {\"number\": \"0312345678", PHONE, true),
+            ("{\"phone\":\"-\",\"sku\":\"0312345678", PHONE, false),
+            ("Steuer-ID des Kunden: 12345678901", TAX_ID, true),
+            ("phone\n0312345678", PHONE, false),
+            ("0312345678 (携帯)", PHONE, true),
+            ("0312345678 (order)", PHONE, false),
+            ("123456789018", MY_NUMBER, false),
+        ] {
+            check(text, wanted, ["", ""], expected);
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_record_count_where_the_text_says_nothing() {
+        check("0312345678", PHONE, ["phoneNumber", ""], true);
+        check("0312345678", PHONE, ["number", "phone"], true);
+        check("0312345678", PHONE, ["order", "phone"], false);
+        check("order 0312345678", PHONE, ["phone", ""], false);
+        assert!(is_named_otherwise("4", 0, Keys { nearest: "trace_id", outer: "" }, CARD));
+        assert!(!is_named_otherwise("4", 0, Keys { nearest: "card_id", outer: "" }, CARD));
+        assert!(is_named_otherwise("span=4", 5, Keys::default(), CARD));
+    }
+}

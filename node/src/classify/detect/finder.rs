@@ -1,0 +1,198 @@
+//! All finders over one text and all its views.
+
+use std::cell::Cell;
+
+use domicile_proto::privacy::PersonalClass;
+
+use super::context::{Keys, meaning};
+use super::phone::Plan;
+use super::rules::Rules;
+use super::span::{Span, settle};
+use super::view::View;
+use super::words::{self, Cut};
+use super::{address, email, numbers};
+
+/// The country whose habits come first where a national number fits several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Japan.
+    #[default]
+    Japan,
+    /// Singapore.
+    Singapore,
+    /// Germany.
+    Germany,
+}
+
+impl Home {
+    /// Of a two-letter code; others count as Japan.
+    pub(crate) fn of(jurisdiction: &str) -> Self {
+        match jurisdiction {
+            "SG" => Self::Singapore,
+            "DE" => Self::Germany,
+            _ => Self::Japan,
+        }
+    }
+}
+
+/// Which finders run, and how strictly.
+#[derive(Clone, Copy)]
+pub(crate) struct Finder<'a> {
+    pub(super) home: Home,
+    /// Weak shapes count without a word beside them.
+    pub(super) is_strict: bool,
+    /// Classes nobody asks for, as bits by their place in the enum.
+    skipped: u32,
+    rules: Option<&'a Rules>,
+}
+
+/// A finder at work on one view of a text.
+pub(super) struct At<'a> {
+    pub(super) text: &'a str,
+    pub(super) keys: Keys<'a>,
+    pub(super) finder: &'a Finder<'a>,
+    pub(super) spans: Vec<Span>,
+    /// Bytes that may still be unzipped for the text as a whole.
+    pub(super) room: &'a Cell<usize>,
+}
+
+impl At<'_> {
+    pub(super) const fn bytes(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
+    pub(super) fn byte(&self, at: usize) -> u8 {
+        self.bytes().get(at).copied().unwrap_or(0)
+    }
+
+    pub(super) fn byte_before(&self, at: usize) -> u8 {
+        at.checked_sub(1).map_or(0, |before| self.byte(before))
+    }
+
+    pub(super) fn slice(&self, from: usize, to: usize) -> &str {
+        self.text.get(from..to).unwrap_or_default()
+    }
+
+    /// Whether something beside the span announces what it is, or nobody waits for that.
+    pub(super) fn announces(&self, from: usize, to: usize, wanted: u8) -> bool {
+        self.finder.is_strict || super::context::announces(self.text, from, to, self.keys, wanted)
+    }
+
+    /// Whether a number is named as something else.
+    pub(super) fn is_named_otherwise(&self, from: usize) -> bool {
+        super::context::is_named_otherwise(self.text, from, self.keys, meaning::CARD)
+    }
+
+    pub(super) fn push(&mut self, class: PersonalClass, from: usize, to: usize, value: String) {
+        if !self.finder.skips(class) {
+            self.spans.push(Span::known(class, from, to, value));
+        }
+    }
+}
+
+impl<'a> Finder<'a> {
+    /// All built-in finders.
+    pub(crate) const fn new(home: Home) -> Self {
+        Self { home, is_strict: false, skipped: 0, rules: None }
+    }
+
+    /// Weak shapes count as they are: for texts that may not travel if there is any doubt.
+    pub(crate) const fn strict(mut self) -> Self {
+        self.is_strict = true;
+        self
+    }
+
+    /// Without a class.
+    pub(crate) fn without(mut self, class: PersonalClass) -> Self {
+        self.skipped |= 1 << (class as u32);
+        self
+    }
+
+    /// With the rules of a tenant.
+    pub(crate) const fn with_rules(mut self, rules: Option<&'a Rules>) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    pub(super) const fn skips(&self, class: PersonalClass) -> bool {
+        self.skipped & (1 << (class as u32)) != 0
+    }
+
+    /// The order in which plans of national numbers are tried.
+    pub(super) const fn plans(&self) -> [Plan; 5] {
+        match self.home {
+            Home::Japan => [Plan::Japan, Plan::Germany, Plan::Singapore, Plan::China, Plan::America],
+            Home::Singapore => [Plan::Singapore, Plan::Japan, Plan::Germany, Plan::China, Plan::America],
+            Home::Germany => [Plan::Germany, Plan::Japan, Plan::Singapore, Plan::China, Plan::America],
+        }
+    }
+
+    /// The personal spans of a text, in order, never overlapping.
+    pub(crate) fn spans(&self, text: &str, keys: Keys<'_>) -> Vec<Span> {
+        self.spans_to_depth(text, keys, 0, &Cell::new(MAX_UNZIPPED_BYTES))
+    }
+
+    pub(super) fn spans_to_depth(&self, text: &str, keys: Keys<'_>, depth: u8, room: &Cell<usize>) -> Vec<Span> {
+        let mut found = Vec::new();
+        if text.len() < SHORTEST {
+            return Vec::new();
+        }
+        let folded = words::has_wide(text).then(|| View::folded(text)).flatten();
+        let escapes = self.view(folded.as_ref().map_or(text, View::text), (keys, room), depth, |span| {
+            found.push((0, back(span, folded.as_ref())));
+        });
+        let mut above = folded;
+        let mut is_escaped = escapes;
+        for layer in 1..=MAX_DEPTH.saturating_sub(depth) {
+            if !is_escaped {
+                break;
+            }
+            let Some(view) = View::unescaped(above.as_ref().map_or(text, View::text)) else { break };
+            let view = view.through(above.as_ref());
+            is_escaped = self.view(view.text(), (keys, room), depth + layer, |span| {
+                found.push((layer, back(span, Some(&view))));
+            });
+            above = Some(view);
+        }
+        settle(&mut found);
+        found.into_iter().map(|(_, span)| span).collect()
+    }
+
+    /// All finders over one view; whether it holds what may be an escape.
+    fn view(&self, text: &str, (keys, room): (Keys<'_>, &Cell<usize>), depth: u8, take: impl FnMut(Span)) -> bool {
+        let mut at = At { text, keys, finder: self, spans: Vec::new(), room };
+        let cut = Cut::of(&mut at, depth);
+        if cut.has_at {
+            email::find(&mut at);
+        }
+        if cut.has_colon {
+            address::find(&mut at);
+        }
+        if !cut.groups.is_empty() {
+            numbers::find(&mut at, &cut.groups);
+        }
+        if let Some(rules) = self.rules {
+            rules.find(&mut at);
+        }
+        at.spans.into_iter().for_each(take);
+        cut.is_escaped
+    }
+}
+
+fn back(mut span: Span, view: Option<&View>) -> Span {
+    if let Some(view) = view {
+        (span.from, span.to) = view.back(span.from, span.to);
+    }
+    span
+}
+
+/// Shortest text that can hold anything personal: `::1`.
+const SHORTEST: usize = 3;
+/// Most bytes that come out of gzip for one text: a bomb costs no more than a long line.
+const MAX_UNZIPPED_BYTES: usize = 1 << 20;
+/// Layers of escapes and packing that are looked through.
+pub(super) const MAX_DEPTH: u8 = 3;
+
+#[cfg(test)]
+#[path = "finder_test.rs"]
+mod tests;

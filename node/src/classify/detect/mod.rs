@@ -1,0 +1,28 @@
+//! Finds personal spans in one text. No I/O, no keys, no policy: text in, spans out.
+//!
+//! In reading order: [`finder`] asks cheap questions and calls the precise finders only where those say maybe; [`view`] shows
+//! a text without its escapes; [`words`] cuts it once into words and runs of digits; [`numbers`] ([`card`], [`phone`] and the
+//! national numbers), [`signs`] (numbers with letters), [`address`], [`email`] and [`secret`] judge; [`check`] is arithmetic,
+//! [`context`] the words around a weak shape; [`packed`] opens base64 and gzip; [`rules`] are a tenant's own.
+
+mod address;
+mod card;
+pub(super) mod check;
+mod context;
+mod email;
+mod finder;
+mod numbers;
+mod packed;
+mod phone;
+mod rules;
+mod secret;
+mod signs;
+mod span;
+mod view;
+mod words;
+
+pub(crate) use context::Keys;
+pub(crate) use finder::{Finder, Home};
+pub(crate) use packed::Packed;
+pub(crate) use rules::{RuleError, RuleText, Rules};
+pub(crate) use span::{Span, What};

@@ -1,0 +1,239 @@
+//! Telephone numbers: international ones by the plan of their country, national ones of five plans where a word announces
+//! them. Source of the plans: ITU-T E.164 and the national numbering plans.
+
+use domicile_proto::privacy::PersonalClass;
+
+use super::context::meaning;
+use super::finder::At;
+use super::words::Group;
+
+/// A national plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    Japan,
+    Singapore,
+    Germany,
+    China,
+    America,
+}
+
+impl Plan {
+    const fn country(self) -> &'static str {
+        match self {
+            Self::Japan => "81",
+            Self::Singapore => "65",
+            Self::Germany => "49",
+            Self::China => "86",
+            Self::America => "1",
+        }
+    }
+
+    /// The significant part of a number as it is dialled in the country, if it is one.
+    fn significant(self, digits: &str) -> Option<&str> {
+        let bytes = digits.as_bytes();
+        let second = bytes.get(1).copied().unwrap_or(0);
+        let trunk = digits.strip_prefix('0');
+        match self {
+            Self::Japan => {
+                let mobile = matches!(second, b'5' | b'7' | b'8' | b'9') && bytes.get(2) == Some(&b'0');
+                let length = if mobile { 11 } else { 10 };
+                trunk.filter(|_| second != b'0' && digits.len() == length)
+            }
+            Self::Germany => trunk.filter(|_| second != b'0' && (7..=12).contains(&digits.len())),
+            Self::Singapore => Some(digits).filter(|_| digits.len() == 8 && digits.starts_with(['3', '6', '8', '9'])),
+            Self::China => {
+                let mobile = digits.len() == 11 && digits.starts_with('1') && matches!(second, b'3'..=b'9');
+                let line = matches!(digits.len(), 11 | 12) && digits.starts_with('0') && second != b'0';
+                if mobile { Some(digits) } else { trunk.filter(|_| line) }
+            }
+            Self::America => Some(digits).filter(|digits| is_american(digits)),
+        }
+    }
+}
+
+/// A number with `+` and its country. How many groups it takes.
+pub(super) fn international(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<usize> {
+    let first = groups.get(place)?;
+    let from = first.from();
+    // `(+81)`, `+81` and `+ 81`.
+    let sign = match (at.byte_before(from), at.byte_before(from.saturating_sub(1))) {
+        (b'+', _) => from - 1,
+        (b' ', b'+') => from - 2,
+        _ => return None,
+    };
+    let before = at.byte_before(sign);
+    if before.is_ascii_alphanumeric() || before == b'+' || first.is_glued {
+        return None;
+    }
+    let mut best = None;
+    let mut digits = String::new();
+    let mut count = 0;
+    let mut has_other_sign = false;
+    while let Some(group) = groups.get(place + count).filter(|group| !group.is_glued) {
+        let between = gap(at, groups, place + count);
+        if count > 0 {
+            let Some(between) = between else { break };
+            // After a whole number a blank begins something else, unless blanks have joined it so far.
+            if best.is_some() && between == " " && (has_other_sign || count == 1) {
+                break;
+            }
+            has_other_sign |= between != " ";
+        }
+        let part = at.slice(group.from(), group.to());
+        // `+49 (0)30`: the trunk zero is not dialled from abroad.
+        if !(part == "0" && between.is_some_and(|between| between.ends_with('('))) {
+            digits.push_str(part);
+        }
+        count += 1;
+        if digits.len() > 15 {
+            break;
+        }
+        if let Some(value) = of_country(&digits) {
+            best = Some((count, group.to(), value));
+        }
+    }
+    let (count, to, value) = best?;
+    at.push(PersonalClass::Phone, sign, to, value);
+    Some(count)
+}
+
+/// A number as it is dialled in its country. How many groups it takes.
+pub(super) fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<usize> {
+    let first = groups.get(place)?;
+    let lead = at.byte(first.from());
+    let opens = at.byte_before(first.from()) == b'(';
+    let most = match lead {
+        b'0' => 5,
+        b'3' | b'6' | b'8' | b'9' if matches!(first.digits(), 4 | 8) => 2,
+        b'1' if matches!(first.digits(), 3 | 11) => 3,
+        b'2'..=b'9' if matches!(first.digits(), 3 | 10) => 3,
+        b'1' | b'4' | b'6' | b'8' if first.digits() >= 10 => 1,
+        _ => return None,
+    };
+    let follows_number = matches!(at.byte_before(first.from()), b'-' | b'.' | b'/' | b',') && first.sign != 0;
+    if first.digits() > 13 || follows_number || (first.is_glued && !follows_word(at, first)) {
+        return None;
+    }
+    let mut digits = String::new();
+    let mut found = None;
+    for count in 1..=most {
+        let Some(group) = groups.get(place + count - 1) else { break };
+        if count > 1 && (group.is_glued || gap(at, groups, place + count - 1).is_none()) {
+            break;
+        }
+        digits.push_str(at.slice(group.from(), group.to()));
+        if digits.len() > 13 {
+            break;
+        }
+        let plans = at.finder.plans().into_iter();
+        let value = plans
+            .filter_map(|plan| Some((plan, plan.significant(&digits)?)))
+            .map(|(plan, significant)| format!("+{}{significant}", plan.country()))
+            .next()
+            .or_else(
+                || if count == 1 && lead != b'0' { of_country(&digits).filter(|_| digits.len() > 10) } else { None },
+            );
+        if let Some(value) = value {
+            found = Some((count, group.to(), value));
+        }
+    }
+    let (count, to, value) = found?;
+    let goes_on = groups.get(place + count).is_some_and(|next| matches!(next.sign, b'-' | b'.' | b'/'));
+    let run = groups.get(place..place + count)?;
+    if goes_on || (is_date_like(run) && !at.finder.is_strict) {
+        return None;
+    }
+    let from = first.from() - usize::from(opens);
+    if !is_japanese_mobile(at, run) && !at.announces(from, to, meaning::PHONE) {
+        return None;
+    }
+    at.push(PersonalClass::Phone, from, to, value);
+    Some(count)
+}
+
+/// `TEL0312345678`: letters alone stand before it, and none after it.
+fn follows_word(at: &At<'_>, group: &Group) -> bool {
+    let before = at.bytes().get(..group.from()).unwrap_or_default();
+    let letters = before.iter().rev().take(16).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let is_whole = !at.byte_before(group.from() - letters).is_ascii_alphanumeric();
+    letters >= 2 && is_whole && !at.byte(group.to()).is_ascii_alphanumeric()
+}
+
+/// `090-1234-5678`: strong enough to stand alone.
+fn is_japanese_mobile(at: &At<'_>, run: &[Group]) -> bool {
+    let [first, second, third] = run else { return false };
+    let lengths = (first.digits(), second.digits(), third.digits());
+    let before = at.byte_before(first.from());
+    let is_apart = !before.is_ascii_alphanumeric() && !matches!(before, b'-' | b'.' | b'_');
+    let after = at.byte(third.to());
+    lengths == (3, 4, 4)
+        && second.sign == b'-'
+        && third.sign == b'-'
+        && matches!(at.slice(first.from(), first.to()), "070" | "080" | "090")
+        && is_apart
+        && !after.is_ascii_alphanumeric()
+        && after != b'_'
+}
+
+/// `08-09-2026` and `12.30.45` have groups of two.
+fn is_date_like(run: &[Group]) -> bool {
+    run.len() >= 3 && run.iter().take(2).all(|group| group.digits() <= 2)
+}
+
+/// What stands between a group and the one before it, if one number may go on over it.
+fn gap<'a>(at: &At<'a>, groups: &[Group], place: usize) -> Option<&'a str> {
+    let last = groups.get(place.checked_sub(1)?)?;
+    let between = at.text.get(last.to()..groups.get(place)?.from())?;
+    matches!(between, " " | "-" | "." | "/" | "(" | ")" | " (" | ") " | ")-" | "-(" | " - " | " / " | "--")
+        .then_some(between)
+}
+
+/// The digits of an international number in their one spelling, if the country's plan has such numbers.
+fn of_country(digits: &str) -> Option<String> {
+    let bytes = digits.as_bytes();
+    let code_length = match bytes {
+        [b'1' | b'7', ..] => 1,
+        [b'2', b'0' | b'7', ..]
+        | [b'3', b'0'..=b'4' | b'6' | b'9', ..]
+        | [b'4', b'0' | b'1' | b'3'..=b'9', ..]
+        | [b'5', b'1'..=b'8', ..]
+        | [b'6', b'0'..=b'6', ..]
+        | [b'8', b'1' | b'2' | b'4' | b'6', ..]
+        | [b'9', b'0'..=b'5' | b'8', ..] => 2,
+        [b'2', ..]
+        | [b'3', b'5' | b'7' | b'8', ..]
+        | [b'4', b'2', ..]
+        | [b'5', b'0' | b'9', ..]
+        | [b'6', b'7'..=b'9', ..]
+        | [b'8', b'0' | b'5' | b'7' | b'8', ..]
+        | [b'9', b'6' | b'7' | b'9', ..] => 3,
+        _ => return None,
+    };
+    let (code, number) = digits.split_at_checked(code_length)?;
+    let first = number.bytes().next()?;
+    let fits = match code {
+        "1" => is_american(number),
+        "7" => number.len() == 10 && matches!(first, b'3' | b'4' | b'7' | b'8' | b'9'),
+        "65" => number.len() == 8 && matches!(first, b'3' | b'6' | b'8' | b'9'),
+        "81" => {
+            let mobile = matches!(first, b'5' | b'7' | b'8' | b'9') && number.as_bytes().get(1) == Some(&b'0');
+            first != b'0' && number.len() == if mobile { 10 } else { 9 }
+        }
+        "86" => first != b'0' && matches!(number.len(), 10 | 11),
+        "49" => first != b'0' && (6..=11).contains(&number.len()),
+        "39" => (6..=11).contains(&number.len()),
+        "44" => first != b'0' && matches!(number.len(), 9 | 10),
+        "33" | "34" | "41" | "48" | "61" | "27" | "31" | "32" | "82" => {
+            first != b'0' && (8..=10).contains(&number.len())
+        }
+        "55" | "52" | "91" | "90" | "63" | "92" => first != b'0' && matches!(number.len(), 10 | 11),
+        _ => first != b'0' && (7..=11).contains(&number.len()),
+    };
+    fits.then(|| format!("+{digits}"))
+}
+
+fn is_american(number: &str) -> bool {
+    let bytes = number.as_bytes();
+    let starts = |at: usize| bytes.get(at).is_some_and(|digit| (b'2'..=b'9').contains(digit));
+    bytes.len() == 10 && starts(0) && starts(3) && bytes.get(1..3) != Some(b"11")
+}

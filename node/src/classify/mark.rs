@@ -1,0 +1,92 @@
+//! What stands in a record in place of a value: a token that is the same for the same value, or a mark that only names the class.
+//!
+//! `‹email:` and 26 characters of base32 `›` is a token, `‹email›` a mark, `‹card:*1111›` a mark with the last four characters.
+//! What clients send in this form is defused, so that nobody can forge one.
+
+use std::borrow::Cow;
+
+use crate::keys::TenantPseudonyms;
+
+/// The token of a value of a class.
+pub(super) fn token(keys: &TenantPseudonyms, class: &str, value: &str) -> String {
+    let hash = u128::from_be_bytes(keys.token(class, value));
+    let mut token = String::with_capacity(class.len() + 33);
+    token.push(OPENING);
+    token.push_str(class);
+    token.push(':');
+    for place in 0..26_u32 {
+        // 26 characters of 5 bits hold 130: the two missing ones are zeros at the end.
+        let shifted = if place < 25 { hash >> (123 - 5 * place) } else { hash << 2 };
+        let symbol = usize::try_from(shifted & 31).unwrap_or(0);
+        token.push(char::from(BASE32.get(symbol).copied().unwrap_or(b'a')));
+    }
+    token.push(CLOSING);
+    token
+}
+
+/// The mark of a class.
+pub(super) fn mask(class: &str) -> String {
+    format!("{OPENING}{class}{CLOSING}")
+}
+
+/// The mark of a class with the last four characters of a value that has enough others.
+pub(super) fn partial(class: &str, value: &str) -> String {
+    let count = value.chars().count();
+    if count < FEWEST_CHARS {
+        return mask(class);
+    }
+    let last: String = value.chars().skip(count - 4).map(|c| if is_bracket(c) { '*' } else { c }).collect();
+    format!("{OPENING}{class}:*{last}{CLOSING}")
+}
+
+/// A text in which nothing reads as one of our marks: an opening bracket before a class becomes a plain one.
+pub(super) fn defused(text: &str) -> Cow<'_, str> {
+    let begins_mark = |(at, bracket): &(usize, &str)| {
+        let after = text.as_bytes().get(at + bracket.len());
+        after.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    let mut from = 0;
+    let mut defused = String::new();
+    for (at, bracket) in text.match_indices(OPENING).filter(begins_mark) {
+        defused.push_str(text.get(from..at).unwrap_or_default());
+        defused.push('<');
+        from = at + bracket.len();
+    }
+    if from == 0 {
+        return Cow::Borrowed(text);
+    }
+    defused.push_str(text.get(from..).unwrap_or_default());
+    Cow::Owned(defused)
+}
+
+const fn is_bracket(c: char) -> bool {
+    matches!(c, OPENING | CLOSING)
+}
+
+/// U+2039.
+const OPENING: char = '\u{2039}';
+/// U+203A.
+const CLOSING: char = '\u{203A}';
+/// RFC 4648 section 6, in lower case.
+pub(super) const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// Of a shorter value four characters say too much.
+const FEWEST_CHARS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_characters_stay_only_of_a_value_with_enough_others() {
+        assert_eq!(partial("card", "4111111111111111"), "‹card:*1111›");
+        assert_eq!(partial("declared", "1234567"), "‹declared›");
+        assert_eq!(partial("declared", "電話番号一二三四"), "‹declared:*一二三四›");
+        assert_eq!(partial("declared", "abcdefg‹"), "‹declared:*efg*›", "a mark never opens a mark");
+    }
+
+    #[test]
+    fn what_looks_like_a_mark_is_defused_and_other_brackets_stay() {
+        assert_eq!(defused("a ‹email:x› ‹ip› ‹‹card›"), "a <email:x› <ip› ‹<card›");
+        assert!(matches!(defused("‹ quoted › ‹Über› ‹"), Cow::Borrowed(_)));
+    }
+}

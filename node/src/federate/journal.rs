@@ -1,0 +1,189 @@
+//! What the overlap guard must not forget when the node restarts: one file for each UTC day, a line for each thing noted.
+//!
+//! A line is durable before the answer it is about is released. An end that is not a whole line is what a crash leaves of an
+//! answer nobody was given; a broken line before the end is damage, and the guard then lets no new text question through.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domicile_proto::ids::TenantId;
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use super::predicate::Predicate;
+use crate::aggregate::contributors::Contributors;
+
+/// Bytes of a line's checksum, in hexadecimal digits.
+const CHECKSUM_DIGITS: usize = 16;
+
+/// Something noted.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Noted {
+    /// A new question of a tenant was answered.
+    Asked {
+        /// Whose.
+        tenant: TenantId,
+        /// What.
+        predicate: Predicate,
+    },
+    /// A number about these was released.
+    Released {
+        /// To whom.
+        tenant: TenantId,
+        /// About whom: sums of keyed hashes, no list.
+        contributors: String,
+    },
+    /// A text question was too near an earlier one.
+    Overlap {
+        /// Whose.
+        tenant: TenantId,
+    },
+}
+
+impl Noted {
+    pub(super) fn released(tenant: TenantId, contributors: &Contributors) -> Self {
+        Self::Released { tenant, contributors: STANDARD.encode(contributors.to_bytes()) }
+    }
+
+    /// The contributors of a line that was read.
+    pub(super) fn decode(contributors: &str) -> Option<Contributors> {
+        Contributors::from_bytes(&STANDARD.decode(contributors).ok()?)
+    }
+}
+
+/// What was found of a day.
+pub(super) struct Found {
+    pub(super) noted: Vec<Noted>,
+    /// Whether something in the middle cannot be read.
+    pub(super) is_damaged: bool,
+}
+
+/// The file of one day, at its end.
+pub(super) struct Journal {
+    dir: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Opens or creates the file of a day and removes those of other days; blocks.
+    ///
+    /// # Errors
+    /// Where the directory or the file cannot be used.
+    pub(super) fn open(dir: &Path, day: i64) -> io::Result<(Self, Found)> {
+        std::fs::create_dir_all(dir)?;
+        let name = format!("{day}.guard");
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_name() != *name {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        let path = dir.join(&name);
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let mut found = Found { noted: Vec::new(), is_damaged: false };
+        for line in bytes.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+        {
+            match read(line) {
+                Some(noted) => found.noted.push(noted),
+                None => found.is_damaged = true,
+            }
+        }
+        file.set_len(whole as u64)?;
+        file.seek(SeekFrom::Start(whole as u64))?;
+        file.sync_all()?;
+        File::open(dir)?.sync_all()?;
+        Ok((Self { dir: dir.to_path_buf(), file }, found))
+    }
+
+    /// Begins another day.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub(super) fn turn_to(&mut self, day: i64) -> io::Result<Found> {
+        let (next, found) = Self::open(&self.dir, day)?;
+        *self = next;
+        Ok(found)
+    }
+
+    /// Notes something durably; blocks for one flush.
+    ///
+    /// # Errors
+    /// Where it is not certain to be durable; then nothing may be released.
+    pub(super) fn note(&mut self, noted: &[Noted]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for one in noted {
+            let json = serde_json::to_vec(one)?;
+            lines.extend_from_slice(checksum(&json).as_bytes());
+            lines.extend_from_slice(&json);
+            lines.push(b'\n');
+        }
+        self.file.write_all(&lines)?;
+        self.file.sync_data()
+    }
+}
+
+fn checksum(json: &[u8]) -> String {
+    let mut digits = hex::encode(digest(&SHA256, json));
+    digits.truncate(CHECKSUM_DIGITS);
+    digits
+}
+
+fn read(line: &[u8]) -> Option<Noted> {
+    let (sum, json) = line.split_at_checked(CHECKSUM_DIGITS)?;
+    if checksum(json).as_bytes() == sum { serde_json::from_slice(json).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlap(tenant: u32) -> Noted {
+        Noted::Overlap { tenant: TenantId(tenant) }
+    }
+
+    #[test]
+    fn what_was_noted_is_found_again_and_other_days_are_gone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut journal, found) = Journal::open(dir.path(), 5).expect("new");
+        assert!(found.noted.is_empty() && !found.is_damaged);
+        let mut contributors = Contributors::default();
+        contributors.add(1, 2);
+        journal.note(&[overlap(1), Noted::released(TenantId(2), &contributors)]).expect("written");
+        let (mut journal, found) = Journal::open(dir.path(), 5).expect("there");
+        let [Noted::Overlap { tenant: TenantId(1) }, Noted::Released { contributors: kept, .. }] = &found.noted[..]
+        else {
+            panic!("two lines")
+        };
+        assert!(Noted::decode(kept) == Some(contributors));
+        assert!(journal.turn_to(6).expect("turned").noted.is_empty());
+        assert!(Journal::open(dir.path(), 5).expect("there").1.noted.is_empty(), "a day that is over is forgotten");
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_and_a_broken_line_is_damage() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("5.guard");
+        let (mut journal, _) = Journal::open(dir.path(), 5).expect("new");
+        journal.note(&[overlap(1), overlap(2)]).expect("written");
+        let whole = std::fs::read(&path).expect("there");
+        for cut in 1..whole.len() {
+            std::fs::write(&path, &whole[..cut]).expect("cut");
+            let (_, found) = Journal::open(dir.path(), 5).expect("opened");
+            assert!(!found.is_damaged, "cut at {cut}");
+            assert_eq!(found.noted.len(), whole[..cut].iter().filter(|byte| **byte == b'\n').count());
+        }
+        for at in 0..whole.len() / 2 - 1 {
+            let mut broken = whole.clone();
+            broken[at] ^= 1;
+            std::fs::write(&path, &broken).expect("broken");
+            assert!(Journal::open(dir.path(), 5).expect("opened").1.is_damaged, "byte {at}");
+        }
+    }
+}

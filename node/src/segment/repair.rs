@@ -1,0 +1,186 @@
+//! Builds again what could not become a segment: the records are read from the write-ahead log, shard by shard, with growing
+//! pauses, until their segment is there.
+//!
+//! Until then the shard is not whole and no question about it is answered; once it is, the log behind it is released as
+//! always. Does not touch records that intake still holds.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domicile_proto::ids::ShardId;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::SegmentError;
+use super::intake::{build, spill};
+use super::shards::Shared;
+use crate::index::growing::Growing;
+use crate::limits::{RETRY_LONGEST, RETRY_SHORTEST};
+use crate::wal::Wal;
+
+/// When something that failed is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retry {
+    pub(super) due: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    /// After the first failure.
+    pub(super) fn first(now: Instant) -> Self {
+        Self { due: now + RETRY_SHORTEST, pause: RETRY_SHORTEST }
+    }
+
+    /// After one more.
+    pub(super) fn next(self, now: Instant) -> Self {
+        let pause = (self.pause * 2).min(RETRY_LONGEST);
+        Self { due: now + pause, pause }
+    }
+}
+
+/// Places of a shard, oldest first; each stretch becomes one segment.
+type Queue = VecDeque<RangeInclusive<u64>>;
+
+/// Places that are in no segment, though they were given on by the log.
+#[derive(Default)]
+pub(super) struct Lost {
+    shards: Mutex<BTreeMap<ShardId, (Queue, Retry)>>,
+    changed: Notify,
+}
+
+impl Lost {
+    /// Places more. `true` where nothing of the shard was lost before.
+    pub(super) fn add(&self, shard: ShardId, places: RangeInclusive<u64>) -> bool {
+        let mut shards = self.shards.lock();
+        let is_first = !shards.contains_key(&shard);
+        let (lost, _) = shards.entry(shard).or_insert_with(|| (Queue::new(), Retry::first(Instant::now())));
+        lost.push_back(places);
+        self.changed.notify_one();
+        is_first
+    }
+
+    /// When the next shard is due.
+    fn due(&self) -> Option<Instant> {
+        self.shards.lock().values().map(|(_, retry)| retry.due).min()
+    }
+
+    /// The oldest places of each shard that is due.
+    fn oldest(&self, now: Instant) -> Vec<(ShardId, RangeInclusive<u64>)> {
+        let shards = self.shards.lock();
+        let due = shards.iter().filter(|(_, (_, retry))| retry.due <= now);
+        due.filter_map(|(shard, (lost, _))| Some((*shard, lost.front()?.clone()))).collect()
+    }
+
+    /// The oldest places of a shard are in a segment now. `true` where nothing of it is lost any more.
+    fn mended(&self, shard: ShardId) -> bool {
+        let mut shards = self.shards.lock();
+        let Some((lost, retry)) = shards.get_mut(&shard) else { return true };
+        lost.pop_front();
+        // What failed for the same reason goes through now.
+        *retry = Retry { due: Instant::now(), ..Retry::first(Instant::now()) };
+        let is_whole = lost.is_empty();
+        if is_whole {
+            shards.remove(&shard);
+        }
+        is_whole
+    }
+
+    fn failed_again(&self, shard: ShardId) {
+        if let Some((_, retry)) = self.shards.lock().get_mut(&shard) {
+            *retry = retry.next(Instant::now());
+        }
+    }
+}
+
+/// The task.
+pub(super) struct Repairer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) wal: Wal,
+}
+
+impl Repairer {
+    /// Works until the node stops; what is not repaired by then is in the log.
+    pub(super) async fn run(self) {
+        let token = self.shared.tasks.token().clone();
+        loop {
+            let due = self.shared.lost.due();
+            let sleep = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = self.shared.lost.changed.notified() => {}
+                () = sleep => {}
+            }
+            for (shard, places) in self.shared.lost.oldest(Instant::now()) {
+                match self.repair(shard, places).await {
+                    Ok(()) if self.shared.lost.mended(shard) => {
+                        self.shared.catalog.set_whole(shard, true);
+                        tracing::info!(%shard, "all records of the shard can be searched again");
+                    }
+                    Ok(()) => {}
+                    // Told once, when the shard failed; counted since.
+                    Err(error) => {
+                        tracing::debug!(error = &error as &dyn std::error::Error, "shard is not whole yet");
+                        self.shared.count_retry();
+                        self.shared.lost.failed_again(shard);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn repair(&self, shard: ShardId, places: RangeInclusive<u64>) -> Result<(), SegmentError> {
+        let again = self.wal.again(shard, places).await?;
+        let shared = Arc::clone(&self.shared);
+        let work = move || {
+            let mut growing = Growing::begin(Instant::now());
+            for durable in again {
+                growing.take(durable);
+                if growing.is_to_spill() {
+                    growing = spill(&shared, shard, growing)?;
+                }
+            }
+            if let Some(segment) = build(&shared, shard, growing)? {
+                shared.show(&Arc::new(segment))?;
+            }
+            Ok(())
+        };
+        self.shared.tasks.blocking(work).await.unwrap_or(Err(SegmentError::Interrupted { shard }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let now = Instant::now();
+        let mut retry = Retry::first(now);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            pauses.push((retry.due - now).as_secs());
+            retry = retry.next(now);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_shard_is_whole_when_the_last_of_its_places_is_and_waits_after_a_failure() {
+        let lost = Lost::default();
+        assert!(lost.add(ShardId(1), 1..=4) && !lost.add(ShardId(1), 9..=9) && lost.add(ShardId(2), 1..=1));
+        let soon = Instant::now() + RETRY_SHORTEST;
+        assert_eq!(lost.oldest(soon), [(ShardId(1), 1..=4), (ShardId(2), 1..=1)]);
+        lost.failed_again(ShardId(2));
+        assert_eq!(lost.oldest(soon), [(ShardId(1), 1..=4)]);
+        assert!(!lost.mended(ShardId(1)));
+        assert_eq!(lost.oldest(Instant::now()), [(ShardId(1), 9..=9)], "at once, and in order");
+        assert!(lost.mended(ShardId(1)) && lost.oldest(soon).is_empty());
+    }
+}

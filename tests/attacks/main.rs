@@ -1,0 +1,35 @@
+//! The attack suite: what somebody abroad can learn about one person by asking questions that are all allowed, measured.
+//!
+//! Every attack is run many times against a stream whose subjects are guarded, and must succeed no more often than guessing;
+//! and against a control that holds the same rows without a threshold, where it must succeed, so that the suite can fail. The
+//! rules, and which test fails without each, stand in the README beside this file.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a panic is how a test fails, and the table is what it is for"
+)]
+
+mod ask;
+mod differencing;
+mod oracle;
+mod probing;
+mod questions;
+mod small;
+mod tally;
+mod timing;
+mod weakening;
+mod world;
+
+/// The product, built with these tests.
+const BINARY: &str = env!("CARGO_BIN_EXE_domicile-under-test");
+
+#[test]
+fn no_attack_does_better_than_guessing() {
+    let world = world::World::start();
+    let mut tallies = probing::run(&world);
+    tallies.extend(differencing::run(&world));
+    tally::judge(&tallies);
+}
