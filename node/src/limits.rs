@@ -184,3 +184,13 @@ pub(crate) const KEYRING_DAY_KEYS: usize = 16_384;
 pub(crate) const SEALED_KNOWN: usize = 262_144;
 /// Days of streams whose keys a destruction replaces one by one; beyond that all are replaced.
 pub(crate) const KEYRING_PENDING: usize = 4_096;
+
+/// How long erasures wait for others before segments are made anew for all of them: once per hour a segment is rewritten at
+/// most, and 24 h are allowed.
+pub(crate) const ERASE_WINDOW: Duration = Duration::from_secs(3_600);
+/// How long records of an erased subject that come back are kept out: a year and a month, longer than logs are kept.
+pub(crate) const SUPPRESS_FOR: Duration = Duration::from_secs(396 * 24 * 3_600);
+/// How fast segments are made anew, in bytes a second, for the estimate that is told: what one slow core does.
+pub(crate) const REWRITE_BYTES_PER_SECOND: u64 = 10 << 20;
+/// Records that one export of a subject holds: what a person has in a year of logs, and a node in its memory.
+pub(crate) const EXPORT_RECORDS: usize = 100_000;

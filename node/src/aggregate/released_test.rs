@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::model::{MINUTE, asked, name, question};
 use super::released_model::{K, Record, Region, cells, event};
+use crate::policy::{Scope, Suppressed, Suppression};
 use crate::segment::specimen::{durable, record, segment};
 
 impl Region {
@@ -128,6 +129,35 @@ fn records_that_are_gone_do_not_show_as_a_difference() {
     region.segments = vec![segment(&region.layout, durable(1, 1, region.records.iter().take(10).map(event).collect()))];
     assert!(region.levels((0, 60)).values().all(|cell| *cell == HOLE));
     assert_eq!(region.count((0, 60), vec![]), exactly(11), "what was released stays");
+}
+
+#[test]
+fn an_erased_subject_stays_in_cells_that_were_released_and_is_in_none_that_comes_after() {
+    let mut region = region_of_people();
+    region.turn_to(600);
+    region.ingest([people(10, 0, 0..6), people(70, 0, 0..6), people(130, 0, 0..3)].concat());
+    assert_eq!(region.count((0, 60), vec![]), exactly(6));
+    let list = Suppression::default();
+    list.add(&Suppressed {
+        order: "o".into(),
+        tenant: region.view.tenant,
+        subjects: vec![0],
+        tokens: Vec::new(),
+        only: None,
+        until: Timestamp(i64::MAX),
+        is_purged: false,
+    });
+    region.segments.iter().for_each(|segment| segment.sift(&list.now(), Scope::Open).unwrap());
+    let literal = || Literal::try_from("ok".to_owned()).unwrap();
+    let text = || vec![Filter::Text { how: TextMatch::Words, literal: literal(), negated: false }];
+    for _ in 0..2 {
+        assert_eq!(region.count((0, 60), vec![]), exactly(6), "what was released stays");
+        assert!(region.levels((0, 60)).values().all(|cell| *cell == HOLE), "and is not taken apart by the difference");
+        assert_eq!(region.count((60, 120), vec![]), exactly(5));
+        assert_eq!(region.count((60, 120), text()), exactly(5));
+        assert_eq!(region.count((120, 180), vec![]), HOLE, "without the erased one they are too few");
+        region.restart();
+    }
 }
 
 #[test]

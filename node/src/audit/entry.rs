@@ -61,6 +61,62 @@ pub(crate) enum Event {
         /// Bytes that came.
         received: u64,
     },
+    /// An erasure was ordered. The commitment is a salted hash; the salt lies with the order.
+    ErasureRequested {
+        /// Id of the order.
+        erasure: Box<str>,
+        /// Over salt, tenant and whom.
+        #[serde(with = "hex_digest")]
+        commitment: [u8; 32],
+    },
+    /// An erasure was refused, for a legal hold stands against it.
+    ErasureRefused {
+        /// Id of the hold.
+        hold: Box<str>,
+        /// As in `ErasureRequested`.
+        #[serde(with = "hex_digest")]
+        commitment: [u8; 32],
+    },
+    /// Records were hidden from every search and the keys of their originals destroyed. Twice after a crash.
+    Shredded {
+        /// Id of the order.
+        erasure: Box<str>,
+        /// Records hidden.
+        hidden: u64,
+        /// Originals destroyed.
+        originals: u64,
+    },
+    /// Every segment with a hidden record was made anew, and a scan found none left.
+    Purged {
+        /// Id of the order.
+        erasure: Box<str>,
+        /// Segments made anew, for all orders that waited together.
+        segments: u64,
+        /// Records removed, for all of them.
+        removed: u64,
+        /// SHA-256 of the signed receipt.
+        #[serde(with = "hex_digest")]
+        receipt: [u8; 32],
+    },
+    /// A legal hold was set.
+    HoldSet {
+        /// Its id.
+        hold: Box<str>,
+    },
+    /// A legal hold was released.
+    HoldReleased {
+        /// Its id.
+        hold: Box<str>,
+    },
+    /// Everything about one subject was handed over to an administrator.
+    SubjectExported {
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Records.
+        records: u64,
+        /// Originals that were opened for it.
+        originals: u64,
+    },
     /// Something happened to keys.
     Key(Notice),
     /// An original is about to be revealed, or was asked for in vain; written before the answer.

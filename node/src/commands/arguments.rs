@@ -9,6 +9,8 @@ use domicile_proto::metadata::NumberField;
 
 use super::privacy::PrivacyArguments;
 
+use super::subject::SubjectVerb;
+
 /// Logs stay at home. Answers travel.
 ///
 /// A multi-region log platform: every region keeps and searches its own logs; regions exchange nothing but aggregates.
@@ -57,6 +59,9 @@ pub(super) enum Verb {
     /// Values that may be named abroad
     #[command(subcommand)]
     Dictionary(DictionaryVerb),
+    /// Persons: erasure, legal hold, access to their data
+    #[command(subcommand)]
+    Subject(SubjectVerb),
     /// Show the original behind a token; the region's ledger records who, what for and which
     Reveal(RevealArguments),
     /// The keys under which originals are sealed

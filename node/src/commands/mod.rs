@@ -21,6 +21,7 @@ mod samples;
 mod scan;
 mod search;
 mod status;
+mod subject;
 mod table;
 mod wire;
 
@@ -72,6 +73,7 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
         Verb::Audit(audit) => return scan::run(&audit),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,39 @@
-//! After `tier`: erasure as a workflow over several stages.
+//! After `tier`: erasure as a workflow over several stages (ERA-1).
 //!
-//! What will come here: an order from the metadata group (a salted commitment, never a name) is resolved against the keyring of
-//! this region; the keys of the subject are destroyed and its records hidden at once; segments hot and cold that hold them are
-//! rewritten within the stated time; each step is told to the ledger. Nothing of it happens yet, and nothing is reported done.
+//! An order is durable in the region before anything else happens. Then it is hidden from every search and the keys of its
+//! originals are destroyed, at once and in this region alone; later, for all orders that wait together, every segment that
+//! holds something of them is made anew. Each step is in the ledger before it is on record, and is only on record when it is
+//! done. Holds keyed hashes and tokens, never a value; nothing of it leaves the region. Does not answer searches.
 
-/// How far an erasure has come. Each step is reached only after the one before, and none is claimed early (ERA-1).
+mod errors;
+mod order;
+mod receipt;
+mod workflow;
+#[cfg(test)]
+mod workflow_test;
+
+pub(crate) use errors::EraseError;
+pub(crate) use order::{Records, Whom};
+pub(crate) use workflow::{Erasure, Parts, Stands};
+
+/// How far an erasure has come. Each step is reached only after the one before, and none is claimed early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Progress {
-    /// The order is known here; nothing was done.
+    /// The order is durable, and hidden from every search; keys may be left.
     Ordered,
-    /// Keys are destroyed and tombstones enforced: nobody in the region can read the records any more.
-    Unreadable,
-    /// Every segment, object version, cache and restore that held them has been rewritten.
+    /// Keys are destroyed: nobody in the region can find the records or read an original any more.
+    Shredded,
+    /// Every segment and file of the log that held them has been replaced, and a scan found nothing.
     Gone,
+}
+
+impl Progress {
+    /// As it is told.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ordered => "ordered",
+            Self::Shredded => "shredded",
+            Self::Gone => "gone",
+        }
+    }
 }

@@ -17,6 +17,7 @@ use super::document::Entry;
 use super::errors::IndexError;
 use super::schema::Fields;
 use super::words::tokenizers;
+use crate::policy::{Suppression, Suppressions};
 use crate::wal::Durable;
 
 /// What all segments of this build have in common.
@@ -24,11 +25,20 @@ use crate::wal::Durable;
 pub(crate) struct Layout {
     pub(crate) fields: Arc<Fields>,
     pub(crate) tokenizers: TokenizerManager,
+    /// Whose records become part of no segment.
+    pub(crate) suppression: Suppression,
 }
 
 impl Layout {
+    /// With nobody erased.
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
-        Self { fields: Arc::new(Fields::new()), tokenizers: tokenizers() }
+        Self::under(Suppression::default())
+    }
+
+    /// With the suppression list of erasure.
+    pub(crate) fn under(suppression: Suppression) -> Self {
+        Self { fields: Arc::new(Fields::new()), tokenizers: tokenizers(), suppression }
     }
 
     /// How stored events are compressed: large blocks, since they hold most of a segment's bytes and newest hits lie close
@@ -49,6 +59,8 @@ pub(crate) struct Builder {
     writer: SingleSegmentIndexWriter<Entry>,
     /// The directory, where it is in memory.
     memory: Option<RamDirectory>,
+    /// The suppression list from the first record on.
+    suppressed: Arc<Suppressions>,
     docs: u32,
     oldest: i64,
     newest: i64,
@@ -65,6 +77,8 @@ pub(crate) struct Built {
     pub(crate) newest: Timestamp,
     pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
+    /// Version of the suppression list under which none of its records is suppressed.
+    pub(crate) sifted: u64,
 }
 
 impl Builder {
@@ -92,6 +106,7 @@ impl Builder {
             .single_segment_index_writer(dir, budget)
             .map_err(IndexError::Build)?;
         Ok(Self {
+            suppressed: layout.suppression.now(),
             layout: layout.clone(),
             writer,
             memory: None,
@@ -102,14 +117,19 @@ impl Builder {
         })
     }
 
-    /// Takes records of the shard that follow those already taken.
+    /// Takes records of the shard that follow those already taken. Records of erased subjects keep their places and are left out.
     pub(crate) fn add(&mut self, durable: Durable) -> Result<(), IndexError> {
         let (first, last) = (durable.first_seq, durable.last_seq());
         if durable.records.is_empty() {
             return Ok(());
         }
         debug_assert!(self.seqs.is_none_or(|(_, taken)| first > taken), "places of a shard rise");
+        let wanted = self.suppressed.of_stream(durable.tenant, durable.stream);
         for (seq, record) in (first..).zip(durable.records) {
+            if wanted.hides(record.subject(), record.id(), record.json()) {
+                self.layout.suppression.count_late();
+                continue;
+            }
             let at = record.timestamp().0;
             self.oldest = self.oldest.min(at);
             self.newest = self.newest.max(at);
@@ -130,10 +150,12 @@ impl Builder {
             index,
             bytes: self.memory.map_or(0, |memory| memory.total_mem_usage() as u64),
             docs: self.docs,
-            oldest: Timestamp(self.oldest),
-            newest: Timestamp(self.newest),
+            // Without a record in it a segment has no times.
+            oldest: Timestamp(if self.docs == 0 { 0 } else { self.oldest }),
+            newest: Timestamp(if self.docs == 0 { 0 } else { self.newest }),
             first_seq,
             last_seq,
+            sifted: self.suppressed.version(),
         }))
     }
 }

@@ -57,6 +57,11 @@ impl Growing {
         self.places.map(|(first, last)| first..=last)
     }
 
+    /// The directory of its builder, where it has one.
+    pub(crate) fn dir(&self) -> Option<&PathBuf> {
+        self.builder.as_ref().map(|(_, dir)| dir)
+    }
+
     /// When the next refresh is due.
     pub(crate) const fn due(&self) -> Instant {
         self.due

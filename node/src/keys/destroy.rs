@@ -30,6 +30,15 @@ pub(crate) enum Target<'a> {
         /// The number of `Vault::subject_of`.
         subject: u64,
     },
+    /// Everything of a subject in these streams.
+    SubjectIn {
+        /// Whose.
+        tenant: TenantId,
+        /// The number of `Vault::subject_of`.
+        subject: u64,
+        /// Which streams.
+        streams: &'a [StreamId],
+    },
     /// The original behind a token, whoever's it is.
     Token {
         /// Whose.
@@ -121,6 +130,13 @@ impl Vault {
                 Target::Subject { tenant, subject } => {
                     let subject = self.subject_hash(*tenant, Some(*subject), "");
                     for place in self.places_of_subject(ring, *tenant, subject)? {
+                        taking.place(place)?;
+                    }
+                }
+                Target::SubjectIn { tenant, subject, streams } => {
+                    let subject = self.subject_hash(*tenant, Some(*subject), "");
+                    let places = self.places_of_subject(ring, *tenant, subject)?;
+                    for place in places.into_iter().filter(|place| streams.contains(&place.stream)) {
                         taking.place(place)?;
                     }
                 }

@@ -17,11 +17,12 @@ use crate::audit::{Event, Ledger};
 use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
+use crate::erase::Records;
 use crate::keys::{self, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
-use crate::policy::{self, Consents, Honoured, Policy, PolicyWatch};
+use crate::policy::{self, Consents, Honoured, Policy, PolicyWatch, Suppression};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::{Kind, Tasks};
 
@@ -36,6 +37,10 @@ pub(super) struct Base {
     pub(super) store: Store,
     pub(super) classifier: Classifier,
     pub(super) vault: Arc<Vault>,
+    /// Whose records were erased; whole before anything can be searched.
+    pub(super) suppression: Suppression,
+    /// Erasures and holds on record.
+    pub(super) records: Records,
     pub(super) ledger: Arc<Ledger>,
     pub(super) link: Link,
     pub(super) group: Group,
@@ -56,6 +61,9 @@ impl Base {
             errors::make_dir(&data.join(part))?;
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
+        let suppression = Suppression::default();
+        let records = Records::read(&store).await?;
+        records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let vault = Arc::new(open_vault(&tasks, config, &us, clock.clone()).await?);
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
@@ -101,6 +109,8 @@ impl Base {
             store,
             classifier,
             vault,
+            suppression,
+            records,
             ledger,
             link,
             group,

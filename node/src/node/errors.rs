@@ -11,6 +11,7 @@ use domicile_proto::link::pki::{self, PkiError};
 use crate::audit::LedgerError;
 use crate::classify::ClassifyError;
 use crate::config::{ConfigError, NodeConfig};
+use crate::erase::EraseError;
 use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
 use crate::policy::PolicyError;
@@ -25,6 +26,8 @@ use crate::wal::WalError;
 pub(crate) enum NodeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Erase(#[from] EraseError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -72,6 +75,7 @@ impl Coded for NodeError {
     fn code(&self) -> &'static str {
         match self {
             Self::Config(error) => error.code(),
+            Self::Erase(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Keys(error) => error.code(),
             Self::Classify(error) => error.code(),

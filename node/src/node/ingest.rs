@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::ownership::Ownership;
 use crate::parse::{self, Document, Form, ParseError, Parser, Zone};
-use crate::policy::StreamView;
+use crate::policy::{StreamView, Suppression};
 use crate::receive::{Action, Arrival, Content, Failure, Item, ItemOutcome, Posted, ReceiveError, Reply};
 use crate::tasks::{Kind, Tasks};
 use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal};
@@ -40,6 +40,8 @@ pub(crate) struct Line {
     pub(crate) classifier: Classifier,
     /// Where originals are sealed before their records are written.
     pub(crate) vault: Arc<Vault>,
+    /// Whose originals are not sealed any more.
+    pub(crate) suppression: Suppression,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) wal: Arc<Wal>,
     /// The region's zone, for time stamps that name none.
@@ -251,11 +253,11 @@ impl Line {
         let room = u32::try_from(bytes.clamp(1, WORK_BYTES)).unwrap_or(u32::MAX);
         let _room = self.work.bytes.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
         let (work, classifier, zone) = (Arc::clone(framed), self.classifier.clone(), self.zone.clone());
-        let (vault, whole) = (Arc::clone(&self.vault), producer.is_some());
+        let (vault, suppression, whole) = (Arc::clone(&self.vault), self.suppression.clone(), producer.is_some());
         let sealed = self.tasks.blocking(move || {
             let (mut groups, mut failed) = classify(&work, places, &classifier, &zone);
             for group in &mut groups {
-                let unsealed = sealing::seal(&vault, group, work.received_at, whole);
+                let unsealed = sealing::seal((&vault, &suppression), group, work.received_at, whole);
                 failed.extend(unsealed.into_iter().map(|(place, failure)| (place, ItemOutcome::Failed(failure))));
             }
             groups.retain(|group| !group.records.is_empty());

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::keys::{Vault, specimen};
 use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
 use crate::ownership::{NotProposed, Propose};
-use crate::policy::{Policy, PolicyWatch};
+use crate::policy::{Policy, PolicyWatch, Suppressed, tokens_in};
 use crate::receive::{Inlet, elastic, native};
 use crate::tasks::Kind;
 use crate::wal::{Durable, WalConfig};
@@ -27,6 +27,7 @@ struct Front {
     key: String,
     weak: String,
     vault: Arc<Vault>,
+    suppression: Suppression,
     clock: Clock,
     rooms: Arc<Rooms>,
     _dir: tempfile::TempDir,
@@ -65,6 +66,7 @@ fn front() -> Front {
     let admitter = Arc::new(Admitter::new(watch.clone(), Rates::default()));
     let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), clock.clone());
     let vault = Arc::new(vault);
+    let suppression = Suppression::default();
     let rooms = Line::room_for_work();
     let classifier = Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default());
     let detector = Arc::new(classifier.clone());
@@ -72,6 +74,7 @@ fn front() -> Front {
         admitter: Arc::clone(&admitter),
         classifier,
         vault: Arc::clone(&vault),
+        suppression: suppression.clone(),
         ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, detector, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
@@ -83,7 +86,7 @@ fn front() -> Front {
         Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock.clone(), tasks.clone());
     tasks.spawn(Kind::Line, Arc::new(line).run(inbox));
     let router = elastic::router(inlet.clone()).merge(native::router(inlet));
-    Front { router, durable, key, weak, vault, clock, rooms, _dir: dir }
+    Front { router, durable, key, weak, vault, suppression, clock, rooms, _dir: dir }
 }
 
 impl Front {
@@ -321,6 +324,33 @@ async fn without_the_key_store_lines_with_new_personal_data_wait_and_the_others_
     front.vault.tend().unwrap();
     let (status, answer) = send(Some("b9"), mixed).await;
     assert_eq!((status, &answer["accepted"], &answer["repeated"]), (200, &json!(3), &json!(false)), "{answer}");
+}
+
+#[tokio::test]
+async fn what_comes_late_of_an_erased_person_is_answered_as_always_and_gets_no_key_again() {
+    let mut front = front();
+    let body = "{\"message\":\"mail late@example.com\"}\n{\"message\":\"mail other@example.com\"}\n";
+    let tokens = async |front: &mut Front| {
+        let sent = front.send(&front.key, "/api/v1/ingest/app", None, body).await;
+        assert_eq!((sent.0, &sent.1["accepted"]), (200, &json!(2)));
+        let durable = front.durable.recv().await.unwrap();
+        let token = |record: &Classified| tokens_in(record.json()).next().unwrap().to_owned();
+        durable[0].records.iter().map(token).collect::<Vec<_>>()
+    };
+    let first = tokens(&mut front).await;
+    front.suppression.add(&Suppressed {
+        order: "o".into(),
+        tenant: TenantId(1),
+        subjects: Vec::new(),
+        tokens: vec![first[0].as_str().into()],
+        only: None,
+        until: Timestamp(i64::MAX),
+        is_purged: false,
+    });
+    front.vault.forget_token(TenantId(1), &first[0]).unwrap();
+    assert_eq!(tokens(&mut front).await, first);
+    assert!(front.vault.reveal(TenantId(1), &first[0]).unwrap().is_none());
+    assert!(front.vault.reveal(TenantId(1), &first[1]).unwrap().is_some());
 }
 
 #[tokio::test]

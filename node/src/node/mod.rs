@@ -29,6 +29,7 @@ use crate::admit::{Admitter, Rates};
 use crate::aggregate::Releases;
 use crate::audit::Ledger;
 use crate::config::NodeConfig;
+use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
 use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::{self, Desk, Parts};
@@ -82,8 +83,10 @@ impl Node {
         let gate = gate::over(releases, shards.catalog().clone(), Arc::new(base.classifier.clone()), base.us.node);
         let gate = gate.guarded(open_guard(&base, &config).await?);
         let federation = start_federation(&base, &config, gate);
-        let desk = desk(&base, &config, &shards, admitter, engine, federation);
-        let doors = open_doors(&base, &config, inlet, desk).await?;
+        let erasure = start_erasure(&base, &config, &shards)?;
+        let desk = desk(&base, &config, &shards, (admitter, engine, federation));
+        let subjects = present::admin::subjects::router(Arc::clone(&desk), erasure);
+        let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
         let Base { tasks, ledger, group, link, .. } = base;
         Ok(Self { tasks, doors, line, shards, ledger, group, link })
     }
@@ -110,7 +113,8 @@ impl Node {
 /// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
 async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), NodeError> {
     let dir = config.data_dir.join("segments");
-    let opened = Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone()).await?;
+    let opened =
+        Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone(), base.suppression.clone()).await?;
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
@@ -124,6 +128,7 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
         admitter: Arc::clone(admitter),
         classifier: base.classifier.clone(),
         vault: Arc::clone(&base.vault),
+        suppression: base.suppression.clone(),
         ownership: Arc::clone(&base.ownership),
         wal: Arc::new(wal),
         zone: base.zone.clone(),
@@ -163,14 +168,29 @@ fn start_federation(base: &Base, config: &NodeConfig, gate: Gate) -> Arc<Federat
     Arc::new(Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector))
 }
 
+/// erase: goes on with what was interrupted. What is on record was hidden before a segment was opened.
+fn start_erasure(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Arc<Erasure>, NodeError> {
+    let parts = erase::Parts {
+        region: base.us.region.clone(),
+        store: base.store.clone(),
+        shards: shards.clone(),
+        suppression: base.suppression.clone(),
+        vault: Arc::clone(&base.vault),
+        ledger: Arc::clone(&base.ledger),
+        clock: base.clock.clone(),
+        tasks: base.tasks.clone(),
+    };
+    let erasure = Arc::new(Erasure::new(parts, base.records.clone(), &config.link.key)?);
+    base.tasks.spawn(Kind::Timer, Arc::clone(&erasure).keep_going(base.tasks.token().clone()));
+    Ok(erasure)
+}
+
 /// query, present: what every door stands on.
 fn desk(
     base: &Base,
     config: &NodeConfig,
     shards: &Shards,
-    admitter: Arc<Admitter>,
-    engine: Engine,
-    federation: Arc<Federation>,
+    (admitter, engine, federation): (Arc<Admitter>, Engine, Arc<Federation>),
 ) -> Arc<Desk> {
     let around = surroundings::of(surroundings::Sight {
         link: base.link.clone(),
@@ -214,7 +234,7 @@ async fn open_doors(
     base: &Base,
     config: &NodeConfig,
     inlet: Inlet,
-    desk: Arc<Desk>,
+    (desk, subjects): (Arc<Desk>, axum::Router),
 ) -> Result<CancellationToken, NodeError> {
     let doors = CancellationToken::new();
     let protection = protection(config)?;
@@ -229,7 +249,7 @@ async fn open_doors(
     let elastic = elastic.layer(axum::middleware::from_fn(receive::elastic::product));
     let native = receive::native::router(inlet).merge(present::native::router(Arc::clone(&desk)));
     es.serve(elastic, &base.tasks, doors.clone());
-    api.serve(native.merge(present::admin::router(desk)), &base.tasks, doors.clone());
+    api.serve(native.merge(subjects).merge(present::admin::router(desk)), &base.tasks, doors.clone());
     Ok(doors)
 }
 

@@ -6,15 +6,26 @@ use domicile_proto::ids::Timestamp;
 
 use super::ingest::Group;
 use crate::keys::{Day, KeysError, Original, Vault};
+use crate::policy::Suppression;
 use crate::receive::Failure;
 
 /// Seals the originals of a group. Records whose originals are not sealed are taken out of it, with their places; all of them
 /// where the group is `whole`, so that a producer's batch is never taken in part.
-pub(super) fn seal(vault: &Vault, group: &mut Group, received_at: Timestamp, whole: bool) -> Vec<(usize, Failure)> {
+pub(super) fn seal(
+    (vault, suppression): (&Vault, &Suppression),
+    group: &mut Group,
+    received_at: Timestamp,
+    whole: bool,
+) -> Vec<(usize, Failure)> {
+    let erased = suppression.now().of_stream(group.stream.tenant, group.stream.id);
     let mut all: Vec<Original> = Vec::new();
     let mut ends = Vec::with_capacity(group.records.len());
     for (_, record) in &mut group.records {
-        all.append(&mut record.take_originals());
+        let mut originals = record.take_originals();
+        // A record of an erased subject becomes part of no segment; its originals get no key again.
+        if !erased.hides(record.subject(), record.id(), record.json()) {
+            all.append(&mut originals);
+        }
         ends.push(all.len());
     }
     if all.is_empty() {

@@ -186,7 +186,7 @@ impl Sight {
         let shards = catalog.shards();
         let views: Vec<_> = shards.iter().map(|shard| catalog.view(*shard)).collect();
         let segments: usize = views.iter().map(|view| view.iter().count()).sum();
-        let records: u64 = views.iter().flat_map(|view| view.iter()).map(|segment| u64::from(segment.docs)).sum();
+        let records: u64 = shards.iter().map(|shard| catalog.totals(*shard).docs).sum();
         let keys = self.vault.facts();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         for (metric, value) in [

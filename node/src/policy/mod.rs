@@ -12,9 +12,11 @@ mod honoured;
 mod lease;
 mod memory;
 mod snapshot;
+mod suppression;
 
 pub(crate) use consent::Consents;
 pub(crate) use errors::PolicyError;
 pub(crate) use follow::follow;
 pub(crate) use honoured::Honoured;
 pub(crate) use snapshot::{Dictionary, Policy, PolicyWatch, StreamView};
+pub(crate) use suppression::{Scope, Suppressed, Suppression, Suppressions, Wanted, tokens_in};

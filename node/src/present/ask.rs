@@ -103,8 +103,9 @@ impl Desk {
         }
         let (shard, _) = stream.shard?;
         let view = self.parts.catalog.view(shard);
-        let oldest = view.iter().map(|segment| segment.oldest).min()?;
-        Some((oldest, view.iter().map(|segment| segment.newest).max()?))
+        let filled = || view.iter().filter(|segment| segment.docs > 0);
+        let oldest = filled().map(|segment| segment.oldest).min()?;
+        Some((oldest, filled().map(|segment| segment.newest).max()?))
     }
 
     fn shape(

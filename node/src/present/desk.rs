@@ -178,7 +178,7 @@ impl Desk {
     }
 
     /// Whether everything that was accepted into some streams can be searched here, but for what is younger than a refresh.
-    fn is_whole(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
+    pub(super) fn is_whole(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
         let mut shards = streams.iter().filter_map(|stream| stream.shard);
         match shards.find(|(shard, _)| !self.parts.catalog.is_whole(*shard)) {
             Some((shard, _)) => Err(Failure::of(&SegmentError::NotWhole { shard })),

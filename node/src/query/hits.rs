@@ -91,6 +91,10 @@ impl Hits {
         store: &mut Option<(usize, StoreReader)>,
     ) -> Result<Option<Row>, QueryError> {
         let Some(segment) = self.segments.get(found.segment) else { return Ok(None) };
+        // It may have been erased since it was found.
+        if segment.hidden().holds(found.doc) {
+            return Ok(None);
+        }
         let opened = match store.take().filter(|(of, _)| *of == found.segment) {
             Some(opened) => opened,
             None => (found.segment, segment.reader().get_store_reader(1)?),

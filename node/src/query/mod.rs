@@ -14,6 +14,7 @@ mod field;
 mod filter;
 mod groups;
 mod hits;
+mod holding;
 pub(crate) mod human;
 mod leaves;
 mod listed;
@@ -32,6 +33,8 @@ pub(crate) use matched::Match;
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
 
+#[cfg(test)]
+mod hidden_test;
 #[cfg(test)]
 mod human_test;
 #[cfg(test)]

@@ -169,7 +169,7 @@ pub(super) struct Found {
 pub(super) struct Key([u64; 4]);
 
 impl Key {
-    fn new(sort: Sort, score: f32, time: i64, shard: ShardId, seq: u64) -> Self {
+    pub(super) fn new(sort: Sort, score: f32, time: i64, shard: ShardId, seq: u64) -> Self {
         let key = [0, i64_to_u64(time), shard.0, seq];
         match sort {
             Sort::Newest => Self(key),
@@ -241,7 +241,7 @@ impl Search<'_> {
             return Ok(Vec::new());
         }
         let mut page = Page::new(self, unit)?;
-        if matches!(compiled, Compiled::All) && unit.is_inside && self.sort != Sort::Score {
+        if matches!(compiled, Compiled::All) && unit.is_inside && self.sort != Sort::Score && !counts {
             page.walk_all()?;
         } else if self.sort == Sort::Score && self.size > 0 {
             let mut count = 0;
@@ -285,6 +285,7 @@ impl Search<'_> {
     fn count_of(&self, unit: &Unit, compiled: &Compiled) -> Result<Option<u64>, QueryError> {
         Ok(match compiled {
             Compiled::None => Some(0),
+            _ if !unit.hidden.is_empty() => None,
             Compiled::All if unit.is_inside => Some(u64::from(unit.docs.end - unit.docs.start)),
             Compiled::Term(term) if unit.is_inside && unit.is_whole() => {
                 Some(u64::from(unit.segment.reader().inverted_index(term.field())?.doc_freq(term)?))
@@ -372,6 +373,7 @@ impl<'a> Page<'a> {
                 return Ok(());
             }
             self.times.get_docids_for_value_range(times, stretch, &mut docs);
+            self.unit.hidden.sift(&mut docs);
             if self.search.sort == Sort::Newest {
                 docs.reverse();
             }

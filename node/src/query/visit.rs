@@ -14,7 +14,7 @@ use super::QueryError;
 use super::compile::Compiled;
 use super::filter::Filter;
 use crate::limits::{GATHERED_BYTES, GATHERED_BYTES_ON_NODE, MAX_PAGE_BYTES};
-use crate::segment::Segment;
+use crate::segment::{Hidden, Segment};
 
 /// How long a search may take and what it may hold, and whether anybody still waits for it.
 #[derive(Clone, Debug)]
@@ -102,6 +102,8 @@ pub(super) struct Unit {
     pub(super) docs: Range<DocId>,
     /// Whether all records of the segment lie in the range of time.
     pub(super) is_inside: bool,
+    /// Records of erased subjects: no search sees them.
+    pub(super) hidden: Arc<Hidden>,
 }
 
 impl Unit {
@@ -126,9 +128,10 @@ pub(super) fn units(segments: &[Arc<Segment>], range: TimeRange) -> Vec<Unit> {
         let is_inside = range.from <= segment.oldest && segment.newest < range.to;
         let stretches = segment.docs.div_ceil(STRETCH);
         let step = segment.docs.div_ceil(stretches);
+        let hidden = segment.hidden();
         for number in (0..stretches).rev() {
             let docs = number * step..((number + 1) * step).min(segment.docs);
-            units.push(Unit { place, segment: Arc::clone(segment), docs, is_inside });
+            units.push(Unit { place, segment: Arc::clone(segment), docs, is_inside, hidden: Arc::clone(&hidden) });
         }
     }
     units.sort_by_key(|unit| std::cmp::Reverse(unit.segment.newest));
@@ -161,6 +164,7 @@ pub(super) fn visit(
                 next = end;
                 budget.check()?;
                 inside.retain(&mut block);
+                unit.hidden.sift(&mut block);
                 if !block.is_empty() && !each(&block)? {
                     return Ok(());
                 }
@@ -188,6 +192,7 @@ pub(super) fn visit(
         }
         budget.check()?;
         inside.retain(&mut block);
+        unit.hidden.sift(&mut block);
         if (!block.is_empty() && !each(&block)?) || ended {
             return Ok(());
         }
@@ -216,7 +221,7 @@ pub(super) fn visit_scored(
             budget.check()?;
         }
         seen += 1;
-        if inside.holds(doc) {
+        if inside.holds(doc) && !unit.hidden.holds(doc) {
             each(doc, scorer.score());
         }
         doc = scorer.advance();

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{Segment, SegmentId};
+use crate::policy::Suppression;
 
 /// The segments of one shard, newest first: their places fall, and so, nearly always, do their times.
 pub(crate) type View = Arc<Vec<Arc<Segment>>>;
@@ -73,15 +74,38 @@ impl Catalog {
     /// What a shard holds.
     pub(crate) fn totals(&self, shard: ShardId) -> Totals {
         self.view(shard).iter().fold(Totals::default(), |sum, segment| Totals {
-            docs: sum.docs + u64::from(segment.docs),
+            docs: sum.docs + u64::from(segment.docs.saturating_sub(segment.hidden().count)),
             bytes: sum.bytes + segment.bytes,
             segments: sum.segments + 1,
         })
     }
 
+    /// Runs `work`, which changes the suppression list, while no segment comes or goes: every segment that is shown later
+    /// was sifted with the new list, and every other one is in the views now.
+    pub(super) fn enforce(&self, work: impl FnOnce()) {
+        let _changing = self.0.changing.lock();
+        work();
+    }
+
+    /// As [`Self::replace`], where the new segment was sifted with the list as it is now; `false` and nothing changed else.
+    pub(super) fn replace_sifted(&self, gone: &[SegmentId], new: &Arc<Segment>, list: &Suppression) -> bool {
+        let changing = self.0.changing.lock();
+        let is_sifted = new.hidden().sifted >= list.now().version();
+        if is_sifted {
+            self.replace_locked(new.shard, gone, Some(Arc::clone(new)));
+        }
+        drop(changing);
+        is_sifted
+    }
+
     /// Shows a segment and hides those it replaces, in one step.
+    #[cfg(test)]
     pub(super) fn replace(&self, shard: ShardId, gone: &[SegmentId], new: Option<Arc<Segment>>) {
         let _changing = self.0.changing.lock();
+        self.replace_locked(shard, gone, new);
+    }
+
+    fn replace_locked(&self, shard: ShardId, gone: &[SegmentId], new: Option<Arc<Segment>>) {
         let shards = self.0.shards.load();
         let before = shards.get(&shard).map_or_else(View::default, |segments| segments.load_full());
         let mut after: Vec<_> = before.iter().filter(|segment| !gone.contains(&segment.id)).cloned().collect();

@@ -98,6 +98,14 @@ pub(crate) enum SegmentError {
     /// The write-ahead log does not fit the segments, or did not give records again.
     #[error(transparent)]
     Log(#[from] WalError),
+    /// Files of the log that should be gone are not.
+    #[error(
+        "{files} files of the write-ahead log still hold records that lie in no durable segment; it is tried again, and an earlier error about a shard says why"
+    )]
+    LogStays {
+        /// How many.
+        files: u64,
+    },
     /// Merging failed.
     #[error("segments of shard `{shard}` could not be merged; they stay as they are")]
     Merge {
@@ -121,6 +129,7 @@ impl Coded for SegmentError {
             Self::Merge { .. } => "DMC-SEGMENT-08",
             Self::Interrupted { .. } => "DMC-SEGMENT-09",
             Self::NotWhole { .. } => "DMC-SEGMENT-10",
+            Self::LogStays { .. } => "DMC-SEGMENT-11",
             Self::Log(error) => error.code(),
         }
     }

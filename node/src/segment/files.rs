@@ -117,6 +117,7 @@ pub(crate) fn open_dir(
         newest: row.newest,
         first_seq: row.first_seq,
         last_seq: row.last_seq,
+        sifted: 0,
     };
     Segment::open(layout, (id, shard), built, Some(dir.to_owned()), row.built_at)
 }

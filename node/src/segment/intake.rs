@@ -8,6 +8,7 @@ use domicile_proto::ids::ShardId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::files;
+use super::merge::remove;
 use super::shards::Shared;
 use super::{Segment, SegmentError};
 use crate::index::growing::Growing;
@@ -106,10 +107,10 @@ impl Intake {
         let work = move || {
             for (shard, growing) in due {
                 let places = growing.places();
-                match build(&shared, shard, growing) {
-                    Ok(Some(segment)) => shared.show(Arc::new(segment)),
-                    Ok(None) => {}
-                    Err(error) => shared.lost(shard, places, &error),
+                let built = build(&shared, shard, growing);
+                let shown = built.and_then(|built| built.map_or(Ok(()), |segment| shared.show(&Arc::new(segment))));
+                if let Err(error) = shown {
+                    shared.lost(shard, places, &error);
                 }
             }
         };
@@ -127,14 +128,18 @@ pub(super) fn spill(shared: &Shared, shard: ShardId, mut growing: Growing) -> Re
     let fed = growing.spill(&shared.layout, || dir.clone());
     if fed.is_err() {
         // Where there is no room, what is half written should not stay until the next start.
-        let _ = std::fs::remove_dir_all(&dir);
+        remove(growing.dir().cloned().or(Some(dir)));
     }
     fed.map(|()| growing).map_err(|source| SegmentError::Build { shard, source })
 }
 
 /// Makes a segment of what was gathered.
 pub(super) fn build(shared: &Shared, shard: ShardId, growing: Growing) -> Result<Option<Segment>, SegmentError> {
-    let built = growing.finish(&shared.layout).map_err(|source| SegmentError::Build { shard, source })?;
+    let begun = growing.dir().cloned();
+    let built = growing.finish(&shared.layout).map_err(|source| {
+        remove(begun);
+        SegmentError::Build { shard, source }
+    })?;
     let Some((built, dir)) = built else { return Ok(None) };
     // A segment on disk has the name of its directory.
     let named = dir.as_ref().and_then(|dir| u128::from_str_radix(dir.file_name()?.to_str()?, 16).ok());

@@ -5,20 +5,25 @@
 //! after the manifest is created; a directory goes only after no manifest names it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
-use tantivy::directory::{Directory, RamDirectory};
+use tantivy::BitSet;
+use tantivy::directory::{Directory, OwnedBytes, RamDirectory};
+use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
 use tantivy::indexer::merge_filtered_segments;
+use tokio::sync::mpsc;
 
 use super::files::{self, Files};
 use super::manifest::{Manifest, Row};
 use super::plan::{Merge, Piece, Pressure, Target, plan};
+use super::purge::Purge;
 use super::repair::Retry;
 use super::shards::Shared;
-use super::{Segment, SegmentError};
+use super::{Hidden, Segment, SegmentError};
 use crate::errors::Coded;
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
@@ -28,7 +33,7 @@ use crate::wal::Wal;
 
 /// The task.
 pub(super) struct Merger {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     store: Store,
     wal: Wal,
     manifests: BTreeMap<ShardId, Manifest>,
@@ -37,13 +42,22 @@ pub(super) struct Merger {
     /// Shards whose last step failed.
     put_off: BTreeMap<ShardId, Retry>,
     /// Shards that another node owns now.
-    deposed: BTreeSet<ShardId>,
+    pub(super) deposed: BTreeSet<ShardId>,
+    /// Directories of segments that were replaced; they go as soon as no manifest names them.
+    leaving: BTreeMap<ShardId, Vec<PathBuf>>,
+    /// Who wants what is hidden removed.
+    pub(super) purging: mpsc::Receiver<Purge>,
 }
 
 impl Merger {
-    pub(super) fn new(shared: Arc<Shared>, store: Store, wal: Wal, manifests: BTreeMap<ShardId, Manifest>) -> Self {
-        let (begun, put_off) = (BTreeMap::new(), BTreeMap::new());
-        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new() }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        store: Store,
+        (wal, manifests): (Wal, BTreeMap<ShardId, Manifest>),
+        purging: mpsc::Receiver<Purge>,
+    ) -> Self {
+        let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new(), leaving, purging }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
@@ -65,6 +79,10 @@ impl Merger {
             tokio::select! {
                 () = token.cancelled() => return,
                 () = self.shared.wake.notified() => {}
+                Some(Purge { done }) = self.purging.recv() => {
+                    // Whoever asked and went away asks again.
+                    let _ = done.send(self.purge().await);
+                }
                 () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
             }
         }
@@ -124,8 +142,13 @@ impl Merger {
     }
 
     /// Without manifests, because the bucket fails or is given a pause, memory is made free all the same.
-    async fn try_settle(&mut self, shard: ShardId, pressure: Pressure, may_publish: bool) -> Result<(), SegmentError> {
-        let mut published = if may_publish { self.publish(shard).await } else { Ok(()) };
+    pub(super) async fn try_settle(
+        &mut self,
+        shard: ShardId,
+        pressure: Pressure,
+        may_publish: bool,
+    ) -> Result<(), SegmentError> {
+        let mut published = if may_publish { self.publish_and_sweep(shard).await } else { Ok(()) };
         loop {
             let mut segments = self.shared.catalog.view(shard).to_vec();
             segments.reverse();
@@ -143,22 +166,48 @@ impl Merger {
                 return published;
             }
             let (shared, sources) = (Arc::clone(&self.shared), parts.clone());
-            let work = move || merge(&shared.layout, &shared.files, &sources, target, shared.clock.now());
+            let work = move || {
+                let merged = merge(&shared.layout, &shared.files, &sources, target, shared.clock.now())?;
+                let gone: Vec<_> = sources.iter().map(|part| part.id).collect();
+                shared.replace(&gone, &Arc::new(merged))
+            };
             let merged = self.shared.tasks.blocking(work).await;
-            let merged = merged.map_err(|_| SegmentError::Interrupted { shard })??;
-            let gone: Vec<_> = parts.iter().map(|part| part.id).collect();
-            self.shared.catalog.replace(shard, &gone, Some(Arc::new(merged)));
+            merged.map_err(|_| SegmentError::Interrupted { shard })??;
+            self.leave(shard, parts.iter().filter_map(|part| part.dir.clone()));
             if may_publish {
-                published = self.publish(shard).await;
-                if published.is_ok() {
-                    remove(parts.iter().filter_map(|part| part.dir.clone()));
-                }
+                published = self.publish_and_sweep(shard).await;
             }
         }
     }
 
+    async fn publish_and_sweep(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+        self.publish(shard).await?;
+        self.sweep(shard);
+        Ok(())
+    }
+
+    /// Remembers directories of segments that were replaced.
+    pub(super) fn leave(&mut self, shard: ShardId, dirs: impl IntoIterator<Item = PathBuf>) {
+        self.leaving.entry(shard).or_default().extend(dirs);
+    }
+
+    /// Removes what was replaced, after a manifest was created that does without it. What cannot be removed is tried again.
+    pub(super) fn sweep(&mut self, shard: ShardId) {
+        if let Some(mut dirs) = self.leaving.remove(&shard) {
+            dirs.retain(|dir| !is_removed(dir));
+            if !dirs.is_empty() {
+                self.leaving.insert(shard, dirs);
+            }
+        }
+    }
+
+    /// A directory that was replaced and is still there.
+    pub(super) fn left_over(&self) -> Option<&PathBuf> {
+        self.leaving.values().flatten().next()
+    }
+
     /// Creates a manifest of the segments that are durable without a gap, if they are others than before, and releases the log.
-    async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+    pub(super) async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         if let Some(begun) = self.begun.get(&shard).cloned() {
             begun.publish(&self.store).await?;
             self.published(begun);
@@ -204,7 +253,7 @@ fn piece(segment: &Segment) -> Piece {
     Piece { bytes: segment.bytes, docs: segment.docs, in_memory: segment.dir.is_none(), built_at: segment.built_at }
 }
 
-/// Merges neighbours into one segment, in the order given. Blocks and computes.
+/// Merges neighbours into one segment, in the order given, without what is hidden in them. Blocks and computes.
 pub(super) fn merge(
     layout: &Layout,
     files: &Files,
@@ -231,33 +280,66 @@ pub(super) fn merge(
             (id, Some(dir), Box::new(directory))
         }
     };
-    let filters = sources.iter().map(|_| None).collect();
+    let hidden: Vec<_> = parts.iter().map(|part| part.hidden()).collect();
+    let mut filters = Vec::with_capacity(parts.len());
+    for (part, hidden) in parts.iter().zip(&hidden) {
+        filters.push(alive(part, hidden).map_err(|source| failed(source.into()))?);
+    }
+    let removed: u32 = hidden.iter().map(|hidden| hidden.count).sum();
     let merged = merge_filtered_segments(&sources, Layout::settings(), filters, directory);
     let mut index = merged.map_err(|error| {
         remove(dir.clone());
         failed(error)
     })?;
     index.set_tokenizers(layout.tokenizers.clone());
+    let filled = || parts.iter().filter(|part| part.docs > 0);
     let built = Built {
         index,
         bytes: memory.total_mem_usage() as u64,
-        docs: parts.iter().map(|part| part.docs).sum(),
-        oldest: parts.iter().map(|part| part.oldest).min().unwrap_or_default(),
-        newest: parts.iter().map(|part| part.newest).max().unwrap_or_default(),
+        docs: parts.iter().map(|part| part.docs).sum::<u32>() - removed,
+        oldest: filled().map(|part| part.oldest).min().unwrap_or_default(),
+        newest: filled().map(|part| part.newest).max().unwrap_or_default(),
         first_seq: first.first_seq,
         last_seq: last.last_seq,
+        sifted: hidden.iter().map(|hidden| hidden.sifted).min().unwrap_or_default(),
     };
     // The age of a segment is that of its oldest part: what was built today is sealed tomorrow, however often it was merged.
     let built_at = parts.iter().map(|part| part.built_at).min().unwrap_or(now);
-    files::open_built(layout, (id, shard), built, dir, built_at)
+    let opened = files::open_built(layout, (id, shard), built, dir.clone(), built_at).and_then(|mut merged| {
+        if removed > 0 {
+            merged.retime()?;
+        }
+        Ok(merged)
+    });
+    opened.inspect_err(|_| remove(dir))
 }
 
-/// Removes directories that nothing names any more; whatever stays goes at the next start.
-fn remove(dirs: impl IntoIterator<Item = PathBuf>) {
-    for dir in dirs {
-        if let Err(error) = std::fs::remove_dir_all(&dir) {
+/// The records of a segment that are not hidden; `None` means all.
+fn alive(segment: &Segment, hidden: &Hidden) -> std::io::Result<Option<AliveBitSet>> {
+    if hidden.is_empty() {
+        return Ok(None);
+    }
+    let mut alive = BitSet::with_max_value_and_full(segment.docs);
+    (0..segment.docs).filter(|doc| hidden.holds(*doc)).for_each(|doc| alive.remove(doc));
+    let mut bytes = Vec::new();
+    write_alive_bitset(&alive, &mut bytes)?;
+    Ok(Some(AliveBitSet::open(OwnedBytes::new(bytes))))
+}
+
+/// Removes directories that nothing names; whatever stays goes at the next start.
+pub(super) fn remove(dirs: impl IntoIterator<Item = PathBuf>) {
+    dirs.into_iter().for_each(|dir| {
+        is_removed(&dir);
+    });
+}
+
+fn is_removed(dir: &Path) -> bool {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             tracing::warn!(kind = ?error.kind(), dir = %dir.display(), "segment directory stays until the next start");
+            false
         }
+        _ => true,
     }
 }
 

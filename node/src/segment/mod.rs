@@ -5,10 +5,14 @@
 mod catalog;
 mod errors;
 pub(crate) mod files;
+mod hidden;
 mod intake;
 pub(crate) mod manifest;
 mod merge;
 pub(crate) mod plan;
+mod purge;
+#[cfg(test)]
+mod purge_test;
 mod repair;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
@@ -21,5 +25,7 @@ pub(crate) mod walk;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use errors::SegmentError;
+pub(crate) use hidden::Hidden;
+pub(crate) use purge::Rewritten;
 pub(crate) use segment::{Segment, SegmentId};
 pub(crate) use shards::{Opened, Shards};

@@ -147,7 +147,7 @@ impl Repairer {
                 }
             }
             if let Some(segment) = build(&shared, shard, growing)? {
-                shared.show(Arc::new(segment));
+                shared.show(&Arc::new(segment))?;
             }
             Ok(())
         };

@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use domicile_proto::ids::{ShardId, Timestamp};
 use tantivy::{Index, ReloadPolicy, Searcher, SegmentReader};
 
 use super::errors::SegmentError;
+use super::hidden::Hidden;
 use crate::index::builder::{Built, Layout};
 use crate::index::schema::Fields;
 
@@ -25,7 +27,7 @@ impl fmt::Display for SegmentId {
 pub(crate) struct Segment {
     pub(crate) id: SegmentId,
     pub(crate) shard: ShardId,
-    /// Records inside; none is ever deleted in place.
+    /// Records inside, hidden ones included; none is ever deleted in place.
     pub(crate) docs: u32,
     /// Times of the oldest and the newest record, both inclusive.
     pub(crate) oldest: Timestamp,
@@ -41,6 +43,8 @@ pub(crate) struct Segment {
     pub(crate) built_at: Timestamp,
     pub(crate) fields: Arc<Fields>,
     pub(crate) searcher: Searcher,
+    /// Records that are shown to nobody and go with the next rewrite.
+    pub(super) hidden: ArcSwap<Hidden>,
 }
 
 impl Segment {
@@ -75,6 +79,7 @@ impl Segment {
             built_at,
             fields: Arc::clone(&layout.fields),
             searcher,
+            hidden: ArcSwap::from_pointee(Hidden::nothing(built.sifted)),
         })
     }
 

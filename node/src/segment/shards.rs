@@ -17,13 +17,15 @@ use tokio_util::sync::CancellationToken;
 use super::files::Files;
 use super::intake::{Intake, Refresh};
 use super::manifest::Manifest;
-use super::merge::Merger;
+use super::merge::{Merger, remove};
+use super::purge::{Purge, Purged};
 use super::repair::{Lost, Repairer};
-use super::{Catalog, Segment, SegmentError};
+use super::{Catalog, Rewritten, Segment, SegmentError, SegmentId};
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
 use crate::limits::REFRESH_QUEUE;
+use crate::policy::{Scope, Suppressed, Suppression};
 use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
 use crate::wal::{Durable, Wal};
@@ -41,6 +43,7 @@ pub(crate) struct Shards {
     shared: Arc<Shared>,
     wal: Wal,
     wishes: mpsc::Sender<Refresh>,
+    purges: mpsc::Sender<Purge>,
     ended: CancellationToken,
 }
 
@@ -49,10 +52,16 @@ impl Opened {
     ///
     /// # Errors
     /// Any [`SegmentError`]; it names the segment or manifest a person must look at.
-    pub(crate) async fn open(dir: &Path, store: Store, tasks: &Tasks, clock: Clock) -> Result<Self, SegmentError> {
+    pub(crate) async fn open(
+        dir: &Path,
+        store: Store,
+        tasks: &Tasks,
+        clock: Clock,
+        suppression: Suppression,
+    ) -> Result<Self, SegmentError> {
         let manifests = Manifest::read_all(&store).await?;
         let shared = Arc::new(Shared {
-            layout: Layout::new(),
+            layout: Layout::under(suppression),
             files: Files::open(dir)?,
             catalog: Catalog::default(),
             clock,
@@ -62,13 +71,15 @@ impl Opened {
             lost: Lost::default(),
             retries: AtomicU64::new(0),
             has_intake_ended: AtomicBool::new(false),
+            #[cfg(test)]
+            ends_at: Mutex::new(None),
         });
         let (opening, named) = (Arc::clone(&shared), manifests.clone());
         let open = move || {
             for manifest in &named {
                 for row in &manifest.body.segments {
                     let segment = opening.files.reopen(&opening.layout, manifest.shard, row)?;
-                    opening.catalog.replace(manifest.shard, &[], Some(Arc::new(segment)));
+                    opening.replace(&[], &Arc::new(segment))?;
                 }
             }
             Ok::<(), SegmentError>(())
@@ -99,14 +110,15 @@ impl Opened {
         let intake = Intake { shared: Arc::clone(&shared), growing: HashMap::new() };
         tasks.spawn(Kind::Indexer, intake.run(durable, wished));
         tasks.spawn(Kind::Indexer, Repairer { shared: Arc::clone(&shared), wal: wal.clone() }.run());
-        let merger = Merger::new(Arc::clone(&shared), store, wal.clone(), manifests);
+        let (purges, purging) = mpsc::channel(1);
+        let merger = Merger::new(Arc::clone(&shared), store, (wal.clone(), manifests), purging);
         let ended = CancellationToken::new();
         let at_end = ended.clone().drop_guard();
         tasks.spawn(Kind::Indexer, async move {
             merger.run().await;
             drop(at_end);
         });
-        let shards = Shards { shared, wal, wishes, ended };
+        let shards = Shards { shared, wal, wishes, purges, ended };
         shards.refresh(None).await;
         shards.wal.check()?;
         Ok(shards)
@@ -132,6 +144,66 @@ impl Shards {
         if self.wishes.send(Refresh { shard, done }).await.is_ok() {
             let _ = ready.await;
         }
+    }
+
+    /// Adds an order to the suppression list and hides what it says in every segment. Once this returns nothing of it can be
+    /// found any more; how many records were hidden.
+    ///
+    /// # Errors
+    /// A segment cannot be read: the order is on the list, and hidden is not everything.
+    pub(crate) async fn suppress(&self, order: Suppressed) -> Result<u64, SegmentError> {
+        let shared = Arc::clone(&self.shared);
+        let hiding = self.shared.tasks.blocking(move || {
+            let list = &shared.layout.suppression;
+            shared.catalog.enforce(|| list.add(&order));
+            shared.hide_all()?;
+            shared.count(&order)
+        });
+        hiding.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })?
+    }
+
+    /// Rewrites every segment that hides something, without it, deletes the old files and every file of the write-ahead log
+    /// that was begun before. Hides nothing by itself.
+    ///
+    /// # Errors
+    /// Any [`SegmentError`]; what was done stays done, and the rest is done by the next call.
+    pub(crate) async fn purge(&self) -> Result<Vec<Rewritten>, SegmentError> {
+        let interrupted = || SegmentError::Interrupted { shard: ShardId(0) };
+        let behind = self.wal.roll().await.ok_or_else(interrupted)?;
+        self.refresh(None).await;
+        let (done, purged) = oneshot::channel();
+        self.purges.send(Purge { done }).await.map_err(|_| interrupted())?;
+        let Purged(rewritten) = purged.await.map_err(|_| interrupted())??;
+        let oldest = self.wal.oldest().await.ok_or_else(interrupted)?;
+        if oldest < behind { Err(SegmentError::LogStays { files: behind - oldest }) } else { Ok(rewritten) }
+    }
+
+    /// How many records of all segments, hidden or not, an order concerns. Decodes every segment.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(crate) async fn count(&self, order: Suppressed) -> Result<u64, SegmentError> {
+        let shared = Arc::clone(&self.shared);
+        let counting = self.shared.tasks.blocking(move || shared.count(&order));
+        counting.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })?
+    }
+
+    /// Records and bytes of segments that wait to be made anew.
+    pub(crate) fn remaining(&self) -> (u64, u64) {
+        let catalog = &self.shared.catalog;
+        let views = catalog.shards().into_iter().map(|shard| catalog.view(shard));
+        views.fold((0, 0), |sum, view| {
+            let hiding = view.iter().filter(|segment| !segment.hidden().is_empty());
+            hiding.fold(sum, |(records, bytes), segment| {
+                (records + u64::from(segment.hidden().count), bytes + segment.bytes)
+            })
+        })
+    }
+
+    /// Ends the next purge at a step, as a crash would.
+    #[cfg(test)]
+    pub(super) fn end_at(&self, step: &'static str) {
+        *self.shared.ends_at.lock() = Some(step);
     }
 
     /// Whether records were accepted that cannot be searched now. An error in the log says why.
@@ -172,15 +244,54 @@ pub(super) struct Shared {
     pub(super) lost: Lost,
     retries: AtomicU64,
     has_intake_ended: AtomicBool,
+    /// Where a test ends the work, as a crash would.
+    #[cfg(test)]
+    pub(super) ends_at: Mutex<Option<&'static str>>,
 }
 
 impl Shared {
-    /// Shows a new segment.
-    pub(super) fn show(&self, segment: Arc<Segment>) {
-        let shard = segment.shard;
-        self.catalog.replace(shard, &[], Some(segment));
-        self.dirty.lock().insert(shard);
+    /// Shows a new segment. Where it may not be shown, it goes: its records are in the log.
+    pub(super) fn show(&self, segment: &Arc<Segment>) -> Result<(), SegmentError> {
+        self.replace(&[], segment).inspect_err(|_| remove(segment.dir.clone()))?;
+        self.dirty.lock().insert(segment.shard);
         self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Shows a segment in the place of others, once what the suppression list says is hidden in it. Blocks and may compute.
+    pub(super) fn replace(&self, gone: &[SegmentId], segment: &Arc<Segment>) -> Result<(), SegmentError> {
+        let list = &self.layout.suppression;
+        loop {
+            let sifted = segment.sift(&list.now(), Scope::Open);
+            sifted.map_err(|source| SegmentError::Open { segment: segment.id, source })?;
+            if self.catalog.replace_sifted(gone, segment, list) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hides what the suppression list says in every segment that is shown.
+    fn hide_all(&self) -> Result<(), SegmentError> {
+        let list = self.layout.suppression.now();
+        for shard in self.catalog.shards() {
+            for segment in self.catalog.view(shard).iter() {
+                let sifted = segment.sift(&list, Scope::Open);
+                sifted.map_err(|source| SegmentError::Open { segment: segment.id, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, order: &Suppressed) -> Result<u64, SegmentError> {
+        let mut count = 0;
+        for shard in self.catalog.shards().into_iter().filter(|shard| order.concerns(*shard)) {
+            let wanted = order.wanted();
+            for segment in self.catalog.view(shard).iter() {
+                let found = segment.holding(&wanted);
+                count += found.map_err(|source| SegmentError::Open { segment: segment.id, source })?.len() as u64;
+            }
+        }
+        Ok(count)
     }
 
     pub(super) fn take_dirty(&self) -> BTreeSet<ShardId> {
@@ -201,6 +312,19 @@ impl Shared {
     pub(super) fn mark_young(&self) {
         let young = self.young();
         self.dirty.lock().extend(young.into_iter().map(|(shard, _)| shard));
+    }
+
+    /// A place where a test may end the work, as a crash would.
+    #[cfg(test)]
+    pub(super) fn step(&self, name: &'static str) -> Result<(), SegmentError> {
+        let ends = *self.ends_at.lock() == Some(name);
+        if ends { Err(SegmentError::Interrupted { shard: ShardId(0) }) } else { Ok(()) }
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test ends the work here")]
+    pub(super) const fn step(&self, _: &'static str) -> Result<(), SegmentError> {
+        Ok(())
     }
 
     pub(super) fn intake_ended(&self) {

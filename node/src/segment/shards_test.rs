@@ -18,7 +18,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::stored::Stored;
-use crate::policy::StreamView;
+use crate::policy::{StreamView, Suppression};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::Tasks;
 use crate::wal::{Batch, Op, Outcome, Wal, WalConfig};
@@ -35,9 +35,13 @@ struct Node {
 
 impl Node {
     async fn start(dir: &Path) -> Result<Self, SegmentError> {
+        Self::start_under(dir, Suppression::default()).await
+    }
+
+    async fn start_under(dir: &Path, suppression: Suppression) -> Result<Self, SegmentError> {
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(NOW));
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
-        let opened = Opened::open(&dir.join("segments"), store.clone(), &tasks, clock.clone()).await?;
+        let opened = Opened::open(&dir.join("segments"), store.clone(), &tasks, clock.clone(), suppression).await?;
         let config = WalConfig { file_bytes: 2_000, ..WalConfig::new(dir.join("wal")) };
         let (wal, durable) = Wal::open(&config, &opened.indexed(), clock.clone())?;
         let shards = opened.start(wal.clone(), durable).await?;

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::errors::TierError;
 use crate::index::builder::Layout;
 use crate::limits::COPY_PART_BYTES;
+use crate::policy::Scope;
 use crate::segment::files::open_dir;
 use crate::segment::manifest::Row;
-use crate::segment::{Segment, SegmentId};
+use crate::segment::{Segment, SegmentError, SegmentId};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 
@@ -147,8 +148,12 @@ impl Tier {
         let (layout, cold) = (layout.clone(), cold.clone());
         self.blocking(move || {
             let dir = writing.finish().ok_or(TierError::Altered { object: cold.object })?;
-            let opened = open_dir(&layout, (cold.id, cold.shard), &cold.row, &dir);
-            opened.map_err(|source| TierError::Open { segment: cold.id, source: Box::new(source) })
+            let failed = |source| TierError::Open { segment: cold.id, source: Box::new(source) };
+            let segment = open_dir(&layout, (cold.id, cold.shard), &cold.row, &dir).map_err(failed)?;
+            // A copy from before an erasure still holds what was erased.
+            let sifted = segment.sift(&layout.suppression.now(), Scope::All);
+            sifted.map_err(|source| failed(SegmentError::Open { segment: cold.id, source }))?;
+            Ok(segment)
         })
         .await
     }

@@ -233,6 +233,17 @@ impl Log {
         Ok(())
     }
 
+    /// Ends the open file; the number of the first file that is begun after.
+    pub(super) fn roll(&mut self) -> u64 {
+        self.open = None;
+        self.next_file
+    }
+
+    /// The number of the oldest file, or of the next one where there is none.
+    pub(super) fn oldest(&self) -> u64 {
+        self.files.front().map_or(self.next_file, |file| file.number)
+    }
+
     /// What a failed write means: no room is survived where the file is as before, all else poisons.
     fn failed(&mut self, error: &io::Error, is_clean: bool) -> WalError {
         let no_room = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);

@@ -51,11 +51,31 @@ pub(crate) struct Wal {
 type Reread = oneshot::Sender<Result<Vec<Durable>, WalError>>;
 
 enum Order {
-    Append { batch: Batch, json_bytes: usize, reply: oneshot::Sender<Result<Accepted, WalError>> },
+    Append {
+        batch: Batch,
+        json_bytes: usize,
+        reply: oneshot::Sender<Result<Accepted, WalError>>,
+    },
     Release,
-    Again { shard: ShardId, places: RangeInclusive<u64>, reply: Reread },
-    Given { done: oneshot::Sender<()> },
-    Stop { done: oneshot::Sender<()> },
+    Again {
+        shard: ShardId,
+        places: RangeInclusive<u64>,
+        reply: Reread,
+    },
+    Given {
+        done: oneshot::Sender<()>,
+    },
+    /// Ends the open file. Told: the number of the first file that is begun after.
+    Roll {
+        done: oneshot::Sender<u64>,
+    },
+    /// Told: the number of the oldest file, after files that are no longer needed were removed.
+    Oldest {
+        done: oneshot::Sender<u64>,
+    },
+    Stop {
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Wal {
@@ -162,6 +182,20 @@ impl Wal {
         }
     }
 
+    /// Ends the open file; the number of the first file that is begun after. `None` where the log has stopped.
+    pub(crate) async fn roll(&self) -> Option<u64> {
+        let (done, told) = oneshot::channel();
+        self.orders.send(Order::Roll { done }).await.ok()?;
+        told.await.ok()
+    }
+
+    /// The number of the oldest file that is left, or of the next one where none is. `None` where the log has stopped.
+    pub(crate) async fn oldest(&self) -> Option<u64> {
+        let (done, told) = oneshot::channel();
+        self.orders.send(Order::Oldest { done }).await.ok()?;
+        told.await.ok()
+    }
+
     /// Takes what was sent before, then ends the thread and closes the receiver.
     pub(crate) async fn stop(&self) {
         let (done, ended) = oneshot::channel();
@@ -176,6 +210,8 @@ impl Wal {
 struct Waiting {
     again: Vec<(ShardId, RangeInclusive<u64>, Reread)>,
     given: Vec<oneshot::Sender<()>>,
+    roll: Vec<oneshot::Sender<u64>>,
+    oldest: Vec<oneshot::Sender<u64>>,
     stop: Vec<oneshot::Sender<()>>,
 }
 
@@ -214,7 +250,13 @@ impl Writer {
             waiting.given.into_iter().for_each(|done| {
                 let _ = done.send(());
             });
+            waiting.roll.into_iter().for_each(|done| {
+                let _ = done.send(self.log.roll());
+            });
             self.release();
+            waiting.oldest.into_iter().for_each(|done| {
+                let _ = done.send(self.log.oldest());
+            });
             if !waiting.stop.is_empty() {
                 drop(self);
                 waiting.stop.into_iter().for_each(|done| {
@@ -244,6 +286,8 @@ impl Writer {
                 Order::Release => {}
                 Order::Again { shard, places, reply } => waiting.again.push((shard, places, reply)),
                 Order::Given { done } => waiting.given.push(done),
+                Order::Roll { done } => waiting.roll.push(done),
+                Order::Oldest { done } => waiting.oldest.push(done),
                 Order::Stop { done } => {
                     self.incoming.close();
                     waiting.stop.push(done);

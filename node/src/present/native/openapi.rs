@@ -95,6 +95,19 @@ fn paths() -> Value {
             "get": read("The streams of the key's tenant.", "Streams with their policy in this region."),
             "post": change("Makes a stream.", "Named", "The stream, with the most restrictive policy."),
         },
+        "/api/v1/subjects/erase": {"post": change(
+            "Erases a person in this region; role `admin`, as all of these.", "Whom", "How the erasure stands.",
+        )},
+        "/api/v1/subjects/status": {
+            "parameters": [{"name": "id", "in": "query", "schema": {"type": "string"}}],
+            "get": read("How erasures stand.", "State, percent, estimate and receipt; holds."),
+        },
+        "/api/v1/subjects/purge": {"post": read("Makes segments anew now.", "How many erasures are gone.")},
+        "/api/v1/subjects/hold": {"post": change("Sets a legal hold.", "Whom", "Its id.")},
+        "/api/v1/subjects/release": {"post": change("Releases a legal hold.", "Held", "Done.")},
+        "/api/v1/subjects/export": {"post": change(
+            "Everything about a person, as JSON lines.", "Whom", "A record on each line, with its stream.",
+        )},
         "/api/v1/admin/commands": {"post": change(
             "Has commands decided by the metadata group; role `admin`.", "Commands", "What became of each.",
         )},
@@ -120,6 +133,12 @@ fn schemas() -> Value {
             "type": "object", "required": ["code", "message", "action"],
             "properties": {"code": text, "message": text, "action": text},
         }}},
+        "Whom": {"type": "object", "properties": {
+            "tenant": text, "subject": text, "value": text, "token": text,
+            "streams": {"type": "array", "items": text},
+            "values": {"type": "array", "items": text, "description": "For an export: the person's own values, shown instead of their tokens."},
+        }},
+        "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
         "Commands": {"type": "object", "required": ["commands"], "properties": {
             "commands": {"type": "array", "maxItems": 256, "items": {"type": ["object", "string"]}},

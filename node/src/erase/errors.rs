@@ -1,0 +1,100 @@
+//! What can go wrong with an order of erasure.
+
+use crate::audit::LedgerError;
+use crate::errors::{Coded, Verdict};
+use crate::keys::KeysError;
+use crate::segment::SegmentError;
+use crate::store::StoreError;
+
+/// Why an order was refused or did not come further.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EraseError {
+    /// Nobody is named.
+    #[error(
+        "the order names nobody: no stream of this tenant declares a subject, or nothing in the value is personal; name a token, or the right streams"
+    )]
+    Nobody,
+    /// A legal hold stands against it.
+    #[error("legal hold `{hold}` stands against it; release the hold first, if the law allows it")]
+    Held {
+        /// Which.
+        hold: Box<str>,
+    },
+    /// There is none of that id.
+    #[error("there is no erasure or hold `{id}` of this tenant in this region; look at the list")]
+    Unknown {
+        /// What was asked for.
+        id: Box<str>,
+    },
+    /// The scan after the rewrite found something.
+    #[error(
+        "{left} records of erasure `{order}` are still there after the rewrite; it is not reported as done and is tried again"
+    )]
+    Left {
+        /// Which.
+        order: Box<str>,
+        /// How many.
+        left: u64,
+    },
+    /// A record of an order does not read.
+    #[error(
+        "object `{object}` is no order of this build; restore it from a copy of the bucket, for without it what was erased may be shown again"
+    )]
+    Damaged {
+        /// Which object.
+        object: String,
+    },
+    /// Receipts cannot be signed.
+    #[error(
+        "the key in `{path}` signs no receipts; give this node an ECDSA P-256 key in PKCS #8, as `domicile pki` makes"
+    )]
+    Key {
+        /// Which file.
+        path: String,
+    },
+    /// The bucket.
+    #[error("the order could not be read or written")]
+    Store(#[from] StoreError),
+    /// The keyring.
+    #[error("keys could not be destroyed yet; the order is hidden from every search and is tried again")]
+    Keys(#[from] KeysError),
+    /// Segments.
+    #[error("segments could not be made anew yet; the order is tried again")]
+    Segments(#[from] SegmentError),
+    /// The ledger.
+    #[error("the ledger could not be written, so nothing is done")]
+    Ledger(#[from] LedgerError),
+    /// The node stops.
+    #[error("the node stops; the order goes on at its next start")]
+    Stopping,
+}
+
+impl Coded for EraseError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Nobody => "DMC-ERASE-01",
+            Self::Held { .. } => "DMC-ERASE-02",
+            Self::Unknown { .. } => "DMC-ERASE-03",
+            Self::Left { .. } => "DMC-ERASE-04",
+            Self::Damaged { .. } => "DMC-ERASE-05",
+            Self::Key { .. } => "DMC-ERASE-06",
+            Self::Stopping => "DMC-ERASE-07",
+            Self::Store(source) => source.code(),
+            Self::Keys(source) => source.code(),
+            Self::Segments(source) => source.code(),
+            Self::Ledger(source) => source.code(),
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Nobody | Self::Held { .. } | Self::Unknown { .. } => Verdict::Refused,
+            Self::Left { .. } | Self::Stopping => Verdict::NotNow(30),
+            Self::Damaged { .. } | Self::Key { .. } => Verdict::Broken,
+            Self::Store(source) => source.verdict(),
+            Self::Keys(source) => source.verdict(),
+            Self::Segments(source) => source.verdict(),
+            Self::Ledger(source) => source.verdict(),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The workflow: takes an order, hides and shreds it at once, purges what waits together, and goes on after any crash.
+//!
+//! Every step can be done twice. It is in the ledger before it is on record, so a crash between the two leaves an entry twice
+//! and never a claim without its entry.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domicile_proto::ids::{Region, StreamId, TenantId, Timestamp};
+use parking_lot::RwLock;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::Progress;
+use super::errors::EraseError;
+use super::order::{self, Hold, Order, Records, Shredded, Tracked, Whom};
+use super::receipt::Signer;
+use crate::audit::{Event, Ledger};
+use crate::clock::Clock;
+use crate::errors::Coded;
+use crate::keys::{Destroyed, Target, Vault};
+use crate::limits::{ERASE_WINDOW, REWRITE_BYTES_PER_SECOND, SUPPRESS_FOR};
+use crate::policy::Suppression;
+use crate::segment::Shards;
+use crate::store::Store;
+use crate::tasks::Tasks;
+
+/// What it works with.
+pub(crate) struct Parts {
+    pub(crate) region: Region,
+    pub(crate) store: Store,
+    pub(crate) shards: Shards,
+    pub(crate) suppression: Suppression,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+}
+
+/// Erasure in this region.
+pub(crate) struct Erasure {
+    parts: Parts,
+    signer: Signer,
+    records: RwLock<Records>,
+    /// One step at a time: an order never overtakes a hold, nor one purge another.
+    working: tokio::sync::Mutex<()>,
+    /// Where a test ends the work, as a crash would.
+    #[cfg(test)]
+    pub(super) ends_at: parking_lot::Mutex<Option<&'static str>>,
+}
+
+/// How an order stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Stands {
+    pub(crate) id: Box<str>,
+    pub(crate) progress: Progress,
+    pub(crate) ordered_at: Timestamp,
+    pub(crate) shredded: Option<Shredded>,
+    pub(crate) percent: u8,
+    /// When it is gone, as far as can be said; none where it is.
+    pub(crate) gone_in_seconds: Option<u64>,
+    pub(crate) receipt: Option<Value>,
+    /// Code of what keeps it from going on.
+    pub(crate) problem: Option<&'static str>,
+}
+
+impl Erasure {
+    /// With what is on record; `key` is the file of the node's own key.
+    ///
+    /// # Errors
+    /// [`EraseError::Key`].
+    pub(crate) fn new(parts: Parts, records: Records, key: &Path) -> Result<Self, EraseError> {
+        Ok(Self {
+            parts,
+            signer: Signer::open(key)?,
+            records: RwLock::new(records),
+            working: tokio::sync::Mutex::new(()),
+            #[cfg(test)]
+            ends_at: parking_lot::Mutex::new(None),
+        })
+    }
+
+    /// Where subjects and originals are known.
+    pub(crate) const fn vault(&self) -> &Arc<Vault> {
+        &self.parts.vault
+    }
+
+    /// Records that came after an order and were left out, since the node started.
+    pub(crate) fn late(&self) -> u64 {
+        self.parts.suppression.late()
+    }
+
+    /// Takes an order. Once this returns it survives everything; mostly it is shredded by then.
+    ///
+    /// # Errors
+    /// [`EraseError::Nobody`], [`EraseError::Held`]; or it could not be made durable.
+    pub(crate) async fn order(&self, tenant: TenantId, whom: Whom) -> Result<Stands, EraseError> {
+        if whom.is_nobody() {
+            return Err(EraseError::Nobody);
+        }
+        let _working = self.working.lock().await;
+        let at = self.parts.clock.now();
+        let until = i64::try_from(SUPPRESS_FOR.as_micros()).unwrap_or(i64::MAX);
+        let order = Order::new(tenant, whom, (at, Timestamp(at.0.saturating_add(until))), random()?);
+        let commitment = order.commitment();
+        let held: Option<Box<str>> = self.records.read().against(tenant, &order.whom).map(Into::into);
+        if let Some(hold) = held {
+            self.parts.ledger.record(Event::ErasureRefused { hold: hold.clone(), commitment }).await?;
+            return Err(EraseError::Held { hold });
+        }
+        let id: Box<str> = hex::encode(random()?).get(..ID_LETTERS).unwrap_or_default().into();
+        self.parts.ledger.record(Event::ErasureRequested { erasure: id.clone(), commitment }).await?;
+        order::put_step(&self.parts.store, &id, "order", &order).await?;
+        self.step("ordered")?;
+        self.records.write().orders.insert(id.clone(), Tracked { order, shredded: None, receipt: None });
+        let problem = self.shred(&id).await.err();
+        if let Some(error) = &problem {
+            tracing::error!(code = error.code(), error = error as &dyn std::error::Error, "an erasure is tried again");
+        }
+        let mut stands = self.stands(tenant, &id)?;
+        stands.problem = problem.map(|error| error.code());
+        Ok(stands)
+    }
+
+    /// Hides the records of an order and destroys the keys of its originals.
+    async fn shred(&self, id: &str) -> Result<(), EraseError> {
+        let Some(tracked) = self.records.read().orders.get(id).cloned() else { return Ok(()) };
+        let hidden = self.parts.shards.suppress(tracked.suppressed(id)).await?;
+        self.step("hidden")?;
+        let vault = Arc::clone(&self.parts.vault);
+        let order = tracked.order;
+        let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
+        let destroyed = destroying.await.map_err(|_| EraseError::Stopping)??;
+        self.step("destroyed")?;
+        let shredded = Shredded { at: self.parts.clock.now(), hidden, originals: destroyed.originals };
+        let event = Event::Shredded { erasure: id.into(), hidden, originals: destroyed.originals };
+        self.parts.ledger.record(event).await?;
+        self.step("shredded told")?;
+        order::put_step(&self.parts.store, id, "shredded", &shredded).await?;
+        if let Some(tracked) = self.records.write().orders.get_mut(id) {
+            tracked.shredded = Some(shredded);
+        }
+        Ok(())
+    }
+
+    /// Purges every order that is shredded; how many. Each segment is made anew at most once for all of them.
+    ///
+    /// # Errors
+    /// What keeps it; no order is told gone then that is not.
+    pub(crate) async fn purge(&self) -> Result<usize, EraseError> {
+        let _working = self.working.lock().await;
+        let is_due = |tracked: &Tracked| tracked.progress() == Progress::Shredded;
+        let records = self.records.read().clone();
+        let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let rewritten = self.parts.shards.purge().await?;
+        self.step("rewritten")?;
+        for (id, tracked) in &due {
+            // An original that was being sealed while the order came in got a key after they were destroyed.
+            let (vault, order) = (Arc::clone(&self.parts.vault), tracked.order.clone());
+            let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
+            destroying.await.map_err(|_| EraseError::Stopping)??;
+            let left = self.parts.shards.count(tracked.suppressed(id)).await?;
+            if left > 0 {
+                return Err(EraseError::Left { order: id.clone(), left });
+            }
+            let Some(shredded) = tracked.shredded else { continue };
+            let at = self.parts.clock.now();
+            let names = (&**id, self.parts.region.as_str());
+            let receipt = self.signer.receipt(names, tracked, shredded, (at, &rewritten))?;
+            let segments = u64::try_from(rewritten.len()).unwrap_or(u64::MAX);
+            let removed = rewritten.iter().map(|one| u64::from(one.removed)).sum();
+            let event = Event::Purged { erasure: id.clone(), segments, removed, receipt: sha256(&receipt) };
+            self.parts.ledger.record(event).await?;
+            self.step("gone told")?;
+            order::put_step(&self.parts.store, id, "gone", &receipt).await?;
+            self.parts.suppression.purged(id);
+            if let Some(tracked) = self.records.write().orders.get_mut(id) {
+                tracked.receipt = Some(receipt);
+            }
+        }
+        Ok(due.len())
+    }
+
+    /// How an order stands.
+    ///
+    /// # Errors
+    /// [`EraseError::Unknown`].
+    pub(crate) fn stands(&self, tenant: TenantId, id: &str) -> Result<Stands, EraseError> {
+        let unknown = || EraseError::Unknown { id: id.chars().take(80).collect::<String>().into() };
+        let records = self.records.read();
+        let tracked = records.orders.get(id).filter(|tracked| tracked.order.tenant == tenant).ok_or_else(unknown)?;
+        Ok(self.as_it_stands(id, tracked))
+    }
+
+    /// All orders of a tenant.
+    pub(crate) fn all(&self, tenant: TenantId) -> Vec<Stands> {
+        let records = self.records.read();
+        let own = records.orders.iter().filter(|(_, tracked)| tracked.order.tenant == tenant);
+        own.map(|(id, tracked)| self.as_it_stands(id, tracked)).collect()
+    }
+
+    fn as_it_stands(&self, id: &str, tracked: &Tracked) -> Stands {
+        let progress = tracked.progress();
+        let (records, bytes) = self.parts.shards.remaining();
+        let hidden = tracked.shredded.map_or(0, |shredded| shredded.hidden).max(1);
+        let rewritten = 49 - 49 * records.min(hidden) / hidden;
+        let waits = i64::try_from(ERASE_WINDOW.as_micros()).unwrap_or(i64::MAX);
+        let due = tracked.order.at.0.saturating_add(waits).saturating_sub(self.parts.clock.now().0).max(0);
+        let seconds = u64::try_from(due / Timestamp::MICROS).unwrap_or(0) + bytes / REWRITE_BYTES_PER_SECOND;
+        Stands {
+            id: id.into(),
+            progress,
+            ordered_at: tracked.order.at,
+            shredded: tracked.shredded,
+            percent: match progress {
+                Progress::Ordered => 0,
+                Progress::Shredded => 50 + u8::try_from(rewritten).unwrap_or(0),
+                Progress::Gone => 100,
+            },
+            gone_in_seconds: (progress != Progress::Gone).then_some(seconds),
+            receipt: tracked.receipt.clone(),
+            problem: None,
+        }
+    }
+
+    /// Sets a legal hold: no erasure touches it until it is released. Orders that were given before go on.
+    ///
+    /// # Errors
+    /// It could not be made durable.
+    pub(crate) async fn hold(&self, tenant: TenantId, whom: Whom) -> Result<Box<str>, EraseError> {
+        if whom.is_nobody() && whom.only.is_none() {
+            return Err(EraseError::Nobody);
+        }
+        let _working = self.working.lock().await;
+        let id: Box<str> = hex::encode(random()?).get(..ID_LETTERS).unwrap_or_default().into();
+        self.parts.ledger.record(Event::HoldSet { hold: id.clone() }).await?;
+        let hold = Hold::new(tenant, whom, self.parts.clock.now());
+        order::put_hold(&self.parts.store, &id, &hold).await?;
+        self.records.write().holds.insert(id.clone(), hold);
+        Ok(id)
+    }
+
+    /// Releases a hold.
+    ///
+    /// # Errors
+    /// [`EraseError::Unknown`], or it could not be made durable.
+    pub(crate) async fn release(&self, tenant: TenantId, id: &str) -> Result<(), EraseError> {
+        let _working = self.working.lock().await;
+        if self.records.read().holds.get(id).is_none_or(|hold| hold.tenant != tenant) {
+            return Err(EraseError::Unknown { id: id.chars().take(80).collect::<String>().into() });
+        }
+        self.parts.ledger.record(Event::HoldReleased { hold: id.into() }).await?;
+        order::remove_hold(&self.parts.store, id).await?;
+        self.records.write().holds.remove(id);
+        Ok(())
+    }
+
+    /// Holds of a tenant: id and since when.
+    pub(crate) fn holds(&self, tenant: TenantId) -> Vec<(Box<str>, Timestamp)> {
+        let records = self.records.read();
+        let own = records.holds.iter().filter(|(_, hold)| hold.tenant == tenant);
+        own.map(|(id, hold)| (id.clone(), hold.at)).collect()
+    }
+
+    /// Records in the ledger that everything about somebody was handed over.
+    ///
+    /// # Errors
+    /// The ledger does not take it: nothing may be handed over then.
+    pub(crate) async fn tell_export(&self, tenant: TenantId, records: u64, originals: u64) -> Result<(), EraseError> {
+        self.parts.ledger.record(Event::SubjectExported { tenant, records, originals }).await?;
+        Ok(())
+    }
+
+    /// Goes on with what was interrupted, purges when a window is over, and forgets what has expired, until cancelled.
+    pub(crate) async fn keep_going(self: Arc<Self>, token: CancellationToken) {
+        loop {
+            if let Err(error) = self.tend().await {
+                tracing::error!(
+                    code = error.code(),
+                    error = &error as &dyn std::error::Error,
+                    "an erasure is tried again"
+                );
+            }
+            if token.run_until_cancelled(tokio::time::sleep(LOOK_AFTER)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// One round of it.
+    ///
+    /// # Errors
+    /// What keeps an order; it is tried again.
+    pub(crate) async fn tend(&self) -> Result<(), EraseError> {
+        let now = self.parts.clock.now();
+        let records = self.records.read().clone();
+        for (id, _) in records.orders.iter().filter(|(_, tracked)| tracked.progress() == Progress::Ordered) {
+            let _working = self.working.lock().await;
+            self.shred(id).await?;
+        }
+        let window = i64::try_from(ERASE_WINDOW.as_micros()).unwrap_or(i64::MAX);
+        let mut shredded = records.orders.values().filter(|tracked| tracked.progress() == Progress::Shredded);
+        if shredded.any(|tracked| now.0.saturating_sub(tracked.order.at.0) >= window) {
+            self.purge().await?;
+        }
+        self.parts.suppression.expire(now);
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn step(&self, name: &'static str) -> Result<(), EraseError> {
+        if *self.ends_at.lock() == Some(name) { Err(EraseError::Stopping) } else { Ok(()) }
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test ends the work here")]
+    const fn step(&self, _: &'static str) -> Result<(), EraseError> {
+        Ok(())
+    }
+}
+
+fn destroy(vault: &Vault, order: &Order) -> Result<Destroyed, EraseError> {
+    let tenant = order.tenant;
+    let streams: Option<Vec<StreamId>> =
+        order.whom.only.as_ref().map(|only| only.iter().map(|(stream, _)| *stream).collect());
+    let subjects = order.whom.subjects.iter().map(|subject| match &streams {
+        None => Target::Subject { tenant, subject: *subject },
+        Some(streams) => Target::SubjectIn { tenant, subject: *subject, streams },
+    });
+    let tokens = order.whom.tokens.iter().map(|token| Target::Token { tenant, token });
+    Ok(vault.destroy(&subjects.chain(tokens).collect::<Vec<_>>())?)
+}
+
+fn random() -> Result<[u8; 32], EraseError> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| crate::keys::KeysError::NoRandomness)?;
+    Ok(bytes)
+}
+
+fn sha256(receipt: &Value) -> [u8; 32] {
+    let mut digest = [0; 32];
+    let bytes = serde_json::to_vec(receipt).unwrap_or_default();
+    digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
+    digest
+}
+
+/// How often what waits is looked at.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// Letters of an id: 128 random bits.
+const ID_LETTERS: usize = 32;

@@ -1,0 +1,271 @@
+//! Orders from given to gone, with a real bucket, log, keyring and ledger; and a crash at every step of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domicile_proto::ids::{NodeId, ShardId, StreamId, TenantId, Timestamp};
+use domicile_proto::metadata::StreamPolicy;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
+use serde_json::json;
+
+use super::*;
+use crate::audit::{Event, Ledger};
+use crate::clock::Clock;
+use crate::errors::Coded;
+use crate::index::builder::Layout;
+use crate::keys::{Day, Original, Vault, specimen};
+use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
+use crate::policy::{StreamView, Suppression};
+use crate::segment::specimen::record;
+use crate::segment::{Opened, Shards};
+use crate::store::{Store, StoreConfig};
+use crate::tasks::Tasks;
+use crate::tier::Tier;
+use crate::wal::{Batch, Op, Wal, WalConfig};
+
+const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
+const TENANT: TenantId = TenantId(1);
+
+struct Node {
+    tasks: Tasks,
+    clock: Clock,
+    store: Store,
+    wal: Wal,
+    shards: Shards,
+    vault: Arc<Vault>,
+    ledger: Arc<Ledger>,
+    suppression: Suppression,
+    erasure: Erasure,
+}
+
+fn begin() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for part in ["keys", "ledger"] {
+        std::fs::create_dir(dir.path().join(part)).unwrap();
+    }
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(key.as_ref()));
+    std::fs::write(dir.path().join("node.key"), pem).unwrap();
+    dir
+}
+
+impl Node {
+    /// In the order of the node: what is on record is on the list before a segment is opened.
+    async fn start(dir: &Path) -> Self {
+        let (tasks, clock) = (Tasks::default(), Clock::standing_at(Timestamp(1_000_000)));
+        let region: domicile_proto::ids::Region = "tokyo".parse().unwrap();
+        let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &region).await.unwrap();
+        let records = Records::read(&store).await.unwrap();
+        let suppression = Suppression::default();
+        records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
+        let segments = dir.join("segments");
+        let opened = Opened::open(&segments, store.clone(), &tasks, clock.clone(), suppression.clone()).await.unwrap();
+        let (wal, durable) = Wal::open(&WalConfig::new(dir.join("wal")), &opened.indexed(), clock.clone()).unwrap();
+        let shards = opened.start(wal.clone(), durable).await.unwrap();
+        let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
+        let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
+        let parts = Parts {
+            region,
+            store: store.clone(),
+            shards: shards.clone(),
+            suppression: suppression.clone(),
+            vault: Arc::clone(&vault),
+            ledger: Arc::clone(&ledger),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+        };
+        let erasure = Erasure::new(parts, records, &dir.join("node.key")).unwrap();
+        Self { tasks, clock, store, wal, shards, vault, ledger, suppression, erasure }
+    }
+
+    /// Ten records of others, one of subject 7 and one with the token, whose original is sealed.
+    async fn fill(&self) {
+        let text = zeroize::Zeroizing::new("erika@example.org".to_owned());
+        let original = Original { token: TOKEN.into(), subject: Some(7), text };
+        self.vault.seal(TENANT, StreamId(1), Day::of(Timestamp(1)), &[original]).unwrap();
+        let stream = StreamView {
+            id: StreamId(1),
+            tenant: TENANT,
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy { refresh_ms: 30_000, ..StreamPolicy::default() },
+            shard: Some((ShardId(1), NodeId(1))),
+        };
+        let mut records: Vec<_> = (0..10).map(|n| record(n, Some(100), json!({"message": format!("n {n}")}))).collect();
+        records.push(record(11, Some(7), json!({"message": "seven"})));
+        records.push(record(12, None, json!({"user": TOKEN})));
+        let records = records.into_iter().map(|record| (Op::Create, record)).collect();
+        self.wal.append(Batch { stream: Arc::new(stream), producer: None, records }).await.unwrap();
+        self.shards.refresh(None).await;
+    }
+
+    fn seen(&self) -> u64 {
+        self.shards.catalog().totals(ShardId(1)).docs
+    }
+
+    fn is_revealed(&self) -> bool {
+        self.vault.reveal(TENANT, TOKEN).unwrap().is_some()
+    }
+
+    /// Kinds of the ledger's entries.
+    fn kinds(&self) -> Vec<&'static str> {
+        let entries = self.ledger.entries_after(0).unwrap().map(|entry| entry.unwrap().1.event);
+        let kind = |event| match event {
+            Event::ErasureRequested { .. } => Some("requested"),
+            Event::ErasureRefused { .. } => Some("refused"),
+            Event::Shredded { .. } => Some("shredded"),
+            Event::Purged { .. } => Some("purged"),
+            Event::HoldSet { .. } => Some("held"),
+            Event::HoldReleased { .. } => Some("released"),
+            _ => None,
+        };
+        entries.filter_map(kind).collect()
+    }
+
+    /// Ends as kill -9 would.
+    async fn kill(self) {
+        let Self { tasks, wal, ledger, erasure, vault, shards, .. } = self;
+        assert!(tasks.stop(Duration::from_secs(30)).await);
+        wal.stop().await;
+        drop((ledger, erasure, vault, shards));
+    }
+}
+
+fn whom() -> Whom {
+    Whom { subjects: vec![7], tokens: vec![TOKEN.into()], only: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_hidden_and_shredded_at_once_and_gone_with_a_receipt_that_verifies() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    node.fill().await;
+    assert!(node.seen() == 12 && node.is_revealed());
+    let stands = node.erasure.order(TENANT, whom()).await.unwrap();
+    assert_eq!((stands.progress, stands.shredded.unwrap().hidden, stands.percent), (Progress::Shredded, 2, 50));
+    assert_eq!(stands.shredded.unwrap().originals, 1);
+    assert!(node.seen() == 10 && !node.is_revealed());
+    assert!(node.erasure.stands(TenantId(2), &stands.id).is_err(), "another tenant's");
+
+    node.erasure.tend().await.unwrap();
+    assert_eq!(node.erasure.stands(TENANT, &stands.id).unwrap().progress, Progress::Shredded, "the window is open");
+    node.clock.turn_to(Timestamp(1_000_000 + i64::try_from(ERASE_WINDOW.as_micros()).unwrap()));
+    node.erasure.tend().await.unwrap();
+    let gone = node.erasure.stands(TENANT, &stands.id).unwrap();
+    assert_eq!((gone.progress, gone.percent, gone.gone_in_seconds), (Progress::Gone, 100, None));
+    assert_eq!(node.kinds(), ["requested", "shredded", "purged"]);
+
+    let receipt = gone.receipt.unwrap();
+    let bytes = |field: &str| STANDARD.decode(receipt[field].as_str().unwrap()).unwrap();
+    let said = receipt["receipt"].as_str().unwrap();
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, bytes("public_key"));
+    key.verify(said.as_bytes(), &bytes("signature")).unwrap();
+    assert!(key.verify(said.replace('1', "2").as_bytes(), &bytes("signature")).is_err());
+    for secret in ["7}", TOKEN, "\"subjects\""] {
+        assert!(!said.contains(secret), "the receipt names nobody");
+    }
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_crash_at_any_step_nothing_is_shown_and_the_order_comes_to_its_end() {
+    for step in ["ordered", "hidden", "destroyed", "shredded told", "rewritten", "gone told"] {
+        let dir = begin();
+        let node = Node::start(dir.path()).await;
+        node.fill().await;
+        *node.erasure.ends_at.lock() = Some(step);
+        let ordered = node.erasure.order(TENANT, whom()).await;
+        if let Ok(stands) = &ordered {
+            let is_shredded = ["rewritten", "gone told"].contains(&step);
+            assert_eq!(stands.progress == Progress::Shredded, is_shredded, "no claim before its time; {step}");
+        }
+        assert!(node.erasure.purge().await.is_err() || node.erasure.all(TENANT).iter().all(|o| o.receipt.is_none()));
+        node.kill().await;
+
+        let node = Node::start(dir.path()).await;
+        node.shards.refresh(None).await;
+        assert_eq!(node.seen(), 10, "hidden before anybody can ask; {step}");
+        node.erasure.tend().await.unwrap();
+        assert!(!node.is_revealed(), "{step}");
+        node.erasure.purge().await.unwrap();
+        let [one] = node.erasure.all(TENANT).try_into().unwrap_or_else(|_| panic!("one order; {step}"));
+        assert_eq!(one.progress, Progress::Gone, "{step}");
+        let there: u64 = node.shards.catalog().view(ShardId(1)).iter().map(|segment| u64::from(segment.docs)).sum();
+        assert_eq!((node.seen(), there), (10, 10), "{step}");
+        for kind in ["requested", "shredded", "purged"] {
+            assert!(node.kinds().contains(&kind), "{kind} is in the ledger; {step}");
+        }
+        node.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_legal_hold_refuses_until_it_is_released_and_both_are_in_the_ledger() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    node.fill().await;
+    let of_token = Whom { subjects: Vec::new(), ..whom() };
+    let of_stream = Whom { only: Some(vec![(StreamId(1), None)]), ..Whom::default() };
+    for held in [of_token, of_stream] {
+        let hold = node.erasure.hold(TENANT, held).await.unwrap();
+        let refused = node.erasure.order(TENANT, whom()).await.err().unwrap();
+        assert_eq!(refused.code(), "DMC-ERASE-02");
+        assert!(refused.to_string().contains(&*hold));
+        assert!(node.seen() == 12 && node.is_revealed(), "nothing has changed");
+        assert!(node.erasure.release(TenantId(2), &hold).await.is_err(), "another tenant's");
+        node.erasure.release(TENANT, &hold).await.unwrap();
+    }
+    // A hold survives a restart, and one on another person or stream is no obstacle.
+    let hold = node.erasure.hold(TENANT, Whom { tokens: Vec::new(), ..whom() }).await.unwrap();
+    node.erasure
+        .hold(TENANT, Whom { only: Some(vec![(StreamId(2), None)]), subjects: vec![8], ..Whom::default() })
+        .await
+        .unwrap();
+    node.kill().await;
+    let node = Node::start(dir.path()).await;
+    assert_eq!(node.erasure.order(TENANT, whom()).await.err().unwrap().code(), "DMC-ERASE-02");
+    node.erasure.release(TENANT, &hold).await.unwrap();
+    node.erasure.order(TENANT, whom()).await.unwrap();
+    assert_eq!(node.erasure.order(TENANT, Whom::default()).await.err().unwrap().code(), "DMC-ERASE-01");
+    assert_eq!(node.kinds().iter().filter(|kind| **kind == "refused").count(), 3);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_from_before_an_erasure_comes_back_without_what_was_erased() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    node.fill().await;
+    node.shards.purge().await.unwrap();
+    let tier = Tier::new(node.store.clone(), dir.path().join("cache"), node.tasks.clone());
+    let before = node.shards.catalog().view(ShardId(1)).first().cloned().unwrap();
+    let cold = tier.copy_out(&before).await.unwrap();
+    drop(before);
+    node.erasure.order(TENANT, whom()).await.unwrap();
+    node.erasure.purge().await.unwrap();
+    let layout = Layout::under(node.suppression.clone());
+    let back = tier.open(&layout, &cold).await.unwrap();
+    assert_eq!((back.docs, back.hidden().count), (12, 2));
+    // The list outlives the purge, and ends when its time is over.
+    node.clock.turn_to(Timestamp(2_000_000 + i64::try_from(SUPPRESS_FOR.as_micros()).unwrap()));
+    node.erasure.tend().await.unwrap();
+    assert!(node.suppression.now().of_stream(TENANT, StreamId(1)).is_empty());
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_cannot_be_read_again_keeps_the_node_from_starting() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    node.fill().await;
+    let id = node.erasure.order(TENANT, whom()).await.unwrap().id;
+    let object = format!("erasure/{id}/order");
+    node.store.delete(&object).await.unwrap();
+    node.store.create(&object, bytes::Bytes::from_static(b"{}")).await.unwrap();
+    assert_eq!(Records::read(&node.store).await.err().unwrap().code(), "DMC-ERASE-05");
+    node.kill().await;
+}

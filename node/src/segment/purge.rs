@@ -1,0 +1,148 @@
+//! The second half of an erasure in this stage: every segment that hides something is made anew without it, each alone,
+//! however little that is; the manifest names the new ones, and the old files go.
+//!
+//! May be interrupted anywhere and repeated: what no manifest names goes at the next start, and what is still hidden is found
+//! again. Decides not when.
+
+use std::fs::File;
+use std::io::{Error, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use domicile_proto::ids::ShardId;
+use ring::digest::{Context, SHA256};
+use tokio::sync::oneshot;
+
+use super::files::disk;
+use super::merge::{Merger, merge};
+use super::plan::{Pressure, Target};
+use super::{Segment, SegmentError, SegmentId};
+
+/// A digest of all files of a segment.
+pub(crate) type Sha256 = [u8; 32];
+
+/// A wish that everything hidden is removed.
+pub(super) struct Purge {
+    pub(super) done: oneshot::Sender<Result<Purged, SegmentError>>,
+}
+
+/// What came of it.
+pub(super) struct Purged(pub(super) Vec<Rewritten>);
+
+/// One segment that was made anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    pub(crate) shard: ShardId,
+    pub(crate) old: SegmentId,
+    pub(crate) old_sha256: Sha256,
+    pub(crate) new: SegmentId,
+    pub(crate) new_sha256: Sha256,
+    /// Records that are no longer in it.
+    pub(crate) removed: u32,
+    /// Records that are.
+    pub(crate) kept: u32,
+}
+
+impl Merger {
+    /// Makes everything anew that hides something; what lies in memory becomes durable without it.
+    pub(super) async fn purge(&mut self) -> Result<Purged, SegmentError> {
+        let mut rewritten = Vec::new();
+        for shard in self.shared.catalog.shards() {
+            if self.deposed.contains(&shard) {
+                return Err(SegmentError::Deposed { shard, number: 0 });
+            }
+            self.rewrite(shard, &mut rewritten).await?;
+            self.try_settle(shard, Pressure::High, true).await?;
+        }
+        // The purge is asked for again, and by then it may be gone.
+        match self.left_over() {
+            Some(dir) => Err(disk(dir, Error::other("a segment that was replaced is still there"))),
+            None => Ok(Purged(rewritten)),
+        }
+    }
+
+    async fn rewrite(&mut self, shard: ShardId, rewritten: &mut Vec<Rewritten>) -> Result<(), SegmentError> {
+        let view = self.shared.catalog.view(shard);
+        let hiding = view.iter().filter(|segment| segment.dir.is_some() && !segment.hidden().is_empty());
+        let hiding = hiding.cloned().collect::<Vec<_>>();
+        if hiding.is_empty() {
+            return Ok(());
+        }
+        for old in hiding {
+            let old_dir = old.dir.clone();
+            let shared = Arc::clone(&self.shared);
+            let work = move || {
+                let old_sha256 = sha256_of(old.dir.as_deref())?;
+                let new = merge(&shared.layout, &shared.files, &[Arc::clone(&old)], Target::Disk, shared.clock.now())?;
+                shared.step("made anew")?;
+                let new = Arc::new(new);
+                shared.replace(&[old.id], &new)?;
+                Ok::<_, SegmentError>(Rewritten {
+                    shard,
+                    old: old.id,
+                    old_sha256,
+                    new: new.id,
+                    new_sha256: sha256_of(new.dir.as_deref())?,
+                    removed: old.docs.saturating_sub(new.docs),
+                    kept: new.docs,
+                })
+            };
+            let made = self.shared.tasks.blocking(work).await;
+            rewritten.push(made.map_err(|_| SegmentError::Interrupted { shard })??);
+            self.leave(shard, old_dir);
+        }
+        self.publish(shard).await?;
+        self.shared.step("published")?;
+        self.sweep(shard);
+        Ok(())
+    }
+}
+
+/// The digest of a segment's files: for each, in the order of names, name, length and content.
+fn sha256_of(dir: Option<&Path>) -> Result<Sha256, SegmentError> {
+    let mut digest = [0; 32];
+    let Some(dir) = dir else { return Ok(digest) };
+    let failed = |source| disk(dir, source);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if !name.to_string_lossy().starts_with('.') {
+            files.push(name);
+        }
+    }
+    files.sort_unstable();
+    let mut context = Context::new(&SHA256);
+    let mut buffer = vec![0; 1 << 16];
+    for name in files {
+        let mut file = File::open(dir.join(&name)).map_err(failed)?;
+        context.update(name.to_string_lossy().as_bytes());
+        context.update(&[0]);
+        context.update(&file.metadata().map_err(failed)?.len().to_be_bytes());
+        loop {
+            let read = file.read(&mut buffer).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            context.update(buffer.get(..read).unwrap_or_default());
+        }
+    }
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok(digest)
+}
+
+impl Segment {
+    /// Times of what is in it, after something was left out.
+    pub(super) fn retime(&mut self) -> Result<(), SegmentError> {
+        let (mut oldest, mut newest) = (0, 0);
+        if self.docs > 0 {
+            let times = self.reader().fast_fields().i64("ts");
+            let times = times.map_err(|source| SegmentError::Open { segment: self.id, source })?;
+            (oldest, newest) = (i64::MAX, i64::MIN);
+            for at in (0..self.docs).filter_map(|doc| times.first(doc)) {
+                (oldest, newest) = (oldest.min(at), newest.max(at));
+            }
+        }
+        (self.oldest.0, self.newest.0) = (oldest, newest);
+        Ok(())
+    }
+}
