@@ -79,15 +79,27 @@ fn a_million_random_numbers_are_judged_as_python_stdnum_judges_them() {
     assert!(answered.status.success());
     let answers = String::from_utf8(answered.stdout).unwrap();
     let mut held = 0;
+    let mut otherwise = Vec::new();
     for ((kind, number, ours), theirs) in values.iter().zip(answers.lines()) {
-        // The other one lets a digit stand thrice in a row, which the tax office rules out.
-        let thrice =
-            *kind == "tax_id" && number.as_bytes()[..10].windows(3).any(|run| run[0] == run[1] && run[1] == run[2]);
-        assert!(*ours == (theirs == "1") || (thrice && !ours), "{kind} {number}");
+        if *ours != (theirs == "1") && (*ours || !is_never_issued(kind, number)) {
+            otherwise.push(format!("{kind} {number}: {ours}"));
+        }
         held += usize::from(*ours);
     }
+    assert!(otherwise.is_empty(), "{} are judged otherwise, such as {:?}", otherwise.len(), otherwise.first());
     assert_eq!(answers.lines().count(), VALUES);
     assert!((VALUES / 4..VALUES * 3 / 4).contains(&held), "both answers are common: {held}");
+}
+
+/// What the other one lets pass and nobody issues: a tax number with a digit thrice in a row, which the tax office rules out, and
+/// the check digits 00, 01 and 99, which fit as 97, 98 and 02 do and which ISO 7064 never gives.
+fn is_never_issued(kind: &str, number: &str) -> bool {
+    let digits = number.as_bytes();
+    match kind {
+        "tax_id" => digits[..10].windows(3).any(|run| run[0] == run[1] && run[1] == run[2]),
+        "iban" => matches!(&digits[2..4], b"00" | b"01" | b"99"),
+        _ => false,
+    }
 }
 
 const VALUES: usize = 1_000_000;
