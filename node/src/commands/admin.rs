@@ -1,5 +1,7 @@
 //! Tenants, streams, keys and dictionaries: commands to the metadata group, signed here where an officer must consent.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use domicile_proto::ids::{Name, Region, StreamId, TenantId};
 use domicile_proto::metadata::{
@@ -49,13 +51,27 @@ pub(super) fn draw_key(
     Ok((key, AccessKey { id, tenant, hash, roles, rows }))
 }
 
-/// The number of a tenant, by name.
+/// How long a node may be behind the others before what it does not know is not there.
+const BEHIND: Duration = Duration::from_secs(3);
+/// Pause between two looks at it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The number of a tenant, by name. A tenant that was made through another region may reach this one a moment later.
 pub(super) async fn tenant_id(door: &Door, name: &Name) -> anyhow::Result<TenantId> {
-    let tenants = door.read("/api/v1/admin/tenants").await?;
-    let found = items(&tenants, "tenants").find(|row| row.get("name").and_then(Value::as_str) == Some(name.as_str()));
-    let id = found.and_then(|row| row.get("id")).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-    id.map(TenantId)
-        .with_context(|| format!("there is no tenant `{name}`; make it with `domicile tenant create {name}`"))
+    let known = async {
+        loop {
+            let tenants = door.read("/api/v1/admin/tenants").await?;
+            let mut rows = items(&tenants, "tenants");
+            let found = rows.find(|row| row.get("name").and_then(Value::as_str) == Some(name.as_str()));
+            let id = found.and_then(|row| row.get("id")).and_then(Value::as_u64);
+            if let Some(id) = id.and_then(|id| u32::try_from(id).ok()) {
+                return Ok(TenantId(id));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let missing = || format!("there is no tenant `{name}`; make it with `domicile tenant create {name}`");
+    tokio::time::timeout(BEHIND, known).await.with_context(missing)?
 }
 
 pub(super) async fn tenant(verb: TenantVerb, profile: &Profile) -> anyhow::Result<()> {
