@@ -90,6 +90,17 @@ fn values_keys_numbers_and_ids_are_cleaned_at_any_depth() {
 }
 
 #[test]
+fn a_number_is_found_however_it_was_written() {
+    for text in ["4111111111111111", "4111111111111111.0", "4.111111111111111e15", "-4111111111111111"] {
+        let source: Value = serde_json::from_str(&format!("{{\"pan\": {text}, \"ms\": 41111111.25}}")).unwrap();
+        let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap();
+        let pan = classified.source()["pan"].as_str().unwrap_or_default();
+        assert!(pan.starts_with("\u{2039}card:"), "{text}");
+        assert!(classified.source()["ms"].is_f64(), "{text}: a fraction is no card");
+    }
+}
+
+#[test]
 fn the_subject_is_counted_by_what_it_was() {
     let classifier = classifier();
     let subject = |source: Value, field: &str| {

@@ -1,7 +1,7 @@
 //! Walks a record and treats what is personal in it, field by field.
 
 use domicile_proto::privacy::{Action, PersonalClass};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use zeroize::Zeroizing;
 
 use super::detect::{Finder, Keys, Packed, Span, What};
@@ -99,7 +99,7 @@ impl<'a> Cleaner<'a> {
                 list.retain_mut(|value| self.value(value, keys) == Fate::Stays);
                 Fate::Stays
             }
-            Value::Number(number) => match number.as_u64().filter(|number| *number >= SMALLEST_NUMBER) {
+            Value::Number(number) => match whole(number).filter(|number| *number >= SMALLEST_NUMBER) {
                 Some(number) => {
                     let (clean, fate) = self.text(&number.to_string(), keys, Place::Field);
                     if let Some(clean) = clean {
@@ -218,6 +218,16 @@ impl<'a> Cleaner<'a> {
         }
         Fate::Stays
     }
+}
+
+/// The digits of a whole number, however it was written: with a sign, or as `4.1e15`.
+fn whole(number: &Number) -> Option<u64> {
+    let integer = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+    integer.or_else(|| {
+        let float = number.as_f64().map(f64::abs)?;
+        let is_whole = (float - float.trunc()).abs() < f64::EPSILON;
+        is_whole.then(|| format!("{float:.0}").parse().ok()).flatten()
+    })
 }
 
 fn is_mark_like(key: &str) -> bool {
