@@ -1,5 +1,7 @@
 //! Inputs with an independent count: events drawn from a seed, and text lines of several formats with what each of them says.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::region::Counts;
@@ -154,6 +156,44 @@ pub fn merge(all: &[Counts]) -> Counts {
         counts.minutes.iter().for_each(|(minute, count)| *merged.minutes.entry(*minute).or_default() += count);
     }
     merged
+}
+
+/// What a region lets out of events by minute and level, reckoned anew: minutes of at least `k` records, and the sums over
+/// them of the levels with at least `k`; where the other levels of a minute are fewer than `k` together, the smallest ones go
+/// with them.
+pub fn released(events: impl Iterator<Item = (i64, String)>, k: u64) -> Counts {
+    let mut cells: BTreeMap<i64, BTreeMap<String, u64>> = BTreeMap::new();
+    for (minute, level) in events {
+        *cells.entry(minute).or_default().entry(level).or_default() += 1;
+    }
+    let mut told = Counts::default();
+    for (minute, levels) in cells {
+        let total: u64 = levels.values().sum();
+        if total < k {
+            continue;
+        }
+        told.total += total;
+        *told.minutes.entry(minute).or_default() += total;
+        let mut rising: Vec<_> = levels.into_iter().map(|(level, count)| (count, severity(&level), level)).collect();
+        rising.sort();
+        let mut withheld = 0;
+        for (count, _, level) in rising {
+            if count < k || (1..k).contains(&withheld) {
+                withheld += count;
+            } else {
+                *told.levels.entry(level).or_default() += count;
+            }
+        }
+    }
+    told
+}
+
+/// Of two equal cells the one of the lesser level is withheld first.
+fn severity(level: &str) -> usize {
+    ["UNKNOWN", "TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "ERROR", "FATAL"]
+        .iter()
+        .position(|it| *it == level)
+        .unwrap()
 }
 
 #[cfg(test)]

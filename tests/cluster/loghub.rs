@@ -19,11 +19,11 @@ const DAY: i64 = 86_400_000;
 enum Stamp {
     /// Columns that are joined by a blank: year, month, day, hour, minute and second in this order, as figures.
     Figures(&'static [&'static str]),
-    /// The same without a year, which is the one nearest to now.
+    /// The same without a year, which is the latest that is not ahead.
     FiguresNoYear(&'static [&'static str]),
     /// Six figures each: `081109` and `203615`.
     SixAndSix(&'static str, &'static str),
-    /// Month by name, day, time; the year nearest to now.
+    /// Month by name, day, time; the latest year that is not ahead.
     Names(&'static [&'static str]),
     /// `Sun Dec 04 04:47:44 2005`.
     Long(&'static str),
@@ -101,6 +101,11 @@ impl Event {
         if self.is_civil { self.at - minutes_ahead * 60_000 } else { self.at }
     }
 
+    /// The minute it happened in, in milliseconds since 1970.
+    pub const fn minute(&self, minutes_ahead: i64) -> i64 {
+        self.at(minutes_ahead).div_euclid(60_000) * 60_000
+    }
+
     /// As a document with its time in UTC.
     pub fn document(&self, service: &str) -> Value {
         let mut document = json!({"@timestamp": utc(self.at), "service": service, "message": self.content});
@@ -166,7 +171,7 @@ impl System {
             }
             Stamp::FiguresNoYear(columns) => {
                 let f = figures(&joined(columns));
-                (nearest(f[0], f[1], &f[2..], now), true)
+                (latest(f[0], f[1], &f[2..], now), true)
             }
             Stamp::SixAndSix(date, time) => {
                 let pairs = |text: &str| {
@@ -179,7 +184,7 @@ impl System {
             Stamp::Names(columns) => {
                 let text = joined(columns);
                 let f = figures(&text);
-                (nearest(month(&text), f[0], &f[1..], now), true)
+                (latest(month(&text), f[0], &f[1..], now), true)
             }
             Stamp::Long(name) => {
                 let text = get(name);
@@ -197,7 +202,7 @@ pub fn counts<'a>(events: impl IntoIterator<Item = &'a Event>, minutes_ahead: i6
     for event in events {
         counts.total += 1;
         *counts.levels.entry(event.level.to_owned()).or_default() += 1;
-        *counts.minutes.entry(event.at(minutes_ahead).div_euclid(60_000) * 60_000).or_default() += 1;
+        *counts.minutes.entry(event.minute(minutes_ahead)).or_default() += 1;
     }
     counts
 }
@@ -219,9 +224,10 @@ fn moment(year: i64, month: i64, day: i64, time: &[i64]) -> i64 {
     days_of(year, month, day) * DAY + (time[0] * 3_600 + time[1] * 60 + time[2]) * 1_000
 }
 
-fn nearest(month: i64, day: i64, time: &[i64], now: i64) -> i64 {
+/// A line tells of the past, give or take a fast clock and a zone: two days.
+fn latest(month: i64, day: i64, time: &[i64], now: i64) -> i64 {
     let this = 1_970 + now.div_euclid(DAY) * 400 / 146_097;
-    (this - 1..=this + 1).map(|year| moment(year, month, day, time)).min_by_key(|at| (at - now).abs()).unwrap()
+    (this - 1..=this + 1).map(|year| moment(year, month, day, time)).filter(|at| *at <= now + 2 * DAY).max().unwrap()
 }
 
 /// The words of these systems in the product's words.

@@ -1,9 +1,8 @@
 //! The federated answer is the sum of the regions' own answers minus the cells it withholds, and says so.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domicile_tests::cluster::fixture::{DAY_MS, bulk, events, merge};
+use domicile_tests::cluster::fixture::{DAY_MS, bulk, events, merge, released};
 use domicile_tests::cluster::region::{Counts, counting, read_counts};
 use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
 use serde_json::Value;
@@ -44,33 +43,14 @@ fn the_world_is_the_sum_of_its_regions_minus_what_is_withheld() {
     }
 }
 
-/// What a region lets out, reckoned anew: minutes of at least k records, and the sums over the minutes of levels with at
-/// least k; where the other levels of a minute are fewer than k together, the smallest ones go with them.
+/// What a region lets out of these events.
 fn gate(events: &[Value]) -> Counts {
-    let mut cells: BTreeMap<i64, BTreeMap<String, u64>> = BTreeMap::new();
-    for event in events {
+    let cell = |event: &Value| {
         let at = event["timestamp"].as_str().unwrap();
         let minute = (DAY_MS / 60_000 + at[14..16].parse::<i64>().unwrap()) * 60_000;
-        *cells.entry(minute).or_default().entry(event["level"].as_str().unwrap().to_owned()).or_default() += 1;
-    }
-    let mut told = Counts::default();
-    for (minute, levels) in cells {
-        let total: u64 = levels.values().sum();
-        assert!(total >= K_ROWS, "a minute below k tells nothing");
-        told.total += total;
-        *told.minutes.entry(minute).or_default() += total;
-        let mut rising: Vec<_> = levels.into_iter().map(|(level, count)| (count, level)).collect();
-        rising.sort();
-        let mut withheld = 0;
-        for (count, level) in rising {
-            if count < K_ROWS || (1..K_ROWS).contains(&withheld) {
-                withheld += count;
-            } else {
-                *told.levels.entry(level).or_default() += count;
-            }
-        }
-    }
-    told
+        (minute, event["level"].as_str().unwrap().to_owned())
+    };
+    released(events.iter().map(cell), K_ROWS)
 }
 
 fn names_every_region(answer: &Value) {

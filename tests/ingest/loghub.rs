@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use domicile_tests::cluster::fixture::{events, merge};
+use domicile_tests::cluster::fixture::{events, merge, released};
 use domicile_tests::cluster::loghub::{self, Event, SYSTEMS, System};
 use domicile_tests::cluster::region::{Counts, Region, counting, read_counts};
 use domicile_tests::cluster::require::{require, require_python_client};
@@ -132,10 +132,14 @@ fn the_world_is_the_sum(cluster: &Cluster, system: &System, own: &[Counts], read
         json!({"range": {"timestamp": {"gte": range.start, "lt": range.end, "format": "epoch_millis"}}});
     let inside = |event: &&Event, ahead: i64| range.contains(&event.at(ahead));
     let within = AHEAD.map(|ahead| loghub::counts(read.iter().filter(|event| inside(event, ahead)), ahead));
+    let told = AHEAD.map(|ahead| {
+        let inside = read.iter().filter(|event| inside(event, ahead));
+        released(inside.map(|event| (event.minute(ahead), event.level.to_owned())), K_ROWS)
+    });
     let answer = cluster.region("tokyo").federated(&REGIONS, stream, &question);
     let mut found = read_counts(&answer);
     found.minutes.retain(|_, count| *count > 0);
-    let expected = merge(&within.iter().map(gate).collect::<Vec<_>>());
+    let expected = merge(&told);
     assert_same(&found, &expected, system.says_levels(), &format!("{stream} in the world"));
     for (name, counts) in REGIONS.iter().zip(&within) {
         let said = &answer["_clusters"]["details"][name]["residency"];
@@ -143,15 +147,6 @@ fn the_world_is_the_sum(cluster: &Cluster, system: &System, own: &[Counts], read
         assert!(said["withheld_cells"].as_u64() >= Some(withheld as u64), "{stream}: {name} names {said}");
         assert_eq!(said["covered"], json!({"from": range.start, "to": range.end}), "{stream}: {name}");
     }
-}
-
-/// What a region lets out: cells of at least k records.
-fn gate(counts: &Counts) -> Counts {
-    let mut gated = counts.clone();
-    gated.levels.retain(|_, count| *count >= K_ROWS);
-    gated.minutes.retain(|_, count| *count >= K_ROWS);
-    gated.total = if counts.total >= K_ROWS { counts.total } else { 0 };
-    gated
 }
 
 #[track_caller]

@@ -29,16 +29,18 @@ impl Civil {
         fits.then(|| (days(self.year, self.month, self.day) * 86_400 + time) * 1_000_000 + i64::from(self.micros))
     }
 
-    /// The same time in the year that brings it nearest to `now`.
-    pub(super) fn nearest_year(self, now_micros: i64) -> Option<Self> {
+    /// The same time in the latest year that does not put it more than [`AHEAD_MICROS`] after `now`: a line tells of what
+    /// has been, so a December that is read in November is last year's.
+    pub(super) fn latest_year(self, now_micros: i64) -> Option<Self> {
         let year = year_of(now_micros);
-        let candidates = [year - 1, year, year + 1].into_iter().filter_map(|year| {
-            let civil = Self { year, ..self };
-            civil.micros().map(|micros| (micros.abs_diff(now_micros), civil))
-        });
-        candidates.min_by_key(|(distance, _)| *distance).map(|(_, civil)| civil)
+        let candidates = [year + 1, year, year - 1].into_iter().map(|year| Self { year, ..self });
+        let limit = now_micros.saturating_add(AHEAD_MICROS);
+        candidates.into_iter().find(|civil| civil.micros().is_some_and(|micros| micros <= limit))
     }
 }
+
+/// How far a time without a year may be ahead: one day for a clock that is fast, and one for a zone that is not known yet.
+const AHEAD_MICROS: i64 = 2 * 86_400_000_000;
 
 /// Years that are believed; anything else is a broken clock or no date at all.
 pub(super) const YEARS: std::ops::Range<i64> = 1970..2200;

@@ -360,7 +360,7 @@ fn two_figures(bytes: &[u8], context: &Context<'_>) -> Option<Found> {
     };
     cursor.eat_one_of(b" T")?;
     cursor.time(&mut civil, b':')?;
-    let civil = if civil.year == 0 { civil.nearest_year(context.received_at.0)? } else { civil };
+    let civil = if civil.year == 0 { civil.latest_year(context.received_at.0)? } else { civil };
     cursor.found(&civil, style, context)
 }
 
@@ -416,7 +416,7 @@ fn with_names(bytes: &[u8], context: &Context<'_>) -> Option<Found> {
         let at = zone.map_or_else(|| context.zone.to_utc(micros), |zone| micros - i64::from(zone) * 1_000_000);
         return Some(Found { at: Timestamp(at), end: after.at, style: Style::Full });
     }
-    let civil = civil.nearest_year(context.received_at.0)?;
+    let civil = civil.latest_year(context.received_at.0)?;
     cursor.found(&civil, Style::Syslog, context)
 }
 

@@ -48,12 +48,14 @@ fn stamps_of_every_spelling_are_read() {
         ("Sun Dec 04 04:47:44 2005", "2005-12-04T04:47:44Z"),
         ("Sun Dec  4 04:47:44 UTC 2005", "2005-12-04T04:47:44Z"),
         ("Dec 4 2005 04:47:44", "2005-12-04T04:47:44Z"),
-        // Without a year: the nearest one.
+        // Without a year: the latest one that is not ahead.
         ("Nov 19 06:55:46", "2026-11-19T06:55:46Z"),
-        ("Jan  3 06:55:46", "2027-01-03T06:55:46Z"),
+        ("Jan  3 06:55:46", "2026-01-03T06:55:46Z"),
         ("Jun 14 15:16:01", "2026-06-14T15:16:01Z"),
-        ("03-17 16:13:38.811", "2027-03-17T16:13:38.811Z"),
+        ("03-17 16:13:38.811", "2026-03-17T16:13:38.811Z"),
         ("10.30 16:49:06", "2026-10-30T16:49:06Z"),
+        ("Nov 21 06:55:46", "2026-11-21T06:55:46Z"),
+        ("Nov 23 06:55:46", "2025-11-23T06:55:46Z"),
         ("Feb 29 10:00:00", ""),
         // Numbers.
         ("1763632800", "2025-11-20T10:00:00Z"),
@@ -95,6 +97,20 @@ fn a_stamp_without_a_zone_lies_in_the_zone_it_is_given_and_one_with_a_zone_does_
     let berlin = Zone::named("Europe/Berlin").unwrap();
     assert_eq!(read("2026-07-01 10:00:00", &berlin), Some(micros("2026-07-01T08:00:00Z")));
     assert_eq!(read("2026-12-01 10:00:00", &berlin), Some(micros("2026-12-01T09:00:00Z")));
+}
+
+#[test]
+fn a_stamp_without_a_year_is_of_the_past_on_both_sides_of_the_new_year() {
+    for (now, text, expected) in [
+        ("2026-12-31T23:59:58Z", "Jan  1 00:00:01", "2027-01-01T00:00:01Z"),
+        ("2027-01-01T00:00:02Z", "Dec 31 23:59:59", "2026-12-31T23:59:59Z"),
+        ("2027-01-01T00:00:02Z", "Jan  3 00:00:01", "2027-01-03T00:00:01Z"),
+        ("2027-01-01T00:00:02Z", "Jan  3 00:00:03", "2026-01-03T00:00:03Z"),
+        ("2029-01-15T00:00:00Z", "Feb 29 10:00:00", "2028-02-29T10:00:00Z"),
+    ] {
+        let context = Context { zone: &Zone::UTC, received_at: Timestamp(micros(now)) };
+        assert_eq!(whole(text, &context).map(|at| at.0), Some(micros(expected)), "{text} read at {now}");
+    }
 }
 
 #[test]
