@@ -127,13 +127,26 @@ impl Inner {
         if !self.leads() || node == self.config.node {
             return MetadataFrame::Unavailable(Unavailable::NotLeader(self.leader().filter(|leader| *leader != node)));
         }
-        // First out of the nodes that others dial and ask, and in one go with it out of the group: the node that leaves would
-        // not see its own removal decided.
+        let _one_at_a_time = self.changing.lock().await;
+        // Its vote goes while it can still be dialled: of two voters both must agree to be one. Only then it goes out of the
+        // nodes that others know, and out of the group, of which it need not see anything any more.
+        let unvoted = timeout(SNAPSHOT_TIMEOUT, self.unvote(node)).await.ok();
+        if !matches!(unvoted, Some(Ok(()))) {
+            return settled(unvoted);
+        }
         if let Err(unavailable) = self.write(vec![Command::RemoveNode { node }]).await {
             return MetadataFrame::Unavailable(unavailable);
         }
-        let _one_at_a_time = self.changing.lock().await;
         settled(timeout(SNAPSHOT_TIMEOUT, self.dismiss(node)).await.ok())
+    }
+
+    /// Makes a voter a learner.
+    async fn unvote(&self, node: NodeId) -> Changed {
+        if self.standing(node).1 {
+            let nodes = BTreeSet::from([node.0]);
+            self.raft.change_membership(ChangeMembers::RemoveVoters(nodes), true).await?;
+        }
+        Ok(())
     }
 
     async fn admit(&self, node: NodeId, addr: SocketAddr, voter: bool) -> Changed {

@@ -72,8 +72,8 @@ impl World {
             limits: LinkLimits::default(),
         };
         let link = Link::bind(config, Arc::new(NoLedger)).unwrap();
-        let seeds = (0..3).map(|place| PeerId { region: home(place), node: NodeId(place as u64 + 1) });
-        let transport = LinkTransport::new(link.clone(), seeds);
+        // Only the first is known from the configuration; whoever came later is known from the group.
+        let transport = LinkTransport::new(link.clone(), [PeerId { region: home(0), node: NodeId(1) }]);
         let data = self.data(place);
         let mut config = GroupConfig::new(node, home(place), link.local_addr(), data, Duration::ZERO);
         config.snapshot_every = 20;
@@ -147,6 +147,31 @@ fn any_port() -> SocketAddr {
 
 fn snapshot_bytes(data: &Path) -> Vec<u8> {
     std::fs::read(data.join("snapshot")).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_voter_but_one_leaves_while_it_leads() {
+    let world = World::new();
+    let nodes = [world.start(0, any_port()).await, world.start(1, any_port()).await];
+    let addrs = [nodes[0].link.local_addr(), nodes[1].link.local_addr()];
+    nodes[0].group.initialize(&[(NodeId(1), addrs[0])]).await.unwrap();
+    for (place, addr) in addrs.iter().enumerate() {
+        nodes[0].decide(Command::AddRegion { region: home(place) }).await;
+        assert_eq!(nodes[0].decide(world.approval(place, *addr)).await, Applied::Done);
+    }
+    nodes[1].group.join(&[(NodeId(1), addrs[0])], true, LONG).await.unwrap();
+    nodes[0].group.step_down(LONG).await.unwrap();
+    nodes[1].group.until(LONG, |group| group.leader == Some(NodeId(2))).await.unwrap();
+
+    nodes[1].group.leave(LONG).await.unwrap();
+    let left = nodes[0].group.until(LONG, |group| group.voters.len() == 1).await.unwrap();
+    assert!(left.voters.contains(&NodeId(1)));
+    let state = nodes[0].group.linearizable(LONG).await.unwrap();
+    assert!(state.node(NodeId(2)).is_none(), "the node that left is still dialled");
+    assert!(matches!(nodes[0].decide(tenant("after")).await, Applied::Tenant(_)));
+    for node in nodes {
+        node.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
