@@ -130,7 +130,7 @@ fn open(path: &Path) -> anyhow::Result<(Lines, ProgressBar)> {
     }
     let file = File::open(path).with_context(|| format!("`{}` cannot be opened", path.display()))?;
     let bar = ProgressBar::new(file.metadata().map_or(0, |meta| meta.len()));
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
+    if let Ok(style) = ProgressStyle::with_template("{wide_msg} {bar:20} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
         bar.set_style(style);
     }
     let lines = decoded(BufReader::new(Source::File(bar.wrap_read(file))));
