@@ -85,7 +85,7 @@ pub(crate) enum Event {
     PolicyChanged {
         /// Which.
         version: PolicyVersion,
-        /// Streams that may let something out under it.
+        /// Streams that it knows, of all tenants.
         streams: u64,
         /// Values that may be named abroad under it.
         approved_values: u64,

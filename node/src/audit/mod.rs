@@ -16,12 +16,16 @@ mod note;
 mod publish;
 mod read;
 mod recover;
+mod strays;
 mod tail;
 mod tiles;
+mod verify;
 mod writer;
 
-pub(crate) use entry::{Event, Peer, Purpose, Why};
+pub(crate) use entry::{Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
+pub(crate) use note::Verifier;
 #[cfg(test)]
 pub(crate) use read::Entries;
+pub(crate) use verify::{Checked, verify};
