@@ -237,3 +237,19 @@ async fn an_erasure_that_took_too_long_or_never_happened_is_a_finding() {
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert!(findings[0].contains("took 90 s") && findings[1].contains("not carried out"), "{findings:?}");
 }
+
+#[tokio::test]
+async fn another_implementation_gives_the_same_root() {
+    let dir = ledger(700).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients/check_ledger.py");
+    let run = || std::process::Command::new("python3").arg(script).arg(dir.path().join("log")).output();
+    let Ok(said) = run() else {
+        assert!(std::env::var("DOMICILE_REQUIRE").is_err(), "python3 is missing");
+        return;
+    };
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let root = check(dir.path()).expect("sound").head.expect("signed").root;
+    assert!(said.contains("700 entries, 700 bodies") && said.contains(&hex::encode(root)), "{said}");
+    rewrite(dir.path(), |all| all[5].nonce[0] ^= 1);
+    assert!(!run().expect("it ran before").status.success(), "it sees a changed body");
+}
