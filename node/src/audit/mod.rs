@@ -13,6 +13,7 @@ mod files;
 mod ledger;
 mod merkle;
 mod note;
+mod prove;
 mod publish;
 mod read;
 mod recover;
@@ -26,6 +27,7 @@ pub(crate) use entry::{Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
 pub(crate) use note::Verifier;
+pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;
 pub(crate) use verify::{Checked, verify};

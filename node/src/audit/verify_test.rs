@@ -6,6 +6,7 @@ use std::path::Path;
 use domicile_proto::ids::{Region, TenantId, Timestamp};
 
 use super::super::Ledger;
+use super::super::prove::{prove_entry, prove_since};
 use super::super::tiles::{Record, bundle, commitments, take};
 use super::*;
 use crate::clock::Clock;
@@ -210,6 +211,23 @@ async fn a_destroyed_body_breaks_nothing_and_a_withheld_one_is_a_gap() {
     fs::write(&path, destroyed).expect("written");
     let checked = check(&dir.path().join("log")).expect("the tree is as it was");
     assert_eq!(checked.destroyed, 1);
+}
+
+#[tokio::test]
+async fn proofs_are_made_of_every_kind_of_entry_and_of_older_checkpoints() {
+    let dir = ledger(300).await;
+    let note = fs::read_to_string(dir.path().join("log/checkpoint")).expect("there");
+    for number in [1, 256, 257, 300] {
+        let proof = prove_entry(dir.path(), number).expect("in the log");
+        assert!(proof.starts_with(&format!("c2sp.org/tlog-proof@v1\nindex {}\n", number - 1)) && proof.ends_with(&note));
+    }
+    assert!(prove_entry(dir.path(), 0).is_err() && prove_entry(dir.path(), 301).is_err());
+    let again = Ledger::open(dir.path(), &tokyo(), clock()).expect("sound");
+    again.record(hold(1)).await.expect("recorded");
+    again.close();
+    let proof = prove_since(dir.path(), &note).expect("it goes on");
+    assert!(proof.starts_with("old 300\n") && !proof.ends_with(&note));
+    assert!(prove_since(dir.path(), &note.replace("300", "299")).is_err());
 }
 
 #[tokio::test]

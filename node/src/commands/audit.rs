@@ -12,7 +12,7 @@ use clap::Subcommand;
 use domicile_proto::ids::{Region, Timestamp};
 
 use super::{scan, wire};
-use crate::audit::{Checked, Entry, Event, Passage, Verifier, verify};
+use crate::audit::{Checked, Entry, Event, Passage, Verifier, prove_entry, prove_since, verify};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditVerb {
@@ -28,6 +28,18 @@ pub(super) enum AuditVerb {
         /// Checkpoint that you kept from last time: the log must go on from it; may be repeated
         #[arg(long, value_name = "FILE")]
         saved: Vec<PathBuf>,
+    },
+    /// Print a proof that needs no log to be checked: that an entry is in it, or that it goes on from an older checkpoint
+    Prove {
+        /// `data_dir/ledger` of a node, or a copy of the directory `log` in it
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Number of the entry; the proof is a C2SP tlog-proof
+        #[arg(long, value_name = "NUMBER", conflicts_with = "since", required_unless_present = "since")]
+        entry: Option<u64>,
+        /// The older checkpoint; the proof is what a C2SP witness is asked with
+        #[arg(long, value_name = "FILE")]
+        since: Option<PathBuf>,
     },
     /// Say what left a region and what came in, decoded, one line each
     Crossings {
@@ -57,9 +69,19 @@ pub(super) enum AuditVerb {
 pub(super) fn run(verb: &AuditVerb) -> anyhow::Result<ExitCode> {
     match verb {
         AuditVerb::Verify { dirs, key, saved } => verify_all(dirs, key, saved),
+        AuditVerb::Prove { dir, entry, since } => prove(dir, *entry, since.as_deref()),
         AuditVerb::Crossings { dir, from, to, region } => crossings(dir, (*from, *to), region.as_ref()),
         AuditVerb::Scan { dir, canary } => scan::run(dir, canary),
     }
+}
+
+fn prove(dir: &Path, entry: Option<u64>, since: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let proof = match since {
+        Some(since) => prove_since(dir, &read_note(since)?.1)?,
+        None => prove_entry(dir, entry.unwrap_or_default())?,
+    };
+    print!("{proof}");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn instant(text: &str) -> Result<Timestamp, String> {
