@@ -19,7 +19,9 @@ use super::errors::LedgerError;
 use super::files::Files;
 use super::merkle::Head;
 use super::note::Signer;
-use super::publish::{Job, Publisher};
+#[cfg(test)]
+use super::publish::Job;
+use super::publish::Publisher;
 use super::read::Entries;
 use super::recover::{self, Found};
 use super::tail::{State, Tail};
@@ -90,7 +92,7 @@ impl Ledger {
         let mut publisher = Publisher::new(files, dir, signer, state.tree.clone());
         let mut writer = adjust(Writer::new(files, dir, state, tail.map_err(opened)?));
         publisher.add(&records).map_err(opened)?;
-        records.into_iter().try_for_each(|record| writer.again(record))?;
+        writer.again(records)?;
         if let Some(torn) = torn {
             tracing::warn!(bytes = torn.bytes, "the ledger ended in part of an entry, which was put aside");
             let event = Event::TornTail { bytes: torn.bytes, sha256: torn.sha256 };

@@ -121,7 +121,7 @@ async fn an_end_torn_at_any_byte_is_put_aside_and_said_so() {
     let crashed = copy(dir.path());
     let whole = fs::read(tail_of(crashed.path())).expect("there");
     let last = memchr::memmem::rfind(&whole, b"DMLT").expect("two groups");
-    for cut in last + 1..whole.len() {
+    for cut in (last + 1..whole.len()).step_by(5) {
         let dir = copy(crashed.path());
         // The second entry may be under a checkpoint by now, which the clock of the machine decides: without it.
         fs::write(tail_of(dir.path()), &whole[..cut]).expect("written");
@@ -268,14 +268,15 @@ async fn a_page_begins_anywhere_and_goes_on_over_bundles_and_tails() {
     let numbers = |ledger: &Ledger, after: u64| -> Vec<u64> {
         ledger.entries_after(after).take(3).map(|entry| entry.expect("whole").0).collect()
     };
-    for is_again in [false, true] {
-        let ledger = if is_again { &open(dir.path()).expect("sound") } else { &ledger };
+    let look = |ledger: &Ledger| {
         for after in [0, 1, 255, 256, 257, 1_023, 2_047, 2_048, 2_559, 2_560, 2_998, 3_000, 9_000] {
             let wanted: Vec<u64> = (after + 1..=3_000).take(3).collect();
             assert_eq!(numbers(ledger, after), wanted, "after {after}");
         }
         ledger.close();
-    }
+    };
+    look(&ledger);
+    look(&open(dir.path()).expect("sound"));
     assert_eq!(events(dir.path()), (0..3_000).map(hold).collect::<Vec<_>>());
     assert_eq!(tail::list(dir.path()).expect("there").len(), 1, "tails that are of no use any more are gone");
 }
@@ -334,12 +335,12 @@ fn ended_between_any_two_writes_it_goes_on_without_a_fork_and_with_all_it_acknow
         let found: Vec<Event> = events(dir.path()).into_iter().filter(|one| matches!(one, Event::HoldSet { .. })).collect();
         assert!(found.len() >= acknowledged, "after {steps} steps");
         assert_eq!(found, (0..found.len()).map(hold).collect::<Vec<_>>(), "after {steps} steps");
-        runtime().block_on(ledger.record(egress("after"))).expect("recorded");
+        runtime().block_on(ledger.record(hold(9_999))).expect("recorded");
         ledger.close();
         let key = key.and_then(|key| Verifier::read(key.trim()));
-        // A frame of a test is none of the border: verified up to there.
-        let broken = verify(dir.path(), key.as_ref(), before.as_slice(), &mut |_, _| {}).expect_err("the frame");
-        assert!(broken.why.contains("none of the types"), "after {steps} steps: {broken}");
+        let checked = verify(dir.path(), key.as_ref(), before.as_slice(), &mut |_, _| {});
+        let checked = checked.unwrap_or_else(|broken| panic!("after {steps} steps: {broken}"));
+        assert!(checked.findings.is_empty(), "after {steps} steps: {:?}", checked.findings);
         steps += if steps < 40 { 1 } else { 7 };
     }
     assert!(steps > 100, "there are more steps than {steps}");

@@ -52,6 +52,10 @@ fn stray(log: &Path, path: &Path, checked: &BTreeSet<PathBuf>) -> Result<(), Bro
 
 /// Whether a whole tile lies behind all that were checked in its directory, or is the one that was checked as a part.
 fn is_behind(path: &Path, checked: &BTreeSet<PathBuf>) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.len() != 3 || !name.bytes().all(|letter| letter.is_ascii_digit()) {
+        return false;
+    }
     let dir = path.parent().unwrap_or(path);
     checked.iter().filter(|known| known.parent() == Some(dir)).all(|known| known.as_path() < path)
 }

@@ -53,7 +53,7 @@ pub(super) fn bodies_path(index: u64) -> String {
 
 /// The bytes of a bundle.
 pub(super) fn bundle(commitments: &[Hash]) -> Vec<u8> {
-    commitments.iter().flat_map(|commitment| [&[0, 32][..], commitment].concat()).collect()
+    commitments.iter().flat_map(|commitment| [&[0_u8, 32][..], &commitment[..]].concat()).collect()
 }
 
 /// The commitments in the bytes of a bundle.

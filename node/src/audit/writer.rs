@@ -67,11 +67,13 @@ impl Writer {
         self
     }
 
-    /// Takes in an entry that is durable already.
-    pub(super) fn again(&mut self, record: Record) -> Result<(), LedgerError> {
-        let foreign = || LedgerError::Foreign { path: self.dir.clone() };
-        let entry = Entry::read(&record.body).ok_or_else(foreign)?;
-        self.take(record, entry.tenant, entry.seq);
+    /// Takes in what is durable already.
+    pub(super) fn again(&mut self, records: Vec<Record>) -> Result<(), LedgerError> {
+        for record in records {
+            let foreign = || LedgerError::Foreign { path: self.dir.clone() };
+            let entry = Entry::read(&record.body).ok_or_else(foreign)?;
+            self.take(record, entry.tenant, entry.seq);
+        }
         self.group = Group::at(self.state.tree.root());
         Ok(())
     }
