@@ -5,7 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::ids::{ByteCount, KThreshold, Name, NodeId, PolicyVersion, QuestionId, Region, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{
+    ByteCount, KThreshold, Name, NodeId, PolicyVersion, QuestionId, Region, StreamId, TenantId, Timestamp,
+};
 use domicile_proto::message::answer::{Answer, RefusalCode};
 use domicile_proto::message::question::Question;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -35,7 +35,9 @@ pub(crate) enum LedgerError {
         path: PathBuf,
     },
     /// The key of the log is missing, or is none.
-    #[error("the key of the ledger `{path}` is missing or no Ed25519 key; restore it from a copy, a log cannot go on under another")]
+    #[error(
+        "the key of the ledger `{path}` is missing or no Ed25519 key; restore it from a copy, a log cannot go on under another"
+    )]
     Key {
         /// Which file.
         path: PathBuf,

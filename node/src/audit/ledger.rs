@@ -180,10 +180,13 @@ impl Ledger {
 
     /// Reads the entries behind the first `after`, beside the threads that write; blocks. What it reads before them is bounded,
     /// however long the ledger is.
+    ///
+    /// # Errors
+    /// [`LedgerError::Open`]; what is damaged, when it is met.
     pub(crate) fn entries_after(
         &self,
         after: u64,
-    ) -> impl Iterator<Item = Result<(u64, Entry), LedgerError>> + use<> {
+    ) -> Result<impl Iterator<Item = Result<(u64, Entry), LedgerError>> + use<>, LedgerError> {
         Entries::behind(&self.dir, after)
     }
 

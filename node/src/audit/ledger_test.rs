@@ -266,7 +266,7 @@ async fn a_page_begins_anywhere_and_goes_on_over_bundles_and_tails() {
         many(&ledger, from..from + 100).await;
     }
     let numbers = |ledger: &Ledger, after: u64| -> Vec<u64> {
-        ledger.entries_after(after).take(3).map(|entry| entry.expect("whole").0).collect()
+        ledger.entries_after(after).expect("there").take(3).map(|entry| entry.expect("whole").0).collect()
     };
     let look = |ledger: &Ledger| {
         for after in [0, 1, 255, 256, 257, 1_023, 2_047, 2_048, 2_559, 2_560, 2_998, 3_000, 9_000] {
@@ -301,7 +301,7 @@ async fn a_tenants_entries_are_a_chain_of_their_own() {
     for event in [export(2), hold(1), export(3), export(2), hold(2)] {
         ledger.record(event).await.expect("recorded");
     }
-    let entries: Vec<Entry> = ledger.entries_after(0).map(|entry| entry.expect("whole").1).collect();
+    let entries: Vec<Entry> = ledger.entries_after(0).expect("there").map(|entry| entry.expect("whole").1).collect();
     let chains: Vec<_> = entries.iter().map(|entry| (entry.tenant.map(|tenant| tenant.0), entry.seq)).collect();
     assert_eq!(chains, [(Some(2), 1), (None, 1), (Some(3), 1), (Some(2), 2), (None, 2)]);
     assert_eq!(entries[0].prev, [0; 32]);
@@ -332,7 +332,8 @@ fn ended_between_any_two_writes_it_goes_on_without_a_fork_and_with_all_it_acknow
         let before = said().map(|note| ("before".to_owned(), note));
         let ledger = open(dir.path()).unwrap_or_else(|error| panic!("after {steps} steps: {error}"));
         assert!(ledger.head().size >= acknowledged as u64, "after {steps} steps");
-        let found: Vec<Event> = events(dir.path()).into_iter().filter(|one| matches!(one, Event::HoldSet { .. })).collect();
+        let found: Vec<Event> =
+            events(dir.path()).into_iter().filter(|one| matches!(one, Event::HoldSet { .. })).collect();
         assert!(found.len() >= acknowledged, "after {steps} steps");
         assert_eq!(found, (0..found.len()).map(hold).collect::<Vec<_>>(), "after {steps} steps");
         runtime().block_on(ledger.record(hold(9_999))).expect("recorded");

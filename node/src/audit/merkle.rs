@@ -145,11 +145,8 @@ pub(super) fn inclusion(leaves: &[Hash], index: usize) -> Vec<Hash> {
         return Vec::new();
     }
     let (left, right) = leaves.split_at(split(leaves.len()));
-    let (mut proof, other) = if index < left.len() {
-        (inclusion(left, index), right)
-    } else {
-        (inclusion(right, index - left.len()), left)
-    };
+    let (mut proof, other) =
+        if index < left.len() { (inclusion(left, index), right) } else { (inclusion(right, index - left.len()), left) };
     proof.push(root_of(other));
     proof
 }

@@ -16,8 +16,7 @@ fn hash(text: &str) -> Option<Hash> {
 #[test]
 fn the_tree_of_the_reference_entries_has_the_published_roots() {
     // Entries and roots of the tests of Google's certificate-transparency and of transparency-dev/merkle.
-    let entries: [&[u8]; 8] =
-        [b"", b"\0", b"\x10", b" !", b"01", b"@ABC", b"PQRSTUVW", b"`abcdefghijklmno"];
+    let entries: [&[u8]; 8] = [b"", b"\0", b"\x10", b" !", b"01", b"@ABC", b"PQRSTUVW", b"`abcdefghijklmno"];
     let roots = [
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
         "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -47,7 +46,11 @@ fn every_published_proof_is_judged_as_published() {
             if proof == "-" { Some(Vec::new()) } else { proof.split(',').map(hash).collect() };
         let is_right = || match kind {
             "inclusion" => Some(includes(&Head { size: two, root: hash(first)? }, one, &hash(second)?, &proof?)),
-            _ => Some(goes_on(&Head { size: one, root: hash(first)? }, &Head { size: two, root: hash(second)? }, &proof?)),
+            _ => Some(goes_on(
+                &Head { size: one, root: hash(first)? },
+                &Head { size: two, root: hash(second)? },
+                &proof?,
+            )),
         };
         // The library takes roots of any length where there is nothing to prove; here a root has 32 bytes.
         let Some(is_right) = is_right() else {

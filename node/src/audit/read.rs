@@ -26,12 +26,17 @@ impl Entries {
     /// Opens the ledger in a directory for reading, from its first entry on.
     #[cfg(test)]
     pub(crate) fn open(dir: &Path, _: &domicile_proto::ids::Region) -> Result<Self, LedgerError> {
-        Ok(Self::behind(dir, 0))
+        Self::behind(dir, 0)
     }
 
     /// The entries behind the first `after`.
-    pub(super) fn behind(dir: &Path, after: u64) -> Self {
-        Self { dir: dir.to_path_buf(), next: after, read: VecDeque::new(), is_over: false }
+    ///
+    /// # Errors
+    /// [`LedgerError::Open`].
+    pub(super) fn behind(dir: &Path, after: u64) -> Result<Self, LedgerError> {
+        let opened = |source| LedgerError::Open { path: dir.to_path_buf(), source };
+        std::fs::read_dir(dir).map_err(opened)?;
+        Ok(Self { dir: dir.to_path_buf(), next: after, read: VecDeque::new(), is_over: false })
     }
 
     /// Reads one bundle, or one tail; `false` where there is nothing more.

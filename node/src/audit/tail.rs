@@ -60,8 +60,7 @@ impl State {
     fn read(bytes: &[u8]) -> Option<Self> {
         let Written { size, edge, chains } = serde_json::from_slice(bytes).ok()?;
         let hash = |text: &String| -> Option<Hash> { hex::decode(text).ok()?.try_into().ok() };
-        let edge: Option<Vec<Vec<Hash>>> =
-            edge.iter().map(|hashes| hashes.iter().map(hash).collect()).collect();
+        let edge: Option<Vec<Vec<Hash>>> = edge.iter().map(|hashes| hashes.iter().map(hash).collect()).collect();
         Some(Self { tree: Tree::of(size, edge?)?, chains })
     }
 }
@@ -198,7 +197,12 @@ fn checksum(kind: u8, root: &Hash, body: &[u8]) -> u32 {
 
 /// What stands at the beginning of some bytes.
 enum Found<'a> {
-    Whole { kind: Kind, root: Hash, body: &'a [u8], length: usize },
+    Whole {
+        kind: Kind,
+        root: Hash,
+        body: &'a [u8],
+        length: usize,
+    },
     /// Less than a whole frame, or not one of ours, or one that was altered.
     Broken,
     /// A frame of a newer layout.

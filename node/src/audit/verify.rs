@@ -158,7 +158,10 @@ impl Walk<'_> {
             let head = self.verifier.checkpoint(note);
             let head = head.ok_or_else(|| broken(place, "the log's key did not sign this checkpoint"))?;
             if head.size > self.head.size {
-                return Err(broken(place, "this checkpoint is over more entries than the log has; entries were removed"));
+                return Err(broken(
+                    place,
+                    "this checkpoint is over more entries than the log has; entries were removed",
+                ));
             }
             self.expect(place.clone(), head);
         }
@@ -174,7 +177,8 @@ impl Walk<'_> {
             let bytes = std::fs::read(&path).map_err(unread)?;
             let read = tail::read(&bytes).map_err(|_| broken(&place, "this tail was altered or damaged"))?;
             if !read.torn.is_empty() {
-                let why = "it ends in part of an entry, as after a crash; start the node once, which puts the part aside";
+                let why =
+                    "it ends in part of an entry, as after a crash; start the node once, which puts the part aside";
                 self.findings.push(format!("`{place}`: {why}"));
             }
             let mut tree = read.state.tree;
@@ -279,7 +283,8 @@ impl Walk<'_> {
                     && entry.at.0 - at.0 > SHREDDED_WITHIN_US
                 {
                     let took = (entry.at.0 - at.0) / 1_000_000;
-                    self.findings.push(format!("entry {number}: the erasure of entry {requested} took {took} s, not 60"));
+                    self.findings
+                        .push(format!("entry {number}: the erasure of entry {requested} took {took} s, not 60"));
                 }
             }
             _ => {}

@@ -218,7 +218,9 @@ async fn proofs_are_made_of_every_kind_of_entry_and_of_older_checkpoints() {
     let note = fs::read_to_string(dir.path().join("log/checkpoint")).expect("there");
     for number in [1, 256, 257, 300] {
         let proof = prove_entry(dir.path(), number).expect("in the log");
-        assert!(proof.starts_with(&format!("c2sp.org/tlog-proof@v1\nindex {}\n", number - 1)) && proof.ends_with(&note));
+        assert!(
+            proof.starts_with(&format!("c2sp.org/tlog-proof@v1\nindex {}\n", number - 1)) && proof.ends_with(&note)
+        );
     }
     assert!(prove_entry(dir.path(), 0).is_err() && prove_entry(dir.path(), 301).is_err());
     let again = Ledger::open(dir.path(), &tokyo(), clock()).expect("sound");

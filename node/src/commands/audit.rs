@@ -118,13 +118,16 @@ fn verify_all(dirs: &[PathBuf], keys: &[String], saved: &[PathBuf]) -> anyhow::R
         is_sound = false;
         println!("FINDING {line}");
     }
-    println!("Not checked here: answers against the policy of their time, bytes on the wire, replay, binaries, cosignatures.");
+    println!(
+        "Not checked here: answers against the policy of their time, bytes on the wire, replay, binaries, cosignatures."
+    );
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn verify_one(dir: &Path, keys: &[Verifier], saved: &[(String, String)]) -> anyhow::Result<(Checked, Traffic)> {
     let origin = |note: &str| note.lines().next().unwrap_or_default().to_owned();
-    let own = [dir.join("log/checkpoint"), dir.join("checkpoint")].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let own =
+        [dir.join("log/checkpoint"), dir.join("checkpoint")].iter().find_map(|path| std::fs::read_to_string(path).ok());
     let own = origin(&own.unwrap_or_default());
     let key = keys.iter().find(|key| key.name() == own);
     if key.is_none() && !keys.is_empty() {
@@ -175,7 +178,11 @@ fn unmatched(logs: &[(Checked, Traffic)]) -> Vec<String> {
 fn tell(dir: &Path, checked: &Checked, traffic: &Traffic, is_pinned: bool) {
     let (size, root) = checked.head.map_or((0, String::new()), |head| (head.size, hex::encode(head.root)));
     let verdict = if checked.findings.is_empty() { "SOUND" } else { "SOUND, WITH FINDINGS" };
-    println!("{verdict}: the {size} entries of {} in {} are whole and as they were signed.", checked.origin, dir.display());
+    println!(
+        "{verdict}: the {size} entries of {} in {} are whole and as they were signed.",
+        checked.origin,
+        dir.display()
+    );
     for finding in &checked.findings {
         println!("FINDING {}, {finding}", checked.origin);
     }

@@ -1,8 +1,8 @@
 //! Frames in plain words, for an auditor: what is in a decrypted capture or in the bodies of a ledger.
 
 use anyhow::Context;
-use domicile_proto::codec::{self, CodecError, HEADER_BYTES, Header, MAGIC, Message};
 use domicile_proto::aggregate::Aggregate;
+use domicile_proto::codec::{self, CodecError, HEADER_BYTES, Header, MAGIC, Message};
 use domicile_proto::message::answer::{Answer, Outcome};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::SignedHead;

@@ -46,7 +46,7 @@ pub(super) async fn entries(
             let _permit = permit;
             let mut page = Vec::new();
             let mut next = after;
-            for entry in ledger.entries_after(after).take(LOOKED_AT) {
+            for entry in ledger.entries_after(after)?.take(LOOKED_AT) {
                 let (number, entry) = entry?;
                 // An entry behind the head is still on its way to the disk.
                 if number > head.size || page.len() == limit {
