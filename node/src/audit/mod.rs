@@ -11,6 +11,8 @@ mod entry;
 mod errors;
 mod files;
 mod ledger;
+#[cfg(test)]
+mod measure_test;
 mod merkle;
 mod note;
 mod prove;
