@@ -26,7 +26,7 @@ def root(hashes):
 
 def signed(note, key):
     text, _, signatures = note.rpartition("\n\n")
-    name, identity, public = key.strip().split("+")
+    name, identity, public = key.strip().split("+", 2)
     raw = base64.b64decode(public)
     assert sha(name.encode(), b"\n", raw)[:4].hex() == identity and raw[0] == 1, "no Ed25519 key of this name"
     ours = [line for line in signatures.splitlines() if line.startswith(f"\u2014 {name} ")]
