@@ -53,7 +53,7 @@ fn events(dir: &Path) -> Vec<Event> {
     entries.map(|entry| entry.expect("whole").1.event).collect()
 }
 
-fn tail_of(dir: &Path) -> std::path::PathBuf {
+fn tail_of(dir: &Path) -> PathBuf {
     tail::list(dir).expect("there").pop().expect("one").1
 }
 

@@ -129,7 +129,8 @@ impl Signer {
 
 /// A new key, whole or not there.
 fn make(path: &Path) -> std::io::Result<()> {
-    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(std::io::Error::other)?;
+    let pkcs8 =
+        Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| std::io::Error::other("no random bytes"))?;
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(pkcs8.as_ref())?;

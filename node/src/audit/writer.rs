@@ -82,7 +82,7 @@ impl Writer {
     pub(super) fn add(&mut self, at: Timestamp, tenant: Option<TenantId>, event: Event) -> io::Result<u64> {
         let entry = Entry::new(at, tenant, &self.state.chains.end(tenant), event);
         let mut nonce = [0; 32];
-        self.random.fill(&mut nonce).map_err(io::Error::other)?;
+        self.random.fill(&mut nonce).map_err(|_| io::Error::other("no random bytes"))?;
         let record = Record { nonce, body: entry.body() };
         self.group.add(&record);
         self.added.push(record.clone());
