@@ -25,6 +25,7 @@ pub(crate) struct Entry {
     v: u8,
     /// When, by the region's clock, in microseconds UTC.
     pub(crate) at: Timestamp,
+    #[serde(rename = "chain")]
     /// Whose chain it stands in; none for what is about no tenant, or about no one of them.
     pub(crate) tenant: Option<TenantId>,
     /// Its number in that chain, counted from 1.
