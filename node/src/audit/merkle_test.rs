@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn bytes(text: &str) -> Vec<u8> {
-    if text == "-" { Vec::new() } else { hex::decode(text).expect("hexadecimal") }
+    if text == "-" || text == "empty" { Vec::new() } else { hex::decode(text).expect("hexadecimal") }
 }
 
 /// `None` where it is not as long as a hash is, which no proof may hold.
