@@ -1,6 +1,8 @@
 //! The fault suite: real processes, real faults, histories of what clients saw, and checkers that judge them.
 //!
-//! Reading order: [`history`] (what is written down), [`checker`] (who judges it).
+//! Reading order: [`history`] (what is written down), [`checker`] (who judges it), [`workload`] (what clients do), [`nemesis`]
+//! (what is done to the cluster), [`env`] and [`disk`] (the network and the disks it is done to), [`cluster`] (the processes),
+//! [`run`] and [`matrix`] (one run, and all of them), [`report`].
 
 #![allow(
     clippy::unwrap_used,
@@ -11,4 +13,14 @@
 )]
 
 pub mod checker;
+pub mod cluster;
+pub mod disk;
+pub mod door;
+pub mod env;
 pub mod history;
+mod kernel;
+pub mod matrix;
+pub mod nemesis;
+pub mod report;
+pub mod run;
+pub mod workload;

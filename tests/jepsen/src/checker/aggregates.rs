@@ -81,7 +81,8 @@ mod tests {
         for (total, regions) in [(1_100, &whole), (600, &gap), (1_100, &gap)] {
             assert_eq!(check(&history(total, regions.clone())).violations, Vec::<String>::new());
         }
-        for (total, regions) in [(600, whole.clone()), (1_200, whole), (500, gap), (600, json!({"tokyo": "complete"}))] {
+        for (total, regions) in [(600, whole.clone()), (1_200, whole), (500, gap), (600, json!({"tokyo": "complete"}))]
+        {
             assert_eq!(check(&history(total, regions)).violations.len(), 1);
         }
     }

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn concurrent_operations_may_take_either_order_and_later_ones_may_not() {
-        let overlapping = [call(Op::Write(1), Some(0), 0, 10), call(Op::Read, Some(0), 1, 2), call(Op::Read, Some(1), 3, 4)];
+        let overlapping =
+            [call(Op::Write(1), Some(0), 0, 10), call(Op::Read, Some(0), 1, 2), call(Op::Read, Some(1), 3, 4)];
         assert_eq!(search(&Register, &overlapping, 1_000), Found::Linearizable);
         let stale = [call(Op::Write(1), Some(0), 0, 1), call(Op::Read, Some(0), 2, 3)];
         assert!(matches!(search(&Register, &stale, 1_000), Found::Broken { .. }));

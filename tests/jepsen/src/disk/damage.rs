@@ -1,0 +1,1 @@
+//! Bit flips and truncations of the files of a stopped node.
