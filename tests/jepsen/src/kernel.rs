@@ -17,7 +17,7 @@ const WITHOUT_JOURNAL: u32 = 2;
 ///
 /// # Errors
 /// When it is no such file system, or we may not.
-pub fn cut_power(mount: &Path) -> Result<()> {
+pub(crate) fn cut_power(mount: &Path) -> Result<()> {
     let file = File::open(mount).with_context(|| format!("{}", mount.display()))?;
     // SAFETY: the number takes a pointer to a u32, which `Setter` passes and which outlives the call.
     let done = unsafe { ioctl(&file, Setter::<SHUTDOWN, u32>::new(WITHOUT_JOURNAL)) };

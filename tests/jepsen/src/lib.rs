@@ -12,6 +12,7 @@
     reason = "this crate exists for tests: a panic is how they fail"
 )]
 
+pub mod bugs;
 pub mod checker;
 pub mod cluster;
 pub mod disk;

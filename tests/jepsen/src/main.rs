@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use domicile_jepsen::disk::Format;
+use domicile_jepsen::bugs;
+use domicile_jepsen::disk::{Format, damage};
 use domicile_jepsen::matrix;
 use domicile_jepsen::nemesis::Kind;
 use domicile_jepsen::report::Report;
@@ -48,6 +49,19 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// Flips bits in files of a stopped node and cuts them short, one at a time; starts it and looks at what it says.
+    Damage {
+        #[command(flatten)]
+        common: Common,
+        /// How many files, one after the other.
+        #[arg(long, default_value_t = 40)]
+        rounds: u64,
+    },
+    /// Runs a product that was built with seeded bugs: each must be caught within five runs.
+    Bugs {
+        #[command(flatten)]
+        common: Common,
+    },
     /// Judges the evidence of a run again.
     Replay {
         /// The run's directory.
@@ -69,9 +83,6 @@ struct Common {
     /// Where the evidence goes.
     #[arg(long, default_value = "target/jepsen")]
     out: PathBuf,
-    /// netns or loopback; the better of those that work here unless said otherwise.
-    #[arg(long, default_value = "")]
-    net: String,
 }
 
 impl Common {
@@ -86,7 +97,6 @@ impl Common {
             nemesis: Vec::new(),
             disk: None,
             environment: Vec::new(),
-            net: self.net.clone(),
         })
     }
 }
@@ -134,6 +144,23 @@ fn work(command: What) -> Result<bool> {
                 }
             });
             told.iter().for_each(|skipped| println!("skipped: {skipped}"));
+            Ok(is_right)
+        }
+        What::Damage { common, rounds } => {
+            let found = damage::rounds(&common.plan()?, rounds)?;
+            for (what, number) in &found.outcomes {
+                println!("  {what}: {number}");
+            }
+            found.violations.iter().for_each(|what| println!("  {what}"));
+            Ok(found.violations.is_empty())
+        }
+        What::Bugs { common } => {
+            let mut is_right = true;
+            for (bug, runs) in bugs::hunt(&common.plan()?)? {
+                is_right &= runs.is_some();
+                let said = runs.map_or_else(|| "NOT CAUGHT".to_owned(), |runs| format!("caught in run {runs}"));
+                println!("{bug}: {said}");
+            }
             Ok(is_right)
         }
         What::Replay { directory } => Ok(tell(&replay(&directory)?)),

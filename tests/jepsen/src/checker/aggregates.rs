@@ -24,6 +24,9 @@ pub fn check(operations: &[Operation]) -> Verdict {
             verdict.violation(format!("asked in {} at {} ms: {wrong}", answer.key, answer.began / 1_000_000));
         }
     }
+    if !verdict.counts.contains_key("whole answers") {
+        verdict.violation("void: no answer was whole, so nothing shows that a gap would be seen".to_owned());
+    }
     verdict
 }
 

@@ -48,7 +48,8 @@ pub fn prepare(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn post(region: &Region, path: &str, batch: &str, body: &[u8]) -> Sent {
+/// Sends one batch under its id.
+pub fn post(region: &Region, path: &str, batch: &str, body: &[u8]) -> Sent {
     let headers = [("Content-Type", "application/x-ndjson"), ("X-Domicile-Batch", batch)];
     let request = Request { door: Door::Elastic, role: "ingest", method: "POST", path, headers: &headers, body };
     door::send(region, &request, PATIENCE)
@@ -75,10 +76,16 @@ pub fn work(stage: &Stage<'_>, region: &Region, place: usize, client: usize) {
         for attempt in 0_u64.. {
             recorded.invoke(&region.name, "ingest", key.clone(), input.clone());
             let is_done = match post(region, &path, &batch, &body) {
-                Sent::Answered(answer) if answer.status == 200 => {
-                    recorded.ok(tally(&answer));
-                    true
-                }
+                Sent::Answered(answer) if answer.status == 200 => match tally(&answer) {
+                    Some(tally) => {
+                        recorded.ok(tally);
+                        true
+                    }
+                    None => {
+                        recorded.info("not now");
+                        false
+                    }
+                },
                 // Refused as a whole: the product says that nothing of it was taken, now or later.
                 Sent::Answered(answer) if answer.status == 429 => {
                     recorded.fail("429");
@@ -106,12 +113,14 @@ pub fn work(stage: &Stage<'_>, region: &Region, place: usize, client: usize) {
     }
 }
 
-fn tally(answer: &Response) -> Value {
-    let items: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
-    let statuses: Vec<u64> =
-        items["items"].as_array().into_iter().flatten().filter_map(|item| item["create"]["status"].as_u64()).collect();
+/// How many documents were taken and how many refused for good; none where any of them may be tried again.
+fn tally(answer: &Response) -> Option<Value> {
+    let items: Value = serde_json::from_slice(&answer.body).ok()?;
+    let status = |item: &Value| item["create"]["status"].as_u64();
+    let statuses: Vec<u64> = items["items"].as_array()?.iter().filter_map(status).collect();
+    let is_definite = statuses.iter().all(|status| *status < 500 && *status != 429);
     let accepted = statuses.iter().filter(|status| (200..300).contains(*status)).count();
-    json!({"accepted": accepted, "refused": statuses.len() - accepted})
+    is_definite.then(|| json!({"accepted": accepted, "refused": statuses.len() - accepted}))
 }
 
 /// Reads every record of every region, as often as it takes to be answered.
