@@ -283,7 +283,7 @@ fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr) -> Result<()> 
                 wiring.doors.as_ref().map_or_else(|| line.to_owned(), |host| line.replace("127.0.0.1", host))
             }
             ("[listeners]", "allow_plaintext") => format!("allow_plaintext = {}", wiring.doors.is_some()),
-            ("[link]", "listen" | "advertise") => {
+            ("[link]", "listen") => {
                 wiring.link.map_or_else(|| line.to_owned(), |link| line.replace(&own.to_string(), &link.to_string()))
             }
             _ => line.to_owned(),

@@ -1,12 +1,15 @@
-//! The doors of the kernel that cannot be opened in safe Rust: sudden loss of power for a mounted file system.
+//! The doors of the kernel that cannot be opened in safe Rust: sudden loss of power for a mounted file system, and a network
+//! device whose other end is this process.
 
 #![allow(unsafe_code, reason = "two numbers of ioctl, each with an argument whose size the kernel knows")]
 
 use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::ioctl::{Setter, ioctl};
+use rustix::thread::LinkNameSpaceType;
 
 /// `EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN` have the same number.
 const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
@@ -22,4 +25,26 @@ pub(crate) fn cut_power(mount: &Path) -> Result<()> {
     // SAFETY: the number takes a pointer to a u32, which `Setter` passes and which outlives the call.
     let done = unsafe { ioctl(&file, Setter::<SHUTDOWN, u32>::new(WITHOUT_JOURNAL)) };
     done.with_context(|| format!("shutting {} down", mount.display()))
+}
+
+/// `TUNSETIFF`.
+const TUN_SET: rustix::ioctl::Opcode = 0x4004_54ca;
+/// Whole IP packets, and nothing in front of them.
+const TUN_PLAIN: u16 = 0x1001;
+
+/// Opens a TUN device in a namespace. The calling thread stays in that namespace.
+///
+/// # Errors
+/// When there is no such namespace, or we may not.
+pub(crate) fn tun_in(namespace: &str, name: &str) -> Result<File> {
+    let door = File::open(format!("/var/run/netns/{namespace}")).with_context(|| namespace.to_owned())?;
+    rustix::thread::move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network))?;
+    let tun = File::options().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
+    let mut request = [0_u8; 40];
+    request.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    request.iter_mut().skip(16).zip(TUN_PLAIN.to_ne_bytes()).for_each(|(to, from)| *to = from);
+    // SAFETY: the number takes a pointer to a `struct ifreq` of 40 bytes, which `Setter` passes and which outlives the call.
+    let done = unsafe { ioctl(&tun, Setter::<TUN_SET, [u8; 40]>::new(request)) };
+    done.with_context(|| format!("the device {name}"))?;
+    Ok(tun)
 }

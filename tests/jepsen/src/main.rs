@@ -83,6 +83,9 @@ struct Common {
     /// Where the evidence goes.
     #[arg(long, default_value = "target/jepsen")]
     out: PathBuf,
+    /// netns or loopback; the better of those that work here unless said otherwise.
+    #[arg(long, default_value = "")]
+    net: String,
 }
 
 impl Common {
@@ -97,6 +100,7 @@ impl Common {
             nemesis: Vec::new(),
             disk: None,
             environment: Vec::new(),
+            net: self.net.clone(),
         })
     }
 }

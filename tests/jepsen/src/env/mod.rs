@@ -2,6 +2,7 @@
 //! loopback. Either way each direction between two regions can be delayed, thinned and cut by itself.
 
 pub mod loopback;
+pub mod netns;
 pub mod weather;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,25 @@ pub struct Wiring {
     pub link: Option<SocketAddr>,
     /// What is put in front of the node's command line.
     pub prefix: Vec<String>,
+}
+
+/// The best network this machine can have, or the one that is named; and what is missing for a better one.
+///
+/// # Errors
+/// When the one that is named cannot be had.
+pub fn network(name: &str, seed: u64) -> Result<(Box<dyn Net>, Option<String>)> {
+    match name {
+        "" => Ok(match netns::NetnsNet::new(seed) {
+            Ok(net) => (Box::new(net), None),
+            Err(error) => {
+                let lack = format!("network namespaces: {error:#}; relays on loopback instead");
+                (Box::new(loopback::LoopbackNet::new(seed)), Some(lack))
+            }
+        }),
+        "netns" => Ok((Box::new(netns::NetnsNet::new(seed)?), None)),
+        "loopback" => Ok((Box::new(loopback::LoopbackNet::new(seed)), None)),
+        _ => anyhow::bail!("no network `{name}`; there are netns, loopback"),
+    }
 }
 
 /// A network between regions, numbered in the order of [`domicile_tests::cluster::REGIONS`].
