@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::ioctl::{Setter, ioctl};
+use rustix::ioctl::{Setter, Updater, ioctl};
 use rustix::thread::LinkNameSpaceType;
 
 /// `EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN` have the same number.
@@ -43,8 +43,8 @@ pub(crate) fn tun_in(namespace: &str, name: &str) -> Result<File> {
     let mut request = [0_u8; 40];
     request.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
     request.iter_mut().skip(16).zip(TUN_PLAIN.to_ne_bytes()).for_each(|(to, from)| *to = from);
-    // SAFETY: the number takes a pointer to a `struct ifreq` of 40 bytes, which `Setter` passes and which outlives the call.
-    let done = unsafe { ioctl(&tun, Setter::<TUN_SET, [u8; 40]>::new(request)) };
+    // SAFETY: the number takes a pointer to a `struct ifreq` of 40 bytes and writes into it; `Updater` passes ours.
+    let done = unsafe { ioctl(&tun, Updater::<'_, TUN_SET, [u8; 40]>::new(&mut request)) };
     done.with_context(|| format!("the device {name}"))?;
     Ok(tun)
 }

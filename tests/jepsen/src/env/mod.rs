@@ -30,16 +30,20 @@ pub struct Wiring {
 /// # Errors
 /// When the one that is named cannot be had.
 pub fn network(name: &str, seed: u64) -> Result<(Box<dyn Net>, Option<String>)> {
+    let loopback = || -> Box<dyn Net> { Box::new(loopback::LoopbackNet::new(seed)) };
     match name {
-        "" => Ok(match netns::NetnsNet::new(seed) {
-            Ok(net) => (Box::new(net), None),
-            Err(error) => {
-                let lack = format!("network namespaces: {error:#}; relays on loopback instead");
-                (Box::new(loopback::LoopbackNet::new(seed)), Some(lack))
+        "" => match netns::NetnsNet::new(seed) {
+            Ok(net) => {
+                let net: Box<dyn Net> = Box::new(net);
+                Ok((net, None))
             }
-        }),
-        "netns" => Ok((Box::new(netns::NetnsNet::new(seed)?), None)),
-        "loopback" => Ok((Box::new(loopback::LoopbackNet::new(seed)), None)),
+            Err(error) => Ok((loopback(), Some(format!("network namespaces: {error:#}; relays on loopback instead")))),
+        },
+        "netns" => {
+            let net: Box<dyn Net> = Box::new(netns::NetnsNet::new(seed)?);
+            Ok((net, None))
+        }
+        "loopback" => Ok((loopback(), None)),
         _ => anyhow::bail!("no network `{name}`; there are netns, loopback"),
     }
 }
