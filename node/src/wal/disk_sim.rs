@@ -1,5 +1,6 @@
 //! A simulated disk for tests: every call may be the last one before the power goes, and of what was not flushed any subset of
-//! 512-byte sectors is there afterwards. Removed names may come back until the directory is flushed by something later.
+//! 512-byte sectors is there afterwards. Removed names may come back until something flushes the directory, those removed last
+//! before the others: file systems with a journal keep the order of removals.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,7 +48,7 @@ struct Kept {
 
 struct State {
     files: BTreeMap<String, Kept>,
-    removed: BTreeMap<String, Kept>,
+    removed: Vec<(String, Kept)>,
     calls: u64,
     plan: Option<(u64, Trouble)>,
     is_down: bool,
@@ -68,7 +69,7 @@ enum End {
 
 impl Sim {
     pub(super) fn new(seed: u64, plan: Option<(u64, Trouble)>) -> Self {
-        let (files, removed) = (BTreeMap::new(), BTreeMap::new());
+        let (files, removed) = (BTreeMap::new(), Vec::new());
         Self(Arc::new(Mutex::new(State { files, removed, calls: 0, plan, is_down: false, dice: Dice(seed) })))
     }
 
@@ -89,14 +90,11 @@ impl Sim {
         for (name, kept) in &state.files {
             files.insert(name.clone(), Kept { durable: torn(kept, &mut dice), pending: Vec::new() });
         }
-        for (name, kept) in &state.removed {
-            if dice.is_heads() {
-                files
-                    .entry(name.clone())
-                    .or_insert_with(|| Kept { durable: torn(kept, &mut dice), pending: Vec::new() });
-            }
+        let stays_removed = usize::try_from(dice.below(state.removed.len() as u64 + 1)).unwrap();
+        for (name, kept) in &state.removed[stays_removed..] {
+            files.entry(name.clone()).or_insert_with(|| Kept { durable: torn(kept, &mut dice), pending: Vec::new() });
         }
-        Self(Arc::new(Mutex::new(State { files, removed: BTreeMap::new(), calls: 0, plan, is_down: false, dice })))
+        Self(Arc::new(Mutex::new(State { files, removed: Vec::new(), calls: 0, plan, is_down: false, dice })))
     }
 
     fn change(&self, act: impl Fn(&mut State)) -> io::Result<()> {
@@ -189,7 +187,7 @@ impl Disk for Sim {
     fn remove(&self, name: &str) -> io::Result<()> {
         self.change(|state| {
             if let Some(kept) = state.files.remove(name) {
-                state.removed.insert(name.to_owned(), kept);
+                state.removed.push((name.to_owned(), kept));
             }
         })
     }

@@ -162,9 +162,10 @@ fn note(group: &[Sent], answers: Vec<Result<Accepted, WalError>>, told: &mut Tol
             Err(_) => {}
         }
     }
-    // A batch that was sent again and acknowledged before is no doubt.
+    // A batch that was sent again is in doubt, or out of it, with the group it was sent in first.
     let acked: BTreeSet<&String> = told.acked.values().collect();
-    in_doubt.retain(|text| !acked.contains(text));
+    let is_known = |text: &String| acked.contains(text) || told.doubtful.iter().flatten().any(|known| known == text);
+    in_doubt.retain(|text| !is_known(text));
     if !in_doubt.is_empty() {
         told.doubtful.push(in_doubt);
     }
