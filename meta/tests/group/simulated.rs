@@ -45,7 +45,7 @@ fn no_weather_breaks_the_group_and_it_heals() {
             decided
         });
         eprintln!("seed {seed} (DOMICILE_SEED): {decided} decisions");
-        assert!(decided > 10, "seed {seed}: only {decided} decisions: no traffic");
+        assert!(decided >= 5, "seed {seed}: only {decided} decisions: no traffic");
     }
 }
 
