@@ -137,6 +137,8 @@ impl Log {
         };
         let mut accepted = Accepted { shard, epoch: FIRST_EPOCH, outcomes: Vec::new(), repeated: false };
         let batch_id = producer.as_ref().map(|producer| seen::batch_id(&producer.id));
+        #[cfg(feature = "jepsen-bugs")]
+        let batch_id = batch_id.filter(|_| !crate::bugs::is_seeded("dup-on-retry"));
         if let (Some(id), Some(producer)) = (&batch_id, &producer)
             && let Some((content, Place::Batch(answered))) = seen.find(id)
         {
