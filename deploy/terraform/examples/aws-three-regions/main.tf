@@ -63,26 +63,27 @@ module "tokyo" {
   source    = "../../modules/region-aws"
   providers = { aws = aws.tokyo }
 
-  deployment         = module.deployment.deployment
-  region             = "tokyo"
-  location           = local.regions["tokyo"].location
-  facts              = module.deployment.facts
-  nodes              = local.regions["tokyo"].nodes
-  mesh               = local.mesh
-  network            = local.regions["tokyo"].network
-  bundles            = module.deployment.bundles
-  officer_public_key = local.regions["tokyo"].officer_public_key
-  artifact           = module.deployment.artifact
-  image              = local.regions["tokyo"].image
-  keys               = local.regions["tokyo"].keys
-  retention          = local.regions["tokyo"].retention
-  copies             = local.regions["tokyo"].copies
-  exports            = local.regions["tokyo"].exports
-  state              = local.regions["tokyo"].state
-  scale_out          = local.regions["tokyo"].scale_out
-  labels             = local.regions["tokyo"].labels
-  bucket_prefix      = try(local.regions["tokyo"].cloud_own.bucket_prefix, null)
-  final_snapshot     = var.simulator == null
+  deployment          = module.deployment.deployment
+  region              = "tokyo"
+  location            = local.regions["tokyo"].location
+  facts               = module.deployment.facts
+  nodes               = local.regions["tokyo"].nodes
+  mesh                = local.mesh
+  network             = local.regions["tokyo"].network
+  bundles             = module.deployment.bundles
+  officer_public_key  = local.regions["tokyo"].officer_public_key
+  artifact            = module.deployment.artifact
+  image               = local.regions["tokyo"].image
+  keys                = local.regions["tokyo"].keys
+  retention           = local.regions["tokyo"].retention
+  copies              = local.regions["tokyo"].copies
+  exports             = local.regions["tokyo"].exports
+  state               = local.regions["tokyo"].state
+  scale_out           = local.regions["tokyo"].scale_out
+  labels              = local.regions["tokyo"].labels
+  bucket_prefix       = try(local.regions["tokyo"].cloud_own.bucket_prefix, null)
+  final_snapshot      = var.simulator == null
+  detailed_monitoring = var.simulator == null
 }
 
 provider "aws" {
@@ -113,26 +114,27 @@ module "singapore" {
   source    = "../../modules/region-aws"
   providers = { aws = aws.singapore }
 
-  deployment         = module.deployment.deployment
-  region             = "singapore"
-  location           = local.regions["singapore"].location
-  facts              = module.deployment.facts
-  nodes              = local.regions["singapore"].nodes
-  mesh               = local.mesh
-  network            = local.regions["singapore"].network
-  bundles            = module.deployment.bundles
-  officer_public_key = local.regions["singapore"].officer_public_key
-  artifact           = module.deployment.artifact
-  image              = local.regions["singapore"].image
-  keys               = local.regions["singapore"].keys
-  retention          = local.regions["singapore"].retention
-  copies             = local.regions["singapore"].copies
-  exports            = local.regions["singapore"].exports
-  state              = local.regions["singapore"].state
-  scale_out          = local.regions["singapore"].scale_out
-  labels             = local.regions["singapore"].labels
-  bucket_prefix      = try(local.regions["singapore"].cloud_own.bucket_prefix, null)
-  final_snapshot     = var.simulator == null
+  deployment          = module.deployment.deployment
+  region              = "singapore"
+  location            = local.regions["singapore"].location
+  facts               = module.deployment.facts
+  nodes               = local.regions["singapore"].nodes
+  mesh                = local.mesh
+  network             = local.regions["singapore"].network
+  bundles             = module.deployment.bundles
+  officer_public_key  = local.regions["singapore"].officer_public_key
+  artifact            = module.deployment.artifact
+  image               = local.regions["singapore"].image
+  keys                = local.regions["singapore"].keys
+  retention           = local.regions["singapore"].retention
+  copies              = local.regions["singapore"].copies
+  exports             = local.regions["singapore"].exports
+  state               = local.regions["singapore"].state
+  scale_out           = local.regions["singapore"].scale_out
+  labels              = local.regions["singapore"].labels
+  bucket_prefix       = try(local.regions["singapore"].cloud_own.bucket_prefix, null)
+  final_snapshot      = var.simulator == null
+  detailed_monitoring = var.simulator == null
 }
 
 provider "aws" {
@@ -163,26 +165,27 @@ module "frankfurt" {
   source    = "../../modules/region-aws"
   providers = { aws = aws.frankfurt }
 
-  deployment         = module.deployment.deployment
-  region             = "frankfurt"
-  location           = local.regions["frankfurt"].location
-  facts              = module.deployment.facts
-  nodes              = local.regions["frankfurt"].nodes
-  mesh               = local.mesh
-  network            = local.regions["frankfurt"].network
-  bundles            = module.deployment.bundles
-  officer_public_key = local.regions["frankfurt"].officer_public_key
-  artifact           = module.deployment.artifact
-  image              = local.regions["frankfurt"].image
-  keys               = local.regions["frankfurt"].keys
-  retention          = local.regions["frankfurt"].retention
-  copies             = local.regions["frankfurt"].copies
-  exports            = local.regions["frankfurt"].exports
-  state              = local.regions["frankfurt"].state
-  scale_out          = local.regions["frankfurt"].scale_out
-  labels             = local.regions["frankfurt"].labels
-  bucket_prefix      = try(local.regions["frankfurt"].cloud_own.bucket_prefix, null)
-  final_snapshot     = var.simulator == null
+  deployment          = module.deployment.deployment
+  region              = "frankfurt"
+  location            = local.regions["frankfurt"].location
+  facts               = module.deployment.facts
+  nodes               = local.regions["frankfurt"].nodes
+  mesh                = local.mesh
+  network             = local.regions["frankfurt"].network
+  bundles             = module.deployment.bundles
+  officer_public_key  = local.regions["frankfurt"].officer_public_key
+  artifact            = module.deployment.artifact
+  image               = local.regions["frankfurt"].image
+  keys                = local.regions["frankfurt"].keys
+  retention           = local.regions["frankfurt"].retention
+  copies              = local.regions["frankfurt"].copies
+  exports             = local.regions["frankfurt"].exports
+  state               = local.regions["frankfurt"].state
+  scale_out           = local.regions["frankfurt"].scale_out
+  labels              = local.regions["frankfurt"].labels
+  bucket_prefix       = try(local.regions["frankfurt"].cloud_own.bucket_prefix, null)
+  final_snapshot      = var.simulator == null
+  detailed_monitoring = var.simulator == null
 }
 
 output "regions" {

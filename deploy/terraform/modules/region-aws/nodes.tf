@@ -58,9 +58,8 @@ resource "aws_instance" "node" {
   vpc_security_group_ids      = [aws_security_group.node.id]
   iam_instance_profile        = aws_iam_instance_profile.node[each.key].name
   user_data                   = module.node_config[each.key].user_data
-  monitoring                  = true
+  monitoring                  = var.detailed_monitoring
   ebs_optimized               = true
-  disable_api_termination     = false
   associate_public_ip_address = false
   tags                        = merge(local.tags, { Name = "${local.name}-${each.key}" })
 

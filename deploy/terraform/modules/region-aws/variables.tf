@@ -16,6 +16,13 @@ variable "final_snapshot" {
   nullable    = false
 }
 
+variable "detailed_monitoring" {
+  description = "Whether machines report once a minute, which the alarms on load need; false for simulators that do not know it."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "alarm_actions" {
   description = "ARNs that an alarm tells, in this region: topics of one's own."
   type        = list(string)

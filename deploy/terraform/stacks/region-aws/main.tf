@@ -68,27 +68,28 @@ provider "aws" {
 module "region" {
   source = "../../modules/region-aws"
 
-  deployment         = module.deployment.deployment
-  region             = var.region
-  location           = local.region.location
-  facts              = module.deployment.facts
-  nodes              = local.region.nodes
-  mesh               = module.deployment.mesh
-  network            = local.region.network
-  bundles            = module.deployment.bundles
-  officer_public_key = local.region.officer_public_key
-  artifact           = module.deployment.artifact
-  image              = local.region.image
-  keys               = local.region.keys
-  retention          = local.region.retention
-  copies             = local.region.copies
-  exports            = local.region.exports
-  state              = local.region.state
-  scale_out          = local.region.scale_out
-  labels             = local.region.labels
-  bucket_prefix      = try(local.region.cloud_own.bucket_prefix, null)
-  final_snapshot     = var.simulator == null
-  alarm_actions      = try(local.region.cloud_own.alarm_actions, [])
+  deployment          = module.deployment.deployment
+  region              = var.region
+  location            = local.region.location
+  facts               = module.deployment.facts
+  nodes               = local.region.nodes
+  mesh                = module.deployment.mesh
+  network             = local.region.network
+  bundles             = module.deployment.bundles
+  officer_public_key  = local.region.officer_public_key
+  artifact            = module.deployment.artifact
+  image               = local.region.image
+  keys                = local.region.keys
+  retention           = local.region.retention
+  copies              = local.region.copies
+  exports             = local.region.exports
+  state               = local.region.state
+  scale_out           = local.region.scale_out
+  labels              = local.region.labels
+  bucket_prefix       = try(local.region.cloud_own.bucket_prefix, null)
+  final_snapshot      = var.simulator == null
+  detailed_monitoring = var.simulator == null
+  alarm_actions       = try(local.region.cloud_own.alarm_actions, [])
 }
 
 output "region" {
