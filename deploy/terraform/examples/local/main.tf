@@ -71,7 +71,7 @@ module "residency" {
   regions = {}
 }
 
-# Certificates and officers' keys, one authority a region. What Terraform reads of them is public.
+# Certificates and officers' keys, one authority a region; with them go the node's data, so that a replaced node keeps them. What Terraform reads of them is public.
 resource "terraform_data" "pki" {
   for_each = local.nodes
 
@@ -85,7 +85,7 @@ resource "terraform_data" "pki" {
 
   provisioner "local-exec" {
     when        = destroy
-    command     = "rm -rf \"$DIR/pki/$REGION\" && rmdir \"$DIR/pki\" \"$DIR\" 2>/dev/null || true"
+    command     = "rm -rf \"$DIR/pki/$REGION\" \"$DIR/$REGION\" && rmdir \"$DIR/pki\" \"$DIR\" 2>/dev/null || true"
     interpreter = ["/bin/sh", "-c"]
     environment = { DIR = self.input.dir, REGION = self.input.region }
   }
@@ -174,7 +174,7 @@ resource "terraform_data" "deployment" {
 # One question to all regions, asked of Tokyo.
 resource "terraform_data" "question" {
   input            = { dir = local.run }
-  triggers_replace = [terraform_data.deployment.id]
+  triggers_replace = concat([terraform_data.deployment.id], [for node in values(terraform_data.node) : node.id])
 
   provisioner "local-exec" {
     command     = "exec /bin/sh \"$SCRIPT\""

@@ -52,16 +52,15 @@ resource "aws_instance" "node" {
   #checkov:skip=CKV2_AWS_41: the profile is attached, by name
   for_each = local.running
 
-  ami                         = var.image
-  instance_type               = each.value.size
-  subnet_id                   = aws_subnet.zone[each.value.zone].id
-  vpc_security_group_ids      = [aws_security_group.node.id]
-  iam_instance_profile        = aws_iam_instance_profile.node[each.key].name
-  user_data                   = module.node_config[each.key].user_data
-  monitoring                  = var.detailed_monitoring
-  ebs_optimized               = true
-  associate_public_ip_address = false
-  tags                        = merge(local.tags, { Name = "${local.name}-${each.key}" })
+  ami                    = var.image
+  instance_type          = each.value.size
+  subnet_id              = aws_subnet.zone[each.value.zone].id
+  vpc_security_group_ids = [aws_security_group.node.id]
+  iam_instance_profile   = aws_iam_instance_profile.node[each.key].name
+  user_data              = module.node_config[each.key].user_data
+  monitoring             = var.detailed_monitoring
+  ebs_optimized          = true
+  tags                   = merge(local.tags, { Name = "${local.name}-${each.key}" })
 
   metadata_options {
     http_endpoint               = "enabled"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks the node of $REGION to stop, waits for it, and removes what it kept. It ends one process, by its id.
+# Asks the node of $REGION to stop, and waits for it; its data stay. It ends one process, by its id.
 set -eu
 home="$DIR/$REGION"
 if [ -f "$home/pid" ]; then
@@ -18,4 +18,4 @@ if [ -f "$home/pid" ]; then
     done
   fi
 fi
-rm -rf "$home"
+rm -f "$home/pid"
