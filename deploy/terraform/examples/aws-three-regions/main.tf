@@ -82,7 +82,7 @@ module "tokyo" {
   scale_out           = local.regions["tokyo"].scale_out
   labels              = local.regions["tokyo"].labels
   bucket_prefix       = try(local.regions["tokyo"].cloud_own.bucket_prefix, null)
-  final_snapshot      = var.simulator == null
+  trial               = var.simulator != null
   detailed_monitoring = var.simulator == null
 }
 
@@ -133,7 +133,7 @@ module "singapore" {
   scale_out           = local.regions["singapore"].scale_out
   labels              = local.regions["singapore"].labels
   bucket_prefix       = try(local.regions["singapore"].cloud_own.bucket_prefix, null)
-  final_snapshot      = var.simulator == null
+  trial               = var.simulator != null
   detailed_monitoring = var.simulator == null
 }
 
@@ -184,7 +184,7 @@ module "frankfurt" {
   scale_out           = local.regions["frankfurt"].scale_out
   labels              = local.regions["frankfurt"].labels
   bucket_prefix       = try(local.regions["frankfurt"].cloud_own.bucket_prefix, null)
-  final_snapshot      = var.simulator == null
+  trial               = var.simulator != null
   detailed_monitoring = var.simulator == null
 }
 

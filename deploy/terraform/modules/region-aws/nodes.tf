@@ -37,7 +37,7 @@ resource "aws_ebs_volume" "data" {
   type              = "gp3"
   encrypted         = true
   kms_key_id        = aws_kms_key.region.arn
-  final_snapshot    = var.final_snapshot
+  final_snapshot    = !var.trial
   tags              = merge(local.tags, { Name = "${local.name}-${each.key}-data" })
 }
 

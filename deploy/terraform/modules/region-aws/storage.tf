@@ -12,6 +12,7 @@ resource "aws_s3_bucket" "store" {
 
   bucket              = "${local.prefix}-${var.region}-${each.key}"
   object_lock_enabled = each.key == "ledger"
+  force_destroy       = var.trial && each.key == "logs"
   tags                = merge(local.tags, { "domicile:store" = each.key })
 
   lifecycle {

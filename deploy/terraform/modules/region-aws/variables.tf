@@ -9,10 +9,10 @@ variable "bucket_prefix" {
   }
 }
 
-variable "final_snapshot" {
-  description = "Whether the last state of a data disk is kept as a snapshot, in the same region and under the same key, when the disk is destroyed."
+variable "trial" {
+  description = "A trial that may be thrown away: no snapshot of a destroyed data disk is kept, and the bucket of logs goes with what is in it. Never the bucket of segments, never the ledger's."
   type        = bool
-  default     = true
+  default     = false
   nullable    = false
 }
 

@@ -87,7 +87,7 @@ module "region" {
   scale_out           = local.region.scale_out
   labels              = local.region.labels
   bucket_prefix       = try(local.region.cloud_own.bucket_prefix, null)
-  final_snapshot      = var.simulator == null
+  trial               = var.simulator != null
   detailed_monitoring = var.simulator == null
   alarm_actions       = try(local.region.cloud_own.alarm_actions, [])
 }
