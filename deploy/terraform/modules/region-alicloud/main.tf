@@ -18,9 +18,9 @@ locals {
     domicile_jurisdiction = local.fact.jurisdiction
   })
 
-  ingress = concat(
-    [for peer in values(local.peers) : { cidr = peer.cidr, protocol = "udp", port = 7443 }],
-    [for pair in setproduct(var.network.client_cidrs, [9200, 7280]) : { cidr = pair[0], protocol = "tcp", port = pair[1] }],
+  ingress = merge(
+    { for name, peer in local.peers : "link-${name}" => { cidr = peer.cidr, protocol = "udp", port = 7443 } },
+    { for pair in setproduct(var.network.client_cidrs, [9200, 7280]) : "client-${pair[0]}-${pair[1]}" => { cidr = pair[0], protocol = "tcp", port = pair[1] } },
   )
 
   key_here = { encrypted = true, key_location = var.location, location = var.location, public = false, multi_region = false }
@@ -44,7 +44,7 @@ module "residency" {
       cloud             = local.cloud
       location          = var.location
       provider_location = var.provider_location
-      nodes             = { for name, node in var.nodes : name => { location = replace(node.zone, "/-[a-z]$/", "") } }
+      nodes             = { for name, node in var.nodes : name => { location = replace(node.zone, "/-?[a-z]$/", "") } }
       stores = merge(
         { for what in ["cold", "ledger", "logs"] : what => merge(local.key_here, { kind = "bucket" }) },
         { for name in keys(var.nodes) : "data-${name}" => merge(local.key_here, { kind = "disk" }) },
@@ -53,7 +53,7 @@ module "residency" {
       copies     = var.copies
       exports    = var.exports
       state      = var.state
-      ingress    = local.ingress
+      ingress    = values(local.ingress)
       peer_cidrs = concat([for peer in values(local.peers) : peer.cidr], var.network.client_cidrs)
     }
   }

@@ -29,7 +29,7 @@ resource "alicloud_security_group" "node" {
 }
 
 resource "alicloud_security_group_rule" "in" {
-  for_each = { for rule in local.ingress : "${rule.protocol}-${rule.port}-${rule.cidr}" => rule }
+  for_each = local.ingress
 
   security_group_id = alicloud_security_group.node.id
   type              = "ingress"

@@ -101,8 +101,9 @@ class Cloud(rpc.ProviderServicer):
     def ApplyResourceChange(self, request, context):
         made = decoded(request.planned_state)
         if made is not None:
-            names = (made.get(key) for key in ("name", "bucket", "vpc_name", "vswitch_name", "disk_name", "account_id"))
-            seed = next((name for name in names if isinstance(name, str)), "unnamed")
+            # Two things that differ in anything get different fillings.
+            known = {key: value for key, value in made.items() if not isinstance(value, msgpack.ExtType)}
+            seed = hashlib.sha256(json.dumps(known, default=str, sort_keys=True).encode()).hexdigest()[:12]
             for name, said in self.attributes(self.resources, request.type_name):
                 if isinstance(made.get(name), msgpack.ExtType):
                     made[name] = self.filled(name, said["type"], f"{request.type_name}/{seed}/{name}")
@@ -132,7 +133,7 @@ class Cloud(rpc.ProviderServicer):
         number = int(hashlib.sha256(seed.encode()).hexdigest()[:6], 16)
         if kind == "string":
             if name in ("address", "ip_address", "public_ip", "private_ip"):
-                return f"192.0.2.{number % 254 + 1}"
+                return f"198.18.{number // 254 % 254}.{number % 254 + 1}"
             if name in ("region", "location") and self.config.get("region"):
                 return self.config["region"]
             return "{}" if name == "json" else seed
