@@ -91,7 +91,7 @@ locals {
     { for name, text in var.region_files : "${var.directories.etc}/regions/${name}" => { content = text, permissions = "0644" } },
   )
 
-  user_data = "#cloud-config\n${yamlencode({
+  cloud_config = {
     users = ["default", {
       name           = "domicile"
       system         = true
@@ -104,5 +104,6 @@ locals {
       ["systemctl", "daemon-reload"],
       ["systemctl", "enable", "--now", "--no-block", "domicile.service"],
     ]
-  })}"
+  }
+  user_data = "#cloud-config\n${yamlencode(local.cloud_config)}"
 }
