@@ -46,21 +46,24 @@ fn read(place: &FactsPlace) -> anyhow::Result<Regions> {
 }
 
 fn plan_in(path: &Path) -> anyhow::Result<Value> {
-    let mut text = String::new();
-    let source: Box<dyn Read> = if path.as_os_str() == "-" {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(std::fs::File::open(path).with_context(|| format!("`{}` cannot be read", path.display()))?)
-    };
-    let read = source.take(PLAN_BYTES + 1).read_to_string(&mut text);
-    let read = read.with_context(|| format!("`{}` cannot be read", path.display()))?;
-    if read as u64 > PLAN_BYTES {
-        bail!("`{}` is longer than {PLAN_BYTES} bytes; judge the plan of one region at a time", path.display());
+    let name = path.display().to_string();
+    if path.as_os_str() == "-" {
+        return plan_from(std::io::stdin(), &name, PLAN_BYTES);
     }
-    let plan: Value = serde_json::from_str(&text).with_context(|| format!("`{}` is not JSON", path.display()))?;
+    let file = std::fs::File::open(path).with_context(|| format!("`{name}` cannot be read"))?;
+    plan_from(file, &name, PLAN_BYTES)
+}
+
+fn plan_from(source: impl Read, name: &str, limit: u64) -> anyhow::Result<Value> {
+    let mut text = Vec::new();
+    let read = source.take(limit + 1).read_to_end(&mut text).with_context(|| format!("`{name}` cannot be read"))?;
+    if read as u64 > limit {
+        bail!("`{name}` is longer than {limit} bytes; judge the plan of one region at a time");
+    }
+    let plan: Value = serde_json::from_slice(&text).with_context(|| format!("`{name}` is not JSON"))?;
     // A state, or a plan as it lies on the disk, has no planned values: silence about it would pass for consent.
     if plan.get("planned_values").is_none() || plan.get("format_version").is_none() {
-        bail!("`{}` is no plan: give what `terraform show -json PLAN` prints", path.display());
+        bail!("`{name}` is no plan: give what `terraform show -json PLAN` prints");
     }
     Ok(plan)
 }
@@ -86,6 +89,27 @@ fn show(regions: &Regions, as_json: bool) {
         println!("{} ({})", facts.name, facts.jurisdiction);
         for cloud in judge::CLOUDS {
             println!("  {cloud:9} {}", facts.clouds().locations(cloud).join(", "));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_plan_within_the_limit_is_judged() {
+        let plan = br#"{"format_version":"1.2","planned_values":{}}"#;
+        let limit = plan.len() as u64;
+        assert!(plan_from(&plan[..], "p", limit).is_ok());
+        for (text, limit, wanted) in [
+            (&plan[..], limit - 1, "is longer than"),
+            (&plan[..limit as usize - 1], limit, "is not JSON"),
+            (br#"{"format_version":"1.0","values":{}}"#, limit, "is no plan"),
+            (b"PK\x03\x04", limit, "is not JSON"),
+        ] {
+            let error = plan_from(text, "p", limit).expect_err("it is no plan");
+            assert!(error.to_string().contains(wanted), "{error}");
         }
     }
 }
