@@ -10,11 +10,11 @@ terraform {
 variable "binary" {
   description = "The program `domicile`, as `../../../../target/debug/domicile` after `cargo build`."
   type        = string
-  default     = "../../../../target/release/domicile"
+  default     = "../../../../target/debug/domicile"
 
   validation {
     condition     = fileexists(pathexpand(var.binary))
-    error_message = "There is no program at that path: build it with `cargo build --release`, or name another with `-var binary=PATH`."
+    error_message = "There is no program at that path: build it with `cargo build`, or name another with `-var binary=PATH`."
   }
 }
 
