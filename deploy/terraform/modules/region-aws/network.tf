@@ -81,9 +81,10 @@ resource "aws_security_group" "endpoint" {
   tags        = local.tags
 }
 
+# The simulator loses what a rule without a range is described by, hence no description in a trial.
 resource "aws_vpc_security_group_ingress_rule" "endpoint" {
   security_group_id            = aws_security_group.endpoint.id
-  description                  = "nodes"
+  description                  = var.trial ? null : "nodes"
   referenced_security_group_id = aws_security_group.node.id
   ip_protocol                  = "tcp"
   from_port                    = 443
@@ -121,7 +122,7 @@ resource "aws_vpc_security_group_egress_rule" "link" {
 
 resource "aws_vpc_security_group_egress_rule" "endpoint" {
   security_group_id            = aws_security_group.node.id
-  description                  = "cloud services of the region"
+  description                  = var.trial ? null : "cloud services of the region"
   referenced_security_group_id = aws_security_group.endpoint.id
   ip_protocol                  = "tcp"
   from_port                    = 443
@@ -130,7 +131,7 @@ resource "aws_vpc_security_group_egress_rule" "endpoint" {
 
 resource "aws_vpc_security_group_egress_rule" "s3" {
   security_group_id = aws_security_group.node.id
-  description       = "object storage of the region"
+  description       = var.trial ? null : "object storage of the region"
   prefix_list_id    = aws_vpc_endpoint.s3.prefix_list_id
   ip_protocol       = "tcp"
   from_port         = 443
