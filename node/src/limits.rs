@@ -74,6 +74,8 @@ pub(crate) const SEARCHES_AT_ONCE: usize = 32;
 pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
+/// Bytes of a Terraform plan that `residency check-plan` reads: a hundred times one of three regions.
+pub(crate) const PLAN_BYTES: u64 = 256 << 20;
 /// How long stopping may take in all.
 pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a metadata proposal is waited for.

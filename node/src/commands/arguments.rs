@@ -70,6 +70,9 @@ pub(super) enum Verb {
     /// Look for what should not be there
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// Where data may lie: judge a Terraform plan, show the facts about regions
+    #[command(subcommand)]
+    Residency(ResidencyVerb),
 }
 
 #[derive(Debug, Args)]
@@ -464,6 +467,49 @@ pub(super) enum AuditVerb {
         #[arg(long, value_name = "FILE")]
         canary: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ResidencyVerb {
+    /// Walk every resource of a Terraform plan, of whatever module, and fail where one would lie or lead outside its region
+    CheckPlan {
+        /// What `terraform show -json PLAN` printed; `-` is standard input
+        plan: PathBuf,
+        /// A region the plan is for; may be repeated. Default: all regions
+        #[arg(long)]
+        region: Vec<Region>,
+        #[command(flatten)]
+        facts: FactsPlace,
+        /// For people, for programs, or for code scanning
+        #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+        format: PlanFormat,
+    },
+    /// Show what is known about regions, as a node reads it
+    Facts {
+        #[command(flatten)]
+        facts: FactsPlace,
+        /// JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which facts are meant.
+#[derive(Debug, Args)]
+pub(super) struct FactsPlace {
+    /// Directory of facts about regions, `*.yaml`. Default: the ones built in
+    #[arg(long, value_name = "DIR")]
+    pub(super) regions_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    /// One line a breach
+    Text,
+    /// One object with all of them
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domicile_proto::ids::{Name, Region};
 use domicile_proto::privacy::{Action, PersonalClass};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::errors::ConfigError;
 
@@ -20,8 +20,7 @@ pub(crate) struct RegionFacts {
     #[serde(rename = "laws")]
     _laws: Vec<String>,
     pub(crate) time_zone: TimeZone,
-    #[serde(rename = "clouds")]
-    _clouds: Clouds,
+    clouds: Clouds,
     #[serde(rename = "retention")]
     _retention: Retention,
     disclosure: Disclosure,
@@ -40,17 +39,27 @@ pub(crate) struct TimeZone {
     pub(crate) utc_offset_minutes: i16,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+/// By cloud, the locations in which a region's buckets, disks, keys and nodes may lie.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Clouds {
-    #[serde(rename = "aws")]
-    _aws: Vec<String>,
-    #[serde(rename = "gcp")]
-    _gcp: Vec<String>,
-    #[serde(rename = "azure")]
-    _azure: Vec<String>,
-    #[serde(rename = "alicloud")]
-    _alicloud: Vec<String>,
+pub(crate) struct Clouds {
+    aws: Vec<String>,
+    gcp: Vec<String>,
+    azure: Vec<String>,
+    alicloud: Vec<String>,
+}
+
+impl Clouds {
+    /// The locations in a cloud, by the name that the files of facts give it; none in one they do not know.
+    pub(crate) fn locations(&self, cloud: &str) -> &[String] {
+        match cloud {
+            "aws" => &self.aws,
+            "gcp" => &self.gcp,
+            "azure" => &self.azure,
+            "alicloud" => &self.alicloud,
+            _ => &[],
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -74,6 +83,11 @@ struct Disclosure {
 }
 
 impl RegionFacts {
+    /// Where this region's data may lie.
+    pub(crate) const fn clouds(&self) -> &Clouds {
+        &self.clouds
+    }
+
     /// What happens to each class of personal data where the stream's policy says nothing.
     pub(crate) fn detectors(&self) -> impl Iterator<Item = (PersonalClass, Action)> + '_ {
         self.detectors.iter().map(|(class, action)| (*class, *action))
@@ -97,7 +111,6 @@ pub(crate) struct Transfer {
     #[serde(rename = "what")]
     _what: Transferred,
     /// The legal basis in a word; `undecided` until somebody has decided.
-    #[allow(dead_code, reason = "a fact of the region; the transfer register reads it")]
     pub(crate) basis: String,
     /// The day of the next review.
     pub(crate) review_by: String,

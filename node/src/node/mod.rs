@@ -12,6 +12,7 @@ pub(crate) mod ingest;
 mod keeper;
 mod sealing;
 mod signals;
+mod supervisor;
 mod surroundings;
 mod unaccepted;
 
@@ -57,7 +58,9 @@ pub(crate) async fn run(config: NodeConfig, has_parent: bool) -> Result<(), Node
         node = Node::start(config) => node?,
         () = &mut told => return Ok(()),
     };
+    supervisor::tell(supervisor::State::Ready);
     told.await;
+    supervisor::tell(supervisor::State::Stopping);
     node.stop().await
 }
 
