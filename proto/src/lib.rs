@@ -9,6 +9,7 @@ pub mod border;
 pub mod codec;
 pub mod ids;
 pub mod leaf;
+pub mod numbers;
 pub mod link;
 pub mod message;
 pub mod metadata;
