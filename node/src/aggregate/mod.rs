@@ -19,6 +19,7 @@ mod released_model;
 #[cfg(test)]
 mod released_test;
 mod releases;
+mod sums;
 mod text;
 
 pub(crate) use answer::{Answered, Asked};

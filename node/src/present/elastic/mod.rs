@@ -9,6 +9,7 @@ pub(super) mod clusters;
 mod indices;
 mod many;
 mod names;
+pub(super) mod metrics;
 pub(super) mod remote;
 mod request;
 mod respond;
