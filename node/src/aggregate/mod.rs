@@ -20,6 +20,8 @@ mod released_model;
 mod released_test;
 mod releases;
 mod sums;
+#[cfg(test)]
+mod sums_test;
 mod text;
 
 pub(crate) use answer::{Answered, Asked};
