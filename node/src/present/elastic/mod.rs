@@ -20,3 +20,5 @@ pub(crate) use routes::router;
 
 #[cfg(test)]
 mod elastic_test;
+#[cfg(test)]
+mod metrics_test;
