@@ -19,7 +19,7 @@ async fn answer(world: &World, aggs: Value) -> Value {
 fn by_level(world: &World) -> BTreeMap<String, (u64, u64)> {
     let mut sums = BTreeMap::<String, (u64, u64)>::new();
     for event in world.events.iter().take(IN_APP as usize) {
-        let level = event.source["level"].as_str().expect("a level").to_owned();
+        let level = event.source["level"].as_str().expect("a level").to_uppercase();
         let (count, sum) = sums.entry(level).or_default();
         *count += 1;
         *sum += event.source["ms"].as_u64().expect("a number").min(399);
