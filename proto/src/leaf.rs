@@ -375,12 +375,7 @@ impl<'a> Plane<'a> {
     }
 
     /// A plane of which is known already which rows' totals are told.
-    pub(crate) fn over(
-        columns: usize,
-        cells: &'a [LeafCell],
-        threshold: &'a Threshold,
-        rows: Option<Lines>,
-    ) -> Self {
+    pub(crate) fn over(columns: usize, cells: &'a [LeafCell], threshold: &'a Threshold, rows: Option<Lines>) -> Self {
         let count = cells.len().checked_div(columns).unwrap_or(0);
         let mut row_totals = vec![LeafCell::default(); count];
         let mut col_totals = vec![LeafCell::default(); columns];

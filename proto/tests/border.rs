@@ -176,7 +176,8 @@ fn a_token_that_stands_for_somebody_leaves_no_region_and_neither_does_a_piece_of
 fn an_answer_in_another_shape_than_was_asked_for_is_not_taken() {
     let rules = QuestionRules { fields: 4, text_questions: false };
     let layout = SumLayout { field: FieldId(1), by: None, grid: None };
-    let asks = [Ask::Count, Ask::Terms(FieldId(1)), Ask::Numbers(FieldId(1)), Ask::Sum(layout), Ask::Distinct(FieldId(1))];
+    let asks =
+        [Ask::Count, Ask::Terms(FieldId(1)), Ask::Numbers(FieldId(1)), Ask::Sum(layout), Ask::Distinct(FieldId(1))];
     let answers = [
         Aggregate::Count(Count::EMPTY),
         Aggregate::Terms(Terms::empty(FieldId(1))),

@@ -59,7 +59,9 @@ fn term_grid() -> BoxedStrategy<Aggregate> {
 fn sum() -> BoxedStrategy<Aggregate> {
     let total = prop_oneof![any::<i128>(), Just(i128::MAX), Just(i128::MIN)];
     let cell = (any::<u64>(), total, any::<u16>());
-    let cell = || cell.clone().prop_map(|(records, total, withheld)| SumCell { records: RecordCount(records), total, withheld });
+    let cell = || {
+        cell.clone().prop_map(|(records, total, withheld)| SumCell { records: RecordCount(records), total, withheld })
+    };
     let rows = btree_map((0..9_u32).prop_map(DictionaryId), vec(cell(), 4), 0..4);
     let sum = |(rows, other): (std::collections::BTreeMap<_, _>, _)| Sum {
         layout: sum_layout(FIELD),

@@ -317,5 +317,7 @@ fn tables_out_of_bounds_are_refused() {
     assert!(judge(&[MAX_LEAF_CELLS], MAX_LEAF_CELLS) && judge(&[2, 3], 6) && judge(&[0], 0) && judge(&[2, 0], 0));
     assert!(!judge(&[MAX_LEAF_CELLS + 1], MAX_LEAF_CELLS + 1));
     assert!(!judge(&[2, 3], 5) && !judge(&[2, 2, 2], 8) && !judge(&[usize::MAX, 3], 5));
-    assert!(Table::reopen(vec![(1, 5), (1, 5)], vec![]).is_none() && Table::reopen(vec![(2, 5), (1, 5)], vec![]).is_none());
+    assert!(
+        Table::reopen(vec![(1, 5), (1, 5)], vec![]).is_none() && Table::reopen(vec![(2, 5), (1, 5)], vec![]).is_none()
+    );
 }

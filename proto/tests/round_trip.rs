@@ -52,8 +52,11 @@ fn ask() -> impl Strategy<Value = Ask> {
         field().prop_map(Ask::Terms),
         (field(), grid()).prop_map(|(field, grid)| Ask::TermGrid(field, grid)),
         field().prop_map(Ask::Numbers),
-        (field(), option::of(field()), option::of(grid()))
-            .prop_map(|(field, by, grid)| Ask::Sum(SumLayout { field, by, grid })),
+        (field(), option::of(field()), option::of(grid())).prop_map(|(field, by, grid)| Ask::Sum(SumLayout {
+            field,
+            by,
+            grid
+        })),
         (field(), any::<u16>()).prop_map(|(field, per_mille)| Ask::Quantile(field, per_mille)),
         field().prop_map(Ask::Distinct),
     ]

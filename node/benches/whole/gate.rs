@@ -81,7 +81,8 @@ async fn load(dev: &Dev, client: &reqwest::Client, region: &str, stream: &str, l
 
 /// A histogram of ten minutes over some hours of all regions: how long it took, and how many records it told.
 async fn ask(dev: &Dev, client: &reqwest::Client, stream: &str, (from, to): (u32, u32)) -> Result<(f64, u64)> {
-    let at = |hour: u32| if hour == 24 { "2026-11-21T00:00:00Z".to_owned() } else { format!("2026-11-20T{hour:02}:00:00Z") };
+    let at =
+        |hour: u32| if hour == 24 { "2026-11-21T00:00:00Z".to_owned() } else { format!("2026-11-20T{hour:02}:00:00Z") };
     let body = json!({
         "stream": stream, "from": at(from), "to": at(to), "regions": ["*"], "on_missing": "fail",
         "ask": {"histogram": "10m"},

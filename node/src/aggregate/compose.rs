@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use domicile_proto::aggregate::date_grid::Grid;
 use domicile_proto::ids::{DictionaryId, Level, Name, TimeRange, Timestamp};
 use domicile_proto::leaf::{Table, Tally};
-use domicile_proto::numbers::{SumTally, Sums};
 use domicile_proto::message::question::{Ask, Filter as Condition, Question};
+use domicile_proto::numbers::{SumTally, Sums};
 
 use super::answer::Asked;
 use super::book::{Book, Dictionary, FieldSet, Generation};

@@ -56,6 +56,12 @@ impl Releases {
         Self { engine, store, clock, tasks, shelves: Arc::default() }
     }
 
+    /// Books in memory.
+    #[cfg(test)]
+    pub(super) fn books(&self) -> usize {
+        self.shelves.lock().len()
+    }
+
     /// Answers a question over the segments of this region's shard of the stream.
     ///
     /// Whatever happens there is an answer; where something failed the error comes with it, for this region's own log.

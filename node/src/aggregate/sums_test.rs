@@ -148,7 +148,9 @@ fn a_stream_without_personal_data_is_added_up_as_it_is() {
     let (rows, _) = told(&region, &question((0, 180), vec![], sum(Some(FieldId(0)), None)));
     assert!(rows.contains(&vec![exactly(2, 108)]) && rows.contains(&vec![exactly(1, 7)]), "{rows:?}");
     let scalar = |ask| region.aggregate(&question((0, 180), vec![], ask));
-    assert!(matches!(scalar(Ask::Distinct(FieldId(0))), Aggregate::DistinctEstimate(found) if found.regions[0].1 == Some(2)));
+    assert!(
+        matches!(scalar(Ask::Distinct(FieldId(0))), Aggregate::DistinctEstimate(found) if found.regions[0].1 == Some(2))
+    );
     assert!(matches!(scalar(Ask::Quantile(MS, 500)), Aggregate::Quantile(found) if found.regions[0].1 == Some(10)));
 }
 
@@ -169,7 +171,11 @@ fn a_quantile_is_told_with_twice_the_threshold_on_each_side() {
     assert_eq!(quantile(twice, twice - 1), None);
     assert_eq!(quantile(twice - 1, twice - 1), None);
     let ends = question((0, 60), vec![], Ask::Quantile(MS, 1_000));
-    assert_eq!(people().ask(&ends).outcome, Outcome::Refused(RefusalCode::OutOfBounds), "the largest number is one record's");
+    assert_eq!(
+        people().ask(&ends).outcome,
+        Outcome::Refused(RefusalCode::OutOfBounds),
+        "the largest number is one record's"
+    );
 }
 
 #[test]
@@ -195,7 +201,9 @@ fn a_thousand_repeats_are_the_same_to_the_byte() {
     let mut region = people();
     let records: Vec<_> = (0..40).map(|subject| (1 + subject as i64 % 50, "INFO", subject, subject as f64)).collect();
     ingest(&mut region, 1, &records);
-    for ask in [Ask::Count, Ask::Terms(FieldId(0)), Ask::Numbers(MS), sum(Some(FieldId(0)), None), Ask::Quantile(MS, 500)] {
+    for ask in
+        [Ask::Count, Ask::Terms(FieldId(0)), Ask::Numbers(MS), sum(Some(FieldId(0)), None), Ask::Quantile(MS, 500)]
+    {
         let question = question((0, 60), vec![], ask);
         let bytes = || codec::encode(&region.ask(&question)).unwrap();
         let first = bytes();

@@ -127,9 +127,7 @@ pub(super) fn cells(aggregate: &Aggregate) -> Vec<Cell> {
         Aggregate::Terms(terms) => terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect(),
         Aggregate::TermGrid(grid) => grid.rows.iter().flat_map(|(_, row)| row).chain(&grid.other).copied().collect(),
         Aggregate::FixedHistogram(histogram) => histogram.cells.clone(),
-        Aggregate::Sum(sum) => {
-            sum.all().map(|cell| Cell { records: cell.records, withheld: cell.withheld }).collect()
-        }
+        Aggregate::Sum(sum) => sum.all().map(|cell| Cell { records: cell.records, withheld: cell.withheld }).collect(),
         Aggregate::Quantile(quantile) => quantile.regions.iter().map(|(_, value)| scalar(value.is_some())).collect(),
         Aggregate::DistinctEstimate(estimate) => {
             estimate.regions.iter().map(|(_, value)| scalar(value.is_some())).collect()

@@ -232,3 +232,37 @@ impl<'a> Tabulator<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::{Duration, Instant};
+
+    use domicile_proto::ids::KThreshold;
+    use serde_json::json;
+
+    use super::*;
+    use crate::index::builder::Layout;
+    use crate::segment::specimen::{durable, record, segment};
+
+    #[test]
+    fn more_leaf_cells_than_are_held_at_once_are_too_many() {
+        let along = 5_000;
+        let leaves = LEAF_CELLS_AT_ONCE / (along + 2);
+        let tabulated = |leaves: usize| {
+            let event =
+                |minute: usize| record(minute as i64 * 60_000_000, Some(1), json!({"message": "ok", "level": "INFO"}));
+            let records = durable(1, 1, (0..leaves).map(event).collect());
+            let fields =
+                vec![Slots { field: "level".to_owned(), known: BTreeMap::new(), len: along, bounds: Vec::new() }];
+            let threshold = Threshold { k: KThreshold(NonZeroU32::MIN), counted: Counted::Subjects };
+            let windows = |_: i64| vec![Window { after: 0, upto: u64::MAX }];
+            let plan = LeafPlan { width: 60, fields, threshold, filter: Filter::All, windows: &windows };
+            let budget = Budget::until(Instant::now() + Duration::from_secs(60));
+            let segments = [segment(&Layout::new(), records)];
+            Engine::new().unwrap().tabulate(&segments, TimeRange::ALL, &plan, &budget).map(|cells| cells.len())
+        };
+        assert_eq!(tabulated(leaves).unwrap(), leaves);
+        assert!(matches!(tabulated(leaves + 1), Err(QueryError::TooManyBuckets)));
+    }
+}

@@ -26,11 +26,8 @@ pub fn release_sums(
     if sums.len() != wanted || wanted > MAX_CELLS {
         return Err(ShapeError { found: sums.len(), wanted });
     }
-    let cell = |sum: &SumTally| SumCell {
-        records: sum.records(),
-        total: sum.total,
-        withheld: u16::from(!sum.is_whole),
-    };
+    let cell =
+        |sum: &SumTally| SumCell { records: sum.records(), total: sum.total, withheld: u16::from(!sum.is_whole) };
     let mut cells = sums.iter().map(cell);
     let rows = values.into_iter().map(|id| (id, cells.by_ref().take(len).collect())).collect();
     Ok(released(Sum { layout, rows, other: cells.collect() }, policy, header))
@@ -91,7 +88,9 @@ mod tests {
 
     #[test]
     fn two_significant_digits_are_kept() {
-        for (number, rounded) in [(0, 0), (7, 7), (99, 99), (100, 100), (104, 100), (105, 110), (995, 1_000), (12_499, 12_000)] {
+        for (number, rounded) in
+            [(0, 0), (7, 7), (99, 99), (100, 100), (104, 100), (105, 110), (995, 1_000), (12_499, 12_000)]
+        {
             assert_eq!(two_digits(number), rounded, "{number}");
         }
     }

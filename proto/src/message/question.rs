@@ -199,7 +199,9 @@ pub enum QuestionError {
     #[error("a question to other regions has at most {MAX_FILTERS} conditions with at most {MAX_VALUES} values each")]
     TooManyConditions,
     /// A quantile of nothing or of everything: that is an end of the data.
-    #[error("a quantile lies between 0 and 100 percent, both excluded: the smallest and the largest number do not travel")]
+    #[error(
+        "a quantile lies between 0 and 100 percent, both excluded: the smallest and the largest number do not travel"
+    )]
     Quantile,
     /// The grid is off the minute or too long.
     #[error("the grid of time must have whole minutes and at most {} cells", crate::aggregate::MAX_CELLS)]

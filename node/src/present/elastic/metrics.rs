@@ -85,7 +85,9 @@ impl Metric {
         let mut shown = Map::new();
         let withheld = found.withheld.max(found.sum.withheld.into());
         match self {
-            Self::Sum(_) => drop(shown.insert("value".to_owned(), json!(mean(&found.sum).map(|_| total_of(&found.sum))))),
+            Self::Sum(_) => {
+                drop(shown.insert("value".to_owned(), json!(mean(&found.sum).map(|_| total_of(&found.sum)))))
+            }
             Self::Mean(_) => drop(shown.insert("value".to_owned(), json!(mean(&found.sum)))),
             Self::Percentiles(_, percents) => {
                 let one = |percent: &f64| {
@@ -159,7 +161,9 @@ fn percentile(histogram: &FixedHistogram, percent: f64) -> Option<f64> {
         let here = cell.records.0 as f64;
         if below + here >= rank {
             let upper = histogram.bounds.get(place).or_else(|| histogram.bounds.last())?;
-            let lower = place.checked_sub(1).map_or_else(|| (*upper).min(0), |at| histogram.bounds.get(at).copied().unwrap_or(*upper));
+            let lower = place
+                .checked_sub(1)
+                .map_or_else(|| (*upper).min(0), |at| histogram.bounds.get(at).copied().unwrap_or(*upper));
             return Some((*upper - lower) as f64 * ((rank - below) / here).clamp(0.0, 1.0) + lower as f64);
         }
         below += here;

@@ -105,12 +105,16 @@ async fn the_native_door_asks_the_same() {
     // Frankfurt holds what Tokyo holds.
     assert_eq!((&all["sum"]["sum"], &all["sum"]["count"]), (&json!(2 * sum), &json!(2 * IN_APP)));
     let rows = native(json!({"sum": "ms", "terms": "level", "histogram": "1h"})).await;
-    let cells = rows["terms"].as_array().expect("rows").iter().flat_map(|row| row["cells"].as_array().expect("cells").clone());
+    let cells =
+        rows["terms"].as_array().expect("rows").iter().flat_map(|row| row["cells"].as_array().expect("cells").clone());
     assert_eq!(cells.filter_map(|cell| cell["sum"].as_u64()).sum::<u64>(), 2 * sum);
     let quantile = native(json!({"quantile": "ms", "percent": 50})).await;
     assert_eq!(quantile["quantile"]["upto"]["frankfurt"], quantile["quantile"]["upto"]["tokyo"]);
     assert!(quantile["quantile"]["upto"]["tokyo"].is_u64(), "{quantile}");
     let distinct = native(json!({"distinct": "level"})).await;
     let levels = by_level(&world).len();
-    assert_eq!((&distinct["distinct"]["at_least"], &distinct["distinct"]["at_most"]), (&json!(levels), &json!(2 * levels)));
+    assert_eq!(
+        (&distinct["distinct"]["at_least"], &distinct["distinct"]["at_most"]),
+        (&json!(levels), &json!(2 * levels))
+    );
 }

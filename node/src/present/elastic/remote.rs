@@ -54,7 +54,15 @@ impl Plan {
     /// A metric of all records.
     fn alone(name: &str, metric: Metric) -> Self {
         let (wanted, metric) = (metric.wanted(None, None), Some(metric));
-        Self { name: name.to_owned(), wanted, nesting: Nesting::Flat, inner: None, size: 0, buckets: Buckets::Full, metric }
+        Self {
+            name: name.to_owned(),
+            wanted,
+            nesting: Nesting::Flat,
+            inner: None,
+            size: 0,
+            buckets: Buckets::Full,
+            metric,
+        }
     }
 }
 
@@ -88,8 +96,11 @@ impl Desk {
     ) -> Result<Federated, Failure> {
         let wanted: Vec<Wanted> =
             std::iter::once(Wanted::Count).chain(plans.iter().flat_map(Plan::questions)).collect();
-        let asked_by: Vec<usize> =
-            plans.iter().enumerate().flat_map(|(place, plan)| plan.questions().into_iter().map(move |_| place)).collect();
+        let asked_by: Vec<usize> = plans
+            .iter()
+            .enumerate()
+            .flat_map(|(place, plan)| plan.questions().into_iter().map(move |_| place))
+            .collect();
         let mut questions = Vec::new();
         for (stream, regions) in named {
             let whither = Whither {
