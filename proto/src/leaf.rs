@@ -119,6 +119,11 @@ impl LeafCell {
         self.numbers.get_or_insert_default().add(thousandths, by)
     }
 
+    /// The same cell without who added how much: where only counts are judged.
+    pub(crate) fn counted(&self) -> Self {
+        Self { records: self.records, subjects: self.subjects.clone(), numbers: None }
+    }
+
     /// Who added how much.
     pub fn numbers(&self) -> Option<&Contributions> {
         self.numbers.as_deref()

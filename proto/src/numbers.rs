@@ -157,11 +157,12 @@ pub fn judge(
         return Err(ShapeError { found: cells.len(), wanted });
     }
     let layout = Layout { rows: wanted / width, bounds: width - 1, is_first: axis == 0 };
-    let present = layout.present(cells);
-    let with: Vec<LeafCell> = present.chunks(layout.bounds).map(|row| union(row.iter(), threshold)).collect();
-    let without: Vec<&LeafCell> = (0..layout.rows).filter_map(|row| cells.get(layout.place(row, width - 1))).collect();
+    let measured = layout.present(cells);
+    let with: Vec<LeafCell> = measured.chunks(layout.bounds).map(|row| union(row.iter().copied(), threshold)).collect();
+    let without = (0..layout.rows).filter_map(|row| cells.get(layout.place(row, width - 1)));
     let coarse: Vec<LeafCell> =
-        with.iter().zip(&without).flat_map(|(with, without)| [with.clone(), (*without).clone()]).collect();
+        with.iter().zip(without).flat_map(|(with, without)| [with.counted(), without.counted()]).collect();
+    let present: Vec<LeafCell> = measured.iter().map(|cell| cell.counted()).collect();
     let has_rows = dims.len() > 1;
     let told = if has_rows { Plane::new(2, &coarse, threshold).judge() } else { line(&coarse, threshold) };
     let told_with: Vec<bool> = told.iter().step_by(2).copied().collect();
@@ -198,9 +199,9 @@ impl Layout {
     }
 
     /// The cells of records that have a number, row by row.
-    fn present(&self, cells: &[LeafCell]) -> Vec<LeafCell> {
+    fn present<'a>(&self, cells: &'a [LeafCell]) -> Vec<&'a LeafCell> {
         let places = (0..self.rows).flat_map(|row| (0..self.bounds).map(move |slot| self.place(row, slot)));
-        places.filter_map(|place| cells.get(place)).cloned().collect()
+        places.filter_map(|place| cells.get(place)).collect()
     }
 }
 
