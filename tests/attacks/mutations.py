@@ -73,7 +73,7 @@ MUTANTS = [
      "(!crate::mutant(\"R7-numbers\")).then(|| Lines::of(&told_with))).judge()", PROTO, ""),
     ("R8-dominance", "a sum that is mostly one person's is told",
      "proto/src/numbers.rs", "is_dominant || is_revealing", "(is_dominant && !crate::mutant(\"R8-dominance\")) || is_revealing",
-     PROTO, ""),
+     NODE, "aggregate::"),
     ("R8-p%", "a sum is told whose largest part the second largest can reckon",
      "proto/src/numbers.rs", "|| is_revealing\n", "|| (is_revealing && !crate::mutant(\"R8-p%\"))\n", PROTO, ""),
     ("R8-rest", "what is left of a sum may be one person's",
