@@ -164,7 +164,9 @@ pub(crate) const TEXT_ANSWERS_KEPT: usize = 1_024;
 pub(crate) const MAX_CONTRIBUTORS: usize = 1_000_000;
 /// Answers to text questions leave at whole multiples of this after their arrival, hit or miss. Source: compliance test T9.
 pub(crate) const TEXT_STEP: Duration = Duration::from_millis(10);
-/// Leaf cells in memory while one question is judged: with 5 subjects each, some 50 MB.
+/// What one contributor to a sum is counted with while the sum is judged, against the memory of a search: two of its entries.
+pub(crate) const CONTRIBUTION_BYTES: usize = 96;
+/// Leaf cells in memory while one question is judged: with 20 subjects each, some 120 MB.
 pub(crate) const LEAF_CELLS_AT_ONCE: usize = 1 << 19;
 /// Leaves of one stream that are released in all: more than a year of minutes. Beyond it new ones stay withheld.
 pub(crate) const RELEASED_LEAVES: usize = 600_000;

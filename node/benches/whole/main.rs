@@ -12,10 +12,12 @@
 //! | `DOMICILE_BENCH_REDACT_IP` | off | `1`: IP addresses are replaced by tokens as well |
 //! | `DOMICILE_BENCH_WAN` | off | `1`: emulated round trips of 70, 160 and 230 ms, and the federated question |
 //! | `DOMICILE_BENCH_REGIONS` | tokyo | `all`: the file goes into every region |
+//! | `DOMICILE_BENCH_GATE` | off | `1`: what the disclosure gate costs over three regions, and nothing else |
 //! | `DOMICILE_BENCH_TENANTS` | off | number of tenants: measures a node at rest with them, and nothing else |
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::or_fun_call, reason = "a bench prints and may panic")]
 
+mod gate;
 mod generate;
 mod process;
 mod questions;
@@ -55,6 +57,9 @@ async fn run() -> Result<()> {
         Err(_) => generate::lines(setting("DOMICILE_BENCH_MB", 50) << 20, 42),
     };
     let dev = Dev::start(wan)?;
+    if setting("DOMICILE_BENCH_GATE", 0) == 1 {
+        return gate::measure(&dev, &process::client()?, &lines, setting("DOMICILE_BENCH_RUNS", 201)).await;
+    }
     let started = Instant::now();
     let client = process::client()?;
     let refresh = setting("DOMICILE_BENCH_REFRESH_MS", 10_000);
