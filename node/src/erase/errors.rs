@@ -52,6 +52,16 @@ pub(crate) enum EraseError {
         /// Which file.
         path: String,
     },
+    /// Something that was deleted is found again.
+    #[error(
+        "segment `{segment}` of deletion `{deletion}` is still there; it is not reported as done and is tried again"
+    )]
+    Stays {
+        /// Which deletion.
+        deletion: Box<str>,
+        /// Which segment.
+        segment: Box<str>,
+    },
     /// The bucket.
     #[error("the order could not be read or written")]
     Store(#[from] StoreError),
@@ -79,6 +89,7 @@ impl Coded for EraseError {
             Self::Damaged { .. } => "DMC-ERASE-05",
             Self::Key { .. } => "DMC-ERASE-06",
             Self::Stopping => "DMC-ERASE-07",
+            Self::Stays { .. } => "DMC-ERASE-08",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
@@ -89,7 +100,7 @@ impl Coded for EraseError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Nobody | Self::Held { .. } | Self::Unknown { .. } => Verdict::Refused,
-            Self::Left { .. } | Self::Stopping => Verdict::NotNow(30),
+            Self::Left { .. } | Self::Stays { .. } | Self::Stopping => Verdict::NotNow(30),
             Self::Damaged { .. } | Self::Key { .. } => Verdict::Broken,
             Self::Store(source) => source.verdict(),
             Self::Keys(source) => source.verdict(),

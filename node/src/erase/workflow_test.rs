@@ -19,7 +19,7 @@ use crate::errors::Coded;
 use crate::index::builder::Layout;
 use crate::keys::{Day, Original, Vault, specimen};
 use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
-use crate::policy::{StreamView, Suppression};
+use crate::policy::{Policy, PolicyWatch, StreamView, Suppression};
 use crate::segment::specimen::record;
 use crate::segment::{Opened, Shards};
 use crate::store::{Store, StoreConfig};
@@ -68,6 +68,7 @@ impl Node {
         let shards = opened.start(wal.clone(), durable).await.unwrap();
         let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
+        let policy = PolicyWatch::new(Policy::empty(region.clone()));
         let parts = Parts {
             region,
             store: store.clone(),
@@ -77,6 +78,8 @@ impl Node {
             ledger: Arc::clone(&ledger),
             clock: clock.clone(),
             tasks: tasks.clone(),
+            policy: policy.clone(),
+            retention_days: 545,
         };
         let erasure = Erasure::new(parts, records, &dir.join("node.key")).unwrap();
         Self { tasks, clock, store, wal, shards, vault, ledger, suppression, erasure }

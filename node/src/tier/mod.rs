@@ -4,9 +4,11 @@
 //! when, the plan over age, room and holds, is not here yet: nothing moves by itself.
 
 mod errors;
+mod forget;
 mod pack;
 
 pub(crate) use errors::TierError;
+pub(crate) use forget::{forget, is_copied};
 pub(crate) use pack::{Cold, Tier};
 
 /// Where a segment lies.

@@ -95,7 +95,7 @@ impl Tier {
             }
         };
         let mut reading = self.blocking(listed).await?;
-        let object = format!("segments/{:016x}/{id}", shard.0);
+        let object = object_of(shard, id);
         let stored = |source| TierError::Store { segment: id, source: Box::new(source) };
         let mut parts = Vec::new();
         loop {
@@ -278,6 +278,11 @@ fn read_footer(bytes: &[u8]) -> Option<Footer> {
     (footer.format == FORMAT && names).then_some(footer)
 }
 
+/// What the names of the objects of a copy begin with.
+pub(super) fn object_of(shard: ShardId, segment: SegmentId) -> String {
+    format!("{COPIES}/{:016x}/{segment}", shard.0)
+}
+
 fn part_name(object: &str, number: usize) -> String {
     format!("{object}/{number:06}")
 }
@@ -296,6 +301,8 @@ fn disk(path: &Path, source: std::io::Error) -> TierError {
     TierError::Disk { path: path.display().to_string(), source }
 }
 
+/// Above all copies.
+pub(super) const COPIES: &str = "segments";
 /// Version of the footer.
 const FORMAT: u8 = 2;
 
