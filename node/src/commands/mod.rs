@@ -16,6 +16,7 @@ mod officer;
 mod pki;
 mod privacy;
 mod profile;
+mod retention;
 mod reveal;
 mod samples;
 mod scan;
@@ -73,6 +74,7 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
         Verb::Audit(audit) => return scan::run(&audit),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Retention(retention) => retention::run(retention, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -133,40 +133,60 @@ impl Erasure {
     pub(crate) async fn drop_due(&self, tenant: Option<TenantId>) -> Result<Vec<Box<str>>, EraseError> {
         let _working = self.working.lock().await;
         self.finish_deletions().await?;
-        let planned = self.retention_plan(tenant);
-        let due = planned.into_iter().filter(|one| one.fate == Fate::Due).collect();
-        self.delete(due).await
+        let planned = self.retention_plan_with_persons(tenant).await?;
+        self.delete(portion(planned, |_| true)).await
+    }
+
+    /// The plan, where segments with a record of a person who is held are held too. Decodes what is due in streams with such a
+    /// hold.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(crate) async fn retention_plan_with_persons(
+        &self,
+        tenant: Option<TenantId>,
+    ) -> Result<Vec<Planned>, EraseError> {
+        let mut planned = self.retention_plan(tenant);
+        for one in planned.iter_mut().filter(|one| one.fate == Fate::Due) {
+            let Some(segment) = self.segment(one.lying.shard, one.lying.segment) else { continue };
+            for (hold, wanted) in self.person_holds(&one.period) {
+                if self.parts.shards.holds(Arc::clone(&segment), wanted).await? {
+                    one.fate = Fate::Held(hold);
+                    break;
+                }
+            }
+        }
+        Ok(planned)
+    }
+
+    fn segment(&self, shard: ShardId, id: SegmentId) -> Option<Arc<Segment>> {
+        self.parts.shards.catalog().view(shard).iter().find(|segment| segment.id == id).cloned()
     }
 
     /// A look at what is due, now and then. A segment goes when two looks in a row found it so: a clock that jumps and comes
     /// back deletes nothing.
     pub(super) async fn look_for_due(&self, at: Instant) -> Result<(), EraseError> {
-        let (due, before) = {
-            let mut looks = self.looks.lock();
-            if looks.last.is_some_and(|last| at.saturating_duration_since(last) < RETENTION_LOOK) {
-                return Ok(());
-            }
-            let planned = self.retention_plan(None);
-            let due: Vec<_> = planned.into_iter().filter(|one| one.fate == Fate::Due).collect();
-            looks.last = Some(at);
-            let before = std::mem::replace(&mut looks.due, due.iter().map(|one| one.lying.segment).collect());
-            (due, before)
-        };
-        let due = due.into_iter().filter(|one| before.contains(&one.lying.segment)).collect();
         let _working = self.working.lock().await;
-        self.delete(due).await.map(|_| ())
+        self.finish_deletions().await?;
+        if self.looks.lock().last.is_some_and(|last| at.saturating_duration_since(last) < RETENTION_LOOK) {
+            return Ok(());
+        }
+        let planned = self.retention_plan_with_persons(None).await?;
+        let due = planned.iter().filter(|one| one.fate == Fate::Due).map(|one| one.lying.segment).collect();
+        let before = std::mem::replace(&mut *self.looks.lock(), Looks { last: Some(at), due }).due;
+        self.delete(portion(planned, |one| before.contains(&one.lying.segment))).await.map(|_| ())
     }
 
     async fn delete(&self, due: Vec<Planned>) -> Result<Vec<Box<str>>, EraseError> {
         let mut of_tenants: BTreeMap<TenantId, Vec<Row>> = BTreeMap::new();
         for one in due {
-            let rows = of_tenants.entry(one.period.tenant).or_default();
-            if rows.len() < RETENTION_SEGMENTS {
-                rows.extend(self.row_of(one).await?);
+            let tenant = one.period.tenant;
+            if let Some(row) = self.row_of(one).await? {
+                of_tenants.entry(tenant).or_default().push(row);
             }
         }
         let mut deletions = Vec::new();
-        for (tenant, rows) in of_tenants.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+        for (tenant, rows) in of_tenants {
             let (id, at) = (random_id()?, self.parts.clock.now());
             let deletion = Deletion { version: VERSION, tenant, at, rows };
             let plan = plan_digest(&deletion);
@@ -182,17 +202,11 @@ impl Erasure {
         Ok(deletions)
     }
 
-    /// A segment as the plan of a deletion has it; none where it is gone, or somebody in it is held.
+    /// A segment as the plan of a deletion has it; none where it is gone.
     async fn row_of(&self, planned: Planned) -> Result<Option<Row>, EraseError> {
         let Planned { period, lying, .. } = planned;
-        let view = self.parts.shards.catalog().view(lying.shard);
-        let Some(segment) = view.iter().find(|segment| segment.id == lying.segment) else { return Ok(None) };
-        for (_, wanted) in self.person_holds(&period) {
-            if self.parts.shards.holds(Arc::clone(segment), wanted).await? {
-                return Ok(None);
-            }
-        }
-        let sha256 = self.parts.shards.digest(Arc::clone(segment)).await?;
+        let Some(segment) = self.segment(lying.shard, lying.segment) else { return Ok(None) };
+        let sha256 = self.parts.shards.digest(segment).await?;
         Ok(Some(Row {
             stream: period.stream,
             name: period.name,
@@ -311,18 +325,23 @@ impl Erasure {
 
     /// One round of retention; an error is told and tried again.
     pub(super) async fn tend_retention(&self, at: Instant) {
-        let round = async {
-            {
-                let _working = self.working.lock().await;
-                self.finish_deletions().await?;
-            }
-            self.look_for_due(at).await
-        };
-        if let Err(error) = round.await {
+        if let Err(error) = self.look_for_due(at).await {
             let (code, error) = (error.code(), &error as &dyn std::error::Error);
             tracing::error!(code, error, "records past their retention are still there; this is tried again");
         }
     }
+}
+
+/// What is due and wanted, as much of each tenant as one deletion names.
+pub(super) fn portion(planned: Vec<Planned>, wanted: impl Fn(&Planned) -> bool) -> Vec<Planned> {
+    let mut taken: BTreeMap<TenantId, usize> = BTreeMap::new();
+    let due = planned.into_iter().filter(|one| one.fate == Fate::Due && wanted(one));
+    due.filter(|one| {
+        let taken = taken.entry(one.period.tenant).or_default();
+        *taken += 1;
+        *taken <= RETENTION_SEGMENTS
+    })
+    .collect()
 }
 
 fn lying_of(segment: &Arc<Segment>) -> Lying {

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::*;
 use crate::audit::{Event, Ledger};
+use crate::classify::Classified;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
@@ -27,22 +28,23 @@ use crate::tasks::Tasks;
 use crate::tier::Tier;
 use crate::wal::{Batch, Op, Wal, WalConfig};
 
-const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
-const TENANT: TenantId = TenantId(1);
+pub(super) const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
+pub(super) const TENANT: TenantId = TenantId(1);
 
-struct Node {
-    tasks: Tasks,
-    clock: Clock,
-    store: Store,
+pub(super) struct Node {
+    pub(super) tasks: Tasks,
+    pub(super) clock: Clock,
+    pub(super) store: Store,
     wal: Wal,
-    shards: Shards,
-    vault: Arc<Vault>,
+    pub(super) shards: Shards,
+    pub(super) vault: Arc<Vault>,
     ledger: Arc<Ledger>,
     suppression: Suppression,
-    erasure: Erasure,
+    pub(super) policy: PolicyWatch,
+    pub(super) erasure: Erasure,
 }
 
-fn begin() -> tempfile::TempDir {
+pub(super) fn begin() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for part in ["keys", "ledger"] {
         std::fs::create_dir(dir.path().join(part)).unwrap();
@@ -55,7 +57,7 @@ fn begin() -> tempfile::TempDir {
 
 impl Node {
     /// In the order of the node: what is on record is on the list before a segment is opened.
-    async fn start(dir: &Path) -> Self {
+    pub(super) async fn start(dir: &Path) -> Self {
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(Timestamp(1_000_000)));
         let region: domicile_proto::ids::Region = "tokyo".parse().unwrap();
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &region).await.unwrap();
@@ -82,46 +84,48 @@ impl Node {
             retention_days: 545,
         };
         let erasure = Erasure::new(parts, records, &dir.join("node.key")).unwrap();
-        Self { tasks, clock, store, wal, shards, vault, ledger, suppression, erasure }
+        Self { tasks, clock, store, wal, shards, vault, ledger, suppression, policy, erasure }
     }
 
     /// Ten records of others, one of subject 7 and one with the token, whose original is sealed.
-    async fn fill(&self) {
+    pub(super) async fn fill(&self) {
         let text = zeroize::Zeroizing::new("erika@example.org".to_owned());
         let original = Original { token: TOKEN.into(), subject: Some(7), text };
         self.vault.seal(TENANT, StreamId(1), Day::of(Timestamp(1)), &[original]).unwrap();
-        let stream = StreamView {
-            id: StreamId(1),
-            tenant: TENANT,
-            name: "app".parse().unwrap(),
-            fields: Vec::new(),
-            policy: StreamPolicy { refresh_ms: 30_000, ..StreamPolicy::default() },
-            shard: Some((ShardId(1), NodeId(1))),
-        };
         let mut records: Vec<_> = (0..10).map(|n| record(n, Some(100), json!({"message": format!("n {n}")}))).collect();
         records.push(record(11, Some(7), json!({"message": "seven"})));
         records.push(record(12, None, json!({"user": TOKEN})));
+        self.append(records).await;
+    }
+
+    pub(super) async fn append(&self, records: Vec<Classified>) {
         let records = records.into_iter().map(|record| (Op::Create, record)).collect();
-        self.wal.append(Batch { stream: Arc::new(stream), producer: None, records }).await.unwrap();
+        self.wal.append(Batch { stream: Arc::new(stream(None)), producer: None, records }).await.unwrap();
         self.shards.refresh(None).await;
     }
 
-    fn seen(&self) -> u64 {
+    pub(super) fn seen(&self) -> u64 {
         self.shards.catalog().totals(ShardId(1)).docs
     }
 
-    fn is_revealed(&self) -> bool {
+    pub(super) fn is_revealed(&self) -> bool {
         self.vault.reveal(TENANT, TOKEN).unwrap().is_some()
     }
 
+    pub(super) fn suppresses_nothing(&self) -> bool {
+        self.suppression.now().of_stream(TENANT, StreamId(1)).is_empty()
+    }
+
     /// Kinds of the ledger's entries.
-    fn kinds(&self) -> Vec<&'static str> {
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
         let entries = self.ledger.entries_after(0).unwrap().map(|entry| entry.unwrap().1.event);
         let kind = |event| match event {
             Event::ErasureRequested { .. } => Some("requested"),
             Event::ErasureRefused { .. } => Some("refused"),
             Event::Shredded { .. } => Some("shredded"),
             Event::Purged { .. } => Some("purged"),
+            Event::RetentionBegun { .. } => Some("deletion begun"),
+            Event::RetentionDropped { .. } => Some("deleted"),
             Event::HoldSet { .. } => Some("held"),
             Event::HoldReleased { .. } => Some("released"),
             _ => None,
@@ -130,11 +134,23 @@ impl Node {
     }
 
     /// Ends as kill -9 would.
-    async fn kill(self) {
+    pub(super) async fn kill(self) {
         let Self { tasks, wal, ledger, erasure, vault, shards, .. } = self;
         assert!(tasks.stop(Duration::from_secs(30)).await);
         wal.stop().await;
         drop((ledger, erasure, vault, shards));
+    }
+}
+
+pub(super) fn stream(retention_days: Option<u16>) -> StreamView {
+    let retention_days = retention_days.map(|days| days.try_into().unwrap());
+    StreamView {
+        id: StreamId(1),
+        tenant: TENANT,
+        name: "app".parse().unwrap(),
+        fields: Vec::new(),
+        policy: StreamPolicy { refresh_ms: 30_000, retention_days, ..StreamPolicy::default() },
+        shard: Some((ShardId(1), NodeId(1))),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod commands;
 mod lists;
+mod retention;
 pub(crate) mod subjects;
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The doors of erasure: erase, status, purge, hold, release, export. All need the role `admin` of this region.
+//! The doors of erasure: erase, status, purge, hold, release, export; those of retention are beside them. All need the role `admin` of this region.
 //!
 //! A value is turned into keyed hashes and tokens here and goes no further. Values come in bodies, never in an address, for
 //! addresses end up in logs. Decides nothing about an order.
@@ -16,7 +16,7 @@ use domicile_proto::ids::{Name, TenantId, TimeRange};
 use domicile_proto::metadata::Personal;
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::{Admin, retention};
 use crate::erase::{EraseError, Erasure, Stands, Whom};
 use crate::index::token;
 use crate::policy::{StreamView, Wanted, tokens_in};
@@ -29,7 +29,7 @@ use crate::receive::Failure;
 /// A desk with erasure beside it.
 pub(crate) struct Subjects {
     desk: Arc<Desk>,
-    erasure: Arc<Erasure>,
+    pub(super) erasure: Arc<Erasure>,
 }
 
 /// The doors.
@@ -49,6 +49,8 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Subjects>>)> {
         ("/api/v1/subjects/hold", post(hold)),
         ("/api/v1/subjects/release", post(release)),
         ("/api/v1/subjects/export", post(export)),
+        ("/api/v1/retention", get(retention::show)),
+        ("/api/v1/retention/run", post(retention::run)),
     ]
 }
 
@@ -60,12 +62,12 @@ struct Named {
 }
 
 impl Subjects {
-    fn admin(&self, headers: &HeaderMap) -> Result<Admin, Failure> {
+    pub(super) fn admin(&self, headers: &HeaderMap) -> Result<Admin, Failure> {
         Admin::of(&self.desk, headers)
     }
 
     /// The tenant of a name; that of the key where none is given.
-    fn tenant(&self, admin: &Admin, named: Option<&str>) -> Result<TenantId, Failure> {
+    pub(super) fn tenant(&self, admin: &Admin, named: Option<&str>) -> Result<TenantId, Failure> {
         let policy = self.desk.parts.policy.now();
         let tenant = match named {
             None => admin.0.tenant(),
@@ -122,7 +124,7 @@ fn subject_field(view: &StreamView) -> Option<&Name> {
     }
 }
 
-fn failed(error: &EraseError) -> Failure {
+pub(super) fn failed(error: &EraseError) -> Failure {
     match error {
         EraseError::Held { .. } => Failure::new(error, 409, "legal_hold_exception"),
         EraseError::Unknown { .. } => Failure::new(error, 404, "resource_not_found_exception"),
