@@ -5,6 +5,7 @@ use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
 use crate::segment::SegmentError;
 use crate::store::StoreError;
+use crate::tier::TierError;
 
 /// Why an order was refused or did not come further.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,9 @@ pub(crate) enum EraseError {
     /// Segments.
     #[error("segments could not be made anew yet; the order is tried again")]
     Segments(#[from] SegmentError),
+    /// Copies in the bucket.
+    #[error("copies in the bucket could not be made anew yet; the order is tried again")]
+    Copies(#[from] TierError),
     /// The ledger.
     #[error("the ledger could not be written, so nothing is done")]
     Ledger(#[from] LedgerError),
@@ -93,6 +97,7 @@ impl Coded for EraseError {
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
+            Self::Copies(source) => source.code(),
             Self::Ledger(source) => source.code(),
         }
     }
@@ -105,6 +110,7 @@ impl Coded for EraseError {
             Self::Store(source) => source.verdict(),
             Self::Keys(source) => source.verdict(),
             Self::Segments(source) => source.verdict(),
+            Self::Copies(source) => source.verdict(),
             Self::Ledger(source) => source.verdict(),
         }
     }

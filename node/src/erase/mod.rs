@@ -14,7 +14,7 @@ mod receipt;
 mod retention;
 mod workflow;
 #[cfg(test)]
-mod workflow_test;
+pub(crate) mod workflow_test;
 
 pub(crate) use errors::EraseError;
 pub(crate) use order::{Records, Whom};

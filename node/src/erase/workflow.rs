@@ -3,7 +3,7 @@
 //! Every step can be done twice. It is in the ledger before it is on record, so a crash between the two leaves an entry twice
 //! and never a claim without its entry.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::policy::{PolicyWatch, Suppression};
 use crate::segment::Shards;
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::tier::Tier;
 
 /// What it works with.
 pub(crate) struct Parts {
@@ -39,6 +40,8 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
+    /// Where copies are opened to be looked through.
+    pub(crate) cache: PathBuf,
     pub(crate) policy: PolicyWatch,
     /// Days that records are kept where the policy of their stream says nothing.
     pub(crate) retention_days: u32,
@@ -169,13 +172,17 @@ impl Erasure {
     pub(crate) async fn purge(&self) -> Result<usize, EraseError> {
         let _working = self.working.lock().await;
         self.finish_deletions().await?;
+        // Copies in the bucket come first, and also where no order waits: one from before an erasure may have been put back.
+        let tier = Tier::new(self.parts.store.clone(), self.parts.cache.clone(), self.parts.tasks.clone());
+        let mut rewritten = tier.purge(self.parts.shards.layout(), self.parts.clock.now()).await?;
+        self.step("copies made anew")?;
         let is_due = |tracked: &Tracked| tracked.progress() == Progress::Shredded;
         let records = self.records.read().clone();
         let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
         if due.is_empty() {
             return Ok(0);
         }
-        let rewritten = self.parts.shards.purge().await?;
+        rewritten.extend(self.parts.shards.purge().await?);
         self.step("rewritten")?;
         for (id, tracked) in &due {
             // An original that was being sealed while the order came in got a key after they were destroyed.

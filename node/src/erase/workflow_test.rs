@@ -19,32 +19,32 @@ use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
 use crate::keys::{Day, Original, Vault, specimen};
-use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
+use crate::limits::ERASE_WINDOW;
 use crate::policy::{Policy, PolicyWatch, StreamView, Suppression};
 use crate::segment::specimen::record;
 use crate::segment::{Opened, Shards};
-use crate::store::{Store, StoreConfig};
+use crate::store::{Faults, Store, StoreConfig};
 use crate::tasks::Tasks;
 use crate::tier::Tier;
 use crate::wal::{Batch, Op, Wal, WalConfig};
 
-pub(super) const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
-pub(super) const TENANT: TenantId = TenantId(1);
+pub(crate) const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
+pub(crate) const TENANT: TenantId = TenantId(1);
 
-pub(super) struct Node {
-    pub(super) tasks: Tasks,
-    pub(super) clock: Clock,
-    pub(super) store: Store,
+pub(crate) struct Node {
+    pub(crate) tasks: Tasks,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
     wal: Wal,
-    pub(super) shards: Shards,
-    pub(super) vault: Arc<Vault>,
+    pub(crate) shards: Shards,
+    pub(crate) vault: Arc<Vault>,
     ledger: Arc<Ledger>,
     suppression: Suppression,
-    pub(super) policy: PolicyWatch,
-    pub(super) erasure: Erasure,
+    pub(crate) policy: PolicyWatch,
+    pub(crate) erasure: Arc<Erasure>,
 }
 
-pub(super) fn begin() -> tempfile::TempDir {
+pub(crate) fn begin() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for part in ["keys", "ledger"] {
         std::fs::create_dir(dir.path().join(part)).unwrap();
@@ -57,7 +57,7 @@ pub(super) fn begin() -> tempfile::TempDir {
 
 impl Node {
     /// In the order of the node: what is on record is on the list before a segment is opened.
-    pub(super) async fn start(dir: &Path) -> Self {
+    pub(crate) async fn start(dir: &Path) -> Self {
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(Timestamp(1_000_000)));
         let region: domicile_proto::ids::Region = "tokyo".parse().unwrap();
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &region).await.unwrap();
@@ -80,15 +80,16 @@ impl Node {
             ledger: Arc::clone(&ledger),
             clock: clock.clone(),
             tasks: tasks.clone(),
+            cache: dir.join("cache"),
             policy: policy.clone(),
             retention_days: 545,
         };
-        let erasure = Erasure::new(parts, records, &dir.join("node.key")).unwrap();
+        let erasure = Arc::new(Erasure::new(parts, records, &dir.join("node.key")).unwrap());
         Self { tasks, clock, store, wal, shards, vault, ledger, suppression, policy, erasure }
     }
 
     /// Ten records of others, one of subject 7 and one with the token, whose original is sealed.
-    pub(super) async fn fill(&self) {
+    pub(crate) async fn fill(&self) {
         let text = zeroize::Zeroizing::new("erika@example.org".to_owned());
         let original = Original { token: TOKEN.into(), subject: Some(7), text };
         self.vault.seal(TENANT, StreamId(1), Day::of(Timestamp(1)), &[original]).unwrap();
@@ -98,26 +99,26 @@ impl Node {
         self.append(records).await;
     }
 
-    pub(super) async fn append(&self, records: Vec<Classified>) {
+    pub(crate) async fn append(&self, records: Vec<Classified>) {
         let records = records.into_iter().map(|record| (Op::Create, record)).collect();
         self.wal.append(Batch { stream: Arc::new(stream(None)), producer: None, records }).await.unwrap();
         self.shards.refresh(None).await;
     }
 
-    pub(super) fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.shards.catalog().totals(ShardId(1)).docs
     }
 
-    pub(super) fn is_revealed(&self) -> bool {
+    pub(crate) fn is_revealed(&self) -> bool {
         self.vault.reveal(TENANT, TOKEN).unwrap().is_some()
     }
 
-    pub(super) fn suppresses_nothing(&self) -> bool {
+    pub(crate) fn suppresses_nothing(&self) -> bool {
         self.suppression.now().of_stream(TENANT, StreamId(1)).is_empty()
     }
 
     /// Kinds of the ledger's entries.
-    pub(super) fn kinds(&self) -> Vec<&'static str> {
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
         let entries = self.ledger.entries_after(0).unwrap().map(|entry| entry.unwrap().1.event);
         let kind = |event| match event {
             Event::ErasureRequested { .. } => Some("requested"),
@@ -134,7 +135,7 @@ impl Node {
     }
 
     /// Ends as kill -9 would.
-    pub(super) async fn kill(self) {
+    pub(crate) async fn kill(self) {
         let Self { tasks, wal, ledger, erasure, vault, shards, .. } = self;
         assert!(tasks.stop(Duration::from_secs(30)).await);
         wal.stop().await;
@@ -142,7 +143,7 @@ impl Node {
     }
 }
 
-pub(super) fn stream(retention_days: Option<u16>) -> StreamView {
+pub(crate) fn stream(retention_days: Option<u16>) -> StreamView {
     let retention_days = retention_days.map(|days| days.try_into().unwrap());
     StreamView {
         id: StreamId(1),
@@ -255,25 +256,97 @@ async fn a_legal_hold_refuses_until_it_is_released_and_both_are_in_the_ledger() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_from_before_an_erasure_comes_back_without_what_was_erased() {
+async fn a_copy_is_made_anew_and_one_from_before_that_comes_back_is_hidden_and_goes_with_the_next_purge() {
     let dir = begin();
     let node = Node::start(dir.path()).await;
     node.fill().await;
     node.shards.purge().await.unwrap();
-    let tier = Tier::new(node.store.clone(), dir.path().join("cache"), node.tasks.clone());
+    let tier = Tier::new(node.store.clone(), dir.path().join("opened"), node.tasks.clone());
     let before = node.shards.catalog().view(ShardId(1)).first().cloned().unwrap();
     let cold = tier.copy_out(&before).await.unwrap();
     drop(before);
+    let (copies, aside) = (dir.path().join("bucket").join("segments"), dir.path().join("aside"));
+    let copied = |from: &Path, to: &Path| {
+        let place = Path::new("0000000000000001").join(cold.id.to_string());
+        std::fs::create_dir_all(to.join(&place)).unwrap();
+        for entry in std::fs::read_dir(from.join(&place)).unwrap() {
+            let name = entry.unwrap().file_name();
+            std::fs::copy(from.join(&place).join(&name), to.join(&place).join(&name)).unwrap();
+        }
+    };
+    copied(&copies, &aside);
     node.erasure.order(TENANT, whom()).await.unwrap();
     node.erasure.purge().await.unwrap();
+    let [anew] = tier.copies().await.unwrap().try_into().unwrap();
+    assert_ne!(anew.id, cold.id);
     let layout = Layout::under(node.suppression.clone());
+    let back = tier.open(&layout, &anew).await.unwrap();
+    assert_eq!((back.docs, back.hidden().count), (10, 0));
+    let [one] = node.erasure.all(TENANT).try_into().unwrap();
+    let said = one.receipt.unwrap()["receipt"].as_str().unwrap().to_owned();
+    for id in [cold.id, anew.id] {
+        assert!(said.contains(&id.to_string()), "the receipt names what the copy was and is");
+    }
+    let left = |dir: &Path| std::fs::read_dir(dir).map_or(0, |entries| entries.filter(|e| e.as_ref().unwrap().file_name() != "anew").count());
+    assert_eq!(left(&dir.path().join("cache")), 0, "nothing of it stays in the cache");
+
+    copied(&aside, &copies);
     let back = tier.open(&layout, &cold).await.unwrap();
-    assert_eq!((back.docs, back.hidden().count), (12, 2));
+    assert_eq!((back.docs, back.hidden().count), (12, 2), "hidden before anybody can ask");
+    assert_eq!(node.erasure.purge().await.unwrap(), 0, "no order waits");
+    assert!(tier.open(&layout, &cold).await.is_err(), "and gone all the same");
+    for copy in tier.copies().await.unwrap() {
+        let back = tier.open(&layout, &copy).await.unwrap();
+        assert_eq!((back.docs, back.hidden().count), (10, 0));
+    }
     // The list outlives the purge, and ends when its time is over.
-    node.clock.turn_to(Timestamp(2_000_000 + i64::try_from(SUPPRESS_FOR.as_micros()).unwrap()));
+    node.clock.turn_to(Timestamp(2_000_000 + 577 * 24 * 3_600 * 1_000_000));
     node.erasure.tend().await.unwrap();
-    assert!(node.suppression.now().of_stream(TENANT, StreamId(1)).is_empty());
+    assert!(node.suppresses_nothing());
     node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_call_to_the_bucket_fails_an_erasure_ends_with_nothing_left_and_is_never_told_gone_before() {
+    for is_done in [false, true] {
+        for after in 0.. {
+            let dir = begin();
+            let node = Node::start(dir.path()).await;
+            node.fill().await;
+            node.shards.purge().await.unwrap();
+            let tier = Tier::new(node.store.clone(), dir.path().join("opened"), node.tasks.clone());
+            let first = node.shards.catalog().view(ShardId(1)).first().cloned().unwrap();
+            tier.copy_out(&first).await.unwrap();
+            drop(first);
+            node.store.fail(Faults { after, count: 2, is_done });
+            // Who was refused asks again; who was answered waits.
+            while node.erasure.order(TENANT, whom()).await.is_err() {}
+            for _ in 0..6 {
+                let purged = node.erasure.tend().await.is_ok() && node.erasure.purge().await.is_ok();
+                let is_gone = node.erasure.all(TENANT).iter().all(|one| one.progress == Progress::Gone);
+                assert!(!is_gone || (node.seen(), purged) == (10, true), "{after} {is_done}");
+            }
+            let left = node.store.fail(Faults::default());
+            node.kill().await;
+
+            let node = Node::start(dir.path()).await;
+            node.shards.refresh(None).await;
+            node.erasure.tend().await.unwrap();
+            node.erasure.purge().await.unwrap();
+            assert!(node.erasure.all(TENANT).iter().all(|one| one.progress == Progress::Gone), "{after} {is_done}");
+            let there: u64 = node.shards.catalog().view(ShardId(1)).iter().map(|one| u64::from(one.docs)).sum();
+            assert_eq!((node.seen(), there, node.is_revealed()), (10, 10, false), "{after} {is_done}");
+            let tier = Tier::new(node.store.clone(), dir.path().join("opened"), node.tasks.clone());
+            for copy in tier.copies().await.unwrap() {
+                assert_eq!(copy.row.docs, 10, "{after} {is_done}");
+            }
+            node.kill().await;
+            if left == 2 {
+                assert!(after > 5, "the faults were reached");
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -179,6 +179,7 @@ fn start_erasure(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Ar
         ledger: Arc::clone(&base.ledger),
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),
+        cache: config.data_dir.join("cache"),
         policy: base.policy.clone(),
         retention_days: base.regions.facts(&base.us.region)?.retention_days(),
     };

@@ -11,14 +11,15 @@ use std::io::{Error, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use domicile_proto::ids::ShardId;
+use domicile_proto::ids::{ShardId, Timestamp};
 use ring::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
-use super::files::disk;
+use super::files::{Files, disk};
 use super::merge::{Merger, merge};
 use super::plan::{Pressure, Target};
 use super::{Segment, SegmentError, SegmentId};
+use crate::index::builder::Layout;
 
 /// A digest of all files of a segment.
 pub(crate) type Sha256 = [u8; 32];
@@ -105,7 +106,7 @@ impl Merger {
             let shared = Arc::clone(&self.shared);
             let work = move || {
                 let old_sha256 = sha256_of(old.dir.as_deref())?;
-                let new = merge(&shared.layout, &shared.files, &[Arc::clone(&old)], Target::Disk, shared.clock.now())?;
+                let new = renew(&shared.layout, &shared.files, &old, shared.clock.now())?;
                 shared.step("made anew")?;
                 let new = Arc::new(new);
                 shared.replace(&[old.id], &new)?;
@@ -130,8 +131,18 @@ impl Merger {
     }
 }
 
+/// Makes a segment anew on the disk, without what is hidden in it. Blocks and computes.
+pub(crate) fn renew(
+    layout: &Layout,
+    files: &Files,
+    old: &Arc<Segment>,
+    now: Timestamp,
+) -> Result<Segment, SegmentError> {
+    merge(layout, files, &[Arc::clone(old)], Target::Disk, now)
+}
+
 /// The digest of a segment's files, none of one in memory: for each, in the order of names, name, length and content.
-pub(super) fn sha256_of(dir: Option<&Path>) -> Result<Sha256, SegmentError> {
+pub(crate) fn sha256_of(dir: Option<&Path>) -> Result<Sha256, SegmentError> {
     let mut digest = [0; 32];
     let Some(dir) = dir else { return Ok(digest) };
     let failed = |source| disk(dir, source);

@@ -132,7 +132,6 @@ impl Shards {
     }
 
     /// How records are represented in them.
-    #[allow(dead_code, reason = "cold segments are opened with it")]
     pub(crate) fn layout(&self) -> &Layout {
         &self.shared.layout
     }

@@ -6,6 +6,7 @@
 mod errors;
 mod forget;
 mod pack;
+mod renew;
 
 pub(crate) use errors::TierError;
 pub(crate) use forget::{forget, is_copied};
