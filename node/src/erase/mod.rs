@@ -9,6 +9,8 @@ mod deletion;
 #[cfg(test)]
 mod deletion_test;
 mod errors;
+#[cfg(test)]
+mod measure_test;
 mod order;
 mod receipt;
 mod retention;

@@ -132,6 +132,23 @@ pub(super) fn failed(error: &EraseError) -> Failure {
     }
 }
 
+impl Subjects {
+    fn shown(&self, stands: &Stands) -> Value {
+        let mut shown = shown(stands);
+        if let Some(shown) = shown.as_object_mut() {
+            shown.insert("nodes".to_owned(), self.nodes());
+        }
+        shown
+    }
+
+    /// What is told here holds for this node; another one of the region has its own bucket and is told by itself.
+    fn nodes(&self) -> Value {
+        let (policy, own) = (self.desk.parts.policy.now(), self.desk.parts.node);
+        let others = policy.nodes.values().filter(|row| row.region == self.desk.parts.region && row.node != own);
+        json!({"told": own, "not_told": others.map(|row| row.node).collect::<Vec<_>>()})
+    }
+}
+
 fn shown(stands: &Stands) -> Value {
     json!({
         "id": stands.id, "state": stands.progress.as_str(), "ordered_at": stands.ordered_at,
@@ -148,7 +165,7 @@ async fn erase(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) 
     let ordered = async {
         let Named { tenant, whom, .. } = at.named(&headers, &body.0?)?;
         (at.desk.parts.around.refresh)(at.desk.parts.catalog.shards()).await;
-        at.erasure.order(tenant, whom).await.map(|stands| shown(&stands)).map_err(|error| failed(&error))
+        at.erasure.order(tenant, whom).await.map(|stands| at.shown(&stands)).map_err(|error| failed(&error))
     };
     told(ordered.await)
 }
@@ -162,9 +179,9 @@ async fn status(
         let admin = at.admin(&headers)?;
         let tenant = at.tenant(&admin, parameters.get("tenant").map(String::as_str))?;
         if let Some(id) = parameters.get("id") {
-            return at.erasure.stands(tenant, id).map(|stands| shown(&stands)).map_err(|error| failed(&error));
+            return at.erasure.stands(tenant, id).map(|stands| at.shown(&stands)).map_err(|error| failed(&error));
         }
-        let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(shown).collect();
+        let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(|stands| at.shown(stands)).collect();
         let holds = at.erasure.holds(tenant).into_iter().map(|(id, since)| json!({"id": id, "since": since}));
         let holds: Vec<Value> = holds.collect();
         Ok(json!({"erasures": erasures, "holds": holds, "late_records_left_out": at.erasure.late()}))
