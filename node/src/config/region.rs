@@ -213,7 +213,9 @@ fn parse(path: &Path, text: &str) -> Result<RegionFacts, ConfigError> {
         return Err(wrong(format!("`detectors.{class}` is missing")));
     }
     if facts.retention_days() == 0 {
-        return Err(wrong("`retention.cold_days` and `retention.archive_days` must be a day at least together".to_owned()));
+        return Err(wrong(
+            "`retention.cold_days` and `retention.archive_days` must be a day at least together".to_owned(),
+        ));
     }
     if facts.detectors.values().any(|action| matches!(action, Action::Keep(_))) {
         let reason = "`detectors` cannot keep anything; that is a stream's policy with its ground, `--keep`";

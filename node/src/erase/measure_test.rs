@@ -41,7 +41,8 @@ async fn many_subjects_are_shredded_one_by_one_and_purged_together_with_one_rewr
         node.shards.purge().await.unwrap();
     }
     let original = |person: u64| {
-        let letters: String = (0..26).map(|at| char::from(b'a' + u8::try_from(person >> (2 * at) & 3).unwrap())).collect();
+        let letters: String =
+            (0..26).map(|at| char::from(b'a' + u8::try_from(person >> (2 * at) & 3).unwrap())).collect();
         let text = zeroize::Zeroizing::new(format!("p{person}"));
         Original { token: format!("‹email:{letters}›").into(), subject: Some(person), text }
     };
@@ -66,7 +67,10 @@ async fn many_subjects_are_shredded_one_by_one_and_purged_together_with_one_rewr
     let begun = Instant::now();
     assert_eq!(node.erasure.purge().await.unwrap() as u64, erased);
     let (_, after, left) = segments(&node);
-    eprintln!("purged together in {:?}: {bytes} bytes read and {after} written, once for each segment", begun.elapsed());
+    eprintln!(
+        "purged together in {:?}: {bytes} bytes read and {after} written, once for each segment",
+        begun.elapsed()
+    );
     assert_eq!((left, node.seen()), (records - erased * SEGMENTS * IN_EACH, left), "nobody else is touched");
     let all = node.erasure.all(TENANT);
     let receipt = all.first().unwrap().receipt.as_ref().unwrap()["receipt"].as_str().unwrap();

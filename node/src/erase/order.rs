@@ -198,12 +198,7 @@ pub(super) async fn put_step(store: &Store, id: &str, step: &str, what: &impl Se
 }
 
 /// Puts a step of a deletion on record, as [`put_step`] does.
-pub(super) async fn put_deletion(
-    store: &Store,
-    id: &str,
-    step: &str,
-    what: &impl Serialize,
-) -> Result<(), EraseError> {
+pub(super) async fn put_deletion(store: &Store, id: &str, step: &str, what: &impl Serialize) -> Result<(), EraseError> {
     put(store, &format!("{DELETIONS}/{id}/{step}"), what).await
 }
 

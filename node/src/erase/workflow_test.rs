@@ -287,7 +287,10 @@ async fn a_copy_is_made_anew_and_one_from_before_that_comes_back_is_hidden_and_g
     for id in [cold.id, anew.id] {
         assert!(said.contains(&id.to_string()), "the receipt names what the copy was and is");
     }
-    let left = |dir: &Path| std::fs::read_dir(dir).map_or(0, |entries| entries.filter(|e| e.as_ref().unwrap().file_name() != "anew").count());
+    let left = |dir: &Path| {
+        std::fs::read_dir(dir)
+            .map_or(0, |entries| entries.filter(|e| e.as_ref().unwrap().file_name() != "anew").count())
+    };
     assert_eq!(left(&dir.path().join("cache")), 0, "nothing of it stays in the cache");
 
     copied(&aside, &copies);

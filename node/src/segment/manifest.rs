@@ -161,7 +161,17 @@ mod tests {
     fn row(id: u128) -> Row {
         let at = Timestamp(5);
         let id = SegmentId(id).to_string();
-        Row { id, docs: 1, oldest: at, newest: at, first_seq: 1, last_seq: 1, bytes: 9, built_at: at, received_until: at }
+        Row {
+            id,
+            docs: 1,
+            oldest: at,
+            newest: at,
+            first_seq: 1,
+            last_seq: 1,
+            bytes: 9,
+            built_at: at,
+            received_until: at,
+        }
     }
 
     async fn store(dir: &std::path::Path) -> Store {
