@@ -329,7 +329,7 @@ async fn what_lies_behind_a_deleted_segment_is_still_made_durable_and_found_afte
     let [_, middle, _] = view.as_slice() else { panic!("{} segments", view.len()) };
     node.shards.drop_whole(Whole::from([(ShardId(1), [middle.id].into())])).await.unwrap();
     let (left, _) = node.seen_and_there();
-    assert_eq!(left + u64::from(middle.docs), view.iter().map(|segment| u64::from(segment.docs)).sum());
+    assert_eq!(left + u64::from(middle.docs), view.iter().map(|segment| u64::from(segment.docs)).sum::<u64>());
     node.append(1, both()).await;
     node.shards.purge().await.unwrap();
     let (seen, _) = node.seen_and_there();
