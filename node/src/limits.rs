@@ -192,9 +192,15 @@ pub(crate) const KEYRING_PENDING: usize = 4_096;
 /// How long erasures wait for others before segments are made anew for all of them: once per hour a segment is rewritten at
 /// most, and 24 h are allowed.
 pub(crate) const ERASE_WINDOW: Duration = Duration::from_secs(3_600);
-/// How long records of an erased subject that come back are kept out: a year and a month, longer than logs are kept.
+/// How long records of an erased subject that come back are kept out at least; a month longer than any stream of the tenant is
+/// kept, where that is more.
 pub(crate) const SUPPRESS_FOR: Duration = Duration::from_secs(396 * 24 * 3_600);
 /// How fast segments are made anew, in bytes a second, for the estimate that is told: what one slow core does.
 pub(crate) const REWRITE_BYTES_PER_SECOND: u64 = 10 << 20;
+/// How often it is looked what is past its retention. Twice in a row, and it goes: a clock that was wrong for less than this
+/// deletes nothing.
+pub(crate) const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
+/// Segments that one deletion of a tenant names, 300 bytes each in its plan and evidence; what is more goes with the next one.
+pub(crate) const RETENTION_SEGMENTS: usize = 1_024;
 /// Records that one export of a subject holds: what a person has in a year of logs, and a node in its memory.
 pub(crate) const EXPORT_RECORDS: usize = 100_000;

@@ -98,6 +98,34 @@ pub(crate) enum Event {
         #[serde(with = "hex_digest")]
         receipt: [u8; 32],
     },
+    /// Records past their retention are about to be deleted for good; written before anything goes.
+    RetentionBegun {
+        /// Id of the deletion.
+        deletion: Box<str>,
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Segments.
+        segments: u64,
+        /// Records in them.
+        records: u64,
+        /// SHA-256 of the plan, which names each segment with its digest.
+        #[serde(with = "hex_digest")]
+        plan: [u8; 32],
+    },
+    /// They are gone: out of the manifest, off the disk, out of the log and the bucket. Twice after a crash.
+    RetentionDropped {
+        /// Id of the deletion.
+        deletion: Box<str>,
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Segments.
+        segments: u64,
+        /// Records that were in them.
+        records: u64,
+        /// SHA-256 of the signed evidence.
+        #[serde(with = "hex_digest")]
+        evidence: [u8; 32],
+    },
     /// A legal hold was set.
     HoldSet {
         /// Its id.

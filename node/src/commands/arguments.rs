@@ -9,6 +9,7 @@ use domicile_proto::metadata::NumberField;
 
 use super::privacy::PrivacyArguments;
 
+use super::retention::RetentionVerb;
 use super::subject::SubjectVerb;
 
 /// Logs stay at home. Answers travel.
@@ -62,6 +63,9 @@ pub(super) enum Verb {
     /// Persons: erasure, legal hold, access to their data
     #[command(subcommand)]
     Subject(SubjectVerb),
+    /// Records that have been kept long enough, and the evidence of their deletion
+    #[command(subcommand)]
+    Retention(RetentionVerb),
     /// Show the original behind a token; the region's ledger records who, what for and which
     Reveal(RevealArguments),
     /// The keys under which originals are sealed
@@ -341,6 +345,9 @@ pub(super) enum StreamVerb {
         /// How long after its end a cell of time closes and may be released, in seconds
         #[arg(long, value_name = "SECONDS", default_value_t = CLOSE_AFTER_S, value_parser = clap::value_parser!(u32).range(..=86_400))]
         close_after: u32,
+        /// Days after their receipt at which records are deleted for good; default: the period of the region's file
+        #[arg(long, value_name = "DAYS")]
+        retention_days: Option<std::num::NonZeroU16>,
         /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
         #[arg(long)]
         region: Vec<Region>,

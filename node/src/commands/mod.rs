@@ -17,6 +17,7 @@ mod pki;
 mod privacy;
 mod profile;
 mod residency;
+mod retention;
 mod reveal;
 mod samples;
 mod scan;
@@ -75,6 +76,7 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Audit(audit) => return scan::run(&audit),
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Retention(retention) => retention::run(retention, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -21,8 +21,7 @@ pub(crate) struct RegionFacts {
     _laws: Vec<String>,
     pub(crate) time_zone: TimeZone,
     clouds: Clouds,
-    #[serde(rename = "retention")]
-    _retention: Retention,
+    retention: Retention,
     disclosure: Disclosure,
     detectors: BTreeMap<PersonalClass, Action>,
     pub(crate) peers: Vec<PeerFacts>,
@@ -69,10 +68,8 @@ struct Retention {
     _hot_days: u32,
     #[serde(rename = "warm_days")]
     _warm_days: u32,
-    #[serde(rename = "cold_days")]
-    _cold_days: u32,
-    #[serde(rename = "archive_days")]
-    _archive_days: u32,
+    cold_days: u32,
+    archive_days: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -91,6 +88,11 @@ impl RegionFacts {
     /// What happens to each class of personal data where the stream's policy says nothing.
     pub(crate) fn detectors(&self) -> impl Iterator<Item = (PersonalClass, Action)> + '_ {
         self.detectors.iter().map(|(class, action)| (*class, *action))
+    }
+
+    /// Days after their receipt at which records are deleted, where the stream's policy says nothing.
+    pub(crate) const fn retention_days(&self) -> u32 {
+        self.retention.cold_days.saturating_add(self.retention.archive_days)
     }
 }
 
@@ -222,6 +224,11 @@ fn parse(path: &Path, text: &str) -> Result<RegionFacts, ConfigError> {
     }
     if let Some(class) = PersonalClass::ALL.into_iter().find(|class| !facts.detectors.contains_key(class)) {
         return Err(wrong(format!("`detectors.{class}` is missing")));
+    }
+    if facts.retention_days() == 0 {
+        return Err(wrong(
+            "`retention.cold_days` and `retention.archive_days` must be a day at least together".to_owned(),
+        ));
     }
     if facts.detectors.values().any(|action| matches!(action, Action::Keep(_))) {
         let reason = "`detectors` cannot keep anything; that is a stream's policy with its ground, `--keep`";

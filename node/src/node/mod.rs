@@ -182,6 +182,9 @@ fn start_erasure(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Ar
         ledger: Arc::clone(&base.ledger),
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),
+        cache: config.data_dir.join("cache"),
+        policy: base.policy.clone(),
+        retention_days: base.regions.facts(&base.us.region)?.retention_days(),
     };
     let erasure = Arc::new(Erasure::new(parts, base.records.clone(), &config.link.key)?);
     base.tasks.spawn(Kind::Timer, Arc::clone(&erasure).keep_going(base.tasks.token().clone()));

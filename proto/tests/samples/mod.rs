@@ -225,6 +225,7 @@ fn policy() -> StreamPolicy {
         grid: LeafWidth::FiveMinutes,
         close_after_s: 90,
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
+        retention_days: std::num::NonZeroU16::new(400),
     }
 }
 

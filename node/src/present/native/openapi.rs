@@ -108,6 +108,16 @@ fn paths() -> Value {
         "/api/v1/subjects/export": {"post": change(
             "Everything about a person, as JSON lines.", "Whom", "A record on each line, with its stream.",
         )},
+        "/api/v1/retention": {
+            "parameters": [{"name": "tenant", "in": "query", "schema": {"type": "string"}}],
+            "get": read(
+                "What is past its retention, what a hold keeps, what was deleted.",
+                "Streams with what is due, held and kept; deletions with their evidence.",
+            ),
+        },
+        "/api/v1/retention/run": {"post": change(
+            "Deletes what is past its retention now.", "Tenanted", "The ids of the deletions.",
+        )},
         "/api/v1/admin/commands": {"post": change(
             "Has commands decided by the metadata group; role `admin`.", "Commands", "What became of each.",
         )},
@@ -139,6 +149,7 @@ fn schemas() -> Value {
             "values": {"type": "array", "items": text, "description": "For an export: the person's own values, shown instead of their tokens."},
         }},
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
+        "Tenanted": {"type": "object", "properties": {"tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
         "Commands": {"type": "object", "required": ["commands"], "properties": {
             "commands": {"type": "array", "maxItems": 256, "items": {"type": ["object", "string"]}},
