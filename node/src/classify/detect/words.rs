@@ -123,17 +123,23 @@ impl Cut {
 
 /// Whether a text holds signs that may stand for others: those of the blocks that `view` folds.
 pub(super) fn has_wide(text: &str) -> bool {
-    !text.is_ascii()
-        && text.as_bytes().windows(3).any(|sign| {
-            matches!(
-                sign,
-                [0xC2 | 0xD9 | 0xDB | 0xE2 | 0xEF | 0xF0, ..]
-                    | [0xE0, 0xA5, _]
-                    | [0xE3, 0x80, 0x80]
-                    | [0xE3, 0x83, 0xBC]
-            )
+    let bytes = text.as_bytes();
+    if bytes.is_ascii() {
+        return false;
+    }
+    // Without branches, so that many bytes are compared at once.
+    let has_block = bytes.iter().fold(false, |any, b| {
+        any | (*b == 0xC2) | (*b == 0xD9) | (*b == 0xDB) | (*b == 0xE0) | (*b == 0xE2) | (*b == 0xEF) | (*b == 0xF0)
+    });
+    let after = |places: usize| bytes.get(places..).unwrap_or_default();
+    // A blank as wide as a letter, or the mark of a long vowel behind a digit.
+    let mut quads = bytes.iter().zip(after(1)).zip(after(2)).zip(after(3));
+    has_block
+        || bytes.starts_with(&WIDE_BLANK)
+        || quads.by_ref().fold(false, |any, (((a, b), c), d)| {
+            any | ((*b == 0xE3) & (*c == 0x80) & (*d == 0x80))
+                | (a.is_ascii_digit() & (*b == 0xE3) & (*c == 0x83) & (*d == 0xBC))
         })
-        || text.as_bytes().get(text.len().saturating_sub(2)..).is_some_and(|end| matches!(end, [0xC2 | 0xD9 | 0xDB, _]))
 }
 
 /// The run of base64 around a word.
@@ -191,5 +197,7 @@ const LONGEST_WORD: usize = 24;
 const SHORTEST_WORD_OF_RUN: usize = 8;
 /// Shortest packed text that can hold anything: `::1` would need four signs, but an address needs more.
 const SHORTEST_RUN: usize = 12;
+/// U+3000.
+const WIDE_BLANK: [u8; 3] = [0xE3, 0x80, 0x80];
 /// How far before its first long word a run may begin, in bytes.
 const FARTHEST_BEGIN: usize = 64;
