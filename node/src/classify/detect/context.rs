@@ -147,14 +147,17 @@ fn is_general(key: &str) -> bool {
         && meanings(key) & meaning::OTHER == 0
 }
 
-/// What stands before a value, not beyond its line.
+/// What stands before a value, not beyond its line; a value that begins its line may have its name above it, with a colon.
 fn before(text: &str, from: usize) -> &str {
     let mut begin = from.saturating_sub(WINDOW_BYTES);
     while !text.is_char_boundary(begin) {
         begin += 1;
     }
     let window = text.get(begin..from).unwrap_or_default();
-    window.rsplit(['\n', ';', '|']).next().unwrap_or_default()
+    let mut parts = window.rsplit(['\n', ';', '|']);
+    let line = parts.next().unwrap_or_default();
+    let above = parts.next().filter(|above| line.is_empty() && window.ends_with('\n') && above.ends_with(':'));
+    above.unwrap_or(line)
 }
 
 fn in_brackets_after(text: &str, to: usize) -> Option<&str> {
@@ -206,6 +209,10 @@ const LIST: &[(&str, u8)] = {
         ("call", PHONE),
         ("caller", PHONE),
         ("dial", PHONE),
+        ("desk", PHONE),
+        ("answering", PHONE),
+        ("messages to", PHONE),
+        ("my registered", PHONE),
         ("hp", PHONE),
         ("電話", PHONE),
         ("携帯", PHONE),
@@ -269,6 +276,7 @@ const LIST: &[(&str, u8)] = {
         ("password", SECRET),
         ("passwd", SECRET),
         ("card", CARD),
+        ("cc", CARD),
         ("pan", CARD),
         ("カード", CARD),
         ("卡号", CARD),

@@ -115,7 +115,8 @@ pub(super) fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Optio
     let mut found = None;
     for count in 1..=most {
         let Some(group) = groups.get(place + count - 1) else { break };
-        if count > 1 && (group.is_glued || gap(at, groups, place + count - 1).is_none()) {
+        if count > 1 && ((group.is_glued && extension(at, group) == 0) || gap(at, groups, place + count - 1).is_none())
+        {
             break;
         }
         if !digits.push(at.bytes().get(group.from()..group.to()).unwrap_or_default(), 13) {
@@ -138,12 +139,90 @@ pub(super) fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Optio
         return None;
     }
     let from = first.from() - usize::from(opens);
-    if !is_japanese_mobile(at, run) && !at.announces(from, to, meaning::PHONE) {
+    if !is_japanese_mobile(at, run) && !at.announces(from, to, meaning::PHONE) && !is_labelled_after(at, to) {
         return None;
     }
     let value = plan.and_then(|plan| Some(spelt(plan.country(), plan.significant(digits.all())?)));
     at.push(PersonalClass::Phone, from, to, value.unwrap_or_else(|| spelt("", digits.all())));
     Some(count)
+}
+
+/// Groups that a word announces and that no plan here has: other countries, and numbers that are dialled within a town.
+pub(super) fn announced(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<usize> {
+    let first = groups.get(place)?;
+    let before = at.byte_before(first.from());
+    let follows = matches!(before, b'-' | b'.' | b'/' | b',' | b':' | b'_') && first.sign != 0;
+    if first.digits() > 6 || first.is_glued || follows || at.finder.is_strict {
+        return None;
+    }
+    let (plus, opens) = (usize::from(before == b'+'), usize::from(before == b'('));
+    let (mut digits, mut count, mut to) = (Digits::default(), 0, first.to());
+    let most = if plus > 0 { 15 } else { 13 };
+    while let Some(group) = groups.get(place + count) {
+        let extended = extension(at, group);
+        if (group.is_glued && extended == 0) || (count > 0 && gap(at, groups, place + count).is_none()) {
+            break;
+        }
+        if !digits.push(at.bytes().get(group.from()..group.to()).unwrap_or_default(), most) {
+            break;
+        }
+        to = group.to() + extended;
+        count += 1;
+        if extended > 0 {
+            break;
+        }
+    }
+    let run = groups.get(place..place + count)?;
+    let goes_on = groups.get(place + count).is_some_and(|next| matches!(next.sign, b'-' | b'.' | b'/' | b':' | b','));
+    let is_long = count >= 2 && digits.length >= SHORTEST_NATIONAL;
+    if !is_long || goes_on || is_listing(run, plus > 0) {
+        return None;
+    }
+    let from = first.from() - plus - opens;
+    if !at.announces(from, to, meaning::PHONE) && !is_labelled_after(at, to) {
+        return None;
+    }
+    at.push(PersonalClass::Phone, from, to, spelt("", digits.all()));
+    Some(count)
+}
+
+/// Whether groups are a date, or lone digits as a version or a list of numbers has them.
+fn is_listing(run: &[Group], is_international: bool) -> bool {
+    let is_short = |group: &Group| group.digits() <= 2;
+    let is_date = |run: &[Group]| match run {
+        [a, b, c, ..] => {
+            (is_short(a) && is_short(b) && c.digits() == 4) || (a.digits() == 4 && is_short(b) && is_short(c))
+        }
+        _ => false,
+    };
+    let has_lone =
+        run.iter().skip(usize::from(is_international)).any(|group| group.digits() == 1 && group.sign != b'(');
+    has_lone || (is_date(run) && !is_international) || (run.len() == 3 && is_date_like(run))
+}
+
+/// Bytes of an extension behind a group: `555-0123x45`.
+fn extension(at: &At<'_>, group: &Group) -> usize {
+    let is_apart = !at.byte_before(group.from()).is_ascii_alphanumeric();
+    if !is_apart || !matches!(at.byte(group.to()), b'x' | b'X') {
+        return 0;
+    }
+    let after = at.bytes().get(group.to() + 1..).unwrap_or_default();
+    let digits = after.iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
+    let ends = !at.byte(group.to() + 1 + digits).is_ascii_alphanumeric();
+    if digits > 0 && ends { 1 + digits } else { 0 }
+}
+
+/// Whether the word directly behind a number says what it is, and nothing else: `0312345678 (office)` is for `context`, this is
+/// `03 1234 5678 fax` at the end of a line or of a list's entry.
+fn is_labelled_after(at: &At<'_>, to: usize) -> bool {
+    if !matches!(at.byte(to), b' ' | b'-') {
+        return false;
+    }
+    let rest = at.bytes().get(to + 1..).unwrap_or_default();
+    let length = rest.iter().take(8).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let word = rest.get(..length).unwrap_or_default();
+    let is_label = LABELS.iter().any(|label| label.as_bytes().eq_ignore_ascii_case(word));
+    is_label && matches!(rest.get(length), None | Some(b'\n' | b'\r' | b',' | b';' | b'.' | b')' | b'\\' | b'"'))
 }
 
 /// A number in its one spelling.
@@ -261,5 +340,7 @@ fn is_american(number: &[u8]) -> bool {
     number.len() == 10 && starts(0) && starts(3) && number.get(1..3) != Some(b"11")
 }
 
+/// What people write behind a number of theirs.
+const LABELS: [&str; 7] = ["office", "fax", "mobile", "desk", "cell", "tel", "phone"];
 /// Digits of the shortest national number of any plan.
 const SHORTEST_NATIONAL: usize = 7;
