@@ -154,10 +154,12 @@ fn before(text: &str, from: usize) -> &str {
         begin += 1;
     }
     let window = text.get(begin..from).unwrap_or_default();
-    let mut parts = window.rsplit(['\n', ';', '|']);
-    let line = parts.next().unwrap_or_default();
-    let above = parts.next().filter(|above| line.is_empty() && window.ends_with('\n') && above.ends_with(':'));
-    above.unwrap_or(line)
+    let last = |text: &str| memchr::memrchr3(b'\n', b';', b'|', text.as_bytes()).map_or(0, |end| end + 1);
+    let line = window.get(last(window)..).unwrap_or_default();
+    match window.strip_suffix('\n').filter(|above| above.ends_with(':')) {
+        Some(above) => above.get(last(above)..).unwrap_or_default(),
+        None => line,
+    }
 }
 
 fn in_brackets_after(text: &str, to: usize) -> Option<&str> {

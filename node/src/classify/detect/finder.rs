@@ -134,7 +134,8 @@ impl<'a> Finder<'a> {
 
     pub(super) fn spans_to_depth(&self, text: &str, keys: Keys<'_>, depth: u8, room: &Cell<usize>) -> Vec<Span> {
         let mut found = Vec::new();
-        if text.len() < SHORTEST || (self.rules.is_none() && self.skipped & SOUGHT == SOUGHT) {
+        if text.len() < SHORTEST || (self.rules.is_none() && (self.skipped & SOUGHT == SOUGHT || words::is_bare(text)))
+        {
             return Vec::new();
         }
         let folded = words::has_wide(text).then(|| View::folded(text)).flatten();

@@ -152,7 +152,10 @@ pub(super) fn announced(at: &mut At<'_>, groups: &[Group], place: usize) -> Opti
     let first = groups.get(place)?;
     let before = at.byte_before(first.from());
     let follows = matches!(before, b'-' | b'.' | b'/' | b',' | b':' | b'_') && first.sign != 0;
-    if first.digits() > 6 || first.is_glued || follows || at.finder.is_strict {
+    let next = groups.get(place + 1)?;
+    let is_near =
+        next.from() - first.to() <= 3 && matches!(at.byte(first.to()), b' ' | b'-' | b'.' | b'/' | b'(' | b')');
+    if !is_near || first.digits() > 6 || first.is_glued || follows || at.finder.is_strict {
         return None;
     }
     let (plus, opens) = (usize::from(before == b'+'), usize::from(before == b'('));
@@ -179,7 +182,7 @@ pub(super) fn announced(at: &mut At<'_>, groups: &[Group], place: usize) -> Opti
         return None;
     }
     let from = first.from() - plus - opens;
-    if !at.announces(from, to, meaning::PHONE) && !is_labelled_after(at, to) {
+    if !is_labelled_after(at, to) && !at.announces(from, to, meaning::PHONE) {
         return None;
     }
     at.push(PersonalClass::Phone, from, to, spelt("", digits.all()));

@@ -127,19 +127,20 @@ pub(super) fn has_wide(text: &str) -> bool {
     if bytes.is_ascii() {
         return false;
     }
-    // Without branches, so that many bytes are compared at once.
-    let has_block = bytes.iter().fold(false, |any, b| {
-        any | (*b == 0xC2) | (*b == 0xD9) | (*b == 0xDB) | (*b == 0xE0) | (*b == 0xE2) | (*b == 0xEF) | (*b == 0xF0)
-    });
-    let after = |places: usize| bytes.get(places..).unwrap_or_default();
-    // A blank as wide as a letter, or the mark of a long vowel behind a digit.
-    let mut quads = bytes.iter().zip(after(1)).zip(after(2)).zip(after(3));
-    has_block
-        || bytes.starts_with(&WIDE_BLANK)
-        || quads.by_ref().fold(false, |any, (((a, b), c), d)| {
-            any | ((*b == 0xE3) & (*c == 0x80) & (*d == 0x80))
-                | (a.is_ascii_digit() & (*b == 0xE3) & (*c == 0x83) & (*d == 0xBC))
-        })
+    let seen = bytes.iter().fold(0, |seen, byte| seen | kind(*byte));
+    let is_wide = |quad: &[u8]| match quad {
+        [_, 0xE3, 0x80, 0x80] => true,
+        // The mark of a long vowel stands for a dash behind a digit.
+        [before, 0xE3, 0x83, 0xBC] => before.is_ascii_digit(),
+        _ => false,
+    };
+    seen & WIDE_BLOCK != 0 || (seen & KANA != 0 && (bytes.starts_with(&WIDE_BLANK) || bytes.windows(4).any(is_wide)))
+}
+
+/// Whether a short text has no sign without which nothing in it can be personal: a digit, `@`, a colon, an escape, or one
+/// outside ASCII.
+pub(super) fn is_bare(text: &str) -> bool {
+    text.len() < SHORTEST_RUN && text.bytes().all(|byte| kind(byte) & !(UPPER | LOWER) == 0 && byte.is_ascii())
 }
 
 /// The run of base64 around a word.
@@ -166,6 +167,10 @@ const LOWER: u8 = 1 << 2;
 const AT: u8 = 1 << 3;
 const COLON: u8 = 1 << 4;
 const ESCAPE: u8 = 1 << 5;
+/// First bytes of blocks with signs that stand for others.
+const WIDE_BLOCK: u8 = 1 << 6;
+/// First byte of kana, among which two signs do.
+const KANA: u8 = 1 << 7;
 const WORD: u8 = DIGIT | UPPER | LOWER;
 
 static KINDS: [u8; 256] = kinds();
@@ -174,7 +179,7 @@ static KINDS: [u8; 256] = kinds();
 const fn kinds() -> [u8; 256] {
     let mut kinds = [0; 256];
     let mut byte = 0;
-    while byte < 128_u8 {
+    while byte < 255_u8 {
         kinds[byte as usize] = match byte {
             b'0'..=b'9' => DIGIT,
             b'A'..=b'Z' => UPPER,
@@ -182,6 +187,8 @@ const fn kinds() -> [u8; 256] {
             b'@' => AT,
             b':' => COLON,
             b'%' | b'\\' | b'&' => ESCAPE,
+            0xC2 | 0xD9 | 0xDB | 0xE0 | 0xE2 | 0xEF | 0xF0 => WIDE_BLOCK,
+            0xE3 => KANA,
             _ => 0,
         };
         byte += 1;
