@@ -99,7 +99,7 @@ fn collect(dir: &Path, lines: &mut Vec<String>) {
 const SEED: u64 = 42;
 const LINES: usize = 10_000;
 const ROUNDS: usize = 20;
-const WORST: [(&str, &str); 16] = [
+const WORST: [(&str, &str); 20] = [
     ("digits", "4"),
     ("digits apart", "1 "),
     ("fours", "4111 "),
@@ -116,4 +116,8 @@ const WORST: [(&str, &str); 16] = [
     ("keys", "-----BEGIN PRIVATE KEY-----"),
     ("telephones", "tel 0312345678 "),
     ("full-width", "４１ーＡ"),
+    ("announced groups", "call 12 345 678 "),
+    ("announced cards", "card 411111111111 "),
+    ("extensions", "call 12 3456x7 "),
+    ("labels behind", "12 345 678 office,"),
 ];
