@@ -125,11 +125,12 @@ pub(super) fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Optio
         if digits.length < SHORTEST_NATIONAL {
             continue;
         }
+        let to = group.to() + if group.is_glued && count > 1 { extension(at, group) } else { 0 };
         let all = digits.all();
         if let Some(plan) = at.finder.plans().into_iter().find(|plan| plan.significant(all).is_some()) {
-            found = Some((count, group.to(), Some(plan), digits));
+            found = Some((count, to, Some(plan), digits));
         } else if count == 1 && lead != b'0' && all.len() > 10 && is_of_country(all) {
-            found = Some((count, group.to(), None, digits));
+            found = Some((count, to, None, digits));
         }
     }
     let (count, to, plan, digits) = found?;
