@@ -152,7 +152,8 @@ pub(super) fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Optio
 pub(super) fn announced(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<usize> {
     let first = groups.get(place)?;
     let before = at.byte_before(first.from());
-    let follows = matches!(before, b'-' | b'.' | b'/' | b',' | b':' | b'_') && first.sign != 0;
+    // A list of numbers is judged once, at its beginning; a line of nothing else would be looked at for each of them.
+    let follows = matches!(first.sign, b'-' | b'.' | b'/' | b',' | b':' | b'_' | b' ');
     let next = groups.get(place + 1)?;
     let is_near =
         next.from() - first.to() <= 3 && matches!(at.byte(first.to()), b' ' | b'-' | b'.' | b'/' | b'(' | b')');
