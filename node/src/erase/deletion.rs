@@ -89,7 +89,7 @@ impl Erasure {
                 view.shard.map(|(shard, _)| Period { tenant: view.tenant, stream, name, shard, days })
             })
             .collect();
-        let lying: Vec<Lying> = self.segments().iter().map(|segment| lying_of(segment)).collect();
+        let lying: Vec<Lying> = self.segments().iter().map(lying_of).collect();
         plan(&periods, &lying, &self.stream_holds(), self.parts.clock.now())
     }
 
@@ -222,7 +222,7 @@ impl Erasure {
 
     /// Finishes what was begun. The caller holds the place of whoever works.
     pub(super) async fn finish_deletions(&self) -> Result<(), EraseError> {
-        let open = |(id, deleted): (&Box<str>, &Deleted)| deleted.evidence.is_none().then(|| id.clone());
+        let open = |(id, deleted): (_, &Deleted)| deleted.evidence.is_none().then(|| Box::clone(id));
         let open: Vec<_> = self.records.read().deletions.iter().filter_map(open).collect();
         for id in open {
             self.carry_out(&id).await?;

@@ -78,8 +78,7 @@ pub(crate) fn plan(periods: &[Period], lying: &[Lying], holds: &[StreamHold], no
 
 impl StreamHold {
     pub(super) fn concerns(&self, period: &Period) -> bool {
-        self.tenant == period.tenant
-            && self.streams.as_ref().is_none_or(|streams| streams.iter().any(|stream| *stream == period.stream))
+        self.tenant == period.tenant && self.streams.as_ref().is_none_or(|streams| streams.contains(&period.stream))
     }
 }
 

@@ -159,9 +159,9 @@ fn exert(
     })?;
     let healing = Instant::now();
     cluster.net.weather().set_all(Way::default());
-    for region in 0..REGIONS.len() {
+    for (region, name) in REGIONS.iter().enumerate() {
         if cluster.ended(region).is_some() {
-            anyhow::bail!("`{}` ended by itself:\n{}", REGIONS[region], crate::cluster::tail(&cluster.log(region)));
+            anyhow::bail!("`{name}` ended by itself:\n{}", crate::cluster::tail(&cluster.log(region)));
         }
         cluster.wait_until_ready(region, READY_WITHIN)?;
     }

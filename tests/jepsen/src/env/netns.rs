@@ -239,7 +239,7 @@ mod tests {
         let passes = |from: u32, to: u32| {
             let home = net.namespace(&from.to_string());
             let target = format!("10.{}.{to}.2", net.octet());
-            let listening = std::process::Command::new("ip")
+            let listening = Command::new("ip")
                 .args(["netns", "exec", &home, "bash", "-c"])
                 .arg(format!("exec 3<>/dev/tcp/{target}/1 2>&1; true"))
                 .output()
