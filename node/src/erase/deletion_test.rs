@@ -22,7 +22,8 @@ use crate::segment::specimen::record;
 use crate::tier::Tier;
 
 const BEGIN: i64 = 1_000_000;
-const DAYS: i64 = 30;
+/// The day on which what was received on the first one goes, at midnight: thirty days are kept whole.
+const DAYS: i64 = 31;
 
 /// A node whose stream keeps records for 30 days, with twelve durable records of the beginning.
 async fn filled(dir: &Path) -> Node {
@@ -70,7 +71,7 @@ async fn what_is_past_its_period_goes_from_everywhere_with_signed_evidence_and_n
     let tier = Tier::new(node.store.clone(), dir.path().join("cache"), node.tasks.clone());
     tier.copy_out(&old).await.unwrap();
     let (id, digest) = (old.id.to_string(), hex::encode(node.shards.digest(old).await.unwrap()));
-    node.clock.turn_to(Timestamp(BEGIN + DAYS * DAY - 1));
+    node.clock.turn_to(Timestamp(DAYS * DAY - 1));
     assert!(node.erasure.drop_due(None).await.unwrap().is_empty(), "a microsecond early");
     assert_eq!(node.seen(), 12);
     turn_to_day(&node, DAYS);
@@ -190,13 +191,13 @@ async fn without_a_period_of_its_own_a_stream_has_the_regions_and_an_unknown_one
     let dir = begin();
     let node = filled(dir.path()).await;
     keep(&node, None);
-    turn_to_day(&node, 544);
+    turn_to_day(&node, 545);
     assert!(node.erasure.drop_due(None).await.unwrap().is_empty());
     node.policy.replace(Policy::empty("tokyo".parse().unwrap()));
     turn_to_day(&node, 100_000);
     assert!(node.erasure.drop_due(None).await.unwrap().is_empty(), "nobody knows the stream");
     keep(&node, None);
-    turn_to_day(&node, 545);
+    turn_to_day(&node, 546);
     assert_eq!(node.erasure.drop_due(None).await.unwrap().len(), 1);
     node.kill().await;
 }

@@ -82,9 +82,11 @@ impl StreamHold {
     }
 }
 
-/// When a period that began at a moment is over.
+/// When a period that began at a moment is over: at the first midnight after so many days, since originals lose their keys
+/// by whole days and go together with their records.
 pub(crate) fn end_of(from: Timestamp, days: u32) -> Timestamp {
-    Timestamp(from.0.saturating_add(i64::from(days).saturating_mul(DAY)))
+    let end = from.0.saturating_add(i64::from(days).saturating_mul(DAY));
+    Timestamp(end.div_euclid(DAY).saturating_add(1).saturating_mul(DAY))
 }
 
 /// A day, in microseconds.
@@ -122,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn each_stream_has_its_own_period_and_its_last_microsecond_is_kept() {
+    fn each_stream_has_its_own_period_and_the_last_microsecond_of_its_day_is_kept() {
         let periods = [period(1, 30), period(2, 90)];
         let there = [lying(1, 5), lying(2, 5)];
-        let end = Timestamp(5 + 30 * DAY);
+        let end = Timestamp(31 * DAY);
         let early = plan(&periods, &there, &[], Timestamp(end.0 - 1));
-        assert_eq!(fates(&early), [Fate::Until(end), Fate::Until(Timestamp(5 + 90 * DAY))]);
+        assert_eq!(fates(&early), [Fate::Until(end), Fate::Until(Timestamp(91 * DAY))]);
         let late = plan(&periods, &there, &[], end);
-        assert_eq!(fates(&late), [Fate::Due, Fate::Until(Timestamp(5 + 90 * DAY))]);
+        assert_eq!(fates(&late), [Fate::Due, Fate::Until(Timestamp(91 * DAY))]);
     }
 
     #[test]
@@ -162,8 +164,13 @@ mod tests {
             received in 0..i64::MAX / 4, days in 1..70_000_u32, now in 0..i64::MAX / 2,
         ) {
             let planned = plan(&[period(1, days)], &[lying(1, received)], &[], Timestamp(now));
-            let is_over = i128::from(now) >= i128::from(received) + i128::from(days) * i128::from(DAY);
-            prop_assert_eq!(planned[0].fate == Fate::Due, is_over);
+            let left = i128::from(received) + i128::from(days) * i128::from(DAY) - i128::from(now);
+            let is_due = planned[0].fate == Fate::Due;
+            prop_assert!(!is_due || left < 0, "early");
+            prop_assert!(is_due || left > -i128::from(DAY), "more than a day late");
+            // Originals lose their keys by days: with the last record of a day goes the day.
+            let before = now.saturating_sub(i64::from(days).saturating_mul(DAY)).div_euclid(DAY);
+            prop_assert!(!is_due || received.div_euclid(DAY) < before, "its day stays");
         }
     }
 }

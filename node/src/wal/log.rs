@@ -269,11 +269,11 @@ impl Log {
             if self.is_poisoned || !file.last.iter().all(|(shard, last)| durable.get(shard) >= Some(last)) {
                 break;
             }
+            let name = log_name(file.number);
             self.keep_sightings(now)?;
-            if let Some(file) = self.files.pop_front() {
-                let name = log_name(file.number);
-                self.disk.remove(&name).map_err(|error| disk_error(&name, &error))?;
-            }
+            // One that cannot be removed stays the oldest: were a later one to go before it, the log would have a gap.
+            self.disk.remove(&name).map_err(|error| disk_error(&name, &error))?;
+            self.files.pop_front();
         }
         while let Some((name, newest)) = self.seen_files.front() {
             if *newest >= seen::remembered_since(now) {

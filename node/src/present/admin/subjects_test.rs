@@ -44,10 +44,10 @@ async fn retention_is_shown_and_run_through_the_doors_and_a_hold_wins_there_too(
     let early = due().await;
     assert_eq!((&early["stream"], &early["retention_days"]), (&json!("app"), &json!(30)));
     assert_eq!((&early["kept"]["records"], &early["due"]["records"]), (&json!(12), &json!(0)));
-    assert_eq!(early["next_due_at"], json!(Timestamp(1_000_000 + 30 * DAY)));
+    assert_eq!(early["next_due_at"], json!(Timestamp(31 * DAY)));
     assert_eq!(post(&doors, ADMIN, run, &json!({})).await, (200, json!({"deletions": []})));
 
-    node.clock.turn_to(Timestamp(1_000_000 + 30 * DAY));
+    node.clock.turn_to(Timestamp(31 * DAY));
     for (with, body) in [(SEARCH, json!({})), (OTHER_ADMIN, json!({"tenant": "default"}))] {
         assert_eq!(post(&doors, with, run, &body).await.0, 403, "{with}");
     }
