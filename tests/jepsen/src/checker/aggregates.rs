@@ -73,6 +73,7 @@ mod tests {
         vec![
             operation("planted", "tokyo", Value::Null, json!(600)),
             operation("planted", "singapore", Value::Null, json!(500)),
+            operation("ask", "singapore", json!(["tokyo"]), json!({"total": 600, "regions": {"tokyo": "complete"}})),
             operation("ask", "tokyo", json!(["tokyo", "singapore"]), json!({"total": total, "regions": regions})),
         ]
     }

@@ -33,8 +33,11 @@ pub fn check(operations: &[Operation]) -> Verdict {
         }
     }
     for (key, batches) in &sent {
-        let reads: Vec<&Operation> =
-            operations.iter().filter(|read| read.f == "read" && read.kind == Kind::Ok && read.key == **key).collect();
+        let is_of = |read: &Operation| {
+            let name = read.key.to_string();
+            read.f == "read" && read.kind == Kind::Ok && name == *key
+        };
+        let reads: Vec<&Operation> = operations.iter().filter(|read| is_of(read)).collect();
         if reads.is_empty() {
             verdict.violation(format!("{key}: never read at the end"));
         }

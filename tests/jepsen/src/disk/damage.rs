@@ -119,7 +119,13 @@ fn look(cluster: &mut Cluster, victim: usize, expected: &BTreeMap<String, u64>) 
         Some(_) => return Ok(format!("does not start, without a code: {}", tail(&cluster.log(victim)))),
     }
     let region = cluster.region(victim).clone();
-    let read = wait_until(Duration::from_secs(5), || batches(&region, STREAM));
+    // What the log gives back is searchable with the next refresh, not at once.
+    let mut last = None;
+    wait_until(Duration::from_secs(5), || {
+        last = batches(&region, STREAM).or_else(|| last.take());
+        (last.as_ref() == Some(expected)).then_some(())
+    });
+    let read = last;
     let log = std::fs::read_to_string(cluster.log(victim)).unwrap_or_default();
     Ok(match read {
         None => "starts, and refuses or flags the answer".to_owned(),
