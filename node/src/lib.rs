@@ -8,6 +8,8 @@ mod commands;
 mod node;
 // beside the line
 mod audit;
+#[cfg(feature = "jepsen-bugs")]
+mod bugs;
 mod clock;
 mod config;
 mod errors;

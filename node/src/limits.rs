@@ -74,6 +74,8 @@ pub(crate) const SEARCHES_AT_ONCE: usize = 32;
 pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
+/// Bytes of a Terraform plan that `residency check-plan` reads: a hundred times one of three regions.
+pub(crate) const PLAN_BYTES: u64 = 256 << 20;
 /// How long stopping may take in all.
 pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a metadata proposal is waited for.
@@ -162,7 +164,9 @@ pub(crate) const TEXT_ANSWERS_KEPT: usize = 1_024;
 pub(crate) const MAX_CONTRIBUTORS: usize = 1_000_000;
 /// Answers to text questions leave at whole multiples of this after their arrival, hit or miss. Source: compliance test T9.
 pub(crate) const TEXT_STEP: Duration = Duration::from_millis(10);
-/// Leaf cells in memory while one question is judged: with 5 subjects each, some 50 MB.
+/// What one contributor to a sum is counted with while the sum is judged, against the memory of a search: two of its entries.
+pub(crate) const CONTRIBUTION_BYTES: usize = 96;
+/// Leaf cells in memory while one question is judged: with 20 subjects each, some 120 MB.
 pub(crate) const LEAF_CELLS_AT_ONCE: usize = 1 << 19;
 /// Leaves of one stream that are released in all: more than a year of minutes. Beyond it new ones stay withheld.
 pub(crate) const RELEASED_LEAVES: usize = 600_000;
@@ -188,9 +192,38 @@ pub(crate) const KEYRING_PENDING: usize = 4_096;
 /// How long erasures wait for others before segments are made anew for all of them: once per hour a segment is rewritten at
 /// most, and 24 h are allowed.
 pub(crate) const ERASE_WINDOW: Duration = Duration::from_secs(3_600);
-/// How long records of an erased subject that come back are kept out: a year and a month, longer than logs are kept.
+/// How long records of an erased subject that come back are kept out at least; a month longer than any stream of the tenant is
+/// kept, where that is more.
 pub(crate) const SUPPRESS_FOR: Duration = Duration::from_secs(396 * 24 * 3_600);
 /// How fast segments are made anew, in bytes a second, for the estimate that is told: what one slow core does.
 pub(crate) const REWRITE_BYTES_PER_SECOND: u64 = 10 << 20;
+/// How often it is looked what is past its retention. Twice in a row, and it goes: a clock that was wrong for less than this
+/// deletes nothing.
+pub(crate) const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
+/// Segments that one deletion of a tenant names, 300 bytes each in its plan and evidence; what is more goes with the next one.
+pub(crate) const RETENTION_SEGMENTS: usize = 1_024;
 /// Records that one export of a subject holds: what a person has in a year of logs, and a node in its memory.
 pub(crate) const EXPORT_RECORDS: usize = 100_000;
+
+/// Largest body of an entry of the ledger, in bytes: the largest frame of a question or an answer in base64, and what surrounds it.
+pub(crate) const LEDGER_BODY_BYTES: usize = 128 << 10;
+/// Entries that wait for the ledger's next flush; those who bring more wait before the queue.
+pub(crate) const LEDGER_QUEUE: usize = 1_024;
+/// A group of entries of this size is flushed before it takes a further one, in bytes.
+pub(crate) const LEDGER_GROUP_BYTES: usize = 1 << 20;
+/// Groups that are durable and not yet in the files of the log, before the next waits: 64 MiB at most.
+pub(crate) const LEDGER_GROUPS_AHEAD: usize = 64;
+/// A tail of the ledger of this size is followed by another, in bytes: what a start reads at most is twice this.
+pub(crate) const LEDGER_TAIL_BYTES: u64 = 8 << 20;
+/// Largest state at the beginning of a tail, in bytes: the chains of a hundred thousand tenants.
+pub(crate) const LEDGER_STATE_BYTES: usize = 32 << 20;
+/// Questions whose tenant the ledger remembers, so that an answer stands in its chain: many times those that are answered at once.
+pub(crate) const LEDGER_QUESTIONS_REMEMBERED: usize = 1_024;
+/// Largest checkpoint that is read, in bytes: the checkpoint itself and a few dozen signatures.
+pub(crate) const CHECKPOINT_BYTES: u64 = 16 << 10;
+/// From an entry to the checkpoint over it, at most, while the disk keeps up.
+pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// One checkpoint in this time is kept for good: 9,000 small files a year.
+pub(crate) const CHECKPOINT_KEPT_EVERY: Duration = Duration::from_secs(3_600);
+/// Metadata traffic is counted for each peer and this long (LED-1).
+pub(crate) const METADATA_INTERVAL: Duration = Duration::from_secs(60);

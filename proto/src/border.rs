@@ -9,32 +9,41 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aggregate::MAX_CELLS;
 use crate::aggregate::cell::Cell;
 use crate::aggregate::count::Count;
-use crate::aggregate::date_grid::{DateGrid, Grid};
+use crate::aggregate::date_grid::DateGrid;
 use crate::aggregate::histogram::FixedHistogram;
+use crate::aggregate::scalars::{DistinctEstimate, Quantile};
+use crate::aggregate::sum::Sum;
 use crate::aggregate::term_grid::TermGrid;
 use crate::aggregate::terms::Terms;
-use crate::aggregate::{Aggregate, MAX_CELLS};
 use crate::ids::{DictionaryId, FieldId, KThreshold, PolicyVersion, QuestionId, RecordCount, SubjectCount};
 use crate::leaf::Tally;
 use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use crate::message::question::{Filter, Literal, Question, QuestionError};
 
+pub mod numbers;
+mod shapes;
+
 mod sealed {
     use crate::aggregate::Aggregate;
     use crate::aggregate::cell::Cell;
 
-    /// What only this file can do: assemble an aggregate out of judged cells, and open it for the wire.
+    /// What only the border can do: open an aggregate for the wire.
     pub trait Sealed: Sized {
+        /// As it stands in a message.
+        fn into_aggregate(self) -> Aggregate;
+    }
+
+    /// What only the border can do: assemble an aggregate out of judged cells.
+    pub trait Poured: Sealed {
         /// The layout the cells are poured into.
         type Shape;
         /// Number of cells the layout wants.
         fn len(shape: &Self::Shape) -> usize;
         /// Puts judged cells into their places; there are exactly `len` of them.
         fn assemble(shape: Self::Shape, cells: Vec<Cell>) -> Self;
-        /// As it stands in a message.
-        fn into_aggregate(self) -> Aggregate;
     }
 }
 
@@ -51,6 +60,12 @@ pub enum EgressClass {
     TermGrid,
     /// Released counts between declared bounds.
     Histogram,
+    /// Released sums between declared bounds.
+    Sum,
+    /// A quantile, as the bound below which a share lies.
+    Quantile,
+    /// A rounded number of distinct values.
+    DistinctEstimate,
     /// A refusal or a suppressed answer: an enum without data.
     Refusal,
     /// A vetted question.
@@ -67,6 +82,11 @@ pub trait CrossesBorder: sealed::Sealed {
     const CLASS: EgressClass;
 }
 
+/// Shapes whose cells are counts.
+pub trait Counts: CrossesBorder + sealed::Poured {}
+
+impl<A: CrossesBorder + sealed::Poured> Counts for A {}
+
 /// What a region measured for one cell, before anything is decided about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
@@ -77,7 +97,7 @@ pub struct Measured {
 }
 
 /// Unreleased cells of one answer. Cannot be serialised and does not cross.
-pub struct Cells<A: CrossesBorder> {
+pub struct Cells<A: Counts> {
     shape: A::Shape,
     content: Content,
 }
@@ -119,7 +139,7 @@ pub struct ShapeError {
     pub wanted: usize,
 }
 
-impl<A: CrossesBorder> Cells<A> {
+impl<A: Counts> Cells<A> {
     /// Cells for a shape, in the shape's order; the cells of [`Terms`] are the values' and then `other`, those of
     /// [`TermGrid`] the rows of the values one after another and then the row of `other`.
     ///
@@ -141,8 +161,8 @@ impl<A: CrossesBorder> Cells<A> {
     }
 }
 
-fn fits<A: CrossesBorder>(shape: &A::Shape, found: usize) -> Result<(), ShapeError> {
-    let wanted = <A as sealed::Sealed>::len(shape);
+fn fits<A: Counts>(shape: &A::Shape, found: usize) -> Result<(), ShapeError> {
+    let wanted = <A as sealed::Poured>::len(shape);
     if found == wanted && found <= MAX_CELLS { Ok(()) } else { Err(ShapeError { found, wanted }) }
 }
 
@@ -173,19 +193,35 @@ pub struct Released<A: CrossesBorder> {
     shape: PhantomData<fn() -> A>,
 }
 
+impl Tally {
+    /// A measured cell as if it were a sum of published ones, where a stream is declared free of personal data (k is 1); of
+    /// any other stream it is a hole.
+    pub fn of_measured(cell: Measured, policy: &ReleasePolicy) -> Self {
+        if policy.k.get() == 1 {
+            return Self::measured(cell.records.0);
+        }
+        let mut hole = Self::default();
+        hole.leave_hole();
+        hole
+    }
+}
+
 /// A sum of published leaf cells as it stands in an answer: with what is published, and a mark where something is not.
 fn tallied(tally: &Tally) -> Cell {
     Cell { records: tally.records(), withheld: u16::from(!tally.is_whole()) }
 }
 
 /// Releases cells under a policy: every measured cell below the threshold is withheld; tallied ones were judged before.
-pub fn release<A: CrossesBorder>(cells: Cells<A>, policy: &ReleasePolicy, header: AnswerHeader) -> Released<A> {
+pub fn release<A: Counts>(cells: Cells<A>, policy: &ReleasePolicy, header: AnswerHeader) -> Released<A> {
     let judged = match cells.content {
         Content::Measured(measured) => measured.into_iter().map(|cell| policy.judge(cell)).collect(),
         Content::Tallied(tallies) => tallies.iter().map(tallied).collect(),
     };
-    let aggregate = <A as sealed::Sealed>::assemble(cells.shape, judged).into_aggregate();
-    let header = AnswerHeader { policy: policy.version, ..header };
+    released(<A as sealed::Poured>::assemble(cells.shape, judged), policy, header)
+}
+
+fn released<A: CrossesBorder>(aggregate: A, policy: &ReleasePolicy, header: AnswerHeader) -> Released<A> {
+    let (header, aggregate) = (AnswerHeader { policy: policy.version, ..header }, aggregate.into_aggregate());
     Released { answer: Answer { header, outcome: Outcome::Aggregate(aggregate) }, shape: PhantomData }
 }
 
@@ -371,105 +407,5 @@ macro_rules! crosses {
 
 crosses!(
     Count => Count, DateGrid => DateGrid, Terms => Terms, TermGrid => TermGrid, FixedHistogram => Histogram,
-    Nothing => Refusal,
+    Sum => Sum, Quantile => Quantile, DistinctEstimate => DistinctEstimate, Nothing => Refusal,
 );
-
-impl sealed::Sealed for Nothing {
-    type Shape = Self;
-
-    fn len(shape: &Self::Shape) -> usize {
-        match *shape {}
-    }
-
-    fn assemble(shape: Self::Shape, _: Vec<Cell>) -> Self {
-        shape
-    }
-
-    fn into_aggregate(self) -> Aggregate {
-        match self {}
-    }
-}
-
-impl sealed::Sealed for Count {
-    type Shape = ();
-
-    fn len((): &Self::Shape) -> usize {
-        1
-    }
-
-    fn assemble((): Self::Shape, cells: Vec<Cell>) -> Self {
-        Self { cell: cells.first().copied().unwrap_or(Cell::WITHHELD) }
-    }
-
-    fn into_aggregate(self) -> Aggregate {
-        Aggregate::Count(self)
-    }
-}
-
-impl sealed::Sealed for DateGrid {
-    type Shape = Grid;
-
-    fn len(grid: &Self::Shape) -> usize {
-        grid.len as usize
-    }
-
-    fn assemble(grid: Self::Shape, cells: Vec<Cell>) -> Self {
-        Self { grid, cells }
-    }
-
-    fn into_aggregate(self) -> Aggregate {
-        Aggregate::DateGrid(self)
-    }
-}
-
-impl sealed::Sealed for Terms {
-    type Shape = TermsShape;
-
-    fn len(shape: &Self::Shape) -> usize {
-        shape.values.len() + 1
-    }
-
-    fn assemble(shape: Self::Shape, mut cells: Vec<Cell>) -> Self {
-        let other = cells.pop().unwrap_or(Cell::WITHHELD);
-        Self { field: shape.field, cells: shape.values.into_iter().zip(cells).collect(), other }
-    }
-
-    fn into_aggregate(self) -> Aggregate {
-        Aggregate::Terms(self)
-    }
-}
-
-impl sealed::Sealed for TermGrid {
-    type Shape = (TermsShape, Grid);
-
-    fn len((terms, grid): &Self::Shape) -> usize {
-        (terms.values.len() + 1).saturating_mul(grid.len as usize)
-    }
-
-    fn assemble((terms, grid): Self::Shape, cells: Vec<Cell>) -> Self {
-        let mut rows = cells.into_iter();
-        let len = grid.len as usize;
-        let values = terms.values.into_iter().map(|id| (id, rows.by_ref().take(len).collect())).collect();
-        Self { field: terms.field, grid, rows: values, other: rows.collect() }
-    }
-
-    fn into_aggregate(self) -> Aggregate {
-        Aggregate::TermGrid(self)
-    }
-}
-
-impl sealed::Sealed for FixedHistogram {
-    type Shape = NumbersShape;
-
-    fn len(shape: &Self::Shape) -> usize {
-        shape.bounds.len() + 1
-    }
-
-    fn assemble(shape: Self::Shape, cells: Vec<Cell>) -> Self {
-        Self { field: shape.field, bounds: shape.bounds, cells }
-    }
-
-    fn into_aggregate(self) -> Aggregate {
-        Aggregate::FixedHistogram(self)
-    }
-}

@@ -47,8 +47,8 @@ macro_rules! messages {
 }
 
 messages! {
-    Question = 1, version 1, at most 16 << 10;
-    Answer = 2, version 1, at most 64 << 10;
+    Question = 1, version 2, at most 16 << 10;
+    Answer = 2, version 2, at most 64 << 10;
     Probe = 3, version 1, at most 16;
     SignedHead = 4, version 1, at most 256;
     MetadataFrame = 5, version 2, at most 4 << 20;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::border::ShapeError;
 use crate::ids::{KThreshold, RecordCount};
+use crate::numbers::Contributions;
 
 /// Most fields one table may have: with two, suppression is exact; a third would need a solver.
 pub const MAX_FIELDS: usize = 2;
@@ -72,12 +73,24 @@ pub struct Threshold {
     pub counted: Counted,
 }
 
+impl Threshold {
+    /// Up to how many subjects are told apart: more make no difference to any rule, not even to a union.
+    pub fn most_seen(&self) -> u32 {
+        self.k.get().saturating_mul(2).max(DISTINCT_SUBJECTS)
+    }
+}
+
+/// Fewest subjects of which a number of distinct values is told. Source: CBAP-1 rule R9.
+pub const DISTINCT_SUBJECTS: u32 = 20;
+
 /// What a region measured for one cell of one leaf. Cannot be serialised, printed or sent.
 #[derive(Clone, Default)]
 pub struct LeafCell {
     records: u64,
-    /// Distinct subjects in rising order, at most k of them: more make no difference, not even to a union.
+    /// Distinct subjects in rising order, at most [`Threshold::most_seen`] of them.
     subjects: Vec<u64>,
+    /// Who added how much to the sum of the numeric field, where there is one.
+    numbers: Option<Box<Contributions>>,
 }
 
 impl LeafCell {
@@ -95,11 +108,39 @@ impl LeafCell {
         for subject in &other.subjects {
             self.add_subject(*subject, threshold);
         }
+        if let Some(numbers) = &other.numbers {
+            self.numbers.get_or_insert_default().merge(numbers);
+        }
+    }
+
+    /// Adds the number of a record that was counted; whether its contributor is new to the cell. `by` is the subject, or the
+    /// record itself where records are counted; what belongs to nobody adds to the sum alone.
+    pub fn add_number(&mut self, thousandths: i128, by: Option<u64>) -> bool {
+        self.numbers.get_or_insert_default().add(thousandths, by)
+    }
+
+    /// The same cell without who added how much: where only counts are judged.
+    pub(crate) fn counted(&self) -> Self {
+        Self { records: self.records, subjects: self.subjects.clone(), numbers: None }
+    }
+
+    /// Who added how much.
+    pub fn numbers(&self) -> Option<&Contributions> {
+        self.numbers.as_deref()
+    }
+
+    /// Subjects, or records where those are counted, up to [`Threshold::most_seen`].
+    pub fn seen(&self, threshold: &Threshold) -> u32 {
+        let found = match threshold.counted {
+            Counted::Subjects => self.subjects.len() as u64,
+            Counted::Records => self.records,
+        };
+        u32::try_from(found).unwrap_or(u32::MAX).min(threshold.most_seen())
     }
 
     fn add_subject(&mut self, subject: u64, threshold: &Threshold) {
         if threshold.counted == Counted::Subjects
-            && self.subjects.len() < threshold.k.get() as usize
+            && self.subjects.len() < threshold.most_seen() as usize
             && let Err(place) = self.subjects.binary_search(&subject)
         {
             self.subjects.insert(place, subject);
@@ -126,18 +167,21 @@ impl LeafCell {
     }
 
     /// Whether it holds something, and too little.
-    fn is_small(&self, threshold: &Threshold) -> bool {
+    pub(crate) fn is_small(&self, threshold: &Threshold) -> bool {
         !self.is_empty() && !self.fills(threshold)
     }
 }
 
 /// The published cells of one leaf for one set of fields. A cell's place counts the last field fastest.
 ///
-/// Holds numbers that may leave the region and nothing else; [`Table::judge`] makes it.
+/// Holds numbers that may leave the region, and of each how many subjects it is about, up to where a rule asks for it, which
+/// stays; [`Table::judge`] makes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// In rising order of the places.
     published: Vec<(u32, u64)>,
+    /// [`LeafCell::seen`] of each; nothing where it is not known any more.
+    seen: Vec<u32>,
 }
 
 impl Table {
@@ -155,15 +199,22 @@ impl Table {
             [_] => line(cells, threshold),
             [_, columns, ..] => Plane::new(*columns, cells, threshold).judge(),
         };
-        let places = (0_u32..).zip(cells).zip(told);
-        let published = places.filter(|(_, told)| *told).map(|((place, cell), _)| (place, cell.records)).collect();
-        Ok(Self { published })
+        Ok(Self::told(cells, &told, threshold))
+    }
+
+    /// The cells that are told.
+    pub(crate) fn told(cells: &[LeafCell], told: &[bool], threshold: &Threshold) -> Self {
+        let places = (0_u32..).zip(cells).zip(told).filter(|(_, told)| **told);
+        let told = places.map(|((place, cell), _)| ((place, cell.records), cell.seen(threshold)));
+        let (published, seen) = told.unzip();
+        Self { published, seen }
     }
 
     /// The table that was judged before and kept in the region's own store. `None` where the places do not rise: then it
     /// was not written by [`Table::cells`].
-    pub fn reopen(published: Vec<(u32, u64)>) -> Option<Self> {
-        published.is_sorted_by(|a, b| a.0 < b.0).then_some(Self { published })
+    pub fn reopen(published: Vec<(u32, u64)>, seen: Vec<u32>) -> Option<Self> {
+        let fits = seen.is_empty() || seen.len() == published.len();
+        (fits && published.is_sorted_by(|a, b| a.0 < b.0)).then_some(Self { published, seen })
     }
 
     /// The published cells with their places, to be kept in the region's own store.
@@ -171,10 +222,16 @@ impl Table {
         &self.published
     }
 
-    fn at(&self, place: usize) -> Option<u64> {
+    /// How many subjects each published cell is about, up to where a rule asks for it: for the region's own store alone.
+    pub fn seen(&self) -> &[u32] {
+        &self.seen
+    }
+
+    fn at(&self, place: usize) -> Option<(u64, u32)> {
         let place = u32::try_from(place).ok()?;
         let found = self.published.binary_search_by_key(&place, |(place, _)| *place).ok()?;
-        self.published.get(found).map(|(_, records)| *records)
+        let (_, records) = self.published.get(found)?;
+        Some((*records, self.seen.get(found).copied().unwrap_or(0)))
     }
 }
 
@@ -183,12 +240,14 @@ impl Table {
 pub struct Tally {
     records: u64,
     is_whole: bool,
+    /// Most subjects that any one of the cells is known to be about.
+    seen: u32,
 }
 
 impl Default for Tally {
     /// The empty sum.
     fn default() -> Self {
-        Self { records: 0, is_whole: true }
+        Self { records: 0, is_whole: true, seen: 0 }
     }
 }
 
@@ -196,7 +255,10 @@ impl Tally {
     /// Adds a cell of a table; a withheld one leaves a hole.
     pub fn add(&mut self, table: &Table, place: usize) {
         match table.at(place) {
-            Some(records) => self.records = self.records.saturating_add(records),
+            Some((records, seen)) => {
+                self.records = self.records.saturating_add(records);
+                self.seen = self.seen.max(seen);
+            }
             None => self.is_whole = false,
         }
     }
@@ -215,15 +277,35 @@ impl Tally {
     pub const fn is_whole(&self) -> bool {
         self.is_whole
     }
+
+    /// Subjects that it is about at least, up to [`Threshold::most_seen`].
+    pub(crate) const fn seen(&self) -> u32 {
+        self.seen
+    }
+
+    /// What was measured of a stream without personal data.
+    pub(crate) const fn measured(records: u64) -> Self {
+        Self { records, is_whole: true, seen: u32::MAX }
+    }
 }
 
 /// Judges cells whose sum is published: what is withheld must together be as large as a group, or empty; the smallest
 /// published cells are withheld with it until it is.
-fn line(cells: &[LeafCell], threshold: &Threshold) -> Vec<bool> {
-    let mut told: Vec<bool> = cells.iter().map(|cell| cell.fills(threshold)).collect();
+pub(crate) fn line(cells: &[LeafCell], threshold: &Threshold) -> Vec<bool> {
+    let told = cells.iter().map(|cell| cell.fills(threshold)).collect();
+    complement(cells, told, threshold, |withheld| withheld.is_small(threshold))
+}
+
+/// Withholds the smallest cells that are told until those withheld are together not too little.
+pub(crate) fn complement(
+    cells: &[LeafCell],
+    mut told: Vec<bool>,
+    threshold: &Threshold,
+    is_too_little: impl Fn(&LeafCell) -> bool,
+) -> Vec<bool> {
     loop {
         let withheld = union(cells.iter().zip(&told).filter(|(_, told)| !**told).map(|(cell, _)| cell), threshold);
-        if !withheld.is_small(threshold) {
+        if !is_too_little(&withheld) {
             return told;
         }
         let published = cells.iter().enumerate().zip(&told).filter(|(_, told)| **told).map(|(cell, _)| cell);
@@ -235,7 +317,7 @@ fn line(cells: &[LeafCell], threshold: &Threshold) -> Vec<bool> {
     }
 }
 
-fn union<'a>(cells: impl Iterator<Item = &'a LeafCell>, threshold: &Threshold) -> LeafCell {
+pub(crate) fn union<'a>(cells: impl Iterator<Item = &'a LeafCell>, threshold: &Threshold) -> LeafCell {
     let mut sum = LeafCell::default();
     cells.for_each(|cell| sum.merge(cell, threshold));
     sum
@@ -246,7 +328,7 @@ fn union<'a>(cells: impl Iterator<Item = &'a LeafCell>, threshold: &Threshold) -
 /// Lines whose total is withheld are wholly withheld, and count as one line from then on: only their sum is known. Whatever
 /// else is withheld lies in a block of rows and columns that is withheld as a whole. Inside such a block nothing smaller than
 /// its lines can be reckoned, and each of its lines is as large as a group, or empty.
-struct Plane<'a> {
+pub(crate) struct Plane<'a> {
     columns: usize,
     cells: &'a [LeafCell],
     threshold: &'a Threshold,
@@ -257,7 +339,7 @@ struct Plane<'a> {
 }
 
 /// The lines of one direction.
-struct Lines {
+pub(crate) struct Lines {
     /// Group of each line.
     group: Vec<usize>,
     /// The group of all lines whose total is withheld, where there are any.
@@ -268,7 +350,11 @@ struct Lines {
 
 impl Lines {
     fn new(totals: &[LeafCell], threshold: &Threshold) -> Self {
-        let told = line(totals, threshold);
+        Self::of(&line(totals, threshold))
+    }
+
+    /// Lines by whether the total of each is told.
+    pub(crate) fn of(told: &[bool]) -> Self {
         let shown = told.iter().filter(|told| **told).count();
         let hidden = (shown < told.len()).then_some(shown);
         let mut next = 0..shown;
@@ -289,7 +375,12 @@ impl Lines {
 }
 
 impl<'a> Plane<'a> {
-    fn new(columns: usize, cells: &'a [LeafCell], threshold: &'a Threshold) -> Self {
+    pub(crate) fn new(columns: usize, cells: &'a [LeafCell], threshold: &'a Threshold) -> Self {
+        Self::over(columns, cells, threshold, None)
+    }
+
+    /// A plane of which is known already which rows' totals are told.
+    pub(crate) fn over(columns: usize, cells: &'a [LeafCell], threshold: &'a Threshold, rows: Option<Lines>) -> Self {
         let count = cells.len().checked_div(columns).unwrap_or(0);
         let mut row_totals = vec![LeafCell::default(); count];
         let mut col_totals = vec![LeafCell::default(); columns];
@@ -299,7 +390,8 @@ impl<'a> Plane<'a> {
                 column.merge(cell, threshold);
             }
         }
-        let (rows, cols) = (Lines::new(&row_totals, threshold), Lines::new(&col_totals, threshold));
+        let rows = rows.unwrap_or_else(|| Lines::new(&row_totals, threshold));
+        let cols = Lines::new(&col_totals, threshold);
         let mut merged = vec![vec![LeafCell::default(); cols.in_block.len()]; rows.in_block.len()];
         for (row, group) in cells.chunks(columns.max(1)).zip(&rows.group) {
             let Some(into) = merged.get_mut(*group) else { continue };
@@ -320,7 +412,7 @@ impl<'a> Plane<'a> {
         self.at(row, col).is_some_and(|cell| cell.is_small(self.threshold))
     }
 
-    fn judge(mut self) -> Vec<bool> {
+    pub(crate) fn judge(mut self) -> Vec<bool> {
         while self.take_small_cells() || self.widen_lines() {}
         let mut told = Vec::with_capacity(self.cells.len());
         for (row, group) in self.cells.chunks(self.columns.max(1)).zip(&self.rows.group) {

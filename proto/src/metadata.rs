@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +180,8 @@ pub struct StreamPolicy {
     pub close_after_s: u32,
     /// Numeric fields that may be counted abroad.
     pub numbers: Vec<NumberField>,
+    /// Days after their receipt at which records are deleted for good; `None` is the period of the region's file.
+    pub retention_days: Option<NonZeroU16>,
 }
 
 impl Default for StreamPolicy {
@@ -196,6 +199,7 @@ impl Default for StreamPolicy {
             grid: LeafWidth::Minute,
             close_after_s: CLOSE_AFTER_S,
             numbers: Vec::new(),
+            retention_days: None,
         }
     }
 }
@@ -210,8 +214,8 @@ impl StreamPolicy {
         }
     }
 
-    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does: such a
-    /// change needs no signature.
+    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does and as long:
+    /// such a change needs no signature.
     pub fn is_within(&self, other: &Self) -> bool {
         let same_count = self.personal == other.personal || self.personal == Personal::Undeclared;
         same_count
@@ -223,6 +227,7 @@ impl StreamPolicy {
             && self.privacy.is_within(&other.privacy)
             && self.numbers.iter().all(|number| other.numbers.contains(number))
             && self.durability == other.durability
+            && self.retention_days == other.retention_days
     }
 }
 

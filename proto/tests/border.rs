@@ -11,12 +11,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::count::Count;
+use domicile_proto::aggregate::histogram::FixedHistogram;
+use domicile_proto::aggregate::scalars::DistinctEstimate;
+use domicile_proto::aggregate::sum::{Sum, SumLayout};
+use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{
     Cells, CrossesBorder, LiteralDetector, Measured, Nothing, QuestionRules, Received, ReceivedQuestion, Released,
     VettedQuestion,
 };
-use domicile_proto::ids::{QuestionId, StreamId, TenantId, TimeRange};
+use domicile_proto::ids::{FieldId, QuestionId, RegionNumber, StreamId, TenantId, TimeRange};
+use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, QuestionError, TextMatch};
 
 /// Fails to compile, with an ambiguity, as soon as the type has the trait: both blanket impls then fit.
@@ -162,5 +168,31 @@ fn a_token_that_stands_for_somebody_leaves_no_region_and_neither_does_a_piece_of
         ["timeout", "connection refused", "order66", "e5f7", "kubernetes", "checkout-service", "\u{6ce8}\u{6587}"]
     {
         assert_eq!(vet(word), Ok(()), "{word}");
+    }
+}
+
+/// Rule R1: what arrives is of the closed set, and of the shape that was asked for.
+#[test]
+fn an_answer_in_another_shape_than_was_asked_for_is_not_taken() {
+    let rules = QuestionRules { fields: 4, text_questions: false };
+    let layout = SumLayout { field: FieldId(1), by: None, grid: None };
+    let asks =
+        [Ask::Count, Ask::Terms(FieldId(1)), Ask::Numbers(FieldId(1)), Ask::Sum(layout), Ask::Distinct(FieldId(1))];
+    let answers = [
+        Aggregate::Count(Count::EMPTY),
+        Aggregate::Terms(Terms::empty(FieldId(1))),
+        Aggregate::FixedHistogram(FixedHistogram::empty(FieldId(1), vec![5])),
+        Aggregate::Sum(Sum::empty(layout)),
+        Aggregate::DistinctEstimate(DistinctEstimate { field: FieldId(1), regions: vec![(RegionNumber(2), None)] }),
+    ];
+    for (asked, ask) in asks.into_iter().enumerate() {
+        let (tenant, stream, range, filters) = (TenantId(1), StreamId(1), TimeRange::ALL, Vec::new());
+        let question = Question { id: QuestionId(1), tenant, stream, range, filters, ask, deadline_ms: 1 };
+        let vetted = VettedQuestion::vet(question, &rules, &FindsNothing).expect("allowed");
+        for (found, aggregate) in answers.iter().enumerate() {
+            let header = AnswerHeader::new(vetted.id(), vetted.question().range);
+            let answer = Answer { header, outcome: Outcome::Aggregate(aggregate.clone()) };
+            assert_eq!(Received::check(answer, &vetted).is_ok(), asked == found, "{ask:?}: {aggregate:?}");
+        }
     }
 }

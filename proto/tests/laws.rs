@@ -8,7 +8,7 @@ use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
 use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
-use domicile_proto::aggregate::sum::Sum;
+use domicile_proto::aggregate::sum::{Sum, SumCell, SumLayout};
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::ids::{DictionaryId, FieldId, RecordCount, RegionNumber};
@@ -58,7 +58,21 @@ fn term_grid() -> BoxedStrategy<Aggregate> {
 
 fn sum() -> BoxedStrategy<Aggregate> {
     let total = prop_oneof![any::<i128>(), Just(i128::MAX), Just(i128::MIN)];
-    (total, any::<u16>()).prop_map(|(total, withheld)| Aggregate::Sum(Sum { field: FIELD, total, withheld })).boxed()
+    let cell = (any::<u64>(), total, any::<u16>());
+    let cell = || {
+        cell.clone().prop_map(|(records, total, withheld)| SumCell { records: RecordCount(records), total, withheld })
+    };
+    let rows = btree_map((0..9_u32).prop_map(DictionaryId), vec(cell(), 4), 0..4);
+    let sum = |(rows, other): (std::collections::BTreeMap<_, _>, _)| Sum {
+        layout: sum_layout(FIELD),
+        rows: rows.into_iter().collect(),
+        other,
+    };
+    (rows, vec(cell(), 4)).prop_map(sum).prop_map(Aggregate::Sum).boxed()
+}
+
+fn sum_layout(field: FieldId) -> SumLayout {
+    SumLayout { field, by: Some(FieldId(9)), grid: Some(grid()) }
 }
 
 fn histogram() -> BoxedStrategy<Aggregate> {
@@ -92,7 +106,7 @@ fn empty_of(aggregate: &Aggregate) -> Aggregate {
         Aggregate::DateGrid(a) => Aggregate::DateGrid(DateGrid::empty(a.grid)),
         Aggregate::Terms(a) => Aggregate::Terms(Terms::empty(a.field)),
         Aggregate::TermGrid(a) => Aggregate::TermGrid(TermGrid::empty(a.field, a.grid)),
-        Aggregate::Sum(a) => Aggregate::Sum(Sum::empty(a.field)),
+        Aggregate::Sum(a) => Aggregate::Sum(Sum::empty(a.layout)),
         Aggregate::FixedHistogram(a) => Aggregate::FixedHistogram(FixedHistogram::empty(a.field, a.bounds.clone())),
         Aggregate::Quantile(a) => Aggregate::Quantile(Quantile::empty(a.field, a.per_mille)),
         Aggregate::DistinctEstimate(a) => Aggregate::DistinctEstimate(DistinctEstimate::empty(a.field)),
@@ -142,7 +156,7 @@ proptest! {
         for (x, y) in [(&a, &b), (&b, &c), (&c, &d), (&d, &a)] {
             prop_assert!(x.clone().merge(y.clone()).is_err());
         }
-        let other_field = Aggregate::Sum(Sum::empty(FieldId(4)));
+        let other_field = Aggregate::Sum(Sum::empty(sum_layout(FieldId(4))));
         prop_assert!(d.merge(other_field).is_err());
     }
 

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 
 use domicile_proto::ids::KThreshold;
 use domicile_proto::leaf::{Counted, LeafCell, MAX_LEAF_CELLS, Table, Tally, Threshold};
+use domicile_proto::numbers::{self, Sums};
 use proptest::prelude::*;
 
 const K: u32 = 3;
@@ -45,6 +46,24 @@ impl Leaf {
             cells[self.place(set, values)].add(*subject, &self.threshold);
         }
         Table::judge(&dims, &cells, &self.threshold).unwrap()
+    }
+
+    /// The table of a set whose last field is the third, taken for a number; its last value is that of none.
+    fn numbers(&self, set: &[usize]) -> (Table, Sums) {
+        let dims = self.dims(set);
+        let mut cells = vec![LeafCell::default(); dims.iter().product()];
+        for (at, (values, subject)) in self.records.iter().enumerate() {
+            let cell = &mut cells[self.place(set, values)];
+            cell.add(*subject, &self.threshold);
+            if values[2] + 1 < self.sizes[2] {
+                let by = match self.threshold.counted {
+                    Counted::Subjects => *subject,
+                    Counted::Records => Some(at as u64),
+                };
+                cell.add_number(numbers::PARTS, by);
+            }
+        }
+        numbers::judge(&dims, set.len() - 1, &cells, &self.threshold).unwrap()
     }
 
     /// Combinations of all three values.
@@ -110,9 +129,24 @@ fn power(base: i64, exponent: i64) -> i64 {
     if exponent % 2 == 1 { half * base % PRIME } else { half }
 }
 
-fn nothing_small_can_be_reckoned(leaf: &Leaf) -> Result<(), TestCaseError> {
+fn nothing_small_can_be_reckoned(leaf: &Leaf, third_is_number: bool) -> Result<(), TestCaseError> {
     let mut solver = Solver::default();
-    let tables: Vec<_> = SETS.iter().map(|set| leaf.table(set)).collect();
+    let mut tables: Vec<_> = SETS.iter().map(|set| leaf.table(set)).collect();
+    for (set, table) in SETS.iter().zip(&mut tables).filter(|(set, _)| third_is_number && set.contains(&2)) {
+        let (counts, sums) = leaf.numbers(set);
+        *table = counts;
+        // Every number is 1 here, so that a sum tells as much as a count: of the records that have a number.
+        for (row, records, total) in sums.cells() {
+            prop_assert_eq!(*records as i64, *total);
+            let bounds = leaf.sizes[2];
+            let mut sum = vec![0; leaf.combinations().len()];
+            for bound in 0..bounds - 1 {
+                let place = *row as usize * bounds + bound;
+                sum.iter_mut().zip(leaf.equation(set, place)).for_each(|(x, y)| *x += y);
+            }
+            solver.learn(sum);
+        }
+    }
     if tables[0].cells().is_empty() {
         prop_assert!(tables.iter().all(|table| table.cells().is_empty()), "a leaf below k publishes nothing");
     }
@@ -168,7 +202,45 @@ proptest! {
 
     #[test]
     fn no_group_below_k_can_be_reckoned_from_all_tables_together(leaf in leaves()) {
-        nothing_small_can_be_reckoned(&leaf)?;
+        nothing_small_can_be_reckoned(&leaf, false)?;
+    }
+
+    #[test]
+    fn no_group_below_k_can_be_reckoned_from_counts_and_sums_of_numbers_together(mut leaf in leaves(), bounds in 1..4_usize) {
+        leaf.sizes[2] = bounds + 1;
+        leaf.records.iter_mut().enumerate().for_each(|(at, (values, _))| values[2] = (values[2] + at) % (bounds + 1));
+        nothing_small_can_be_reckoned(&leaf, true)?;
+    }
+
+    /// Rule R8: neither a sum that is told nor what is left of a larger one is one person's.
+    #[test]
+    fn no_sum_of_one_person_can_be_reckoned(amounts in prop::collection::vec((0..3_usize, 0..9_u64, prop_oneof![1..20_i128, 1..2_000_i128]), 0..60)) {
+        let threshold = threshold(Counted::Subjects);
+        let mut cells = vec![LeafCell::default(); 6];
+        for (row, subject, amount) in &amounts {
+            cells[row * 2].add(Some(*subject), &threshold);
+            cells[row * 2].add_number(amount * numbers::PARTS, Some(*subject));
+        }
+        let (_, sums) = numbers::judge(&[3, 2], 1, &cells, &threshold).unwrap();
+        let of = |rows: &[usize]| {
+            let mut by = std::collections::BTreeMap::<u64, i128>::new();
+            amounts.iter().filter(|(row, ..)| rows.contains(row)).for_each(|(_, subject, amount)| *by.entry(*subject).or_default() += amount);
+            let mut sizes: Vec<_> = by.into_values().collect();
+            sizes.sort_unstable_by(|a, b| b.cmp(a));
+            sizes
+        };
+        let is_safe = |sizes: &[i128]| {
+            let all: i128 = sizes.iter().sum();
+            sizes.len() >= K as usize && sizes[0] * 100 <= all * 85 && (all - sizes[0] - sizes[1]) * 100 >= sizes[0] * 10
+        };
+        let told: Vec<usize> = sums.cells().iter().map(|(row, ..)| *row as usize).collect();
+        for (row, _, total) in sums.cells() {
+            let sizes = of(&[*row as usize]);
+            prop_assert_eq!(i128::from(*total), sizes.iter().sum::<i128>());
+            prop_assert!(is_safe(&sizes), "told: {:?}", sizes);
+        }
+        let rest: Vec<usize> = (0..3).filter(|row| !told.contains(row)).collect();
+        prop_assert!(told.is_empty() || of(&rest).is_empty() || is_safe(&of(&rest)), "left over: {:?}", of(&rest));
     }
 
     #[test]
@@ -230,7 +302,7 @@ fn a_small_cell_of_two_fields_cannot_be_reckoned_along_either() {
 fn nothing_and_too_little_look_the_same() {
     let nothing = published(&[3], &[&[1, 2, 3], &[4, 5, 6, 7], &[]]);
     assert_eq!(nothing, [(0, 3), (1, 4)]);
-    let table = Table::reopen(nothing).unwrap();
+    let table = Table::reopen(nothing, vec![]).unwrap();
     let mut tally = Tally::default();
     tally.add(&table, 0);
     assert_eq!((tally.records().0, tally.is_whole()), (3, true));
@@ -245,5 +317,7 @@ fn tables_out_of_bounds_are_refused() {
     assert!(judge(&[MAX_LEAF_CELLS], MAX_LEAF_CELLS) && judge(&[2, 3], 6) && judge(&[0], 0) && judge(&[2, 0], 0));
     assert!(!judge(&[MAX_LEAF_CELLS + 1], MAX_LEAF_CELLS + 1));
     assert!(!judge(&[2, 3], 5) && !judge(&[2, 2, 2], 8) && !judge(&[usize::MAX, 3], 5));
-    assert!(Table::reopen(vec![(1, 5), (1, 5)]).is_none() && Table::reopen(vec![(2, 5), (1, 5)]).is_none());
+    assert!(
+        Table::reopen(vec![(1, 5), (1, 5)], vec![]).is_none() && Table::reopen(vec![(2, 5), (1, 5)], vec![]).is_none()
+    );
 }

@@ -7,6 +7,7 @@ mod samples;
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
+use domicile_proto::aggregate::sum::SumLayout;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::codec::{CodecError, Message, decode, encode};
@@ -51,6 +52,13 @@ fn ask() -> impl Strategy<Value = Ask> {
         field().prop_map(Ask::Terms),
         (field(), grid()).prop_map(|(field, grid)| Ask::TermGrid(field, grid)),
         field().prop_map(Ask::Numbers),
+        (field(), option::of(field()), option::of(grid())).prop_map(|(field, by, grid)| Ask::Sum(SumLayout {
+            field,
+            by,
+            grid
+        })),
+        (field(), any::<u16>()).prop_map(|(field, per_mille)| Ask::Quantile(field, per_mille)),
+        field().prop_map(Ask::Distinct),
     ]
 }
 

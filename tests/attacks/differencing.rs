@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use domicile_tests::cluster::fixture::utc;
 use serde_json::json;
 
-use crate::ask::{count, histogram, term_grid, terms, within};
+use crate::ask::{count, histogram, search, term_grid, terms, within};
 use crate::tally::Tally;
 use crate::world::{
-    CHATTY, DENSE, GUARDED, K, OPEN, Record, SPARSE, UNAPPROVED, World, account, at, census, small_minutes,
+    CHATTY, DENSE, GUARDED, K, OPEN, Record, SPARSE, UNAPPROVED, World, account, amount, at, census, small_minutes,
 };
 
 /// Trials of an attack that asks for each of them.
@@ -32,6 +32,7 @@ pub(crate) fn run(world: &World) -> Vec<Tally> {
         both("a value of a minute out of row and column totals", "R7", totals),
         both("a minute of one region out of the total of three", "R7", regions),
         both("one user with ten thousand records", "R4", chatty),
+        both("the amounts of a minute out of two sums", "R6 R8", amounts),
         // Last, for it changes the day.
         both("a late record, by the same answer before and after", "R6", late),
     ]
@@ -190,6 +191,26 @@ fn chatty(world: &World, stream: &str) -> Vec<bool> {
     successes.push(terms(&asker, &index, "service", range).values().any(|count| *count > 0));
     successes.push(terms(&asker, &index, "level", range).values().any(|count| *count > 0));
     successes
+}
+
+/// What the few users of a minute paid, by the sum up to the minute and the sum with it; and what one user alone paid.
+fn amounts(world: &World, stream: &str) -> Vec<bool> {
+    let (asker, index) = (world.asker(), index(stream));
+    let paid = |range: (i64, i64)| {
+        let body = json!({
+            "size": 0, "query": {"bool": {"filter": [within(range.0, range.1)]}},
+            "aggs": {"a": {"sum": {"field": "amount"}}},
+        });
+        search(&asker, &index, &body)["aggregations"]["a"]["value"].as_u64().unwrap_or_default()
+    };
+    let truth = |minute: i64| -> u64 {
+        let of_minute = world.truth().iter().filter(|record| record.minute == minute);
+        of_minute.map(|record| amount(record.user)).sum()
+    };
+    let minutes = targets(world, TRIALS).into_iter().map(|(minute, _)| minute);
+    let trial =
+        |minute| paid((DENSE.start, minute + 1)).checked_sub(paid((DENSE.start, minute))) == Some(truth(minute));
+    minutes.map(trial).chain([paid((CHATTY.start, CHATTY.end)) > 0]).collect()
 }
 
 /// A record that comes late into a cell that was told: what was told must not change by one.

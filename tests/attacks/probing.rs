@@ -32,7 +32,7 @@ fn sketches((asker, index): (Region, String)) -> Vec<bool> {
     };
     let bodies = [
         of("cardinality", json!({})),
-        of("cardinality", json!({"field": "service"})),
+        of("extended_stats", json!({"field": "amount"})),
         of("value_count", json!({"field": "service"})),
         of("min", json!({"field": "timestamp"})),
         of("max", json!({"field": "timestamp"})),

@@ -95,7 +95,8 @@ impl World {
 }
 
 pub(crate) fn declare(cluster: &Cluster, stream: &str, personal: &[&str]) {
-    let create = ["stream", "create", stream, "--group-field", "service", "--text-questions"];
+    let create =
+        ["stream", "create", stream, "--group-field", "service", "--number", "amount=100,1000", "--text-questions"];
     let everywhere = REGIONS.iter().flat_map(|region| ["--region", region]).collect::<Vec<_>>();
     cluster.command(&[&create[..], personal, &everywhere].concat()).unwrap();
     for region in cluster.regions() {
@@ -178,8 +179,14 @@ fn event(index: usize, record: &Record) -> Value {
         "level": record.level,
         "service": record.service,
         "user": format!("u{}", record.user),
+        "amount": amount(record.user),
         "message": format!("order placed by {}", account(record.user)),
     })
+}
+
+/// What each order of a user costs; below the last bound, so that nothing is clamped.
+pub(crate) const fn amount(user: u64) -> u64 {
+    10 + user * 37 % 900
 }
 
 /// The word that stands for a user in messages; no detector knows it.

@@ -16,6 +16,8 @@ const EACH: u64 = 10;
 /// The one who is erased: their records, and one of somebody else that names them.
 const ERASED: &str = "u-7";
 const ADDRESS: &str = "erika.mustermann@example.org";
+/// Stands in the free text of every record of theirs, where no detector knows it.
+const CANARY: &str = "hrqwzkvbnplmxctyfd";
 
 fn events() -> Vec<Value> {
     let mut events = Vec::new();
@@ -25,6 +27,7 @@ fn events() -> Vec<Value> {
             "message": format!("order {n} of {uid}")});
         if uid == ERASED {
             event["contact"] = json!(ADDRESS);
+            event["message"] = json!(format!("order {n} with {CANARY}"));
         }
         events.push(event);
     }
@@ -101,11 +104,26 @@ fn stands_below(dir: &Path, text: &str) -> bool {
     })
 }
 
+/// Decodes every file of every node and looks for the planted text.
+fn scan(cluster: &Cluster) -> Result<String, String> {
+    let planted = cluster.data().parent().unwrap().join(format!("planted-{}", std::process::id()));
+    std::fs::write(&planted, CANARY).unwrap();
+    let scanned = cluster.command(&[
+        "audit",
+        "scan",
+        &cluster.data().display().to_string(),
+        "--canary",
+        &planted.display().to_string(),
+    ]);
+    std::fs::remove_file(planted).unwrap();
+    scanned.map_err(|error| format!("{error:#}"))
+}
+
 #[test]
 fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     let made = ["stream", "create", STREAM, "--tenant", "default", "--subject", "uid", "--region", "tokyo"];
-    cluster.command(&made).unwrap();
+    cluster.command(&[&made[..], &["--retention-days", "90"]].concat()).unwrap();
     let key =
         ["key", "create", "full", "--tenant", "default", "--role", "search", "--rows", "full", "--region", "tokyo"];
     let key = cluster.command(&key).unwrap().trim().to_owned();
@@ -123,6 +141,11 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     for (door, person, all) in doors(&tokyo) {
         assert_eq!((person, all), (EACH + 1, ALL), "{door}, before");
     }
+    let seen = scan(&cluster).expect_err("the scanner sees what is there");
+    assert!(!seen.to_string().contains("\n0 files hold"), "{seen}");
+    let retention = |verb: &str| cluster.command(&["retention", verb, "--region", "tokyo"]).unwrap();
+    assert!(retention("plan").contains("\"retention_days\": 90"));
+    assert!(retention("run").contains("\"deletions\": []") && retention("status").trim() == "[]");
     assert!(
         told(&tokyo, "erase", &json!({"subject": "nobody-here"})).0 == 200,
         "an order for nobody's records is one too"
@@ -188,10 +211,12 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     for (door, person, all) in doors(&tokyo) {
         assert_eq!((person, all), (0, 2 * LEFT), "{door}, gone");
     }
+    assert_eq!(gone["nodes"], json!({"told": 1, "not_told": []}), "{gone}");
     for clear in [ADDRESS, "\"uid\":\"u-7\""] {
         assert!(!stands_below(cluster.data(), clear), "a file holds it");
     }
     cluster.kill("tokyo").unwrap();
+    scan(&cluster).expect("a scan that decodes every file finds nothing of the person");
     cluster.restart("tokyo").unwrap();
     let tokyo = cluster.region("tokyo");
     let back = wait_until(Duration::from_secs(20), || tokyo.count(STREAM).ok().filter(|count| *count == 2 * LEFT));

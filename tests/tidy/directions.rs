@@ -23,8 +23,20 @@ const LINE: [&str; 13] = [
 ];
 
 /// Beside the line, usable by all.
-const BESIDE: [&str; 11] =
-    ["audit", "clock", "config", "errors", "keys", "limits", "ownership", "policy", "store", "tasks", "telemetry"];
+const BESIDE: [&str; 12] = [
+    "audit",
+    "bugs",
+    "clock",
+    "config",
+    "errors",
+    "keys",
+    "limits",
+    "ownership",
+    "policy",
+    "store",
+    "tasks",
+    "telemetry",
+];
 
 /// The files and directories that wire everything together.
 const WIRING: [&str; 5] = ["main", "lib", "node", "commands", "dev"];

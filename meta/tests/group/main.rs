@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test fails by panicking, in its harness too"
 )]
 
@@ -15,3 +16,4 @@ mod members;
 mod network;
 mod over_link;
 mod restarts;
+mod simulated;

@@ -26,8 +26,31 @@ pub(crate) struct Network(Arc<Inner>);
 struct Inner {
     nodes: Mutex<BTreeMap<NodeId, Group>>,
     cut: Mutex<BTreeSet<(NodeId, NodeId)>>,
+    weather: Mutex<Option<Weather>>,
     snapshots: AtomicUsize,
     tasks: TaskTracker,
+}
+
+/// What happens to frames by chance; the dice begin at a seed.
+pub(crate) struct Weather {
+    pub(crate) dice: Dice,
+    /// Most milliseconds on the way, each way.
+    pub(crate) late_ms: u64,
+    /// Lost, of a thousand.
+    pub(crate) lost: u64,
+}
+
+/// SplitMix64: a generator whose whole state is its seed.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
 }
 
 /// One node's way into the network.
@@ -67,8 +90,29 @@ impl Network {
         self.0.snapshots.load(Ordering::Relaxed)
     }
 
+    /// From now on frames are late and lost by chance.
+    pub(crate) fn set_weather(&self, weather: Option<Weather>) {
+        *self.0.weather.lock() = weather;
+    }
+
     fn passes(&self, from: NodeId, to: NodeId) -> bool {
         !self.0.cut.lock().contains(&(from, to))
+    }
+
+    /// The way of one frame: never to its end where it is cut, or where the frame is lost.
+    async fn way(&self, from: NodeId, to: NodeId) {
+        let late = self.0.weather.lock().as_mut().map_or(Some(0), |weather| {
+            let is_lost = weather.dice.below(1_000) < weather.lost;
+            (!is_lost).then(|| weather.dice.below(weather.late_ms + 1))
+        });
+        match late {
+            Some(0) => {}
+            Some(late) => tokio::time::sleep(Duration::from_millis(late)).await,
+            None => pending::<()>().await,
+        }
+        if !self.passes(from, to) {
+            pending::<()>().await;
+        }
     }
 }
 
@@ -85,14 +129,10 @@ impl Port {
         F: Future<Output = MetadataFrame> + Send + 'static,
     {
         let answered = timeout(ttl, async {
-            if !self.network.passes(self.own.node, to) {
-                pending::<()>().await;
-            }
+            self.network.way(self.own.node, to).await;
             let group = self.network.0.nodes.lock().get(&to).cloned().ok_or(TransportError::Unreachable)?;
             let answer = self.network.0.tasks.spawn(ask(group)).await.map_err(|_| TransportError::Lost)?;
-            if !self.network.passes(to, self.own.node) {
-                pending::<()>().await;
-            }
+            self.network.way(to, self.own.node).await;
             Ok(through_bytes(&answer))
         });
         answered.await.unwrap_or(Err(TransportError::Lost))

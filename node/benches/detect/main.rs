@@ -1,9 +1,15 @@
 //! How fast the detectors are, all of them on, on one core: over the labelled corpus, and over real lines where there are any.
 //!
-//! `cargo bench -p domicile --bench detect`; `DOMICILE_LOGHUB` names a directory of log files. `-- lines` prints the corpus
-//! as JSON lines with its spans, for others to be measured on. Defends: at least 100 MB/s, and 50 ms for the worst line.
+//! `cargo bench -p domicile --bench detect`; `DOMICILE_LOGHUB` names a directory of log files. `-- lines SEED` prints the corpus
+//! as JSON lines with its spans and `-- found` what is found in such lines, for others to be measured beside
+//! (tests/clients/presidio_beside.py). Defends: at least 100 MB/s, and 50 ms for the worst line.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and stops at a mistake")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a bench prints, and stops at a mistake"
+)]
 
 mod corpus;
 #[allow(dead_code, unused_imports, reason = "the same sources as in the node, which uses all of them")]
@@ -13,14 +19,14 @@ mod detect;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use detect::{Finder, Home, Keys};
+use detect::{Finder, Home, Keys, Span, What};
 
 fn main() {
-    if std::env::args().any(|argument| argument == "lines") {
-        for line in corpus::lines(SEED, LINES) {
-            println!("{}", serde_json::json!({"text": line.text, "spans": line.spans}));
-        }
-        return;
+    let mut arguments = std::env::args().skip_while(|argument| argument != "lines" && argument != "found");
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some("lines"), seed) => return lines(seed.and_then(|seed| seed.parse().ok()).unwrap_or(SEED)),
+        (Some("found"), _) => return found(),
+        _ => {}
     }
     let made: Vec<String> = corpus::lines(SEED, LINES).into_iter().map(|line| line.text).collect();
     measure("corpus, half of its lines personal", &made);
@@ -37,6 +43,29 @@ fn main() {
         let started = Instant::now();
         let spans = Finder::new(Home::Japan).spans(&line, Keys::default()).len();
         println!("worst line, {name}: {:.1} ms for 1 MiB, {spans} spans", started.elapsed().as_secs_f64() * 1e3);
+    }
+}
+
+fn lines(seed: u64) {
+    for line in corpus::lines(seed, LINES) {
+        println!("{}", serde_json::json!({"text": line.text, "spans": line.spans}));
+    }
+}
+
+/// Reads lines as `lines` prints them; a packed value is told as what is first in it.
+fn found() {
+    fn class(span: &Span) -> &str {
+        match &span.what {
+            What::Personal { class, .. } => class.as_str(),
+            What::Packed(packed) => packed.spans.first().map_or("", class),
+        }
+    }
+    let finder = Finder::new(Home::Japan);
+    for line in std::io::stdin().lines() {
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let spans = finder.spans(line["text"].as_str().unwrap(), Keys::default());
+        let told: Vec<_> = spans.iter().map(|span| (class(span), span.from, span.to)).collect();
+        println!("{}", serde_json::json!(told));
     }
 }
 
@@ -70,7 +99,7 @@ fn collect(dir: &Path, lines: &mut Vec<String>) {
 const SEED: u64 = 42;
 const LINES: usize = 10_000;
 const ROUNDS: usize = 20;
-const WORST: [(&str, &str); 16] = [
+const WORST: [(&str, &str); 20] = [
     ("digits", "4"),
     ("digits apart", "1 "),
     ("fours", "4111 "),
@@ -87,4 +116,8 @@ const WORST: [(&str, &str); 16] = [
     ("keys", "-----BEGIN PRIVATE KEY-----"),
     ("telephones", "tel 0312345678 "),
     ("full-width", "４１ーＡ"),
+    ("announced groups", "call 12 345 678 "),
+    ("announced cards", "card 411111111111 "),
+    ("extensions", "call 12 3456x7 "),
+    ("labels behind", "12 345 678 office,"),
 ];

@@ -12,11 +12,15 @@
 //! | `DOMICILE_BENCH_REDACT_IP` | off | `1`: IP addresses are replaced by tokens as well |
 //! | `DOMICILE_BENCH_WAN` | off | `1`: emulated round trips of 70, 160 and 230 ms, and the federated question |
 //! | `DOMICILE_BENCH_REGIONS` | tokyo | `all`: the file goes into every region |
+//! | `DOMICILE_BENCH_GATE` | off | `1`: what the disclosure gate costs over three regions, and nothing else |
+//! | `DOMICILE_BENCH_PRIVACY` | off | number of rounds: loads with all detectors and with none of them, and compares; nothing else |
 //! | `DOMICILE_BENCH_TENANTS` | off | number of tenants: measures a node at rest with them, and nothing else |
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::or_fun_call, reason = "a bench prints and may panic")]
 
+mod gate;
 mod generate;
+mod privacy;
 mod process;
 mod questions;
 mod tenants;
@@ -54,11 +58,19 @@ async fn run() -> Result<()> {
         Ok(file) => std::fs::read(&file).with_context(|| format!("cannot read `{file}`"))?,
         Err(_) => generate::lines(setting("DOMICILE_BENCH_MB", 50) << 20, 42),
     };
+    let rounds = setting("DOMICILE_BENCH_PRIVACY", 0);
+    if rounds > 0 {
+        return privacy::compare(&lines, rounds, setting("DOMICILE_BENCH_REFRESH_MS", 10_000)).await;
+    }
     let dev = Dev::start(wan)?;
+    if setting("DOMICILE_BENCH_GATE", 0) == 1 {
+        return gate::measure(&dev, &process::client()?, &lines, setting("DOMICILE_BENCH_RUNS", 201)).await;
+    }
     let started = Instant::now();
     let client = process::client()?;
     let refresh = setting("DOMICILE_BENCH_REFRESH_MS", 10_000);
-    dev.create_stream(STREAM, refresh, setting("DOMICILE_BENCH_REDACT_IP", 0) == 0)?;
+    let keeps_ip = setting("DOMICILE_BENCH_REDACT_IP", 0) == 0;
+    dev.create_stream(STREAM, refresh, if keeps_ip { &["ip"] } else { &[] })?;
     println!("{}", json!({"figure": "start", "ready_s": dev.ready_s, "stream_s": started.elapsed().as_secs_f64()}));
     let is_everywhere = std::env::var("DOMICILE_BENCH_REGIONS").is_ok_and(|regions| regions == "all");
     for region in if is_everywhere { &process::REGIONS[..] } else { &process::REGIONS[..1] } {
@@ -72,8 +84,15 @@ async fn run() -> Result<()> {
     Ok(())
 }
 
+/// What a load took.
+struct Cost {
+    searchable_s: f64,
+    cpu_searchable_s: f64,
+    cpu_settled_s: f64,
+}
+
 /// Loads the lines, waits until all of them are found and the server has been idle, and prints what it cost.
-async fn ingest(dev: &Dev, client: &reqwest::Client, region: &str, lines: &[u8], refresh_ms: u64) -> Result<()> {
+async fn ingest(dev: &Dev, client: &reqwest::Client, region: &str, lines: &[u8], refresh_ms: u64) -> Result<Cost> {
     let pid = dev.pid(region)?;
     let cpu_before = cpu_seconds(pid)?;
     let begun = Instant::now();
@@ -119,7 +138,11 @@ async fn ingest(dev: &Dev, client: &reqwest::Client, region: &str, lines: &[u8],
         })
     );
     ensure!(found == events, "{found} of {events} records were found");
-    Ok(())
+    Ok(Cost {
+        searchable_s: searchable.as_secs_f64(),
+        cpu_searchable_s: cpu_searchable,
+        cpu_settled_s: cpu - cpu_before,
+    })
 }
 
 fn blocks(lines: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -86,13 +86,14 @@ impl Dev {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// Creates the stream with its refresh.
-    pub(crate) fn create_stream(&self, stream: &str, refresh_ms: u64, keep_ip: bool) -> Result<()> {
+    /// Creates the stream with its refresh; classes that are kept are not looked for.
+    pub(crate) fn create_stream(&self, stream: &str, refresh_ms: u64, kept: &[&str]) -> Result<()> {
         let refresh = refresh_ms.to_string();
         let mut arguments = vec!["stream", "create", stream, "--no-personal-data", "--refresh-ms", &refresh];
         arguments.extend(["--region", "tokyo", "--region", "singapore", "--region", "frankfurt"]);
-        if keep_ip {
-            arguments.extend(["--keep", "ip", "--because", "not_personal"]);
+        arguments.extend(kept.iter().flat_map(|class| ["--keep", class]));
+        if !kept.is_empty() {
+            arguments.extend(["--because", "not_personal"]);
         }
         self.command(&arguments).map(drop)
     }

@@ -12,17 +12,21 @@ use domicile_proto::aggregate::MAX_CELLS;
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::DateGrid;
 use domicile_proto::aggregate::histogram::FixedHistogram;
+use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
+use domicile_proto::aggregate::sum::Sum;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
+use domicile_proto::border::numbers::{release_distinct, release_quantile, release_sums};
 use domicile_proto::border::{
-    Cells, CrossesBorder, LiteralDetector, Measured, Nothing, NumbersShape, Released, ShapeError, TermsShape,
-    VettedQuestion, release,
+    Cells, Counts, LiteralDetector, Measured, Nothing, NumbersShape, Released, ShapeError, TermsShape, VettedQuestion,
+    release,
 };
-use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, TimeRange, Timestamp};
+use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, RegionNumber, TimeRange, Timestamp};
 use domicile_proto::leaf::{LeafWidth, MAX_FIELDS, Tally};
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{Ask, Filter as Condition, Question, QuestionError, TextMatch};
 use domicile_proto::metadata::{Personal, Rows};
+use domicile_proto::numbers::SumTally;
 
 use super::compose;
 use super::{AggregateError, book::FieldSet};
@@ -61,6 +65,12 @@ pub(crate) enum Answered {
     TermGrid(Released<TermGrid>),
     /// Counts between declared bounds.
     Numbers(Released<FixedHistogram>),
+    /// Sums.
+    Sum(Released<Sum>),
+    /// A quantile.
+    Quantile(Released<Quantile>),
+    /// A number of distinct values.
+    Distinct(Released<DistinctEstimate>),
     /// A refusal.
     Nothing(Released<Nothing>),
 }
@@ -80,6 +90,9 @@ impl Answered {
             Self::Terms(released) => released.answer(),
             Self::TermGrid(released) => released.answer(),
             Self::Numbers(released) => released.answer(),
+            Self::Sum(released) => released.answer(),
+            Self::Quantile(released) => released.answer(),
+            Self::Distinct(released) => released.answer(),
             Self::Nothing(released) => released.answer(),
         }
     }
@@ -178,9 +191,10 @@ const fn refusal_of(error: QuestionError) -> RefusalCode {
         QuestionError::FieldNotAllowed => RefusalCode::FieldNotAllowed,
         QuestionError::TextNotAllowed => RefusalCode::TextNotAllowed,
         QuestionError::PersonalLiteral => RefusalCode::PersonalLiteral,
-        QuestionError::LiteralLength | QuestionError::TooManyConditions | QuestionError::Grid => {
-            RefusalCode::OutOfBounds
-        }
+        QuestionError::LiteralLength
+        | QuestionError::TooManyConditions
+        | QuestionError::Quantile
+        | QuestionError::Grid => RefusalCode::OutOfBounds,
     }
 }
 
@@ -226,6 +240,11 @@ pub(super) fn slots(asked: &Asked) -> Option<Slots> {
     if let Some(number) = asked.number() {
         return Some(Slots::between(number.field.as_str(), &number.bounds));
     }
+    group_slots(asked)
+}
+
+/// The group field of a question with a slot for every value that may leave this region.
+pub(super) fn group_slots(asked: &Asked) -> Option<Slots> {
     let (field, values) = approved(asked, asked.question.ask.field()?);
     let len = values.len();
     let known = values.into_values().enumerate().map(|(slot, text)| (text, slot)).collect();
@@ -251,6 +270,19 @@ pub(super) enum Content {
     Measured(Vec<Measured>),
     /// Sums of published leaf cells.
     Tallied(Vec<Tally>),
+    /// Sums of published sums.
+    Summed(Vec<SumTally>),
+}
+
+impl Content {
+    fn tallies(self, asked: &Asked) -> Vec<Tally> {
+        let policy = asked.policy.release(&asked.stream);
+        match self {
+            Self::Measured(measured) => measured.into_iter().map(|cell| Tally::of_measured(cell, &policy)).collect(),
+            Self::Tallied(tallies) => tallies,
+            Self::Summed(_) => Vec::new(),
+        }
+    }
 }
 
 /// Puts cells into the shape that was asked for, and through the border.
@@ -265,10 +297,37 @@ pub(super) fn put(content: Content, asked: &Asked, header: AnswerHeader) -> Resu
             let bounds = asked.number().map(|number| number.bounds.clone()).unwrap_or_default();
             Answered::Numbers(released(NumbersShape { field, bounds }, content, asked, header)?)
         }
+        Ask::Sum(layout) => {
+            let sums = if let Content::Summed(sums) = content { sums } else { Vec::new() };
+            let values = layout.by.map(|field| shape(field).values).unwrap_or_default();
+            let policy = asked.policy.release(&asked.stream);
+            let released = release_sums(layout, values, &sums, &policy, header);
+            Answered::Sum(released.map_err(AggregateError::Shape)?)
+        }
+        Ask::Quantile(field, per_mille) => {
+            let (region, policy) = (asked.region(), asked.policy.release(&asked.stream));
+            let bounds = asked.number().map(|number| number.bounds.clone()).unwrap_or_default();
+            let cells = content.tallies(asked);
+            Answered::Quantile(release_quantile((field, &bounds), per_mille, region, &cells, &policy, header))
+        }
+        Ask::Distinct(field) => {
+            let (region, policy) = (asked.region(), asked.policy.release(&asked.stream));
+            let mut cells = content.tallies(asked);
+            // All other values are one cell, and no number of values.
+            cells.pop();
+            Answered::Distinct(release_distinct(field, region, &cells, &policy, header))
+        }
     })
 }
 
-fn released<A: CrossesBorder>(
+impl Asked {
+    /// The number of this region, as far as it knows; whoever asks puts what is answered under the number it knows itself.
+    fn region(&self) -> RegionNumber {
+        self.policy.regions.get(&self.policy.region).copied().unwrap_or(RegionNumber(0))
+    }
+}
+
+fn released<A: Counts>(
     shape: A::Shape,
     content: Content,
     asked: &Asked,
@@ -277,6 +336,7 @@ fn released<A: CrossesBorder>(
     let cells: Result<Cells<A>, ShapeError> = match content {
         Content::Measured(measured) => Cells::new(shape, measured),
         Content::Tallied(tallies) => Cells::tallied(shape, tallies),
+        Content::Summed(sums) => Err(ShapeError { found: sums.len(), wanted: 0 }),
     };
     Ok(release(cells.map_err(AggregateError::Shape)?, &asked.policy.release(&asked.stream), header))
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use domicile_proto::ids::{DictionaryId, KThreshold, Name, TimeRange, Timestamp};
 use domicile_proto::leaf::{Counted, LeafCell, Table, Threshold};
+use domicile_proto::numbers::Sums;
 use serde::{Deserialize, Serialize};
 
 use super::examined::Examined;
@@ -42,6 +43,8 @@ pub(super) struct Generation {
     /// The dictionary of each field, fixed with the first table that has the field.
     pub(super) fields: BTreeMap<Name, u32>,
     pub(super) tables: BTreeMap<FieldSet, Table>,
+    /// Of the tables that have a numeric field.
+    pub(super) sums: BTreeMap<FieldSet, Sums>,
 }
 
 /// What is there and not yet released.
@@ -118,6 +121,12 @@ pub(super) struct TableRow {
     pub(super) fields: Vec<(Name, u32)>,
     /// The published cells.
     pub(super) cells: Vec<(u32, u64)>,
+    /// How many subjects each of them is about, up to where a rule asks for it. Stays in the region.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) seen: Vec<u32>,
+    /// The published sums of a numeric field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) sums: Vec<(u32, u64, i64)>,
 }
 
 impl Entry {
@@ -218,7 +227,8 @@ impl Book {
             self.cut(cut)?;
         }
         for row in &entry.tables {
-            let table = Table::reopen(row.cells.clone()).ok_or(Misfit)?;
+            let table = Table::reopen(row.cells.clone(), row.seen.clone()).ok_or(Misfit)?;
+            let sums = Sums::reopen(row.sums.clone()).ok_or(Misfit)?;
             let leaf = self.leaves.get_mut(&row.start).ok_or(Misfit)?;
             let generation = leaf.generations.get_mut(row.generation as usize).ok_or(Misfit)?;
             for (name, number) in &row.fields {
@@ -227,7 +237,10 @@ impl Book {
                     return Err(Misfit);
                 }
             }
-            let fields = row.fields.iter().map(|(name, _)| name.clone()).collect();
+            let fields: FieldSet = row.fields.iter().map(|(name, _)| name.clone()).collect();
+            if !sums.cells().is_empty() {
+                generation.sums.insert(fields.clone(), sums);
+            }
             // Released once: a second judgement of the same table is a mistake, never an improvement.
             if generation.tables.insert(fields, table).is_some() {
                 return Err(Misfit);
@@ -243,9 +256,9 @@ impl Book {
         if self.pending.get(&cut.start).is_some_and(|pending| pending.upto <= cut.upto) {
             self.pending.remove(&cut.start);
         }
-        let total = Table::reopen(vec![(0, cut.records)]).ok_or(Misfit)?;
+        let total = Table::reopen(vec![(0, cut.records)], Vec::new()).ok_or(Misfit)?;
         let tables = BTreeMap::from([(FieldSet::new(), total)]);
-        let generation = Generation { cut: cut.clone(), fields: BTreeMap::new(), tables };
+        let generation = Generation { cut: cut.clone(), fields: BTreeMap::new(), tables, sums: BTreeMap::new() };
         let new = || Leaf { width: cut.width, generations: Vec::new() };
         let leaf = self.leaves.entry(cut.start).or_insert_with(new);
         leaf.generations.push(generation);
@@ -259,9 +272,10 @@ impl Book {
             for (number, generation) in (0..).zip(&leaf.generations) {
                 entry.cuts.push(generation.cut.clone());
                 for (fields, table) in generation.tables.iter().filter(|(fields, _)| !fields.is_empty()) {
+                    let sums = generation.sums.get(fields).map(|sums| sums.cells().to_vec()).unwrap_or_default();
                     let fields = fields.iter().filter_map(|name| Some((name.clone(), *generation.fields.get(name)?)));
-                    let (fields, cells) = (fields.collect(), table.cells().to_vec());
-                    entry.tables.push(TableRow { start: *start, generation: number, fields, cells });
+                    let (fields, cells, seen) = (fields.collect(), table.cells().to_vec(), table.seen().to_vec());
+                    entry.tables.push(TableRow { start: *start, generation: number, fields, cells, seen, sums });
                 }
             }
         }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domicile_proto::aggregate::date_grid::Grid;
 use domicile_proto::ids::{DictionaryId, Level, Name, TimeRange, Timestamp};
-use domicile_proto::leaf::Tally;
-use domicile_proto::message::question::{Filter as Condition, Question};
+use domicile_proto::leaf::{Table, Tally};
+use domicile_proto::message::question::{Ask, Filter as Condition, Question};
+use domicile_proto::numbers::{SumTally, Sums};
 
 use super::answer::Asked;
 use super::book::{Book, Dictionary, FieldSet, Generation};
@@ -31,26 +32,89 @@ pub(super) fn fields(asked: &Asked) -> Option<FieldSet> {
     Some(fields.into_iter().collect())
 }
 
+/// What published cells are added up to.
+pub(super) trait Adds: Default + Clone {
+    type Table;
+
+    /// The table that answers a question, if it was judged, and the fields its places count.
+    fn table<'a>(of: &Of<'a>, generation: &'a Generation, fields: &FieldSet) -> Option<&'a Self::Table>;
+    fn fields(asked: &Asked, fields: &FieldSet) -> FieldSet;
+    fn put(&mut self, table: &Self::Table, place: usize);
+    fn skip(&mut self);
+}
+
+/// Of which question and book a table is asked for.
+pub(super) struct Of<'a> {
+    asked: &'a Asked,
+    book: &'a Book,
+}
+
+impl Adds for Tally {
+    type Table = Table;
+
+    fn table<'a>(_: &Of<'a>, generation: &'a Generation, fields: &FieldSet) -> Option<&'a Table> {
+        generation.tables.get(fields)
+    }
+
+    fn fields(_: &Asked, fields: &FieldSet) -> FieldSet {
+        fields.clone()
+    }
+
+    fn put(&mut self, table: &Table, place: usize) {
+        self.add(table, place);
+    }
+
+    fn skip(&mut self) {
+        self.leave_hole();
+    }
+}
+
+impl Adds for SumTally {
+    type Table = Sums;
+
+    /// Sums that were clamped to other bounds than those of now are others.
+    fn table<'a>(of: &Of<'a>, generation: &'a Generation, fields: &FieldSet) -> Option<&'a Sums> {
+        let number = of.asked.number()?;
+        let judged = of.book.dictionaries().get(*generation.fields.get(&number.field)? as usize)?;
+        let is_same = matches!(judged, Dictionary::Bounds(bounds) if *bounds == number.bounds);
+        generation.sums.get(fields).filter(|_| is_same)
+    }
+
+    fn fields(asked: &Asked, fields: &FieldSet) -> FieldSet {
+        fields.iter().filter(|field| asked.number().is_none_or(|number| number.field != **field)).cloned().collect()
+    }
+
+    fn put(&mut self, table: &Sums, place: usize) {
+        self.add(table, place);
+    }
+
+    fn skip(&mut self) {
+        self.leave_hole();
+    }
+}
+
 /// The sums that answer a question, row by row: the approved values of its group field and then all others, or one row in
 /// all; within a row the cells of its grid, or one cell for the whole range.
-pub(super) fn compose(
+pub(super) fn compose<T: Adds>(
     asked: &Asked,
     book: &Book,
     fields: &FieldSet,
     covered: TimeRange,
     closed: TimeRange,
-) -> Vec<Tally> {
+) -> Vec<T> {
     let ask = asked.question.ask;
     let group = ask.field().and_then(|field| asked.stream.field(field));
     let rows = match (group, asked.number()) {
         (Some(group), _) => Rows::Values(group, asked.approved_ids(group)),
-        (None, Some(number)) => Rows::Between(&number.field, &number.bounds),
-        (None, None) => Rows::One,
+        (None, Some(number)) if !matches!(ask, Ask::Sum(_)) => Rows::Between(&number.field, &number.bounds),
+        (None, _) => Rows::One,
     };
     let buckets = Buckets { grid: ask.grid(), covered };
-    let mut sums = vec![vec![Tally::default(); buckets.len()]; rows.len()];
+    let mut sums = vec![vec![T::default(); buckets.len()]; rows.len()];
     let mut filled = vec![0_i64; buckets.len()];
-    let sieve = Sieve { asked, fields, rows };
+    let along = T::fields(asked, fields);
+    let sieve = Sieve { asked, fields: &along, rows };
+    let of = Of { asked, book };
     let mut sifts: BTreeMap<Vec<u32>, Sift> = BTreeMap::new();
     for (start, leaf) in book.inside(closed) {
         let Some(bucket) = buckets.of(start, leaf.width) else { continue };
@@ -58,28 +122,29 @@ pub(super) fn compose(
             *filled += i64::from(leaf.width);
         }
         for generation in &leaf.generations {
-            add(&sieve, book, generation, &mut sifts, sums.iter_mut().filter_map(|row| row.get_mut(bucket)));
+            let table = T::table(&of, generation, fields).map(|table| (table, generation));
+            add(&sieve, book, table, &mut sifts, sums.iter_mut().filter_map(|row| row.get_mut(bucket)));
         }
     }
     for (bucket, filled) in filled.iter().enumerate() {
         if *filled == 0 || *filled != buckets.seconds() {
-            sums.iter_mut().filter_map(|row| row.get_mut(bucket)).for_each(Tally::leave_hole);
+            sums.iter_mut().filter_map(|row| row.get_mut(bucket)).for_each(T::skip);
         }
     }
     sums.into_iter().flatten().collect()
 }
 
 /// Adds one generation to the rows of one cell of time.
-fn add<'a>(
+fn add<'a, T: Adds + 'a>(
     sieve: &Sieve<'_>,
     book: &Book,
-    generation: &Generation,
+    table: Option<(&T::Table, &Generation)>,
     sifts: &mut BTreeMap<Vec<u32>, Sift>,
-    rows: impl Iterator<Item = &'a mut Tally>,
+    rows: impl Iterator<Item = &'a mut T>,
 ) {
     let mut rows: Vec<_> = rows.collect();
-    let Some(table) = generation.tables.get(sieve.fields) else {
-        rows.into_iter().for_each(Tally::leave_hole);
+    let Some((table, generation)) = table else {
+        rows.into_iter().for_each(T::skip);
         return;
     };
     let numbers: Vec<u32> = sieve.fields.iter().filter_map(|name| generation.fields.get(name)).copied().collect();
@@ -94,12 +159,12 @@ fn add<'a>(
     };
     for (place, row) in &sift.places {
         if let Some(row) = rows.get_mut(*row) {
-            row.add(table, *place);
+            row.put(table, *place);
         }
     }
     for row in &sift.holes {
         if let Some(row) = rows.get_mut(*row) {
-            row.leave_hole();
+            row.skip();
         }
     }
 }

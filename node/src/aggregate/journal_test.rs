@@ -22,7 +22,14 @@ fn entry(minute: i64) -> Entry {
     } else {
         Vec::new()
     };
-    let tables = vec![TableRow { start: minute * 60, generation: 0, fields, cells: vec![(1, 5), (2, 4)] }];
+    let tables = vec![TableRow {
+        start: minute * 60,
+        generation: 0,
+        fields,
+        cells: vec![(1, 5), (2, 4)],
+        seen: vec![],
+        sums: vec![],
+    }];
     Entry { version: Entry::VERSION, dictionaries, cuts: vec![cut(minute, 0)], tables }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use domicile_proto::ids::{DictionaryId, KThreshold, Level, Name, TimeRange, Timestamp};
 use domicile_proto::leaf::{Counted, LeafCell, MAX_LEAF_CELLS, Table, Threshold};
 use domicile_proto::metadata::{NumberField, Personal};
+use domicile_proto::numbers::{self, Sums};
 
 use super::AggregateError;
 use super::answer::Asked;
@@ -193,6 +194,7 @@ impl Judge<'_> {
         let threshold = Threshold { k, counted };
         let Some(slots) = self.slots(book, fields, &numbers, entry) else { return Ok(()) };
         let dims: Vec<usize> = slots.iter().map(Slots::cells).collect();
+        let numeric = slots.iter().position(Slots::is_numeric);
         let cells = dims.iter().fold(1_usize, |product, dim| product.saturating_mul(*dim));
         if cells > MAX_LEAF_CELLS {
             return Err(AggregateError::TooManyCells);
@@ -209,12 +211,21 @@ impl Judge<'_> {
             for (start, in_leaf) in &by_leaf {
                 for (window, (_, target)) in in_leaf.iter().enumerate() {
                     let measured = found.remove(&(*start, window)).unwrap_or_default();
-                    let table = table(&dims, &measured, &threshold, target.records)?;
+                    let found: u64 = measured.iter().map(|cell| cell.records().0).sum();
+                    // Where the records of a generation are not those it was cut with (some were erased since), the difference
+                    // to what is already released would tell of exactly those: then nothing more is published of it.
+                    let (table, sums) = if found == target.records {
+                        judged(&dims, numeric, &measured, &threshold)?
+                    } else {
+                        (Table::default(), Sums::default())
+                    };
                     entry.tables.push(TableRow {
                         start: *start,
                         generation: target.generation,
                         fields: fields.iter().cloned().zip(numbers.iter().copied()).collect(),
                         cells: table.cells().to_vec(),
+                        seen: table.seen().to_vec(),
+                        sums: sums.cells().to_vec(),
                     });
                 }
             }
@@ -239,14 +250,18 @@ impl Judge<'_> {
     }
 }
 
-/// The table of a generation. If its records are not those it was cut with (some were erased since), the difference to what
-/// is already released would tell of exactly those: then nothing more is published of it.
-fn table(dims: &[usize], measured: &[LeafCell], threshold: &Threshold, records: u64) -> Result<Table, AggregateError> {
-    let found: u64 = measured.iter().map(|cell| cell.records().0).sum();
-    if found != records {
-        return Ok(Table::default());
-    }
-    Table::judge(dims, measured, threshold).map_err(AggregateError::Shape)
+/// The table of a leaf, and its sums where one of its fields is numeric.
+pub(super) fn judged(
+    dims: &[usize],
+    numeric: Option<usize>,
+    measured: &[LeafCell],
+    threshold: &Threshold,
+) -> Result<(Table, Sums), AggregateError> {
+    let judged = match numeric {
+        Some(axis) => numbers::judge(dims, axis, measured, threshold),
+        None => Table::judge(dims, measured, threshold).map(|table| (table, Sums::default())),
+    };
+    judged.map_err(AggregateError::Shape)
 }
 
 fn dictionaries(generation: &Generation, fields: &FieldSet, standard: Vec<u32>) -> Vec<u32> {

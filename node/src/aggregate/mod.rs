@@ -19,6 +19,9 @@ mod released_model;
 #[cfg(test)]
 mod released_test;
 mod releases;
+mod sums;
+#[cfg(test)]
+mod sums_test;
 mod text;
 
 pub(crate) use answer::{Answered, Asked};

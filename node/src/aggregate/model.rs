@@ -251,7 +251,7 @@ fn model(sketches: &[Sketch], question: &Question, personal: &Personal, k: u32) 
                 let rows = known.iter().map(|(id, matches)| (*id, row(grid, matches))).collect();
                 Aggregate::TermGrid(TermGrid { field, grid, rows, other: row(grid, &other) })
             }
-            Ask::Numbers(_) => unreachable!("`asks` has none"),
+            Ask::Numbers(_) | Ask::Sum(_) | Ask::Quantile(..) | Ask::Distinct(_) => unreachable!("`asks` has none"),
         };
         merged = Some(match merged {
             None => own,

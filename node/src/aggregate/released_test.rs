@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::date_grid::Grid;
-use domicile_proto::ids::{DictionaryId, FieldId, KThreshold, Level, RecordCount, TimeRange, Timestamp};
+use domicile_proto::ids::{
+    DictionaryId, FieldId, KThreshold, Level, NodeId, RecordCount, ShardId, TimeRange, Timestamp,
+};
 use domicile_proto::leaf::LeafWidth;
 use domicile_proto::message::answer::{Outcome, RefusalCode};
 use domicile_proto::message::question::{Ask, Filter, Literal, TextMatch};
@@ -14,6 +16,7 @@ use serde_json::json;
 
 use super::model::{MINUTE, asked, name, question};
 use super::released_model::{K, Record, Region, cells, event};
+use crate::limits::BOOKS;
 use crate::policy::{Scope, Suppressed, Suppression};
 use crate::segment::specimen::{durable, record, segment};
 
@@ -276,4 +279,20 @@ fn a_record_of_another_century_costs_one_leaf() {
     let Aggregate::Count(count) = region.aggregate(&all) else { panic!("a count") };
     assert_eq!(count.cell, Cell { records: RecordCount(10), withheld: 1 });
     assert_eq!(region.ask(&all).header.open_from, Some(Timestamp(9 * MINUTE)));
+}
+
+#[test]
+fn no_more_books_are_kept_in_memory_than_there_may_be_and_one_that_left_is_read_again() {
+    let mut region = region_of_people();
+    region.turn_to(600);
+    region.ingest(people(10, 0, 0..5));
+    let shard = |region: &mut Region, number: u64| region.view.shard = Some((ShardId(number), NodeId(1)));
+    for number in 1..=BOOKS as u64 + 1 {
+        shard(&mut region, number);
+        assert_eq!(region.count((0, 60), vec![]), exactly(5));
+        assert!(region.releases.books() <= BOOKS, "after {number} streams");
+    }
+    shard(&mut region, 1);
+    region.ingest(people(20, 0, 5..7));
+    assert_eq!(region.count((0, 60), vec![]), exactly(5), "what was released once is not measured again");
 }

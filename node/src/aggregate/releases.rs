@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, TimeRange};
 use domicile_proto::message::answer::{AnswerHeader, RefusalCode};
+use domicile_proto::message::question::Ask;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
@@ -17,6 +18,7 @@ use super::contributors::{Contributors, contributors};
 use super::errors::AggregateError;
 use super::journal::Shelf;
 use super::judge::Judge;
+use super::sums;
 use super::text;
 use crate::clock::Clock;
 use crate::limits::BOOKS;
@@ -54,6 +56,12 @@ impl Releases {
         Self { engine, store, clock, tasks, shelves: Arc::default() }
     }
 
+    /// Books in memory.
+    #[cfg(test)]
+    pub(super) fn books(&self) -> usize {
+        self.shelves.lock().len()
+    }
+
     /// Answers a question over the segments of this region's shard of the stream.
     ///
     /// Whatever happens there is an answer; where something failed the error comes with it, for this region's own log.
@@ -81,8 +89,11 @@ impl Releases {
     ) -> Result<Judged, AggregateError> {
         let engine = self.engine.clone();
         let work = move || {
-            let measured = answer::measure(&engine, segments, &asked, range)?;
-            answer::put(Content::Measured(measured), &asked, header)
+            let content = match asked.question.ask {
+                Ask::Sum(_) => Content::Summed(sums::measure(&engine, &segments, &asked, range)?),
+                _ => Content::Measured(answer::measure(&engine, segments, &asked, range)?),
+            };
+            answer::put(content, &asked, header)
         };
         Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
     }
@@ -97,9 +108,9 @@ impl Releases {
     ) -> Result<Judged, AggregateError> {
         let engine = self.engine.clone();
         let work = move || {
-            let tallies = text::tally(&engine, &segments, &asked, header.covered, closed)?;
+            let content = text::tally(&engine, &segments, &asked, header.covered, closed)?;
             let contributors = contributors(&engine, segments, &asked, closed)?;
-            Ok(Judged::answered(answer::put(Content::Tallied(tallies), &asked, header)?, Some(contributors)))
+            Ok(Judged::answered(answer::put(content, &asked, header)?, Some(contributors)))
         };
         self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
     }
@@ -135,9 +146,12 @@ impl Releases {
         }
         let work = move || {
             let book = &slot.as_ref().ok_or(AggregateError::Interrupted)?.book;
-            let tallies = compose(&asked, book, &fields, header.covered, closed);
+            let content = match asked.question.ask {
+                Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
+                _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
+            };
             let header = AnswerHeader { late_withheld: book.has_late(closed), ..header };
-            answer::put(Content::Tallied(tallies), &asked, header)
+            answer::put(content, &asked, header)
         };
         Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
     }

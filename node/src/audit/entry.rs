@@ -151,6 +151,34 @@ pub(crate) enum Event {
         #[serde(with = "hex_digest")]
         receipt: [u8; 32],
     },
+    /// Records past their retention are about to be deleted for good; written before anything goes.
+    RetentionBegun {
+        /// Id of the deletion.
+        deletion: Box<str>,
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Segments.
+        segments: u64,
+        /// Records in them.
+        records: u64,
+        /// SHA-256 of the plan, which names each segment with its digest.
+        #[serde(with = "hex_digest")]
+        plan: [u8; 32],
+    },
+    /// They are gone: out of the manifest, off the disk, out of the log and the bucket. Twice after a crash.
+    RetentionDropped {
+        /// Id of the deletion.
+        deletion: Box<str>,
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Segments.
+        segments: u64,
+        /// Records that were in them.
+        records: u64,
+        /// SHA-256 of the signed evidence.
+        #[serde(with = "hex_digest")]
+        evidence: [u8; 32],
+    },
     /// A legal hold was set.
     HoldSet {
         /// Its id.
@@ -207,7 +235,10 @@ impl Event {
     pub(super) fn tenant(&self) -> Option<TenantId> {
         match self {
             Self::Egress(passage) | Self::Ingress(passage) => passage.question().map(|question| question.tenant),
-            Self::SubjectExported { tenant, .. } | Self::Reveal { tenant, .. } => Some(*tenant),
+            Self::SubjectExported { tenant, .. }
+            | Self::Reveal { tenant, .. }
+            | Self::RetentionBegun { tenant, .. }
+            | Self::RetentionDropped { tenant, .. } => Some(*tenant),
             Self::Key(notice) => notice.tenant,
             _ => None,
         }

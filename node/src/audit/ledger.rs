@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 #[cfg(test)]
 use domicile_proto::ids::Region;
@@ -25,16 +24,12 @@ use super::publish::Publisher;
 use super::read::Entries;
 use super::recover::{self, Found};
 use super::tail::{State, Tail};
-use super::tiles::{CHECKPOINT, LOG, MAX_BODY_BYTES};
-use super::writer::{QUEUE, Wanted, Writer};
+use super::tiles::{CHECKPOINT, LOG};
+use super::writer::{Wanted, Writer};
 use crate::clock::Clock;
-
-/// Metadata is counted per peer and this long.
-const METADATA_INTERVAL: Duration = Duration::from_secs(60);
-/// Groups that are durable and not yet in the files of the log, before the next waits.
-const GROUPS_AHEAD: usize = 64;
-/// Questions whose tenant is remembered, so that an answer stands in its chain.
-const QUESTIONS_REMEMBERED: usize = 1_024;
+use crate::limits::{
+    LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE, METADATA_INTERVAL,
+};
 
 /// The ledger of this node. Shared; written by one thread.
 pub(crate) struct Ledger {
@@ -108,8 +103,8 @@ impl Ledger {
 
     fn over(writer: Writer, publisher: Publisher, dir: &Path, clock: Clock) -> Result<Self, LedgerError> {
         let head = Arc::new(Mutex::new(writer.head()));
-        let (queue, wanted) = mpsc::channel(QUEUE);
-        let (jobs, told) = std::sync::mpsc::sync_channel(GROUPS_AHEAD);
+        let (queue, wanted) = mpsc::channel(LEDGER_QUEUE);
+        let (jobs, told) = std::sync::mpsc::sync_channel(LEDGER_GROUPS_AHEAD);
         #[cfg(test)]
         let kept = Mutex::new(Some(jobs.clone()));
         let shown = Arc::clone(&head);
@@ -138,7 +133,7 @@ impl Ledger {
     /// [`LedgerError::Poisoned`] after a failed flush, [`LedgerError::Closed`] while stopping, [`LedgerError::TooLarge`].
     pub(crate) async fn record(&self, event: Event) -> Result<u64, LedgerError> {
         let bytes = event.most_bytes();
-        if bytes > MAX_BODY_BYTES {
+        if bytes > LEDGER_BODY_BYTES {
             return Err(LedgerError::TooLarge { bytes });
         }
         let tenant = self.tenant_of(&event);
@@ -154,7 +149,7 @@ impl Ledger {
         let (Event::Egress(passage) | Event::Ingress(passage)) = event else { return event.tenant() };
         let mut asked = self.asked.lock();
         if let Some(question) = passage.question() {
-            if asked.len() == QUESTIONS_REMEMBERED {
+            if asked.len() == LEDGER_QUESTIONS_REMEMBERED {
                 asked.pop_front();
             }
             asked.push_back((question.id, question.tenant));

@@ -232,7 +232,7 @@ async fn metadata_is_one_entry_for_each_peer() {
 async fn takes_nothing_after_closing_and_nothing_too_large() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = open(dir.path()).expect("a new ledger");
-    let wide = ledger.record(egress(&"x".repeat(MAX_BODY_BYTES))).await;
+    let wide = ledger.record(egress(&"x".repeat(LEDGER_BODY_BYTES))).await;
     assert!(matches!(wide, Err(LedgerError::TooLarge { .. })));
     ledger.close();
     assert!(matches!(ledger.record(egress("late")).await, Err(LedgerError::Closed)));

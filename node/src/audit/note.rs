@@ -17,8 +17,6 @@ use super::merkle::{Head, sha256};
 
 /// Ed25519 in a signed note.
 const ED25519_KIND: u8 = 1;
-/// Largest note that is read, in bytes: a checkpoint and a few dozen signatures.
-pub(super) const MAX_NOTE_BYTES: u64 = 16 << 10;
 
 /// Who signed, as others know them: name and public key, written `name+id+key`.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,17 +7,13 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::files::{Files, Unsynced};
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf};
 use super::note::Signer;
 use super::tiles::{self, CHECKPOINT, CHECKPOINTS, LOG, Record, VERIFIER};
-
-/// From an entry to the checkpoint over it, at most, while the disk keeps up.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// One checkpoint in this time is kept for good.
-const KEPT_EVERY: Duration = Duration::from_secs(3_600);
+use crate::limits::{CHECKPOINT_EVERY, CHECKPOINT_KEPT_EVERY};
 
 /// What the writer of the tail tells.
 pub(super) enum Job {
@@ -145,7 +141,7 @@ impl Publisher {
             self.partial.push(path);
         }
         let note = self.signer.checkpoint(&head);
-        if self.kept.is_none_or(|kept| kept.elapsed() >= KEPT_EVERY) && head.size > 0 {
+        if self.kept.is_none_or(|kept| kept.elapsed() >= CHECKPOINT_KEPT_EVERY) && head.size > 0 {
             let dir = self.log.join(CHECKPOINTS);
             std::fs::create_dir_all(&dir)?;
             self.files.replace(&dir.join(format!("{:020}", head.size)), note.as_bytes())?;

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use super::errors::LedgerError;
 use super::files::Files;
 use super::merkle::{Hash, leaf, sha256};
-use super::note::{MAX_NOTE_BYTES, Verifier};
+use super::note::Verifier;
 use super::tail::{self, Contents, State, Wrong};
 use super::tiles::{CHECKPOINT, LOG, Record};
+use crate::limits::CHECKPOINT_BYTES;
 
 /// An end of a tail that was put aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +99,7 @@ fn join(joined: &mut Option<(State, Vec<Record>)>, contents: Contents, path: &Pa
 
 /// The text of a note; `None` where there is none.
 fn note(path: &Path) -> Result<Option<String>, LedgerError> {
-    let is_small = std::fs::metadata(path).map(|found| found.len() <= MAX_NOTE_BYTES);
+    let is_small = std::fs::metadata(path).map(|found| found.len() <= CHECKPOINT_BYTES);
     match is_small.and_then(|is_small| if is_small { std::fs::read_to_string(path) } else { Ok(String::new()) }) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

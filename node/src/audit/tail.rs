@@ -14,18 +14,15 @@ use serde::{Deserialize, Serialize};
 use super::chains::Chains;
 use super::files::Files;
 use super::merkle::{Hash, Tree};
-use super::tiles::{self, Kept, MAX_BODY_BYTES, Record};
+use super::tiles::{self, Kept, Record};
+use crate::limits::{LEDGER_BODY_BYTES, LEDGER_GROUP_BYTES, LEDGER_STATE_BYTES};
 
 const MAGIC: [u8; 4] = *b"DMLT";
 const VERSION: u8 = 1;
 /// Bytes before the body of a frame.
 const HEAD_BYTES: usize = 4 + 1 + 1 + 4 + 4 + 32;
-/// A group of this size takes no further entry, in bytes.
-pub(super) const FULL_GROUP_BYTES: usize = 1 << 20;
 /// Largest group, in bytes.
-const MAX_GROUP_BYTES: usize = FULL_GROUP_BYTES + 64 + MAX_BODY_BYTES;
-/// Largest state, in bytes: the chains of a hundred thousand tenants.
-const MAX_STATE_BYTES: usize = 32 << 20;
+const MAX_GROUP_BYTES: usize = LEDGER_GROUP_BYTES + 64 + LEDGER_BODY_BYTES;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -166,7 +163,7 @@ impl Group {
     }
 
     pub(super) const fn is_full(&self) -> bool {
-        self.body.len() >= FULL_GROUP_BYTES
+        self.body.len() >= LEDGER_GROUP_BYTES
     }
 
     fn close(self) -> Vec<u8> {
@@ -219,7 +216,7 @@ fn read_frame(bytes: &[u8]) -> Found<'_> {
         return Found::Newer;
     }
     let (kind, most) = match *kind {
-        1 => (Kind::State, MAX_STATE_BYTES),
+        1 => (Kind::State, LEDGER_STATE_BYTES),
         2 => (Kind::Group, MAX_GROUP_BYTES),
         _ => return Found::Broken,
     };

@@ -4,6 +4,7 @@
 //! A body can be destroyed: one byte stands in its place, and the tree over the commitments is as it was.
 
 use super::merkle::{Hash, WIDTH, sha256};
+use crate::limits::LEDGER_BODY_BYTES;
 
 /// Directory of the log in the directory of a ledger: what may be copied and shown.
 pub(super) const LOG: &str = "log";
@@ -13,8 +14,6 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 /// Name of the file with the key that checks them.
 pub(super) const VERIFIER: &str = "log.vkey";
-/// Largest body, in bytes: the largest frame of a question or an answer in base64, and what surrounds it.
-pub(super) const MAX_BODY_BYTES: usize = 128 << 10;
 
 /// A body follows.
 const THERE: u8 = 0x01;
@@ -86,7 +85,7 @@ impl Record {
     }
 
     pub(super) fn put(&self, to: &mut Vec<u8>) {
-        // A body is bounded by MAX_BODY_BYTES, far below 4 GiB.
+        // A body is bounded by LEDGER_BODY_BYTES, far below 4 GiB.
         let length = u32::try_from(self.body.len()).unwrap_or(u32::MAX);
         to.push(THERE);
         to.extend_from_slice(&length.to_be_bytes());
@@ -115,7 +114,7 @@ pub(super) fn take(bytes: &mut &[u8]) -> Option<Kept> {
     let (nonce, rest) = rest.split_first_chunk::<32>()?;
     let length = u32::from_be_bytes(*length) as usize;
     let (body, rest) = rest.split_at_checked(length)?;
-    if *kind != THERE || length > MAX_BODY_BYTES {
+    if *kind != THERE || length > LEDGER_BODY_BYTES {
         return None;
     }
     *bytes = rest;
@@ -150,8 +149,8 @@ mod tests {
             assert_eq!(take(&mut &bytes[..cut]), None);
         }
         let mut wide = vec![THERE];
-        wide.extend((MAX_BODY_BYTES as u32 + 1).to_be_bytes());
-        wide.extend(vec![0; MAX_BODY_BYTES + 64]);
+        wide.extend((LEDGER_BODY_BYTES as u32 + 1).to_be_bytes());
+        wide.extend(vec![0; LEDGER_BODY_BYTES + 64]);
         assert_eq!(take(&mut &wide[..]), None, "a body has a limit");
     }
 }

@@ -19,11 +19,8 @@ use super::merkle::{Head, WIDTH, leaf};
 use super::publish::Job;
 use super::tail::{Group, State, Tail};
 use super::tiles::Record;
+use crate::limits::{LEDGER_QUEUE, LEDGER_TAIL_BYTES};
 
-/// Entries that wait for the next flush; those who bring more wait before the queue.
-pub(super) const QUEUE: usize = 1_024;
-/// A tail of this size is followed by another, in bytes: what a start reads at most is twice this.
-const TAIL_BYTES: u64 = 8 << 20;
 /// What the file of a ledger of earlier builds is called, and what it is called once it was put aside.
 const EARLIER: (&str, &str) = ("ledger", "ledger-of-earlier-builds");
 
@@ -58,7 +55,7 @@ impl Writer {
         let group = Group::at(state.tree.root());
         let (border, since, added) = (state.clone(), Vec::new(), Vec::new());
         let (files, dir, random) = (files.clone(), dir.to_path_buf(), SystemRandom::new());
-        Self { files, dir, random, tail, state, border, since, group, added, tail_bytes: TAIL_BYTES }
+        Self { files, dir, random, tail, state, border, since, group, added, tail_bytes: LEDGER_TAIL_BYTES }
     }
 
     #[cfg(test)]
@@ -157,7 +154,7 @@ impl Writer {
     /// The thread.
     pub(super) fn run(mut self, mut wanted: mpsc::Receiver<Wanted>, jobs: SyncSender<Job>, head: &Arc<Mutex<Head>>) {
         let (mut group, mut is_well) = (Vec::new(), true);
-        while wanted.blocking_recv_many(&mut group, QUEUE) > 0 {
+        while wanted.blocking_recv_many(&mut group, LEDGER_QUEUE) > 0 {
             let mut rest = std::mem::take(&mut group).into_iter();
             while rest.len() > 0 && is_well {
                 if let Err(error) = self.flush(&mut rest, &jobs, head) {

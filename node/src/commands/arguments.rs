@@ -10,6 +10,7 @@ use domicile_proto::metadata::NumberField;
 use super::audit::AuditVerb;
 use super::privacy::PrivacyArguments;
 
+use super::retention::RetentionVerb;
 use super::subject::SubjectVerb;
 
 /// Logs stay at home. Answers travel.
@@ -63,6 +64,9 @@ pub(super) enum Verb {
     /// Persons: erasure, legal hold, access to their data
     #[command(subcommand)]
     Subject(SubjectVerb),
+    /// Records that have been kept long enough, and the evidence of their deletion
+    #[command(subcommand)]
+    Retention(RetentionVerb),
     /// Show the original behind a token; the region's ledger records who, what for and which
     Reveal(RevealArguments),
     /// The keys under which originals are sealed
@@ -71,6 +75,9 @@ pub(super) enum Verb {
     /// Check a ledger, read what left, look for what should not be there
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// Where data may lie: judge a Terraform plan, show the facts about regions
+    #[command(subcommand)]
+    Residency(ResidencyVerb),
 }
 
 #[derive(Debug, Args)]
@@ -339,6 +346,9 @@ pub(super) enum StreamVerb {
         /// How long after its end a cell of time closes and may be released, in seconds
         #[arg(long, value_name = "SECONDS", default_value_t = CLOSE_AFTER_S, value_parser = clap::value_parser!(u32).range(..=86_400))]
         close_after: u32,
+        /// Days after their receipt at which records are deleted for good; default: the period of the region's file
+        #[arg(long, value_name = "DAYS")]
+        retention_days: Option<std::num::NonZeroU16>,
         /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
         #[arg(long)]
         region: Vec<Region>,
@@ -453,6 +463,49 @@ pub(super) enum KeysVerb {
         #[arg(long)]
         region: Region,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ResidencyVerb {
+    /// Walk every resource of a Terraform plan, of whatever module, and fail where one would lie or lead outside its region
+    CheckPlan {
+        /// What `terraform show -json PLAN` printed; `-` is standard input
+        plan: PathBuf,
+        /// A region the plan is for; may be repeated. Default: all regions
+        #[arg(long)]
+        region: Vec<Region>,
+        #[command(flatten)]
+        facts: FactsPlace,
+        /// For people, for programs, or for code scanning
+        #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+        format: PlanFormat,
+    },
+    /// Show what is known about regions, as a node reads it
+    Facts {
+        #[command(flatten)]
+        facts: FactsPlace,
+        /// JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which facts are meant.
+#[derive(Debug, Args)]
+pub(super) struct FactsPlace {
+    /// Directory of facts about regions, `*.yaml`. Default: the ones built in
+    #[arg(long, value_name = "DIR")]
+    pub(super) regions_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    /// One line a breach
+    Text,
+    /// One object with all of them
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
 }
 
 #[derive(Debug, Subcommand)]

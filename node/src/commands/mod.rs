@@ -1,6 +1,6 @@
 //! The operator's commands: what people type, and nothing a node does.
 //!
-//! Every command but `node`, `dev`, `pki`, `wire` and `audit` is a client of the public HTTP doors and knows no more than any other
+//! Every command but `node`, `dev`, `pki`, `wire`, `audit` and `residency` is a client of the public HTTP doors and knows no more than any other
 //! client: an address and an access key per region, out of a profile. Rows of several regions meet here, on the user's
 //! machine, and nowhere else. What an officer must consent to is signed here with a key that is never sent.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to a person, or to a pipe")]
@@ -17,6 +17,8 @@ mod officer;
 mod pki;
 mod privacy;
 mod profile;
+mod residency;
+mod retention;
 mod reveal;
 mod samples;
 mod scan;
@@ -73,7 +75,9 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
         Verb::Audit(audit) => return audit::run(&audit),
+        Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Retention(retention) => retention::run(retention, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -58,10 +58,10 @@ pub(super) enum SubjectVerb {
 pub(super) struct Place {
     /// Which region; every region is asked by itself
     #[arg(long)]
-    region: Region,
+    pub(super) region: Region,
     /// Whose; default: the tenant of the key
     #[arg(long)]
-    tenant: Option<Name>,
+    pub(super) tenant: Option<Name>,
 }
 
 /// Who.

@@ -13,4 +13,4 @@ pub(crate) use keys::{KeysConfig, Pkcs11Config, StoreKind, TransitConfig};
 pub(crate) use node_config::{
     AuditConfig, LinkSection, ListenersConfig, LogFormat, MetaConfig, NodeConfig, OfficerConfig, Seed, TelemetryConfig,
 };
-pub(crate) use region::Regions;
+pub(crate) use region::{RegionFacts, Regions};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domicile_proto::ids::{Name, Region};
 use domicile_proto::privacy::{Action, PersonalClass};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::errors::ConfigError;
 
@@ -20,10 +20,8 @@ pub(crate) struct RegionFacts {
     #[serde(rename = "laws")]
     _laws: Vec<String>,
     pub(crate) time_zone: TimeZone,
-    #[serde(rename = "clouds")]
-    _clouds: Clouds,
-    #[serde(rename = "retention")]
-    _retention: Retention,
+    clouds: Clouds,
+    retention: Retention,
     disclosure: Disclosure,
     detectors: BTreeMap<PersonalClass, Action>,
     pub(crate) peers: Vec<PeerFacts>,
@@ -40,17 +38,27 @@ pub(crate) struct TimeZone {
     pub(crate) utc_offset_minutes: i16,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+/// By cloud, the locations in which a region's buckets, disks, keys and nodes may lie.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Clouds {
-    #[serde(rename = "aws")]
-    _aws: Vec<String>,
-    #[serde(rename = "gcp")]
-    _gcp: Vec<String>,
-    #[serde(rename = "azure")]
-    _azure: Vec<String>,
-    #[serde(rename = "alicloud")]
-    _alicloud: Vec<String>,
+pub(crate) struct Clouds {
+    aws: Vec<String>,
+    gcp: Vec<String>,
+    azure: Vec<String>,
+    alicloud: Vec<String>,
+}
+
+impl Clouds {
+    /// The locations in a cloud, by the name that the files of facts give it; none in one they do not know.
+    pub(crate) fn locations(&self, cloud: &str) -> &[String] {
+        match cloud {
+            "aws" => &self.aws,
+            "gcp" => &self.gcp,
+            "azure" => &self.azure,
+            "alicloud" => &self.alicloud,
+            _ => &[],
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -60,10 +68,8 @@ struct Retention {
     _hot_days: u32,
     #[serde(rename = "warm_days")]
     _warm_days: u32,
-    #[serde(rename = "cold_days")]
-    _cold_days: u32,
-    #[serde(rename = "archive_days")]
-    _archive_days: u32,
+    cold_days: u32,
+    archive_days: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -74,9 +80,19 @@ struct Disclosure {
 }
 
 impl RegionFacts {
+    /// Where this region's data may lie.
+    pub(crate) const fn clouds(&self) -> &Clouds {
+        &self.clouds
+    }
+
     /// What happens to each class of personal data where the stream's policy says nothing.
     pub(crate) fn detectors(&self) -> impl Iterator<Item = (PersonalClass, Action)> + '_ {
         self.detectors.iter().map(|(class, action)| (*class, *action))
+    }
+
+    /// Days after their receipt at which records are deleted, where the stream's policy says nothing.
+    pub(crate) const fn retention_days(&self) -> u32 {
+        self.retention.cold_days.saturating_add(self.retention.archive_days)
     }
 }
 
@@ -97,7 +113,6 @@ pub(crate) struct Transfer {
     #[serde(rename = "what")]
     _what: Transferred,
     /// The legal basis in a word; `undecided` until somebody has decided.
-    #[allow(dead_code, reason = "a fact of the region; the transfer register reads it")]
     pub(crate) basis: String,
     /// The day of the next review.
     pub(crate) review_by: String,
@@ -209,6 +224,11 @@ fn parse(path: &Path, text: &str) -> Result<RegionFacts, ConfigError> {
     }
     if let Some(class) = PersonalClass::ALL.into_iter().find(|class| !facts.detectors.contains_key(class)) {
         return Err(wrong(format!("`detectors.{class}` is missing")));
+    }
+    if facts.retention_days() == 0 {
+        return Err(wrong(
+            "`retention.cold_days` and `retention.archive_days` must be a day at least together".to_owned(),
+        ));
     }
     if facts.detectors.values().any(|action| matches!(action, Action::Keep(_))) {
         let reason = "`detectors` cannot keep anything; that is a stream's policy with its ground, `--keep`";

@@ -5,6 +5,7 @@ use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
 use crate::segment::SegmentError;
 use crate::store::StoreError;
+use crate::tier::TierError;
 
 /// Why an order was refused or did not come further.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,16 @@ pub(crate) enum EraseError {
         /// Which file.
         path: String,
     },
+    /// Something that was deleted is found again.
+    #[error(
+        "segment `{segment}` of deletion `{deletion}` is still there; it is not reported as done and is tried again"
+    )]
+    Stays {
+        /// Which deletion.
+        deletion: Box<str>,
+        /// Which segment.
+        segment: Box<str>,
+    },
     /// The bucket.
     #[error("the order could not be read or written")]
     Store(#[from] StoreError),
@@ -61,6 +72,9 @@ pub(crate) enum EraseError {
     /// Segments.
     #[error("segments could not be made anew yet; the order is tried again")]
     Segments(#[from] SegmentError),
+    /// Copies in the bucket.
+    #[error("copies in the bucket could not be made anew yet; the order is tried again")]
+    Copies(#[from] TierError),
     /// The ledger.
     #[error("the ledger could not be written, so nothing is done")]
     Ledger(#[from] LedgerError),
@@ -79,9 +93,11 @@ impl Coded for EraseError {
             Self::Damaged { .. } => "DMC-ERASE-05",
             Self::Key { .. } => "DMC-ERASE-06",
             Self::Stopping => "DMC-ERASE-07",
+            Self::Stays { .. } => "DMC-ERASE-08",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
+            Self::Copies(source) => source.code(),
             Self::Ledger(source) => source.code(),
         }
     }
@@ -89,11 +105,12 @@ impl Coded for EraseError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Nobody | Self::Held { .. } | Self::Unknown { .. } => Verdict::Refused,
-            Self::Left { .. } | Self::Stopping => Verdict::NotNow(30),
+            Self::Left { .. } | Self::Stays { .. } | Self::Stopping => Verdict::NotNow(30),
             Self::Damaged { .. } | Self::Key { .. } => Verdict::Broken,
             Self::Store(source) => source.verdict(),
             Self::Keys(source) => source.verdict(),
             Self::Segments(source) => source.verdict(),
+            Self::Copies(source) => source.verdict(),
             Self::Ledger(source) => source.verdict(),
         }
     }

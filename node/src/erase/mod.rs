@@ -1,19 +1,26 @@
-//! After `tier`: erasure as a workflow over several stages (ERA-1).
+//! After `tier`: erasure and retention as workflows over several stages (ERA-1).
 //!
 //! An order is durable in the region before anything else happens. Then it is hidden from every search and the keys of its
 //! originals are destroyed, at once and in this region alone; later, for all orders that wait together, every segment that
 //! holds something of them is made anew. Each step is in the ledger before it is on record, and is only on record when it is
 //! done. Holds keyed hashes and tokens, never a value; nothing of it leaves the region. Does not answer searches.
 
+mod deletion;
+#[cfg(test)]
+mod deletion_test;
 mod errors;
+#[cfg(test)]
+mod measure_test;
 mod order;
 mod receipt;
+mod retention;
 mod workflow;
 #[cfg(test)]
-mod workflow_test;
+pub(crate) mod workflow_test;
 
 pub(crate) use errors::EraseError;
 pub(crate) use order::{Records, Whom};
+pub(crate) use retention::{Fate, Planned};
 pub(crate) use workflow::{Erasure, Parts, Stands};
 
 /// How far an erasure has come. Each step is reached only after the one before, and none is claimed early.

@@ -1,6 +1,7 @@
-//! Orders and holds on record: objects of the region's bucket, created once. The newest object of an order is its state.
+//! Orders, holds and deletions on record: objects of the region's bucket, created once. The newest object of an order is its
+//! state.
 //!
-//! `erasure/<id>/order`, then `shredded`, then `gone`; `holds/<id>`. JSON; subjects are keyed hashes, and there is no value.
+//! `erasure/<id>/order`, then `shredded`, then `gone`; `holds/<id>`; `retention/<id>/plan`, then `evidence`. JSON; subjects are keyed hashes, and there is no value.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Progress;
+use super::deletion::{Deleted, Deletion};
 use super::errors::EraseError;
 use crate::policy::Suppressed;
 use crate::store::{Store, StoreError};
@@ -133,11 +135,12 @@ impl Tracked {
     }
 }
 
-/// All orders and holds of the region. No `Debug`.
+/// All orders, holds and deletions of the region. No `Debug`.
 #[derive(Clone, Default)]
 pub(crate) struct Records {
     pub(crate) orders: BTreeMap<Box<str>, Tracked>,
     pub(crate) holds: BTreeMap<Box<str>, Hold>,
+    pub(crate) deletions: BTreeMap<Box<str>, Deleted>,
 }
 
 impl Records {
@@ -166,6 +169,19 @@ impl Records {
                 records.holds.insert(id.into(), parsed(store, &object).await?);
             }
         }
+        // In rising order: `evidence`, `plan`.
+        let listed = store.list(DELETIONS).await?;
+        for (object, _) in &listed {
+            let Some(id) = id_of(object, DELETIONS, "plan") else { continue };
+            let deletion: Deletion = parsed(store, object).await?;
+            records.deletions.insert(id.into(), Deleted { deletion, evidence: None });
+        }
+        for (object, _) in &listed {
+            let known = id_of(object, DELETIONS, "evidence").and_then(|id| records.deletions.get_mut(id));
+            if let Some(deleted) = known {
+                deleted.evidence = Some(parsed(store, object).await?);
+            }
+        }
         Ok(records)
     }
 
@@ -179,6 +195,11 @@ impl Records {
 /// Puts a step of an order on record. It may be there from an interrupted try: what was recorded first holds.
 pub(super) async fn put_step(store: &Store, id: &str, step: &str, what: &impl Serialize) -> Result<(), EraseError> {
     put(store, &format!("{ORDERS}/{id}/{step}"), what).await
+}
+
+/// Puts a step of a deletion on record, as [`put_step`] does.
+pub(super) async fn put_deletion(store: &Store, id: &str, step: &str, what: &impl Serialize) -> Result<(), EraseError> {
+    put(store, &format!("{DELETIONS}/{id}/{step}"), what).await
 }
 
 pub(super) async fn put_hold(store: &Store, id: &str, hold: &Hold) -> Result<(), EraseError> {
@@ -208,4 +229,5 @@ fn id_of<'a>(object: &'a str, above: &str, step: &str) -> Option<&'a str> {
 
 const ORDERS: &str = "erasure";
 const HOLDS: &str = "holds";
+const DELETIONS: &str = "retention";
 const VERSION: u32 = 1;

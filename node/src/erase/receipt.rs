@@ -1,4 +1,5 @@
-//! The signed receipt of an erasure: what was replaced by what, and what a scan found afterwards.
+//! The signed receipt of an erasure: what was replaced by what, and what a scan found afterwards. What retention deleted is
+//! signed in the same way.
 //!
 //! Signed with the node's own key, the one of its certificate (ECDSA P-256, SHA-256), over the exact bytes of the field
 //! `receipt`. It proves that these files were replaced; that nobody made a copy elsewhere it cannot prove.
@@ -53,6 +54,11 @@ impl Signer {
             "segments": segments.collect::<Vec<_>>(), "records_found_by_scan": 0,
             "proves": "these segments were replaced, the write-ahead log from before was removed, and a scan of all segments of this node that decodes every record found none; it does not prove that no copy was made elsewhere",
         });
+        self.sign(&said)
+    }
+
+    /// What is said, signed over its exact bytes.
+    pub(super) fn sign(&self, said: &Value) -> Result<Value, EraseError> {
         let said = said.to_string();
         let unsigned = || EraseError::Key { path: "in memory".to_owned() };
         let signature = self.0.sign(&SystemRandom::new(), said.as_bytes()).map_err(|_| unsigned())?;

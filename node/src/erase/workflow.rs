@@ -3,7 +3,7 @@
 //! Every step can be done twice. It is in the ledger before it is on record, so a crash between the two leaves an entry twice
 //! and never a claim without its entry.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +14,21 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
+use super::deletion::Looks;
 use super::errors::EraseError;
 use super::order::{self, Hold, Order, Records, Shredded, Tracked, Whom};
 use super::receipt::Signer;
+use super::retention::DAY;
 use crate::audit::{Event, Ledger};
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::keys::{Destroyed, Target, Vault};
 use crate::limits::{ERASE_WINDOW, REWRITE_BYTES_PER_SECOND, SUPPRESS_FOR};
-use crate::policy::Suppression;
+use crate::policy::{PolicyWatch, Suppression};
 use crate::segment::Shards;
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::tier::Tier;
 
 /// What it works with.
 pub(crate) struct Parts {
@@ -37,15 +40,21 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
+    /// Where copies are opened to be looked through.
+    pub(crate) cache: PathBuf,
+    pub(crate) policy: PolicyWatch,
+    /// Days that records are kept where the policy of their stream says nothing.
+    pub(crate) retention_days: u32,
 }
 
 /// Erasure in this region.
 pub(crate) struct Erasure {
-    parts: Parts,
-    signer: Signer,
-    records: RwLock<Records>,
+    pub(super) parts: Parts,
+    pub(super) signer: Signer,
+    pub(super) records: RwLock<Records>,
+    pub(super) looks: parking_lot::Mutex<Looks>,
     /// One step at a time: an order never overtakes a hold, nor one purge another.
-    working: tokio::sync::Mutex<()>,
+    pub(super) working: tokio::sync::Mutex<()>,
     /// Where a test ends the work, as a crash would.
     #[cfg(test)]
     pub(super) ends_at: parking_lot::Mutex<Option<&'static str>>,
@@ -76,6 +85,7 @@ impl Erasure {
             parts,
             signer: Signer::open(key)?,
             records: RwLock::new(records),
+            looks: parking_lot::Mutex::default(),
             working: tokio::sync::Mutex::new(()),
             #[cfg(test)]
             ends_at: parking_lot::Mutex::new(None),
@@ -102,7 +112,7 @@ impl Erasure {
         }
         let _working = self.working.lock().await;
         let at = self.parts.clock.now();
-        let until = i64::try_from(SUPPRESS_FOR.as_micros()).unwrap_or(i64::MAX);
+        let until = self.suppress_for(tenant);
         let order = Order::new(tenant, whom, (at, Timestamp(at.0.saturating_add(until))), random()?);
         let commitment = order.commitment();
         let held: Option<Box<str>> = self.records.read().against(tenant, &order.whom).map(Into::into);
@@ -110,7 +120,7 @@ impl Erasure {
             self.parts.ledger.record(Event::ErasureRefused { hold: hold.clone(), commitment }).await?;
             return Err(EraseError::Held { hold });
         }
-        let id: Box<str> = hex::encode(random()?).get(..ID_LETTERS).unwrap_or_default().into();
+        let id: Box<str> = random_id()?;
         self.parts.ledger.record(Event::ErasureRequested { erasure: id.clone(), commitment }).await?;
         order::put_step(&self.parts.store, &id, "order", &order).await?;
         self.step("ordered")?;
@@ -122,6 +132,16 @@ impl Erasure {
         let mut stands = self.stands(tenant, &id)?;
         stands.problem = problem.map(|error| error.code());
         Ok(stands)
+    }
+
+    /// How long records that come back are kept out, in microseconds: longer than any stream of the tenant keeps its own.
+    fn suppress_for(&self, tenant: TenantId) -> i64 {
+        let policy = self.parts.policy.now();
+        let own = policy.streams.values().filter(|view| view.tenant == tenant);
+        let days = own.filter_map(|view| view.policy.retention_days).map(|days| u32::from(days.get()));
+        let longest = i64::from(days.max().unwrap_or(0).max(self.parts.retention_days)).saturating_mul(DAY);
+        let least = i64::try_from(SUPPRESS_FOR.as_micros()).unwrap_or(i64::MAX);
+        least.max(longest.saturating_add(31 * DAY))
     }
 
     /// Hides the records of an order and destroys the keys of its originals.
@@ -151,13 +171,18 @@ impl Erasure {
     /// What keeps it; no order is told gone then that is not.
     pub(crate) async fn purge(&self) -> Result<usize, EraseError> {
         let _working = self.working.lock().await;
+        self.finish_deletions().await?;
+        // Copies in the bucket come first, and also where no order waits: one from before an erasure may have been put back.
+        let tier = Tier::new(self.parts.store.clone(), self.parts.cache.clone(), self.parts.tasks.clone());
+        let mut rewritten = tier.purge(self.parts.shards.layout(), self.parts.clock.now()).await?;
+        self.step("copies made anew")?;
         let is_due = |tracked: &Tracked| tracked.progress() == Progress::Shredded;
         let records = self.records.read().clone();
         let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
         if due.is_empty() {
             return Ok(0);
         }
-        let rewritten = self.parts.shards.purge().await?;
+        rewritten.extend(self.parts.shards.purge().await?);
         self.step("rewritten")?;
         for (id, tracked) in &due {
             // An original that was being sealed while the order came in got a key after they were destroyed.
@@ -237,7 +262,7 @@ impl Erasure {
             return Err(EraseError::Nobody);
         }
         let _working = self.working.lock().await;
-        let id: Box<str> = hex::encode(random()?).get(..ID_LETTERS).unwrap_or_default().into();
+        let id: Box<str> = random_id()?;
         self.parts.ledger.record(Event::HoldSet { hold: id.clone() }).await?;
         let hold = Hold::new(tenant, whom, self.parts.clock.now());
         order::put_hold(&self.parts.store, &id, &hold).await?;
@@ -286,6 +311,7 @@ impl Erasure {
                     "an erasure is tried again"
                 );
             }
+            self.tend_retention(tokio::time::Instant::now()).await;
             if token.run_until_cancelled(tokio::time::sleep(LOOK_AFTER)).await.is_none() {
                 return;
             }
@@ -313,13 +339,13 @@ impl Erasure {
     }
 
     #[cfg(test)]
-    fn step(&self, name: &'static str) -> Result<(), EraseError> {
+    pub(super) fn step(&self, name: &'static str) -> Result<(), EraseError> {
         if *self.ends_at.lock() == Some(name) { Err(EraseError::Stopping) } else { Ok(()) }
     }
 
     #[cfg(not(test))]
     #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test ends the work here")]
-    const fn step(&self, _: &'static str) -> Result<(), EraseError> {
+    pub(super) const fn step(&self, _: &'static str) -> Result<(), EraseError> {
         Ok(())
     }
 }
@@ -336,13 +362,18 @@ fn destroy(vault: &Vault, order: &Order) -> Result<Destroyed, EraseError> {
     Ok(vault.destroy(&subjects.chain(tokens).collect::<Vec<_>>())?)
 }
 
+/// A fresh id: 128 random bits.
+pub(super) fn random_id() -> Result<Box<str>, EraseError> {
+    Ok(hex::encode(random()?).get(..ID_LETTERS).unwrap_or_default().into())
+}
+
 fn random() -> Result<[u8; 32], EraseError> {
     let mut bytes = [0; 32];
     SystemRandom::new().fill(&mut bytes).map_err(|_| crate::keys::KeysError::NoRandomness)?;
     Ok(bytes)
 }
 
-fn sha256(receipt: &Value) -> [u8; 32] {
+pub(super) fn sha256(receipt: &Value) -> [u8; 32] {
     let mut digest = [0; 32];
     let bytes = serde_json::to_vec(receipt).unwrap_or_default();
     digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());

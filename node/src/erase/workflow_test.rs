@@ -14,35 +14,37 @@ use serde_json::json;
 
 use super::*;
 use crate::audit::{Event, Ledger};
+use crate::classify::Classified;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
 use crate::keys::{Day, Original, Vault, specimen};
-use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
-use crate::policy::{StreamView, Suppression};
+use crate::limits::ERASE_WINDOW;
+use crate::policy::{Policy, PolicyWatch, StreamView, Suppression};
 use crate::segment::specimen::record;
 use crate::segment::{Opened, Shards};
-use crate::store::{Store, StoreConfig};
+use crate::store::{Faults, Store, StoreConfig};
 use crate::tasks::Tasks;
 use crate::tier::Tier;
 use crate::wal::{Batch, Op, Wal, WalConfig};
 
-const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
-const TENANT: TenantId = TenantId(1);
+pub(crate) const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
+pub(crate) const TENANT: TenantId = TenantId(1);
 
-struct Node {
-    tasks: Tasks,
-    clock: Clock,
-    store: Store,
+pub(crate) struct Node {
+    pub(crate) tasks: Tasks,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
     wal: Wal,
-    shards: Shards,
-    vault: Arc<Vault>,
+    pub(crate) shards: Shards,
+    pub(crate) vault: Arc<Vault>,
     ledger: Arc<Ledger>,
     suppression: Suppression,
-    erasure: Erasure,
+    pub(crate) policy: PolicyWatch,
+    pub(crate) erasure: Arc<Erasure>,
 }
 
-fn begin() -> tempfile::TempDir {
+pub(crate) fn begin() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for part in ["keys", "ledger"] {
         std::fs::create_dir(dir.path().join(part)).unwrap();
@@ -55,7 +57,7 @@ fn begin() -> tempfile::TempDir {
 
 impl Node {
     /// In the order of the node: what is on record is on the list before a segment is opened.
-    async fn start(dir: &Path) -> Self {
+    pub(crate) async fn start(dir: &Path) -> Self {
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(Timestamp(1_000_000)));
         let region: domicile_proto::ids::Region = "tokyo".parse().unwrap();
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &region).await.unwrap();
@@ -68,6 +70,7 @@ impl Node {
         let shards = opened.start(wal.clone(), durable).await.unwrap();
         let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
+        let policy = PolicyWatch::new(Policy::empty(region.clone()));
         let parts = Parts {
             region,
             store: store.clone(),
@@ -77,48 +80,55 @@ impl Node {
             ledger: Arc::clone(&ledger),
             clock: clock.clone(),
             tasks: tasks.clone(),
+            cache: dir.join("cache"),
+            policy: policy.clone(),
+            retention_days: 545,
         };
-        let erasure = Erasure::new(parts, records, &dir.join("node.key")).unwrap();
-        Self { tasks, clock, store, wal, shards, vault, ledger, suppression, erasure }
+        let erasure = Arc::new(Erasure::new(parts, records, &dir.join("node.key")).unwrap());
+        Self { tasks, clock, store, wal, shards, vault, ledger, suppression, policy, erasure }
     }
 
     /// Ten records of others, one of subject 7 and one with the token, whose original is sealed.
-    async fn fill(&self) {
+    pub(crate) async fn fill(&self) {
         let text = zeroize::Zeroizing::new("erika@example.org".to_owned());
         let original = Original { token: TOKEN.into(), subject: Some(7), text };
         self.vault.seal(TENANT, StreamId(1), Day::of(Timestamp(1)), &[original]).unwrap();
-        let stream = StreamView {
-            id: StreamId(1),
-            tenant: TENANT,
-            name: "app".parse().unwrap(),
-            fields: Vec::new(),
-            policy: StreamPolicy { refresh_ms: 30_000, ..StreamPolicy::default() },
-            shard: Some((ShardId(1), NodeId(1))),
-        };
         let mut records: Vec<_> = (0..10).map(|n| record(n, Some(100), json!({"message": format!("n {n}")}))).collect();
         records.push(record(11, Some(7), json!({"message": "seven"})));
         records.push(record(12, None, json!({"user": TOKEN})));
+        self.append(records).await;
+    }
+
+    pub(crate) async fn append(&self, records: Vec<Classified>) {
         let records = records.into_iter().map(|record| (Op::Create, record)).collect();
-        self.wal.append(Batch { stream: Arc::new(stream), producer: None, records }).await.unwrap();
+        self.wal.append(Batch { stream: Arc::new(stream(None)), producer: None, records }).await.unwrap();
         self.shards.refresh(None).await;
     }
 
-    fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.shards.catalog().totals(ShardId(1)).docs
     }
 
-    fn is_revealed(&self) -> bool {
+    pub(crate) fn is_revealed(&self) -> bool {
+        // A clock that was turned makes the key store look silent.
+        self.vault.tend().unwrap();
         self.vault.reveal(TENANT, TOKEN).unwrap().is_some()
     }
 
+    pub(crate) fn suppresses_nothing(&self) -> bool {
+        self.suppression.now().of_stream(TENANT, StreamId(1)).is_empty()
+    }
+
     /// Kinds of the ledger's entries.
-    fn kinds(&self) -> Vec<&'static str> {
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
         let entries = self.ledger.entries_after(0).unwrap().map(|entry| entry.unwrap().1.event);
         let kind = |event| match event {
             Event::ErasureRequested { .. } => Some("requested"),
             Event::ErasureRefused { .. } => Some("refused"),
             Event::Shredded { .. } => Some("shredded"),
             Event::Purged { .. } => Some("purged"),
+            Event::RetentionBegun { .. } => Some("deletion begun"),
+            Event::RetentionDropped { .. } => Some("deleted"),
             Event::HoldSet { .. } => Some("held"),
             Event::HoldReleased { .. } => Some("released"),
             _ => None,
@@ -127,11 +137,23 @@ impl Node {
     }
 
     /// Ends as kill -9 would.
-    async fn kill(self) {
+    pub(crate) async fn kill(self) {
         let Self { tasks, wal, ledger, erasure, vault, shards, .. } = self;
         assert!(tasks.stop(Duration::from_secs(30)).await);
         wal.stop().await;
         drop((ledger, erasure, vault, shards));
+    }
+}
+
+pub(crate) fn stream(retention_days: Option<u16>) -> StreamView {
+    let retention_days = retention_days.map(|days| days.try_into().unwrap());
+    StreamView {
+        id: StreamId(1),
+        tenant: TENANT,
+        name: "app".parse().unwrap(),
+        fields: Vec::new(),
+        policy: StreamPolicy { refresh_ms: 30_000, retention_days, ..StreamPolicy::default() },
+        shard: Some((ShardId(1), NodeId(1))),
     }
 }
 
@@ -236,25 +258,102 @@ async fn a_legal_hold_refuses_until_it_is_released_and_both_are_in_the_ledger() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_from_before_an_erasure_comes_back_without_what_was_erased() {
+async fn a_copy_is_made_anew_and_one_from_before_that_comes_back_is_hidden_and_goes_with_the_next_purge() {
     let dir = begin();
     let node = Node::start(dir.path()).await;
     node.fill().await;
     node.shards.purge().await.unwrap();
-    let tier = Tier::new(node.store.clone(), dir.path().join("cache"), node.tasks.clone());
+    let tier = Tier::new(node.store.clone(), dir.path().join("opened"), node.tasks.clone());
     let before = node.shards.catalog().view(ShardId(1)).first().cloned().unwrap();
     let cold = tier.copy_out(&before).await.unwrap();
     drop(before);
+    let (copies, aside) = (dir.path().join("bucket").join("segments"), dir.path().join("aside"));
+    let copied = |from: &Path, to: &Path| {
+        let place = Path::new("0000000000000001").join(cold.id.to_string());
+        std::fs::create_dir_all(to.join(&place)).unwrap();
+        for entry in std::fs::read_dir(from.join(&place)).unwrap() {
+            let name = entry.unwrap().file_name();
+            std::fs::copy(from.join(&place).join(&name), to.join(&place).join(&name)).unwrap();
+        }
+    };
+    copied(&copies, &aside);
     node.erasure.order(TENANT, whom()).await.unwrap();
     node.erasure.purge().await.unwrap();
+    let [anew] = tier.copies().await.unwrap().try_into().unwrap();
+    assert_ne!(anew.id, cold.id);
     let layout = Layout::under(node.suppression.clone());
+    let back = tier.open(&layout, &anew).await.unwrap();
+    assert_eq!((back.docs, back.hidden().count), (10, 0));
+    let [one] = node.erasure.all(TENANT).try_into().unwrap();
+    let said = one.receipt.unwrap()["receipt"].as_str().unwrap().to_owned();
+    for id in [cold.id, anew.id] {
+        assert!(said.contains(&id.to_string()), "the receipt names what the copy was and is");
+    }
+    let left = |dir: &Path| {
+        std::fs::read_dir(dir)
+            .map_or(0, |entries| entries.filter(|e| e.as_ref().unwrap().file_name() != "anew").count())
+    };
+    assert_eq!(left(&dir.path().join("cache")), 0, "nothing of it stays in the cache");
+
+    copied(&aside, &copies);
     let back = tier.open(&layout, &cold).await.unwrap();
-    assert_eq!((back.docs, back.hidden().count), (12, 2));
+    assert_eq!((back.docs, back.hidden().count), (12, 2), "hidden before anybody can ask");
+    assert_eq!(node.erasure.purge().await.unwrap(), 0, "no order waits");
+    assert!(tier.open(&layout, &cold).await.is_err(), "and gone all the same");
+    for copy in tier.copies().await.unwrap() {
+        let back = tier.open(&layout, &copy).await.unwrap();
+        assert_eq!((back.docs, back.hidden().count), (10, 0));
+    }
     // The list outlives the purge, and ends when its time is over.
-    node.clock.turn_to(Timestamp(2_000_000 + i64::try_from(SUPPRESS_FOR.as_micros()).unwrap()));
+    node.clock.turn_to(Timestamp(2_000_000 + 577 * 24 * 3_600 * 1_000_000));
     node.erasure.tend().await.unwrap();
-    assert!(node.suppression.now().of_stream(TENANT, StreamId(1)).is_empty());
+    assert!(node.suppresses_nothing());
     node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_call_to_the_bucket_fails_an_erasure_ends_with_nothing_left_and_is_never_told_gone_before() {
+    for is_done in [false, true] {
+        for after in 0.. {
+            let dir = begin();
+            let node = Node::start(dir.path()).await;
+            node.fill().await;
+            node.shards.purge().await.unwrap();
+            let tier = Tier::new(node.store.clone(), dir.path().join("opened"), node.tasks.clone());
+            let first = node.shards.catalog().view(ShardId(1)).first().cloned().unwrap();
+            tier.copy_out(&first).await.unwrap();
+            drop(first);
+            node.store.fail(Faults { after, count: 2, is_done });
+            // Who was refused asks again; who was answered waits.
+            while node.erasure.order(TENANT, whom()).await.is_err() {}
+            for _ in 0..6 {
+                // Whatever fails here is tried again.
+                drop((node.erasure.tend().await, node.erasure.purge().await));
+                if node.erasure.all(TENANT).iter().all(|one| one.progress == Progress::Gone) {
+                    assert_eq!((node.seen(), node.is_revealed()), (10, false), "{after} {is_done}");
+                }
+            }
+            let left = node.store.fail(Faults::default());
+            node.kill().await;
+
+            let node = Node::start(dir.path()).await;
+            node.shards.refresh(None).await;
+            node.erasure.tend().await.unwrap();
+            node.erasure.purge().await.unwrap();
+            assert!(node.erasure.all(TENANT).iter().all(|one| one.progress == Progress::Gone), "{after} {is_done}");
+            let there: u64 = node.shards.catalog().view(ShardId(1)).iter().map(|one| u64::from(one.docs)).sum();
+            assert_eq!((node.seen(), there, node.is_revealed()), (10, 10, false), "{after} {is_done}");
+            let tier = Tier::new(node.store.clone(), dir.path().join("opened"), node.tasks.clone());
+            for copy in tier.copies().await.unwrap() {
+                assert_eq!(copy.row.docs, 10, "{after} {is_done}");
+            }
+            node.kill().await;
+            if left == 2 {
+                assert!(after > 5, "the faults were reached");
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

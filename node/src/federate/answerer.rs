@@ -116,6 +116,9 @@ async fn send(peer: &Peer, reply: Reply, answered: &Answered) {
         Answered::Terms(released) => peer.answer(reply, released).await,
         Answered::TermGrid(released) => peer.answer(reply, released).await,
         Answered::Numbers(released) => peer.answer(reply, released).await,
+        Answered::Sum(released) => peer.answer(reply, released).await,
+        Answered::Quantile(released) => peer.answer(reply, released).await,
+        Answered::Distinct(released) => peer.answer(reply, released).await,
         Answered::Nothing(released) => peer.answer(reply, released).await,
     };
     match sent {

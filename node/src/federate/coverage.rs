@@ -127,9 +127,17 @@ pub(super) fn cells(aggregate: &Aggregate) -> Vec<Cell> {
         Aggregate::Terms(terms) => terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect(),
         Aggregate::TermGrid(grid) => grid.rows.iter().flat_map(|(_, row)| row).chain(&grid.other).copied().collect(),
         Aggregate::FixedHistogram(histogram) => histogram.cells.clone(),
-        // No question asks for these yet.
-        Aggregate::Sum(_) | Aggregate::Quantile(_) | Aggregate::DistinctEstimate(_) => Vec::new(),
+        Aggregate::Sum(sum) => sum.all().map(|cell| Cell { records: cell.records, withheld: cell.withheld }).collect(),
+        Aggregate::Quantile(quantile) => quantile.regions.iter().map(|(_, value)| scalar(value.is_some())).collect(),
+        Aggregate::DistinctEstimate(estimate) => {
+            estimate.regions.iter().map(|(_, value)| scalar(value.is_some())).collect()
+        }
     }
+}
+
+/// A scalar is about no number of records that could be added up: it is told or withheld.
+const fn scalar(is_told: bool) -> Cell {
+    if is_told { Cell::EMPTY } else { Cell::WITHHELD }
 }
 
 /// How many cells tell something, and how many have something withheld from them: one may do both.

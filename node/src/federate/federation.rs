@@ -1,5 +1,6 @@
 //! One question, all regions at the same time, one answer that names each of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,12 @@ use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::DateGrid;
 use domicile_proto::aggregate::histogram::FixedHistogram;
+use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
+use domicile_proto::aggregate::sum::Sum;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{LiteralDetector, VettedQuestion};
-use domicile_proto::ids::{DictionaryId, QuestionId, Region};
+use domicile_proto::ids::{DictionaryId, QuestionId, Region, RegionNumber};
 use domicile_proto::link::identity::{PeerAddr, PeerId};
 use domicile_proto::message::answer::{self, Outcome, RefusalCode};
 use domicile_proto::message::question::{Ask, Question, QuestionError};
@@ -35,6 +38,8 @@ pub(crate) struct Answer {
     pub(crate) coverage: Coverage,
     /// Texts of the ids in the aggregate, as far as they are known here.
     pub(crate) dictionary: Arc<Dictionary>,
+    /// Names of the regions that speak for themselves in the aggregate.
+    pub(crate) names: BTreeMap<RegionNumber, Region>,
 }
 
 /// A number of records, and whether it is all of them.
@@ -51,6 +56,11 @@ impl Answer {
         let cells = cells(&self.aggregate);
         let value = cells.iter().fold(0_u64, |sum, cell| sum.saturating_add(cell.records.0));
         Total { value, is_exact: self.coverage.is_whole() && cells.iter().all(|cell| cell.is_exact()) }
+    }
+
+    /// Whether the aggregate is about a number of records at all.
+    pub(crate) const fn has_total(&self) -> bool {
+        !matches!(self.aggregate, Aggregate::Quantile(_) | Aggregate::DistinctEstimate(_))
     }
 
     /// The text of an id; `#id` where it is not known here yet.
@@ -108,11 +118,12 @@ impl Federation {
         let dictionary = dictionary_of(&policy, stream, question.ask);
         let bounds = question.ask.number().and_then(|field| stream.number(field));
         let bounds = bounds.map(|number| number.bounds.clone()).unwrap_or_default();
-        let (aggregate, coverage) = merge(question.ask, parts, &dictionary, bounds)?;
+        let (aggregate, coverage) = merge(question.ask, parts, &dictionary, bounds, &policy.regions)?;
         if asked.on_missing == OnMissing::Fail && !coverage.missing().is_empty() {
             return Err(FederateError::Missing(coverage));
         }
-        Ok(Answer { question: question.id, aggregate, coverage, dictionary })
+        let names = policy.regions.iter().map(|(name, number)| (*number, name.clone())).collect();
+        Ok(Answer { question: question.id, aggregate, coverage, dictionary, names })
     }
 
     /// Decides once for all other regions whether the question may leave (RES-3).
@@ -123,9 +134,12 @@ impl Federation {
             Err(QuestionError::FieldNotAllowed) => RefusalCode::FieldNotAllowed,
             Err(QuestionError::TextNotAllowed) => RefusalCode::TextNotAllowed,
             Err(QuestionError::PersonalLiteral) => RefusalCode::PersonalLiteral,
-            Err(QuestionError::LiteralLength | QuestionError::TooManyConditions | QuestionError::Grid) => {
-                RefusalCode::OutOfBounds
-            }
+            Err(
+                QuestionError::LiteralLength
+                | QuestionError::TooManyConditions
+                | QuestionError::Quantile
+                | QuestionError::Grid,
+            ) => RefusalCode::OutOfBounds,
         };
         self.record_refusal(stream, code).await;
         Err(code)
@@ -189,7 +203,9 @@ struct Part {
 }
 
 impl Part {
-    const fn silent(region: Region, standing: Standing, took: Duration) -> Self {
+    fn silent(region: Region, standing: Standing, took: Duration) -> Self {
+        #[cfg(feature = "jepsen-bugs")]
+        let standing = if crate::bugs::is_seeded("silent-partial") { Standing::Complete } else { standing };
         Self { coverage: RegionCoverage::silent(region, standing, took), aggregate: None }
     }
 
@@ -209,6 +225,7 @@ fn merge(
     parts: Vec<Part>,
     dictionary: &Dictionary,
     bounds: Vec<i64>,
+    numbers: &BTreeMap<Region, RegionNumber>,
 ) -> Result<(Aggregate, Coverage), FederateError> {
     let mut sum = match ask {
         Ask::Count => Aggregate::Count(Count::EMPTY),
@@ -216,6 +233,9 @@ fn merge(
         Ask::Terms(field) => Aggregate::Terms(Terms::empty(field)),
         Ask::TermGrid(field, grid) => Aggregate::TermGrid(TermGrid::empty(field, grid)),
         Ask::Numbers(field) => Aggregate::FixedHistogram(FixedHistogram::empty(field, bounds)),
+        Ask::Sum(layout) => Aggregate::Sum(Sum::empty(layout)),
+        Ask::Quantile(field, per_mille) => Aggregate::Quantile(Quantile::empty(field, per_mille)),
+        Ask::Distinct(field) => Aggregate::DistinctEstimate(DistinctEstimate::empty(field)),
     };
     let mut coverage = Coverage::default();
     for Part { coverage: mut region, aggregate } in parts {
@@ -230,6 +250,7 @@ fn merge(
             continue;
         }
         if let Some(aggregate) = aggregate {
+            let aggregate = spoken_by(aggregate, numbers.get(&region.region).copied());
             let is_unknown = |id: &DictionaryId| !dictionary.texts.contains_key(id);
             if region.standing == Standing::Complete && ids(&aggregate).iter().any(is_unknown) {
                 region.standing = Standing::Partial;
@@ -241,8 +262,23 @@ fn merge(
     Ok((sum, coverage))
 }
 
+/// A region speaks for itself, whatever number it gives: what it says of itself is put under the number it has here.
+fn spoken_by(mut aggregate: Aggregate, number: Option<RegionNumber>) -> Aggregate {
+    if let Some(number) = number {
+        match &mut aggregate {
+            Aggregate::Quantile(quantile) => quantile.regions.iter_mut().for_each(|(region, _)| *region = number),
+            Aggregate::DistinctEstimate(estimate) => {
+                estimate.regions.iter_mut().for_each(|(region, _)| *region = number);
+            }
+            _ => {}
+        }
+    }
+    aggregate
+}
+
 fn ids(aggregate: &Aggregate) -> Vec<DictionaryId> {
     match aggregate {
+        Aggregate::Sum(sum) => sum.rows.iter().map(|(id, _)| *id).collect(),
         Aggregate::Terms(terms) => terms.cells.iter().map(|(id, _)| *id).collect(),
         Aggregate::TermGrid(grid) => grid.rows.iter().map(|(id, _)| *id).collect(),
         _ => Vec::new(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::DateGrid;
 use domicile_proto::aggregate::histogram::FixedHistogram;
+use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
+use domicile_proto::aggregate::sum::Sum;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{LiteralDetector, Nothing, Released};
@@ -29,6 +31,9 @@ pub(crate) enum Answered {
     Terms(Released<Terms>),
     TermGrid(Released<TermGrid>),
     Numbers(Released<FixedHistogram>),
+    Sum(Released<Sum>),
+    Quantile(Released<Quantile>),
+    Distinct(Released<DistinctEstimate>),
     Nothing(Released<Nothing>),
 }
 
@@ -46,6 +51,9 @@ impl Answered {
             Self::Terms(released) => released.answer(),
             Self::TermGrid(released) => released.answer(),
             Self::Numbers(released) => released.answer(),
+            Self::Sum(released) => released.answer(),
+            Self::Quantile(released) => released.answer(),
+            Self::Distinct(released) => released.answer(),
             Self::Nothing(released) => released.answer(),
         }
     }
@@ -58,6 +66,9 @@ impl Answered {
             Self::Terms(released) => Self::Terms(released.repeat(header)),
             Self::TermGrid(released) => Self::TermGrid(released.repeat(header)),
             Self::Numbers(released) => Self::Numbers(released.repeat(header)),
+            Self::Sum(released) => Self::Sum(released.repeat(header)),
+            Self::Quantile(released) => Self::Quantile(released.repeat(header)),
+            Self::Distinct(released) => Self::Distinct(released.repeat(header)),
             Self::Nothing(released) => Self::Nothing(released.repeat(header)),
         }
     }

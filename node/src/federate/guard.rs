@@ -135,7 +135,7 @@ impl Guard {
         }
         let told = told(put, gated.answered.answer().outcome.clone(), gated.contributors)?;
         if let Some(contributors) = &told {
-            match state.today.compare(put, contributors) {
+            match state.today.compare(put, contributors, is_new) {
                 Ok(true) => noted.push(Noted::released(tenant, contributors)),
                 Ok(false) => {}
                 Err(code) => {
@@ -288,8 +288,10 @@ impl Today {
         Ok(())
     }
 
-    /// Whether contributors are new to the guard; refused where they are too near earlier ones.
-    fn compare(&self, put: &Put, contributors: &Contributors) -> Result<bool, RefusalCode> {
+    /// Whether contributors are new to the guard; refused where they are too near earlier ones. A question that was answered
+    /// today, and whose answer is not kept any more (a restart, or too many since), is answered again from exactly the same
+    /// records or not at all: what was released once is never released otherwise.
+    fn compare(&self, put: &Put, contributors: &Contributors, is_new: bool) -> Result<bool, RefusalCode> {
         let k = put.policy.release(&put.stream).k.get();
         let earlier = self.tenants.get(&put.question.tenant).map_or(&[][..], |tenant| &tenant.released);
         if earlier.iter().any(|earlier| contributors.is_too_near(earlier, k)) {
@@ -297,6 +299,9 @@ impl Today {
         }
         if earlier.contains(contributors) {
             return Ok(false);
+        }
+        if !is_new {
+            return Err(RefusalCode::Overlap);
         }
         if self.guarded >= GUARDED_ANSWERS { Err(RefusalCode::Busy) } else { Ok(true) }
     }

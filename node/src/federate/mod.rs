@@ -19,6 +19,8 @@ mod translate;
 
 #[cfg(test)]
 mod link_test;
+#[cfg(test)]
+mod timing_test;
 
 pub(crate) use answerer::Answerer;
 pub(crate) use coverage::{RegionCoverage, Standing};

@@ -21,7 +21,8 @@ impl Predicate {
         conditions.sort_unstable();
         conditions.dedup();
         let shape = is_text(question).then(|| (closed(question, closed_at), question.ask));
-        let whole = (question.stream, conditions, question.ask.field(), shape);
+        let fields = (question.ask.field(), question.ask.number());
+        let whole = (question.stream, conditions, fields, shape);
         let whole = digest(&SHA256, &serde_json::to_vec(&whole).unwrap_or_default());
         let mut short = [0; 16];
         short.iter_mut().zip(whole.as_ref()).for_each(|(to, from)| *to = *from);

@@ -1,5 +1,8 @@
 //! A directory of the disk that the engine writes into without flushing: a young segment is safe in the write-ahead log, and most
 //! are merged away before they need to be durable. Whoever makes a segment durable flushes its files once.
+//!
+//! It takes no locks: one builder writes a segment, once, and the node's own lock keeps other nodes away. The engine's locks are
+//! files, and one that a crash or a reader left behind would keep the node from opening the segment.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -7,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tantivy::Directory;
-use tantivy::directory::error::{DeleteError, OpenDirectoryError, OpenReadError, OpenWriteError};
+use tantivy::directory::error::{DeleteError, LockError, OpenDirectoryError, OpenReadError, OpenWriteError};
 use tantivy::directory::{
-    AntiCallToken, FileHandle, MmapDirectory, TerminatingWrite, WatchCallback, WatchHandle, WritePtr,
+    AntiCallToken, DirectoryLock, FileHandle, Lock, MmapDirectory, TerminatingWrite, WatchCallback, WatchHandle,
+    WritePtr,
 };
 
 /// The directory. Reads through the memory map.
@@ -62,6 +66,10 @@ impl Directory for Unflushed {
         Ok(())
     }
 
+    fn acquire_lock(&self, _: &Lock) -> Result<DirectoryLock, LockError> {
+        Ok(DirectoryLock::from(Box::new(())))
+    }
+
     fn watch(&self, _: WatchCallback) -> tantivy::Result<WatchHandle> {
         Ok(WatchHandle::empty())
     }
@@ -82,5 +90,30 @@ impl Write for Written {
 impl TerminatingWrite for Written {
     fn terminate_ref(&mut self, _: AntiCallToken) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tantivy::Index;
+    use tantivy::directory::META_LOCK;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_left_keeps_nobody_out_and_readers_leave_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Unflushed::open(dir.path()).unwrap();
+        Index::create(open(), tantivy::schema::Schema::builder().build(), tantivy::IndexSettings::default()).unwrap();
+        let names = || {
+            let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let before = names();
+        Index::open(open()).unwrap().reader().unwrap();
+        assert_eq!(names(), before);
+        fs::write(dir.path().join(&META_LOCK.filepath), "").unwrap();
+        Index::open(open()).unwrap().reader().unwrap();
     }
 }

@@ -348,3 +348,22 @@ impl Pending {
 
 /// Tenant, stream, day.
 const BUCKET_BYTES: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_every_key_is_replaced_and_a_restart_knows_it() {
+        let bucket =
+            |day: usize| Bucket { tenant: TenantId(1), stream: StreamId(2), day: Day(u32::try_from(day).unwrap()) };
+        let mut pending = Pending::Some(BTreeSet::new());
+        pending.add((0..KEYRING_PENDING).map(bucket).collect());
+        assert!(pending.concerns(bucket(0)) && !pending.concerns(bucket(KEYRING_PENDING)), "one by one");
+        let again = Pending::from_row(&pending.to_row());
+        assert!(again.concerns(bucket(1)) && !again.concerns(bucket(KEYRING_PENDING)));
+        pending.add([bucket(KEYRING_PENDING)].into());
+        assert!(pending.concerns(bucket(KEYRING_PENDING + 1)));
+        assert!(Pending::from_row(&pending.to_row()).concerns(bucket(KEYRING_PENDING + 1)));
+    }
+}

@@ -341,3 +341,30 @@ const FORMAT_VERSION: &[u8] = &[1];
 pub(super) const PENDING: &str = "pending";
 /// The version of the root whose predecessors are to be destroyed.
 pub(super) const RETIRE: &str = "retire";
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::{StreamId, TenantId, Timestamp};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::keys::{Original, specimen};
+
+    #[test]
+    fn keys_of_days_in_memory_have_a_bound_and_one_that_was_forgotten_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::standing_at(Timestamp(1));
+        let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), clock);
+        let (tenant, stream, token) = (TenantId(1), StreamId(1), "‹email:abcdefghijklmnopqrstuvwxyz›");
+        let text = zeroize::Zeroizing::new("erika@example.org".to_owned());
+        vault.seal(tenant, stream, Day(1), &[Original { token: token.into(), subject: None, text }]).unwrap();
+        let ring = vault.ring.load_full();
+        let key = Arc::new(Secret::random().unwrap());
+        for day in 2..=u32::try_from(KEYRING_DAY_KEYS).unwrap() + 1 {
+            ring.remember_day(Bucket { tenant, stream, day: Day(day) }, Arc::clone(&key));
+            assert!(ring.days.read().len() <= KEYRING_DAY_KEYS);
+        }
+        assert!(!ring.days.read().contains_key(&Bucket { tenant, stream, day: Day(1) }), "the limit was reached");
+        assert!(vault.reveal(tenant, token).unwrap().is_some());
+    }
+}

@@ -64,6 +64,8 @@ impl Vault {
         if items.is_empty() {
             return Ok(());
         }
+        // In the order of the tables: neighbours lie on one page, which is then looked for once.
+        items.sort_unstable_by_key(|item| item.place);
         let ring = self.ring.load_full();
         let mut present = Vec::new();
         {

@@ -58,6 +58,9 @@ fn carried(answered: aggregate::Answered) -> Answered {
         aggregate::Answered::Terms(released) => Answered::Terms(released),
         aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
         aggregate::Answered::Numbers(released) => Answered::Numbers(released),
+        aggregate::Answered::Sum(released) => Answered::Sum(released),
+        aggregate::Answered::Quantile(released) => Answered::Quantile(released),
+        aggregate::Answered::Distinct(released) => Answered::Distinct(released),
         aggregate::Answered::Nothing(released) => Answered::Nothing(released),
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod ingest;
 mod keeper;
 mod sealing;
 mod signals;
+mod supervisor;
 mod surroundings;
 mod unaccepted;
 
@@ -57,7 +58,9 @@ pub(crate) async fn run(config: NodeConfig, has_parent: bool) -> Result<(), Node
         node = Node::start(config) => node?,
         () = &mut told => return Ok(()),
     };
+    supervisor::tell(supervisor::State::Ready);
     told.await;
+    supervisor::tell(supervisor::State::Stopping);
     node.stop().await
 }
 
@@ -179,6 +182,9 @@ fn start_erasure(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Ar
         ledger: Arc::clone(&base.ledger),
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),
+        cache: config.data_dir.join("cache"),
+        policy: base.policy.clone(),
+        retention_days: base.regions.facts(&base.us.region)?.retention_days(),
     };
     let erasure = Arc::new(Erasure::new(parts, base.records.clone(), &config.link.key)?);
     base.tasks.spawn(Kind::Timer, Arc::clone(&erasure).keep_going(base.tasks.token().clone()));

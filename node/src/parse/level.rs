@@ -159,6 +159,14 @@ pub(super) fn of_text(text: &str, before: Before) -> Option<Level> {
 }
 
 fn of_place(word: &str, letters: &str, first: bool, before: Before) -> Option<Level> {
+    // `[Component]ERROR:` without a blank between the two.
+    if let Some((tag, word)) = word.rsplit_once(']')
+        && tag.starts_with('[')
+        && word.ends_with(':')
+        && word.starts_with(|c: char| c.is_ascii_uppercase())
+    {
+        return of_place(word, word.trim_end_matches(':'), false, before);
+    }
     if let Some((key, value)) = word.split_once('=') {
         let is_level = ["level", "lvl", "severity", "loglevel"].iter().any(|name| key.eq_ignore_ascii_case(name));
         return if is_level { of_word(value) } else { None };
@@ -227,6 +235,11 @@ mod tests {
             ("error: disk is full", Before::Header, Some(Level::Error)),
             ("level=warn msg=x", Before::Nothing, Some(Level::Warn)),
             ("|ERROR|x", Before::Nothing, Some(Level::Error)),
+            ("[BluetoothHIDDeviceController]ERROR: no object", Before::Header, Some(Level::Error)),
+            ("[a][b]WARN: x", Before::Nothing, Some(Level::Warn)),
+            ("[a]Error: x", Before::Nothing, None),
+            ("[a]b: x", Before::Nothing, None),
+            ("x]ERROR: y", Before::Nothing, None),
             ("there was an error in the log", Before::Nothing, None),
             ("error in the log", Before::Header, None),
             ("a D b", Before::Stamp, None),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use domicile_proto::aggregate::date_grid::Grid;
+use domicile_proto::aggregate::sum::SumLayout;
 use domicile_proto::aggregate::{Aggregate, MAX_CELLS};
-use domicile_proto::ids::{Name, TenantId, TimeRange, Timestamp};
+use domicile_proto::ids::{FieldId, Name, TenantId, TimeRange, Timestamp};
 use domicile_proto::message::question::Ask;
 use serde_json::{Value, json};
 
@@ -29,6 +30,19 @@ pub(super) enum Wanted {
     TermsHistogram(String, u32),
     /// Their numbers between the declared bounds of a numeric field.
     Numbers(String),
+    /// The sums of a numeric field, by value of a field and time as far as they are named.
+    Sum {
+        /// The numeric field.
+        field: String,
+        /// The group field.
+        by: Option<String>,
+        /// The width of a cell in seconds.
+        step: Option<u32>,
+    },
+    /// Below which bound of a numeric field so many thousandths lie, region by region.
+    Quantile(String, u16),
+    /// How many values of a field there are, region by region.
+    Distinct(String),
 }
 
 /// Where a question goes.
@@ -117,17 +131,28 @@ impl Desk {
     ) -> Result<Ask, Failure> {
         let stays = |field: &String| PresentError::FieldStaysHere { field: field.chars().take(80).collect() };
         let field = |field: &String| group_field(stream, field).ok_or_else(|| stays(field));
+        let number = |name: &String| stream.number_id(name).ok_or_else(|| stays(name));
+        // Rows of a grid by value: one for each that is known here, and one for all others.
+        let rows = |id: FieldId| {
+            let policy = self.parts.policy.now();
+            let known = stream.fields.get(usize::from(id.0)).map(|name| policy.dictionary(stream.tenant, name));
+            known.map_or(1, |dictionary| dictionary.texts.len() + 1)
+        };
         Ok(match wanted {
             Wanted::Count => Ask::Count,
             Wanted::Histogram(step) => Ask::DateGrid(self.grid(range, *step, 1, ends)?),
             Wanted::Terms(name) => Ask::Terms(field(name)?),
-            Wanted::Numbers(name) => Ask::Numbers(stream.number_id(name).ok_or_else(|| stays(name))?),
+            Wanted::Numbers(name) => Ask::Numbers(number(name)?),
+            Wanted::Quantile(name, per_mille) => Ask::Quantile(number(name)?, *per_mille),
+            Wanted::Distinct(name) => Ask::Distinct(field(name)?),
             Wanted::TermsHistogram(name, step) => {
                 let id = field(name)?;
-                let policy = self.parts.policy.now();
-                let known = stream.fields.get(usize::from(id.0)).map(|name| policy.dictionary(stream.tenant, name));
-                let rows = known.map_or(1, |dictionary| dictionary.texts.len() + 1);
-                Ask::TermGrid(id, self.grid(range, *step, rows, ends)?)
+                Ask::TermGrid(id, self.grid(range, *step, rows(id), ends)?)
+            }
+            Wanted::Sum { field: name, by, step } => {
+                let by = by.as_ref().map(field).transpose()?;
+                let grid = step.map(|step| self.grid(range, step, by.map_or(1, rows), ends)).transpose()?;
+                Ask::Sum(SumLayout { field: number(name)?, by, grid })
             }
         })
     }
@@ -178,6 +203,7 @@ pub(super) fn chosen(filter: &Filter, aggregate: &Aggregate) -> Option<Value> {
     let range = match aggregate {
         Aggregate::DateGrid(grid) => grid.grid.range(),
         Aggregate::TermGrid(grid) => grid.grid.range(),
+        Aggregate::Sum(sum) => sum.layout.grid?.range(),
         _ => return None,
     };
     Some(json!({

@@ -59,7 +59,7 @@ pub(crate) enum PresentError {
     StaysHere(#[from] Untranslatable),
     /// An aggregation that cannot be put to other regions.
     #[error(
-        "aggregation `{name}` does not travel; other regions answer counts, `date_histogram` of whole minutes, `terms` of group fields, and one within the other"
+        "aggregation `{name}` does not travel; other regions answer counts, `date_histogram` of whole minutes, `terms` of group fields, one within the other, `sum` and `avg` in one of them, `percentiles` and `cardinality` alone"
     )]
     AggregationStaysHere {
         /// Its name.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use domicile_proto::border::Measured;
 use domicile_proto::ids::{RecordCount, SubjectCount, TimeRange, Timestamp};
+use domicile_proto::numbers::PARTS;
 use tantivy::DocId;
 use tantivy::columnar::{Column, DynamicColumn};
 
@@ -53,6 +54,18 @@ impl Slots {
         #[allow(clippy::cast_precision_loss, reason = "bounds beyond 2^53 are no finer than the column's own floats")]
         let below = self.bounds.partition_point(|bound| (*bound as f64) < number);
         if number.is_nan() { None } else { u32::try_from(below).ok() }
+    }
+
+    /// A number as it is added up, clamped to the bounds: from 0, or the first bound where that lies below, to the last one.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "a cast to i128 saturates; bounds beyond 2^53 are no finer than the column's own floats"
+    )]
+    pub(super) fn thousandths(&self, number: f64) -> i128 {
+        let ends = (self.bounds.first().copied().unwrap_or(0).min(0), self.bounds.last().copied().unwrap_or(0));
+        let clamped = number.max(ends.0 as f64).min(ends.1 as f64);
+        (clamped * PARTS as f64).round() as i128
     }
 }
 
@@ -364,10 +377,23 @@ impl SlotColumns {
         }
     }
 
-    /// The slots of a numeric field: of the first number of a document.
+    /// The slots of a numeric field.
     fn read_numbers(&self, slots: &Slots, docs: &[DocId], out: &mut [SlotOf]) {
+        let mut found = Vec::new();
+        self.numbers(docs, &mut found);
+        for (number, slot) in found.iter().zip(out) {
+            if let Some(place) = number.and_then(|number| slots.of_number(number)) {
+                *slot = SlotOf::One(place);
+            }
+        }
+    }
+
+    /// The first number of each document.
+    pub(super) fn numbers(&self, docs: &[DocId], out: &mut Vec<Option<f64>>) {
+        out.clear();
+        out.resize(docs.len(), None);
         for (column, _) in &self.sources {
-            for (doc, slot) in docs.iter().zip(out.iter_mut()) {
+            for (doc, found) in docs.iter().zip(out.iter_mut()) {
                 #[allow(clippy::cast_precision_loss, reason = "as for the bounds")]
                 let number = match column {
                     DynamicColumn::I64(numbers) => numbers.first(*doc).map(|number| number as f64),
@@ -375,8 +401,8 @@ impl SlotColumns {
                     DynamicColumn::F64(numbers) => numbers.first(*doc),
                     _ => None,
                 };
-                if let (SlotOf::None, Some(found)) = (&slot, number.and_then(|number| slots.of_number(number))) {
-                    *slot = SlotOf::One(found);
+                if found.is_none() {
+                    *found = number.filter(|number| !number.is_nan());
                 }
             }
         }

@@ -44,3 +44,34 @@ impl Engine {
         Hits { engine, segments, filter, range, sort, budget, total: None, top }.rows()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::errors::Coded;
+    use crate::index::builder::Layout;
+    use crate::segment::specimen::{durable, record, segment};
+
+    #[test]
+    fn an_export_holds_as_many_records_as_it_may_and_one_more_is_refused_whole() {
+        let layout = Layout::new();
+        let of = |subject: u64, count: usize, first: u64| {
+            let records = (0..count).map(|n| record(i64::try_from(n).unwrap(), Some(subject), json!({}))).collect();
+            segment(&layout, durable(3, first, records))
+        };
+        let (full, one) = (of(7, EXPORT_RECORDS, 1), of(7, 1, 1_000_000));
+        let wanted = Wanted { subjects: [7].into(), ..Wanted::default() };
+        let engine = Engine::new().unwrap();
+        let export = |segments: &[&Arc<Segment>]| {
+            let segments = segments.iter().map(|segment| Arc::clone(segment)).collect();
+            let budget = Budget::until(Instant::now() + Duration::from_secs(600));
+            engine.holding(segments, &wanted, TimeRange::ALL, budget).map(|rows| rows.len())
+        };
+        assert_eq!(export(&[&full]).unwrap(), EXPORT_RECORDS);
+        assert_eq!(export(&[&one, &full]).err().unwrap().code(), "DMC-QUERY-06");
+    }
+}

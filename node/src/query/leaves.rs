@@ -15,7 +15,7 @@ use super::filter::Filter;
 use super::groups::{SlotColumns, SlotOf, Slots};
 use super::search::Engine;
 use super::visit::{Budget, Unit, compiled, units, visit};
-use crate::limits::LEAF_CELLS_AT_ONCE;
+use crate::limits::{CONTRIBUTION_BYTES, LEAF_CELLS_AT_ONCE};
 use crate::segment::Segment;
 
 /// Records of one leaf that are counted together: those with places above `after` up to `upto`.
@@ -29,7 +29,7 @@ pub(crate) struct Window {
 pub(crate) struct LeafPlan<'a> {
     /// Width of a leaf, in seconds; above 0.
     pub(crate) width: u32,
-    /// The fields, in the order of the cells' places.
+    /// The fields, in the order of the cells' places; one of them at most is numeric, and its numbers are added up as well.
     pub(crate) fields: Vec<Slots>,
     /// What is counted, and up to where.
     pub(crate) threshold: Threshold,
@@ -46,6 +46,11 @@ impl Slots {
     /// Number of cells along this field: the known values, all others, and none.
     pub(crate) const fn cells(&self) -> usize {
         self.len + 2
+    }
+
+    /// Whether it is a numeric field.
+    pub(crate) const fn is_numeric(&self) -> bool {
+        !self.bounds.is_empty()
     }
 }
 
@@ -122,6 +127,8 @@ impl<'a> Tabulator<'a> {
         let (mut times, mut seqs) = (Vec::new(), Vec::new());
         let mut subjects: Vec<Option<u64>> = Vec::new();
         let mut slots: Vec<Vec<SlotOf>> = vec![Vec::new(); self.fields.len()];
+        let numeric = self.plan.fields.iter().position(Slots::is_numeric);
+        let mut numbers = Vec::new();
         visit(unit, compiled(&self.plan.filter, unit, false, budget)?, range, budget, &mut |docs| {
             times.resize(docs.len(), 0);
             self.times.values.get_vals(docs, &mut times);
@@ -135,10 +142,16 @@ impl<'a> Tabulator<'a> {
             for (columns, slots) in self.fields.iter().zip(&mut slots) {
                 columns.read(docs, slots);
             }
+            if let Some(columns) = numeric.and_then(|numeric| self.fields.get(numeric)) {
+                columns.numbers(docs, &mut numbers);
+            }
             for (at, ((time, seq), subject)) in times.iter().zip(&seqs).zip(&subjects).enumerate() {
                 let Some(window) = self.window_of(*time, *seq) else { continue };
                 let place = self.place(&slots, at);
                 self.count(window, place, *subject)?;
+                if let Some(number) = numbers.get(at).copied().flatten() {
+                    self.add_up(place, number, *subject, *seq, budget)?;
+                }
             }
             Ok(true)
         })?;
@@ -181,6 +194,29 @@ impl<'a> Tabulator<'a> {
         Ok(())
     }
 
+    /// Adds the number of a record that was just counted.
+    fn add_up(
+        &mut self,
+        place: usize,
+        number: f64,
+        subject: Option<u64>,
+        seq: u64,
+        budget: &Budget,
+    ) -> Result<(), QueryError> {
+        let by = match self.plan.threshold.counted {
+            _ if self.plan.threshold.k.get() == 1 => None,
+            Counted::Subjects => subject,
+            Counted::Records => Some(seq),
+        };
+        let numeric = self.plan.fields.iter().find(|slots| slots.is_numeric());
+        let thousandths = numeric.map_or(0, |slots| slots.thousandths(number));
+        let cell = self.open.as_mut().and_then(|(_, cells)| cells.get_mut(place));
+        if cell.is_some_and(|cell| cell.add_number(thousandths, by)) {
+            budget.gather(CONTRIBUTION_BYTES)?;
+        }
+        Ok(())
+    }
+
     /// Puts the open leaf down and takes another one up.
     fn turn_to(&mut self, key: Option<(i64, usize)>) -> Result<(), QueryError> {
         if let Some((key, cells)) = self.open.take() {
@@ -194,5 +230,39 @@ impl<'a> Tabulator<'a> {
             return Err(QueryError::TooManyBuckets);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::{Duration, Instant};
+
+    use domicile_proto::ids::KThreshold;
+    use serde_json::json;
+
+    use super::*;
+    use crate::index::builder::Layout;
+    use crate::segment::specimen::{durable, record, segment};
+
+    #[test]
+    fn more_leaf_cells_than_are_held_at_once_are_too_many() {
+        let along = 5_000;
+        let leaves = LEAF_CELLS_AT_ONCE / (along + 2);
+        let tabulated = |leaves: usize| {
+            let event =
+                |minute: usize| record(minute as i64 * 60_000_000, Some(1), json!({"message": "ok", "level": "INFO"}));
+            let records = durable(1, 1, (0..leaves).map(event).collect());
+            let fields =
+                vec![Slots { field: "level".to_owned(), known: BTreeMap::new(), len: along, bounds: Vec::new() }];
+            let threshold = Threshold { k: KThreshold(NonZeroU32::MIN), counted: Counted::Subjects };
+            let windows = |_: i64| vec![Window { after: 0, upto: u64::MAX }];
+            let plan = LeafPlan { width: 60, fields, threshold, filter: Filter::All, windows: &windows };
+            let budget = Budget::until(Instant::now() + Duration::from_secs(60));
+            let segments = [segment(&Layout::new(), records)];
+            Engine::new().unwrap().tabulate(&segments, TimeRange::ALL, &plan, &budget).map(|cells| cells.len())
+        };
+        assert_eq!(tabulated(leaves).unwrap(), leaves);
+        assert!(matches!(tabulated(leaves + 1), Err(QueryError::TooManyBuckets)));
     }
 }

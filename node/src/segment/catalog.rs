@@ -98,6 +98,17 @@ impl Catalog {
         is_sifted
     }
 
+    /// Takes segments out of what is shown; those that were there.
+    pub(super) fn take_out(&self, shard: ShardId, gone: &BTreeSet<SegmentId>) -> Vec<Arc<Segment>> {
+        let _changing = self.0.changing.lock();
+        let taken: Vec<_> = self.view(shard).iter().filter(|segment| gone.contains(&segment.id)).cloned().collect();
+        let ids: Vec<_> = taken.iter().map(|segment| segment.id).collect();
+        if !ids.is_empty() {
+            self.replace_locked(shard, &ids, None);
+        }
+        taken
+    }
+
     /// Shows a segment and hides those it replaces, in one step.
     #[cfg(test)]
     pub(super) fn replace(&self, shard: ShardId, gone: &[SegmentId], new: Option<Arc<Segment>>) {

@@ -119,7 +119,9 @@ pub(crate) fn open_dir(
         last_seq: row.last_seq,
         sifted: 0,
     };
-    Segment::open(layout, (id, shard), built, Some(dir.to_owned()), row.built_at)
+    let mut segment = Segment::open(layout, (id, shard), built, Some(dir.to_owned()), row.built_at)?;
+    segment.received_until = row.received_until;
+    Ok(segment)
 }
 
 /// Opens a segment that was just built in `dir`, or in memory.

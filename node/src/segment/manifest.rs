@@ -45,6 +45,7 @@ pub(crate) struct Row {
     pub(crate) last_seq: u64,
     pub(crate) bytes: u64,
     pub(crate) built_at: Timestamp,
+    pub(crate) received_until: Timestamp,
 }
 
 impl Row {
@@ -58,6 +59,7 @@ impl Row {
             last_seq: segment.last_seq,
             bytes: segment.bytes,
             built_at: segment.built_at,
+            received_until: segment.received_until,
         }
     }
 
@@ -159,7 +161,17 @@ mod tests {
     fn row(id: u128) -> Row {
         let at = Timestamp(5);
         let id = SegmentId(id).to_string();
-        Row { id, docs: 1, oldest: at, newest: at, first_seq: 1, last_seq: 1, bytes: 9, built_at: at }
+        Row {
+            id,
+            docs: 1,
+            oldest: at,
+            newest: at,
+            first_seq: 1,
+            last_seq: 1,
+            bytes: 9,
+            built_at: at,
+            received_until: at,
+        }
     }
 
     async fn store(dir: &std::path::Path) -> Store {
@@ -237,7 +249,7 @@ mod tests {
     #[test]
     fn the_json_of_a_manifest_stays() {
         let manifest = Manifest::none(ShardId(1)).next(Epoch(1), 3, vec![row(255)]);
-        let golden = r#"{"version":1,"epoch":1,"last_seq":3,"segments":[{"id":"000000000000000000000000000000ff","docs":1,"oldest":5,"newest":5,"first_seq":1,"last_seq":1,"bytes":9,"built_at":5}]}"#;
+        let golden = r#"{"version":1,"epoch":1,"last_seq":3,"segments":[{"id":"000000000000000000000000000000ff","docs":1,"oldest":5,"newest":5,"first_seq":1,"last_seq":1,"bytes":9,"built_at":5,"received_until":5}]}"#;
         assert_eq!(serde_json::to_string(&manifest.body).unwrap(), golden);
         assert_eq!(serde_json::from_str::<Body>(golden).unwrap(), manifest.body);
         assert_eq!(parse(&manifest.object()), Some((ShardId(1), 1)));

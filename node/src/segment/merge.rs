@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use super::files::{self, Files};
 use super::manifest::{Manifest, Row};
 use super::plan::{Merge, Piece, Pressure, Target, plan};
-use super::purge::Purge;
+use super::purge::Removal;
 use super::repair::Retry;
 use super::shards::Shared;
 use super::{Hidden, Segment, SegmentError};
@@ -45,8 +45,8 @@ pub(super) struct Merger {
     pub(super) deposed: BTreeSet<ShardId>,
     /// Directories of segments that were replaced; they go as soon as no manifest names them.
     leaving: BTreeMap<ShardId, Vec<PathBuf>>,
-    /// Who wants what is hidden removed.
-    pub(super) purging: mpsc::Receiver<Purge>,
+    /// Who wants something removed.
+    pub(super) removing: mpsc::Receiver<Removal>,
 }
 
 impl Merger {
@@ -54,10 +54,10 @@ impl Merger {
         shared: Arc<Shared>,
         store: Store,
         (wal, manifests): (Wal, BTreeMap<ShardId, Manifest>),
-        purging: mpsc::Receiver<Purge>,
+        removing: mpsc::Receiver<Removal>,
     ) -> Self {
         let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new(), leaving, purging }
+        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new(), leaving, removing }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
@@ -79,10 +79,15 @@ impl Merger {
             tokio::select! {
                 () = token.cancelled() => return,
                 () = self.shared.wake.notified() => {}
-                Some(Purge { done }) = self.purging.recv() => {
+                Some(removal) = self.removing.recv() => match removal {
                     // Whoever asked and went away asks again.
-                    let _ = done.send(self.purge().await);
-                }
+                    Removal::Hidden { done } => {
+                        let _ = done.send(self.purge().await);
+                    }
+                    Removal::Whole { gone, done } => {
+                        let _ = done.send(self.drop_whole(&gone).await);
+                    }
+                },
                 () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
             }
         }
@@ -152,8 +157,11 @@ impl Merger {
         loop {
             let mut segments = self.shared.catalog.view(shard).to_vec();
             segments.reverse();
-            // Behind a gap lie records that a failed build left in the log: nothing may be merged across it.
-            let whole = segments.windows(2).take_while(|pair| matches!(pair, [a, b] if a.last_seq + 1 == b.first_seq));
+            // Behind a gap lie records that a failed build left in the log: nothing may be merged across it. What a manifest
+            // counts as durable and is not there was deleted for good.
+            let durable = self.manifests.get(&shard).map_or(0, |manifest| manifest.body.last_seq);
+            let follows = |a: &Segment, b: &Segment| b.first_seq <= a.last_seq.max(durable) + 1;
+            let whole = segments.windows(2).take_while(|pair| matches!(pair, [a, b] if follows(a, b)));
             segments.truncate(whole.count() + 1);
             let pieces: Vec<_> = segments.iter().map(|segment| piece(segment)).collect();
             let is_deposed = matches!(published, Err(SegmentError::Deposed { .. }));
@@ -306,6 +314,7 @@ pub(super) fn merge(
     // The age of a segment is that of its oldest part: what was built today is sealed tomorrow, however often it was merged.
     let built_at = parts.iter().map(|part| part.built_at).min().unwrap_or(now);
     let opened = files::open_built(layout, (id, shard), built, dir.clone(), built_at).and_then(|mut merged| {
+        merged.received_until = parts.iter().map(|part| part.received_until).max().unwrap_or(now);
         if removed > 0 {
             merged.retime()?;
         }

@@ -26,6 +26,6 @@ pub(crate) mod walk;
 pub(crate) use catalog::Catalog;
 pub(crate) use errors::SegmentError;
 pub(crate) use hidden::Hidden;
-pub(crate) use purge::Rewritten;
+pub(crate) use purge::{Rewritten, Whole, renew, sha256_of};
 pub(crate) use segment::{Segment, SegmentId};
 pub(crate) use shards::{Opened, Shards};

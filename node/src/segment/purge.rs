@@ -1,33 +1,39 @@
-//! The second half of an erasure in this stage: every segment that hides something is made anew without it, each alone,
-//! however little that is; the manifest names the new ones, and the old files go.
+//! What goes for good in this stage. The second half of an erasure: every segment that hides something is made anew without
+//! it, each alone, however little that is; the manifest names the new ones, and the old files go. And retention: whole
+//! segments leave the manifest, and their files go.
 //!
 //! May be interrupted anywhere and repeated: what no manifest names goes at the next start, and what is still hidden is found
 //! again. Decides not when.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Error, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use domicile_proto::ids::ShardId;
+use domicile_proto::ids::{ShardId, Timestamp};
 use ring::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
-use super::files::disk;
+use super::files::{Files, disk};
 use super::merge::{Merger, merge};
 use super::plan::{Pressure, Target};
 use super::{Segment, SegmentError, SegmentId};
+use crate::index::builder::Layout;
 
 /// A digest of all files of a segment.
 pub(crate) type Sha256 = [u8; 32];
 
-/// A wish that everything hidden is removed.
-pub(super) struct Purge {
-    pub(super) done: oneshot::Sender<Result<Purged, SegmentError>>,
+/// A wish that something is removed.
+pub(super) enum Removal {
+    /// Everything that is hidden.
+    Hidden { done: oneshot::Sender<Result<Vec<Rewritten>, SegmentError>> },
+    /// Whole segments.
+    Whole { gone: Whole, done: oneshot::Sender<Result<(), SegmentError>> },
 }
 
-/// What came of it.
-pub(super) struct Purged(pub(super) Vec<Rewritten>);
+/// Whole segments, by shard.
+pub(crate) type Whole = BTreeMap<ShardId, BTreeSet<SegmentId>>;
 
 /// One segment that was made anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +51,7 @@ pub(crate) struct Rewritten {
 
 impl Merger {
     /// Makes everything anew that hides something; what lies in memory becomes durable without it.
-    pub(super) async fn purge(&mut self) -> Result<Purged, SegmentError> {
+    pub(super) async fn purge(&mut self) -> Result<Vec<Rewritten>, SegmentError> {
         let mut rewritten = Vec::new();
         for shard in self.shared.catalog.shards() {
             if self.deposed.contains(&shard) {
@@ -54,10 +60,37 @@ impl Merger {
             self.rewrite(shard, &mut rewritten).await?;
             self.try_settle(shard, Pressure::High, true).await?;
         }
-        // The purge is asked for again, and by then it may be gone.
+        self.nothing_left()?;
+        Ok(rewritten)
+    }
+
+    /// Removes whole segments: first from what is shown, then from the manifest, then from the disk. Everything else becomes
+    /// durable, so that the log can go. One that is not there any more is none to remove.
+    pub(super) async fn drop_whole(&mut self, gone: &Whole) -> Result<(), SegmentError> {
+        let mut shards: BTreeSet<ShardId> = self.shared.catalog.shards().into_iter().collect();
+        shards.extend(gone.keys());
+        for shard in shards {
+            if self.deposed.contains(&shard) {
+                return Err(SegmentError::Deposed { shard, number: 0 });
+            }
+            if let Some(gone) = gone.get(&shard) {
+                let taken = self.shared.catalog.take_out(shard, gone);
+                self.leave(shard, taken.iter().filter_map(|segment| segment.dir.clone()));
+                self.shared.step("taken out")?;
+                self.publish(shard).await?;
+                self.shared.step("published")?;
+                self.sweep(shard);
+            }
+            self.try_settle(shard, Pressure::High, true).await?;
+        }
+        self.nothing_left()
+    }
+
+    /// The removal is asked for again, and by then it may be gone.
+    fn nothing_left(&self) -> Result<(), SegmentError> {
         match self.left_over() {
-            Some(dir) => Err(disk(dir, Error::other("a segment that was replaced is still there"))),
-            None => Ok(Purged(rewritten)),
+            Some(dir) => Err(disk(dir, Error::other("a segment that was replaced or deleted is still there"))),
+            None => Ok(()),
         }
     }
 
@@ -73,7 +106,7 @@ impl Merger {
             let shared = Arc::clone(&self.shared);
             let work = move || {
                 let old_sha256 = sha256_of(old.dir.as_deref())?;
-                let new = merge(&shared.layout, &shared.files, &[Arc::clone(&old)], Target::Disk, shared.clock.now())?;
+                let new = renew(&shared.layout, &shared.files, &old, shared.clock.now())?;
                 shared.step("made anew")?;
                 let new = Arc::new(new);
                 shared.replace(&[old.id], &new)?;
@@ -98,8 +131,18 @@ impl Merger {
     }
 }
 
-/// The digest of a segment's files: for each, in the order of names, name, length and content.
-fn sha256_of(dir: Option<&Path>) -> Result<Sha256, SegmentError> {
+/// Makes a segment anew on the disk, without what is hidden in it. Blocks and computes.
+pub(crate) fn renew(
+    layout: &Layout,
+    files: &Files,
+    old: &Arc<Segment>,
+    now: Timestamp,
+) -> Result<Segment, SegmentError> {
+    merge(layout, files, &[Arc::clone(old)], Target::Disk, now)
+}
+
+/// The digest of a segment's files, none of one in memory: for each, in the order of names, name, length and content.
+pub(crate) fn sha256_of(dir: Option<&Path>) -> Result<Sha256, SegmentError> {
     let mut digest = [0; 32];
     let Some(dir) = dir else { return Ok(digest) };
     let failed = |source| disk(dir, source);

@@ -290,3 +290,53 @@ async fn a_bucket_that_fails_during_a_purge_leaves_no_directory_behind_once_it_w
     assert_eq!(named, dirs, "what was replaced is gone, without a restart");
     node.kill().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_while_whole_segments_are_deleted_loses_nothing_else_and_the_next_call_finishes_it() {
+    for step in ["taken out", "published"] {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::start(dir.path(), &[]).await;
+        node.append(1, both()).await;
+        node.append(2, erased()).await;
+        node.shards.purge().await.unwrap();
+        let gone = node.shards.catalog().view(ShardId(2)).first().unwrap().id;
+        let gone = Whole::from([(ShardId(2), [gone].into())]);
+        node.shards.end_at(step);
+        assert_eq!(node.shards.drop_whole(gone.clone()).await.err().unwrap().code(), "DMC-SEGMENT-09", "{step}");
+        node.kill().await;
+
+        let node = Node::start(dir.path(), &[]).await;
+        node.shards.drop_whole(gone).await.unwrap();
+        let there = both().len() as u64;
+        assert_eq!(node.seen_and_there(), (there, there), "{step}");
+        assert!(node.shards.catalog().view(ShardId(2)).is_empty(), "{step}");
+        let dirs = std::fs::read_dir(dir.path().join("segments").join("0000000000000002")).unwrap().count();
+        assert_eq!(dirs, 0, "{step}");
+        node.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_behind_a_deleted_segment_is_still_made_durable_and_found_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]).await;
+    for _ in 0..3 {
+        node.append(1, both()).await;
+        node.shards.purge().await.unwrap();
+    }
+    // The oldest stays, as under a hold, and the one behind it goes.
+    let view = node.shards.catalog().view(ShardId(1));
+    let [_, middle, _] = view.as_slice() else { panic!("{} segments", view.len()) };
+    node.shards.drop_whole(Whole::from([(ShardId(1), [middle.id].into())])).await.unwrap();
+    let (left, _) = node.seen_and_there();
+    assert_eq!(left + u64::from(middle.docs), view.iter().map(|segment| u64::from(segment.docs)).sum::<u64>());
+    node.append(1, both()).await;
+    node.shards.purge().await.unwrap();
+    let (seen, _) = node.seen_and_there();
+    assert!(seen > left);
+    assert!(node.shards.catalog().view(ShardId(1)).iter().all(|segment| segment.dir.is_some()), "out of memory");
+    node.kill().await;
+    let node = Node::start(dir.path(), &[]).await;
+    assert_eq!(node.seen_and_there(), (seen, seen));
+    node.kill().await;
+}

@@ -39,8 +39,10 @@ pub(crate) struct Segment {
     pub(crate) bytes: u64,
     /// Where its files lie; `None` while it is young and in memory.
     pub(crate) dir: Option<PathBuf>,
-    /// When it was built.
+    /// When it was built; of a merged one, its oldest part.
     pub(crate) built_at: Timestamp,
+    /// When its youngest part was built: all that is inside was received before.
+    pub(crate) received_until: Timestamp,
     pub(crate) fields: Arc<Fields>,
     pub(crate) searcher: Searcher,
     /// Records that are shown to nobody and go with the next rewrite.
@@ -77,6 +79,7 @@ impl Segment {
             bytes: built.bytes,
             dir,
             built_at,
+            received_until: built_at,
             fields: Arc::clone(&layout.fields),
             searcher,
             hidden: ArcSwap::from_pointee(Hidden::nothing(built.sifted)),

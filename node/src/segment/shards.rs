@@ -18,14 +18,14 @@ use super::files::Files;
 use super::intake::{Intake, Refresh};
 use super::manifest::Manifest;
 use super::merge::{Merger, remove};
-use super::purge::{Purge, Purged};
+use super::purge::{Removal, Sha256, Whole, sha256_of};
 use super::repair::{Lost, Repairer};
 use super::{Catalog, Rewritten, Segment, SegmentError, SegmentId};
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
 use crate::limits::REFRESH_QUEUE;
-use crate::policy::{Scope, Suppressed, Suppression};
+use crate::policy::{Scope, Suppressed, Suppression, Wanted};
 use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
 use crate::wal::{Durable, Wal};
@@ -43,7 +43,7 @@ pub(crate) struct Shards {
     shared: Arc<Shared>,
     wal: Wal,
     wishes: mpsc::Sender<Refresh>,
-    purges: mpsc::Sender<Purge>,
+    removals: mpsc::Sender<Removal>,
     ended: CancellationToken,
 }
 
@@ -110,15 +110,15 @@ impl Opened {
         let intake = Intake { shared: Arc::clone(&shared), growing: HashMap::new() };
         tasks.spawn(Kind::Indexer, intake.run(durable, wished));
         tasks.spawn(Kind::Indexer, Repairer { shared: Arc::clone(&shared), wal: wal.clone() }.run());
-        let (purges, purging) = mpsc::channel(1);
-        let merger = Merger::new(Arc::clone(&shared), store, (wal.clone(), manifests), purging);
+        let (removals, removing) = mpsc::channel(1);
+        let merger = Merger::new(Arc::clone(&shared), store, (wal.clone(), manifests), removing);
         let ended = CancellationToken::new();
         let at_end = ended.clone().drop_guard();
         tasks.spawn(Kind::Indexer, async move {
             merger.run().await;
             drop(at_end);
         });
-        let shards = Shards { shared, wal, wishes, purges, ended };
+        let shards = Shards { shared, wal, wishes, removals, ended };
         shards.refresh(None).await;
         shards.wal.check()?;
         Ok(shards)
@@ -132,7 +132,6 @@ impl Shards {
     }
 
     /// How records are represented in them.
-    #[allow(dead_code, reason = "cold segments are opened with it")]
     pub(crate) fn layout(&self) -> &Layout {
         &self.shared.layout
     }
@@ -168,14 +167,50 @@ impl Shards {
     /// # Errors
     /// Any [`SegmentError`]; what was done stays done, and the rest is done by the next call.
     pub(crate) async fn purge(&self) -> Result<Vec<Rewritten>, SegmentError> {
+        self.remove(|done| Removal::Hidden { done }).await
+    }
+
+    /// Deletes whole segments for good, with their files, and every file of the write-ahead log that was begun before.
+    ///
+    /// # Errors
+    /// Any [`SegmentError`]; what was done stays done, and the rest is done by the next call.
+    pub(crate) async fn drop_whole(&self, gone: Whole) -> Result<(), SegmentError> {
+        self.remove(|done| Removal::Whole { gone, done }).await
+    }
+
+    async fn remove<T>(
+        &self,
+        wish: impl FnOnce(oneshot::Sender<Result<T, SegmentError>>) -> Removal,
+    ) -> Result<T, SegmentError> {
         let interrupted = || SegmentError::Interrupted { shard: ShardId(0) };
         let behind = self.wal.roll().await.ok_or_else(interrupted)?;
         self.refresh(None).await;
-        let (done, purged) = oneshot::channel();
-        self.purges.send(Purge { done }).await.map_err(|_| interrupted())?;
-        let Purged(rewritten) = purged.await.map_err(|_| interrupted())??;
+        let (done, removed) = oneshot::channel();
+        self.removals.send(wish(done)).await.map_err(|_| interrupted())?;
+        let removed = removed.await.map_err(|_| interrupted())??;
         let oldest = self.wal.oldest().await.ok_or_else(interrupted)?;
-        if oldest < behind { Err(SegmentError::LogStays { files: behind - oldest }) } else { Ok(rewritten) }
+        if oldest < behind { Err(SegmentError::LogStays { files: behind - oldest }) } else { Ok(removed) }
+    }
+
+    /// The digest of all files of a durable segment.
+    ///
+    /// # Errors
+    /// [`SegmentError::Disk`].
+    pub(crate) async fn digest(&self, segment: Arc<Segment>) -> Result<Sha256, SegmentError> {
+        let shard = segment.shard;
+        let reading = self.shared.tasks.blocking(move || sha256_of(segment.dir.as_deref()));
+        reading.await.map_err(|_| SegmentError::Interrupted { shard })?
+    }
+
+    /// Whether a segment holds a record of these, hidden or not.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub(crate) async fn holds(&self, segment: Arc<Segment>, wanted: Wanted) -> Result<bool, SegmentError> {
+        let (id, shard) = (segment.id, segment.shard);
+        let looking = self.shared.tasks.blocking(move || segment.holding(&wanted));
+        let found = looking.await.map_err(|_| SegmentError::Interrupted { shard })?;
+        found.map(|found| !found.is_empty()).map_err(|source| SegmentError::Open { segment: id, source })
     }
 
     /// How many records of all segments, hidden or not, an order concerns. Decodes every segment.

@@ -5,10 +5,11 @@
 use std::path::Path;
 
 use tantivy::columnar::{ColumnarReader, DynamicColumn};
-use tantivy::directory::MmapDirectory;
 use tantivy::index::SegmentComponent;
 use tantivy::schema::{Document, OwnedValue, Schema, TextFieldIndexing, TextOptions};
 use tantivy::{Index, Searcher, TantivyDocument};
+
+use crate::index::directory::Unflushed;
 
 /// Says each decoded piece with the place it was found in.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&str, &[u8]);
@@ -29,7 +30,7 @@ impl<E: Into<tantivy::TantivyError>> From<E> for NotWalked {
 /// # Errors
 /// [`NotWalked`].
 pub(crate) fn directory(dir: &Path, visit: Visit<'_>) -> Result<(), NotWalked> {
-    let directory = MmapDirectory::open(dir).map_err(tantivy::TantivyError::from)?;
+    let directory = Unflushed::open(dir).map_err(tantivy::TantivyError::from)?;
     index(&Index::open(directory)?, visit)
 }
 

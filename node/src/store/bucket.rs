@@ -24,6 +24,21 @@ pub(crate) struct StoreConfig {
 #[derive(Clone)]
 pub(crate) struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// Which calls fail, in a test.
+    #[cfg(test)]
+    faults: Arc<parking_lot::Mutex<Faults>>,
+}
+
+/// Calls that fail as an object store does that answers 503.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Calls until then are answered.
+    pub(crate) after: u64,
+    /// So many fail.
+    pub(crate) count: u64,
+    /// They have taken effect all the same.
+    pub(crate) is_done: bool,
 }
 
 impl Store {
@@ -39,7 +54,7 @@ impl Store {
         let made = tokio::fs::create_dir_all(&config.dir).await;
         made.map_err(|source| failed(object_store::Error::Generic { store: "local", source: Box::new(source) }))?;
         let objects = LocalFileSystem::new_with_prefix(&config.dir).map_err(failed)?.with_fsync(true);
-        let store = Self { objects: Arc::new(objects) };
+        let store = Self::over(Arc::new(objects));
         let found = match store.read(MARKER).await {
             Err(StoreError::Missing { .. }) => {
                 let listed = store.objects.list(None).try_next().await;
@@ -63,7 +78,43 @@ impl Store {
     /// A bucket that lasts as long as it is held.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
-        Self { objects: Arc::new(object_store::memory::InMemory::new()) }
+        Self::over(Arc::new(object_store::memory::InMemory::new()))
+    }
+
+    fn over(objects: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            objects,
+            #[cfg(test)]
+            faults: Arc::default(),
+        }
+    }
+
+    /// Has calls fail from now on; what of the faults before did not happen.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, faults: Faults) -> u64 {
+        std::mem::replace(&mut *self.faults.lock(), faults).count
+    }
+
+    #[cfg(test)]
+    fn answered(&self, object: &str, is_done: bool) -> Result<(), StoreError> {
+        let mut faults = self.faults.lock();
+        if faults.is_done != is_done || faults.count == 0 {
+            return Ok(());
+        }
+        if faults.after > 0 {
+            faults.after -= 1;
+            return Ok(());
+        }
+        faults.count -= 1;
+        drop(faults);
+        let source = object_store::Error::Generic { store: "test", source: "503 Slow Down".into() };
+        Err(StoreError::Failed { object: object.to_owned(), source })
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test lets calls fail here")]
+    const fn answered(&self, _: &str, _: bool) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Creates an object; durable once this returns.
@@ -72,12 +123,15 @@ impl Store {
     /// [`StoreError::AlreadyThere`] where there is one of that name, whatever it holds.
     pub(crate) async fn create(&self, object: &str, content: Bytes) -> Result<(), StoreError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        self.answered(object, false)?;
         let put = self.objects.put_opts(&path(object)?, content.into(), options).await;
-        put.map(|_| ()).map_err(|error| sort(object, error))
+        put.map_err(|error| sort(object, error))?;
+        self.answered(object, true)
     }
 
     /// The whole content of an object.
     pub(crate) async fn read(&self, object: &str) -> Result<Bytes, StoreError> {
+        self.answered(object, false)?;
         let found = self.objects.get(&path(object)?).await.map_err(|error| sort(object, error))?;
         found.bytes().await.map_err(|error| sort(object, error))
     }
@@ -90,6 +144,7 @@ impl Store {
 
     /// Names and sizes of all objects whose name begins with whole parts of `prefix`, in rising order.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        self.answered(prefix, false)?;
         let listed = self.objects.list(Some(&path(prefix)?));
         let mut objects: Vec<_> = listed
             .map_ok(|object| (object.location.to_string(), object.size))
@@ -102,10 +157,12 @@ impl Store {
 
     /// Deletes an object; one that is not there is no error.
     pub(crate) async fn delete(&self, object: &str) -> Result<(), StoreError> {
+        self.answered(object, false)?;
         match self.objects.delete(&path(object)?).await.map_err(|error| sort(object, error)) {
-            Err(StoreError::Missing { .. }) => Ok(()),
-            deleted => deleted,
+            Err(StoreError::Missing { .. }) => {}
+            deleted => deleted?,
         }
+        self.answered(object, true)
     }
 }
 

@@ -3,5 +3,7 @@
 mod bucket;
 mod errors;
 
+#[cfg(test)]
+pub(crate) use bucket::Faults;
 pub(crate) use bucket::{Store, StoreConfig};
 pub(crate) use errors::StoreError;

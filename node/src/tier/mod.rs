@@ -4,9 +4,12 @@
 //! when, the plan over age, room and holds, is not here yet: nothing moves by itself.
 
 mod errors;
+mod forget;
 mod pack;
+mod renew;
 
 pub(crate) use errors::TierError;
+pub(crate) use forget::{forget, is_copied};
 pub(crate) use pack::{Cold, Tier};
 
 /// Where a segment lies.

@@ -39,10 +39,10 @@ pub(crate) struct Cold {
 /// Moves segments between the local disk and the bucket.
 #[derive(Clone)]
 pub(crate) struct Tier {
-    store: Store,
+    pub(super) store: Store,
     /// Where segments from the bucket are kept while they are searched. What is in it may be removed at any time.
-    cache: PathBuf,
-    tasks: Tasks,
+    pub(super) cache: PathBuf,
+    pub(super) tasks: Tasks,
     /// Most bytes of one part.
     part_bytes: usize,
 }
@@ -52,6 +52,8 @@ pub(crate) struct Tier {
 #[serde(deny_unknown_fields)]
 struct Footer {
     format: u8,
+    /// What the segment's manifest says of it.
+    row: Row,
     files: Vec<Entry>,
     parts: Vec<Part>,
 }
@@ -95,7 +97,7 @@ impl Tier {
             }
         };
         let mut reading = self.blocking(listed).await?;
-        let object = format!("segments/{:016x}/{id}", shard.0);
+        let object = object_of(shard, id);
         let stored = |source| TierError::Store { segment: id, source: Box::new(source) };
         let mut parts = Vec::new();
         loop {
@@ -117,11 +119,24 @@ impl Tier {
                 created => created.map_err(stored)?,
             }
         }
-        let footer = Footer { format: FORMAT, files: reading.files, parts };
+        let footer = Footer { format: FORMAT, row: Row::of(segment), files: reading.files, parts };
         let footer = serde_json::to_vec(&footer).unwrap_or_default();
         let sha256 = sha256(&footer);
         self.store.create(&footer_name(&object), Bytes::from(footer)).await.map_err(stored)?;
         Ok(Cold { id, shard, row: Row::of(segment), object, sha256 })
+    }
+
+    /// The copy of a segment, as its footer describes it.
+    ///
+    /// # Errors
+    /// [`TierError::Altered`] where the footer is none of this build.
+    pub(super) async fn copy_at(&self, shard: ShardId, id: SegmentId) -> Result<Cold, TierError> {
+        let object = object_of(shard, id);
+        let name = footer_name(&object);
+        let stored = |source| TierError::Store { segment: id, source: Box::new(source) };
+        let footer = self.store.read(&name).await.map_err(stored)?;
+        let row = read_footer(&footer).ok_or(TierError::Altered { object: name })?.row;
+        Ok(Cold { id, shard, row, object, sha256: sha256(&footer) })
     }
 
     /// Opens a segment that was copied out, for search. Fetches it part by part and compares every digest first.
@@ -160,7 +175,7 @@ impl Tier {
 }
 
 impl Tier {
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, TierError> + Send + 'static,
     ) -> Result<T, TierError> {
@@ -278,6 +293,11 @@ fn read_footer(bytes: &[u8]) -> Option<Footer> {
     (footer.format == FORMAT && names).then_some(footer)
 }
 
+/// What the names of the objects of a copy begin with.
+pub(super) fn object_of(shard: ShardId, segment: SegmentId) -> String {
+    format!("{COPIES}/{:016x}/{segment}", shard.0)
+}
+
 fn part_name(object: &str, number: usize) -> String {
     format!("{object}/{number:06}")
 }
@@ -296,8 +316,10 @@ fn disk(path: &Path, source: std::io::Error) -> TierError {
     TierError::Disk { path: path.display().to_string(), source }
 }
 
+/// Above all copies.
+pub(super) const COPIES: &str = "segments";
 /// Version of the footer.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -402,7 +424,9 @@ mod tests {
     fn a_name_that_leaves_the_directory_is_refused() {
         let footer = |name: &str, format| {
             let files = vec![Entry { name: name.to_owned(), length: 0 }];
-            serde_json::to_vec(&Footer { format, files, parts: Vec::new() }).unwrap()
+            let row = serde_json::json!({"id": "1", "docs": 1, "oldest": 1, "newest": 1, "first_seq": 1, "last_seq": 1, "bytes": 1, "built_at": 1, "received_until": 1});
+            let row = serde_json::from_value(row).unwrap();
+            serde_json::to_vec(&Footer { format, row, files, parts: Vec::new() }).unwrap()
         };
         assert!(read_footer(&footer("a.store", FORMAT)).is_some());
         assert!(read_footer(&footer("a.store", FORMAT + 1)).is_none());

@@ -109,6 +109,10 @@ impl LogFile for Appended {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        #[cfg(feature = "jepsen-bugs")]
+        if crate::bugs::is_seeded("ack-before-fsync") {
+            return Ok(());
+        }
         self.0.sync_data()
     }
 

@@ -137,6 +137,8 @@ impl Log {
         };
         let mut accepted = Accepted { shard, epoch: FIRST_EPOCH, outcomes: Vec::new(), repeated: false };
         let batch_id = producer.as_ref().map(|producer| seen::batch_id(&producer.id));
+        #[cfg(feature = "jepsen-bugs")]
+        let batch_id = batch_id.filter(|_| !crate::bugs::is_seeded("dup-on-retry"));
         if let (Some(id), Some(producer)) = (&batch_id, &producer)
             && let Some((content, Place::Batch(answered))) = seen.find(id)
         {
@@ -267,11 +269,11 @@ impl Log {
             if self.is_poisoned || !file.last.iter().all(|(shard, last)| durable.get(shard) >= Some(last)) {
                 break;
             }
+            let name = log_name(file.number);
             self.keep_sightings(now)?;
-            if let Some(file) = self.files.pop_front() {
-                let name = log_name(file.number);
-                self.disk.remove(&name).map_err(|error| disk_error(&name, &error))?;
-            }
+            // One that cannot be removed stays the oldest: were a later one to go before it, the log would have a gap.
+            self.disk.remove(&name).map_err(|error| disk_error(&name, &error))?;
+            self.files.pop_front();
         }
         while let Some((name, newest)) = self.seen_files.front() {
             if *newest >= seen::remembered_since(now) {

@@ -7,12 +7,16 @@ mod batch;
 mod disk;
 #[cfg(test)]
 mod disk_double;
+#[cfg(test)]
+mod disk_sim;
 mod durable;
 mod errors;
 mod frame;
 mod log;
 mod recover;
 mod seen;
+#[cfg(test)]
+mod sim_test;
 #[cfg(test)]
 mod wal_test;
 mod writer;

@@ -51,7 +51,7 @@ pub enum Aggregate {
     Terms(Terms),
     /// Counts by approved value on a grid of time.
     TermGrid(TermGrid),
-    /// A clamped sum of a declared numeric field.
+    /// Clamped sums of a declared numeric field.
     Sum(Sum),
     /// Counts between fixed bounds.
     FixedHistogram(FixedHistogram),
@@ -83,7 +83,8 @@ impl Aggregate {
     /// Number of cells inside, withheld ones included.
     pub fn cells(&self) -> usize {
         match self {
-            Self::Count(_) | Self::Sum(_) => 1,
+            Self::Count(_) => 1,
+            Self::Sum(sum) => sum.cells(),
             Self::DateGrid(grid) => grid.cells.len(),
             Self::Terms(terms) => terms.cells.len() + 1,
             Self::TermGrid(grid) => (grid.rows.len() + 1).saturating_mul(grid.grid.len as usize),
@@ -99,7 +100,8 @@ impl Aggregate {
     pub fn is_well_formed(&self) -> bool {
         self.cells() <= MAX_CELLS
             && match self {
-                Self::Count(_) | Self::Sum(_) => true,
+                Self::Count(_) => true,
+                Self::Sum(sum) => sum.is_well_formed(),
                 Self::DateGrid(grid) => grid.is_well_formed(),
                 Self::Terms(terms) => terms.is_well_formed(),
                 Self::TermGrid(grid) => grid.is_well_formed(),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Aggregate;
 use crate::aggregate::date_grid::Grid;
+use crate::aggregate::sum::SumLayout;
 use crate::ids::{DictionaryId, FieldId, Level, QuestionId, StreamId, TenantId, TimeRange};
 
 /// Most conditions in one question.
@@ -44,30 +45,39 @@ pub enum Ask {
     TermGrid(FieldId, Grid),
     /// Their numbers between the declared bounds of a numeric field.
     Numbers(FieldId),
+    /// The sums of a numeric field, clamped to its bounds.
+    Sum(SumLayout),
+    /// Below which declared bound of a numeric field so many thousandths of them lie, for each region by itself.
+    Quantile(FieldId, u16),
+    /// How many values of a field they have, for each region by itself.
+    Distinct(FieldId),
 }
 
 impl Ask {
     /// The group field, if there is one.
     pub const fn field(&self) -> Option<FieldId> {
         match self {
-            Self::Count | Self::DateGrid(_) | Self::Numbers(_) => None,
-            Self::Terms(field) | Self::TermGrid(field, _) => Some(*field),
+            Self::Count | Self::DateGrid(_) | Self::Numbers(_) | Self::Quantile(..) => None,
+            Self::Terms(field) | Self::TermGrid(field, _) | Self::Distinct(field) => Some(*field),
+            Self::Sum(layout) => layout.by,
         }
     }
 
     /// The numeric field, if there is one.
     pub const fn number(&self) -> Option<FieldId> {
         match self {
-            Self::Numbers(field) => Some(*field),
-            Self::Count | Self::DateGrid(_) | Self::Terms(_) | Self::TermGrid(..) => None,
+            Self::Numbers(field) | Self::Quantile(field, _) => Some(*field),
+            Self::Sum(layout) => Some(layout.field),
+            Self::Count | Self::DateGrid(_) | Self::Terms(_) | Self::TermGrid(..) | Self::Distinct(_) => None,
         }
     }
 
     /// The grid of time, if there is one.
     pub const fn grid(&self) -> Option<Grid> {
         match self {
-            Self::Count | Self::Terms(_) | Self::Numbers(_) => None,
+            Self::Count | Self::Terms(_) | Self::Numbers(_) | Self::Quantile(..) | Self::Distinct(_) => None,
             Self::DateGrid(grid) | Self::TermGrid(_, grid) => Some(*grid),
+            Self::Sum(layout) => layout.grid,
         }
     }
 
@@ -79,6 +89,13 @@ impl Ask {
             (Self::Terms(field), Aggregate::Terms(found)) => *field == found.field,
             (Self::TermGrid(field, grid), Aggregate::TermGrid(found)) => *field == found.field && *grid == found.grid,
             (Self::Numbers(field), Aggregate::FixedHistogram(found)) => *field == found.field,
+            (Self::Sum(layout), Aggregate::Sum(found)) => *layout == found.layout,
+            (Self::Quantile(field, per_mille), Aggregate::Quantile(found)) => {
+                (*field, *per_mille) == (found.field, found.per_mille) && found.regions.len() == 1
+            }
+            (Self::Distinct(field), Aggregate::DistinctEstimate(found)) => {
+                *field == found.field && found.regions.len() == 1
+            }
             _ => false,
         }
     }
@@ -181,6 +198,11 @@ pub enum QuestionError {
     /// Too many conditions or values.
     #[error("a question to other regions has at most {MAX_FILTERS} conditions with at most {MAX_VALUES} values each")]
     TooManyConditions,
+    /// A quantile of nothing or of everything: that is an end of the data.
+    #[error(
+        "a quantile lies between 0 and 100 percent, both excluded: the smallest and the largest number do not travel"
+    )]
+    Quantile,
     /// The grid is off the minute or too long.
     #[error("the grid of time must have whole minutes and at most {} cells", crate::aggregate::MAX_CELLS)]
     Grid,
@@ -204,6 +226,9 @@ impl Question {
             if values == 0 || values > MAX_VALUES {
                 return Err(QuestionError::TooManyConditions);
             }
+        }
+        if matches!(self.ask, Ask::Quantile(_, 0 | 1_000..)) {
+            return Err(QuestionError::Quantile);
         }
         if self.ask.grid().is_some_and(|grid| !grid.is_well_formed()) {
             return Err(QuestionError::Grid);

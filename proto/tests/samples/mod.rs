@@ -6,7 +6,7 @@ use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
 use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
-use domicile_proto::aggregate::sum::Sum;
+use domicile_proto::aggregate::sum::{Sum, SumCell, SumLayout};
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::codec::{CodecError, Message, decode, encode};
@@ -130,6 +130,9 @@ fn questions() -> Vec<Question> {
         Ask::Terms(FieldId(0)),
         Ask::TermGrid(FieldId(300), grid()),
         Ask::Numbers(FieldId(7)),
+        Ask::Sum(SumLayout { field: FieldId(7), by: Some(FieldId(1)), grid: Some(grid()) }),
+        Ask::Quantile(FieldId(7), 950),
+        Ask::Distinct(FieldId(1)),
     ];
     let question = |(number, ask)| Question {
         id: QuestionId(u128::MAX - number),
@@ -150,7 +153,11 @@ fn outcomes() -> Vec<Outcome> {
         Aggregate::DateGrid(DateGrid { grid: grid(), cells: cells() }),
         Aggregate::Terms(Terms { field, cells: vec![(DictionaryId(64), Cell::EMPTY)], other: Cell::WITHHELD }),
         Aggregate::TermGrid(TermGrid { field, grid: grid(), rows: vec![(DictionaryId(9), cells())], other: cells() }),
-        Aggregate::Sum(Sum { field, total: i128::MIN, withheld: 1 }),
+        Aggregate::Sum(Sum {
+            layout: SumLayout { field, by: Some(FieldId(1)), grid: None },
+            rows: vec![(DictionaryId(64), vec![SumCell { records: RecordCount(3), total: i128::MIN, withheld: 1 }])],
+            other: vec![SumCell::EMPTY],
+        }),
         Aggregate::FixedHistogram(FixedHistogram { field, bounds: vec![-5], cells: cells() }),
         Aggregate::Quantile(Quantile {
             field,
@@ -218,6 +225,7 @@ fn policy() -> StreamPolicy {
         grid: LeafWidth::FiveMinutes,
         close_after_s: 90,
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
+        retention_days: std::num::NonZeroU16::new(400),
     }
 }
 

@@ -1,2 +1,27 @@
-//! The room of the fault suite: faults, histories and checkers against real processes. Nothing is here yet; the crash and
-//! partition tests that exist live in `tests/ingest` and `tests/federation`.
+//! The fault suite: real processes, real faults, histories of what clients saw, and checkers that judge them.
+//!
+//! Reading order: [`history`] (what is written down), [`checker`] (who judges it), [`workload`] (what clients do), [`nemesis`]
+//! (what is done to the cluster), [`env`] and [`disk`] (the network and the disks it is done to), [`cluster`] (the processes),
+//! [`run`] and [`matrix`] (one run, and all of them), [`report`].
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "this crate exists for tests: a panic is how they fail"
+)]
+
+pub mod bugs;
+pub mod checker;
+pub mod cluster;
+pub mod disk;
+pub mod door;
+pub mod env;
+pub mod history;
+mod kernel;
+pub mod matrix;
+pub mod nemesis;
+pub mod report;
+pub mod run;
+pub mod workload;

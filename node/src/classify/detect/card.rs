@@ -12,13 +12,19 @@ use super::words::Group;
 /// Judges the groups from `place` on; how many of them are one card number.
 pub(super) fn judge(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<usize> {
     let first = groups.get(place)?;
-    if !matches!(first.digits(), 4 | 6 | 8 | 13..=19) {
+    if !matches!(first.digits(), 4 | 6 | 8 | 12..=19) {
         return None;
     }
-    let (count, value) = candidate(at.bytes(), groups, place)?;
+    let issued = candidate(at.bytes(), groups, place, is_card);
+    let is_issued = issued.is_some();
+    // Issuers come and go: where a word says that it is a card, the check digit is enough.
+    let (count, value) = issued.or_else(|| candidate(at.bytes(), groups, place, is_card_like))?;
     let last = groups.get(place + count - 1)?;
     let is_more = is_part_of_more(at.bytes(), first.from(), last.to());
     if is_more || is_named_number(at, first.from(), value.len()) {
+        return None;
+    }
+    if !is_issued && (at.finder.is_strict || !is_announced_card(at, first.from(), last.to(), value.len())) {
         return None;
     }
     at.push(PersonalClass::Card, first.from(), last.to(), value);
@@ -30,13 +36,22 @@ pub(super) fn is_card(digits: &[u8]) -> bool {
     (13..=19).contains(&digits.len()) && has_issuer(digits) && luhn(digits)
 }
 
+fn is_card_like(digits: &[u8]) -> bool {
+    (12..=19).contains(&digits.len()) && luhn(digits)
+}
+
+/// Individual numbers have twelve digits too, and cards they are printed on.
+fn is_announced_card(at: &At<'_>, from: usize, to: usize, digits: usize) -> bool {
+    at.announces(from, to, meaning::CARD) && (digits > 12 || !at.announces(from, to, meaning::MY_NUMBER))
+}
+
 /// How many groups from `place` on are one card number, and its digits; the most groups win.
-fn candidate(bytes: &[u8], groups: &[Group], place: usize) -> Option<(usize, String)> {
+fn candidate(bytes: &[u8], groups: &[Group], place: usize, holds: fn(&[u8]) -> bool) -> Option<(usize, String)> {
     let first = groups.get(place)?;
     let most = if first.digits() > 8 { 1 } else { 5 };
     (1..=most).rev().find_map(|count| {
         let run = groups.get(place..place + count)?;
-        if count > 1 && !is_card_layout(run) || count == 1 && first.digits() < 13 {
+        if count > 1 && !is_card_layout(run) || count == 1 && first.digits() < 12 {
             return None;
         }
         let mut number = [0_u8; 19];
@@ -47,7 +62,7 @@ fn candidate(bytes: &[u8], groups: &[Group], place: usize) -> Option<(usize, Str
             length += digits.len();
         }
         let number = number.get(..length)?;
-        is_card(number).then(|| (count, number.iter().map(|digit| char::from(*digit)).collect()))
+        holds(number).then(|| (count, number.iter().map(|digit| char::from(*digit)).collect()))
     })
 }
 
@@ -110,7 +125,7 @@ fn has_issuer(digits: &[u8]) -> bool {
     match digits.len() {
         13 => prefix(1) == 4 || MAESTRO.contains(&four),
         14 => matches!(two, 36 | 38 | 39) || matches!(three, 300..=305) || four == 3095,
-        15 => matches!(two, 34 | 37),
+        15 => matches!(two, 34 | 37) || matches!(four, 1800 | 2131),
         16 => {
             prefix(1) == 4
                 || matches!(two, 36 | 38 | 39 | 51..=55 | 60 | 62 | 65 | 81 | 82)

@@ -147,14 +147,19 @@ fn is_general(key: &str) -> bool {
         && meanings(key) & meaning::OTHER == 0
 }
 
-/// What stands before a value, not beyond its line.
+/// What stands before a value, not beyond its line; a value that begins its line may have its name above it, with a colon.
 fn before(text: &str, from: usize) -> &str {
     let mut begin = from.saturating_sub(WINDOW_BYTES);
     while !text.is_char_boundary(begin) {
         begin += 1;
     }
     let window = text.get(begin..from).unwrap_or_default();
-    window.rsplit(['\n', ';', '|']).next().unwrap_or_default()
+    let last = |text: &str| memchr::memrchr3(b'\n', b';', b'|', text.as_bytes()).map_or(0, |end| end + 1);
+    let line = window.get(last(window)..).unwrap_or_default();
+    match window.strip_suffix('\n').filter(|above| above.ends_with(':')) {
+        Some(above) => above.get(last(above)..).unwrap_or_default(),
+        None => line,
+    }
 }
 
 fn in_brackets_after(text: &str, to: usize) -> Option<&str> {
@@ -206,6 +211,10 @@ const LIST: &[(&str, u8)] = {
         ("call", PHONE),
         ("caller", PHONE),
         ("dial", PHONE),
+        ("desk", PHONE),
+        ("answering", PHONE),
+        ("messages to", PHONE),
+        ("my registered", PHONE),
         ("hp", PHONE),
         ("電話", PHONE),
         ("携帯", PHONE),
@@ -269,6 +278,7 @@ const LIST: &[(&str, u8)] = {
         ("password", SECRET),
         ("passwd", SECRET),
         ("card", CARD),
+        ("cc", CARD),
         ("pan", CARD),
         ("カード", CARD),
         ("卡号", CARD),

@@ -134,7 +134,8 @@ impl<'a> Finder<'a> {
 
     pub(super) fn spans_to_depth(&self, text: &str, keys: Keys<'_>, depth: u8, room: &Cell<usize>) -> Vec<Span> {
         let mut found = Vec::new();
-        if text.len() < SHORTEST {
+        if text.len() < SHORTEST || (self.rules.is_none() && (self.skipped & SOUGHT == SOUGHT || words::is_bare(text)))
+        {
             return Vec::new();
         }
         let folded = words::has_wide(text).then(|| View::folded(text)).flatten();
@@ -188,6 +189,11 @@ fn back(mut span: Span, view: Option<&View>) -> Span {
 
 /// Shortest text that can hold anything personal: `::1`.
 const SHORTEST: usize = 3;
+/// The classes that built-in finders look for, as bits; the others are fields or a tenant's rules.
+const SOUGHT: u32 = {
+    use PersonalClass::{Declared, Rule, Subject};
+    ((1 << PersonalClass::ALL.len()) - 1) & !(1 << Declared as u32 | 1 << Rule as u32 | 1 << Subject as u32)
+};
 /// Most bytes that come out of gzip for one text: a bomb costs no more than a long line.
 const MAX_UNZIPPED_BYTES: usize = 1 << 20;
 /// Layers of escapes and packing that are looked through.

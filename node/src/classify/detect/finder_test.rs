@@ -175,6 +175,34 @@ fn telephone_numbers() {
 }
 
 #[test]
+fn numbers_of_other_plans_count_where_a_word_announces_them() {
+    all(&[
+        ("Phone:\n60-56-85-91\n", "Phone:\n<phone>\n"),
+        ("fax 930.167.3943", "fax <phone>"),
+        ("416 60 039 office\nx", "<phone> office\nx"),
+        ("(37) 788-063-Office", "<phone>-Office"),
+        ("call 345-899-3560x4587 now", "call <phone> now"),
+        ("desk: +1-984-182-0190", "desk: <phone>"),
+        ("call me on 450 0840?", "call me on <phone>?"),
+        ("card 630427373398 is lost", "card <card> is lost"),
+        ("180016070420458 カード3598899323053410", "<card> カード<card>"),
+    ]);
+    none(&[
+        "60-56-85-91",
+        "phone\n60-56-85-91",
+        "12 345 678 mobile users",
+        "tel 20.11.2026 10",
+        "call took 1 234 567 us",
+        "order 450 0840 of phone",
+        "call 345-899-3560x45z",
+        "630427373398",
+        "card 630427373399",
+        "マイナンバーカード 630427373398",
+        "trace_id=630427373398 card",
+    ]);
+}
+
+#[test]
 fn numbers_of_people_and_accounts() {
     all(&[
         ("マイナンバー123456789018です", "マイナンバー<my_number>です"),
@@ -247,6 +275,8 @@ fn packed_values_to_three_layers_and_no_deeper() {
     check(&format!("x={};", zip(text)), "x=[mail to <email> now];");
     check(&format!("x={}", pack(&pack(text))), "x=[[mail to <email> now]]");
     check(&format!("x={}", pack(&pack(&pack(text)))), "x=[[[mail to <email> now]]]");
+    check(&format!("x={}", pack(&zip(text))), "x=[[mail to <email> now]]");
+    check(&pack("{\"a\":{\"q\":\"john%40example.com\"}}"), "[{\"a\":{\"q\":\"<email>\"}}]");
     let deep = pack(&pack(&pack(&pack(text))));
     check(&deep, &deep);
     check(&pack("ja: 電話03-1234-5678。").replace('=', "%3D"), "[ja: 電話<phone>。]");
@@ -284,6 +314,8 @@ fn the_strict_finder_needs_no_words() {
 fn a_class_nobody_asks_for_is_not_found() {
     let finder = Finder::new(Home::Japan).without(PersonalClass::Ip);
     assert_eq!(shown("10.0.0.1 a@b.de", &finder, Keys::default()), "10.0.0.1 <email>");
+    let none = PersonalClass::ALL.into_iter().fold(Finder::new(Home::Japan), Finder::without);
+    assert_eq!(shown("10.0.0.1 a@b.de", &none, Keys::default()), "10.0.0.1 a@b.de");
 }
 
 proptest! {

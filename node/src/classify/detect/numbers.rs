@@ -21,7 +21,8 @@ pub(super) fn find(at: &mut At<'_>, groups: &[Group]) {
             .or_else(|| card::judge(at, groups, place))
             .or_else(|| phone::international(at, groups, place))
             .or_else(|| national(at, groups, place))
-            .or_else(|| phone::national(at, groups, place));
+            .or_else(|| phone::national(at, groups, place))
+            .or_else(|| phone::announced(at, groups, place));
         place += taken.unwrap_or(1);
     }
 }

@@ -29,21 +29,20 @@ impl Plan {
     }
 
     /// The significant part of a number as it is dialled in the country, if it is one.
-    fn significant(self, digits: &str) -> Option<&str> {
-        let bytes = digits.as_bytes();
-        let second = bytes.get(1).copied().unwrap_or(0);
-        let trunk = digits.strip_prefix('0');
+    fn significant(self, digits: &[u8]) -> Option<&[u8]> {
+        let (first, second) = (digits.first().copied().unwrap_or(0), digits.get(1).copied().unwrap_or(0));
+        let trunk = digits.strip_prefix(b"0");
         match self {
             Self::Japan => {
-                let mobile = matches!(second, b'5' | b'7' | b'8' | b'9') && bytes.get(2) == Some(&b'0');
+                let mobile = matches!(second, b'5' | b'7' | b'8' | b'9') && digits.get(2) == Some(&b'0');
                 let length = if mobile { 11 } else { 10 };
                 trunk.filter(|_| second != b'0' && digits.len() == length)
             }
             Self::Germany => trunk.filter(|_| second != b'0' && (7..=12).contains(&digits.len())),
-            Self::Singapore => Some(digits).filter(|_| digits.len() == 8 && digits.starts_with(['3', '6', '8', '9'])),
+            Self::Singapore => Some(digits).filter(|_| digits.len() == 8 && matches!(first, b'3' | b'6' | b'8' | b'9')),
             Self::China => {
-                let mobile = digits.len() == 11 && digits.starts_with('1') && matches!(second, b'3'..=b'9');
-                let line = matches!(digits.len(), 11 | 12) && digits.starts_with('0') && second != b'0';
+                let mobile = digits.len() == 11 && first == b'1' && matches!(second, b'3'..=b'9');
+                let line = matches!(digits.len(), 11 | 12) && first == b'0' && second != b'0';
                 if mobile { Some(digits) } else { trunk.filter(|_| line) }
             }
             Self::America => Some(digits).filter(|digits| is_american(digits)),
@@ -66,7 +65,7 @@ pub(super) fn international(at: &mut At<'_>, groups: &[Group], place: usize) -> 
         return None;
     }
     let mut best = None;
-    let mut digits = String::new();
+    let mut digits = Digits::default();
     let mut count = 0;
     let mut has_other_sign = false;
     while let Some(group) = groups.get(place + count).filter(|group| !group.is_glued) {
@@ -79,21 +78,19 @@ pub(super) fn international(at: &mut At<'_>, groups: &[Group], place: usize) -> 
             }
             has_other_sign |= between != " ";
         }
-        let part = at.slice(group.from(), group.to());
+        let part = at.bytes().get(group.from()..group.to()).unwrap_or_default();
         // `+49 (0)30`: the trunk zero is not dialled from abroad.
-        if !(part == "0" && between.is_some_and(|between| between.ends_with('('))) {
-            digits.push_str(part);
-        }
-        count += 1;
-        if digits.len() > 15 {
+        let is_trunk = part == b"0" && between.is_some_and(|between| between.ends_with('('));
+        if !is_trunk && !digits.push(part, 15) {
             break;
         }
-        if let Some(value) = of_country(&digits) {
-            best = Some((count, group.to(), value));
+        count += 1;
+        if is_of_country(digits.all()) {
+            best = Some((count, group.to(), digits));
         }
     }
     let (count, to, value) = best?;
-    at.push(PersonalClass::Phone, sign, to, value);
+    at.push(PersonalClass::Phone, sign, to, spelt("", value.all()));
     Some(count)
 }
 
@@ -114,41 +111,154 @@ pub(super) fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Optio
     if first.digits() > 13 || follows_number || (first.is_glued && !follows_word(at, first)) {
         return None;
     }
-    let mut digits = String::new();
+    let mut digits = Digits::default();
     let mut found = None;
     for count in 1..=most {
         let Some(group) = groups.get(place + count - 1) else { break };
-        if count > 1 && (group.is_glued || gap(at, groups, place + count - 1).is_none()) {
+        if count > 1 && ((group.is_glued && extension(at, group) == 0) || gap(at, groups, place + count - 1).is_none())
+        {
             break;
         }
-        digits.push_str(at.slice(group.from(), group.to()));
-        if digits.len() > 13 {
+        if !digits.push(at.bytes().get(group.from()..group.to()).unwrap_or_default(), 13) {
             break;
         }
-        let plans = at.finder.plans().into_iter();
-        let value = plans
-            .filter_map(|plan| Some((plan, plan.significant(&digits)?)))
-            .map(|(plan, significant)| format!("+{}{significant}", plan.country()))
-            .next()
-            .or_else(
-                || if count == 1 && lead != b'0' { of_country(&digits).filter(|_| digits.len() > 10) } else { None },
-            );
-        if let Some(value) = value {
-            found = Some((count, group.to(), value));
+        if digits.length < SHORTEST_NATIONAL {
+            continue;
+        }
+        let to = group.to() + if group.is_glued && count > 1 { extension(at, group) } else { 0 };
+        let all = digits.all();
+        if let Some(plan) = at.finder.plans().into_iter().find(|plan| plan.significant(all).is_some()) {
+            found = Some((count, to, Some(plan), digits));
+        } else if count == 1 && lead != b'0' && all.len() > 10 && is_of_country(all) {
+            found = Some((count, to, None, digits));
         }
     }
-    let (count, to, value) = found?;
+    let (count, to, plan, digits) = found?;
     let goes_on = groups.get(place + count).is_some_and(|next| matches!(next.sign, b'-' | b'.' | b'/'));
     let run = groups.get(place..place + count)?;
     if goes_on || (is_date_like(run) && !at.finder.is_strict) {
         return None;
     }
     let from = first.from() - usize::from(opens);
-    if !is_japanese_mobile(at, run) && !at.announces(from, to, meaning::PHONE) {
+    if !is_japanese_mobile(at, run) && !at.announces(from, to, meaning::PHONE) && !is_labelled_after(at, to) {
         return None;
     }
-    at.push(PersonalClass::Phone, from, to, value);
+    let value = plan.and_then(|plan| Some(spelt(plan.country(), plan.significant(digits.all())?)));
+    at.push(PersonalClass::Phone, from, to, value.unwrap_or_else(|| spelt("", digits.all())));
     Some(count)
+}
+
+/// Groups that a word announces and that no plan here has: other countries, and numbers that are dialled within a town.
+pub(super) fn announced(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<usize> {
+    let first = groups.get(place)?;
+    let before = at.byte_before(first.from());
+    // A list of numbers is judged once, at its beginning; a line of nothing else would be looked at for each of them.
+    let follows = matches!(first.sign, b'-' | b'.' | b'/' | b',' | b':' | b'_' | b' ');
+    let next = groups.get(place + 1)?;
+    let is_near =
+        next.from() - first.to() <= 3 && matches!(at.byte(first.to()), b' ' | b'-' | b'.' | b'/' | b'(' | b')');
+    if !is_near || first.digits() > 6 || first.is_glued || follows || at.finder.is_strict {
+        return None;
+    }
+    let (plus, opens) = (usize::from(before == b'+'), usize::from(before == b'('));
+    let (mut digits, mut count, mut to) = (Digits::default(), 0, first.to());
+    let most = if plus > 0 { 15 } else { 13 };
+    while let Some(group) = groups.get(place + count) {
+        let extended = extension(at, group);
+        if (group.is_glued && extended == 0) || (count > 0 && gap(at, groups, place + count).is_none()) {
+            break;
+        }
+        if !digits.push(at.bytes().get(group.from()..group.to()).unwrap_or_default(), most) {
+            break;
+        }
+        to = group.to() + extended;
+        count += 1;
+        if extended > 0 {
+            break;
+        }
+    }
+    let run = groups.get(place..place + count)?;
+    let goes_on = groups.get(place + count).is_some_and(|next| matches!(next.sign, b'-' | b'.' | b'/' | b':' | b','));
+    let is_long = count >= 2 && digits.length >= SHORTEST_NATIONAL;
+    if !is_long || goes_on || is_listing(run, plus > 0) {
+        return None;
+    }
+    let from = first.from() - plus - opens;
+    if !is_labelled_after(at, to) && !at.announces(from, to, meaning::PHONE) {
+        return None;
+    }
+    at.push(PersonalClass::Phone, from, to, spelt("", digits.all()));
+    Some(count)
+}
+
+/// Whether groups are a date, or lone digits as a version or a list of numbers has them.
+fn is_listing(run: &[Group], is_international: bool) -> bool {
+    let is_short = |group: &Group| group.digits() <= 2;
+    let is_date = |run: &[Group]| match run {
+        [a, b, c, ..] => {
+            (is_short(a) && is_short(b) && c.digits() == 4) || (a.digits() == 4 && is_short(b) && is_short(c))
+        }
+        _ => false,
+    };
+    let has_lone =
+        run.iter().skip(usize::from(is_international)).any(|group| group.digits() == 1 && group.sign != b'(');
+    has_lone || (is_date(run) && !is_international) || (run.len() == 3 && is_date_like(run))
+}
+
+/// Bytes of an extension behind a group: `555-0123x45`.
+fn extension(at: &At<'_>, group: &Group) -> usize {
+    let is_apart = !at.byte_before(group.from()).is_ascii_alphanumeric();
+    if !is_apart || !matches!(at.byte(group.to()), b'x' | b'X') {
+        return 0;
+    }
+    let after = at.bytes().get(group.to() + 1..).unwrap_or_default();
+    let digits = after.iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
+    let ends = !at.byte(group.to() + 1 + digits).is_ascii_alphanumeric();
+    if digits > 0 && ends { 1 + digits } else { 0 }
+}
+
+/// Whether the word directly behind a number says what it is, and nothing else: `0312345678 (office)` is for `context`, this is
+/// `03 1234 5678 fax` at the end of a line or of a list's entry.
+fn is_labelled_after(at: &At<'_>, to: usize) -> bool {
+    if !matches!(at.byte(to), b' ' | b'-') {
+        return false;
+    }
+    let rest = at.bytes().get(to + 1..).unwrap_or_default();
+    let length = rest.iter().take(8).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let word = rest.get(..length).unwrap_or_default();
+    let is_label = LABELS.iter().any(|label| label.as_bytes().eq_ignore_ascii_case(word));
+    is_label && matches!(rest.get(length), None | Some(b'\n' | b'\r' | b',' | b';' | b'.' | b')' | b'\\' | b'"'))
+}
+
+/// A number in its one spelling.
+fn spelt(country: &str, digits: &[u8]) -> String {
+    let mut spelt = String::with_capacity(1 + country.len() + digits.len());
+    spelt.push('+');
+    spelt.push_str(country);
+    spelt.extend(digits.iter().map(|digit| char::from(*digit)));
+    spelt
+}
+
+/// Digits of a candidate, of which most become nothing: on the stack.
+#[derive(Clone, Copy, Default)]
+struct Digits {
+    digits: [u8; 16],
+    length: usize,
+}
+
+impl Digits {
+    /// Adds a run of digits; `false` where they would be more than `most`.
+    fn push(&mut self, run: &[u8], most: usize) -> bool {
+        let to = self.length + run.len();
+        let Some(room) = self.digits.get_mut(self.length..to).filter(|_| to <= most) else { return false };
+        room.copy_from_slice(run);
+        self.length = to;
+        true
+    }
+
+    fn all(&self) -> &[u8] {
+        self.digits.get(..self.length).unwrap_or_default()
+    }
 }
 
 /// `TEL0312345678`: letters alone stand before it, and none after it.
@@ -188,10 +298,9 @@ fn gap<'a>(at: &At<'a>, groups: &[Group], place: usize) -> Option<&'a str> {
         .then_some(between)
 }
 
-/// The digits of an international number in their one spelling, if the country's plan has such numbers.
-fn of_country(digits: &str) -> Option<String> {
-    let bytes = digits.as_bytes();
-    let code_length = match bytes {
+/// Whether digits are an international number of a country whose plan has such numbers.
+fn is_of_country(digits: &[u8]) -> bool {
+    let code_length = match digits {
         [b'1' | b'7', ..] => 1,
         [b'2', b'0' | b'7', ..]
         | [b'3', b'0'..=b'4' | b'6' | b'9', ..]
@@ -207,33 +316,36 @@ fn of_country(digits: &str) -> Option<String> {
         | [b'6', b'7'..=b'9', ..]
         | [b'8', b'0' | b'5' | b'7' | b'8', ..]
         | [b'9', b'6' | b'7' | b'9', ..] => 3,
-        _ => return None,
+        _ => return false,
     };
-    let (code, number) = digits.split_at_checked(code_length)?;
-    let first = number.bytes().next()?;
-    let fits = match code {
-        "1" => is_american(number),
-        "7" => number.len() == 10 && matches!(first, b'3' | b'4' | b'7' | b'8' | b'9'),
-        "65" => number.len() == 8 && matches!(first, b'3' | b'6' | b'8' | b'9'),
-        "81" => {
-            let mobile = matches!(first, b'5' | b'7' | b'8' | b'9') && number.as_bytes().get(1) == Some(&b'0');
+    let Some((code, number)) = digits.split_at_checked(code_length) else { return false };
+    let Some(first) = number.first().copied() else { return false };
+    match code {
+        b"1" => is_american(number),
+        b"7" => number.len() == 10 && matches!(first, b'3' | b'4' | b'7' | b'8' | b'9'),
+        b"65" => number.len() == 8 && matches!(first, b'3' | b'6' | b'8' | b'9'),
+        b"81" => {
+            let mobile = matches!(first, b'5' | b'7' | b'8' | b'9') && number.get(1) == Some(&b'0');
             first != b'0' && number.len() == if mobile { 10 } else { 9 }
         }
-        "86" => first != b'0' && matches!(number.len(), 10 | 11),
-        "49" => first != b'0' && (6..=11).contains(&number.len()),
-        "39" => (6..=11).contains(&number.len()),
-        "44" => first != b'0' && matches!(number.len(), 9 | 10),
-        "33" | "34" | "41" | "48" | "61" | "27" | "31" | "32" | "82" => {
+        b"86" => first != b'0' && matches!(number.len(), 10 | 11),
+        b"49" => first != b'0' && (6..=11).contains(&number.len()),
+        b"39" => (6..=11).contains(&number.len()),
+        b"44" => first != b'0' && matches!(number.len(), 9 | 10),
+        b"33" | b"34" | b"41" | b"48" | b"61" | b"27" | b"31" | b"32" | b"82" => {
             first != b'0' && (8..=10).contains(&number.len())
         }
-        "55" | "52" | "91" | "90" | "63" | "92" => first != b'0' && matches!(number.len(), 10 | 11),
+        b"55" | b"52" | b"91" | b"90" | b"63" | b"92" => first != b'0' && matches!(number.len(), 10 | 11),
         _ => first != b'0' && (7..=11).contains(&number.len()),
-    };
-    fits.then(|| format!("+{digits}"))
+    }
 }
 
-fn is_american(number: &str) -> bool {
-    let bytes = number.as_bytes();
-    let starts = |at: usize| bytes.get(at).is_some_and(|digit| (b'2'..=b'9').contains(digit));
-    bytes.len() == 10 && starts(0) && starts(3) && bytes.get(1..3) != Some(b"11")
+fn is_american(number: &[u8]) -> bool {
+    let starts = |at: usize| number.get(at).is_some_and(|digit| (b'2'..=b'9').contains(digit));
+    number.len() == 10 && starts(0) && starts(3) && number.get(1..3) != Some(b"11")
 }
+
+/// What people write behind a number of theirs.
+const LABELS: [&str; 7] = ["office", "fax", "mobile", "desk", "cell", "tel", "phone"];
+/// Digits of the shortest national number of any plan.
+const SHORTEST_NATIONAL: usize = 7;

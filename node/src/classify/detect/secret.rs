@@ -17,18 +17,20 @@ pub(super) fn judge(at: &mut At<'_>, from: usize, to: usize) {
         b'B' | b'b' if word.eq_ignore_ascii_case("basic") => basic(at, to),
         b'B' if word == "BEGIN" && at.slice(from.saturating_sub(5), from) == "-----" => private_key(at, from - 5),
         b'A' if word.len() == 20 && is_aws(word) => cloud(at, from, to),
-        _ => prefixed(at, from, word),
+        _ => prefixed(at, from),
     }
 }
 
 /// A run of base64 whose length a provider's keys have, where its name says that it is secret.
 pub(super) fn named(at: &mut At<'_>, from: usize, to: usize) -> bool {
     let length = to - from;
-    let is_key = matches!(length, 40 | 43 | 44 | 64 | 86 | 88) && at.byte_before(from) != b'.';
+    if !matches!(length, 40 | 43 | 44 | 64 | 86 | 88) || at.byte_before(from) == b'.' {
+        return false;
+    }
     let run = at.slice(from, to);
     let is_hex = run.bytes().all(|b| b.is_ascii_hexdigit());
     let varies = run.bytes().any(|b| b.is_ascii_digit()) && run.bytes().any(|b| b.is_ascii_uppercase());
-    if is_key && !is_hex && varies && at.announces(from, to, meaning::SECRET) && !at.finder.is_strict {
+    if !is_hex && varies && at.announces(from, to, meaning::SECRET) && !at.finder.is_strict {
         cloud(at, from, to);
         return true;
     }
@@ -106,16 +108,25 @@ fn private_key(at: &mut At<'_>, from: usize) {
 }
 
 /// Keys that begin with a word of their provider.
-fn prefixed(at: &mut At<'_>, from: usize, word: &str) {
-    let Some((prefix, least, most)) =
-        PREFIXES.iter().find(|(prefix, ..)| prefix.starts_with(word) || word.starts_with(prefix)).copied()
+fn prefixed(at: &mut At<'_>, from: usize) {
+    let begins = matches!(
+        (at.byte(from), at.byte(from + 1)),
+        (b'g', b'h' | b'i' | b'l')
+            | (b'A', b'I' | b'c')
+            | (b'y', b'a')
+            | (b'G', b'O')
+            | (b'x', b'o')
+            | (b's', b'k')
+            | (b'h', b'v')
+    );
+    if !begins || is_url_safe(at.byte_before(from)) {
+        return;
+    }
+    let rest = at.bytes().get(from..).unwrap_or_default();
+    let Some((prefix, least, most)) = PREFIXES.iter().find(|(prefix, ..)| rest.starts_with(prefix.as_bytes())).copied()
     else {
         return;
     };
-    let is_whole = at.bytes().get(from..).is_some_and(|rest| rest.starts_with(prefix.as_bytes()));
-    if !is_whole || is_url_safe(at.byte_before(from)) {
-        return;
-    }
     let length = length_of(at, from + prefix.len(), is_url_safe);
     let (to, body) = (from + prefix.len() + length, at.slice(from + prefix.len(), from + prefix.len() + length));
     if (least..=most).contains(&length) && body.bytes().any(|b| b.is_ascii_digit()) {

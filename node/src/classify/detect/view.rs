@@ -14,14 +14,17 @@ impl View {
     /// The text with signs that look alike as one: full-width, digits of other scripts, odd blanks and dashes; signs without width
     /// vanish. `None` where that changes nothing.
     pub(super) fn folded(text: &str) -> Option<Self> {
-        if !text.chars().any(|c| !c.is_ascii() && (plain(c) != Some(c) || c == LONG_VOWEL)) {
-            return None;
-        }
-        let mut view = Self::with_room(text.len());
-        for (at, c) in text.char_indices() {
-            view.push(c, at, at + c.len_utf8());
-        }
-        Some(view)
+        let mut follows_digit = false;
+        let changes = text.chars().any(|c| {
+            let is_other = !c.is_ascii() && (plain(c) != Some(c) || (c == LONG_VOWEL && follows_digit));
+            follows_digit = c.is_ascii_digit();
+            is_other
+        });
+        changes.then(|| {
+            let mut view = Self::with_room(text.len());
+            view.copy(text, 0, text.len());
+            view
+        })
     }
 
     /// One layer of escapes undone (`%40`, `\u0040`, `\"`, `&#64;`), folded as well. `None` where there are none.
@@ -69,8 +72,16 @@ impl View {
     }
 
     fn copy(&mut self, text: &str, from: usize, to: usize) {
-        for (at, c) in text.get(from..to).unwrap_or_default().char_indices() {
-            self.push(c, from + at, from + at + c.len_utf8());
+        let mut here = from;
+        while let Some(rest) = text.get(here..to).filter(|rest| !rest.is_empty()) {
+            let plain = rest.bytes().take_while(u8::is_ascii).count();
+            self.text.push_str(rest.get(..plain).unwrap_or_default());
+            self.places.extend((here..here + plain).map(|place| (narrow(place), narrow(place + 1))));
+            here += plain;
+            if let Some(c) = rest.get(plain..).and_then(|rest| rest.chars().next()) {
+                self.push(c, here, here + c.len_utf8());
+                here += c.len_utf8();
+            }
         }
     }
 

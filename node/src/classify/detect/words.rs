@@ -123,17 +123,24 @@ impl Cut {
 
 /// Whether a text holds signs that may stand for others: those of the blocks that `view` folds.
 pub(super) fn has_wide(text: &str) -> bool {
-    !text.is_ascii()
-        && text.as_bytes().windows(3).any(|sign| {
-            matches!(
-                sign,
-                [0xC2 | 0xD9 | 0xDB | 0xE2 | 0xEF | 0xF0, ..]
-                    | [0xE0, 0xA5, _]
-                    | [0xE3, 0x80, 0x80]
-                    | [0xE3, 0x83, 0xBC]
-            )
-        })
-        || text.as_bytes().get(text.len().saturating_sub(2)..).is_some_and(|end| matches!(end, [0xC2 | 0xD9 | 0xDB, _]))
+    let bytes = text.as_bytes();
+    if bytes.is_ascii() {
+        return false;
+    }
+    let seen = bytes.iter().fold(0, |seen, byte| seen | kind(*byte));
+    let is_wide = |quad: &[u8]| match quad {
+        [_, 0xE3, 0x80, 0x80] => true,
+        // The mark of a long vowel stands for a dash behind a digit.
+        [before, 0xE3, 0x83, 0xBC] => before.is_ascii_digit(),
+        _ => false,
+    };
+    seen & WIDE_BLOCK != 0 || (seen & KANA != 0 && (bytes.starts_with(&WIDE_BLANK) || bytes.windows(4).any(is_wide)))
+}
+
+/// Whether a short text has no sign without which nothing in it can be personal: a digit, `@`, a colon, an escape, or one
+/// outside ASCII.
+pub(super) fn is_bare(text: &str) -> bool {
+    text.len() < SHORTEST_RUN && text.bytes().all(|byte| kind(byte) & !(UPPER | LOWER) == 0 && byte.is_ascii())
 }
 
 /// The run of base64 around a word.
@@ -160,6 +167,10 @@ const LOWER: u8 = 1 << 2;
 const AT: u8 = 1 << 3;
 const COLON: u8 = 1 << 4;
 const ESCAPE: u8 = 1 << 5;
+/// First bytes of blocks with signs that stand for others.
+const WIDE_BLOCK: u8 = 1 << 6;
+/// First byte of kana, among which two signs do.
+const KANA: u8 = 1 << 7;
 const WORD: u8 = DIGIT | UPPER | LOWER;
 
 static KINDS: [u8; 256] = kinds();
@@ -168,7 +179,7 @@ static KINDS: [u8; 256] = kinds();
 const fn kinds() -> [u8; 256] {
     let mut kinds = [0; 256];
     let mut byte = 0;
-    while byte < 128_u8 {
+    while byte < 255_u8 {
         kinds[byte as usize] = match byte {
             b'0'..=b'9' => DIGIT,
             b'A'..=b'Z' => UPPER,
@@ -176,6 +187,8 @@ const fn kinds() -> [u8; 256] {
             b'@' => AT,
             b':' => COLON,
             b'%' | b'\\' | b'&' => ESCAPE,
+            0xC2 | 0xD9 | 0xDB | 0xE0 | 0xE2 | 0xEF | 0xF0 => WIDE_BLOCK,
+            0xE3 => KANA,
             _ => 0,
         };
         byte += 1;
@@ -191,5 +204,7 @@ const LONGEST_WORD: usize = 24;
 const SHORTEST_WORD_OF_RUN: usize = 8;
 /// Shortest packed text that can hold anything: `::1` would need four signs, but an address needs more.
 const SHORTEST_RUN: usize = 12;
+/// U+3000.
+const WIDE_BLANK: [u8; 3] = [0xE3, 0x80, 0x80];
 /// How far before its first long word a run may begin, in bytes.
 const FARTHEST_BEGIN: usize = 64;

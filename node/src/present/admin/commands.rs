@@ -32,6 +32,11 @@ pub(super) async fn decide(State(desk): State<Arc<Desk>>, headers: HeaderMap, bo
         }
         let mut applied = Vec::with_capacity(commands.len());
         for command in commands {
+            #[cfg(feature = "jepsen-bugs")]
+            if let Some(stale) = stale::answer(&command) {
+                applied.push(stale);
+                continue;
+            }
             applied.push(desk.parts.propose.decide(command).await.map_err(|_| PresentError::NotDecided)?);
         }
         Ok(json!({"applied": applied}))
@@ -135,5 +140,18 @@ impl Desk {
     fn narrows(&self, tenant: TenantId, stream: StreamId, policy: &StreamPolicy) -> bool {
         let now = self.parts.policy.now();
         now.stream_by_id(tenant, stream).is_some_and(|view| policy.is_within(&view.policy))
+    }
+}
+
+/// A bug on purpose: what a shard's epoch was once is told for ever.
+#[cfg(feature = "jepsen-bugs")]
+mod stale {
+    use domicile_proto::ids::{Epoch, ShardId};
+    use domicile_proto::metadata::{Applied, Command};
+
+    pub(super) fn answer(command: &Command) -> Option<Applied> {
+        let Command::AssignShard { seen, .. } = command else { return None };
+        let is_old = crate::bugs::is_seeded("stale-read") && seen.0 == 3;
+        is_old.then_some(Applied::Shard(ShardId(1), Epoch(4)))
     }
 }

@@ -5,7 +5,10 @@
 
 mod commands;
 mod lists;
+mod retention;
 pub(crate) mod subjects;
+#[cfg(test)]
+mod subjects_test;
 
 use std::sync::Arc;
 

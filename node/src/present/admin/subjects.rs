@@ -1,4 +1,4 @@
-//! The doors of erasure: erase, status, purge, hold, release, export. All need the role `admin` of this region.
+//! The doors of erasure: erase, status, purge, hold, release, export; those of retention are beside them. All need the role `admin` of this region.
 //!
 //! A value is turned into keyed hashes and tokens here and goes no further. Values come in bodies, never in an address, for
 //! addresses end up in logs. Decides nothing about an order.
@@ -16,7 +16,7 @@ use domicile_proto::ids::{Name, TenantId, TimeRange};
 use domicile_proto::metadata::Personal;
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::{Admin, retention};
 use crate::erase::{EraseError, Erasure, Stands, Whom};
 use crate::index::token;
 use crate::policy::{StreamView, Wanted, tokens_in};
@@ -29,7 +29,7 @@ use crate::receive::Failure;
 /// A desk with erasure beside it.
 pub(crate) struct Subjects {
     desk: Arc<Desk>,
-    erasure: Arc<Erasure>,
+    pub(super) erasure: Arc<Erasure>,
 }
 
 /// The doors.
@@ -49,6 +49,8 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Subjects>>)> {
         ("/api/v1/subjects/hold", post(hold)),
         ("/api/v1/subjects/release", post(release)),
         ("/api/v1/subjects/export", post(export)),
+        ("/api/v1/retention", get(retention::show)),
+        ("/api/v1/retention/run", post(retention::run)),
     ]
 }
 
@@ -60,12 +62,12 @@ struct Named {
 }
 
 impl Subjects {
-    fn admin(&self, headers: &HeaderMap) -> Result<Admin, Failure> {
+    pub(super) fn admin(&self, headers: &HeaderMap) -> Result<Admin, Failure> {
         Admin::of(&self.desk, headers)
     }
 
     /// The tenant of a name; that of the key where none is given.
-    fn tenant(&self, admin: &Admin, named: Option<&str>) -> Result<TenantId, Failure> {
+    pub(super) fn tenant(&self, admin: &Admin, named: Option<&str>) -> Result<TenantId, Failure> {
         let policy = self.desk.parts.policy.now();
         let tenant = match named {
             None => admin.0.tenant(),
@@ -122,11 +124,28 @@ fn subject_field(view: &StreamView) -> Option<&Name> {
     }
 }
 
-fn failed(error: &EraseError) -> Failure {
+pub(super) fn failed(error: &EraseError) -> Failure {
     match error {
         EraseError::Held { .. } => Failure::new(error, 409, "legal_hold_exception"),
         EraseError::Unknown { .. } => Failure::new(error, 404, "resource_not_found_exception"),
         _ => Failure::of(error),
+    }
+}
+
+impl Subjects {
+    fn shown(&self, stands: &Stands) -> Value {
+        let mut shown = shown(stands);
+        if let Some(shown) = shown.as_object_mut() {
+            shown.insert("nodes".to_owned(), self.nodes());
+        }
+        shown
+    }
+
+    /// What is told here holds for this node; another one of the region has its own bucket and is told by itself.
+    fn nodes(&self) -> Value {
+        let (policy, own) = (self.desk.parts.policy.now(), self.desk.parts.node);
+        let others = policy.nodes.values().filter(|row| row.region == self.desk.parts.region && row.node != own);
+        json!({"told": own, "not_told": others.map(|row| row.node).collect::<Vec<_>>()})
     }
 }
 
@@ -146,7 +165,7 @@ async fn erase(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) 
     let ordered = async {
         let Named { tenant, whom, .. } = at.named(&headers, &body.0?)?;
         (at.desk.parts.around.refresh)(at.desk.parts.catalog.shards()).await;
-        at.erasure.order(tenant, whom).await.map(|stands| shown(&stands)).map_err(|error| failed(&error))
+        at.erasure.order(tenant, whom).await.map(|stands| at.shown(&stands)).map_err(|error| failed(&error))
     };
     told(ordered.await)
 }
@@ -160,9 +179,9 @@ async fn status(
         let admin = at.admin(&headers)?;
         let tenant = at.tenant(&admin, parameters.get("tenant").map(String::as_str))?;
         if let Some(id) = parameters.get("id") {
-            return at.erasure.stands(tenant, id).map(|stands| shown(&stands)).map_err(|error| failed(&error));
+            return at.erasure.stands(tenant, id).map(|stands| at.shown(&stands)).map_err(|error| failed(&error));
         }
-        let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(shown).collect();
+        let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(|stands| at.shown(stands)).collect();
         let holds = at.erasure.holds(tenant).into_iter().map(|(id, since)| json!({"id": id, "since": since}));
         let holds: Vec<Value> = holds.collect();
         Ok(json!({"erasures": erasures, "holds": holds, "late_records_left_out": at.erasure.late()}))

@@ -8,6 +8,7 @@ mod catalogue;
 pub(super) mod clusters;
 mod indices;
 mod many;
+pub(super) mod metrics;
 mod names;
 pub(super) mod remote;
 mod request;
@@ -19,3 +20,5 @@ pub(crate) use routes::router;
 
 #[cfg(test)]
 mod elastic_test;
+#[cfg(test)]
+mod metrics_test;

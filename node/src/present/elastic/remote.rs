@@ -6,10 +6,12 @@ use std::time::Duration;
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::date_grid::Grid;
+use domicile_proto::aggregate::sum::{Sum, SumCell};
 use domicile_proto::ids::{Name, Region, TenantId};
 use serde_json::{Map, Value, json};
 
 use super::clusters::worst;
+use super::metrics::{Found, Metric};
 use crate::federate::{Answer, OnMissing, RegionCoverage, Regions, Total};
 use crate::present::ask::{Wanted, Whither, chosen};
 use crate::present::desk::Desk;
@@ -34,6 +36,34 @@ pub(super) struct Plan {
     inner: Option<String>,
     size: usize,
     buckets: Buckets,
+    /// What is shown in each bucket, or instead of buckets where `wanted` is the metric's own question.
+    metric: Option<Metric>,
+}
+
+impl Plan {
+    /// What regions are asked: for the buckets, and for the metric in them.
+    fn questions(&self) -> Vec<Wanted> {
+        let metric = match (&self.metric, &self.wanted) {
+            (Some(metric), Wanted::Histogram(step)) => Some(metric.wanted(None, Some(*step))),
+            (Some(metric), Wanted::Terms(field)) => Some(metric.wanted(Some(field.clone()), None)),
+            _ => None,
+        };
+        std::iter::once(self.wanted.clone()).chain(metric).collect()
+    }
+
+    /// A metric of all records.
+    fn alone(name: &str, metric: Metric) -> Self {
+        let (wanted, metric) = (metric.wanted(None, None), Some(metric));
+        Self {
+            name: name.to_owned(),
+            wanted,
+            nesting: Nesting::Flat,
+            inner: None,
+            size: 0,
+            buckets: Buckets::Full,
+            metric,
+        }
+    }
 }
 
 /// Which cells of time are shown.
@@ -65,7 +95,12 @@ impl Desk {
         deadline: Duration,
     ) -> Result<Federated, Failure> {
         let wanted: Vec<Wanted> =
-            std::iter::once(Wanted::Count).chain(plans.iter().map(|plan| plan.wanted.clone())).collect();
+            std::iter::once(Wanted::Count).chain(plans.iter().flat_map(Plan::questions)).collect();
+        let asked_by: Vec<usize> = plans
+            .iter()
+            .enumerate()
+            .flat_map(|(place, plan)| plan.questions().into_iter().map(move |_| place))
+            .collect();
         let mut questions = Vec::new();
         for (stream, regions) in named {
             let whither = Whither {
@@ -86,7 +121,8 @@ impl Desk {
             let counted = count.total();
             total.value = total.value.saturating_add(counted.value);
             total.is_exact &= counted.is_exact;
-            for (answer, tally) in rest.iter().zip(&mut tallies) {
+            for (answer, plan) in rest.iter().zip(&asked_by) {
+                let Some(tally) = tallies.get_mut(*plan) else { continue };
                 tally.add(answer);
                 tally.range = chosen(filter, &answer.aggregate).or_else(|| tally.range.take());
             }
@@ -111,12 +147,21 @@ impl Desk {
 pub(super) fn plans(aggregations: Option<&Value>) -> Result<Vec<Plan>, PresentError> {
     let Some(aggregations) = aggregations.and_then(Value::as_object) else { return Ok(Vec::new()) };
     let plan = |(name, body): (&String, &Value)| {
-        plan(name, body).ok_or_else(|| PresentError::AggregationStaysHere { name: name.chars().take(80).collect() })
+        let stays = || PresentError::AggregationStaysHere { name: name.chars().take(80).collect() };
+        let inner = body.get("aggs").or_else(|| body.get("aggregations")).and_then(Value::as_object);
+        match (Metric::read(body)?, inner.filter(|inner| !inner.is_empty())) {
+            (Some(metric), None) => Ok(Plan::alone(name, metric)),
+            (Some(_), Some(_)) => Err(stays()),
+            (None, inner) => {
+                let inner = inner.and_then(|inner| inner.values().next()).map(Metric::read).transpose()?.flatten();
+                plan(name, body, inner).ok_or_else(stays)
+            }
+        }
     };
     aggregations.iter().map(plan).collect()
 }
 
-fn plan(name: &str, body: &Value) -> Option<Plan> {
+fn plan(name: &str, body: &Value, metric: Option<Metric>) -> Option<Plan> {
     let inner = body.get("aggs").or_else(|| body.get("aggregations")).and_then(Value::as_object);
     let inner = match inner.map(|inner| (inner.iter().next(), inner.len())) {
         None | Some((None, _)) => None,
@@ -128,10 +173,11 @@ fn plan(name: &str, body: &Value) -> Option<Plan> {
     let (inner_terms, inner_time) =
         inner.map_or((None, None), |(_, body)| (body.get("terms"), body.get("date_histogram")));
     let is_deep = inner.is_some_and(|(_, body)| body.get("aggs").or_else(|| body.get("aggregations")).is_some());
-    if is_deep {
+    if is_deep || metric.as_ref().is_some_and(|metric| !metric.is_for_buckets()) {
         return None;
     }
-    let (wanted, nesting) = match (terms, time, inner.is_some(), inner_terms, inner_time) {
+    let has_buckets = inner.is_some() && metric.is_none();
+    let (wanted, nesting) = match (terms, time, has_buckets, inner_terms, inner_time) {
         (Some(terms), None, false, _, _) => (Wanted::Terms(field(terms)?), Nesting::Flat),
         (None, Some(time), false, _, _) => (Wanted::Histogram(step(time)?), Nesting::Flat),
         (Some(terms), None, true, None, Some(time)) => {
@@ -152,7 +198,7 @@ fn plan(name: &str, body: &Value) -> Option<Plan> {
     };
     let size = terms.or(inner_terms).map_or(10, size);
     let inner = inner.map(|(name, _)| name.clone());
-    Some(Plan { name: name.to_owned(), wanted, nesting, inner, size, buckets })
+    Some(Plan { name: name.to_owned(), wanted, nesting, inner, size, buckets, metric })
 }
 
 fn field(terms: &Value) -> Option<String> {
@@ -188,6 +234,10 @@ struct Tally {
     both: BTreeMap<String, BTreeMap<i64, Cell>>,
     other: Cell,
     other_times: BTreeMap<i64, Cell>,
+    /// What metrics are made of: by text or start of the cell, and of all records.
+    sums: BTreeMap<String, SumCell>,
+    sum_times: BTreeMap<i64, SumCell>,
+    found: Found,
     /// Which range the cells cover, where the search did not say it.
     range: Option<Value>,
 }
@@ -208,14 +258,44 @@ impl Tally {
                 }
                 row(&mut self.other_times, &grid.grid, &grid.other);
             }
+            Aggregate::Sum(sum) => self.add_sum(answer, sum),
+            Aggregate::FixedHistogram(histogram) => self.found.add_histogram(histogram),
+            Aggregate::DistinctEstimate(estimate) => self.found.add_distinct(estimate),
             _ => {}
+        }
+    }
+
+    fn add_sum(&mut self, answer: &Answer, sum: &Sum) {
+        for (id, cells) in &sum.rows {
+            let into = self.sums.entry(answer.text(*id)).or_default();
+            cells.iter().for_each(|cell| *into = into.merge(*cell));
+        }
+        match sum.layout.grid {
+            Some(grid) => {
+                for (place, cell) in sum.other.iter().enumerate() {
+                    let into = self.sum_times.entry(grid.start_of(place).as_millis()).or_default();
+                    *into = into.merge(*cell);
+                }
+            }
+            None => sum.other.iter().for_each(|cell| self.found.sum = self.found.sum.merge(*cell)),
         }
     }
 
     fn present(self, plan: &Plan) -> Value {
         let inner = plan.inner.as_deref().unwrap_or_default();
+        let metric = |bucket: &mut Map<String, Value>, sum: Option<&SumCell>| {
+            if let Some(metric) = &plan.metric {
+                let found = Found { sum: sum.copied().unwrap_or_default(), ..Found::default() };
+                bucket.insert(inner.to_owned(), metric.present(&found));
+            }
+        };
         match (&plan.wanted, plan.nesting) {
-            (Wanted::Histogram(_), _) => times(&self.times, plan.buckets, |_, _| {}),
+            (Wanted::Sum { .. } | Wanted::Numbers(_) | Wanted::Distinct(_), _) => {
+                plan.metric.as_ref().map_or(Value::Null, |metric| metric.present(&self.found))
+            }
+            (Wanted::Histogram(_), _) => {
+                times(&self.times, plan.buckets, |at, bucket| metric(bucket, self.sum_times.get(&at)))
+            }
             (Wanted::TermsHistogram(..), Nesting::TimeOutside(size)) => self.time_outside(plan, inner, size),
             (Wanted::TermsHistogram(..), _) => {
                 let sums = self.both.iter().map(|(text, cells)| (text.clone(), sum(cells))).collect();
@@ -224,7 +304,7 @@ impl Tally {
                     bucket.insert(inner.to_owned(), cells.unwrap_or_default());
                 })
             }
-            _ => terms(&self.terms, self.other, plan.size, |_, _| {}),
+            _ => terms(&self.terms, self.other, plan.size, |text, bucket| metric(bucket, self.sums.get(text))),
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::federate::{OnMissing, Regions};
 use crate::limits::{FEDERATED_DEADLINE, MAX_HITS};
 use crate::present::ask::Wanted;
+use crate::present::elastic::metrics::per_mille;
 use crate::present::elastic::remote::interval;
 use crate::present::errors::PresentError;
 use crate::query::dates::{self, DateContext};
@@ -175,12 +176,13 @@ fn regions(named: &[String]) -> Result<Option<Regions>, PresentError> {
     named.iter().map(region).collect::<Result<BTreeSet<Region>, _>>().map(|only| Some(Regions::Only(only)))
 }
 
-/// `"count"`, `{"histogram": 60}`, `{"terms": "level"}`, `{"terms": "level", "histogram": 60}` or `{"numbers": "ms"}`.
+/// `"count"`, `{"histogram": 60}`, `{"terms": "level"}`, `{"terms": "level", "histogram": 60}`, `{"numbers": "ms"}`,
+/// `{"sum": "ms"}` with or without `terms` and `histogram`, `{"quantile": "ms", "percent": 95}` or `{"distinct": "service"}`.
 fn ask(ask: &Value) -> Result<Wanted, PresentError> {
     let wrong = || {
         malformed(
             "ask",
-            "`count`, or an object with `terms` (a field), `histogram` (a width), both of them, or `numbers` (a numeric field)",
+            "`count`, or an object with `terms` (a field), `histogram` (a width), both of them, `sum` (a numeric field) with them or alone, `numbers` (a numeric field), `quantile` (a numeric field) with `percent`, or `distinct` (a field)",
         )
     };
     let object = match ask {
@@ -191,21 +193,36 @@ fn ask(ask: &Value) -> Result<Wanted, PresentError> {
     if let (Some(numbers), 1) = (object.get("numbers"), object.len()) {
         return text(numbers, "field").map(Wanted::Numbers).ok_or_else(wrong);
     }
-    if object.keys().any(|key| key != "terms" && key != "histogram") {
+    if let (Some(distinct), 1) = (object.get("distinct"), object.len()) {
+        return text(distinct, "field").map(Wanted::Distinct).ok_or_else(wrong);
+    }
+    if let (Some(field), Some(percent), 2) = (object.get("quantile"), object.get("percent"), object.len()) {
+        return quantile(text(field, "field"), Some(percent)).ok_or_else(wrong);
+    }
+    if object.keys().any(|key| !["terms", "histogram", "sum"].contains(&key.as_str())) {
         return Err(wrong());
     }
     let terms = object.get("terms").map(|terms| text(terms, "field").ok_or_else(wrong)).transpose()?;
     let step = object.get("histogram").map(|histogram| step(histogram).ok_or_else(wrong)).transpose()?;
-    both(terms, step).ok_or_else(wrong)
+    match object.get("sum") {
+        None => both(terms, step).ok_or_else(wrong),
+        Some(sum) => Ok(Wanted::Sum { field: text(sum, "field").ok_or_else(wrong)?, by: terms, step }),
+    }
+}
+
+/// A quantile in thousandths of a percentage between 0 and 100.
+fn quantile(field: Option<String>, percent: Option<&Value>) -> Option<Wanted> {
+    percent.and_then(Value::as_f64).and_then(per_mille).and_then(|per_mille| Some(Wanted::Quantile(field?, per_mille)))
 }
 
 /// `{"count": {}}`, `{"histogram": {"interval": "1m"}}`, `{"terms": {"field": "level"}}`,
-/// `{"numbers": {"field": "ms"}}`, `{"terms_histogram": {"field": "level", "interval": "1m"}}`; several beside each other, each answered under its kind.
+/// `{"numbers": {"field": "ms"}}`, `{"sum": {"field": "ms", "by": "level", "interval": "1m"}}`,
+/// `{"quantile": {"field": "ms", "percent": 95}}`, `{"distinct": {"field": "level"}}`, `{"terms_histogram": {"field": "level", "interval": "1m"}}`; several beside each other, each answered under its kind.
 fn aggregations(wanted: &Value) -> Result<Vec<(String, Wanted)>, PresentError> {
     let wrong = || {
         malformed(
             "aggregations",
-            "an object with `count`, `histogram` {interval}, `terms` {field}, `numbers` {field} or `terms_histogram` {field, interval}",
+            "an object with `count`, `histogram` {interval}, `terms` {field}, `numbers` {field}, `sum` {field, by, interval}, `quantile` {field, percent}, `distinct` {field} or `terms_histogram` {field, interval}",
         )
     };
     let read = |(kind, body): (&String, &Value)| {
@@ -214,12 +231,28 @@ fn aggregations(wanted: &Value) -> Result<Vec<(String, Wanted)>, PresentError> {
             "histogram" => step(body).map(Wanted::Histogram),
             "terms" => text(body, "field").map(Wanted::Terms),
             "numbers" => text(body, "field").map(Wanted::Numbers),
+            "distinct" => text(body, "field").map(Wanted::Distinct),
+            "quantile" => quantile(text(body, "field"), body.get("percent")),
+            "sum" => sum(body),
             "terms_histogram" => both(text(body, "field"), step(body)),
             _ => None,
         };
         wanted.map(|wanted| (kind.clone(), wanted)).ok_or_else(wrong)
     };
     wanted.as_object().ok_or_else(wrong)?.iter().map(read).collect()
+}
+
+/// A sum; what is named beside the field must be well-formed.
+fn sum(body: &Value) -> Option<Wanted> {
+    let by = match body.get("by") {
+        None => None,
+        Some(by) => Some(by.as_str()?.to_owned()),
+    };
+    let step = match body.get("interval") {
+        None => None,
+        Some(interval) => Some(step(interval)?),
+    };
+    Some(Wanted::Sum { field: text(body, "field")?, by, step })
 }
 
 fn both(terms: Option<String>, step: Option<u32>) -> Option<Wanted> {

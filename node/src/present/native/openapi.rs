@@ -108,6 +108,16 @@ fn paths() -> Value {
         "/api/v1/subjects/export": {"post": change(
             "Everything about a person, as JSON lines.", "Whom", "A record on each line, with its stream.",
         )},
+        "/api/v1/retention": {
+            "parameters": [{"name": "tenant", "in": "query", "schema": {"type": "string"}}],
+            "get": read(
+                "What is past its retention, what a hold keeps, what was deleted.",
+                "Streams with what is due, held and kept; deletions with their evidence.",
+            ),
+        },
+        "/api/v1/retention/run": {"post": change(
+            "Deletes what is past its retention now.", "Tenanted", "The ids of the deletions.",
+        )},
         "/api/v1/admin/commands": {"post": change(
             "Has commands decided by the metadata group; role `admin`.", "Commands", "What became of each.",
         )},
@@ -139,6 +149,7 @@ fn schemas() -> Value {
             "values": {"type": "array", "items": text, "description": "For an export: the person's own values, shown instead of their tokens."},
         }},
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
+        "Tenanted": {"type": "object", "properties": {"tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
         "Commands": {"type": "object", "required": ["commands"], "properties": {
             "commands": {"type": "array", "maxItems": 256, "items": {"type": ["object", "string"]}},
@@ -159,12 +170,15 @@ fn schemas() -> Value {
                 "last": {"type": "string", "description": "Up to now: `15m`, `1h`, `7d`."},
                 "regions": {"type": "array", "items": text, "description": "Names, or `*`; without it this region alone."},
                 "on_missing": {"enum": ["partial", "fail"], "default": "partial"},
-                "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), both of them, or `numbers` (a numeric field); answered as `result`."},
+                "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), both of them, `sum` (a numeric field) with them or alone, `numbers` (a numeric field), `quantile` (a numeric field) with `percent`, or `distinct` (a field); answered as `result`."},
                 "aggregations": {"type": "object", "properties": {
                     "count": {"type": "object"},
                     "histogram": {"type": "object", "properties": {"interval": text}},
                     "terms": {"type": "object", "properties": {"field": text}},
                     "numbers": {"type": "object", "properties": {"field": text}},
+                    "sum": {"type": "object", "properties": {"field": text, "by": text, "interval": text}},
+                    "quantile": {"type": "object", "properties": {"field": text, "percent": {"type": "number"}}},
+                    "distinct": {"type": "object", "properties": {"field": text}},
                     "terms_histogram": {"type": "object", "properties": {"field": text, "interval": text}},
                 }},
                 "size": {"type": "integer", "minimum": 0, "maximum": 10_000, "description": "Rows of this region."},

@@ -93,7 +93,7 @@ impl Desk {
                 Some(name) => drop(named.insert((*name).to_owned(), result)),
             }
         }
-        if let Some(first) = answers.first() {
+        if let Some(first) = answers.iter().find(|answer| answer.has_total()) {
             let sum = first.total();
             shown.insert("total".to_owned(), total(sum.value, sum.is_exact));
         }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::histogram::FixedHistogram;
-use domicile_proto::ids::{Region, Timestamp};
+use domicile_proto::aggregate::sum::{Sum, SumCell};
+use domicile_proto::ids::{Region, RegionNumber, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{Answer, RegionCoverage, Standing};
+use crate::present::elastic::metrics::{mean, total_of};
 
 /// A number of records, and whether it is all of them.
 pub(super) fn total(value: u64, is_exact: bool) -> Value {
@@ -48,9 +50,50 @@ pub(super) fn result(answer: &Answer) -> Value {
             })
         }
         Aggregate::FixedHistogram(histogram) => numbers(histogram),
-        // No question asks for anything else yet.
-        _ => Value::Null,
+        Aggregate::Sum(found) => sums(found, answer),
+        Aggregate::Quantile(quantile) => {
+            let percent = f64::from(quantile.per_mille) / 10.0;
+            let regions = by_region(answer, quantile.regions.iter().map(|(region, value)| (*region, json!(value))));
+            json!({"quantile": {"percent": percent, "upto": regions}})
+        }
+        Aggregate::DistinctEstimate(estimate) => {
+            let (at_least, at_most) = estimate.interval();
+            let regions = by_region(answer, estimate.regions.iter().map(|(region, value)| (*region, json!(value))));
+            json!({"distinct": {"at_least": at_least, "at_most": at_most, "regions": regions}})
+        }
     }
+}
+
+fn by_region(answer: &Answer, values: impl Iterator<Item = (RegionNumber, Value)>) -> Value {
+    values.filter_map(|(region, value)| Some((answer.names.get(&region)?.to_string(), value))).collect()
+}
+
+/// A sum with the mean of what it sums up; `null` where nothing is published.
+fn sum(cell: &SumCell) -> Value {
+    let mean = mean(cell);
+    json!({"sum": mean.map(|_| total_of(cell)), "count": cell.records.0, "mean": mean, "withheld": cell.withheld})
+}
+
+fn sums(found: &Sum, answer: &Answer) -> Value {
+    let row = |cells: &[SumCell]| -> Value {
+        match (found.layout.grid, cells) {
+            (None, [cell]) => sum(cell),
+            _ => cells.iter().map(sum).collect(),
+        }
+    };
+    let mut shown = Map::new();
+    if let Some(grid) = found.layout.grid {
+        shown.insert("from".to_owned(), json!(grid.start_of(0).as_millis()));
+        shown.insert("step".to_owned(), json!(grid.step));
+    }
+    if found.layout.by.is_some() {
+        let rows = found.rows.iter().map(|(id, cells)| json!({"value": answer.text(*id), "cells": row(cells)}));
+        shown.insert("terms".to_owned(), rows.collect());
+        shown.insert("__other__".to_owned(), row(&found.other));
+    } else {
+        shown.insert("sum".to_owned(), row(&found.other));
+    }
+    Value::Object(shown)
 }
 
 /// Counts between bounds, and between which of them the usual percentiles of what is published lie.

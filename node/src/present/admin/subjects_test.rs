@@ -1,0 +1,106 @@
+//! The doors of erasure and retention as HTTP, with a moved clock: who may, for whom, and what is answered.
+
+use std::sync::Arc;
+
+use axum::Router;
+use domicile_proto::ids::{ShardId, Timestamp};
+use serde_json::{Value, json};
+
+use super::subjects::router;
+use crate::erase::workflow_test::{Node, TENANT, TOKEN, begin, stream};
+use crate::policy::Policy;
+use crate::present::world::{ADMIN, OTHER_ADMIN, SEARCH, World, ask};
+
+const DAY: i64 = 86_400_000_000;
+
+/// A node whose stream `app` keeps its twelve records for 30 days, and its doors.
+async fn node(dir: &std::path::Path) -> (Node, Router) {
+    let node = Node::start(dir).await;
+    let mut policy = Policy::empty("tokyo".parse().unwrap());
+    policy.streams.insert((TENANT, "app".parse().unwrap()), Arc::new(stream(Some(30))));
+    node.policy.replace(policy);
+    node.fill().await;
+    node.shards.purge().await.unwrap();
+    let doors = router(World::new().desk, Arc::clone(&node.erasure));
+    (node, doors)
+}
+
+async fn post(doors: &Router, with: u8, path: &str, body: &Value) -> (u16, Value) {
+    let answer = ask(doors.clone(), with, "POST", path, body.to_string()).await;
+    (answer.status.as_u16(), answer.json())
+}
+
+async fn get(doors: &Router, with: u8, path: &str) -> (u16, Value) {
+    let answer = ask(doors.clone(), with, "GET", path, "").await;
+    (answer.status.as_u16(), answer.json())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_is_shown_and_run_through_the_doors_and_a_hold_wins_there_too() {
+    let dir = begin();
+    let (node, doors) = node(dir.path()).await;
+    let run = "/api/v1/retention/run";
+    let due = async || get(&doors, ADMIN, "/api/v1/retention").await.1["streams"][0].clone();
+    let early = due().await;
+    assert_eq!((&early["stream"], &early["retention_days"]), (&json!("app"), &json!(30)));
+    assert_eq!((&early["kept"]["records"], &early["due"]["records"]), (&json!(12), &json!(0)));
+    assert_eq!(early["next_due_at"], json!(Timestamp(31 * DAY)));
+    assert_eq!(post(&doors, ADMIN, run, &json!({})).await, (200, json!({"deletions": []})));
+
+    node.clock.turn_to(Timestamp(31 * DAY));
+    for (with, body) in [(SEARCH, json!({})), (OTHER_ADMIN, json!({"tenant": "default"}))] {
+        assert_eq!(post(&doors, with, run, &body).await.0, 403, "{with}");
+    }
+    assert_eq!(get(&doors, SEARCH, "/api/v1/retention").await.0, 403);
+    assert_eq!(post(&doors, OTHER_ADMIN, run, &json!({})).await, (200, json!({"deletions": []})), "has nothing due");
+    assert_eq!(get(&doors, OTHER_ADMIN, "/api/v1/retention").await.1["streams"], json!([]));
+    let (status, hold) = post(&doors, ADMIN, "/api/v1/subjects/hold", &json!({"token": TOKEN})).await;
+    assert_eq!(status, 200, "{hold}");
+    let held = due().await;
+    assert_eq!((&held["held"]["records"], &held["held"]["segments"][0]["hold"]), (&json!(12), &hold["id"]));
+    assert_eq!(post(&doors, ADMIN, run, &json!({})).await, (200, json!({"deletions": []})));
+    assert_eq!(post(&doors, ADMIN, "/api/v1/subjects/release", &hold).await.0, 200);
+
+    let (status, ran) = post(&doors, ADMIN, run, &json!({"tenant": "default"})).await;
+    assert_eq!((status, ran["deletions"].as_array().unwrap().len()), (200, 1), "{ran}");
+    let (_, shown) = get(&doors, ADMIN, "/api/v1/retention?tenant=default").await;
+    assert_eq!((&shown["streams"], &shown["deletions"][0]["id"]), (&json!([]), &ran["deletions"][0]));
+    assert!(shown["deletions"][0]["evidence"]["signature"].is_string());
+    assert_eq!(get(&doors, OTHER_ADMIN, "/api/v1/retention").await.1["deletions"], json!([]));
+    assert!(node.shards.catalog().view(ShardId(1)).is_empty());
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_is_ordered_shown_and_purged_through_the_doors_by_whom_it_concerns() {
+    let dir = begin();
+    let (node, doors) = node(dir.path()).await;
+    let whom = json!({"token": TOKEN});
+    for (with, body) in [(SEARCH, whom.clone()), (OTHER_ADMIN, json!({"token": TOKEN, "tenant": "default"}))] {
+        for path in ["erase", "hold", "export"] {
+            assert_eq!(post(&doors, with, &format!("/api/v1/subjects/{path}"), &body).await.0, 403, "{path} {with}");
+        }
+    }
+    assert_eq!((node.seen(), node.is_revealed()), (12, true));
+    for wrong in [json!({}), json!({"token": "no token"}), json!({"token": ""})] {
+        let (status, refused) = post(&doors, ADMIN, "/api/v1/subjects/erase", &wrong).await;
+        assert_eq!(status, 400, "{refused}");
+        assert!(refused.to_string().contains("DMC-ERASE-01"), "{refused}");
+    }
+    let (status, refused) = post(&doors, ADMIN, "/api/v1/subjects/erase", &json!({"streams": ["none"]})).await;
+    assert!(status == 400 && !refused.to_string().contains("none\""), "{refused}");
+
+    let (status, order) = post(&doors, ADMIN, "/api/v1/subjects/erase", &whom).await;
+    assert_eq!((status, &order["state"], &order["records_hidden"]), (200, &json!("shredded"), &json!(1)), "{order}");
+    assert!(!order.to_string().contains(TOKEN) && node.seen() == 11 && !node.is_revealed());
+    let id = order["id"].as_str().unwrap();
+    let status = format!("/api/v1/subjects/status?id={id}");
+    assert_eq!(get(&doors, OTHER_ADMIN, &status).await.0, 404, "another tenant's");
+    assert_eq!(get(&doors, OTHER_ADMIN, "/api/v1/subjects/status").await.1["erasures"], json!([]));
+    assert_eq!(post(&doors, OTHER_ADMIN, "/api/v1/subjects/purge", &json!({})).await.0, 403, "the operator's");
+    assert_eq!(post(&doors, ADMIN, "/api/v1/subjects/purge", &json!({})).await, (200, json!({"gone": 1})));
+    let (_, gone) = get(&doors, ADMIN, &status).await;
+    assert_eq!((&gone["state"], &gone["percent"]), (&json!("gone"), &json!(100)));
+    assert!(gone["receipt"]["signature"].is_string() && !gone.to_string().contains(TOKEN));
+    node.kill().await;
+}

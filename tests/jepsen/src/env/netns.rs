@@ -1,0 +1,258 @@
+//! As root: a network namespace for each region, and one between them that is the world. What a region sends abroad is led
+//! through a TUN device to an emulator of our own, which delays, loses, doubles or swallows it, and hands it on.
+
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::weather::{REGIONS, Weather};
+use super::{Net, Wiring};
+use crate::kernel;
+
+/// What the names of namespaces and devices begin with, so that they are found again.
+const PREFIX: &str = "dmcj";
+/// Port of every link.
+const LINK: u16 = 7443;
+
+/// Namespaces; they end with this value.
+pub struct NetnsNet {
+    weather: Arc<Weather>,
+    number: u32,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl NetnsNet {
+    /// Makes the namespaces and starts the emulator.
+    ///
+    /// # Errors
+    /// When the machine does not allow it.
+    pub fn new(seed: u64) -> Result<Self> {
+        ensure!(rustix::process::geteuid().is_root(), "not root");
+        sweep();
+        let mut net = Self { weather: Arc::new(Weather::fair(seed)), number: std::process::id(), threads: Vec::new() };
+        net.build()?;
+        let (ready, told) = channel();
+        let (parcels, waiting) = channel();
+        let (world, weather) = (net.namespace("w"), Arc::clone(&net.weather));
+        net.threads.push(std::thread::spawn(move || {
+            let opened = kernel::tun_in(&world, "tun0").and_then(|tun| Ok((tun.try_clone()?, tun)));
+            match opened {
+                Ok((reading, writing)) => {
+                    let _ = ready.send(Ok(writing));
+                    lead(reading, &weather, &parcels);
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        }));
+        let tun = told.recv().context("the emulator")??;
+        net.threads.push(std::thread::spawn(move || deliver(tun, &waiting)));
+        net.lead_through_tun()?;
+        Ok(net)
+    }
+
+    fn namespace(&self, part: &str) -> String {
+        format!("{PREFIX}{}-{part}", self.number)
+    }
+
+    /// Two networks of this process: between regions and the world, and between regions and us.
+    fn octet(&self) -> u32 {
+        64 + self.number % 60 * 2
+    }
+
+    fn build(&self) -> Result<()> {
+        let (octet, world) = (self.octet(), self.namespace("w"));
+        ip(&format!("netns add {world}"))?;
+        ip(&format!("-n {world} link set lo up"))?;
+        for region in 1..=REGIONS {
+            let home = self.namespace(&region.to_string());
+            let ours = format!("{PREFIX}{}{region}", self.number % 100_000);
+            ip(&format!("netns add {home}"))?;
+            ip(&format!("-n {home} link set lo up"))?;
+            ip(&format!("link add wan netns {home} type veth peer name w{region} netns {world}"))?;
+            ip(&format!("link add ctl netns {home} type veth peer name {ours}"))?;
+            ip(&format!("-n {home} addr add 10.{octet}.{region}.2/24 dev wan"))?;
+            ip(&format!("-n {world} addr add 10.{octet}.{region}.1/24 dev w{region}"))?;
+            ip(&format!("-n {home} addr add 10.{}.{region}.2/24 dev ctl", octet + 1))?;
+            ip(&format!("addr add 10.{}.{region}.1/24 dev {ours}", octet + 1))?;
+            for (namespace, device) in [(&home, "wan"), (&home, "ctl")] {
+                ip(&format!("-n {namespace} link set {device} up"))?;
+            }
+            ip(&format!("-n {world} link set w{region} up"))?;
+            ip(&format!("link set {ours} up"))?;
+            ip(&format!("-n {home} route add 10.{octet}.0.0/16 via 10.{octet}.{region}.1"))?;
+        }
+        Ok(())
+    }
+
+    fn lead_through_tun(&self) -> Result<()> {
+        let world = self.namespace("w");
+        ip(&format!("-n {world} link set tun0 up"))?;
+        ip(&format!("-n {world} route add default dev tun0 table 100"))?;
+        for region in 1..=REGIONS {
+            ip(&format!("-n {world} rule add iif w{region} lookup 100"))?;
+        }
+        let settings = "echo 1 > /proc/sys/net/ipv4/ip_forward; \
+                        for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done; \
+                        for f in /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 > $f; done";
+        let done = Command::new("ip").args(["netns", "exec", &world, "sh", "-c", settings]).status()?;
+        ensure!(done.success(), "forwarding in {world}");
+        Ok(())
+    }
+}
+
+impl Net for NetnsNet {
+    fn name(&self) -> &'static str {
+        "network namespaces"
+    }
+
+    fn wire(&mut self, region: usize, _links: &[SocketAddr]) -> Result<Wiring> {
+        let octet = self.octet();
+        let link = |region: usize| format!("10.{octet}.{}.2:{LINK}", region + 1).parse::<SocketAddr>();
+        let mut wiring = Wiring { link: Some(link(region)?), ..Wiring::default() };
+        for other in (0..REGIONS).filter(|other| *other != region) {
+            wiring.via.insert((other + 1).to_string(), link(other)?);
+        }
+        wiring.doors = Some(format!("10.{}.{}.2", octet + 1, region + 1));
+        let home = self.namespace(&(region + 1).to_string());
+        wiring.prefix = ["ip", "netns", "exec", &home].map(str::to_owned).into();
+        Ok(wiring)
+    }
+
+    fn weather(&self) -> &Arc<Weather> {
+        &self.weather
+    }
+}
+
+impl Drop for NetnsNet {
+    fn drop(&mut self) {
+        // Without the device the emulator's reading ends, and with it the emulator.
+        let _ = ip(&format!("-n {} link del tun0", self.namespace("w")));
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        for part in ["w", "1", "2", "3"] {
+            let _ = ip(&format!("netns del {}", self.namespace(part)));
+        }
+    }
+}
+
+/// Removes what a run left behind whose process is gone.
+fn sweep() {
+    for entry in std::fs::read_dir("/var/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()).map(str::to_owned);
+        if process.is_some_and(|process| std::fs::metadata(format!("/proc/{process}")).is_err()) {
+            let _ = ip(&format!("netns del {name}"));
+        }
+    }
+}
+
+fn ip(line: &str) -> Result<()> {
+    let output = Command::new("ip").args(line.split(' ')).stdin(Stdio::null()).output().context("`ip`")?;
+    ensure!(output.status.success(), "`ip {line}`: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+/// A packet that is on its way.
+struct Parcel {
+    due: Instant,
+    bytes: Vec<u8>,
+}
+
+impl PartialEq for Parcel {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+impl Eq for Parcel {}
+impl PartialOrd for Parcel {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Parcel {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.due.cmp(&self.due)
+    }
+}
+
+/// Takes every packet between two regions and decides when, if ever, it arrives.
+fn lead(mut tun: File, weather: &Weather, parcels: &Sender<Parcel>) {
+    let mut buffer = vec![0; 65_536];
+    while let Ok(length) = tun.read(&mut buffer) {
+        let packet = &buffer[..length];
+        // IPv4; the third octet of an address is the region.
+        let (Some(0x40..=0x4f), true) = (packet.first().copied(), length >= 20) else { continue };
+        let (from, to) = (usize::from(packet[14]), usize::from(packet[18]));
+        if !(1..=REGIONS).contains(&from) || !(1..=REGIONS).contains(&to) {
+            continue;
+        }
+        for late in weather.fate(from - 1, to - 1) {
+            let parcel = Parcel { due: Instant::now() + late, bytes: packet.to_vec() };
+            if parcels.send(parcel).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Hands packets on when they are due.
+fn deliver(mut tun: File, waiting: &Receiver<Parcel>) {
+    let mut late: BinaryHeap<Parcel> = BinaryHeap::new();
+    loop {
+        let patience =
+            late.peek().map_or(Duration::from_secs(1), |next| next.due.saturating_duration_since(Instant::now()));
+        match waiting.recv_timeout(patience) {
+            Ok(parcel) => late.push(parcel),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        while late.peek().is_some_and(|next| next.due <= Instant::now()) {
+            if let Some(parcel) = late.pop() {
+                // A packet that cannot be handed on is a packet lost.
+                let _ = tun.write(&parcel.bytes);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_between_namespaces_take_the_weather() {
+        let net = match NetnsNet::new(1) {
+            Ok(net) => net,
+            Err(error) if domicile_tests::cluster::require::everything_is_required() => panic!("{error:#}"),
+            Err(error) => {
+                eprintln!("SKIPPED: network namespaces: {error:#}");
+                return;
+            }
+        };
+        let passes = |from: u32, to: u32| {
+            let home = net.namespace(&from.to_string());
+            let target = format!("10.{}.{to}.2", net.octet());
+            let listening = Command::new("ip")
+                .args(["netns", "exec", &home, "bash", "-c"])
+                .arg(format!("exec 3<>/dev/tcp/{target}/1 2>&1; true"))
+                .output()
+                .unwrap();
+            // Nobody listens: an answer that says so has been there and back.
+            String::from_utf8_lossy(&listening.stderr).contains("refused")
+        };
+        assert!(passes(1, 2), "a packet goes there and its answer comes back");
+        assert!(net.weather().arrived() >= 2, "through the emulator");
+        let before = net.weather().arrived();
+        net.weather().set(0, 2, |way| way.delay_ms = 120);
+        let begun = Instant::now();
+        assert!(passes(1, 3) && begun.elapsed() >= Duration::from_millis(120));
+        assert!(net.weather().arrived() > before);
+    }
+}

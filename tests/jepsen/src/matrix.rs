@@ -1,0 +1,46 @@
+//! The cells that every check runs: each workload under the faults that could hurt it most.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::disk::{Disks, Format};
+use crate::nemesis::Kind;
+use crate::report::Report;
+use crate::run::{Plan, run};
+use crate::workload::Workload;
+
+/// Workload, faults, and the file system where they need one.
+///
+/// Loss of power is run by hand (`jepsen run --nemesis power-all`): mounting again after it is not reliable enough here yet.
+pub const CELLS: [(Workload, &str, Option<Format>); 10] = [
+    (Workload::Ingest, "none", None),
+    (Workload::Ingest, "kill-one", None),
+    (Workload::Ingest, "kill-all", None),
+    (Workload::Ingest, "cut,one-way", None),
+    (Workload::Ingest, "disk-full", Some(Format::Ext4)),
+    (Workload::Meta, "kill-leader,kill-one", None),
+    (Workload::Meta, "pause,half,one-way", None),
+    (Workload::Ask, "cut,kill-one", None),
+    (Workload::Ask, "wan,flap", None),
+    (Workload::Mixed, "mix", None),
+];
+
+/// Runs them all with the given plan's seed and time; what this machine could not do.
+pub fn every_cell(plan: &Plan, mut told: impl FnMut(&str, &Result<(Report, PathBuf)>)) -> Vec<String> {
+    let mut skipped = Vec::new();
+    let missing: Vec<(Format, Option<String>)> =
+        [Format::Ext4, Format::Xfs].map(|format| (format, Disks::missing(format))).into();
+    for (number, (workload, nemesis, disk)) in (0..).zip(CELLS) {
+        let name = format!("{} x {nemesis}", workload.name());
+        let lack = missing.iter().find(|(format, lack)| disk == Some(*format) && lack.is_some());
+        if let Some((_, Some(lack))) = lack {
+            skipped.push(format!("{name}: {lack}"));
+            continue;
+        }
+        let kinds = Kind::named(nemesis).expect("the cells name kinds that are there");
+        let cell = Plan { workload, nemesis: kinds, disk, seed: plan.seed + number, ..plan.clone() };
+        told(&name, &run(&cell));
+    }
+    skipped
+}

@@ -1,0 +1,173 @@
+//! Doing the faults of a schedule, one after the other, and undoing them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use domicile_tests::cluster::{READY_WITHIN, REGIONS};
+use serde_json::json;
+
+use super::schedule::{Deed, Kind, Step};
+use crate::checker::availability::Fault;
+use crate::cluster::Cluster;
+use crate::disk::Disks;
+use crate::env::weather::Way;
+use crate::history::Recorder;
+
+/// What it has done so far.
+pub struct Nemesis<'a> {
+    cluster: &'a mut Cluster,
+    disks: Option<&'a Disks>,
+    recorder: &'a Recorder,
+    begun: Instant,
+    /// Every fault with its proof.
+    pub faults: Vec<Fault>,
+}
+
+impl<'a> Nemesis<'a> {
+    /// Over a running cluster.
+    pub fn new(cluster: &'a mut Cluster, disks: Option<&'a Disks>, recorder: &'a Recorder) -> Self {
+        Self { cluster, disks, recorder, begun: Instant::now(), faults: Vec::new() }
+    }
+
+    /// Does a schedule to its end.
+    ///
+    /// # Errors
+    /// When a fault cannot be done, or a node does not come back.
+    pub fn follow(&mut self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            let due = Duration::from_millis(step.at_ms);
+            std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
+            let mut deed = step.deed;
+            if deed.kind == Kind::KillLeader {
+                deed.region = self.cluster.leader().unwrap_or(deed.region);
+            }
+            let name = deed.kind.name();
+            let region = if is_everywhere(deed.kind) { "" } else { REGIONS[deed.region] };
+            self.recorder.nemesis(name, json!(region), json!({"for_ms": step.for_ms, "outward": deed.is_outward}));
+            let from = self.recorder.now();
+            let done = self.exert(deed, Duration::from_millis(step.for_ms));
+            let until = self.recorder.now();
+            let bites = done.with_context(|| format!("`{name}` at `{region}`"))?;
+            self.recorder.nemesis(&format!("end of {name}"), json!(region), json!({"bites": bites}));
+            let is_abroad_only = matches!(deed.kind, Kind::Cut | Kind::OneWay | Kind::Flap);
+            let (name, region) = (name.to_owned(), region.to_owned());
+            self.faults.push(Fault { name, region, from, until, bites, is_abroad_only });
+        }
+        Ok(())
+    }
+
+    /// Does one fault, holds it, and undoes it. How often it was seen to bite.
+    fn exert(&mut self, deed: Deed, hold: Duration) -> Result<u64> {
+        let one = [deed.region];
+        match deed.kind {
+            Kind::KillOne | Kind::KillLeader => self.kill(&one, hold),
+            Kind::KillAll => self.kill(&[0, 1, 2], hold),
+            Kind::Pause => {
+                let is_stopped = self.cluster.pause(deed.region, true);
+                std::thread::sleep(hold);
+                let goes_on = self.cluster.pause(deed.region, false);
+                Ok(u64::from(is_stopped && goes_on))
+            }
+            Kind::Cut | Kind::Half | Kind::OneWay => {
+                let before = self.cluster.net.weather().swallowed();
+                self.cut(deed, true);
+                std::thread::sleep(hold);
+                self.cut(deed, false);
+                Ok(self.cluster.net.weather().swallowed() - before)
+            }
+            Kind::Flap => {
+                let before = self.cluster.net.weather().swallowed();
+                let until = Instant::now() + hold;
+                while Instant::now() < until {
+                    for is_cut in [true, false] {
+                        self.cut(deed, is_cut);
+                        std::thread::sleep(Duration::from_millis(350));
+                    }
+                }
+                Ok(self.cluster.net.weather().swallowed() - before)
+            }
+            Kind::Wan => {
+                let before = self.cluster.net.weather().traces();
+                // 30 ms each way: the groups of these runs are told that the round trip is none.
+                let way = Way { is_cut: false, delay_ms: 30, jitter_ms: 10, loss_ppm: 20_000, twice_ppm: 5_000 };
+                self.cluster.net.weather().set_all(way);
+                std::thread::sleep(hold);
+                self.cluster.net.weather().set_all(Way::default());
+                Ok(self.cluster.net.weather().traces() - before)
+            }
+            Kind::PowerOne => self.power(&one, hold),
+            Kind::PowerAll => self.power(&[0, 1, 2], hold),
+            Kind::DiskFull => {
+                let disks = self.disks.context("no disks of the cluster's own")?;
+                let filled = disks.fill(deed.region)?;
+                std::thread::sleep(hold);
+                disks.empty(deed.region)?;
+                // A node that could not go on without its disk is started again, as its operator would.
+                if self.cluster.ended(deed.region).is_some() || !self.cluster.is_ready(deed.region) {
+                    self.cluster.kill(deed.region)?;
+                    self.back(&one)?;
+                }
+                Ok(u64::from(filled))
+            }
+        }
+    }
+
+    fn cut(&self, deed: Deed, is_cut: bool) {
+        let weather = self.cluster.net.weather();
+        let here = deed.region;
+        let others: Vec<usize> = (0..REGIONS.len()).filter(|other| *other != here).collect();
+        let abroad = if deed.kind == Kind::Half { &others[..1] } else { &others[..] };
+        for other in abroad {
+            let both = deed.kind != Kind::OneWay;
+            if both || deed.is_outward {
+                weather.set(here, *other, |way| way.is_cut = is_cut);
+            }
+            if both || !deed.is_outward {
+                weather.set(*other, here, |way| way.is_cut = is_cut);
+            }
+        }
+    }
+
+    fn kill(&mut self, regions: &[usize], hold: Duration) -> Result<u64> {
+        let mut bites = 0;
+        for region in regions {
+            bites += u64::from(self.cluster.kill(*region)?);
+        }
+        std::thread::sleep(hold);
+        self.back(regions)?;
+        Ok(bites)
+    }
+
+    fn power(&mut self, regions: &[usize], hold: Duration) -> Result<u64> {
+        let disks = self.disks.context("no disks of the cluster's own")?;
+        let mut bites = 0;
+        for region in regions {
+            bites += u64::from(disks.cut_power(*region)?);
+        }
+        for region in regions {
+            self.cluster.kill(*region)?;
+        }
+        for region in regions {
+            disks.remount(*region)?;
+        }
+        std::thread::sleep(hold);
+        self.back(regions)?;
+        Ok(bites)
+    }
+
+    /// Starts nodes and waits until they take and answer.
+    fn back(&mut self, regions: &[usize]) -> Result<()> {
+        for region in regions {
+            self.cluster.launch(*region)?;
+        }
+        for region in regions {
+            let took = self.cluster.wait_until_ready(*region, READY_WITHIN)?;
+            self.recorder.nemesis("back", json!(REGIONS[*region]), json!({"ms": took.as_millis() as u64}));
+        }
+        Ok(())
+    }
+}
+
+fn is_everywhere(kind: Kind) -> bool {
+    matches!(kind, Kind::KillAll | Kind::PowerAll | Kind::Wan)
+}

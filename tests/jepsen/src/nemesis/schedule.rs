@@ -1,0 +1,163 @@
+//! A schedule of faults from a seed: the same seed, the same faults at the same moments at the same places.
+
+use anyhow::{Result, bail};
+use domicile_tests::cluster::fixture::Dice;
+use serde::{Deserialize, Serialize};
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// kill -9 of one node.
+    KillOne,
+    /// kill -9 of all nodes at once.
+    KillAll,
+    /// kill -9 of the leader of the metadata group.
+    KillLeader,
+    /// SIGSTOP of one node.
+    Pause,
+    /// One region cut off from all others.
+    Cut,
+    /// Two regions cut off from each other, the third sees both.
+    Half,
+    /// One direction between one region and all others.
+    OneWay,
+    /// A region cut off and back, again and again.
+    Flap,
+    /// Delay, jitter, loss and doubling everywhere.
+    Wan,
+    /// Power loss of one node: what was not flushed is gone.
+    PowerOne,
+    /// Power loss of all nodes at once.
+    PowerAll,
+    /// A full disk.
+    DiskFull,
+}
+
+/// All of them, by name, and whether they need disks of their own.
+pub const ALL: [(&str, Kind, bool); 12] = [
+    ("kill-one", Kind::KillOne, false),
+    ("kill-all", Kind::KillAll, false),
+    ("kill-leader", Kind::KillLeader, false),
+    ("pause", Kind::Pause, false),
+    ("cut", Kind::Cut, false),
+    ("half", Kind::Half, false),
+    ("one-way", Kind::OneWay, false),
+    ("flap", Kind::Flap, false),
+    ("wan", Kind::Wan, false),
+    ("power-one", Kind::PowerOne, true),
+    ("power-all", Kind::PowerAll, true),
+    ("disk-full", Kind::DiskFull, true),
+];
+
+impl Kind {
+    /// Kinds by name, separated by commas; `none` is no kind, `mix` all that need no disk.
+    ///
+    /// # Errors
+    /// When there is none of a name.
+    pub fn named(names: &str) -> Result<Vec<Self>> {
+        let mut kinds = Vec::new();
+        for name in names.split(',').filter(|name| *name != "none") {
+            if name == "mix" {
+                kinds.extend(ALL.iter().filter(|(_, _, needs_disk)| !needs_disk).map(|(_, kind, _)| *kind));
+                continue;
+            }
+            let Some((_, kind, _)) = ALL.iter().find(|(known, ..)| *known == name) else {
+                let known: Vec<&str> = ALL.iter().map(|(name, ..)| *name).collect();
+                bail!("no nemesis `{name}`; there are none, mix, {}", known.join(", "));
+            };
+            kinds.push(*kind);
+        }
+        Ok(kinds)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ALL.iter().find(|(_, kind, _)| *kind == self).map_or("", |(name, ..)| name)
+    }
+
+    /// Whether it needs disks of the cluster's own.
+    pub fn needs_disk(self) -> bool {
+        ALL.iter().any(|(_, kind, needs_disk)| *kind == self && *needs_disk)
+    }
+
+    /// How long it holds, in milliseconds: at least and at most.
+    fn holds(self) -> (u64, u64) {
+        match self {
+            Self::KillOne | Self::KillAll | Self::KillLeader | Self::PowerOne | Self::PowerAll => (300, 1_500),
+            Self::Pause => (1_000, 4_000),
+            Self::Cut | Self::Half | Self::OneWay | Self::Flap => (2_000, 5_000),
+            Self::Wan => (4_000, 8_000),
+            Self::DiskFull => (1_000, 3_000),
+        }
+    }
+}
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    /// What.
+    pub kind: Kind,
+    /// Where, by number of the region.
+    pub region: usize,
+    /// Which way round, where there are two.
+    pub is_outward: bool,
+}
+
+/// One step of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// When, in milliseconds after the beginning; later if the one before takes longer.
+    pub at_ms: u64,
+    /// For how long.
+    pub for_ms: u64,
+    /// What.
+    pub deed: Deed,
+}
+
+/// Faults of these kinds in turn, over the middle of a run: the first fifth and the last fifth stay quiet.
+pub fn schedule(seed: u64, kinds: &[Kind], time_ms: u64) -> Vec<Step> {
+    let mut dice = Dice::new(seed);
+    let mut steps = Vec::new();
+    let (mut at_ms, end) = (time_ms / 5, time_ms * 4 / 5);
+    let begin = usize::try_from(dice.below(kinds.len().max(1) as u64)).unwrap_or(0);
+    for kind in kinds.iter().cycle().skip(begin) {
+        let (least, most) = kind.holds();
+        let for_ms = least + dice.below(most - least);
+        if at_ms + for_ms > end && !steps.is_empty() {
+            break;
+        }
+        let region = usize::try_from(dice.below(3)).unwrap_or(0);
+        let deed = Deed { kind: *kind, region, is_outward: dice.below(2) == 0 };
+        steps.push(Step { at_ms, for_ms, deed });
+        at_ms += for_ms + 500 + dice.below(1_000);
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_schedule_and_every_kind_has_its_turn() {
+        let kinds = Kind::named("mix").unwrap();
+        let one = schedule(7, &kinds, 120_000);
+        assert_eq!(one, schedule(7, &kinds, 120_000));
+        assert_ne!(one, schedule(8, &kinds, 120_000));
+        assert!(kinds.iter().all(|kind| one.iter().any(|step| step.deed.kind == *kind)));
+        let quiet = |step: &Step| step.at_ms >= 24_000 && step.at_ms + step.for_ms <= 96_000;
+        assert!(one.iter().all(quiet), "before and after there is quiet");
+        assert!(one.windows(2).all(|pair| pair[0].at_ms + pair[0].for_ms < pair[1].at_ms), "one after the other");
+        assert!(schedule(7, &[], 120_000).is_empty());
+        assert_eq!(schedule(7, &[Kind::Wan], 5_000).len(), 1, "a short run has at least one");
+    }
+
+    #[test]
+    fn kinds_are_known_by_name() {
+        assert_eq!(Kind::named("none").unwrap(), []);
+        assert_eq!(Kind::named("cut,kill-all").unwrap(), [Kind::Cut, Kind::KillAll]);
+        assert!(Kind::named("sunshine").is_err());
+        assert!(ALL.iter().all(|(name, kind, needs)| kind.name() == *name && kind.needs_disk() == *needs));
+    }
+}

@@ -1,0 +1,185 @@
+//! One run: a fresh cluster, clients at work, faults from a seed, healing, last reads, judgement, a directory full of evidence.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until};
+use serde_json::json;
+
+use crate::checker::availability::{self, Fault};
+use crate::cluster::Cluster;
+use crate::disk::{Disks, Format};
+use crate::env::network;
+use crate::env::weather::Way;
+use crate::history::{self, Operation, Recorder};
+use crate::nemesis::{Kind, Nemesis, schedule};
+use crate::report::Report;
+use crate::workload::{Stage, Workload};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The product.
+    pub binary: PathBuf,
+    /// Where the evidence goes; a new directory is made in it.
+    pub out: PathBuf,
+    /// Where the schedule and the clients' dice begin.
+    pub seed: u64,
+    /// How long clients work, in seconds.
+    pub seconds: u64,
+    /// What they do.
+    pub workload: Workload,
+    /// What is done to the cluster.
+    pub nemesis: Vec<Kind>,
+    /// The file system of the nodes; none for the machine's own.
+    pub disk: Option<Format>,
+    /// Set in the environment of every node.
+    pub environment: Vec<(String, String)>,
+    /// `netns`, `loopback`, or empty for the better of those that work here.
+    pub net: String,
+}
+
+/// Runs it; the report, and where the evidence lies.
+///
+/// # Errors
+/// When the cluster does not start, a node does not come back, or a last read is not answered: that is a failure as well.
+pub fn run(plan: &Plan) -> Result<(Report, PathBuf)> {
+    let names: Vec<&str> = plan.nemesis.iter().map(|kind| kind.name()).collect();
+    let first = names.first().copied().unwrap_or("none");
+    let cell = format!("{}-{}-{}", plan.workload.name(), if names.len() > 1 { "mix" } else { first }, plan.seed);
+    let evidence = fresh(&plan.out, &cell)?;
+    let work = tempfile::Builder::new().prefix("domicile-jepsen-").tempdir()?;
+    let outcome = judge_run(plan, work.path(), &evidence);
+    for region in REGIONS {
+        let _ = std::fs::copy(work.path().join(format!("{region}.log")), evidence.join(format!("{region}.log")));
+    }
+    let report = outcome.with_context(|| format!("{cell}; evidence in {}", evidence.display()))?;
+    Ok((report, evidence))
+}
+
+fn fresh(out: &Path, cell: &str) -> Result<PathBuf> {
+    for number in 0.. {
+        let directory = out.join(if number == 0 { cell.to_owned() } else { format!("{cell}.{number}") });
+        std::fs::create_dir_all(out)?;
+        match std::fs::create_dir(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    anyhow::bail!("no directory is free")
+}
+
+fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
+    let (net, lack) = network(&plan.net, plan.seed)?;
+    let skipped = lack.into_iter().collect();
+    let net_name = net.name();
+    let mut disks = None;
+    let prepare = |homes: &[PathBuf]| {
+        if let Some(format) = plan.disk {
+            disks = Some(Disks::mount(work, homes, format)?);
+        }
+        Ok(())
+    };
+    let mut cluster = Cluster::start(&plan.binary, work, net, plan.environment.clone(), prepare)?;
+    if let Some(disks) = &disks {
+        disks.flush()?;
+    }
+    let recorder = Recorder::create(&evidence.join("history.jsonl"))?;
+    let regions = cluster.regions();
+    let going = AtomicBool::new(true);
+    let run = format!("r{}", plan.seed);
+    let stage = Stage { regions: &regions, recorder: &recorder, going: &going, run: &run, seed: plan.seed };
+    plan.workload.prepare(&stage)?;
+    let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
+    let (faults, healed) = exert(plan, &mut cluster, disks.as_ref(), &stage, &steps)?;
+    plan.workload.read(&stage)?;
+    // What is there now must be there after another crash of everything.
+    if plan.workload.has(Workload::Ingest) {
+        for region in 0..REGIONS.len() {
+            cluster.kill(region)?;
+            cluster.launch(region)?;
+        }
+        for region in 0..REGIONS.len() {
+            cluster.wait_until_ready(region, READY_WITHIN)?;
+        }
+        plan.workload.read(&stage)?;
+    }
+    drop(cluster);
+    let events = recorder.events()?;
+    let operations = history::operations(&events);
+    let lines: Vec<String> = steps.iter().map(|step| serde_json::to_string(step).unwrap_or_default()).collect();
+    std::fs::write(evidence.join("nemesis.jsonl"), lines.join("\n") + "\n")?;
+    let mut verdicts = plan.workload.judge(&operations);
+    verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.seconds)));
+    let report = Report {
+        seed: plan.seed,
+        seconds: plan.seconds,
+        workload: plan.workload.name().to_owned(),
+        nemesis: plan.nemesis.iter().map(|kind| kind.name().to_owned()).collect(),
+        net: net_name.to_owned(),
+        disk: plan.disk.map(Format::name).unwrap_or_default().to_owned(),
+        skipped,
+        phases: availability::phases(&operations, &faults),
+        faults,
+        healed_ms: u64::try_from(healed.as_millis()).unwrap_or(u64::MAX),
+        verdicts,
+    };
+    report.write(evidence, &operations)?;
+    Ok(report)
+}
+
+/// Clients and nemesis side by side, then everything healed: the faults, and how long the healing took.
+fn exert(
+    plan: &Plan,
+    cluster: &mut Cluster,
+    disks: Option<&Disks>,
+    stage: &Stage<'_>,
+    steps: &[crate::nemesis::Step],
+) -> Result<(Vec<Fault>, Duration)> {
+    let begun = Instant::now();
+    let faults = std::thread::scope(|scope| {
+        scope.spawn(|| plan.workload.work(stage));
+        // The clients end also when a fault cannot be done, so that the failure is seen and not waited for.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut nemesis = Nemesis::new(cluster, disks, stage.recorder);
+            let done = nemesis.follow(steps);
+            (nemesis.faults, done)
+        }));
+        if done.as_ref().is_ok_and(|(_, done)| done.is_ok()) {
+            std::thread::sleep(Duration::from_secs(plan.seconds).saturating_sub(begun.elapsed()));
+        }
+        stage.going.store(false, Ordering::SeqCst);
+        match done {
+            Ok((faults, done)) => done.map(|()| faults),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })?;
+    let healing = Instant::now();
+    cluster.net.weather().set_all(Way::default());
+    for (region, name) in REGIONS.iter().enumerate() {
+        if cluster.ended(region).is_some() {
+            anyhow::bail!("`{name}` ended by itself:\n{}", crate::cluster::tail(&cluster.log(region)));
+        }
+        cluster.wait_until_ready(region, READY_WITHIN)?;
+    }
+    wait_until(READY_WITHIN, || cluster.leader()).context("no leader after everything was healed")?;
+    stage.recorder.nemesis("healed", json!(""), json!({"ms": healing.elapsed().as_millis() as u64}));
+    Ok((faults, healing.elapsed()))
+}
+
+/// Judges a history again, from the evidence alone.
+///
+/// # Errors
+/// When the evidence is not whole.
+pub fn replay(evidence: &Path) -> Result<Report> {
+    let mut report: Report = serde_json::from_slice(&std::fs::read(evidence.join("report.json"))?)?;
+    let operations: Vec<Operation> = history::operations(&history::read(&evidence.join("history.jsonl"))?);
+    let workload = Workload::named(&report.workload)?;
+    report.verdicts = workload.judge(&operations);
+    report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(report.seconds)));
+    report.phases = availability::phases(&operations, &report.faults);
+    Ok(report)
+}

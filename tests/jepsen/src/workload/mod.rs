@@ -1,0 +1,171 @@
+//! What clients do while faults are done: through public doors only, every operation written down.
+
+pub mod ask;
+pub mod ingest;
+pub mod meta;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use domicile_tests::cluster::region::Region;
+
+use crate::checker::{Verdict, aggregates, metadata, set};
+use crate::history::{Operation, Recorder};
+
+/// A kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// Batches under ids, repeated until there is a definite answer; in the end every record is read.
+    Ingest,
+    /// Questions to the world about records that are known.
+    Ask,
+    /// Tenants by name and epochs of shards, at every region's door.
+    Meta,
+    /// All three at once.
+    Mixed,
+}
+
+/// All of them, by name.
+pub const ALL: [(&str, Workload); 4] =
+    [("ingest", Workload::Ingest), ("ask", Workload::Ask), ("meta", Workload::Meta), ("mixed", Workload::Mixed)];
+
+/// What every client needs.
+pub struct Stage<'a> {
+    /// The regions.
+    pub regions: &'a [Region],
+    /// Where everything is written down.
+    pub recorder: &'a Recorder,
+    /// False when it is time to end.
+    pub going: &'a AtomicBool,
+    /// What the names of this run begin with.
+    pub run: &'a str,
+    /// Where the dice of this run begin.
+    pub seed: u64,
+}
+
+impl Stage<'_> {
+    /// Whether to go on.
+    pub fn is_going(&self) -> bool {
+        self.going.load(Ordering::SeqCst)
+    }
+
+    /// A breath between two operations.
+    pub fn breathe(&self, pause: Duration) {
+        std::thread::sleep(pause);
+    }
+}
+
+impl Workload {
+    /// By name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn named(name: &str) -> Result<Self> {
+        let found = ALL.iter().find(|(known, _)| *known == name).map(|(_, workload)| *workload);
+        let Some(found) = found else { bail!("no workload `{name}`; there are ingest, ask, meta, mixed") };
+        Ok(found)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ALL.iter().find(|(_, workload)| *workload == self).map_or("", |(name, _)| name)
+    }
+
+    fn parts(self) -> &'static [Self] {
+        match self {
+            Self::Ingest => &[Self::Ingest],
+            Self::Ask => &[Self::Ask],
+            Self::Meta => &[Self::Meta],
+            Self::Mixed => &[Self::Ingest, Self::Ask, Self::Meta],
+        }
+    }
+
+    /// Whether it has a part.
+    pub fn has(self, part: Self) -> bool {
+        self.parts().contains(&part)
+    }
+
+    /// What must be there before it begins.
+    ///
+    /// # Errors
+    /// When a region refuses.
+    pub fn prepare(self, stage: &Stage<'_>) -> Result<()> {
+        if self.has(Self::Ask) {
+            ask::plant(stage)?;
+        }
+        if self.has(Self::Ingest) {
+            ingest::prepare(stage)?;
+        }
+        if self.has(Self::Meta) {
+            meta::prepare(stage)?;
+        }
+        Ok(())
+    }
+
+    /// Works until it is time to end.
+    pub fn work(self, stage: &Stage<'_>) {
+        std::thread::scope(|scope| {
+            for (place, region) in stage.regions.iter().enumerate() {
+                if self.has(Self::Ingest) {
+                    for client in 0..ingest::CLIENTS {
+                        scope.spawn(move || ingest::work(stage, region, place, client));
+                    }
+                }
+                if self.has(Self::Ask) {
+                    scope.spawn(move || ask::work(stage, region));
+                }
+                if self.has(Self::Meta) {
+                    for client in 0..meta::CLIENTS {
+                        scope.spawn(move || meta::work(stage, region, place, client));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Reads, after everything is healed.
+    ///
+    /// # Errors
+    /// When a region does not answer in time.
+    pub fn read(self, stage: &Stage<'_>) -> Result<()> {
+        if self.has(Self::Ingest) {
+            ingest::read(stage)?;
+        }
+        if self.has(Self::Meta) {
+            meta::read(stage)?;
+        }
+        Ok(())
+    }
+
+    /// What each operation must have succeeded, or the run says nothing. For 20 s of work; shorter runs need less.
+    pub fn floors(self, seconds: u64) -> Vec<(&'static str, u64)> {
+        let least = |of: u64| (of * seconds / 20).max(5);
+        let mut floors = Vec::new();
+        if self.has(Self::Ingest) {
+            floors.push(("ingest", least(100)));
+        }
+        if self.has(Self::Ask) {
+            floors.push(("ask", least(100)));
+        }
+        if self.has(Self::Meta) {
+            floors.extend([("assign", least(100)), ("create", least(50))]);
+        }
+        floors
+    }
+
+    /// What its checkers find.
+    pub fn judge(self, operations: &[Operation]) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        if self.has(Self::Ingest) {
+            verdicts.push(set::check(operations));
+        }
+        if self.has(Self::Ask) {
+            verdicts.push(aggregates::check(operations));
+        }
+        if self.has(Self::Meta) {
+            verdicts.extend([metadata::check_epochs(operations), metadata::check_names(operations)]);
+        }
+        verdicts
+    }
+}
