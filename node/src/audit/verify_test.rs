@@ -104,6 +104,8 @@ async fn every_one_of_ten_thousand_flipped_bits_is_seen() {
     check(dir.path()).expect("as it was");
 }
 
+type Change = fn(&mut Vec<Record>);
+
 /// Changes the bodies of the first bundle.
 fn rewrite(dir: &Path, change: impl FnOnce(&mut Vec<Record>)) {
     let path = dir.join("log/bodies/000");
@@ -120,7 +122,7 @@ fn rewrite(dir: &Path, change: impl FnOnce(&mut Vec<Record>)) {
 
 #[tokio::test]
 async fn an_entry_dropped_moved_doubled_or_cut_off_is_seen_and_named() {
-    let changes: [(&str, fn(&mut Vec<Record>)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("bodies/000, entry 8", |all| drop(all.remove(7))),
         ("bodies/000, entry 8", |all| all.swap(7, 9)),
         ("bodies/000, entry 8", |all| all.insert(7, all[6].clone())),
