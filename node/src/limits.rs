@@ -204,3 +204,26 @@ pub(crate) const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
 pub(crate) const RETENTION_SEGMENTS: usize = 1_024;
 /// Records that one export of a subject holds: what a person has in a year of logs, and a node in its memory.
 pub(crate) const EXPORT_RECORDS: usize = 100_000;
+
+/// Largest body of an entry of the ledger, in bytes: the largest frame of a question or an answer in base64, and what surrounds it.
+pub(crate) const LEDGER_BODY_BYTES: usize = 128 << 10;
+/// Entries that wait for the ledger's next flush; those who bring more wait before the queue.
+pub(crate) const LEDGER_QUEUE: usize = 1_024;
+/// A group of entries of this size is flushed before it takes a further one, in bytes.
+pub(crate) const LEDGER_GROUP_BYTES: usize = 1 << 20;
+/// Groups that are durable and not yet in the files of the log, before the next waits: 64 MiB at most.
+pub(crate) const LEDGER_GROUPS_AHEAD: usize = 64;
+/// A tail of the ledger of this size is followed by another, in bytes: what a start reads at most is twice this.
+pub(crate) const LEDGER_TAIL_BYTES: u64 = 8 << 20;
+/// Largest state at the beginning of a tail, in bytes: the chains of a hundred thousand tenants.
+pub(crate) const LEDGER_STATE_BYTES: usize = 32 << 20;
+/// Questions whose tenant the ledger remembers, so that an answer stands in its chain: many times those that are answered at once.
+pub(crate) const LEDGER_QUESTIONS_REMEMBERED: usize = 1_024;
+/// Largest checkpoint that is read, in bytes: the checkpoint itself and a few dozen signatures.
+pub(crate) const CHECKPOINT_BYTES: u64 = 16 << 10;
+/// From an entry to the checkpoint over it, at most, while the disk keeps up.
+pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// One checkpoint in this time is kept for good: 9,000 small files a year.
+pub(crate) const CHECKPOINT_KEPT_EVERY: Duration = Duration::from_secs(3_600);
+/// Metadata traffic is counted for each peer and this long (LED-1).
+pub(crate) const METADATA_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,22 +1,59 @@
-//! What the ledger records. On disk an entry is one JSON object, so that an auditor needs no tool of ours to read it.
+//! What the ledger records. A body is one JSON object in one form only, so that an auditor needs no tool of ours to read it and
+//! nothing can hide in the way it is written.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domicile_proto::border::EgressClass;
-use domicile_proto::ids::{ByteCount, KThreshold, Name, NodeId, PolicyVersion, Region, StreamId, TenantId, Timestamp};
-use domicile_proto::message::answer::RefusalCode;
+use domicile_proto::codec;
+use domicile_proto::ids::{
+    ByteCount, KThreshold, Name, NodeId, PolicyVersion, QuestionId, Region, StreamId, TenantId, Timestamp,
+};
+use domicile_proto::message::answer::{Answer, RefusalCode};
+use domicile_proto::message::question::Question;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::chains::Link;
 use crate::keys::Notice;
+
+/// The layout of bodies that is written and read.
+const VERSION: u8 = 1;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
+    /// Layout of the body.
+    v: u8,
     /// When, by the region's clock, in microseconds UTC.
     pub(crate) at: Timestamp,
+    #[serde(rename = "chain")]
+    /// Whose chain it stands in; none for what is about no tenant, or about no one of them.
+    pub(crate) tenant: Option<TenantId>,
+    /// Its number in that chain, counted from 1.
+    pub(crate) seq: u64,
+    /// What stands in the tree for the entry before it in that chain.
+    #[serde(with = "hex_digest")]
+    pub(crate) prev: [u8; 32],
     /// What.
     #[serde(flatten)]
     pub(crate) event: Event,
+}
+
+impl Entry {
+    pub(super) const fn new(at: Timestamp, tenant: Option<TenantId>, end: &Link, event: Event) -> Self {
+        Self { v: VERSION, at, tenant, seq: end.seq + 1, prev: end.commitment, event }
+    }
+
+    /// Its bytes, the only ones it has.
+    pub(super) fn body(&self) -> Vec<u8> {
+        // Plain data always serialises.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a body; `None` where it is no entry of this layout, or not in the one form.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let read: Self = serde_json::from_slice(body).ok()?;
+        (read.v == VERSION && read.body() == body).then_some(read)
+    }
 }
 
 /// What happened.
@@ -46,6 +83,22 @@ pub(crate) enum Event {
         to: KThreshold,
         /// The version of the policy that says so.
         policy: PolicyVersion,
+    },
+    /// From now on another version of the policy holds.
+    PolicyChanged {
+        /// Which.
+        version: PolicyVersion,
+        /// Streams that it knows, of all tenants.
+        streams: u64,
+        /// Values that may be named abroad under it.
+        approved_values: u64,
+    },
+    /// A node entered the deployment or left it, as this region learnt it.
+    MembershipChanged {
+        /// Which.
+        peer: Peer,
+        /// Whether it entered.
+        entered: bool,
     },
     /// The node started.
     NodeStarted {
@@ -159,6 +212,14 @@ pub(crate) enum Event {
         #[serde(with = "hex_digest")]
         token: [u8; 32],
     },
+    /// A ledger in the form of earlier builds was put aside as it is, beside this one. Twice after a crash.
+    EarlierLedger {
+        /// How many bytes.
+        bytes: u64,
+        /// Their SHA-256.
+        #[serde(with = "hex_digest")]
+        sha256: [u8; 32],
+    },
     /// The end of the file was not a whole entry when the node started; it was put aside beside the ledger.
     TornTail {
         /// How many bytes.
@@ -168,6 +229,33 @@ pub(crate) enum Event {
         sha256: [u8; 32],
     },
 }
+
+impl Event {
+    /// The tenant it is about, as far as it says so itself.
+    pub(super) fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Self::Egress(passage) | Self::Ingress(passage) => passage.question().map(|question| question.tenant),
+            Self::SubjectExported { tenant, .. }
+            | Self::Reveal { tenant, .. }
+            | Self::RetentionBegun { tenant, .. }
+            | Self::RetentionDropped { tenant, .. } => Some(*tenant),
+            Self::Key(notice) => notice.tenant,
+            _ => None,
+        }
+    }
+
+    /// Most bytes of its body: the frame in base64, and what surrounds it.
+    pub(super) fn most_bytes(&self) -> usize {
+        let frame = match self {
+            Self::Egress(passage) | Self::Ingress(passage) => passage.body.len(),
+            _ => 0,
+        };
+        frame.div_ceil(3) * 4 + SURROUNDING_BYTES
+    }
+}
+
+/// What surrounds a frame in a body, or a body without one, at most.
+const SURROUNDING_BYTES: usize = 2 << 10;
 
 /// For what an original may be revealed: a closed set, so that nothing personal is written here either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,6 +305,24 @@ pub(crate) struct Passage {
     pub(crate) body: Vec<u8>,
 }
 
+impl Passage {
+    /// The question, where it is one.
+    pub(crate) fn question(&self) -> Option<Question> {
+        (self.class == EgressClass::Question).then(|| codec::decode(&self.body).ok()).flatten()
+    }
+
+    /// The answer, where it is one.
+    pub(crate) fn answer(&self) -> Option<Answer> {
+        let is_other = matches!(self.class, EgressClass::Question | EgressClass::Metadata | EgressClass::LedgerHead);
+        (!is_other).then(|| codec::decode(&self.body).ok()).flatten()
+    }
+
+    /// The question that it answers, where it is an answer.
+    pub(super) fn answered(&self) -> Option<QuestionId> {
+        self.answer().map(|answer| answer.header.question)
+    }
+}
+
 /// Without the body: a question may hold a literal.
 impl std::fmt::Debug for Passage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -239,14 +345,14 @@ pub(crate) enum Why {
     NotExpressible,
 }
 
-mod hex_digest {
+pub(super) mod hex_digest {
     use super::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::audit) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&hex::encode(digest))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+    pub(in crate::audit) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
         let text = String::deserialize(from)?;
         let mut digest = [0; 32];
         hex::decode_to_slice(text, &mut digest).map_err(serde::de::Error::custom)?;

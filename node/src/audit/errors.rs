@@ -16,17 +16,31 @@ pub(crate) enum LedgerError {
         /// Why.
         source: io::Error,
     },
-    /// An entry in the middle does not fit its checksum or the chain.
+    /// Something in the middle does not fit its checksum, the tree or its checkpoint.
     #[error(
-        "entry {entry} of the ledger `{path}` (byte {offset}) was altered or damaged after it was written; the node does not write on, restore the file from a copy"
+        "the ledger's file `{path}` was altered or damaged after it was written (byte {offset}); the node does not write on, keep the file and restore it from a copy"
     )]
     Damaged {
         /// Which file.
         path: PathBuf,
-        /// Number of the entry, counted from 1.
-        entry: u64,
         /// Where it begins.
         offset: u64,
+    },
+    /// Entries that a checkpoint was signed over are not there.
+    #[error(
+        "at `{path}` the ledger has other entries than its newest checkpoint is over: one of them is an old copy; restore the newest tail and checkpoint"
+    )]
+    Rewound {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The key of the log is missing, or is none.
+    #[error(
+        "the key of the ledger `{path}` is missing or no Ed25519 key; restore it from a copy, a log cannot go on under another"
+    )]
+    Key {
+        /// Which file.
+        path: PathBuf,
     },
     /// It was written by a newer build, or for another region.
     #[error(
@@ -61,6 +75,8 @@ impl Coded for LedgerError {
             Self::Poisoned => "DMC-AUDIT-04",
             Self::Closed => "DMC-AUDIT-05",
             Self::TooLarge { .. } => "DMC-AUDIT-06",
+            Self::Key { .. } => "DMC-AUDIT-07",
+            Self::Rewound { .. } => "DMC-AUDIT-08",
         }
     }
 
@@ -68,7 +84,12 @@ impl Coded for LedgerError {
         match self {
             Self::Closed => Verdict::NotNow(5),
             Self::TooLarge { .. } => Verdict::Refused,
-            Self::Open { .. } | Self::Damaged { .. } | Self::Foreign { .. } | Self::Poisoned => Verdict::Broken,
+            Self::Open { .. }
+            | Self::Damaged { .. }
+            | Self::Rewound { .. }
+            | Self::Key { .. }
+            | Self::Foreign { .. }
+            | Self::Poisoned => Verdict::Broken,
         }
     }
 }

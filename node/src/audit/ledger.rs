@@ -1,77 +1,129 @@
-//! The ledger as the node holds it: one thread writes, and many wait for one flush.
+//! The ledger as the node holds it: one thread makes entries durable, another writes the files of the log from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
+#[cfg(test)]
 use domicile_proto::ids::Region;
+use domicile_proto::ids::{Name, QuestionId, TenantId};
+use domicile_proto::link::identity::PeerId;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::chain::{Head, MAX_BODY_BYTES};
 use super::entry::{Entry, Event, Peer};
 use super::errors::LedgerError;
-use super::file::{LedgerFile, Marks};
+use super::files::Files;
+use super::merkle::Head;
+use super::note::Signer;
+#[cfg(test)]
+use super::publish::Job;
+use super::publish::Publisher;
 use super::read::Entries;
+use super::recover::{self, Found};
+use super::tail::{State, Tail};
+use super::tiles::{CHECKPOINT, LOG};
+use super::writer::{Wanted, Writer};
 use crate::clock::Clock;
+use crate::limits::{
+    LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE, METADATA_INTERVAL,
+};
 
-/// Entries that wait for the next flush; those who bring more wait before the queue.
-const QUEUE: usize = 1_024;
-/// Metadata is counted per peer and this long.
-const METADATA_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The ledger of this node's region. Shared; written by one thread.
+/// The ledger of this node. Shared; written by one thread.
 pub(crate) struct Ledger {
     dir: PathBuf,
-    region: Region,
     clock: Clock,
     queue: Mutex<Option<mpsc::Sender<Wanted>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     head: Arc<Mutex<Head>>,
-    marks: Marks,
     metadata: Mutex<BTreeMap<Peer, (u64, u64)>>,
-}
-
-/// An entry that somebody waits for.
-struct Wanted {
-    body: Vec<u8>,
-    done: oneshot::Sender<Result<u64, LedgerError>>,
+    asked: Mutex<VecDeque<(QuestionId, TenantId)>>,
+    #[cfg(test)]
+    jobs: Mutex<Option<std::sync::mpsc::SyncSender<Job>>>,
 }
 
 impl Ledger {
-    /// Opens or creates the ledger of a region in a directory; blocks while every entry is checked.
+    /// Opens or creates the ledger of a node in a directory; blocks while what came since the last whole bundles is checked.
     ///
     /// # Errors
-    /// [`LedgerError`] where it cannot be opened, was altered, or belongs to another region.
+    /// [`LedgerError`] where it cannot be opened, was altered, is an old copy, or belongs to another node.
+    pub(crate) fn of_node(dir: &Path, deployment: &Name, us: &PeerId, clock: Clock) -> Result<Self, LedgerError> {
+        // Every node writes a log of its own, so that no two machines ever sign under one name.
+        let origin = format!("ledger.{deployment}/{}/{}", us.region, us.node);
+        Self::open_with(&Files::default(), dir, &origin, clock, |writer| writer)
+    }
+
+    /// Opens or creates a ledger for a test.
+    ///
+    /// # Errors
+    /// As [`Ledger::of_node`].
+    #[cfg(test)]
     pub(crate) fn open(dir: &Path, region: &Region, clock: Clock) -> Result<Self, LedgerError> {
-        let (mut file, torn) = LedgerFile::open(dir, region)?;
+        Self::open_with(&Files::default(), dir, &format!("ledger.domicile/{region}/1"), clock, |writer| writer)
+    }
+
+    pub(super) fn open_with(
+        files: &Files,
+        dir: &Path,
+        origin: &str,
+        clock: Clock,
+        adjust: impl FnOnce(Writer) -> Writer,
+    ) -> Result<Self, LedgerError> {
+        let opened = |source| LedgerError::Open { path: dir.to_path_buf(), source };
+        std::fs::create_dir_all(dir.join(LOG)).map_err(opened)?;
+        let is_new = !dir.join(LOG).join(CHECKPOINT).try_exists().map_err(opened)?;
+        let signer = Signer::open(&dir.join("key"), origin, is_new)?;
+        let found = recover::find(files, dir, signer.verifier())?;
+        let (state, records, last, old, torn) = match found {
+            None => (State::default(), Vec::new(), None, Vec::new(), None),
+            Some(Found { state, records, last, old, torn }) => (state, records, Some(last), old, torn),
+        };
+        let tail = match last {
+            None => Tail::begin(files, dir, &state, &[]),
+            Some((start, bytes)) => Tail::go_on(files, dir, start, bytes),
+        };
+        let mut publisher = Publisher::new(files, dir, signer, state.tree.clone());
+        let mut writer = adjust(Writer::new(files, dir, state, tail.map_err(opened)?));
+        publisher.add(&records).map_err(opened)?;
+        writer.again(records)?;
         if let Some(torn) = torn {
             tracing::warn!(bytes = torn.bytes, "the ledger ended in part of an entry, which was put aside");
             let event = Event::TornTail { bytes: torn.bytes, sha256: torn.sha256 };
-            file.add(&body_of(&Entry { at: clock.now(), event })?);
-            file.commit().map_err(|source| LedgerError::Open { path: dir.to_path_buf(), source })?;
+            writer.add(clock.now(), None, event).map_err(opened)?;
+            publisher.add(&writer.commit().map_err(opened)?).map_err(opened)?;
         }
-        Self::over(file, dir, region, clock)
+        publisher.add(&writer.adopt(clock.now()).map_err(opened)?).map_err(opened)?;
+        let settled = publisher.show_verifier().and_then(|()| publisher.settle(None));
+        settled.and_then(|()| publisher.tidy()).map_err(opened)?;
+        old.iter().try_for_each(|tail| files.remove(tail)).map_err(opened)?;
+        Self::over(writer, publisher, dir, clock)
     }
 
-    fn over(file: LedgerFile, dir: &Path, region: &Region, clock: Clock) -> Result<Self, LedgerError> {
-        let (head, marks) = (Arc::new(Mutex::new(file.head())), file.marks());
-        let (queue, wanted) = mpsc::channel(QUEUE);
+    fn over(writer: Writer, publisher: Publisher, dir: &Path, clock: Clock) -> Result<Self, LedgerError> {
+        let head = Arc::new(Mutex::new(writer.head()));
+        let (queue, wanted) = mpsc::channel(LEDGER_QUEUE);
+        let (jobs, told) = std::sync::mpsc::sync_channel(LEDGER_GROUPS_AHEAD);
+        #[cfg(test)]
+        let kept = Mutex::new(Some(jobs.clone()));
         let shown = Arc::clone(&head);
-        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || write(file, wanted, &shown));
-        let thread = thread.map_err(|source| LedgerError::Open { path: "ledger".into(), source })?;
+        let writing = spawn("ledger", move || writer.run(wanted, jobs, &shown))?;
+        let publishing = spawn("ledger-log", move || {
+            if let Err(error) = publisher.run(&told) {
+                tracing::error!(error = &error as &dyn std::error::Error, "the files of the log cannot be written");
+            }
+        })?;
         Ok(Self {
             dir: dir.to_path_buf(),
-            region: region.clone(),
             clock,
             queue: Mutex::new(Some(queue)),
-            thread: Mutex::new(Some(thread)),
+            threads: Mutex::new(vec![writing, publishing]),
             head,
-            marks,
             metadata: Mutex::new(BTreeMap::new()),
+            asked: Mutex::new(VecDeque::new()),
+            #[cfg(test)]
+            jobs: kept,
         })
     }
 
@@ -80,20 +132,49 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Poisoned`] after a failed flush, [`LedgerError::Closed`] while stopping, [`LedgerError::TooLarge`].
     pub(crate) async fn record(&self, event: Event) -> Result<u64, LedgerError> {
-        let body = body_of(&Entry { at: self.clock.now(), event })?;
+        let bytes = event.most_bytes();
+        if bytes > LEDGER_BODY_BYTES {
+            return Err(LedgerError::TooLarge { bytes });
+        }
+        let tenant = self.tenant_of(&event);
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
-        queue.send(Wanted { body, done }).await.map_err(|_| LedgerError::Poisoned)?;
+        let wanted = Wanted { at: self.clock.now(), tenant, event, done };
+        queue.send(wanted).await.map_err(|_| LedgerError::Poisoned)?;
         outcome.await.unwrap_or(Err(LedgerError::Poisoned))
     }
 
-    /// How many entries are durable, and the hash of all of them.
+    /// In whose chain an event belongs. An answer belongs in that of its question, while that is remembered.
+    fn tenant_of(&self, event: &Event) -> Option<TenantId> {
+        let (Event::Egress(passage) | Event::Ingress(passage)) = event else { return event.tenant() };
+        let mut asked = self.asked.lock();
+        if let Some(question) = passage.question() {
+            if asked.len() == LEDGER_QUESTIONS_REMEMBERED {
+                asked.pop_front();
+            }
+            asked.push_back((question.id, question.tenant));
+            return Some(question.tenant);
+        }
+        let answered = passage.answered()?;
+        asked.iter().rev().find(|(id, _)| *id == answered).map(|(_, tenant)| *tenant)
+    }
+
+    /// Signs a checkpoint now, for a test that looks at it.
+    #[cfg(test)]
+    pub(super) fn publish(&self) {
+        let (done, outcome) = std::sync::mpsc::channel();
+        let jobs = self.jobs.lock().clone();
+        jobs.expect("open").send(Job::Now(done)).expect("it runs");
+        outcome.recv().expect("published");
+    }
+
+    /// How many entries are durable, and the root of the tree over all of them.
     pub(crate) fn head(&self) -> Head {
         *self.head.lock()
     }
 
-    /// Reads the entries behind the first `after`, beside the thread that writes; blocks. What it reads before them is
-    /// bounded, however long the ledger is.
+    /// Reads the entries behind the first `after`, beside the threads that write; blocks. What it reads before them is bounded,
+    /// however long the ledger is.
     ///
     /// # Errors
     /// [`LedgerError::Open`]; what is damaged, when it is met.
@@ -101,8 +182,7 @@ impl Ledger {
         &self,
         after: u64,
     ) -> Result<impl Iterator<Item = Result<(u64, Entry), LedgerError>> + use<>, LedgerError> {
-        let entries = Entries::from(&self.dir, &self.region, self.marks.before(after))?;
-        Ok(entries.skip_while(move |entry| entry.as_ref().is_ok_and(|(number, _)| *number <= after)))
+        Entries::behind(&self.dir, after)
     }
 
     /// Counts bytes of metadata with a peer; recorded by [`Ledger::record_metadata`].
@@ -141,10 +221,12 @@ impl Ledger {
         }
     }
 
-    /// Takes nothing more, writes what waits, and ends the thread. Blocks for one flush.
+    /// Takes nothing more, writes what waits, signs a checkpoint over it, and ends the threads. Blocks for a few flushes.
     pub(crate) fn close(&self) {
         drop(self.queue.lock().take());
-        if let Some(thread) = self.thread.lock().take() {
+        #[cfg(test)]
+        drop(self.jobs.lock().take());
+        for thread in std::mem::take(&mut *self.threads.lock()) {
             // The thread has nothing to say; if it panicked, those who waited were told.
             let _ = thread.join();
         }
@@ -157,54 +239,9 @@ impl Drop for Ledger {
     }
 }
 
-fn body_of(entry: &Entry) -> Result<Vec<u8>, LedgerError> {
-    // Plain data always serialises.
-    let body = serde_json::to_vec(entry).unwrap_or_default();
-    if body.is_empty() || body.len() > MAX_BODY_BYTES {
-        return Err(LedgerError::TooLarge { bytes: body.len() });
-    }
-    Ok(body)
-}
-
-/// The thread: takes what waits, flushes once, tells everybody. After a failed flush it refuses for ever.
-fn write(mut file: LedgerFile, mut wanted: mpsc::Receiver<Wanted>, head: &Mutex<Head>) {
-    let mut is_poisoned = false;
-    let mut group = Vec::new();
-    while wanted.blocking_recv_many(&mut group, QUEUE) > 0 {
-        let mut rest = std::mem::take(&mut group).into_iter();
-        while rest.len() > 0 && !is_poisoned {
-            let mut added = Vec::new();
-            for one in rest.by_ref() {
-                added.push((file.add(&one.body), one.done));
-                if file.is_full() {
-                    break;
-                }
-            }
-            match file.commit() {
-                Ok(()) => {
-                    *head.lock() = file.head();
-                    for (number, done) in added {
-                        // Whoever stopped waiting has it recorded all the same.
-                        let _ = done.send(Ok(number));
-                    }
-                }
-                Err(error) => {
-                    is_poisoned = true;
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the ledger cannot be written; nothing leaves this region until the node is restarted"
-                    );
-                    added.into_iter().for_each(|(_, done)| refuse(done));
-                }
-            }
-        }
-        rest.for_each(|one| refuse(one.done));
-    }
-}
-
-fn refuse(done: oneshot::Sender<Result<u64, LedgerError>>) {
-    // Nobody waits any more: nothing to tell.
-    let _ = done.send(Err(LedgerError::Poisoned));
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LedgerError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|source| LedgerError::Open { path: name.into(), source })
 }
 
 #[cfg(test)]

@@ -1,18 +1,35 @@
 //! Beside the line: the ledger of every question, answer and ledger head, durable before it is sent (LED-1).
 //!
-//! An append-only file of entries, each with the hash of all before it. The link asks it before a byte crosses; if it cannot
-//! write, nothing crosses. Every stage may write to it, none reads it. What may cross is not decided here.
+//! An append-only Merkle log after RFC 6962 in the files of C2SP tlog-tiles, with checkpoints as signed notes. An entry is
+//! durable in the tail before anybody is told; tiles, bodies and checkpoints follow from there. The link asks the ledger before a
+//! byte crosses; if it cannot write, nothing crosses. Every stage may write to it, none reads it. What may cross is not
+//! decided here.
 
-mod chain;
+mod chains;
 mod crossings;
 mod entry;
 mod errors;
-mod file;
+mod files;
 mod ledger;
+#[cfg(test)]
+mod measure_test;
+mod merkle;
+mod note;
+mod prove;
+mod publish;
 mod read;
+mod recover;
+mod strays;
+mod tail;
+mod tiles;
+mod verify;
+mod writer;
 
-pub(crate) use entry::{Event, Purpose, Why};
+pub(crate) use entry::{Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
+pub(crate) use note::Verifier;
+pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;
+pub(crate) use verify::{Checked, verify};

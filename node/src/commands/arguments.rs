@@ -7,6 +7,7 @@ use domicile_proto::ids::{Name, Region};
 use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
 use domicile_proto::metadata::NumberField;
 
+use super::audit::AuditVerb;
 use super::privacy::PrivacyArguments;
 
 use super::retention::RetentionVerb;
@@ -71,7 +72,7 @@ pub(super) enum Verb {
     /// The keys under which originals are sealed
     #[command(subcommand)]
     Keys(KeysVerb),
-    /// Look for what should not be there
+    /// Check a ledger, read what left, look for what should not be there
     #[command(subcommand)]
     Audit(AuditVerb),
     /// Where data may lie: judge a Terraform plan, show the facts about regions
@@ -461,18 +462,6 @@ pub(super) enum KeysVerb {
         /// The region whose node it is, as the profile names it
         #[arg(long)]
         region: Region,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum AuditVerb {
-    /// Decode every file under a directory and look for planted values; fails where one is found
-    Scan {
-        /// A data directory, or a copy of one
-        dir: PathBuf,
-        /// File with one planted value a line, 8 characters or more each; `-` is standard input
-        #[arg(long, value_name = "FILE")]
-        canary: PathBuf,
     },
 }
 

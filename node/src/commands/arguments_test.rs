@@ -38,6 +38,10 @@ fn the_documented_lines_are_understood() {
         "domicile reveal ‹email:abc› --purpose legal-request --region tokyo",
         "domicile keys rotate --region tokyo",
         "domicile audit scan domicile-data --canary planted.txt",
+        "domicile audit verify tokyo/log frankfurt/log --key KEY --saved checkpoint",
+        "domicile audit prove tokyo/log --entry 7",
+        "domicile audit prove tokyo/log --since checkpoint",
+        "domicile audit crossings tokyo/log --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --region frankfurt",
     ] {
         Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
     }

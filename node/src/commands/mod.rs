@@ -7,6 +7,7 @@
 
 mod admin;
 mod arguments;
+mod audit;
 mod canary;
 mod cluster;
 mod dev;
@@ -73,7 +74,7 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Key(key) => admin::key(key, &profile()?).await?,
         Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
-        Verb::Audit(audit) => return scan::run(&audit),
+        Verb::Audit(audit) => return audit::run(&audit),
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,

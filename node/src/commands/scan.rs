@@ -11,7 +11,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::arguments::AuditVerb;
 use super::canary::{Canaries, Disguise};
 use crate::segment::walk;
 
@@ -26,8 +25,7 @@ struct Report {
     unread: Vec<(PathBuf, String)>,
 }
 
-pub(super) fn run(verb: &AuditVerb) -> anyhow::Result<ExitCode> {
-    let AuditVerb::Scan { dir, canary } = verb;
+pub(super) fn run(dir: &Path, canary: &Path) -> anyhow::Result<ExitCode> {
     let text =
         if canary.as_os_str() == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(canary) };
     let canaries = Canaries::read(&text.with_context(|| format!("`{}` cannot be read", canary.display()))?)?;

@@ -1,8 +1,9 @@
 //! Frames in plain words, for an auditor: what is in a decrypted capture or in the bodies of a ledger.
 
 use anyhow::Context;
+use domicile_proto::aggregate::Aggregate;
 use domicile_proto::codec::{self, CodecError, HEADER_BYTES, Header, MAGIC, Message};
-use domicile_proto::message::answer::Answer;
+use domicile_proto::message::answer::{Answer, Outcome};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::message::metadata::{Entry, MetadataFrame, SnapshotHead, Vote};
@@ -57,10 +58,15 @@ fn frames(bytes: &[u8]) -> Found {
     found
 }
 
+/// One frame in plain words.
+pub(super) fn frame_words(frame: &[u8]) -> String {
+    Header::read(frame).map_or_else(|error| unreadable(&error), |header| words(header, frame))
+}
+
 fn words(header: Header, frame: &[u8]) -> String {
     match header.kind {
         Question::KIND => said(frame, question),
-        Answer::KIND => said(frame, |answer: &Answer| format!("answer: {answer:?}")),
+        Answer::KIND => said(frame, answer_words),
         Probe::KIND => said(frame, |_: &Probe| "probe: is the peer there?".to_owned()),
         SignedHead::KIND => said(frame, |head: &SignedHead| {
             format!(
@@ -77,6 +83,29 @@ fn words(header: Header, frame: &[u8]) -> String {
         Row::KIND => said(frame, |row: &Row| format!("metadata row: {row:?}")),
         kind => format!("a frame of kind {kind}, which this build does not know"),
     }
+}
+
+/// An answer in plain words: which question, what kind of numbers and how many of them.
+pub(super) fn answer_words(answer: &Answer) -> String {
+    let Answer { header, outcome } = answer;
+    let said = match outcome {
+        Outcome::Suppressed => "nothing, for the groups were too small".to_owned(),
+        Outcome::Refused(code) => format!("no: {}", code.explain()),
+        Outcome::Aggregate(aggregate) => {
+            let shape = match aggregate {
+                Aggregate::Count(_) => "one count",
+                Aggregate::DateGrid(_) => "counts over time",
+                Aggregate::Terms(_) => "counts by approved value",
+                Aggregate::TermGrid(_) => "counts by approved value and time",
+                Aggregate::Sum(_) => "one sum",
+                Aggregate::FixedHistogram(_) => "counts between declared bounds",
+                Aggregate::Quantile(_) => "quantiles",
+                Aggregate::DistinctEstimate(_) => "counts of distinct values",
+            };
+            format!("{shape}, {} cell(s): {aggregate:?}", aggregate.cells())
+        }
+    };
+    format!("answer to question {} under policy {}: {said}", header.question, header.policy)
 }
 
 fn said<M: Message>(frame: &[u8], words: impl Fn(&M) -> String) -> String {

@@ -65,8 +65,8 @@ impl Base {
         let records = Records::read(&store).await?;
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let vault = Arc::new(open_vault(&tasks, config, &us, clock.clone()).await?);
-        let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
-        let opening = tasks.blocking(move || Ledger::open(&dir, &region, now));
+        let (dir, deployment, peer, now) = (data.join("ledger"), config.deployment.clone(), us.clone(), clock.clone());
+        let opening = tasks.blocking(move || Ledger::of_node(&dir, &deployment, &peer, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
         ledger.record(Event::NodeStarted { node: us.node }).await?;
         let round_trip = config.round_trip(&regions);

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domicile_meta::group::Group;
+use domicile_proto::metadata::NodeRow;
 use tokio_util::sync::CancellationToken;
 
 use super::consent::Consents;
 use super::snapshot::{Policy, PolicyWatch};
-use crate::audit::{Event, Ledger};
+use crate::audit::{Event, Ledger, Peer};
 use crate::errors::Coded;
 
 /// How often the lease is renewed; a fraction of the lease.
@@ -61,7 +62,7 @@ where
     match built.await {
         Ok((policy, consents)) => {
             tracing::info!(version = policy.version.0, streams = policy.streams.len(), "a new policy holds");
-            record_lowered(&watch.now(), &policy, ledger).await;
+            record_changes(&watch.now(), &policy, ledger).await;
             watch.replace(policy);
             consents
         }
@@ -72,12 +73,30 @@ where
     }
 }
 
-/// A lowered threshold lies in the ledger before it holds.
-async fn record_lowered(before: &Policy, after: &Policy, ledger: &Ledger) {
+/// What changes lies in the ledger before it holds. What was so before this start is not told again, but for the version.
+async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
+    let mut events = Vec::new();
+    if after.version != before.version {
+        let approved_values = after.dictionaries.values().map(|dictionary| dictionary.approved.len() as u64).sum();
+        let streams = after.streams.len() as u64;
+        events.push(Event::PolicyChanged { version: after.version, streams, approved_values });
+    }
+    if before.version.0 > 0 {
+        let change = |row: &NodeRow, entered| {
+            let peer = Peer { region: row.region.clone(), node: row.node };
+            Event::MembershipChanged { peer, entered }
+        };
+        let entered = after.nodes.iter().filter(|(id, _)| !before.nodes.contains_key(id));
+        events.extend(entered.map(|(_, row)| change(row, true)));
+        let left = before.nodes.iter().filter(|(id, _)| !after.nodes.contains_key(id));
+        events.extend(left.map(|(_, row)| change(row, false)));
+    }
     for (stream, from, to) in after.lowered_since(before) {
-        let event = Event::ThresholdLowered { stream, from, to, policy: after.version };
+        events.push(Event::ThresholdLowered { stream, from, to, policy: after.version });
+    }
+    for event in events {
         if let Err(error) = ledger.record(event).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a lowered threshold is not recorded");
+            tracing::error!(error = &error as &dyn std::error::Error, "a change of policy is not recorded");
         }
     }
 }

@@ -1,0 +1,337 @@
+//! Checks the files of a log offline, from the first entry to the checkpoint: nothing of the node runs, nothing is asked.
+//!
+//! Integrity ends at the first thing that does not fit, and says where. What the entries say about themselves (an erasure that
+//! took too long) is a finding, and there may be many. What needs more than the files of one log is not checked here, and the
+//! command says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::chains::{Chains, Link};
+use super::entry::{Entry, Event, Passage};
+use super::merkle::{Hash, Head, Tree, WIDTH, leaf, sha256};
+use super::note::Verifier;
+use super::strays;
+use super::tail;
+use super::tiles::{self, CHECKPOINT, CHECKPOINTS, Kept, LOG, VERIFIER};
+use domicile_proto::border::EgressClass;
+use domicile_proto::codec;
+use domicile_proto::ids::Timestamp;
+use domicile_proto::message::ledger::SignedHead;
+
+/// From the request of an erasure to the destruction of its keys, at most, in microseconds (ERA-1).
+const SHREDDED_WITHIN_US: i64 = 60_000_000;
+
+/// Where a log does not hold.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{place}`: {why}")]
+pub(crate) struct Broken {
+    /// A file, or an entry of one.
+    pub(crate) place: String,
+    /// What is wrong there.
+    pub(crate) why: &'static str,
+}
+
+pub(super) fn broken(place: impl std::fmt::Display, why: &'static str) -> Broken {
+    Broken { place: place.to_string(), why }
+}
+
+/// What was checked.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// The name of the log.
+    pub(crate) origin: String,
+    /// Entries under the newest checkpoint, and its root.
+    pub(crate) head: Option<Head>,
+    /// Checkpoints that the log goes on from, the newest and saved ones included.
+    pub(crate) checkpoints: u64,
+    /// Bodies that were destroyed.
+    pub(crate) destroyed: u64,
+    /// Entries that are durable and under no checkpoint yet.
+    pub(crate) beyond: u64,
+    /// What the entries say against the region.
+    pub(crate) findings: Vec<String>,
+}
+
+/// A walk over a log.
+pub(crate) struct Walk<'a> {
+    log: PathBuf,
+    verifier: Verifier,
+    head: Head,
+    expected: BTreeMap<u64, Vec<(String, Hash)>>,
+    tree: Tree,
+    chains: Chains,
+    destroyed: u64,
+    files: BTreeSet<PathBuf>,
+    erasures: BTreeMap<Box<str>, (u64, Timestamp)>,
+    last_at: Timestamp,
+    findings: Vec<String>,
+    /// Told of every entry.
+    each: &'a mut dyn FnMut(u64, &Entry),
+}
+
+/// Checks the ledger, or the log, in a directory.
+///
+/// # Errors
+/// [`Broken`] says where it does not hold.
+pub(crate) fn verify(
+    dir: &Path,
+    pinned: Option<&Verifier>,
+    saved: &[(String, String)],
+    each: &mut dyn FnMut(u64, &Entry),
+) -> Result<Checked, Broken> {
+    let inner = dir.join(LOG);
+    let log = if inner.is_dir() { inner } else { dir.to_path_buf() };
+    let said = text(&log.join(VERIFIER))?;
+    let verifier = said.strip_suffix('\n').and_then(Verifier::read);
+    let verifier = verifier.ok_or_else(|| broken(VERIFIER, "this is no key that checks a log"))?;
+    if pinned.is_some_and(|pinned| *pinned != verifier) {
+        return Err(broken(VERIFIER, "this is another key than the one you trust"));
+    }
+    let head = verifier.checkpoint(&text(&log.join(CHECKPOINT))?);
+    let head = head.ok_or_else(|| broken(CHECKPOINT, "the log's key did not sign this checkpoint"))?;
+    let (expected, files) = (BTreeMap::new(), BTreeSet::new());
+    let mut walk = Walk {
+        log,
+        verifier,
+        head,
+        expected,
+        tree: Tree::default(),
+        chains: Chains::default(),
+        destroyed: 0,
+        files,
+        erasures: BTreeMap::new(),
+        last_at: Timestamp(0),
+        findings: Vec::new(),
+        each,
+    };
+    walk.expect(CHECKPOINT.to_owned(), head);
+    walk.known(CHECKPOINT);
+    walk.known(VERIFIER);
+    walk.expect_checkpoints(saved)?;
+    let beyond = walk.expect_tails(dir)?;
+    walk.entries()?;
+    walk.edges()?;
+    strays::check(&walk.log, &walk.files)?;
+    Ok(walk.conclude(beyond))
+}
+
+fn text(path: &Path) -> Result<String, Broken> {
+    std::fs::read_to_string(path).map_err(|_| broken(path.display(), "this file is missing or cannot be read"))
+}
+
+impl Walk<'_> {
+    fn known(&mut self, path: &str) -> PathBuf {
+        let path = self.log.join(path);
+        self.files.insert(path.clone());
+        path
+    }
+
+    /// The bytes of a file of the log.
+    fn bytes(&mut self, path: &str) -> Result<Vec<u8>, Broken> {
+        let full = self.known(path);
+        std::fs::read(full).map_err(|_| broken(path, "this file is missing or cannot be read"))
+    }
+
+    /// The tree must have this root at this size.
+    fn expect(&mut self, place: String, head: Head) {
+        self.expected.entry(head.size).or_default().push((place, head.root));
+    }
+
+    fn expect_checkpoints(&mut self, saved: &[(String, String)]) -> Result<(), Broken> {
+        let dir = self.log.join(CHECKPOINTS);
+        let mut notes = Vec::new();
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok) {
+            let name = format!("{CHECKPOINTS}/{}", entry.file_name().to_string_lossy());
+            if name.ends_with(".new") {
+                continue;
+            }
+            self.known(&name);
+            let note = text(&entry.path())?;
+            let head = self.verifier.checkpoint(&note);
+            if head.is_none_or(|head| name != format!("{CHECKPOINTS}/{:020}", head.size)) {
+                return Err(broken(name, "the log's key did not sign this checkpoint under this name"));
+            }
+            notes.push((name, note));
+        }
+        for (place, note) in notes.iter().chain(saved) {
+            let head = self.verifier.checkpoint(note);
+            let head = head.ok_or_else(|| broken(place, "the log's key did not sign this checkpoint"))?;
+            if head.size > self.head.size {
+                return Err(broken(
+                    place,
+                    "this checkpoint is over more entries than the log has; entries were removed",
+                ));
+            }
+            self.expect(place.clone(), head);
+        }
+        Ok(())
+    }
+
+    /// What the tails say of the tree; how many entries lie in them behind the checkpoint.
+    fn expect_tails(&mut self, dir: &Path) -> Result<u64, Broken> {
+        let mut size = self.head.size;
+        for (_, path) in tail::list(dir).unwrap_or_default() {
+            let place = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let unread = |_| broken(&place, "this file is missing or cannot be read");
+            let bytes = std::fs::read(&path).map_err(unread)?;
+            let read = tail::read(&bytes).map_err(|_| broken(&place, "this tail was altered or damaged"))?;
+            if !read.torn.is_empty() {
+                let why =
+                    "it ends in part of an entry, as after a crash; start the node once, which puts the part aside";
+                self.findings.push(format!("`{place}`: {why}"));
+            }
+            let mut tree = read.state.tree;
+            if tree.size() <= self.head.size {
+                self.expect(place.clone(), tree.head());
+            }
+            for record in &read.records {
+                tree.push(leaf(&record.commitment()));
+                if tree.size() == self.head.size {
+                    self.expect(place.clone(), tree.head());
+                }
+            }
+            size = size.max(tree.size());
+        }
+        Ok(size - self.head.size)
+    }
+
+    /// Every bundle with its bodies and its tiles.
+    fn entries(&mut self) -> Result<(), Broken> {
+        self.meet()?;
+        let bundles = self.head.size.div_ceil(WIDTH);
+        for index in 0..bundles {
+            let width = (self.head.size - index * WIDTH).min(WIDTH);
+            let place = tiles::bundle_path(index, width);
+            let commitments = tiles::commitments(&self.bytes(&place)?).filter(|all| all.len() as u64 == width);
+            let commitments = commitments.ok_or_else(|| broken(&place, "this is no bundle of so many entries"))?;
+            let bodies_place = tiles::bodies_path(index);
+            let bodies = self.bytes(&bodies_place)?;
+            let mut rest = &bodies[..];
+            for (number, commitment) in (index * WIDTH + 1..).zip(&commitments) {
+                let place = || format!("{bodies_place}, entry {number}");
+                match tiles::take(&mut rest) {
+                    None => return Err(broken(place(), "the body is missing or cut")),
+                    Some(Kept::Destroyed) => self.destroyed += 1,
+                    Some(Kept::Whole(record)) if record.commitment() == *commitment => {
+                        self.entry(number, &record.body, commitment).map_err(|why| broken(place(), why))?;
+                    }
+                    Some(Kept::Whole(_)) => return Err(broken(place(), "the body is not the one in the tree")),
+                }
+                for tile in self.tree.push(leaf(commitment)) {
+                    self.tile(&tiles::hashes_path(tile.level, tile.index, WIDTH), &tile.hashes)?;
+                }
+                self.meet()?;
+            }
+            if width == WIDTH && !rest.is_empty() {
+                return Err(broken(bodies_place, "there are more bodies than entries"));
+            }
+        }
+        Ok(())
+    }
+
+    fn tile(&mut self, place: &str, hashes: &[Hash]) -> Result<(), Broken> {
+        let is_same = self.bytes(place)? == hashes.as_flattened();
+        if is_same { Ok(()) } else { Err(broken(place, "the tile does not follow from the entries")) }
+    }
+
+    /// The tiles at the right edge, that are not whole.
+    fn edges(&mut self) -> Result<(), Broken> {
+        let (edge, mut index) = (self.tree.edge().to_vec(), self.head.size);
+        for (level, hashes) in (0..u8::MAX).zip(edge) {
+            index /= WIDTH;
+            if !hashes.is_empty() {
+                self.tile(&tiles::hashes_path(level, index, hashes.len() as u64), &hashes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the tree has the roots that it must have at this size.
+    fn meet(&mut self) -> Result<(), Broken> {
+        let Some(expected) = self.expected.remove(&self.tree.size()) else { return Ok(()) };
+        let root = self.tree.root();
+        match expected.into_iter().find(|(_, wanted)| *wanted != root) {
+            None => Ok(()),
+            Some((place, _)) if place == CHECKPOINT => {
+                Err(broken(place, "the entries do not give the root that was signed; one of them was changed"))
+            }
+            Some((place, _)) => {
+                Err(broken(place, "the log does not go on from here: it was rewritten, or shown to others otherwise"))
+            }
+        }
+    }
+
+    /// A body: its form, its place in its chain, the frame in it.
+    fn entry(&mut self, number: u64, body: &[u8], commitment: &Hash) -> Result<(), &'static str> {
+        let entry = Entry::read(body).ok_or("the body is no entry that this build knows, or not in its one form")?;
+        let end = self.chains.end(entry.tenant);
+        let is_next = entry.seq == end.seq + 1 && entry.prev == end.commitment;
+        // Where bodies were destroyed a chain may leap, but never further than that and never back.
+        let leaps = entry.seq.checked_sub(end.seq + 1).is_some_and(|leap| leap > 0 && leap <= self.destroyed);
+        if !is_next && !leaps {
+            return Err("an entry of the same tenant before this one is withheld, or is another");
+        }
+        self.chains.grow(entry.tenant, Link { seq: entry.seq, commitment: *commitment });
+        match &entry.event {
+            Event::Egress(passage) | Event::Ingress(passage) => frame(passage)?,
+            Event::ErasureRequested { erasure, .. } => {
+                self.erasures.insert(erasure.clone(), (number, entry.at));
+            }
+            Event::Shredded { erasure, .. } => {
+                if let Some((requested, at)) = self.erasures.remove(erasure)
+                    && entry.at.0 - at.0 > SHREDDED_WITHIN_US
+                {
+                    let took = (entry.at.0 - at.0) / 1_000_000;
+                    self.findings
+                        .push(format!("entry {number}: the erasure of entry {requested} took {took} s, not 60"));
+                }
+            }
+            _ => {}
+        }
+        self.last_at = self.last_at.max(entry.at);
+        (self.each)(number, &entry);
+        Ok(())
+    }
+
+    fn conclude(mut self, beyond: u64) -> Checked {
+        let late: Vec<u64> = self
+            .erasures
+            .values()
+            .filter(|(_, at)| self.last_at.0 - at.0 > SHREDDED_WITHIN_US)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in late {
+            self.findings.push(format!("entry {number}: the erasure was asked for and is not carried out after 60 s"));
+        }
+        let checkpoints = self.files.iter().filter(|path| path.starts_with(self.log.join(CHECKPOINTS))).count() as u64;
+        Checked {
+            origin: self.verifier.name().to_owned(),
+            head: Some(self.head),
+            checkpoints: checkpoints + 1,
+            destroyed: self.destroyed,
+            beyond,
+            findings: self.findings,
+        }
+    }
+}
+
+/// The frame of a crossing: as long and with the hash as said, and of a type of the border and nothing else.
+fn frame(passage: &Passage) -> Result<(), &'static str> {
+    let is_whole = passage.bytes.0 == passage.body.len() as u64 && passage.sha256 == sha256(&[&passage.body]);
+    let is_known = match passage.class {
+        EgressClass::Question => passage.question().is_some(),
+        EgressClass::LedgerHead => codec::decode::<SignedHead>(&passage.body).is_ok(),
+        EgressClass::Metadata => false,
+        _ => passage.answer().is_some(),
+    };
+    match (is_whole, is_known) {
+        (true, true) => Ok(()),
+        (false, _) => Err("the frame that crossed is not the one of the length and hash beside it"),
+        (true, false) => Err("the frame that crossed is none of the types that may cross"),
+    }
+}
+
+#[cfg(test)]
+#[path = "verify_test.rs"]
+mod tests;

@@ -1,0 +1,276 @@
+//! What an auditor must see: every flipped bit, every entry dropped, moved, doubled or cut off, and a log that was rewritten.
+
+use std::fs;
+use std::path::Path;
+
+use domicile_proto::ids::{Region, TenantId, Timestamp};
+
+use super::super::Ledger;
+use super::super::prove::{prove_entry, prove_since};
+use super::super::tiles::{Record, bundle, commitments, take};
+use super::*;
+use crate::clock::Clock;
+
+fn clock() -> Clock {
+    Clock::standing_at(Timestamp(1_700_000_000_000_000))
+}
+
+fn tokyo() -> Region {
+    "tokyo".parse().expect("a name")
+}
+
+fn hold(number: usize) -> Event {
+    Event::HoldSet { hold: number.to_string().into() }
+}
+
+fn check(dir: &Path) -> Result<Checked, Broken> {
+    verify(dir, None, &[], &mut |_, _| {})
+}
+
+/// A ledger of so many entries, closed.
+async fn ledger(count: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(dir.path(), &tokyo(), clock()).expect("new");
+    let all = (0..count).map(|number| {
+        let tenant = TenantId((number % 3) as _);
+        let export = Event::SubjectExported { tenant, records: 1, originals: 0 };
+        ledger.record(if number % 2 == 0 { hold(number) } else { export })
+    });
+    assert!(futures::future::join_all(all).await.into_iter().all(|number| number.is_ok()));
+    ledger.close();
+    dir
+}
+
+/// Every file an auditor may be given, and the tail; not the key that signs.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut open, mut found) = (vec![dir.to_path_buf()], Vec::new());
+    while let Some(dir) = open.pop() {
+        for path in fs::read_dir(&dir).expect("there").map(|entry| entry.expect("there").path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.file_name().is_none_or(|name| name != "key") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_sound_ledger_is_sound_with_and_without_its_tail() {
+    for count in [0, 1, 255, 256, 257, 700] {
+        let dir = ledger(count).await;
+        for place in [dir.path().to_path_buf(), dir.path().join("log")] {
+            let checked = check(&place).unwrap_or_else(|error| panic!("{count}: {error}"));
+            assert_eq!(checked.head.expect("signed").size, count as u64);
+            assert_eq!((checked.findings.len(), checked.beyond, checked.destroyed), (0, 0, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_one_of_ten_thousand_flipped_bits_is_seen() {
+    let dir = ledger(270).await;
+    let files: Vec<(PathBuf, Vec<u8>)> =
+        files(dir.path()).into_iter().map(|path| (path.clone(), fs::read(path).expect("there"))).collect();
+    let total: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let wanted = std::env::var("DOMICILE_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+    // A generator with a fixed seed: a failure names a place that can be looked at again.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for trial in 0..wanted {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Small files as often as large ones, every other time.
+        let (path, bytes, place) = if trial % 2 == 0 {
+            let (path, bytes) = &files[(state >> 40) as usize % files.len()];
+            (path, bytes, (state >> 20) as usize % bytes.len().max(1))
+        } else {
+            let mut place = (state >> 20) as usize % total;
+            let found = files.iter().find(|(_, bytes)| {
+                let is_here = place < bytes.len();
+                place -= if is_here { 0 } else { bytes.len() };
+                is_here
+            });
+            let (path, bytes) = found.expect("inside");
+            (path, bytes, place)
+        };
+        let mut flipped = bytes.clone();
+        flipped[place] ^= 1 << ((state >> 8) % 8);
+        fs::write(path, &flipped).expect("written");
+        let is_seen = check(dir.path()).map_or(true, |checked| !checked.findings.is_empty());
+        assert!(is_seen, "trial {trial}: byte {place} of {}", path.display());
+        fs::write(path, bytes).expect("written");
+    }
+    check(dir.path()).expect("as it was");
+}
+
+type Change = fn(&mut Vec<Record>);
+
+/// Changes the bodies of the first bundle.
+fn rewrite(dir: &Path, change: impl FnOnce(&mut Vec<Record>)) {
+    let path = dir.join("log/bodies/000");
+    let bytes = fs::read(&path).expect("there");
+    let (mut rest, mut records) = (&bytes[..], Vec::new());
+    while let Some(Kept::Whole(record)) = take(&mut rest) {
+        records.push(record);
+    }
+    change(&mut records);
+    let mut changed = Vec::new();
+    records.iter().for_each(|record| record.put(&mut changed));
+    fs::write(&path, changed).expect("written");
+}
+
+#[tokio::test]
+async fn an_entry_dropped_moved_doubled_or_cut_off_is_seen_and_named() {
+    let changes: [(&str, Change); 5] = [
+        ("bodies/000, entry 8", |all| drop(all.remove(7))),
+        ("bodies/000, entry 8", |all| all.swap(7, 9)),
+        ("bodies/000, entry 8", |all| all.insert(7, all[6].clone())),
+        ("bodies/000, entry 256", |all| drop(all.pop())),
+        ("bodies/000", |all| all.push(all[0].clone())),
+    ];
+    for (place, change) in changes {
+        let dir = ledger(300).await;
+        rewrite(dir.path(), change);
+        let broken = check(&dir.path().join("log")).expect_err("seen");
+        assert_eq!(broken.place, place);
+    }
+    for path in files(ledger(300).await.path()) {
+        let dir = ledger(300).await;
+        let name = path.iter().skip_while(|part| *part != "log").collect::<PathBuf>();
+        let is_kept = name.starts_with("log/checkpoints");
+        if name.as_os_str().is_empty() || is_kept {
+            continue;
+        }
+        fs::remove_file(dir.path().join(&name)).expect("removed");
+        let broken = check(dir.path()).expect_err("a file is missing");
+        assert!(broken.to_string().contains("missing"), "{}: {broken}", name.display());
+    }
+    let dir = ledger(300).await;
+    fs::write(dir.path().join("log/tile/notes"), b"x").expect("written");
+    assert!(check(dir.path()).is_err(), "what does not belong there is seen");
+}
+
+/// Bundles and bodies that fit each other, and tiles that follow, under the old checkpoint.
+#[tokio::test]
+async fn a_log_rewritten_as_a_whole_does_not_give_the_signed_root() {
+    let dir = ledger(200).await;
+    let bundle_path = dir.path().join("log/tile/entries/000.p/200");
+    rewrite(dir.path(), |all| all[4].nonce[0] ^= 1);
+    let bytes = fs::read(dir.path().join("log/bodies/000")).expect("there");
+    let mut rest = &bytes[..];
+    let mut all = commitments(&fs::read(&bundle_path).expect("there")).expect("whole");
+    for commitment in &mut all {
+        if let Some(Kept::Whole(record)) = take(&mut rest) {
+            *commitment = record.commitment();
+        }
+    }
+    fs::write(&bundle_path, bundle(&all)).expect("written");
+    let hashes: Vec<Hash> = all.iter().map(|commitment| leaf(commitment)).collect();
+    fs::write(dir.path().join("log/tile/0/000.p/200"), hashes.as_flattened()).expect("written");
+    let broken = check(&dir.path().join("log")).expect_err("the chain, or else the root");
+    assert!(broken.place.starts_with("bodies/000") || broken.place == CHECKPOINT, "{broken}");
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_go_on_from_a_saved_checkpoint_is_a_fork() {
+    let dir = ledger(100).await;
+    let note = fs::read_to_string(dir.path().join("log/checkpoint")).expect("there");
+    let saved = [("saved".to_owned(), note)];
+    // The same node, and a second history under the same key.
+    let fork = tempfile::tempdir().expect("a directory");
+    fs::copy(dir.path().join("key"), fork.path().join("key")).expect("copied");
+    let ledger = Ledger::open(fork.path(), &tokyo(), clock()).expect("new");
+    for (count, why) in [(50, "entries were removed"), (120, "rewritten")] {
+        let all = (0..count).map(|number| ledger.record(hold(number)));
+        assert!(futures::future::join_all(all).await.into_iter().all(|number| number.is_ok()));
+        ledger.publish();
+        let broken = verify(&fork.path().join("log"), None, &saved, &mut |_, _| {}).expect_err("a fork");
+        assert!(broken.place == "saved" && broken.why.contains(why), "{broken}");
+    }
+    let ours = Verifier::read(fs::read_to_string(dir.path().join("log/log.vkey")).expect("there").trim());
+    assert!(verify(dir.path(), ours.as_ref(), &saved, &mut |_, _| {}).is_ok());
+    let other = ledger_of_another_key().await;
+    assert_eq!(verify(other.path(), ours.as_ref(), &[], &mut |_, _| {}).expect_err("seen").place, VERIFIER);
+}
+
+async fn ledger_of_another_key() -> tempfile::TempDir {
+    ledger(3).await
+}
+
+#[tokio::test]
+async fn a_destroyed_body_breaks_nothing_and_a_withheld_one_is_a_gap() {
+    let dir = ledger(30).await;
+    let path = dir.path().join("log/bodies/000");
+    let bytes = fs::read(&path).expect("there");
+    let (mut rest, mut at) = (&bytes[..], Vec::new());
+    while !rest.is_empty() {
+        at.push(bytes.len() - rest.len());
+        take(&mut rest).expect("whole");
+    }
+    let destroyed = [&bytes[..at[10]], &[0xd6], &bytes[at[11]..]].concat();
+    fs::write(&path, destroyed).expect("written");
+    let checked = check(&dir.path().join("log")).expect("the tree is as it was");
+    assert_eq!(checked.destroyed, 1);
+}
+
+#[tokio::test]
+async fn proofs_are_made_of_every_kind_of_entry_and_of_older_checkpoints() {
+    let dir = ledger(300).await;
+    let note = fs::read_to_string(dir.path().join("log/checkpoint")).expect("there");
+    for number in [1, 256, 257, 300] {
+        let proof = prove_entry(dir.path(), number).expect("in the log");
+        assert!(
+            proof.starts_with(&format!("c2sp.org/tlog-proof@v1\nindex {}\n", number - 1)) && proof.ends_with(&note)
+        );
+    }
+    assert!(prove_entry(dir.path(), 0).is_err() && prove_entry(dir.path(), 301).is_err());
+    let again = Ledger::open(dir.path(), &tokyo(), clock()).expect("sound");
+    again.record(hold(1)).await.expect("recorded");
+    again.close();
+    let proof = prove_since(dir.path(), &note).expect("it goes on");
+    assert!(proof.starts_with("old 300\n") && !proof.ends_with(&note));
+    assert!(prove_since(dir.path(), &note.replace("300", "299")).is_err());
+}
+
+#[tokio::test]
+async fn an_erasure_that_took_too_long_or_never_happened_is_a_finding() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (second, events) in [
+        (0, vec![("slow", true), ("lost", true), ("quick", true)]),
+        (30, vec![("quick", false)]),
+        (90, vec![("slow", false)]),
+    ] {
+        let clock = Clock::standing_at(Timestamp(second * 1_000_000));
+        let ledger = Ledger::open(dir.path(), &tokyo(), clock).expect("sound");
+        for (erasure, is_request) in events {
+            let erasure: Box<str> = erasure.into();
+            let event = if is_request {
+                Event::ErasureRequested { erasure, commitment: [1; 32] }
+            } else {
+                Event::Shredded { erasure, hidden: 1, originals: 1 }
+            };
+            ledger.record(event).await.expect("recorded");
+        }
+        ledger.close();
+    }
+    let findings = check(dir.path()).expect("whole").findings;
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings[0].contains("took 90 s") && findings[1].contains("not carried out"), "{findings:?}");
+}
+
+#[tokio::test]
+async fn another_implementation_gives_the_same_root() {
+    let dir = ledger(700).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients/check_ledger.py");
+    let run = || std::process::Command::new("python3").arg(script).arg(dir.path().join("log")).output();
+    let Ok(said) = run() else {
+        assert!(std::env::var("DOMICILE_REQUIRE").is_err(), "python3 is missing");
+        return;
+    };
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let root = check(dir.path()).expect("sound").head.expect("signed").root;
+    assert!(said.contains("700 entries, 700 bodies") && said.contains(&hex::encode(root)), "{said}");
+    rewrite(dir.path(), |all| all[5].nonce[0] ^= 1);
+    assert!(!run().expect("it ran before").status.success(), "it sees a changed body");
+}

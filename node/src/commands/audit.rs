@@ -1,0 +1,256 @@
+//! `domicile audit`: checks a ledger offline, says what left in plain words, and looks for planted values.
+//!
+//! `verify` and `crossings` read files and nothing else: no node runs, no address is asked, and a copy on another machine is as
+//! good as the place it was taken from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use domicile_proto::ids::{Region, Timestamp};
+
+use super::{scan, wire};
+use crate::audit::{Checked, Entry, Event, Passage, Verifier, prove_entry, prove_since, verify};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditVerb {
+    /// Check the ledger of a region, offline: every entry, every tile, every checkpoint
+    Verify {
+        /// `data_dir/ledger` of a node, or a copy of the directory `log` in it; of several, what one says left the others
+        /// must have
+        #[arg(required = true, value_name = "DIR")]
+        dirs: Vec<PathBuf>,
+        /// Verifier key that you were given, or a file with it; may be repeated. Without it the key in the copy is believed
+        #[arg(long, value_name = "KEY")]
+        key: Vec<String>,
+        /// Checkpoint that you kept from last time: the log must go on from it; may be repeated
+        #[arg(long, value_name = "FILE")]
+        saved: Vec<PathBuf>,
+    },
+    /// Print a proof that needs no log to be checked: that an entry is in it, or that it goes on from an older checkpoint
+    Prove {
+        /// `data_dir/ledger` of a node, or a copy of the directory `log` in it
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Number of the entry; the proof is a C2SP tlog-proof
+        #[arg(long, value_name = "NUMBER", conflicts_with = "since", required_unless_present = "since")]
+        entry: Option<u64>,
+        /// The older checkpoint; the proof is what a C2SP witness is asked with
+        #[arg(long, value_name = "FILE")]
+        since: Option<PathBuf>,
+    },
+    /// Say what left a region and what came in, decoded, one line each
+    Crossings {
+        /// `data_dir/ledger` of a node, or a copy of the directory `log` in it
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// From when on, as `2026-11-21T00:00:00Z`
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        from: Option<Timestamp>,
+        /// Until when
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        to: Option<Timestamp>,
+        /// Only what went to this region or came from it
+        #[arg(long)]
+        region: Option<Region>,
+    },
+    /// Decode every file under a directory and look for planted values; fails where one is found
+    Scan {
+        /// A data directory, or a copy of one
+        dir: PathBuf,
+        /// File with one planted value a line, 8 characters or more each; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        canary: PathBuf,
+    },
+}
+
+pub(super) fn run(verb: &AuditVerb) -> anyhow::Result<ExitCode> {
+    match verb {
+        AuditVerb::Verify { dirs, key, saved } => verify_all(dirs, key, saved),
+        AuditVerb::Prove { dir, entry, since } => prove(dir, *entry, since.as_deref()),
+        AuditVerb::Crossings { dir, from, to, region } => crossings(dir, (*from, *to), region.as_ref()),
+        AuditVerb::Scan { dir, canary } => scan::run(dir, canary),
+    }
+}
+
+fn prove(dir: &Path, entry: Option<u64>, since: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let proof = match since {
+        Some(since) => prove_since(dir, &read_note(since)?.1)?,
+        None => prove_entry(dir, entry.unwrap_or_default())?,
+    };
+    print!("{proof}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let parsed: Result<jiff::Timestamp, _> = text.parse();
+    parsed.map(|at| Timestamp(at.as_microsecond())).map_err(|_| "write a time as `2026-11-21T00:00:00Z`".to_owned())
+}
+
+/// Frames by hash, with the log in which they stand: what left, and what arrived.
+#[derive(Default)]
+struct Traffic {
+    left: BTreeMap<[u8; 32], i64>,
+    arrived: Vec<(u64, String, [u8; 32])>,
+    kinds: BTreeMap<&'static str, u64>,
+}
+
+fn verify_all(dirs: &[PathBuf], keys: &[String], saved: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let keys = keys.iter().map(|text| verifier(text)).collect::<anyhow::Result<Vec<Verifier>>>()?;
+    let saved = saved.iter().map(|path| read_note(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let (mut logs, mut is_sound) = (Vec::new(), true);
+    for dir in dirs {
+        match verify_one(dir, &keys, &saved) {
+            Ok((checked, traffic)) => {
+                is_sound &= checked.findings.is_empty();
+                tell(dir, &checked, &traffic, !keys.is_empty());
+                logs.push((checked, traffic));
+            }
+            Err(broken) => {
+                is_sound = false;
+                println!("NOT SOUND: the ledger in {} was changed or is not whole: {broken}.", dir.display());
+            }
+        }
+    }
+    for line in unmatched(&logs) {
+        is_sound = false;
+        println!("FINDING {line}");
+    }
+    println!(
+        "Not checked here: answers against the policy of their time, bytes on the wire, replay, binaries, cosignatures."
+    );
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn verify_one(dir: &Path, keys: &[Verifier], saved: &[(String, String)]) -> anyhow::Result<(Checked, Traffic)> {
+    let origin = |note: &str| note.lines().next().unwrap_or_default().to_owned();
+    let own =
+        [dir.join("log/checkpoint"), dir.join("checkpoint")].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let own = origin(&own.unwrap_or_default());
+    let key = keys.iter().find(|key| key.name() == own);
+    if key.is_none() && !keys.is_empty() {
+        bail!("no key that you gave is for `{own}`");
+    }
+    let saved: Vec<(String, String)> = saved.iter().filter(|(_, note)| origin(note) == own).cloned().collect();
+    let mut traffic = Traffic::default();
+    let checked = verify(dir, key, &saved, &mut |number, entry| traffic.take(number, entry))?;
+    Ok((checked, traffic))
+}
+
+impl Traffic {
+    fn take(&mut self, number: u64, entry: &Entry) {
+        match &entry.event {
+            Event::Egress(passage) => {
+                *self.left.entry(passage.sha256).or_default() += 1;
+                *self.kinds.entry("messages left").or_default() += 1;
+            }
+            Event::Ingress(passage) => {
+                self.arrived.push((number, format!("{}/{}", passage.peer.region, passage.peer.node), passage.sha256));
+                *self.kinds.entry("messages arrived").or_default() += 1;
+            }
+            Event::RefusedQuestion { .. } => *self.kinds.entry("questions were refused").or_default() += 1,
+            Event::Purged { .. } => *self.kinds.entry("erasures were completed").or_default() += 1,
+            Event::Reveal { .. } => *self.kinds.entry("originals were asked for").or_default() += 1,
+            _ => {}
+        }
+    }
+}
+
+/// What arrived here and is not in the log of the region that is said to have sent it.
+fn unmatched(logs: &[(Checked, Traffic)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (checked, traffic) in logs {
+        for (number, peer, sha256) in &traffic.arrived {
+            let sender = logs.iter().find(|(other, _)| other.origin.ends_with(&format!("/{peer}")));
+            if sender.is_some_and(|(_, sent)| !sent.left.contains_key(sha256)) {
+                found.push(format!(
+                    "{}, entry {number}: this arrived from {peer}, whose ledger does not know that it left (or is an older copy)",
+                    checked.origin
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn tell(dir: &Path, checked: &Checked, traffic: &Traffic, is_pinned: bool) {
+    let (size, root) = checked.head.map_or((0, String::new()), |head| (head.size, hex::encode(head.root)));
+    let verdict = if checked.findings.is_empty() { "SOUND" } else { "SOUND, WITH FINDINGS" };
+    println!(
+        "{verdict}: the {size} entries of {} in {} are whole and as they were signed.",
+        checked.origin,
+        dir.display()
+    );
+    for finding in &checked.findings {
+        println!("FINDING {}, {finding}", checked.origin);
+    }
+    for (what, count) in &traffic.kinds {
+        println!("  {count} {what}");
+    }
+    println!("  root {root}");
+    println!("  {} checkpoint(s) in one line, {} bodies destroyed", checked.checkpoints, checked.destroyed);
+    if checked.beyond > 0 {
+        println!("  {} entries are durable and not under a checkpoint yet", checked.beyond);
+    }
+    if !is_pinned {
+        println!("  the key was taken from the copy itself; give the one you were handed with --key");
+    }
+}
+
+fn verifier(text: &str) -> anyhow::Result<Verifier> {
+    let read = Verifier::read(text.trim()).or_else(|| Verifier::read(std::fs::read_to_string(text).ok()?.trim()));
+    read.with_context(|| format!("`{text}` is no verifier key (`name+id+key`) and no file with one"))
+}
+
+fn read_note(path: &Path) -> anyhow::Result<(String, String)> {
+    let note = std::fs::read_to_string(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    Ok((path.display().to_string(), note))
+}
+
+fn crossings(
+    dir: &Path,
+    (from, to): (Option<Timestamp>, Option<Timestamp>),
+    region: Option<&Region>,
+) -> anyhow::Result<ExitCode> {
+    let (mut messages, mut bytes) = (0_u64, 0_u64);
+    let checked = verify(dir, None, &[], &mut |number, entry| {
+        let is_asked = from.is_none_or(|from| from <= entry.at) && to.is_none_or(|to| entry.at < to);
+        let (way, passage) = match &entry.event {
+            Event::Egress(passage) => (Way::Left, passage),
+            Event::Ingress(passage) => (Way::Arrived, passage),
+            _ => return,
+        };
+        if is_asked && region.is_none_or(|region| *region == passage.peer.region) {
+            if way == Way::Left {
+                (messages, bytes) = (messages + 1, bytes + passage.bytes.0);
+            }
+            println!("{}", line(number, entry.at, way, passage));
+        }
+    });
+    match checked {
+        Ok(checked) => {
+            eprintln!("{messages} message(s) of {bytes} bytes left; the ledger of {} is sound", checked.origin);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(broken) => {
+            eprintln!("NOT SOUND: what stands above ends where the ledger does not hold: {broken}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Left,
+    Arrived,
+}
+
+fn line(number: u64, at: Timestamp, way: Way, passage: &Passage) -> String {
+    let at = jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string());
+    let way = if way == Way::Left { "left for" } else { "arrived from" };
+    let Passage { peer, bytes, .. } = passage;
+    let said = passage.answer().map_or_else(|| wire::frame_words(&passage.body), |answer| wire::answer_words(&answer));
+    format!("{number}  {at}  {way} {} (node {}), {} bytes: {said}", peer.region, peer.node, bytes.0)
+}
