@@ -203,12 +203,13 @@ impl Cluster {
     pub fn pause(&mut self, region: usize, is_paused: bool) -> bool {
         let Some(child) = &self.nodes[region].child else { return false };
         guard::signal(if is_paused { "STOP" } else { "CONT" }, child.id());
-        let path = format!("/proc/{}/stat", child.id());
-        let is_stopped = || {
-            let stat = std::fs::read_to_string(&path).unwrap_or_default();
-            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
-        };
-        wait_until(LOOK, || (is_stopped() == is_paused).then_some(())).is_some()
+        let tasks = format!("/proc/{}/task", child.id());
+        // Every thread: one that is still inside the kernel may yet answer somebody.
+        wait_until(LOOK, || {
+            let states = thread_states(Path::new(&tasks));
+            (!states.is_empty() && states.iter().all(|state| (*state == 'T') == is_paused)).then_some(())
+        })
+        .is_some()
     }
 
     /// Whether a process of the region's node is there.
@@ -236,6 +237,13 @@ impl Drop for Cluster {
         }
         self.guard.end_all();
     }
+}
+
+/// What the kernel says of each thread of a process: `T` where it is stopped.
+fn thread_states(tasks: &Path) -> Vec<char> {
+    let threads = std::fs::read_dir(tasks).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    stats.filter_map(|stat| stat.rsplit(')').next()?.trim_start().chars().next()).collect()
 }
 
 /// Runs `dev` until it is ready, and ends it; what it left is a whole deployment.

@@ -122,7 +122,8 @@ impl Net for NetnsNet {
         }
         wiring.doors = Some(format!("10.{}.{}.2", octet + 1, region + 1));
         let home = self.namespace(&(region + 1).to_string());
-        wiring.prefix = ["ip", "netns", "exec", &home].map(str::to_owned).into();
+        // Not `ip netns exec`: that copies the mount table too, and a disk that lost power stays mounted in the copies.
+        wiring.prefix = vec!["nsenter".to_owned(), format!("--net=/run/netns/{home}")];
         Ok(wiring)
     }
 
