@@ -81,7 +81,7 @@ impl Cluster {
         let own = own?;
         for region in 0..self.nodes.len() {
             let wiring = self.net.wire(region, &own)?;
-            rewire(&self.configuration(region), &wiring, own[region])?;
+            rewire(&self.configuration(region), &wiring, own[region], &self.key_log(region))?;
             if let Some(host) = &wiring.doors {
                 let doors = &mut self.nodes[region].region.doors;
                 for door in [&mut doors.es, &mut doors.api] {
@@ -110,6 +110,11 @@ impl Cluster {
 
     fn configuration(&self, region: usize) -> PathBuf {
         self.home(region).join("node.toml")
+    }
+
+    /// Where a node writes the secrets of its links, so that the capture can be opened.
+    pub fn key_log(&self, region: usize) -> PathBuf {
+        self.directory.join(format!("{}.keys", REGIONS[region]))
     }
 
     /// A node's log. It lies outside of what faults are done to.
@@ -276,7 +281,7 @@ fn lay_out(binary: &Path, directory: &Path, guard: &Guard) -> Result<Ready> {
 }
 
 /// Writes a node's place in the network into its configuration.
-fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr) -> Result<()> {
+fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr, key_log: &Path) -> Result<()> {
     let text = std::fs::read_to_string(configuration)?;
     let mut lines: Vec<String> = Vec::new();
     let mut section = String::new();
@@ -303,6 +308,11 @@ fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr) -> Result<()> 
         "{} does not dial every other node",
         configuration.display()
     );
+    let secrets = format!("tls_keylog = {key_log:?}");
+    match lines.iter().position(|line| line == "[audit]") {
+        Some(at) => lines.insert(at + 1, secrets),
+        None => lines.extend(["[audit]".to_owned(), secrets]),
+    }
     std::fs::write(configuration, lines.join("\n") + "\n")?;
     Ok(())
 }
