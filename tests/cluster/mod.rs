@@ -1,5 +1,7 @@
 //! Three regions as real processes, started by `domicile dev` or one by one from the configurations it wrote.
 
+pub mod canary;
+pub mod decrypt;
 pub mod fixture;
 pub mod guard;
 pub mod http;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +14,17 @@ use std::time::Duration;
 use anyhow::Result;
 
 /// A capture in the classic pcap format, of raw IPv4 packets.
-pub struct Capture(Mutex<BufWriter<File>>);
+pub struct Capture(Mutex<Open>);
+
+/// Largest capture, in bytes: what the independent program still opens within a minute.
+const MOST_BYTES: u64 = 64 << 20;
+
+struct Open {
+    file: BufWriter<File>,
+    packets: u64,
+    bytes: u64,
+    left_out: u64,
+}
 
 impl Capture {
     /// Begins a capture file.
@@ -26,7 +36,7 @@ impl Capture {
         for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
             file.write_all(&word.to_le_bytes())?;
         }
-        Ok(Arc::new(Self(Mutex::new(file))))
+        Ok(Arc::new(Self(Mutex::new(Open { file, packets: 0, bytes: 24, left_out: 0 }))))
     }
 
     /// Everything seen so far is in the file.
@@ -34,17 +44,16 @@ impl Capture {
     /// # Errors
     /// When it cannot be written.
     pub fn flush(&self) -> Result<()> {
-        Ok(self.0.lock().unwrap().flush()?)
+        Ok(self.0.lock().unwrap().file.flush()?)
     }
 
-    fn record(&self, from: SocketAddrV4, to: SocketAddrV4, datagram: &[u8], number: u64) {
+    /// Writes a datagram down as an IPv4 packet, the next of the file.
+    ///
+    /// # Panics
+    /// When it is longer than a datagram can be.
+    pub fn record(&self, from: SocketAddrV4, to: SocketAddrV4, datagram: &[u8]) {
         let udp = u16::try_from(8 + datagram.len()).expect("a datagram fits");
-        let length = 20 + u32::from(udp);
-        let mut packet = Vec::new();
-        // Seconds, microseconds, captured and real length. Only the order matters here.
-        for word in [u32::try_from(number / 1_000_000).unwrap_or(0), (number % 1_000_000) as u32, length, length] {
-            packet.extend_from_slice(&word.to_le_bytes());
-        }
+        let mut packet = Vec::with_capacity(28 + datagram.len());
         packet.extend_from_slice(&[0x45, 0]);
         packet.extend_from_slice(&(udp + 20).to_be_bytes());
         packet.extend_from_slice(&[0, 0, 0x40, 0, 64, 17, 0, 0]);
@@ -55,7 +64,33 @@ impl Capture {
         packet.extend_from_slice(&udp.to_be_bytes());
         packet.extend_from_slice(&[0, 0]);
         packet.extend_from_slice(datagram);
-        let _ = self.0.lock().unwrap().write_all(&packet);
+        self.record_packet(&packet);
+    }
+
+    /// Writes a whole IPv4 packet down, the next of the file; beyond [`MOST_BYTES`] only its absence, see [`Self::left_out`].
+    pub fn record_packet(&self, packet: &[u8]) {
+        let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        let mut open = self.0.lock().unwrap();
+        if open.bytes + u64::from(length) > MOST_BYTES {
+            open.left_out += 1;
+            return;
+        }
+        let number = open.packets;
+        open.packets += 1;
+        open.bytes += 16 + u64::from(length);
+        // Seconds, microseconds, captured and real length. Only the order matters here.
+        for word in [u32::try_from(number / 1_000_000).unwrap_or(0), (number % 1_000_000) as u32, length, length] {
+            let _ = open.file.write_all(&word.to_le_bytes());
+        }
+        let _ = open.file.write_all(packet);
+    }
+
+    /// Packets that are not in the file because it was full.
+    ///
+    /// # Panics
+    /// When a writer panicked.
+    pub fn left_out(&self) -> u64 {
+        self.0.lock().unwrap().left_out
     }
 }
 
@@ -68,7 +103,6 @@ pub struct Relay {
     thread: Option<JoinHandle<()>>,
 }
 
-static NUMBER: AtomicU64 = AtomicU64::new(0);
 const TICK: Duration = Duration::from_millis(20);
 
 impl Relay {
@@ -121,7 +155,7 @@ fn pump(
             continue;
         }
         if let Some(capture) = capture {
-            capture.record(from, address, &buffer[..length], NUMBER.fetch_add(1, Ordering::SeqCst));
+            capture.record(from, address, &buffer[..length]);
         }
         let socket = upstream.entry(from).or_insert_with(|| {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -142,7 +176,7 @@ fn pump(
                         continue;
                     }
                     if let Some(capture) = &capture {
-                        capture.record(address, from, &buffer[..length], NUMBER.fetch_add(1, Ordering::SeqCst));
+                        capture.record(address, from, &buffer[..length]);
                     }
                     let _ = door.send_to(&buffer[..length], from);
                 }

@@ -14,8 +14,13 @@ pub fn everything_is_required() -> bool {
 /// When it is missing and everything is required.
 #[track_caller]
 pub fn require(tool: &str) -> Option<PathBuf> {
+    if runs(tool) { Some(PathBuf::from(tool)) } else { missing(tool) }
+}
+
+/// Whether a program runs here.
+pub fn runs(tool: &str) -> bool {
     let runs = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if runs.is_ok_and(|status| status.success()) { Some(PathBuf::from(tool)) } else { missing(tool) }
+    runs.is_ok_and(|status| status.success())
 }
 
 /// The Python that has the Elasticsearch client of this major version: named by `DOMICILE_ELASTICSEARCH<version>`, else the

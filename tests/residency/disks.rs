@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use domicile_tests::cluster::canary::Canary;
 use domicile_tests::cluster::{Cluster, REGIONS};
 use serde_json::json;
 
-use super::canary::Canary;
 use crate::BINARY;
 
 const WORD: &str = "kq7XvZ2mPw9LtR4sBnC8";

@@ -9,7 +9,6 @@
     reason = "a panic is how a test fails"
 )]
 
-mod canary;
 mod disks;
 mod requests;
 mod wire;

@@ -2,18 +2,18 @@
 //! planted value in any disguise; a planted control is seen, so the capture is not blind.
 
 use std::net::SocketAddrV4;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use domicile_tests::cluster::canary::Canary;
+use domicile_tests::cluster::decrypt::decrypt;
 use domicile_tests::cluster::region::counting;
 use domicile_tests::cluster::relay::{Capture, Relay};
 use domicile_tests::cluster::require::require;
 use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
 use serde_json::json;
 
-use super::canary::Canary;
 use super::requests;
 use crate::BINARY;
 
@@ -78,7 +78,8 @@ fn the_decrypted_link_holds_the_control_and_no_canary() {
     drop(relays);
     capture.flush().unwrap();
 
-    let plain = decrypt(&tshark, &pcap, &keys);
+    let logs: Vec<PathBuf> = REGIONS.iter().map(|region| keys.with_extension(region)).collect();
+    let plain = decrypt(&tshark, &pcap, &logs).unwrap();
     assert!(plain.len() > 10_000, "only {} bytes were decrypted", plain.len());
     assert!(Canary::new(CONTROL).find_in(&plain).is_some(), "the control was not seen: the capture is blind");
     assert_eq!(Canary::of_short_pieces(WORD).find_in(&plain), None, "a planted value crossed");
@@ -108,39 +109,4 @@ fn tap(
         None => format!("{text}\n[audit]\n{line}"),
     };
     Ok(std::fs::write(configuration, text)?)
-}
-
-/// All stream bytes of all QUIC packets that the key logs open.
-fn decrypt(tshark: &Path, pcap: &Path, keys: &Path) -> Vec<u8> {
-    let mut all = Vec::new();
-    for region in REGIONS {
-        all.extend(
-            std::fs::read(keys.with_extension(region)).unwrap_or_else(|error| panic!("{region}: no key log: {error}")),
-        );
-    }
-    std::fs::write(keys, all).unwrap();
-    let output = Command::new(tshark)
-        .arg("-r")
-        .arg(pcap)
-        .args(["-o", &format!("tls.keylog_file:{}", keys.display())])
-        .args(["-d", "udp.port==1024-65535,quic", "-Y", "quic.stream_data"])
-        .args(["-T", "pdml"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // The detailed form gives every field with its size and all of its bytes; the short one cuts long fields.
-    let mut plain = Vec::new();
-    for field in String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains("\"quic.stream_data\"")) {
-        let bytes = hex::decode(attribute(field, "value")).expect("a field's bytes in hexadecimal");
-        assert_eq!(attribute(field, "size"), bytes.len().to_string(), "a field was cut short");
-        plain.extend(bytes);
-    }
-    plain
-}
-
-/// The value of an attribute of an element on one line; empty where it has none.
-fn attribute<'a>(element: &'a str, name: &str) -> &'a str {
-    let begin = format!(" {name}=\"");
-    let value = element.split_once(&begin).map_or("", |(_, rest)| rest);
-    value.split_once('"').map_or("", |(value, _)| value)
 }

@@ -27,11 +27,11 @@ const TURN_MS: u64 = 10;
 /// Patience of a proposal.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Seeds of one run, from `DOMICILE_SIMULATION_SEEDS`; few unless somebody asks for more.
+/// Seeds of one run, from `DOMICILE_SIMULATION_SEEDS`; as many as a check runs unless somebody asks for others.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
     let first = number("DOMICILE_SEED", 1);
-    first..first + number("DOMICILE_SIMULATION_SEEDS", 24)
+    first..first + number("DOMICILE_SIMULATION_SEEDS", 200)
 }
 
 #[test]

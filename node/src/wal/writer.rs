@@ -121,6 +121,8 @@ impl Wal {
     /// Any [`WalError`]; after one of them nothing of the batch was accepted, but for [`WalError::Poisoned`] and
     /// [`WalError::Stopped`], where that is unknown until the node has been restarted.
     pub(crate) async fn append(&self, batch: Batch) -> Result<Accepted, WalError> {
+        #[cfg(feature = "jepsen-bugs")]
+        batch.records.iter().for_each(|(_, record)| crate::bugs::remember(&String::from_utf8_lossy(record.json())));
         let json_bytes: usize = batch.records.iter().map(|(_, record)| record.json().len()).sum();
         if json_bytes > MAX_BATCH_BYTES {
             return Err(WalError::TooLarge { bytes: json_bytes, most: MAX_BATCH_BYTES });

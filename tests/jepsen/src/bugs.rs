@@ -12,11 +12,12 @@ use crate::workload::Workload;
 const RUNS: u64 = 5;
 
 /// A bug's name, and the cell that should catch it.
-pub const BUGS: [(&str, Workload, &str, Option<Format>); 4] = [
+pub const BUGS: [(&str, Workload, &str, Option<Format>); 5] = [
     ("ack-before-fsync", Workload::Ingest, "power-all", Some(Format::Ext4)),
     ("dup-on-retry", Workload::Ingest, "kill-one", None),
     ("silent-partial", Workload::Ask, "cut", None),
     ("stale-read", Workload::Meta, "none", None),
+    ("leak-record", Workload::Mixed, "none", None),
 ];
 
 /// Runs each bug until it is caught: in which run, or none.

@@ -81,7 +81,7 @@ impl Cluster {
         let own = own?;
         for region in 0..self.nodes.len() {
             let wiring = self.net.wire(region, &own)?;
-            rewire(&self.configuration(region), &wiring, own[region])?;
+            rewire(&self.configuration(region), &wiring, own[region], &self.key_log(region))?;
             if let Some(host) = &wiring.doors {
                 let doors = &mut self.nodes[region].region.doors;
                 for door in [&mut doors.es, &mut doors.api] {
@@ -110,6 +110,11 @@ impl Cluster {
 
     fn configuration(&self, region: usize) -> PathBuf {
         self.home(region).join("node.toml")
+    }
+
+    /// Where a node writes the secrets of its links, so that the capture can be opened.
+    pub fn key_log(&self, region: usize) -> PathBuf {
+        self.directory.join(format!("{}.keys", REGIONS[region]))
     }
 
     /// A node's log. It lies outside of what faults are done to.
@@ -203,12 +208,13 @@ impl Cluster {
     pub fn pause(&mut self, region: usize, is_paused: bool) -> bool {
         let Some(child) = &self.nodes[region].child else { return false };
         guard::signal(if is_paused { "STOP" } else { "CONT" }, child.id());
-        let path = format!("/proc/{}/stat", child.id());
-        let is_stopped = || {
-            let stat = std::fs::read_to_string(&path).unwrap_or_default();
-            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
-        };
-        wait_until(LOOK, || (is_stopped() == is_paused).then_some(())).is_some()
+        let tasks = format!("/proc/{}/task", child.id());
+        // Every thread: one that is still inside the kernel may yet answer somebody.
+        wait_until(LOOK, || {
+            let states = thread_states(Path::new(&tasks));
+            (!states.is_empty() && states.iter().all(|state| (*state == 'T') == is_paused)).then_some(())
+        })
+        .is_some()
     }
 
     /// Whether a process of the region's node is there.
@@ -236,6 +242,13 @@ impl Drop for Cluster {
         }
         self.guard.end_all();
     }
+}
+
+/// What the kernel says of each thread of a process: `T` where it is stopped.
+fn thread_states(tasks: &Path) -> Vec<char> {
+    let threads = std::fs::read_dir(tasks).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    stats.filter_map(|stat| stat.rsplit(')').next()?.trim_start().chars().next()).collect()
 }
 
 /// Runs `dev` until it is ready, and ends it; what it left is a whole deployment.
@@ -268,7 +281,7 @@ fn lay_out(binary: &Path, directory: &Path, guard: &Guard) -> Result<Ready> {
 }
 
 /// Writes a node's place in the network into its configuration.
-fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr) -> Result<()> {
+fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr, key_log: &Path) -> Result<()> {
     let text = std::fs::read_to_string(configuration)?;
     let mut lines: Vec<String> = Vec::new();
     let mut section = String::new();
@@ -295,6 +308,11 @@ fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr) -> Result<()> 
         "{} does not dial every other node",
         configuration.display()
     );
+    let secrets = format!("tls_keylog = {key_log:?}");
+    match lines.iter().position(|line| line == "[audit]") {
+        Some(at) => lines.insert(at + 1, secrets),
+        None => lines.extend(["[audit]".to_owned(), secrets]),
+    }
     std::fs::write(configuration, lines.join("\n") + "\n")?;
     Ok(())
 }

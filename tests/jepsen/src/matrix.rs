@@ -11,16 +11,16 @@ use crate::run::{Plan, run};
 use crate::workload::Workload;
 
 /// Workload, faults, and the file system where they need one.
-///
-/// Loss of power is run by hand (`jepsen run --nemesis power-all`): mounting again after it is not reliable enough here yet.
-pub const CELLS: [(Workload, &str, Option<Format>); 10] = [
+pub const CELLS: [(Workload, &str, Option<Format>); 12] = [
     (Workload::Ingest, "none", None),
     (Workload::Ingest, "kill-one", None),
     (Workload::Ingest, "kill-all", None),
     (Workload::Ingest, "cut,one-way", None),
+    (Workload::Ingest, "power-all", Some(Format::Ext4)),
     (Workload::Ingest, "disk-full", Some(Format::Ext4)),
     (Workload::Meta, "kill-leader,kill-one", None),
     (Workload::Meta, "pause,half,one-way", None),
+    (Workload::Meta, "power-all", Some(Format::Xfs)),
     (Workload::Ask, "cut,kill-one", None),
     (Workload::Ask, "wan,flap", None),
     (Workload::Mixed, "mix", None),

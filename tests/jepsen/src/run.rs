@@ -1,14 +1,19 @@
 //! One run: a fresh cluster, clients at work, faults from a seed, healing, last reads, judgement, a directory full of evidence.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use domicile_tests::cluster::decrypt::decrypt;
+use domicile_tests::cluster::relay::Capture;
+use domicile_tests::cluster::require::runs;
 use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until};
 use serde_json::json;
 
 use crate::checker::availability::{self, Fault};
+use crate::checker::{self, Verdict};
 use crate::cluster::Cluster;
 use crate::disk::{Disks, Format};
 use crate::env::network;
@@ -16,7 +21,10 @@ use crate::env::weather::Way;
 use crate::history::{self, Operation, Recorder};
 use crate::nemesis::{Kind, Nemesis, schedule};
 use crate::report::Report;
-use crate::workload::{Stage, Workload};
+use crate::workload::{Stage, Workload, canary, control};
+
+/// What the regions sent each other, in the evidence.
+const CAPTURE: &str = "wan.pcap";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -73,8 +81,10 @@ fn fresh(out: &Path, cell: &str) -> Result<PathBuf> {
 }
 
 fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
-    let (net, lack) = network(&plan.net, plan.seed)?;
-    let skipped = lack.into_iter().collect();
+    let (mut net, lack) = network(&plan.net, plan.seed)?;
+    let mut skipped: Vec<String> = lack.into_iter().collect();
+    let capture = Capture::create(&evidence.join(CAPTURE))?;
+    net.tap(Arc::clone(&capture));
     let net_name = net.name();
     let mut disks = None;
     let prepare = |homes: &[PathBuf]| {
@@ -90,7 +100,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let recorder = Recorder::create(&evidence.join("history.jsonl"))?;
     let regions = cluster.regions();
     let going = AtomicBool::new(true);
-    let run = format!("r{}", plan.seed);
+    let run = control(plan.seed);
     let stage = Stage { regions: &regions, recorder: &recorder, going: &going, run: &run, seed: plan.seed };
     plan.workload.prepare(&stage)?;
     let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
@@ -107,13 +117,25 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
         }
         plan.workload.read(&stage)?;
     }
+    for (at, region) in REGIONS.iter().enumerate() {
+        std::fs::copy(cluster.key_log(at), evidence.join(format!("{region}.keys")))
+            .with_context(|| format!("`{region}` wrote no key log"))?;
+    }
     drop(cluster);
+    capture.flush()?;
     let events = recorder.events()?;
     let operations = history::operations(&events);
     let lines: Vec<String> = steps.iter().map(|step| serde_json::to_string(step).unwrap_or_default()).collect();
     std::fs::write(evidence.join("nemesis.jsonl"), lines.join("\n") + "\n")?;
     let mut verdicts = plan.workload.judge(&operations);
     verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.seconds)));
+    match judge_capture(evidence, plan.seed)? {
+        Some(verdict) => verdicts.push(verdict),
+        None => skipped.push("tshark: nobody looked into what the regions sent each other".to_owned()),
+    }
+    if capture.left_out() > 0 {
+        skipped.push(format!("the capture was full: {} packets are not in it", capture.left_out()));
+    }
     let report = Report {
         seed: plan.seed,
         seconds: plan.seconds,
@@ -129,6 +151,16 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     };
     report.write(evidence, &operations)?;
     Ok(report)
+}
+
+/// Opens what the regions sent each other and looks for what was planted; none where the machine has no tshark.
+fn judge_capture(evidence: &Path, seed: u64) -> Result<Option<Verdict>> {
+    if !runs("tshark") {
+        return Ok(None);
+    }
+    let logs = REGIONS.map(|region| evidence.join(format!("{region}.keys")));
+    let plain = decrypt(Path::new("tshark"), &evidence.join(CAPTURE), &logs)?;
+    Ok(Some(checker::canary::check(&plain, &canary(seed), &control(seed))))
 }
 
 /// Clients and nemesis side by side, then everything healed: the faults, and how long the healing took.
@@ -180,6 +212,7 @@ pub fn replay(evidence: &Path) -> Result<Report> {
     let workload = Workload::named(&report.workload)?;
     report.verdicts = workload.judge(&operations);
     report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(report.seconds)));
+    report.verdicts.extend(judge_capture(evidence, report.seed)?);
     report.phases = availability::phases(&operations, &report.faults);
     Ok(report)
 }

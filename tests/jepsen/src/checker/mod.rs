@@ -2,6 +2,7 @@
 
 pub mod aggregates;
 pub mod availability;
+pub mod canary;
 pub mod linear;
 pub mod metadata;
 pub mod set;

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use domicile_tests::cluster::relay::Capture;
 
 use super::weather::{REGIONS, Weather};
 use super::{Net, Wiring};
@@ -22,6 +23,7 @@ pub struct LoopbackNet {
     weather: Arc<Weather>,
     stop: Arc<AtomicBool>,
     parcels: Option<Sender<Parcel>>,
+    tap: Option<Arc<Capture>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -31,7 +33,7 @@ impl LoopbackNet {
         let (parcels, waiting) = channel();
         let threads = vec![std::thread::spawn(move || deliver(&waiting))];
         let (weather, stop) = (Arc::new(Weather::fair(seed)), Arc::default());
-        Self { weather, stop, parcels: Some(parcels), threads }
+        Self { weather, stop, parcels: Some(parcels), tap: None, threads }
     }
 
     fn relay(&mut self, from: usize, to: usize, target: SocketAddr) -> Result<SocketAddr> {
@@ -42,6 +44,7 @@ impl LoopbackNet {
             weather: Arc::clone(&self.weather),
             parcels: self.parcels.clone().expect("a running network"),
             stop: Arc::clone(&self.stop),
+            tap: self.tap.clone(),
         };
         self.threads.push(std::thread::spawn(move || forward(&door, from, to, target, &post)));
         Ok(address)
@@ -59,6 +62,10 @@ impl Net for LoopbackNet {
             wiring.via.insert((other + 1).to_string(), self.relay(region, other, links[other])?);
         }
         Ok(wiring)
+    }
+
+    fn tap(&mut self, capture: Arc<Capture>) {
+        self.tap = Some(capture);
     }
 
     fn weather(&self) -> &Arc<Weather> {
@@ -79,9 +86,17 @@ struct Post {
     weather: Arc<Weather>,
     parcels: Sender<Parcel>,
     stop: Arc<AtomicBool>,
+    tap: Option<Arc<Capture>>,
 }
 
 impl Post {
+    /// Writes a datagram down, if somebody listens.
+    fn record(&self, from: Option<SocketAddr>, to: Option<SocketAddr>, bytes: &[u8]) {
+        if let (Some(capture), Some(SocketAddr::V4(from)), Some(SocketAddr::V4(to))) = (&self.tap, from, to) {
+            capture.record(from, to, bytes);
+        }
+    }
+
     fn send(&self, from: usize, to: usize, by: &Arc<UdpSocket>, address: Option<SocketAddr>, bytes: &[u8]) {
         for late in self.weather.fate(from, to) {
             if late.is_zero() {
@@ -119,7 +134,10 @@ fn forward(door: &Arc<UdpSocket>, from: usize, to: usize, target: SocketAddr, po
                 let mut buffer = vec![0; 65_536];
                 while !post.is_over() {
                     match back.recv(&mut buffer) {
-                        Ok(length) => post.send(to, from, &door, Some(sender), &buffer[..length]),
+                        Ok(length) => {
+                            post.record(door.local_addr().ok(), Some(sender), &buffer[..length]);
+                            post.send(to, from, &door, Some(sender), &buffer[..length]);
+                        }
                         // A refused datagram comes back at once: do not spin on it.
                         Err(_) => std::thread::sleep(Duration::from_millis(1)),
                     }
@@ -127,6 +145,7 @@ fn forward(door: &Arc<UdpSocket>, from: usize, to: usize, target: SocketAddr, po
             }));
             socket
         });
+        post.record(Some(sender), door.local_addr().ok(), &buffer[..length]);
         post.send(from, to, socket, None, &buffer[..length]);
     }
     threads.into_iter().for_each(|thread| drop(thread.join()));

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
+use domicile_tests::cluster::relay::Capture;
 use weather::Weather;
 
 /// Where a node listens and what it dials instead of the others' own addresses.
@@ -57,6 +58,8 @@ pub trait Net: Send {
     /// # Errors
     /// When the machine refuses.
     fn wire(&mut self, region: usize, links: &[SocketAddr]) -> Result<Wiring>;
+    /// Writes everything that leaves a region from now on into a capture.
+    fn tap(&mut self, capture: Arc<Capture>);
     /// What holds between each two regions now.
     fn weather(&self) -> &Arc<Weather>;
 }

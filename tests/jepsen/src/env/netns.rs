@@ -6,12 +6,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use domicile_tests::cluster::relay::Capture;
 
 use super::weather::{REGIONS, Weather};
 use super::{Net, Wiring};
@@ -22,9 +23,13 @@ const PREFIX: &str = "dmcj";
 /// Port of every link.
 const LINK: u16 = 7443;
 
+/// Where to write down what leaves a region, if anywhere.
+type Tap = Arc<Mutex<Option<Arc<Capture>>>>;
+
 /// Namespaces; they end with this value.
 pub struct NetnsNet {
     weather: Arc<Weather>,
+    tap: Tap,
     number: u32,
     threads: Vec<JoinHandle<()>>,
 }
@@ -37,17 +42,22 @@ impl NetnsNet {
     pub fn new(seed: u64) -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "not root");
         sweep();
-        let mut net = Self { weather: Arc::new(Weather::fair(seed)), number: std::process::id(), threads: Vec::new() };
+        let mut net = Self {
+            weather: Arc::new(Weather::fair(seed)),
+            tap: Tap::default(),
+            number: std::process::id(),
+            threads: Vec::new(),
+        };
         net.build()?;
         let (ready, told) = channel();
         let (parcels, waiting) = channel();
-        let (world, weather) = (net.namespace("w"), Arc::clone(&net.weather));
+        let (world, weather, tap) = (net.namespace("w"), Arc::clone(&net.weather), Arc::clone(&net.tap));
         net.threads.push(std::thread::spawn(move || {
             let opened = kernel::tun_in(&world, "tun0").and_then(|tun| Ok((tun.try_clone()?, tun)));
             match opened {
                 Ok((reading, writing)) => {
                     let _ = ready.send(Ok(writing));
-                    lead(reading, &weather, &parcels);
+                    lead(reading, &weather, &tap, &parcels);
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -122,8 +132,13 @@ impl Net for NetnsNet {
         }
         wiring.doors = Some(format!("10.{}.{}.2", octet + 1, region + 1));
         let home = self.namespace(&(region + 1).to_string());
-        wiring.prefix = ["ip", "netns", "exec", &home].map(str::to_owned).into();
+        // Not `ip netns exec`: that copies the mount table too, and a disk that lost power stays mounted in the copies.
+        wiring.prefix = vec!["nsenter".to_owned(), format!("--net=/run/netns/{home}")];
         Ok(wiring)
+    }
+
+    fn tap(&mut self, capture: Arc<Capture>) {
+        *self.tap.lock().unwrap_or_else(PoisonError::into_inner) = Some(capture);
     }
 
     fn weather(&self) -> &Arc<Weather> {
@@ -183,7 +198,7 @@ impl Ord for Parcel {
 }
 
 /// Takes every packet between two regions and decides when, if ever, it arrives.
-fn lead(mut tun: File, weather: &Weather, parcels: &Sender<Parcel>) {
+fn lead(mut tun: File, weather: &Weather, tap: &Tap, parcels: &Sender<Parcel>) {
     let mut buffer = vec![0; 65_536];
     while let Ok(length) = tun.read(&mut buffer) {
         let packet = &buffer[..length];
@@ -192,6 +207,9 @@ fn lead(mut tun: File, weather: &Weather, parcels: &Sender<Parcel>) {
         let (from, to) = (usize::from(packet[14]), usize::from(packet[18]));
         if !(1..=REGIONS).contains(&from) || !(1..=REGIONS).contains(&to) {
             continue;
+        }
+        if let Some(capture) = &*tap.lock().unwrap_or_else(PoisonError::into_inner) {
+            capture.record_packet(packet);
         }
         for late in weather.fate(from - 1, to - 1) {
             let parcel = Parcel { due: Instant::now() + late, bytes: packet.to_vec() };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use domicile_tests::cluster::{READY_WITHIN, REGIONS};
 use serde_json::json;
 
@@ -141,6 +141,11 @@ impl<'a> Nemesis<'a> {
     fn power(&mut self, regions: &[usize], hold: Duration) -> Result<u64> {
         let disks = self.disks.context("no disks of the cluster's own")?;
         let mut bites = 0;
+        // Power goes from the machine and its disk at once: a node that outlived its disk by a moment could still acknowledge
+        // what the kernel, which calls a flush done that the end of the file system overtook, told it was safe.
+        for region in regions {
+            ensure!(self.cluster.pause(*region, true), "`{}` does not stop", REGIONS[*region]);
+        }
         for region in regions {
             bites += u64::from(disks.cut_power(*region)?);
         }

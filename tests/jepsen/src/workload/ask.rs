@@ -31,7 +31,8 @@ pub fn plant(stage: &Stage<'_>) -> Result<()> {
     let stream = stream(stage);
     let mut recorded = stage.recorder.client();
     for ((region, number), seed) in stage.regions.iter().zip(PLANTED).zip(stage.seed..) {
-        let (drawn, counts) = events(seed, number, 3);
+        let (mut drawn, counts) = events(seed, number, 3);
+        drawn.iter_mut().for_each(|event| stage.plant(event));
         let body = bulk(&drawn, Some("planted"));
         let headers = [("Content-Type", "application/x-ndjson"), ("X-Domicile-Batch", "planted")];
         for (path, body) in [(format!("/{stream}/_bulk"), body.as_slice()), (format!("/{stream}/_refresh"), b"")] {

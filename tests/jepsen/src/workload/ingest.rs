@@ -66,7 +66,10 @@ pub fn work(stage: &Stage<'_>, region: &Region, place: usize, client: usize) {
         let batch = format!("b{client}-{number}");
         number += 1;
         let (mut drawn, _) = events(dice.below(1_000), DOCUMENTS, 1);
-        drawn.iter_mut().for_each(|event| event["service"] = Value::from(batch.as_str()));
+        drawn.iter_mut().for_each(|event| {
+            event["service"] = Value::from(batch.as_str());
+            stage.plant(event);
+        });
         let mut body = bulk(&drawn, None);
         let spoiled = u64::from(dice.below(10) == 0);
         if spoiled == 1 {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use domicile_tests::cluster::fixture::Dice;
 use domicile_tests::cluster::region::Region;
+use serde_json::Value;
 
 use crate::checker::{Verdict, aggregates, metadata, set};
 use crate::history::{Operation, Recorder};
@@ -44,10 +46,31 @@ pub struct Stage<'a> {
     pub seed: u64,
 }
 
+/// What the names of a run begin with: names cross between regions, so one that is seen there shows that the tap sees.
+pub fn control(seed: u64) -> String {
+    format!("r{seed}-control-pelican")
+}
+
+/// The word that every record of a run holds and that must never leave its region. Letters alone, so that no detector takes it.
+pub fn canary(seed: u64) -> String {
+    const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut dice = Dice::new(!seed);
+    (0..24).map(|_| char::from(LETTERS[usize::try_from(dice.below(52)).unwrap_or(0)])).collect()
+}
+
 impl Stage<'_> {
     /// Whether to go on.
     pub fn is_going(&self) -> bool {
         self.going.load(Ordering::SeqCst)
+    }
+
+    /// Plants the canary wherever text of a record lies.
+    pub fn plant(&self, event: &mut Value) {
+        let word = canary(self.seed);
+        event["message"] = format!("{word} {}", event["message"].as_str().unwrap_or_default()).into();
+        event["host"] = word.as_str().into();
+        event["trace_id"] = word.as_str().into();
+        event["attributes"]["note"] = word.into();
     }
 
     /// A breath between two operations.

@@ -9,18 +9,21 @@ const PIECE: usize = 8;
 const SHORT_PIECE: usize = 6;
 
 /// A planted value.
-pub(crate) struct Canary {
+pub struct Canary {
     pieces: Vec<(String, Vec<u8>)>,
 }
 
 impl Canary {
     /// A value of at least two pieces' length.
-    pub(crate) fn new(value: &str) -> Self {
+    ///
+    /// # Panics
+    /// When it is shorter.
+    pub fn new(value: &str) -> Self {
         Self::of_pieces(value, PIECE)
     }
 
     /// The same, of which six bytes in a row are a find.
-    pub(crate) fn of_short_pieces(value: &str) -> Self {
+    pub fn of_short_pieces(value: &str) -> Self {
         Self::of_pieces(value, SHORT_PIECE)
     }
 
@@ -48,7 +51,7 @@ impl Canary {
     }
 
     /// The first disguise in which it occurs.
-    pub(crate) fn find_in(&self, bytes: &[u8]) -> Option<&str> {
+    pub fn find_in(&self, bytes: &[u8]) -> Option<&str> {
         use std::collections::HashMap;
         // By first two bytes, so that megabytes are scanned in one pass.
         let mut by_head: HashMap<[u8; 2], Vec<&(String, Vec<u8>)>> = HashMap::new();
@@ -62,6 +65,7 @@ impl Canary {
     }
 }
 
+#[cfg(test)]
 #[test]
 fn a_canary_is_found_in_every_disguise_and_not_where_it_is_not() {
     let value = "kq7XvZ2mPw9LtR4sBnC8";
