@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use domicile_tests::cluster::region::Region;
+use domicile_tests::cluster::speaker::Speaker;
 
 use crate::checker::{Verdict, aggregates, metadata, set};
 use crate::history::{Operation, Recorder};
@@ -42,6 +43,8 @@ pub struct Stage<'a> {
     pub run: &'a str,
     /// Where the dice of this run begin.
     pub seed: u64,
+    /// Speaks for the region whose shards are assigned.
+    pub tokyo: &'a Speaker,
 }
 
 impl Stage<'_> {
