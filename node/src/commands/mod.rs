@@ -19,6 +19,7 @@ mod profile;
 mod residency;
 mod retention;
 mod reveal;
+mod revoke;
 mod samples;
 mod scan;
 mod search;
