@@ -22,6 +22,7 @@ use domicile_proto::metadata::{
     AccessKey, Applied, Change, Command, MAX_BATCH, Personal, Roles, Row, Rows, StreamPolicy,
 };
 use domicile_proto::officer::OfficerKey;
+use domicile_proto::region_key::RegionKey;
 
 const TENANTS: u32 = 1_000;
 const STREAMS: u32 = 10;
@@ -34,6 +35,12 @@ fn main() {
         let serial = serials.next().expect("without end");
         Command::Regional(officer.sign(region(place), serial, change))
     };
+    let spoken = REGIONS.map(|_| RegionKey::from_text(&RegionKey::generate().expect("random")).expect("just made"));
+    let keys_of_regions: Vec<Command> = REGIONS
+        .into_iter()
+        .zip(&spoken)
+        .map(|(place, key)| sign(place, Change::SetRegionKey { key: key.public() }))
+        .collect();
     let regions = REGIONS.map(|place| Command::AddRegion { region: region(place) });
     let nodes: Vec<Command> = (1..)
         .zip(REGIONS)
@@ -43,7 +50,8 @@ fn main() {
     run(&mut state, "regions and nodes", &[&regions[..], &nodes].concat());
     run(&mut state, "tenants", &tenants());
     run(&mut state, "streams", &streams());
-    run(&mut state, "shards", &shards());
+    run(&mut state, "keys of regions", &keys_of_regions);
+    run(&mut state, "shards", &shards(&spoken));
     let policies: Vec<Command> = (1..=TENANTS * STREAMS).map(|stream| sign(REGIONS[0], policy(stream))).collect();
     run(&mut state, "signed policies", &policies);
     let keys: Vec<Command> = (1..=TENANTS).map(|tenant| sign(REGIONS[0], key(tenant))).collect();
@@ -115,14 +123,10 @@ fn streams() -> Vec<Command> {
     (1..=TENANTS).flat_map(of_tenant).collect()
 }
 
-fn shards() -> Vec<Command> {
+fn shards(spoken: &[RegionKey]) -> Vec<Command> {
     let of_stream = |stream| {
-        (1..).zip(REGIONS).map(move |(owner, place)| Command::AssignShard {
-            stream: StreamId(stream),
-            region: region(place),
-            owner: NodeId(owner),
-            seen: Epoch(0),
-        })
+        let places = (1..).zip(REGIONS).zip(spoken);
+        places.map(move |((owner, place), key)| key.assign(StreamId(stream), region(place), NodeId(owner), Epoch(0)))
     };
     (1..=TENANTS * STREAMS).flat_map(of_stream).collect()
 }

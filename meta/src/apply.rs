@@ -3,7 +3,8 @@
 //! The same commands give the same state on every node, for ever: no clock, no randomness, no input or output. A command
 //! that does not fit changes nothing and says why. A signature must hold for the officer it names and be newer than all of
 //! that officer's before, and of the officer who let the region's nodes in; whether that is the region's officer is for the
-//! region's nodes to say (RES-4).
+//! region's nodes to say (RES-4). Who writes a region's shards, and how far its ledger has come, only that region's own key
+//! says.
 //!
 //! Repeating a command at once does no harm: what exists already is answered with its id, what is already so is `Done`.
 
@@ -15,6 +16,7 @@ use domicile_proto::ids::{
 };
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::metadata::{Applied, Command, CommandRefusal, MAX_STREAMS_PER_TENANT, ShardRow, StreamRow};
+use domicile_proto::region_key::{RegionPublic, RegionWord};
 
 use crate::limits::{MAX_REGIONS, MAX_TENANTS};
 use crate::state::State;
@@ -27,7 +29,10 @@ pub fn apply(state: &mut State, command: &Command) -> Applied {
         Command::AddRegion { region } => state.add_region(region),
         Command::CreateTenant { tenant } => state.create_tenant(tenant),
         Command::CreateStream { tenant, stream } => state.create_stream(*tenant, stream),
-        Command::AssignShard { stream, region, owner, seen } => state.assign_shard(*stream, region, *owner, *seen),
+        Command::AssignShard { stream, region, owner, seen, word } => {
+            let word = word.as_ref();
+            state.assign_shard(*stream, region, *owner, *seen, word)
+        }
         Command::Regional(change) => state.change_region(change),
         Command::RemoveNode { node } => Ok(state.remove_node(*node)),
         Command::RevokeKey { region, id } => Ok(state.revoke_key(region, id)),
@@ -74,23 +79,37 @@ impl State {
         Ok(Applied::Stream(id))
     }
 
-    /// A compare-and-set on the epoch. The same owner asking twice with the same `seen` gets the same epoch twice, so that
-    /// a lost answer may be asked for again.
-    fn assign_shard(&mut self, stream: StreamId, region: &Region, owner: NodeId, seen: Epoch) -> Outcome {
+    /// A compare-and-set on the epoch, with the region's word. The same owner asking twice with the same `seen` gets the
+    /// same epoch twice, so that a lost answer may be asked for again.
+    fn assign_shard(
+        &mut self,
+        stream: StreamId,
+        region: &Region,
+        owner: NodeId,
+        seen: Epoch,
+        word: Option<&RegionWord>,
+    ) -> Outcome {
         self.stream(stream).ok_or(CommandRefusal::UnknownStream)?;
         self.require_region(region)?;
         self.node(owner).filter(|row| row.region == *region).ok_or(CommandRefusal::UnknownNode)?;
         let next = Epoch(seen.0.checked_add(1).ok_or(CommandRefusal::StaleEpoch)?);
-        let found = self.shard(stream, region).map(|row| (row.id, row.owner, row.epoch));
-        let id = match found {
-            Some((id, held_by, epoch)) if held_by == owner && epoch == next => return Ok(Applied::Shard(id, next)),
-            Some((id, _, epoch)) if epoch == seen => id,
-            None if seen == Epoch(0) => {
+        let known = self.shard(stream, region);
+        if known.map_or(Epoch(0), |row| row.epoch) != seen {
+            let again = known.filter(|row| row.owner == owner && row.epoch == next);
+            return again.map(|row| Applied::Shard(row.id, next)).ok_or(CommandRefusal::StaleEpoch);
+        }
+        let id = known.map(|row| row.id);
+        // Last of all tests, for it costs more than all others together.
+        let word = word.ok_or(CommandRefusal::Unsigned)?;
+        let says = self.speaks_for(region)?.assigns(stream, region, owner, seen, word);
+        said(says)?;
+        let id = match id {
+            Some(id) => id,
+            None => {
                 let id = ShardId(self.counters.shard);
                 self.counters.shard = id.0.checked_add(1).ok_or(CommandRefusal::TooMany)?;
                 id
             }
-            _ => return Err(CommandRefusal::StaleEpoch),
         };
         self.put_shard(ShardRow { id, stream, region: region.clone(), owner, epoch: next });
         Ok(Applied::Shard(id, next))
@@ -133,17 +152,23 @@ impl State {
         Ok(Applied::Done)
     }
 
-    /// A head only ever grows; another root of the same size is no newer head.
+    /// A head only ever grows, and only by its region's word; another root of the same size is no newer head.
     fn record_head(&mut self, head: &SignedHead) -> Outcome {
-        self.region_numbered(head.region).ok_or(CommandRefusal::UnknownRegion)?;
+        let region = self.region_numbered(head.region).ok_or(CommandRefusal::UnknownRegion)?;
         match self.head(head.region) {
             Some(known) if known == head => Ok(Applied::Done),
             Some(known) if known.size >= head.size => Err(CommandRefusal::OldHead),
             _ => {
+                said(self.speaks_for(region)?.signed(head))?;
                 self.heads.insert(head.region, *head);
                 Ok(Applied::Done)
             }
         }
+    }
+
+    /// The key with which the region speaks; a region without one has said nothing yet.
+    fn speaks_for(&self, region: &Region) -> Result<RegionPublic, CommandRefusal> {
+        self.region_key(region).map(|row| row.key).ok_or(CommandRefusal::Unsigned)
     }
 
     fn require_region(&self, region: &Region) -> Result<(), CommandRefusal> {
@@ -158,6 +183,10 @@ impl State {
         self.counters.policy = PolicyVersion(self.counters.policy.0.saturating_add(1));
         self.counters.policy
     }
+}
+
+fn said(is_said: bool) -> Result<(), CommandRefusal> {
+    if is_said { Ok(()) } else { Err(CommandRefusal::Forged) }
 }
 
 fn bounded(is_within: bool) -> Result<(), CommandRefusal> {

@@ -106,6 +106,10 @@ pub(crate) const REPLY_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a sender may be silent within a body.
 pub(crate) const BODY_SILENCE: Duration = Duration::from_secs(20);
+/// Bytes of a refused body that are read and thrown away, so that its sender gets to read the reply. A shipper's batch.
+pub(crate) const PASSED_OVER_BYTES: usize = 16 << 20;
+/// How long that may take; whoever refuses for want of room should not be kept busy by it.
+pub(crate) const PASSED_OVER_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a client may take for its request line and headers, and be idle between requests.
 pub(crate) const HEADER_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a client may take for the first bytes that say which protocol it speaks: it has nothing to think about.

@@ -17,6 +17,7 @@ use crate::leaf::{CLOSE_AFTER_S, LeafWidth};
 use crate::message::ledger::SignedHead;
 use crate::officer::{OfficerRow, OfficerSignature};
 use crate::privacy::Privacy;
+use crate::region_key::{RegionKeyRow, RegionPublic, RegionWord};
 
 /// Most group fields one stream may declare.
 pub const MAX_GROUP_FIELDS: usize = 32;
@@ -261,6 +262,11 @@ pub enum Change {
         /// The values.
         values: Vec<ApprovedValue>,
     },
+    /// The region's nodes speak with this key, and with no other.
+    SetRegionKey {
+        /// The key.
+        key: RegionPublic,
+    },
 }
 
 /// A [`Change`] with the region it widens and the signature of that region's officer.
@@ -304,6 +310,8 @@ pub enum Command {
         owner: NodeId,
         /// The epoch the proposer saw; the command is refused if another was faster. 0 for a shard that is new.
         seen: Epoch,
+        /// The region's word for it; without, the command is refused.
+        word: Option<RegionWord>,
     },
     /// Something that may widen what a region lets out or in.
     Regional(RegionalChange),
@@ -370,14 +378,16 @@ pub enum CommandRefusal {
     Taken,
     /// The ledger head is older than the one that is known.
     OldHead,
-    /// The change brings text in, or widens a policy, and carries no officer's signature.
+    /// The change brings text in, or widens a policy, and carries no officer's signature; or the region has not said it.
     Unsigned,
-    /// The signature is not that of the officer it names.
+    /// The signature is not that of the officer it names, or not the region's.
     Forged,
     /// The officer has consented to something newer since.
     OldSerial,
     /// Another officer let the region's nodes in.
     OtherOfficer,
+    /// It takes something from a region and comes from a node of another.
+    OtherRegion,
 }
 
 impl fmt::Display for CommandRefusal {
@@ -391,12 +401,13 @@ impl fmt::Display for CommandRefusal {
             Self::TooMany => "a bound of the metadata group is reached; remove something first",
             Self::Taken => "the id is in use for something else; choose another",
             Self::OldHead => "a newer ledger head of that region is known",
-            Self::Unsigned => "the change carries no signature of the region's officer; have it signed",
+            Self::Unsigned => "the command carries no signature of the region that it is about; have it signed there",
             Self::Forged => "the signature does not hold for this change; have it signed again",
             Self::OldSerial => "the officer has signed a newer change of the region since; have this one signed again",
             Self::OtherOfficer => {
                 "the signature is not of the officer who let the region's nodes in; have it signed by that one"
             }
+            Self::OtherRegion => "the command takes something from another region; give it to a node of that region",
         })
     }
 }
@@ -440,6 +451,8 @@ pub enum Row {
     Head(SignedHead),
     /// The newest consent of an officer.
     Officer(OfficerRow),
+    /// The key a region's nodes speak with.
+    RegionKey(RegionKeyRow),
 }
 
 /// The counters ids are drawn from; each holds the next free number.

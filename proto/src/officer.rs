@@ -6,13 +6,12 @@
 
 use std::fmt;
 
-use ring::rand::SystemRandom;
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::ids::{ConsentSerial, PolicyVersion, Region};
 use crate::metadata::{Change, RegionalChange};
+use crate::signing::{self, Pair};
 
 /// An officer's consent: its serial, the public key it claims to come from, and an Ed25519 signature in its two halves.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,14 +43,6 @@ impl OfficerSignature {
     pub const fn officer(&self) -> OfficerPublic {
         OfficerPublic(self.officer)
     }
-
-    fn bytes(&self) -> [u8; 64] {
-        let mut bytes = [0; 64];
-        let (r, s) = bytes.split_at_mut(32);
-        r.copy_from_slice(&self.r);
-        s.copy_from_slice(&self.s);
-        bytes
-    }
 }
 
 impl fmt::Debug for OfficerSignature {
@@ -75,7 +66,7 @@ pub enum OfficerKeyError {
 }
 
 /// An officer's private key.
-pub struct OfficerKey(Ed25519KeyPair);
+pub struct OfficerKey(Pair);
 
 impl OfficerKey {
     /// Draws a new key; gives its PKCS#8 form, to be written to a file with mode 0600.
@@ -83,8 +74,7 @@ impl OfficerKey {
     /// # Errors
     /// [`OfficerKeyError::Random`].
     pub fn generate() -> Result<Vec<u8>, OfficerKeyError> {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| OfficerKeyError::Random)?;
-        Ok(document.as_ref().to_vec())
+        Pair::generate().ok_or(OfficerKeyError::Random)
     }
 
     /// Reads the PKCS#8 form.
@@ -92,24 +82,19 @@ impl OfficerKey {
     /// # Errors
     /// [`OfficerKeyError::Malformed`].
     pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, OfficerKeyError> {
-        Ed25519KeyPair::from_pkcs8(bytes).map(Self).map_err(|_| OfficerKeyError::Malformed)
+        Pair::from_pkcs8(bytes).map(Self).ok_or(OfficerKeyError::Malformed)
     }
 
     /// The public half.
     pub fn public(&self) -> OfficerPublic {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.0.public_key().as_ref());
-        OfficerPublic(bytes)
+        OfficerPublic(self.0.public())
     }
 
     /// Consents to a change of the region's. The serial must be higher than that of every consent before.
     pub fn sign(&self, region: Region, serial: ConsentSerial, change: Change) -> RegionalChange {
-        let signature = self.0.sign(&signed_bytes(&region, serial, &change));
-        let (r, s) = signature.as_ref().split_at(32);
-        let mut halves = OfficerSignature { serial, officer: self.public().0, r: [0; 32], s: [0; 32] };
-        halves.r.copy_from_slice(r);
-        halves.s.copy_from_slice(s);
-        RegionalChange { region, change, signature: Some(halves) }
+        let (r, s) = self.0.sign(&signed_bytes(&region, serial, &change));
+        let signature = OfficerSignature { serial, officer: self.0.public(), r, s };
+        RegionalChange { region, change, signature: Some(signature) }
     }
 }
 
@@ -123,8 +108,7 @@ impl OfficerPublic {
     pub fn consents(&self, change: &RegionalChange) -> bool {
         change.signature.is_some_and(|signature| {
             let message = signed_bytes(&change.region, signature.serial, &change.change);
-            signature.officer == self.0
-                && UnparsedPublicKey::new(&ED25519, &self.0).verify(&message, &signature.bytes()).is_ok()
+            signature.officer == self.0 && signing::holds(&self.0, &message, &(signature.r, signature.s))
         })
     }
 }
@@ -133,9 +117,7 @@ impl TryFrom<String> for OfficerPublic {
     type Error = OfficerKeyError;
 
     fn try_from(text: String) -> Result<Self, OfficerKeyError> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| OfficerKeyError::Public)?;
-        Ok(Self(bytes))
+        signing::public_from_hex(&text).map(Self).ok_or(OfficerKeyError::Public)
     }
 }
 

@@ -85,7 +85,7 @@ fn configuration(pki: &Path, es: SocketAddr, api: SocketAddr, link: SocketAddr, 
         "data_dir = \"data\"\n\
          [listeners]\nes = \"{es}\"\napi = \"{api}\"\n\
          [link]\nlisten = \"{link}\"\nadvertise = \"{link}\"\n\
-         cert = \"{tokyo}/node-4.crt\"\nkey = \"{tokyo}/node-4.key\"\nbundles = {{ {} }}\n\
+         cert = \"{tokyo}/node-4.crt\"\nkey = \"{tokyo}/node-4.key\"\nregion_key = \"{tokyo}/region.key\"\nbundles = {{ {} }}\n\
          [officer]\npublic_key = \"{}\"\n\
          [meta]\nvoter = false\nround_trip_ms = 0\n\
          [[meta.seeds]]\nnode = 1\nregion = \"tokyo\"\naddr = \"{seed}\"\n",

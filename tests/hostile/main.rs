@@ -12,6 +12,7 @@ mod bodies;
 mod keys;
 mod replay;
 mod sockets;
+mod speaking;
 
 use domicile_tests::cluster::fixture::{bulk, events};
 use domicile_tests::cluster::{Cluster, REGIONS};

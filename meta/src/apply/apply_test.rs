@@ -11,6 +11,7 @@ use domicile_proto::metadata::{
     MAX_VALUES_PER_APPROVAL, MAX_VALUES_PER_FIELD, RegionalChange, Roles, Row, Rows, StreamPolicy,
 };
 use domicile_proto::officer::OfficerKey;
+use domicile_proto::region_key::RegionKey;
 use proptest::prelude::*;
 
 use super::apply;
@@ -70,24 +71,39 @@ fn values(field: &str, texts: &[&str]) -> Change {
     Change::ApproveValues { tenant: TenantId(1), field: name(field), values }
 }
 
+fn new_region_key() -> RegionKey {
+    RegionKey::from_text(&RegionKey::generate().unwrap()).unwrap()
+}
+
+/// The keys with which the regions of the world speak.
+fn key_of(region_name: &str) -> &'static RegionKey {
+    use std::sync::OnceLock;
+    static KEYS: OnceLock<[RegionKey; 2]> = OnceLock::new();
+    let [tokyo, others] = KEYS.get_or_init(|| [new_region_key(), new_region_key()]);
+    if region_name == "tokyo" { tokyo } else { others }
+}
+
+fn speaks(region_name: &str) -> Change {
+    Change::SetRegionKey { key: key_of(region_name).public() }
+}
+
+/// With the word of the region.
 fn assign(region_name: &str, owner: u64, seen: u64) -> Command {
-    Command::AssignShard { stream: StreamId(1), region: region(region_name), owner: NodeId(owner), seen: Epoch(seen) }
+    key_of(region_name).assign(StreamId(1), region(region_name), NodeId(owner), Epoch(seen))
 }
 
 fn head(region: u16, size: u64, root: u8) -> Command {
-    let at = Timestamp(0);
-    let (root, half) = ([root; 32], [0; 32]);
-    Command::RecordHead(SignedHead {
-        region: RegionNumber(region),
-        size,
-        root,
-        at,
-        signature_r: half,
-        signature_s: half,
-    })
+    let key = key_of(if region == 1 { "tokyo" } else { "frankfurt" });
+    Command::RecordHead(key.sign_head(bare_head(region, size, root)))
 }
 
-/// Two regions, two tenants, one stream of the first, one node in each region.
+/// Without a signature.
+fn bare_head(region: u16, size: u64, root: u8) -> SignedHead {
+    let (region, at, half) = (RegionNumber(region), Timestamp(0), [0; 32]);
+    SignedHead { region, size, root: [root; 32], at, signature_r: half, signature_s: half }
+}
+
+/// Two regions, two tenants, one stream of the first, one node and the region's key in each region.
 fn world() -> State {
     let mut state = State::default();
     for command in [
@@ -96,6 +112,8 @@ fn world() -> State {
         Command::CreateTenant { tenant: name("acme") },
         Command::CreateTenant { tenant: name("bolt") },
         Command::CreateStream { tenant: TenantId(1), stream: name("app") },
+        signed_at(0, region("tokyo"), speaks("tokyo")),
+        signed_at(0, region("frankfurt"), speaks("frankfurt")),
         signed_at(1, region("tokyo"), node(1, 7443)),
         signed_at(1, region("frankfurt"), node(2, 7443)),
     ] {
@@ -347,6 +365,7 @@ fn any_command() -> impl Strategy<Value = Command> {
     let change = prop_oneof![
         (1..4_u64, 1..3_u16).prop_map(|(id, port)| node(id, port)),
         (word.clone(), 0..3_u8, any::<bool>()).prop_map(|(id, hash, search)| key(id, hash, search)),
+        prop::sample::select(vec!["tokyo", "frankfurt"]).prop_map(speaks),
         (prop::collection::vec(word.clone(), 0..4), any::<bool>()).prop_map(|(fields, text)| policy(&fields, text)),
         (word.clone(), prop::collection::vec(word.clone(), 0..4)).prop_map(|(field, texts)| values(field, &texts)),
     ];
@@ -434,5 +453,7 @@ proptest! {
     }
 }
 
+#[path = "attack_test.rs"]
+mod attack;
 #[path = "consent_test.rs"]
 mod consent;

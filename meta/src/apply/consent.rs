@@ -51,6 +51,9 @@ impl State {
             Change::SetPolicy { stream, .. } => self.policy(*stream, region).is_some_and(|row| {
                 row.unsigned.is_none() && row.signed.as_ref().is_some_and(|(_, known)| known == change)
             }),
+            Change::SetRegionKey { key } => {
+                self.region_key(region).is_some_and(|row| row.key == *key && row.signature == change.signature)
+            }
             Change::ApproveValues { tenant, field, values } => {
                 let approved = |id: &DictionaryId| {
                     let row = self.value(*id);

@@ -13,6 +13,7 @@ use domicile_proto::metadata::{
     MAX_VALUES_PER_APPROVAL, MAX_VALUES_PER_FIELD, NodeRow, NumberField, PolicyRow, RegionalChange, Row, StreamPolicy,
     ValueRow,
 };
+use domicile_proto::region_key::{RegionKeyRow, RegionPublic};
 
 use super::{Outcome, bounded};
 use crate::limits::{MAX_KEYS, MAX_NODES};
@@ -33,6 +34,7 @@ impl State {
             Change::AddKey(key) => self.add_key(change, key),
             Change::SetPolicy { tenant, stream, policy } => self.set_policy(change, *tenant, *stream, policy),
             Change::ApproveValues { tenant, field, values } => self.approve_values(change, *tenant, field, values),
+            Change::SetRegionKey { key } => self.set_region_key(change, *key),
         }
     }
 
@@ -110,6 +112,16 @@ impl State {
             row.unsigned = Some((self.advance_policy(), policy.clone()));
         }
         self.policies.insert(place, row);
+        Ok(Applied::Done)
+    }
+
+    /// Only with a consent: whoever sets it speaks for the region. No policy changes with it.
+    fn set_region_key(&mut self, change: &RegionalChange, key: RegionPublic) -> Outcome {
+        if change.signature.is_none() {
+            return Err(CommandRefusal::Unsigned);
+        }
+        let row = RegionKeyRow { region: change.region.clone(), key, signature: change.signature };
+        self.region_keys.insert(change.region.clone(), row);
         Ok(Applied::Done)
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use domicile_proto::codec;
-use domicile_proto::ids::NodeId;
+use domicile_proto::ids::{NodeId, Region};
 use domicile_proto::message::metadata::{Entry, LogPlace, MetadataFrame, Payload, Unavailable};
 use domicile_proto::metadata::{Applied, Change, Command, CommandRefusal, MAX_BATCH};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -19,6 +19,7 @@ use super::{Group, Inner};
 use crate::error::MetaError;
 use crate::limits::{BATCH_BYTES, BATCHES_UNDER_WAY};
 use crate::raft::Batch;
+use crate::state::State;
 use crate::transport::TransportError;
 
 /// Not handed to any leader yet.
@@ -54,6 +55,9 @@ impl Group {
     pub async fn propose(&self, command: Command, within: Duration) -> Result<Applied, MetaError> {
         if brings_unsigned_text(&command) {
             return Ok(Applied::Refused(CommandRefusal::Unsigned));
+        }
+        if takes_from_another(&command, self.region(), &self.local().0) {
+            return Ok(Applied::Refused(CommandRefusal::OtherRegion));
         }
         let (commands, bytes) = measured(vec![command]).ok_or(MetaError::TooLarge)?;
         let command = commands.into_iter().next().filter(|_| bytes <= BATCH_BYTES).ok_or(MetaError::TooLarge)?;
@@ -240,6 +244,21 @@ fn is_repeatable(command: &Command) -> bool {
 pub(super) fn brings_unsigned_text(command: &Command) -> bool {
     let Command::Regional(change) = command else { return false };
     change.signature.is_none() && matches!(change.change, Change::ApproveValues { .. })
+}
+
+/// Whether the command takes something from a region other than `from`, without that region's signature: its keys, its
+/// approvals, its policies, its nodes. What is signed may come from anywhere.
+pub(super) fn takes_from_another(command: &Command, from: &Region, state: &State) -> bool {
+    match command {
+        Command::Regional(change) => change.signature.is_none() && change.region != *from,
+        Command::RevokeKey { region, .. } | Command::RevokeValue { region, .. } => region != from,
+        Command::RemoveNode { node } => state.node(*node).is_some_and(|row| row.region != *from),
+        Command::AddRegion { .. }
+        | Command::CreateTenant { .. }
+        | Command::CreateStream { .. }
+        | Command::AssignShard { .. }
+        | Command::RecordHead(_) => false,
+    }
 }
 
 /// The commands again, and the bytes of an entry that holds them; `None` where no entry does.

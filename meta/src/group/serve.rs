@@ -4,6 +4,8 @@
 //! election must say so under its own id and be known here, who joins or leaves does so for itself. Frames that no honest
 //! member sends are refused before the consensus library sees them.
 
+use std::sync::Arc;
+
 use domicile_proto::ids::NodeId;
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::metadata::{
@@ -122,6 +124,10 @@ impl Inner {
 
     async fn take_proposal(&self, from: &PeerId, commands: Vec<Command>) -> MetadataFrame {
         if !self.knows(from) || commands.len() > MAX_BATCH || commands.iter().any(propose::brings_unsigned_text) {
+            return REFUSED;
+        }
+        let state = Arc::clone(&self.machine.watch().borrow());
+        if commands.iter().any(|command| propose::takes_from_another(command, &from.region, &state)) {
             return REFUSED;
         }
         // An entry that does not fit its frame could not be written, and would stop the node.

@@ -16,6 +16,7 @@ use domicile_proto::ids::{
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::metadata::{ApprovedValue, Counters, KeyRow, NodeRow, PolicyRow, ShardRow, StreamRow, ValueRow};
 use domicile_proto::officer::{OfficerPublic, OfficerRow};
+use domicile_proto::region_key::RegionKeyRow;
 
 pub use self::rows::RowsError;
 pub(crate) use self::table::Table;
@@ -45,6 +46,7 @@ pub struct State {
     pub(crate) dictionaries: Table<TenantId, Dictionary>,
     pub(crate) heads: Table<RegionNumber, SignedHead>,
     pub(crate) officers: Table<(Region, OfficerPublic), OfficerRow>,
+    pub(crate) region_keys: Table<Region, RegionKeyRow>,
 }
 
 impl Default for State {
@@ -74,6 +76,7 @@ impl Default for State {
             dictionaries: Table::default(),
             heads: Table::default(),
             officers: Table::default(),
+            region_keys: Table::default(),
         }
     }
 }
@@ -232,6 +235,16 @@ impl State {
         self.officers.iter().map(|(_, row)| row)
     }
 
+    /// The key a region's nodes speak with.
+    pub fn region_key(&self, region: &Region) -> Option<&RegionKeyRow> {
+        self.region_keys.get(region)
+    }
+
+    /// The keys the regions' nodes speak with, by region.
+    pub fn region_keys(&self) -> impl Iterator<Item = &RegionKeyRow> {
+        self.region_keys.iter().map(|(_, row)| row)
+    }
+
     /// Whether nothing was written between the two copies; cheap, and `false` proves nothing.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.counters == other.counters
@@ -245,5 +258,6 @@ impl State {
             && self.values.is_same(&other.values)
             && self.heads.is_same(&other.heads)
             && self.officers.is_same(&other.officers)
+            && self.region_keys.is_same(&other.region_keys)
     }
 }

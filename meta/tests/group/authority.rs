@@ -1,13 +1,17 @@
 //! Who may say what: frames that no honest node sends, and nodes that speak for others.
 
-use domicile_proto::ids::{NodeId, StreamId, TenantId};
+use domicile_proto::ids::{
+    DictionaryId, Epoch, FIRST_APPROVED_ID, NodeId, RegionNumber, StreamId, TenantId, Timestamp,
+};
 use domicile_proto::link::identity::PeerId;
+use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::message::metadata::{
     Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
 use domicile_proto::metadata::{
     Applied, ApprovedValue, Change, Command, CommandRefusal, RegionalChange, Row, StreamPolicy,
 };
+use domicile_proto::region_key::RegionKey;
 
 use crate::cluster::{Cluster, LONG, addr, name, region, tenant};
 
@@ -115,6 +119,61 @@ async fn text_without_an_officer_is_refused_before_it_reaches_the_log() {
         assert_eq!(group.metrics().last_log, before);
     }
     cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_frankfurt_says_for_tokyo_is_ignored_by_all() {
+    let cluster = Cluster::of_three(5_000).await;
+    let new_key = || RegionKey::from_text(&RegionKey::generate().unwrap()).unwrap();
+    let (tokyos, frankfurts) = (new_key(), new_key());
+    cluster.decide(0, tenant("acme")).await;
+    cluster.decide(0, Command::CreateStream { tenant: TenantId(1), stream: name("app") }).await;
+    for (place, key) in [("tokyo", &tokyos), ("frankfurt", &frankfurts)] {
+        cluster.decide(0, cluster.signed(place, Change::SetRegionKey { key: key.public() })).await;
+    }
+    let narrower = Change::SetPolicy { tenant: TenantId(1), stream: StreamId(1), policy: StreamPolicy::default() };
+    let (tokyo, shard) = (region("tokyo"), StreamId(1));
+    let owned = tokyos.assign(shard, tokyo.clone(), NodeId(1), Epoch(0));
+    cluster.decide(0, owned).await;
+    let before = cluster.groups[0].local().0;
+    let of_tokyo = Change::SetRegionKey { key: frankfurts.public() };
+    let head = SignedHead { region: before.region(&tokyo).unwrap(), ..bare_head() };
+    // Signed, but by somebody else: it may travel, and nobody believes it.
+    for (command, refusal) in [
+        (frankfurts.assign(shard, tokyo.clone(), NodeId(1), Epoch(1)), CommandRefusal::Forged),
+        (Command::RecordHead(frankfurts.sign_head(head)), CommandRefusal::Forged),
+        (Command::RecordHead(head), CommandRefusal::Forged),
+    ] {
+        assert_eq!(cluster.decide(2, command).await, Applied::Refused(refusal));
+    }
+    // Unsigned: an honest node does not even send it, and an honest leader takes it from nobody.
+    let leader = cluster.leader_among(&[0, 1, 2]).await;
+    let (from, other) = if leader == 2 { (peer("singapore", 2), 1) } else { (peer("frankfurt", 3), 2) };
+    for command in [
+        Command::Regional(RegionalChange { region: tokyo.clone(), change: narrower, signature: None }),
+        Command::Regional(RegionalChange { region: tokyo.clone(), change: of_tokyo, signature: None }),
+        Command::RemoveNode { node: NodeId(1) },
+        Command::RevokeKey { region: tokyo.clone(), id: name("ops") },
+        Command::RevokeValue { region: tokyo.clone(), tenant: TenantId(1), id: DictionaryId(FIRST_APPROVED_ID) },
+    ] {
+        let applied = cluster.groups[other].propose(command.clone(), LONG).await.unwrap();
+        assert_eq!(applied, Applied::Refused(CommandRefusal::OtherRegion), "{command:?}");
+        let answer = cluster.groups[leader].serve(MetadataFrame::Propose(vec![command.clone()]), &from).await;
+        assert_eq!(answer, REFUSED, "{command:?}");
+    }
+    for place in 0..3 {
+        cluster.fill(place, &format!("seen-{place}"), 1).await;
+        let now = cluster.groups[place].local().0;
+        assert!(now.shards().eq(before.shards()) && now.nodes().eq(before.nodes()), "at node {}", place + 1);
+        assert!(now.heads().eq(before.heads()) && now.region_keys().eq(before.region_keys()));
+        assert_eq!(now.policy_version(), before.policy_version());
+    }
+    cluster.stop_all().await;
+}
+
+fn bare_head() -> SignedHead {
+    let (region, at, half) = (RegionNumber(1), Timestamp(0), [0; 32]);
+    SignedHead { region, size: u64::MAX, root: [9; 32], at, signature_r: half, signature_s: half }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Personal, RegionalChange, Roles, Rows,
     StreamPolicy,
 };
+use domicile_proto::region_key::RegionKey;
 
 use crate::cluster::{Cluster, LONG, addr, name, region};
 
@@ -54,6 +55,7 @@ fn every_command(cluster: &Cluster) -> Vec<Command> {
         signature_r: [2; 32],
         signature_s: [3; 32],
     };
+    let spoken = RegionKey::from_text(&RegionKey::generate().unwrap()).unwrap();
     let value = DictionaryId(FIRST_APPROVED_ID + 1);
     vec![
         Command::AddRegion { region: region("tokyo") },
@@ -65,8 +67,9 @@ fn every_command(cluster: &Cluster) -> Vec<Command> {
         cluster.signed("tokyo", Change::AddKey(key)),
         cluster.signed("tokyo", approve(&["control value"])),
         cluster.signed("tokyo", approve(&["short lived"])),
-        Command::AssignShard { stream: StreamId(1), region: region("tokyo"), owner: NodeId(1), seen: Epoch(0) },
-        Command::RecordHead(head),
+        cluster.signed("tokyo", Change::SetRegionKey { key: spoken.public() }),
+        spoken.assign(StreamId(1), region("tokyo"), NodeId(1), Epoch(0)),
+        Command::RecordHead(spoken.sign_head(head)),
         Command::RemoveNode { node: NodeId(2) },
         Command::RevokeKey { region: region("tokyo"), id: name("ops") },
         Command::RevokeValue { region: region("tokyo"), tenant: TenantId(1), id: value },

@@ -15,7 +15,7 @@ use super::arguments::{DictionaryVerb, KeyVerb, Role, RowsArgument, StreamVerb, 
 use super::door::Door;
 use super::officer::Officer;
 use super::profile::Profile;
-use super::table;
+use super::{revoke, table};
 use crate::admit::key_digest;
 
 /// Has commands decided; one outcome for each, none of them a refusal.
@@ -87,6 +87,7 @@ pub(super) async fn tenant(verb: TenantVerb, profile: &Profile) -> anyhow::Resul
             list(&answer, "tenants", &["name", "id"]);
             Ok(())
         }
+        TenantVerb::Revoke(revocation) => revoke::tenant(revocation, profile).await,
     }
 }
 
@@ -148,6 +149,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             list(&answer, "streams", &["tenant", "name", "id", "personal", "k", "group_fields", "text_questions"]);
             Ok(())
         }
+        StreamVerb::Revoke(revocation) => revoke::stream(revocation, profile).await,
     }
 }
 
@@ -187,7 +189,9 @@ pub(super) async fn key(verb: KeyVerb, profile: &Profile) -> anyhow::Result<()> 
             submit(&door, &[Command::RevokeKey { region: region.clone(), id: name.clone() }]).await?;
             let is_named = |row: &Value| row.get("name").and_then(Value::as_str) == Some(name.as_str());
             if known.is_some_and(|known| !items(&known, "keys").any(is_named)) {
-                bail!("region `{region}` knew no key `{name}`; `domicile key list --at {region}` shows those it knows");
+                bail!(
+                    "region `{region}` knew no key `{name}`; `domicile key list --region {region}` shows those it knows"
+                );
             }
             eprintln!("key `{name}` is no longer valid in region `{region}`");
             Ok(())
@@ -196,7 +200,17 @@ pub(super) async fn key(verb: KeyVerb, profile: &Profile) -> anyhow::Result<()> 
 }
 
 pub(super) async fn dictionary(verb: DictionaryVerb, profile: &Profile) -> anyhow::Result<()> {
-    let DictionaryVerb::Approve { region, field, values, tenant, officer_key } = verb;
+    let (region, field, values, tenant, officer_key) = match verb {
+        DictionaryVerb::Approve { region, field, values, tenant, officer_key } => {
+            (region, field, values, tenant, officer_key)
+        }
+        DictionaryVerb::List(at) => {
+            let answer = profile.door_at(at.at.as_ref())?.read("/api/v1/admin/dictionary").await?;
+            list(&answer, "dictionary", &["tenant", "field", "value", "approved_here"]);
+            return Ok(());
+        }
+        DictionaryVerb::Revoke(revocation) => return revoke::values(revocation, profile).await,
+    };
     let door = profile.door_for(&region)?;
     let officer = Officer::read(&region, officer_key.as_deref())?.after_newest_at(&door).await?;
     let tenant = tenant_id(&door, &tenant).await?;
@@ -244,7 +258,7 @@ const fn rows_of(rows: RowsArgument) -> Rows {
     }
 }
 
-fn items<'a>(answer: &'a Value, under: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn items<'a>(answer: &'a Value, under: &str) -> impl Iterator<Item = &'a Value> {
     answer.get(under).and_then(Value::as_array).into_iter().flatten()
 }
 

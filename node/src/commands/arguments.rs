@@ -11,6 +11,7 @@ use super::audit::AuditVerb;
 use super::privacy::PrivacyArguments;
 
 use super::retention::RetentionVerb;
+use super::revoke::{StreamRevocation, TenantRevocation, ValueRevocation};
 use super::subject::SubjectVerb;
 
 /// Logs stay at home. Answers travel.
@@ -300,13 +301,15 @@ pub(super) enum TenantVerb {
     },
     /// List tenants
     List(At),
+    /// Shut a tenant out: its keys become invalid
+    Revoke(TenantRevocation),
 }
 
 /// Through which region a command is given.
 #[derive(Clone, Debug, Args)]
 pub(super) struct At {
     /// Region of the profile to talk to; default: the first one
-    #[arg(long)]
+    #[arg(long, visible_alias = "region")]
     pub(super) at: Option<Region>,
 }
 
@@ -358,6 +361,8 @@ pub(super) enum StreamVerb {
     },
     /// List streams
     List(At),
+    /// Take back what a stream lets out of a region
+    Revoke(StreamRevocation),
 }
 
 #[derive(Debug, Subcommand)]
@@ -527,6 +532,10 @@ pub(super) enum DictionaryVerb {
         #[arg(long, value_name = "FILE")]
         officer_key: Option<PathBuf>,
     },
+    /// List values, and which of them may be named outside the region that is asked
+    List(At),
+    /// Let values be named abroad no more
+    Revoke(ValueRevocation),
 }
 
 /// Reads a numeric field with its bounds.

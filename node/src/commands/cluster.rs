@@ -29,7 +29,8 @@ pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> an
             let officer =
                 Officer::read(&consent.region, consent.officer_key.as_deref())?.after_newest_at(&door).await?;
             let change = Change::AddNode { node: NodeId(node), addr };
-            admin::submit(&door, &[officer.consent(change)]).await?;
+            let commands: Vec<_> = [officer.consent(change)].into_iter().chain(officer.region_key()).collect();
+            admin::submit(&door, &commands).await?;
             eprintln!("node {node} of region `{}` is approved; it enters the group once it runs", consent.region);
             Ok(ExitCode::SUCCESS)
         }
@@ -73,8 +74,9 @@ pub(super) async fn run(verb: ClusterVerb) -> anyhow::Result<()> {
     let door = Door::new(None, &url, "", ca.as_deref())?;
     let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true, reveal: false };
     let (secret, key) = admin::draw_key(&consent.region, "first-admin".parse()?, FIRST_TENANT, roles, Rows::Redacted)?;
-    let changes = [officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
-    init(&door, &changes).await.context("the deployment did not begin")?;
+    let begun = [officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
+    let commands: Vec<_> = begun.into_iter().chain(officer.region_key()).collect();
+    init(&door, &commands).await.context("the deployment did not begin")?;
     eprintln!("the deployment has begun; first admin key of region `{}`, shown this once:", consent.region);
     println!("{secret}");
     Ok(())

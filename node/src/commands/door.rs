@@ -84,13 +84,14 @@ impl Door {
     }
 }
 
-/// The words in an error body of either API, with its code where there is one.
+/// The words in an error body of either API, with what to do and its code where there are such.
 fn reason(body: &Value) -> Option<String> {
     let error = body.get("error")?;
     let text = |key: &str| error.get(key).and_then(Value::as_str);
     let words = error.as_str().or_else(|| text("message")).or_else(|| text("reason"))?;
+    let words = text("action").map_or_else(|| words.to_owned(), |action| format!("{words}; {action}"));
     let code = text("code").or_else(|| body.get("code").and_then(Value::as_str));
-    Some(code.map_or_else(|| words.to_owned(), |code| format!("{words} ({code})")))
+    Some(code.map_or_else(|| words.clone(), |code| format!("{words} ({code})")))
 }
 
 #[cfg(test)]
@@ -102,6 +103,10 @@ mod tests {
     fn the_words_of_an_error_are_found_in_either_form() {
         for (body, wanted) in [
             (json!({"error": {"code": "DMC-ADMIT-01", "message": "no such key"}}), Some("no such key (DMC-ADMIT-01)")),
+            (
+                json!({"error": {"code": "DMC-FEDERATE-02", "message": "there is no region", "action": "known are two"}}),
+                Some("there is no region; known are two (DMC-FEDERATE-02)"),
+            ),
             (json!({"error": {"type": "x", "reason": "bad"}, "status": 400}), Some("bad")),
             (json!({"error": "plain"}), Some("plain")),
             (json!({"status": 400}), None),

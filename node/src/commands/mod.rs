@@ -20,6 +20,7 @@ mod profile;
 mod residency;
 mod retention;
 mod reveal;
+mod revoke;
 mod samples;
 mod scan;
 mod search;

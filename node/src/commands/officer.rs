@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, bail};
 use domicile_proto::ids::{ConsentSerial, Region};
+use domicile_proto::link::pki::REGION_PUBLIC;
 use domicile_proto::metadata::{Change, Command};
 use domicile_proto::officer::OfficerKey;
+use domicile_proto::region_key::RegionPublic;
 use serde_json::{Value, json};
 
 use super::door::Door;
@@ -25,6 +27,8 @@ const DIRECTORIES: [&str; 2] = ["domicile-data/pki", "pki"];
 pub(super) struct Officer {
     region: Region,
     key: OfficerKey,
+    /// The public half of the region's key, where it lies beside the officer's.
+    spoken: Option<RegionPublic>,
 }
 
 impl Officer {
@@ -46,7 +50,16 @@ impl Officer {
             )
         })?;
         let key = OfficerKey::from_pkcs8(&bytes).with_context(|| format!("`{}` is no officer key", path.display()))?;
-        Ok(Self { region: region.clone(), key })
+        let spoken = match std::fs::read_to_string(path.with_file_name(REGION_PUBLIC)) {
+            Ok(text) => Some(RegionPublic::from_hex(&text)?),
+            Err(_) => None,
+        };
+        Ok(Self { region: region.clone(), key, spoken })
+    }
+
+    /// The signed command that makes the region's key known, where the officer has one to consent to.
+    pub(super) fn region_key(&self) -> Option<Command> {
+        self.spoken.map(|key| self.consent(Change::SetRegionKey { key }))
     }
 
     /// The same officer, about to sign with a serial above the newest that the node behind the door knows of it.
@@ -96,7 +109,7 @@ mod tests {
     #[test]
     fn the_newest_consent_is_read_for_this_region_and_this_key() {
         let key = || OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
-        let officer = Officer { region: "tokyo".parse().expect("a name"), key: key() };
+        let officer = Officer { region: "tokyo".parse().expect("a name"), key: key(), spoken: None };
         let row = |region: &str, officer: &OfficerKey, serial: u64| json!({ "region": region, "officer": officer.public(), "serial": serial });
         let rows = [row("tokyo", &officer.key, 7), row("frankfurt", &officer.key, 8), row("tokyo", &key(), 9)];
         assert_eq!(officer.newest_in(&json!({ "consents": rows })), 7);

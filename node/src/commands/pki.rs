@@ -16,6 +16,7 @@ pub(super) fn run(verb: PkiVerb) -> anyhow::Result<()> {
             println!("certificate authority   {}", ca.bundle().display());
             println!("officer's public key    {}   (into every node's configuration)", ca.officer_public().display());
             println!("officer's private key   {}   (keep it off the nodes)", ca.officer_key().display());
+            println!("region's key            {}   (onto every node of the region)", ca.region_key().display());
             Ok(())
         }
         PkiVerb::Issue { place, node, days, renew, host } => {

@@ -37,6 +37,11 @@ pub(crate) enum ConfigError {
     /// A bound is broken.
     #[error("`{key}` is {found}, allowed is {allowed}; correct it in `{path}`")]
     Bound { path: PathBuf, key: &'static str, found: u64, allowed: &'static str },
+    /// The region's key cannot be read.
+    #[error(
+        "`{path}` is no key of a region, or cannot be read; name the `region.key` of `domicile pki init` in `link.region_key`"
+    )]
+    RegionKey { path: PathBuf, source: io::Error },
     /// The key store is not described.
     #[error("`{key}` should be {wanted}; correct it in `{path}`")]
     KeyStore { path: PathBuf, key: &'static str, wanted: &'static str },
@@ -54,6 +59,7 @@ impl Coded for ConfigError {
             Self::Advertise { .. } => "DMC-CONFIG-07",
             Self::Bound { .. } => "DMC-CONFIG-08",
             Self::KeyStore { .. } => "DMC-CONFIG-09",
+            Self::RegionKey { .. } => "DMC-CONFIG-10",
         }
     }
 

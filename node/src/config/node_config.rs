@@ -1,12 +1,14 @@
 //! A node's own settings: TOML, one struct per section. Relative paths are meant from the file's directory.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domicile_proto::ids::{Name, NodeId, Region};
 use domicile_proto::officer::OfficerPublic;
+use domicile_proto::region_key::RegionKey;
 use serde::{Deserialize, Serialize};
 
 use super::errors::ConfigError;
@@ -96,6 +98,10 @@ pub(crate) struct LinkSection {
     pub(crate) cert: PathBuf,
     /// Its private key, PEM, mode 0600. No default.
     pub(crate) key: PathBuf,
+    /// The region's key, hexadecimal, mode 0600: the same on all nodes of the region. Without it the node begins no stream.
+    /// Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) region_key: Option<PathBuf>,
     /// By region, the certificates of its CA, PEM; this region's included. A region without an entry is not talked to.
     pub(crate) bundles: BTreeMap<Region, PathBuf>,
     /// By node id, an address that is dialled instead of the node's own, to put an emulated network between. Default: none.
@@ -217,9 +223,21 @@ impl NodeConfig {
         stated.unwrap_or_else(|| regions.largest_round_trip())
     }
 
+    /// The key this node speaks for its region with.
+    ///
+    /// # Errors
+    /// [`ConfigError::RegionKey`] where the file is not readable, or no such key.
+    pub(crate) fn region_key(&self) -> Result<Option<RegionKey>, ConfigError> {
+        let Some(path) = &self.link.region_key else { return Ok(None) };
+        let text = std::fs::read_to_string(path);
+        let read = text.and_then(|text| RegionKey::from_text(&text).map_err(io::Error::other));
+        read.map(Some).map_err(|source| ConfigError::RegionKey { path: path.clone(), source })
+    }
+
     fn resolve(&mut self, base: &Path) {
         let mut paths = vec![&mut self.data_dir, &mut self.link.cert, &mut self.link.key];
         paths.extend(self.link.bundles.values_mut());
+        paths.extend(self.link.region_key.as_mut());
         paths.extend(self.regions_dir.as_mut());
         paths.extend(self.rules_dir.as_mut());
         paths.extend(self.audit.tls_keylog.as_mut());

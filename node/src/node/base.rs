@@ -93,8 +93,15 @@ impl Base {
         tasks.spawn(Kind::Follower, follower);
         tasks.spawn(Kind::Timer, keeper::keep(Arc::clone(&vault), Arc::clone(&ledger), tasks.clone()));
         let propose = Propose::to(group.clone(), policy.clone(), PROPOSE_DEADLINE);
+        let region_key = config.region_key()?;
+        if region_key.is_none() {
+            tracing::warn!(
+                "there is no `link.region_key`: this node begins no stream, for it cannot speak for its region"
+            );
+        }
         let ownership = Arc::new(Ownership::new(
             us.node,
+            region_key,
             policy.clone(),
             propose.clone(),
             Arc::new(classifier.clone()),

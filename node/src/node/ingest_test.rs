@@ -75,7 +75,7 @@ fn front() -> Front {
         classifier,
         vault: Arc::clone(&vault),
         suppression: suppression.clone(),
-        ownership: Arc::new(Ownership::new(NodeId(1), watch, nobody, detector, PROPOSE_DEADLINE)),
+        ownership: Arc::new(Ownership::new(NodeId(1), None, watch, nobody, detector, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
         tasks: tasks.clone(),

@@ -228,7 +228,7 @@ fn is_beginning(
     let is_fit = |command: &Command| {
         let Command::Regional(change) = command else { return false };
         let begins = match &change.change {
-            Change::AddNode { .. } => true,
+            Change::AddNode { .. } | Change::SetRegionKey { .. } => true,
             Change::AddKey(key) => !detector.finds_personal_data(key.id.as_str()),
             Change::SetPolicy { .. } | Change::ApproveValues { .. } => false,
         };

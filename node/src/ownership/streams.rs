@@ -10,6 +10,7 @@ use std::time::Duration;
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Epoch, Name, NodeId, StreamId, TenantId};
 use domicile_proto::metadata::{Applied, Command};
+use domicile_proto::region_key::RegionKey;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ type Turn = tokio::sync::Mutex<()>;
 /// Which streams this node writes, and how it gets a new one.
 pub(crate) struct Ownership {
     node: NodeId,
+    region_key: Option<RegionKey>,
     policy: PolicyWatch,
     propose: Propose,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
@@ -33,9 +35,11 @@ pub(crate) struct Ownership {
 }
 
 impl Ownership {
-    /// For a node; `detector` knows personal data, `deadline` bounds the wait for the metadata group.
+    /// For a node, which speaks for its region with `region_key`; `detector` knows personal data, `deadline` bounds the wait
+    /// for the metadata group.
     pub(crate) fn new(
         node: NodeId,
+        region_key: Option<RegionKey>,
         policy: PolicyWatch,
         propose: Propose,
         detector: Arc<dyn LiteralDetector + Send + Sync>,
@@ -43,7 +47,7 @@ impl Ownership {
     ) -> Self {
         let quota = Quota::per_minute(NEW_STREAMS_PER_MINUTE).allow_burst(NEW_STREAMS_AT_ONCE);
         let (new_streams, turns) = (RateLimiter::keyed(quota), Mutex::new(HashMap::new()));
-        Self { node, policy, propose, detector, deadline, new_streams, turns }
+        Self { node, region_key, policy, propose, detector, deadline, new_streams, turns }
     }
 
     /// The stream, written by this node: at once where it is known, after a proposal where it is new.
@@ -91,7 +95,11 @@ impl Ownership {
             None => self.create(tenant, name).await?,
         };
         let region = self.policy.now().region.clone();
-        let command = Command::AssignShard { stream, region, owner: self.node, seen: Epoch(0) };
+        let (owner, seen) = (self.node, Epoch(0));
+        let command = match &self.region_key {
+            Some(key) => key.assign(stream, region, owner, seen),
+            None => Command::AssignShard { stream, region, owner, seen, word: None },
+        };
         match self.decide(name, command).await? {
             // Another node of the region was faster: the snapshot will say which.
             Applied::Refused(domicile_proto::metadata::CommandRefusal::StaleEpoch) => {}

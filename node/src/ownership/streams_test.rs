@@ -81,7 +81,7 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn many_first_records_make_one_stream() {
     let policy = empty();
     let proposals = Arc::new(AtomicUsize::new(0));
-    let ownership = Ownership::new(US, policy.clone(), group(&policy, &proposals), suspicious(), SECOND);
+    let ownership = Ownership::new(US, None, policy.clone(), group(&policy, &proposals), suspicious(), SECOND);
     let app = name("app");
     let all = futures::future::join_all((0..50).map(|_| ownership.stream(TENANT, &app, true))).await;
     for view in all {
@@ -94,7 +94,7 @@ async fn many_first_records_make_one_stream() {
 async fn a_known_stream_is_taken_with_the_group_out_of_reach() {
     let policy = empty();
     policy.replace(with_stream(&policy.now(), "app", Some(US)));
-    let ownership = Ownership::new(US, policy, out_of_reach(), suspicious(), SECOND);
+    let ownership = Ownership::new(US, None, policy, out_of_reach(), suspicious(), SECOND);
     assert!(ownership.stream(TENANT, &name("app"), false).await.is_ok());
     let error = ownership.stream(TENANT, &name("new"), true).await.expect_err("no group");
     assert_eq!(error, OwnershipError::OutOfReach { stream: name("new") });
@@ -103,7 +103,7 @@ async fn a_known_stream_is_taken_with_the_group_out_of_reach() {
 #[tokio::test]
 async fn a_silent_group_is_given_up_at_the_deadline() {
     let silent = Propose::over(|_| Box::pin(std::future::pending()));
-    let ownership = Ownership::new(US, empty(), silent, suspicious(), Duration::from_millis(20));
+    let ownership = Ownership::new(US, None, empty(), silent, suspicious(), Duration::from_millis(20));
     let error = ownership.stream(TENANT, &name("new"), true).await.expect_err("no group");
     assert_eq!(error, OwnershipError::OutOfReach { stream: name("new") });
 }
@@ -112,7 +112,7 @@ async fn a_silent_group_is_given_up_at_the_deadline() {
 async fn a_key_without_create_makes_no_stream() {
     let policy = empty();
     let proposals = Arc::new(AtomicUsize::new(0));
-    let ownership = Ownership::new(US, policy.clone(), group(&policy, &proposals), suspicious(), SECOND);
+    let ownership = Ownership::new(US, None, policy.clone(), group(&policy, &proposals), suspicious(), SECOND);
     let error = ownership.stream(TENANT, &name("app"), false).await.expect_err("not allowed");
     assert_eq!(error, OwnershipError::MayNotCreate { stream: name("app") });
     assert_eq!(proposals.load(Ordering::SeqCst), 0);
@@ -123,7 +123,7 @@ async fn a_stream_known_elsewhere_gets_its_shard_here_without_create() {
     let policy = empty();
     policy.replace(with_stream(&policy.now(), "app", None));
     let proposals = Arc::new(AtomicUsize::new(0));
-    let ownership = Ownership::new(US, policy.clone(), group(&policy, &proposals), suspicious(), SECOND);
+    let ownership = Ownership::new(US, None, policy.clone(), group(&policy, &proposals), suspicious(), SECOND);
     assert!(ownership.stream(TENANT, &name("app"), false).await.is_ok());
     assert_eq!(proposals.load(Ordering::SeqCst), 1);
 }
@@ -132,7 +132,7 @@ async fn a_stream_known_elsewhere_gets_its_shard_here_without_create() {
 async fn another_owner_is_named_and_not_pushed_aside() {
     let policy = empty();
     policy.replace(with_stream(&policy.now(), "app", Some(NodeId(2))));
-    let ownership = Ownership::new(US, policy, out_of_reach(), suspicious(), SECOND);
+    let ownership = Ownership::new(US, None, policy, out_of_reach(), suspicious(), SECOND);
     let error = ownership.stream(TENANT, &name("app"), true).await.expect_err("not ours");
     assert_eq!(error, OwnershipError::OwnedElsewhere { stream: name("app"), owner: NodeId(2) });
 }
@@ -141,7 +141,7 @@ async fn another_owner_is_named_and_not_pushed_aside() {
 async fn a_name_that_looks_personal_becomes_no_stream_and_is_not_repeated() {
     let policy = empty();
     let proposals = Arc::new(AtomicUsize::new(0));
-    let ownership = Ownership::new(US, policy.clone(), group(&policy, &proposals), suspicious(), SECOND);
+    let ownership = Ownership::new(US, None, policy.clone(), group(&policy, &proposals), suspicious(), SECOND);
     let error = ownership.stream(TENANT, &name("user-4111111111111111"), true).await.expect_err("personal");
     assert_eq!(error, OwnershipError::Personal);
     assert!(!error.to_string().contains("4111"));
@@ -152,7 +152,7 @@ async fn a_name_that_looks_personal_becomes_no_stream_and_is_not_repeated() {
 async fn a_tenant_makes_so_many_streams_in_a_while_and_another_pays_nothing_for_it() {
     let policy = empty();
     let refusing = Propose::over(|_| Box::pin(async { Ok(Applied::Refused(CommandRefusal::TooMany)) }));
-    let ownership = Ownership::new(US, policy, refusing, suspicious(), SECOND);
+    let ownership = Ownership::new(US, None, policy, refusing, suspicious(), SECOND);
     let most = usize::try_from(NEW_STREAMS_AT_ONCE.get()).expect("small");
     let mut held_back = 0;
     for n in 0..most + 20 {

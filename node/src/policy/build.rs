@@ -56,8 +56,8 @@ impl Build {
             Row::Shard(row) => self.take_shard(&row, consents.region()),
             Row::Key(row) => self.take_key(row, consents),
             Row::Value(row) => self.take_value(&row, consents),
-            // Heads are the ledger's, not the policy's.
-            Row::Head(_) => {}
+            // Heads are the ledger's, not the policy's; the keys of regions are the group's own to ask.
+            Row::Head(_) | Row::RegionKey(_) => {}
             Row::Officer(row) => self.policy.officers.push(row),
         }
     }

@@ -299,7 +299,7 @@ impl World {
         let (proposed, refreshed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let propose = proposals(&policy, &proposed);
         let ownership =
-            Ownership::new(NodeId(1), policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
+            Ownership::new(NodeId(1), None, policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
         let desk = Desk::new(Parts {
             region: region("tokyo"),
             node: NodeId(1),

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
+use super::errors::ReceiveError;
 use super::filter_path;
 use super::reply::{Failure, Item, ItemOutcome, Reply};
 
@@ -31,6 +32,13 @@ pub(super) fn bulk(reply: &Reply, took: Duration, filter: Option<&str>) -> Respo
         None => respond(200, "application/json", body),
         Some(filter) => respond(200, "application/json", filter_path::filtered_text(body, filter)),
     }
+}
+
+/// The response to a method that the path does not take.
+pub(super) fn wrong_method(shaped: fn(&Failure) -> Response, allowed: &'static str) -> Response {
+    let mut response = shaped(&ReceiveError::WrongMethod.into());
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 /// The response to a single document.

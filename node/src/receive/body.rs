@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use axum::body::Body;
+use axum::body::BodyDataStream;
 use axum::http::header::CONTENT_ENCODING;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -10,7 +10,10 @@ use futures::StreamExt;
 
 use super::errors::ReceiveError;
 use super::inlet::{Inlet, Room};
-use crate::limits::{BODY_DEADLINE, BODY_SILENCE, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES, MAX_PACKED_BYTES};
+use crate::limits::{
+    BODY_DEADLINE, BODY_SILENCE, MAX_BODY_BYTES, MAX_DECOMPRESSED_BYTES, MAX_PACKED_BYTES, PASSED_OVER_BYTES,
+    PASSED_OVER_DEADLINE,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
@@ -44,7 +47,11 @@ impl Encoding {
 }
 
 /// The whole body, unpacked, and the room it takes.
-pub(super) async fn read(inlet: &Inlet, headers: &HeaderMap, body: Body) -> Result<(Bytes, Room), ReceiveError> {
+pub(super) async fn read(
+    inlet: &Inlet,
+    headers: &HeaderMap,
+    body: &mut BodyDataStream,
+) -> Result<(Bytes, Room), ReceiveError> {
     let encoding = Encoding::of(headers)?;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let limit = if encoding == Encoding::Plain { MAX_BODY_BYTES } else { MAX_PACKED_BYTES };
@@ -68,11 +75,28 @@ pub(super) async fn read(inlet: &Inlet, headers: &HeaderMap, body: Body) -> Resu
     unpacking.await.map_err(|_| ReceiveError::NoReply)?
 }
 
-async fn collect(inlet: &Inlet, body: Body, declared: usize, limit: usize) -> Result<(Bytes, Room), ReceiveError> {
+/// Reads on in a body that is refused and keeps nothing of it: a sender that still writes when the connection closes sees a
+/// broken pipe, and not the reply that says when to come again. Within bounds; who goes on beyond them is cut off.
+pub(super) async fn pass_over(body: &mut BodyDataStream) {
+    let pass = async {
+        let mut left = PASSED_OVER_BYTES;
+        while let Some(Ok(chunk)) = body.next().await {
+            let Some(after) = left.checked_sub(chunk.len()) else { return };
+            left = after;
+        }
+    };
+    drop(tokio::time::timeout(PASSED_OVER_DEADLINE, pass).await);
+}
+
+async fn collect(
+    inlet: &Inlet,
+    chunks: &mut BodyDataStream,
+    declared: usize,
+    limit: usize,
+) -> Result<(Bytes, Room), ReceiveError> {
     let mut room = Room::none();
     // At most 1 MiB on the sender's word; the rest is believed when it is there.
     let mut whole = BytesMut::with_capacity(declared.min(1 << 20));
-    let mut chunks = body.into_data_stream();
     loop {
         let next = tokio::time::timeout(BODY_SILENCE, chunks.next())
             .await

@@ -1,9 +1,9 @@
 //! The ingest door of the Elasticsearch API, at the root of its own port. Searching is `present`'s.
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{MethodRouter, post};
@@ -30,6 +30,7 @@ pub(crate) fn router(inlet: Inlet) -> Router {
         .route("/{index}/_doc/", post(doc))
         .route("/{index}/_doc/{id}", post(doc_by_id).put(doc_by_id))
         .route("/{index}/_create/{id}", post(create_by_id).put(create_by_id))
+        .method_not_allowed_fallback(async || answer::wrong_method(answer::elastic_failure, "POST, PUT"))
         .layer(DefaultBodyLimit::disable())
         .with_state(inlet)
 }
@@ -120,14 +121,31 @@ pub(super) struct Wanted {
 
 /// Reads a body and sends it down the line: first the sender, then the bytes.
 pub(super) async fn take(inlet: &Inlet, door: Door, wanted: Wanted, headers: HeaderMap, body: Body) -> Reply {
-    match arrive(inlet, door, wanted, headers, body).await {
+    // Strangers are turned away before their body.
+    if let Err(failure) = inlet.knock(&headers) {
+        return Reply::Failed(failure);
+    }
+    // Who waits for leave to send its body has not sent it.
+    let is_on_its_way = !headers.contains_key(header::EXPECT);
+    let mut body = body.into_data_stream();
+    match arrive(inlet, door, wanted, headers, &mut body).await {
         Ok(reply) => reply,
-        Err(failure) => Reply::Failed(failure),
+        Err(failure) => {
+            if is_on_its_way {
+                body::pass_over(&mut body).await;
+            }
+            Reply::Failed(failure)
+        }
     }
 }
 
-async fn arrive(inlet: &Inlet, door: Door, wanted: Wanted, headers: HeaderMap, body: Body) -> Result<Reply, Failure> {
-    inlet.knock(&headers)?;
+async fn arrive(
+    inlet: &Inlet,
+    door: Door,
+    wanted: Wanted,
+    headers: HeaderMap,
+    body: &mut BodyDataStream,
+) -> Result<Reply, Failure> {
     let batch = batch_id(&headers)?;
     let (body, room) = body::read(inlet, &headers, body).await?;
     let received_at = inlet.clock().now();

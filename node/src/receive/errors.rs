@@ -78,7 +78,6 @@ pub(crate) enum ReceiveError {
     },
     /// The path has no such door for this method.
     #[error("this method is not offered here; see the list of endpoints in the API document")]
-    #[allow(dead_code, reason = "answered by the router itself; the code is stable")]
     WrongMethod,
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn router(inlet: Inlet) -> Router {
     Router::new()
         .route("/api/v1/ingest/{stream}", post(ingest))
         .route("/api/v1/ingest/{stream}/", post(ingest))
+        .method_not_allowed_fallback(async || answer::wrong_method(answer::native_failure, "POST"))
         .layer(DefaultBodyLimit::disable())
         .with_state(inlet)
 }

@@ -2,12 +2,14 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use domicile_proto::ids::Timestamp;
+use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
@@ -16,7 +18,7 @@ use super::arrival::Posted;
 use super::listen::{Listener, Protection};
 use super::*;
 use crate::clock::Clock;
-use crate::limits::MAX_PACKED_BYTES;
+use crate::limits::{MAX_PACKED_BYTES, PASSED_OVER_BYTES};
 use crate::tasks::{Kind, Tasks};
 
 const BUDGET: usize = 1 << 20;
@@ -92,6 +94,23 @@ async fn every_spelling_of_an_ingest_endpoint_reaches_the_line_and_every_respons
         let response = doors.router.clone().oneshot(request.body(Body::from("{}\n")).unwrap()).await.unwrap();
         assert_eq!(response.headers().get("x-elastic-product").unwrap(), "Elasticsearch", "{path}");
         assert_eq!(response.status().as_u16(), status, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_offered_is_answered_in_the_shape_of_its_door() {
+    let doors = doors(4, Duration::from_secs(5));
+    for (path, shape) in [
+        ("/app/_doc/7", "\"type\":\"illegal_argument_exception\""),
+        ("/app/_bulk", "\"type\":\"illegal_argument_exception\""),
+        ("/api/v1/ingest/app", "\"action\":\"see the list"),
+    ] {
+        let request = post(path).method("GET").body(Body::empty()).unwrap();
+        let response = doors.router.clone().oneshot(request).await.unwrap();
+        assert!(response.headers().get("allow").is_some_and(|methods| methods.to_str().unwrap().contains("POST")));
+        let (status, body) = text(response).await;
+        assert_eq!(status, 405, "{path}");
+        assert!(body.contains("DMC-RECEIVE-13") && body.contains(shape), "{path}: {body}");
     }
 }
 
@@ -197,6 +216,39 @@ async fn strangers_are_turned_away_before_their_body_and_full_lines_say_when_to_
     // The line ends: its outcome is unknown, and nothing hangs.
     drop(doors.inbox);
     assert_eq!(first.await.unwrap().status(), 503);
+}
+
+/// A body in pieces of 64 KiB, and how many of them were taken from it.
+fn pieces(count: usize) -> (Body, Arc<AtomicUsize>) {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&taken);
+    let pieces = futures::stream::iter(0..count).map(move |_| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, std::io::Error>(vec![b'x'; 64 << 10])
+    });
+    (Body::from_stream(pieces), taken)
+}
+
+#[tokio::test]
+async fn a_sender_for_whom_there_is_no_room_gets_to_read_the_reply() {
+    let doors = doors(4, Duration::from_secs(5));
+    taking(doors.inbox, &doors.tasks);
+    let send = async |count: usize, request: axum::http::request::Builder| {
+        let (body, taken) = pieces(count);
+        let response = doors.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        (response.status().as_u16(), taken.load(Ordering::SeqCst))
+    };
+    // Twice the budget: refused half way, and read to its end, so that the sender is not met by a closed connection.
+    let twice = 2 * BUDGET / (64 << 10);
+    assert_eq!(send(twice, post("/app/_bulk")).await, (429, twice));
+    // Who asks before it sends, and who goes on for ever, is not read any further than that.
+    let (status, taken) = send(twice, post("/app/_bulk").header("expect", "100-continue")).await;
+    assert!(status == 429 && taken < twice, "{taken} of {twice} were read");
+    let (status, taken) = send(usize::MAX, post("/app/_bulk")).await;
+    assert!(status == 429 && taken <= (BUDGET + PASSED_OVER_BYTES) / (64 << 10) + 2, "{taken} were read");
+    // A stranger's body is not read at all.
+    let (status, taken) = send(twice, Request::builder().method("POST").uri("/app/_bulk")).await;
+    assert_eq!((status, taken), (401, 0));
 }
 
 #[tokio::test]

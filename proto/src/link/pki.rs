@@ -1,7 +1,8 @@
 //! The development PKI: one CA per region, node certificates with a SPIFFE id, server certificates for client listeners.
 //!
 //! A region's directory holds `ca.crt` and `ca.key`, the officer's `officer.key` (PKCS#8, to be kept off the nodes) and
-//! `officer.pub` (hexadecimal, for every node's configuration), and what was issued: `node-<id>.crt/.key` and
+//! `officer.pub` (hexadecimal, for every node's configuration), the `region.key` its nodes speak with and its public half
+//! `region.pub`, and what was issued: `node-<id>.crt/.key` and
 //! `server.crt/.key`. Keys are created with mode 0600 and never overwritten, except by [`RegionCa::renew_node`]. Where an
 //! organisation has a CA of its own, that one takes the place of all this. The time is an argument.
 
@@ -22,6 +23,7 @@ use super::identity::PeerId;
 use super::rotation::IdentityFiles;
 use crate::ids::{Name, NodeId, Region, Timestamp};
 use crate::officer::{OfficerKey, OfficerKeyError};
+use crate::region_key::{RegionKey, RegionKeyError};
 
 /// How long a CA of the development PKI is valid.
 pub const CA_VALIDITY: Duration = Duration::from_secs(10 * 366 * 86_400);
@@ -72,6 +74,9 @@ pub enum PkiError {
     /// The officer's key.
     #[error("the officer's key cannot be made")]
     Officer(#[from] OfficerKeyError),
+    /// The region's key.
+    #[error("the region's key cannot be made")]
+    Region(#[from] RegionKeyError),
 }
 
 impl PkiError {
@@ -84,6 +89,7 @@ impl PkiError {
             Self::OtherRegion { .. } => "DMC-PKI-04",
             Self::Certificate { .. } => "DMC-PKI-05",
             Self::Officer(_) => "DMC-PKI-06",
+            Self::Region(_) => "DMC-PKI-07",
         }
     }
 }
@@ -97,7 +103,7 @@ pub struct RegionCa {
 }
 
 impl RegionCa {
-    /// Makes a CA and an officer's key for a region in a directory, which is created.
+    /// Makes a CA, an officer's key and a region's key for a region in a directory, which is created.
     ///
     /// # Errors
     /// [`PkiError::Exists`] where there is one already; nothing is changed then.
@@ -116,6 +122,10 @@ impl RegionCa {
         create(&dir.join(CA_CERTIFICATE), ca.pem().as_bytes())?;
         create_secret(&dir.join(OFFICER_KEY), &officer)?;
         create(&dir.join(OFFICER_PUBLIC), format!("{public}\n").as_bytes())?;
+        let spoken = RegionKey::generate()?;
+        let public = RegionKey::from_text(&spoken)?.public().to_hex();
+        create_secret(&dir.join(REGION_KEY), spoken.as_bytes())?;
+        create(&dir.join(REGION_PUBLIC), format!("{public}\n").as_bytes())?;
         Self::open(dir, region, deployment)
     }
 
@@ -150,6 +160,11 @@ impl RegionCa {
     /// The officer's public key, hexadecimal.
     pub fn officer_public(&self) -> PathBuf {
         self.dir.join(OFFICER_PUBLIC)
+    }
+
+    /// The region's private key, hexadecimal.
+    pub fn region_key(&self) -> PathBuf {
+        self.dir.join(REGION_KEY)
     }
 
     /// Reads the officer's private key.
@@ -296,6 +311,9 @@ const CA_CERTIFICATE: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
 const OFFICER_KEY: &str = "officer.key";
 const OFFICER_PUBLIC: &str = "officer.pub";
+const REGION_KEY: &str = "region.key";
+/// Beside the officer's key, for the officer to consent to.
+pub const REGION_PUBLIC: &str = "region.pub";
 
 fn ca_name(region: &Region, deployment: &Name) -> String {
     format!("{region}.{deployment}")

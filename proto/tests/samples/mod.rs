@@ -28,6 +28,7 @@ use domicile_proto::metadata::{
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
+use domicile_proto::region_key::{RegionKeyRow, RegionPublic, RegionWord};
 
 /// Decodes a frame as one kind of message and encodes that again.
 pub(crate) type Decoder = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
@@ -241,7 +242,17 @@ fn changes() -> Vec<Change> {
         Change::AddKey(key()),
         Change::SetPolicy { tenant: TenantId(1), stream: StreamId(2), policy: policy() },
         Change::ApproveValues { tenant: TenantId(1), field: name("service"), values },
+        Change::SetRegionKey { key: region_public() },
     ]
+}
+
+fn region_public() -> RegionPublic {
+    RegionPublic::from_hex(&"5a".repeat(32)).expect("64 digits")
+}
+
+fn word() -> RegionWord {
+    let half = |byte: u8| vec![byte; 32];
+    serde_json::from_value(serde_json::json!({ "r": half(7), "s": half(8) })).expect("two halves")
 }
 
 fn signed(change: Change) -> RegionalChange {
@@ -253,7 +264,13 @@ fn commands() -> Vec<Command> {
         Command::AddRegion { region: region("tokyo") },
         Command::CreateTenant { tenant: name("acme") },
         Command::CreateStream { tenant: TenantId(1), stream: name("app") },
-        Command::AssignShard { stream: StreamId(1), region: region("tokyo"), owner: NodeId(1), seen: Epoch(0) },
+        Command::AssignShard {
+            stream: StreamId(1),
+            region: region("tokyo"),
+            owner: NodeId(1),
+            seen: Epoch(0),
+            word: Some(word()),
+        },
         Command::RemoveNode { node: NodeId(4) },
         Command::RevokeKey { region: region("tokyo"), id: name("key-1") },
         Command::RevokeValue { region: region("tokyo"), tenant: TenantId(1), id: DictionaryId(64) },
@@ -264,7 +281,7 @@ fn commands() -> Vec<Command> {
 }
 
 fn rows() -> Vec<Row> {
-    let [add_node, add_key, set_policy, approve] = <[Change; 4]>::try_from(changes()).expect("four");
+    let [add_node, add_key, set_policy, approve, _] = <[Change; 5]>::try_from(changes()).expect("five");
     let Change::AddNode { node, addr } = add_node else { panic!("the first") };
     let Change::AddKey(key) = add_key else { panic!("the second") };
     let value = ApprovedValue::try_from("checkout".to_owned()).expect("a value");
@@ -297,6 +314,7 @@ fn rows() -> Vec<Row> {
         Row::Value(ValueRow { id: DictionaryId(64), tenant: TenantId(1), field: name("service"), value, approvals }),
         Row::Head(signed_head()),
         Row::Officer(OfficerRow { region: region("tokyo"), newest: signature(), version: PolicyVersion(3) }),
+        Row::RegionKey(RegionKeyRow { region: region("tokyo"), key: region_public(), signature: Some(signature()) }),
     ]
 }
 

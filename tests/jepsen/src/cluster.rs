@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use domicile_tests::cluster::guard::{self, Guard};
 use domicile_tests::cluster::ready::Ready;
 use domicile_tests::cluster::region::Region;
+use domicile_tests::cluster::speaker::Speaker;
 use domicile_tests::cluster::{READY_WITHIN, REGIONS, STOP_WITHIN, wait_until};
 use serde_json::Value;
 
@@ -101,6 +102,14 @@ impl Cluster {
     /// All of them.
     pub fn regions(&self) -> Vec<Region> {
         self.nodes.iter().map(|node| node.region.clone()).collect()
+    }
+
+    /// Who speaks for a region.
+    ///
+    /// # Errors
+    /// When its key is not there.
+    pub fn speaker(&self, region: &str) -> Result<Speaker> {
+        Speaker::of(&self.directory.join("data"), region)
     }
 
     /// The directory of a region's node: its configuration, and `data` beside it.

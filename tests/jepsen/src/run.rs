@@ -101,7 +101,9 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let regions = cluster.regions();
     let going = AtomicBool::new(true);
     let run = control(plan.seed);
-    let stage = Stage { regions: &regions, recorder: &recorder, going: &going, run: &run, seed: plan.seed };
+    let tokyo = cluster.speaker("tokyo")?;
+    let stage =
+        Stage { regions: &regions, recorder: &recorder, going: &going, run: &run, seed: plan.seed, tokyo: &tokyo };
     plan.workload.prepare(&stage)?;
     let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
     let (faults, healed) = exert(plan, &mut cluster, disks.as_ref(), &stage, &steps)?;

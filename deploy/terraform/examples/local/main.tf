@@ -108,8 +108,13 @@ module "config" {
   bundles            = { for region, pki in terraform_data.pki : region => file("${pki.output.dir}/pki/${region}/ca.crt") }
   officer_public_key = trimspace(file("${terraform_data.pki[each.key].output.dir}/pki/${each.key}/officer.pub"))
 
-  directories  = { etc = "${local.run}/${each.key}", secrets = "${local.run}/${each.key}/secrets", data = "${local.run}/${each.key}/data" }
-  secret_files = { cert = "${local.run}/pki/${each.key}/node-${each.value.number}.crt", key = "${local.run}/pki/${each.key}/node-${each.value.number}.key" }
+  directories = { etc = "${local.run}/${each.key}", secrets = "${local.run}/${each.key}/secrets", data = "${local.run}/${each.key}/data" }
+
+  secret_files = {
+    cert       = "${local.run}/pki/${each.key}/node-${each.value.number}.crt"
+    key        = "${local.run}/pki/${each.key}/node-${each.value.number}.key"
+    region_key = "${local.run}/pki/${each.key}/region.key"
+  }
 
   # What only a machine of its own needs.
   artifact    = { url = "https://localhost/domicile", sha256 = filesha256(local.binary) }

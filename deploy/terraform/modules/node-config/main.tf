@@ -26,6 +26,7 @@ locals {
       "advertise = ${jsonencode(var.advertise)}",
       "cert = ${jsonencode(local.secret.cert)}",
       "key = ${jsonencode(local.secret.key)}",
+      "region_key = ${jsonencode(local.secret.region_key)}",
       "",
       "[link.bundles]",
     ],

@@ -97,10 +97,11 @@ variable "directories" {
 }
 
 variable "secret_files" {
-  description = "Names of the files in the secrets directory (or paths of their own): certificate and key of the node, and of its client listeners."
+  description = "Names of the files in the secrets directory (or paths of their own): certificate and key of the node, the key of its region, and certificate and key of its client listeners."
   type = object({
     cert        = optional(string, "node.crt")
     key         = optional(string, "node.key")
+    region_key  = optional(string, "region.key")
     server_cert = optional(string, "server.crt")
     server_key  = optional(string, "server.key")
   })

@@ -33,6 +33,7 @@ pub(super) async fn begin(layout: &Layout) -> anyhow::Result<()> {
     for place in &layout.regions {
         let officer = place.officer()?;
         commands.push(officer.consent(Change::AddNode { node: place.node, addr: place.link() }));
+        commands.extend(officer.region_key());
         for (role, roles) in KEYS {
             let id: Name = format!("dev-{role}").parse()?;
             let (secret, key) = admin::draw_key(&place.region, id, cluster::FIRST_TENANT, roles, Rows::Redacted)?;

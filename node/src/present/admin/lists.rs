@@ -42,6 +42,7 @@ pub(super) async fn streams(State(desk): State<Arc<Desk>>, headers: HeaderMap) -
             let mut about = streams_about(view);
             if let Some(about) = about.as_object_mut() {
                 about.insert("tenant".to_owned(), name_of(policy, view.tenant));
+                about.insert("policy".to_owned(), json!(view.policy));
             }
             about
         };

@@ -95,9 +95,7 @@ pub fn work(stage: &Stage<'_>, region: &Region, place: usize, client: usize) {
             stage.breathe(Duration::from_millis(dice.below(10)));
             continue;
         }
-        let assign = json!({"AssignShard": {
-            "stream": first + stream, "region": "tokyo", "owner": 1, "seen": guess,
-        }});
+        let assign = stage.tokyo.assign(first + stream, 1, guess);
         recorded.invoke(region_name, "assign", json!(format!("{}-{stream}", stage.run)), json!({"seen": guess}));
         match decide(region, &assign) {
             Decided::Applied(told) if told["Shard"].is_array() => {

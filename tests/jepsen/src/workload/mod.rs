@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use domicile_tests::cluster::fixture::Dice;
 use domicile_tests::cluster::region::Region;
+use domicile_tests::cluster::speaker::Speaker;
 use serde_json::Value;
 
 use crate::checker::{Verdict, aggregates, metadata, set};
@@ -44,6 +45,8 @@ pub struct Stage<'a> {
     pub run: &'a str,
     /// Where the dice of this run begin.
     pub seed: u64,
+    /// Speaks for the region whose shards are assigned.
+    pub tokyo: &'a Speaker,
 }
 
 /// What the names of a run begin with: names cross between regions, so one that is seen there shows that the tap sees.

@@ -70,7 +70,7 @@ secrets() {
     echo "$SECRETS_DIR does not lie in memory; secrets are not written to a disk" >&2
     return 1
   fi
-  names="node.crt node.key server.crt server.key"
+  names="node.crt node.key region.key server.crt server.key"
   if grep -q '^\[keys.transit\]' /etc/domicile/node.toml; then
     names="$names transit-token"
   fi
