@@ -40,6 +40,9 @@ pub(crate) enum ConfigError {
     /// The key store is not described.
     #[error("`{key}` should be {wanted}; correct it in `{path}`")]
     KeyStore { path: PathBuf, key: &'static str, wanted: &'static str },
+    /// The object store is not described.
+    #[error("`{key}` should be {wanted}; correct it in `{path}`")]
+    Store { path: PathBuf, key: &'static str, wanted: &'static str },
 }
 
 impl Coded for ConfigError {
@@ -54,6 +57,7 @@ impl Coded for ConfigError {
             Self::Advertise { .. } => "DMC-CONFIG-07",
             Self::Bound { .. } => "DMC-CONFIG-08",
             Self::KeyStore { .. } => "DMC-CONFIG-09",
+            Self::Store { .. } => "DMC-CONFIG-10",
         }
     }
 
