@@ -6,8 +6,12 @@
 mod bucket;
 mod credentials;
 mod errors;
+#[cfg(test)]
+mod front;
 mod open;
 mod provider;
+#[cfg(test)]
+mod real_test;
 mod report;
 mod versions;
 
