@@ -109,7 +109,11 @@ impl Inner {
 
 async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
-    let target = parts.uri.path_and_query().unwrap().to_string();
+    let mut target = parts.uri.path_and_query().unwrap().to_string();
+    if inner.is_gcs {
+        // Its emulator takes names as they are written.
+        target = target.replace("%2D", "-");
+    }
     inner.seen.lock().push(format!("{} {target}", parts.method));
     let due = inner.due(parts.method.as_str(), &target);
     for mishap in &due {
@@ -156,7 +160,8 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
 
 /// An upload of the one protocol as the other has it, with the same condition and the same mark.
 fn json_upload(inner: &Inner, parts: &axum::http::request::Parts, body: &Bytes) -> reqwest::RequestBuilder {
-    let (bucket, object) = parts.uri.path().trim_start_matches('/').split_once('/').unwrap();
+    let path = parts.uri.path().replace("%2D", "-");
+    let (bucket, object) = path.trim_start_matches('/').split_once('/').unwrap();
     let generation = parts.headers.get("x-goog-if-generation-match").map(|value| value.to_str().unwrap());
     let condition = generation.map(|number| format!("&ifGenerationMatch={number}")).unwrap_or_default();
     let mark = parts.headers.get("x-goog-meta-creation").map(|value| value.to_str().unwrap()).unwrap_or_default();
