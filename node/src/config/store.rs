@@ -260,6 +260,30 @@ mod tests {
     }
 
     #[test]
+    fn every_cloud_is_named_as_the_files_of_facts_name_it() {
+        let regions = super::super::Regions::built_in().unwrap();
+        for cloud in [Cloud::Aws, Cloud::Azure, Cloud::Gcp, Cloud::Alicloud] {
+            let key = cloud.key().unwrap();
+            assert!(regions.iter().all(|facts| !facts.clouds().locations(key).is_empty()), "{key}");
+        }
+        assert_eq!(Cloud::Private.key(), None);
+    }
+
+    #[test]
+    fn every_key_is_explained_to_operators() {
+        let guide = include_str!("../../../docs/guide/operator.md");
+        let whole = S3.to_owned()
+            + "prefix = \"p\"\npath = \"p\"\ncloud = \"private\"\nendpoint = \"e\"\nca = \"c\"\ncredentials_file = \"c\"\naccount = \"a\"\nvouched = [\"location\"]\n[s3]\naddressing = \"path\"\nkms_key = \"k\"";
+        let table = toml::to_string(&read(&whole)).unwrap().parse::<toml::Table>().unwrap();
+        let s3 = table["s3"].as_table().unwrap().keys().map(|key| format!("s3.{key}"));
+        let keys: Vec<_> = table.keys().filter(|key| *key != "s3").cloned().chain(s3).collect();
+        assert_eq!(keys.len(), 14);
+        for key in keys {
+            assert!(guide.contains(&format!("`{key}`")) || guide.contains(&format!("    {key} = ")), "`{key}`");
+        }
+    }
+
+    #[test]
     fn each_mistake_names_its_key() {
         for (text, key) in [
             ("kind = \"s3\"\nlocation = \"l\"".to_owned(), "store.bucket"),
