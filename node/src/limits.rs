@@ -231,3 +231,17 @@ pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const CHECKPOINT_KEPT_EVERY: Duration = Duration::from_secs(3_600);
 /// Metadata traffic is counted for each peer and this long (LED-1).
 pub(crate) const METADATA_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a connection to the object store may take: it lies in the same region.
+pub(crate) const STORE_CONNECT: Duration = Duration::from_secs(5);
+/// How long one request to the object store may take: a part of 16 MiB at less than 1 MiB a second.
+pub(crate) const STORE_DEADLINE: Duration = Duration::from_secs(30);
+/// How often a request that met a passing failure is made again.
+pub(crate) const STORE_RETRIES: usize = 5;
+/// Time after which no further attempt is begun: well within the life of a short-lived credential.
+pub(crate) const STORE_PATIENCE: Duration = Duration::from_secs(60);
+/// Pause before a question about a bucket that met a passing failure is asked again.
+pub(crate) const STORE_PAUSE: Duration = Duration::from_millis(200);
+/// How often a creation is begun again that lost against something which then was not there.
+pub(crate) const STORE_CREATIONS: usize = 3;
+/// Bytes of one answer of the provider about a bucket; a replication rule takes a few hundred.
+pub(crate) const STORE_REPORT_BYTES: usize = 1 << 20;

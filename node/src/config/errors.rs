@@ -45,6 +45,9 @@ pub(crate) enum ConfigError {
     /// The key store is not described.
     #[error("`{key}` should be {wanted}; correct it in `{path}`")]
     KeyStore { path: PathBuf, key: &'static str, wanted: &'static str },
+    /// The object store is not described.
+    #[error("`{key}` should be {wanted}; correct it in `{path}`")]
+    Store { path: PathBuf, key: &'static str, wanted: &'static str },
 }
 
 impl Coded for ConfigError {
@@ -60,6 +63,7 @@ impl Coded for ConfigError {
             Self::Bound { .. } => "DMC-CONFIG-08",
             Self::KeyStore { .. } => "DMC-CONFIG-09",
             Self::RegionKey { .. } => "DMC-CONFIG-10",
+            Self::Store { .. } => "DMC-CONFIG-11",
         }
     }
 

@@ -109,7 +109,7 @@ impl KeysConfig {
     }
 }
 
-fn is_host(found: &str, own: &str) -> bool {
+pub(super) fn is_host(found: &str, own: &str) -> bool {
     let is_port = |port: &str| port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
     found.strip_prefix(own).is_some_and(|port| port.is_empty() || is_port(port))
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::errors::ConfigError;
 use super::keys::KeysConfig;
 use super::region::Regions;
+use super::store::StoreSection;
 
 /// A node's settings. Its region and id are not among them: its certificate says them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub(crate) struct NodeConfig {
     /// Where the root of the region's keys lies.
     #[serde(default)]
     pub(crate) keys: KeysConfig,
+    /// Where the region's objects lie.
+    #[serde(default)]
+    pub(crate) store: StoreSection,
     /// The ledger.
     #[serde(default)]
     pub(crate) audit: AuditConfig,
@@ -242,6 +246,7 @@ impl NodeConfig {
         paths.extend(self.rules_dir.as_mut());
         paths.extend(self.audit.tls_keylog.as_mut());
         paths.extend(self.keys.paths());
+        paths.extend(self.store.paths());
         if let Some(tls) = &mut self.listeners.tls {
             paths.extend([&mut tls.cert, &mut tls.key]);
         }
@@ -262,6 +267,9 @@ impl NodeConfig {
         }
         if let Some((key, wanted)) = self.keys.mistake() {
             return Err(ConfigError::KeyStore { path: path.to_owned(), key, wanted });
+        }
+        if let Some((key, wanted)) = self.store.mistake() {
+            return Err(ConfigError::Store { path: path.to_owned(), key, wanted });
         }
         let round_trip = self.meta.round_trip_ms.unwrap_or_default();
         if round_trip > 5_000 {
@@ -358,6 +366,8 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
             ("not toml".to_owned(), "DMC-CONFIG-02", "not toml"),
             (with("[keys]\nstore = \"transit\""), "DMC-CONFIG-09", "keys.transit"),
             (with("[keys]\nstore = \"pkcs11\""), "DMC-CONFIG-09", "keys.pkcs11"),
+            (with("[store]\nkind = \"s3\""), "DMC-CONFIG-11", "store.bucket"),
+            (with("[store]\nsecret = \"s3\""), "DMC-CONFIG-02", "secret"),
             (with(&transit("http://192.0.2.9:8200")), "DMC-CONFIG-09", "keys.transit.address"),
             (with(&transit("http://127.0.0.1:80@192.0.2.9")), "DMC-CONFIG-09", "keys.transit.address"),
             (with(&transit("http://127.0.0.1.example.com")), "DMC-CONFIG-09", "keys.transit.address"),

@@ -23,7 +23,7 @@ use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
 use crate::policy::{self, Consents, Honoured, Policy, PolicyWatch, Suppression};
-use crate::store::{Store, StoreConfig};
+use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
 
 /// What the line stands on.
@@ -57,10 +57,11 @@ impl Base {
         let us = errors::identity_of(config)?;
         let zone = Zone::Fixed(i32::from(regions.facts(&us.region)?.time_zone.utc_offset_minutes) * 60);
         let data = config.data_dir.clone();
-        for part in ["objects", "keys", "ledger", "meta", "policy", "segments", "wal"] {
+        for part in ["keys", "ledger", "meta", "policy", "segments", "wal"] {
             errors::make_dir(&data.join(part))?;
         }
-        let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
+        let clouds = regions.facts(&us.region)?.clouds();
+        let store = Store::connect(&config.store, &data.join("objects"), &us.region, clouds).await?;
         let suppression = Suppression::default();
         let records = Records::read(&store).await?;
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domicile_proto::ids::Region;
 use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use ring::rand::{SecureRandom, SystemRandom};
 
 use super::errors::StoreError;
+use super::versions::Versions;
+use crate::limits::STORE_CREATIONS;
 
 /// Where the bucket is.
 #[derive(Clone, Debug)]
@@ -23,7 +24,11 @@ pub(crate) struct StoreConfig {
 /// The bucket of this region. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
-    objects: Arc<dyn ObjectStore>,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    /// Whether an answer can be lost on its way. A creation then carries a mark by which it is known again.
+    is_remote: bool,
+    /// What deletes for good, where the bucket keeps old versions.
+    versions: Option<Arc<Versions>>,
     /// Which calls fail, in a test.
     #[cfg(test)]
     faults: Arc<parking_lot::Mutex<Faults>>,
@@ -42,48 +47,27 @@ pub(crate) struct Faults {
 }
 
 impl Store {
-    /// Opens the bucket and checks that it belongs to the region, before anything else is read or written. An empty bucket gets a
-    /// marker.
-    ///
-    /// # Errors
-    /// [`StoreError::OtherRegion`] where the marker names another region, [`StoreError::Unmarked`] where there is none beside
-    /// objects.
-    pub(crate) async fn open(config: &StoreConfig, region: &Region) -> Result<Self, StoreError> {
-        let bucket = config.dir.display().to_string();
-        let failed = |source| StoreError::Failed { object: bucket.clone(), source };
-        let made = tokio::fs::create_dir_all(&config.dir).await;
-        made.map_err(|source| failed(object_store::Error::Generic { store: "local", source: Box::new(source) }))?;
-        let objects = LocalFileSystem::new_with_prefix(&config.dir).map_err(failed)?.with_fsync(true);
-        let store = Self::over(Arc::new(objects));
-        let found = match store.read(MARKER).await {
-            Err(StoreError::Missing { .. }) => {
-                let listed = store.objects.list(None).try_next().await;
-                if listed.map_err(failed)?.is_some() {
-                    return Err(StoreError::Unmarked { bucket, home: region.to_string() });
-                }
-                match store.create(MARKER, Bytes::copy_from_slice(region.as_str().as_bytes())).await {
-                    Err(StoreError::AlreadyThere { .. }) => store.read(MARKER).await?,
-                    created => return created.map(|()| store),
-                }
-            }
-            found => found?,
-        };
-        if found != region.as_str().as_bytes() {
-            let found = String::from_utf8_lossy(&found).chars().take(63).collect();
-            return Err(StoreError::OtherRegion { bucket, home: region.to_string(), found });
-        }
-        Ok(store)
-    }
-
     /// A bucket that lasts as long as it is held.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
         Self::over(Arc::new(object_store::memory::InMemory::new()))
     }
 
-    fn over(objects: Arc<dyn ObjectStore>) -> Self {
+    /// Over objects of this machine.
+    pub(super) fn over(objects: Arc<dyn ObjectStore>) -> Self {
+        Self::with(objects, false, None)
+    }
+
+    /// Over objects behind a network.
+    pub(super) fn remote(objects: Arc<dyn ObjectStore>, versions: Option<Versions>) -> Self {
+        Self::with(objects, true, versions.map(Arc::new))
+    }
+
+    fn with(objects: Arc<dyn ObjectStore>, is_remote: bool, versions: Option<Arc<Versions>>) -> Self {
         Self {
             objects,
+            is_remote,
+            versions,
             #[cfg(test)]
             faults: Arc::default(),
         }
@@ -117,16 +101,45 @@ impl Store {
         Ok(())
     }
 
-    /// Creates an object; durable once this returns.
+    /// Creates an object; durable once this returns. A creation whose answer was lost, and which is made again, knows its own.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyThere`] where there is one of that name, whatever it holds.
+    /// [`StoreError::AlreadyThere`] where somebody else created one of that name, whatever it holds. After
+    /// [`StoreError::Failed`] it may be there.
     pub(crate) async fn create(&self, object: &str, content: Bytes) -> Result<(), StoreError> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         self.answered(object, false)?;
-        let put = self.objects.put_opts(&path(object)?, content.into(), options).await;
-        put.map_err(|error| sort(object, error))?;
+        let (at, mark) = (path(object)?, self.mark()?);
+        let mut left = STORE_CREATIONS;
+        loop {
+            let attributes: Attributes =
+                mark.iter().map(|mark| (Attribute::Metadata(MARK.into()), mark.clone())).collect();
+            let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
+            let put = self.objects.put_opts(&at, content.clone().into(), options).await;
+            let Err(error) = put.map_err(|error| sort(object, error)) else { break };
+            let Some(mark) = &mark else { return Err(error) };
+            left -= 1;
+            match self.mark_of(&at).await {
+                Ok(Some(found)) if found == *mark => break,
+                // Whoever was there has gone: the place is free.
+                Err(object_store::Error::NotFound { .. })
+                    if left > 0 && matches!(error, StoreError::AlreadyThere { .. }) => {}
+                _ => return Err(error),
+            }
+        }
         self.answered(object, true)
+    }
+
+    /// By what a creation is known again.
+    fn mark(&self) -> Result<Option<String>, StoreError> {
+        let mut bytes = [0; 16];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| StoreError::NoRandomness)?;
+        Ok(self.is_remote.then(|| hex::encode(bytes)))
+    }
+
+    async fn mark_of(&self, at: &Path) -> object_store::Result<Option<String>> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let found = self.objects.get_opts(at, options).await?;
+        Ok(found.attributes.get(&Attribute::Metadata(MARK.into())).map(|mark| mark.as_ref().to_owned()))
     }
 
     /// The whole content of an object.
@@ -155,9 +168,14 @@ impl Store {
         Ok(objects)
     }
 
-    /// Deletes an object; one that is not there is no error.
+    /// Deletes an object, and every old version of it where S3 keeps some; one that is not there is no error.
     pub(crate) async fn delete(&self, object: &str) -> Result<(), StoreError> {
         self.answered(object, false)?;
+        if let Some(versions) = &self.versions {
+            path(object)?;
+            versions.delete(object).await?;
+            return self.answered(object, true);
+        }
         match self.objects.delete(&path(object)?).await.map_err(|error| sort(object, error)) {
             Err(StoreError::Missing { .. }) => {}
             deleted => deleted?,
@@ -170,20 +188,37 @@ fn path(object: &str) -> Result<Path, StoreError> {
     Path::parse(object).map_err(|_| StoreError::Name { object: object.to_owned() })
 }
 
-fn sort(object: &str, error: object_store::Error) -> StoreError {
+pub(super) fn sort(object: &str, error: object_store::Error) -> StoreError {
     let object = object.to_owned();
     match error {
+        error if is_denial(&error) => StoreError::Denied { object, source: Box::new(error) },
         object_store::Error::AlreadyExists { .. } => StoreError::AlreadyThere { object },
         object_store::Error::NotFound { .. } => StoreError::Missing { object },
         source => StoreError::Failed { object, source },
     }
 }
 
-/// Names the region a bucket belongs to.
-const MARKER: &str = "domicile-region";
+/// Whether credentials are what was refused. S3 says so of expired ones as of a malformed request, and names it in the text.
+fn is_denial(error: &object_store::Error) -> bool {
+    use object_store::Error::{Generic, PermissionDenied, Unauthenticated};
+    match error {
+        PermissionDenied { .. } | Unauthenticated { .. } => true,
+        Generic { source, .. } => {
+            let text = source.to_string();
+            ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "RequestTimeTooSkewed"]
+                .iter()
+                .any(|code| text.contains(&format!("<Code>{code}</Code>")))
+        }
+        _ => false,
+    }
+}
+
+/// The mark's name; a word that every provider takes.
+const MARK: &str = "creation";
 
 #[cfg(test)]
 mod tests {
+    use super::super::open::MARKER;
     use super::*;
     use crate::errors::Coded;
 

@@ -45,6 +45,71 @@ pub(crate) enum StoreError {
         /// Which name.
         object: String,
     },
+    /// The bucket lies, or would lie, outside the region.
+    #[error(
+        "bucket `{bucket}` lies in `{found}`, and `store.location` of a node of `{home}` must be {wanted}; give it a bucket at home"
+    )]
+    Elsewhere {
+        /// Which bucket.
+        bucket: String,
+        /// The region of this node's certificate.
+        home: String,
+        /// Where it lies, as its provider says or the configuration.
+        found: String,
+        /// Where it should.
+        wanted: String,
+    },
+    /// Something copies the bucket to another place.
+    #[error("bucket `{bucket}` is copied to {target}; end the replication, records must not leave their region")]
+    Copied {
+        /// Which bucket.
+        bucket: String,
+        /// Where to.
+        target: String,
+    },
+    /// The provider does not say what must be known.
+    #[error(
+        "the provider does not tell the {what} of bucket `{bucket}`; let the node ask for it, or vouch for it with `store.vouched = [\"{what}\"]`"
+    )]
+    Untold {
+        /// Which bucket.
+        bucket: String,
+        /// What of it.
+        what: &'static str,
+    },
+    /// There is no such bucket, or we may not know of it.
+    #[error("there is no bucket `{bucket}`; make it, or correct `store.bucket`")]
+    NoBucket {
+        /// Which bucket.
+        bucket: String,
+    },
+    /// The credentials are none, wrong or expired.
+    #[error("the object store refuses our credentials at `{object}`; renew them, or give their identity the rights of docs/guide/operator.md")]
+    Denied {
+        /// Which object, or which bucket.
+        object: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The configuration of the object store does not make a client.
+    #[error("bucket `{bucket}` cannot be spoken to as configured; correct `[store]`, its files or the environment")]
+    Settings {
+        /// Which bucket.
+        bucket: String,
+        #[source]
+        source: object_store::Error,
+    },
+    /// A second creation of the same object did not lose.
+    #[error(
+        "bucket `{bucket}` lets an object be created twice; use an object store that knows `If-None-Match: *`, or two owners could write"
+    )]
+    Overwrites {
+        /// Which bucket.
+        bucket: String,
+    },
+    /// No random bytes.
+    #[error("the system gives no random bytes; look at it, then start the node again")]
+    NoRandomness,
     /// The bucket did not answer as it should.
     #[error("bucket failed at object `{object}`; look at the disk or the object store, then try again")]
     Failed {
@@ -64,15 +129,31 @@ impl Coded for StoreError {
             Self::Name { .. } => "DMC-STORE-04",
             Self::Failed { .. } => "DMC-STORE-05",
             Self::Unmarked { .. } => "DMC-STORE-06",
+            Self::Elsewhere { .. } => "DMC-STORE-07",
+            Self::Copied { .. } => "DMC-STORE-08",
+            Self::Untold { .. } => "DMC-STORE-09",
+            Self::Denied { .. } => "DMC-STORE-10",
+            Self::Settings { .. } => "DMC-STORE-11",
+            Self::Overwrites { .. } => "DMC-STORE-12",
+            Self::NoBucket { .. } => "DMC-STORE-13",
+            Self::NoRandomness => "DMC-STORE-14",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::OtherRegion { .. } | Self::Unmarked { .. } | Self::AlreadyThere { .. } | Self::Name { .. } => {
-                Verdict::Refused
-            }
-            Self::Missing { .. } => Verdict::Broken,
+            Self::OtherRegion { .. }
+            | Self::Unmarked { .. }
+            | Self::AlreadyThere { .. }
+            | Self::Name { .. }
+            | Self::Elsewhere { .. }
+            | Self::Copied { .. }
+            | Self::Untold { .. }
+            | Self::Settings { .. }
+            | Self::Overwrites { .. }
+            | Self::NoBucket { .. } => Verdict::Refused,
+            Self::Missing { .. } | Self::NoRandomness => Verdict::Broken,
+            Self::Denied { .. } => Verdict::NotNow(60),
             Self::Failed { .. } => Verdict::NotNow(5),
         }
     }

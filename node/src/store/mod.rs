@@ -1,9 +1,21 @@
-//! Beside the line: the only user of object_store. Create, read, list, delete; the bucket's region is checked at open.
+//! Beside the line: the only user of object_store. Create, read, list, delete; where the bucket lies is checked at open.
+//!
+//! A directory, S3 and what speaks its protocol, Azure Blob Storage, Google Cloud Storage. Objects are created once whatever the
+//! kind; a creation whose answer was lost knows its own object again.
 
 mod bucket;
+mod credentials;
 mod errors;
-
 #[cfg(test)]
-pub(crate) use bucket::Faults;
-pub(crate) use bucket::{Store, StoreConfig};
+mod front;
+mod open;
+mod provider;
+#[cfg(test)]
+mod real_test;
+mod report;
+mod versions;
+
+pub(crate) use bucket::Store;
+#[cfg(test)]
+pub(crate) use bucket::{Faults, StoreConfig};
 pub(crate) use errors::StoreError;

@@ -22,7 +22,7 @@ use super::relay::Relay;
 use crate::clock::Clock;
 use crate::config::{
     AuditConfig, KeysConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig, Regions, Seed,
-    TelemetryConfig,
+    TelemetryConfig, StoreSection,
 };
 
 /// The regions of `dev`, in the order of their node ids and ports.
@@ -213,6 +213,7 @@ impl Layout {
                 ..MetaConfig::default()
             },
             keys: KeysConfig::default(),
+            store: StoreSection::default(),
             audit: AuditConfig::default(),
             telemetry: TelemetryConfig::default(),
         })

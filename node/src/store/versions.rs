@@ -1,0 +1,88 @@
+//! Old versions in S3: where a bucket keeps them, a deletion takes every version of the object and every mark of one.
+//!
+//! An object that only looks deleted would be read again by whoever may, and an erasure would be reported done falsely.
+
+use hyper::http::Method;
+
+use super::errors::StoreError;
+use super::provider::Reached;
+use crate::config::StoreSection;
+
+/// What deletes versions.
+pub(super) struct Versions {
+    pub(super) reached: Reached,
+    pub(super) config: StoreSection,
+}
+
+impl Versions {
+    /// Deletes every version of an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`], [`StoreError::Denied`]; what is left goes with the next call.
+    pub(super) async fn delete(&self, object: &str) -> Result<(), StoreError> {
+        let key = match self.config.prefix.as_str() {
+            "" => object.to_owned(),
+            prefix => format!("{prefix}/{object}"),
+        };
+        loop {
+            // A key that this one begins is listed as well, and passed over; this one comes first.
+            let query = format!("?prefix={}&versions=", encoded(&key));
+            let said = self.reached.ask(&self.config, Method::GET, &query).await?;
+            said.done(object)?;
+            let found = of_key(&said.body, &key);
+            if found.is_empty() {
+                return Ok(());
+            }
+            for version in found {
+                let query = format!("/{key}?versionId={}", encoded(&version));
+                self.reached.ask(&self.config, Method::DELETE, &query).await?.done(object)?;
+            }
+        }
+    }
+}
+
+/// The versions of one key in a listing.
+fn of_key(listing: &str, key: &str) -> Vec<String> {
+    let inside = |text: &str, name: &str| -> Option<String> {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once(&format!("</{name}>")).map(|(text, _)| text.to_owned())
+    };
+    let parts = listing.split("<Version>").flat_map(|part| part.split("<DeleteMarker>")).skip(1);
+    let ours = parts.filter(|part| inside(part, "Key").as_deref() == Some(key));
+    ours.filter_map(|part| inside(part, "VersionId")).collect()
+}
+
+/// A value of a query, as signatures want it.
+fn encoded(value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    value.bytes().fold(String::new(), |mut text, byte| {
+        if is_plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_versions_of_one_key_are_found_and_those_of_another_are_not() {
+        let entry = |kind: &str, key: &str, version: &str| {
+            format!("<{kind}><Key>{key}</Key><VersionId>{version}</VersionId></{kind}>")
+        };
+        let listing = format!(
+            "<ListVersionsResult><Prefix>a/b</Prefix>{}{}{}</ListVersionsResult>",
+            entry("DeleteMarker", "a/b", "3"),
+            entry("Version", "a/b", "null"),
+            entry("Version", "a/b0", "7")
+        );
+        assert_eq!(of_key(&listing, "a/b"), ["3", "null"]);
+        assert_eq!(of_key(&listing, "a/b0"), ["7"]);
+        assert!(of_key("<ListVersionsResult/>", "a/b").is_empty());
+        assert_eq!(encoded("a/b c"), "a%2Fb%20c");
+    }
+}
