@@ -72,12 +72,33 @@ impl Server {
     }
 
     fn azurite() -> Option<Self> {
-        let arguments = ["--blobHost", "127.0.0.1", "--blobPort", "PORT", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"];
+        let arguments = [
+            "--blobHost",
+            "127.0.0.1",
+            "--blobPort",
+            "PORT",
+            "--inMemoryPersistence",
+            "--skipApiVersionCheck",
+            "--disableTelemetry",
+        ];
         Self::start("DOMICILE_AZURITE", &arguments, "successfully listens")
     }
 
     fn gcs() -> Option<Self> {
-        let arguments = ["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", "PORT", "-public-host", "127.0.0.1:PORT", "-location", "EUROPE-WEST3"];
+        let arguments = [
+            "-backend",
+            "memory",
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            "PORT",
+            "-public-host",
+            "127.0.0.1:PORT",
+            "-location",
+            "EUROPE-WEST3",
+        ];
         Self::start("DOMICILE_GCS", &arguments, "server started")
     }
 }
@@ -100,8 +121,7 @@ struct Bench {
 const S3_SECRET: &str = "[default]\naws_access_key_id = test\naws_secret_access_key = test\n";
 /// Azurite's own account, the same everywhere.
 const AZURITE_SECRET: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-const GCS_SECRET: &str =
-    r#"{"private_key": "x", "private_key_id": "x", "client_email": "x", "disable_oauth": true}"#;
+const GCS_SECRET: &str = r#"{"private_key": "x", "private_key_id": "x", "client_email": "x", "disable_oauth": true}"#;
 
 impl Bench {
     async fn new(server: Server, secret_text: &str, text: &str, is_gcs: bool) -> Self {
@@ -121,7 +141,9 @@ impl Bench {
     async fn s3(location: &str) -> Option<Self> {
         let text = "kind = \"s3\"\nlocation = \"eu-central-1\"\nendpoint = \"FRONT\"";
         let bench = Self::new(Server::moto()?, S3_SECRET, text, false).await;
-        let constraint = format!("<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{location}</LocationConstraint></CreateBucketConfiguration>");
+        let constraint = format!(
+            "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{location}</LocationConstraint></CreateBucketConfiguration>"
+        );
         let body = if location == "us-east-1" { String::new() } else { constraint };
         bench.put("/acme-frankfurt", &body).await;
         Some(bench)
@@ -157,7 +179,8 @@ impl Bench {
 
     /// As somebody whom the S3 server knows; it takes any signature.
     async fn ask(&self, method: reqwest::Method, path: &str) -> reqwest::Response {
-        let known = "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=x";
+        let known =
+            "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=x";
         let request = reqwest::Client::new().request(method, format!("{}{path}", self.server.address));
         request.header("authorization", known).send().await.unwrap()
     }
@@ -254,9 +277,16 @@ async fn a_bucket_is_looked_at_before_a_byte_is_written() {
     let Some(bench) = Bench::s3("eu-central-1").await else { return };
     bench.front.plan("GET", "replication", Mishap::Answered(403, ""), 1);
     assert_eq!(bench.refused().await, "DMC-STORE-09", "nothing of copies");
-    bench.put("/acme-frankfurt?versioning", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>").await;
+    bench
+        .put(
+            "/acme-frankfurt?versioning",
+            "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+        )
+        .await;
     bench.put("/copies", "<CreateBucketConfiguration><LocationConstraint>ap-northeast-1</LocationConstraint></CreateBucketConfiguration>").await;
-    bench.put("/copies?versioning", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>").await;
+    bench
+        .put("/copies?versioning", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
+        .await;
     let rule = "<ReplicationConfiguration><Role>r</Role><Rule><ID>1</ID><Priority>1</Priority><Status>Enabled</Status><Destination><Bucket>arn:aws:s3:::copies</Bucket></Destination></Rule></ReplicationConfiguration>";
     bench.put("/acme-frankfurt?replication", rule).await;
     assert_eq!(bench.refused().await, "DMC-STORE-08", "copied");

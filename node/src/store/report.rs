@@ -209,8 +209,7 @@ impl Reached {
 
     /// Asks below the bucket's address, again where a failure passes.
     pub(super) async fn ask(&self, config: &StoreSection, method: Method, query: &str) -> Result<Said, StoreError> {
-        let failed =
-            |source| StoreError::Failed { object: config.bucket.clone(), source };
+        let failed = |source| StoreError::Failed { object: config.bucket.clone(), source };
         let mut left = STORE_RETRIES;
         loop {
             let request = self.signed(config, method.clone(), query).await.map_err(failed)?;
@@ -306,9 +305,21 @@ mod tests {
             ("one vouched for", "vouched = [\"location\"]", None, Copies::Unknown, Err("DMC-STORE-09")),
             ("vouched for", all, None, Copies::Unknown, Ok(vec![Vouched::Location, Vouched::Replication])),
             ("vouched for and told", all, here, Copies::Nothing, Ok(vec![])),
-            ("not among the facts", "cloud = \"azure\"\nendpoint = \"https://x\"", here, Copies::Nothing, Err("DMC-STORE-07")),
+            (
+                "not among the facts",
+                "cloud = \"azure\"\nendpoint = \"https://x\"",
+                here,
+                Copies::Nothing,
+                Err("DMC-STORE-07"),
+            ),
             ("of one's own", "cloud = \"private\"\nendpoint = \"https://x\"", here, Copies::Nothing, Ok(vec![])),
-            ("of one's own, elsewhere", "cloud = \"private\"\nendpoint = \"https://x\"", Some("x"), Copies::Nothing, Err("DMC-STORE-07")),
+            (
+                "of one's own, elsewhere",
+                "cloud = \"private\"\nendpoint = \"https://x\"",
+                Some("x"),
+                Copies::Nothing,
+                Err("DMC-STORE-07"),
+            ),
         ] {
             assert_eq!(judged(more, location, copies), wanted, "{case}");
         }
