@@ -267,6 +267,11 @@ pub enum Change {
         /// The key.
         key: RegionPublic,
     },
+    /// A node of the region is taken out, wherever that is said: all its machines may be lost.
+    RemoveNode {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 /// A [`Change`] with the region it widens and the signature of that region's officer.

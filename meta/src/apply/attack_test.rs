@@ -70,6 +70,22 @@ fn nobody_but_the_region_says_how_far_its_ledger_has_come() {
 }
 
 #[test]
+fn a_lost_node_is_taken_out_by_its_own_officer_and_by_nobody_elses() {
+    let (tokyo, frankfurt) = (region("tokyo"), region("frankfurt"));
+    let remove = |node: u64| Change::RemoveNode { node: NodeId(node) };
+    let by_stranger = new_officer().sign(tokyo.clone(), ConsentSerial(u64::MAX), remove(1));
+    let by_its_own = signed(tokyo.clone(), remove(1));
+    let state = check(vec![
+        (unsigned(tokyo, remove(1)), refused(CommandRefusal::Unsigned)),
+        (Command::Regional(by_stranger), refused(CommandRefusal::OtherOfficer)),
+        (signed(frankfurt, remove(1)), refused(CommandRefusal::UnknownNode)),
+        (by_its_own.clone(), Applied::Done),
+        (by_its_own, Applied::Done),
+    ]);
+    assert!(state.node(NodeId(1)).is_none() && state.node(NodeId(2)).is_some());
+}
+
+#[test]
 fn a_region_without_a_key_has_said_nothing() {
     let singapore = region("singapore");
     let key = new_region_key();

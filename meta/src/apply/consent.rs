@@ -54,6 +54,7 @@ impl State {
             Change::SetRegionKey { key } => {
                 self.region_key(region).is_some_and(|row| row.key == *key && row.signature == change.signature)
             }
+            Change::RemoveNode { node } => self.node(*node).is_none(),
             Change::ApproveValues { tenant, field, values } => {
                 let approved = |id: &DictionaryId| {
                     let row = self.value(*id);

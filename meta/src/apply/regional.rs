@@ -35,6 +35,7 @@ impl State {
             Change::SetPolicy { tenant, stream, policy } => self.set_policy(change, *tenant, *stream, policy),
             Change::ApproveValues { tenant, field, values } => self.approve_values(change, *tenant, field, values),
             Change::SetRegionKey { key } => self.set_region_key(change, *key),
+            Change::RemoveNode { node } => self.remove_signed_node(change, *node),
         }
     }
 
@@ -113,6 +114,17 @@ impl State {
         }
         self.policies.insert(place, row);
         Ok(Applied::Done)
+    }
+
+    /// With a consent from anywhere; without one it is a command, and must come from the region.
+    fn remove_signed_node(&mut self, change: &RegionalChange, node: NodeId) -> Outcome {
+        if change.signature.is_none() {
+            return Err(CommandRefusal::Unsigned);
+        }
+        if self.node(node).is_some_and(|row| row.region != change.region) {
+            return Err(CommandRefusal::UnknownNode);
+        }
+        Ok(self.remove_node(node))
     }
 
     /// Only with a consent: whoever sets it speaks for the region. No policy changes with it.

@@ -2,7 +2,7 @@
 
 use domicile_meta::error::MetaError;
 use domicile_proto::ids::NodeId;
-use domicile_proto::metadata::Command;
+use domicile_proto::metadata::{Applied, Change, Command, CommandRefusal};
 
 use crate::cluster::{Cluster, LONG, addr, knows_tenant};
 
@@ -74,7 +74,7 @@ async fn a_leader_that_leaves_hands_over_first_and_another_takes_its_place() {
 
     let home = cluster.groups[first].region().clone();
     let replacement = cluster.start(home.as_str()).await;
-    let change = domicile_proto::metadata::Change::AddNode { node: NodeId(4), addr: addr(4) };
+    let change = Change::AddNode { node: NodeId(4), addr: addr(4) };
     cluster.decide(left[0], cluster.signed(home.as_str(), change)).await;
     let seeds = [(NodeId(1), addr(1)), (NodeId(2), addr(2)), (NodeId(3), addr(3))];
     cluster.groups[replacement].join(&seeds, true, LONG).await.unwrap();
@@ -104,7 +104,10 @@ async fn a_lost_machine_is_taken_out_by_removing_its_node() {
     let left: Vec<usize> = (0..3).filter(|place| *place != lost).collect();
     cluster.stop(lost).await;
     cluster.leader_among(&left).await;
-    cluster.decide(left[0], Command::RemoveNode { node: gone }).await;
+    let home = cluster.groups[lost].region().clone();
+    let refused = cluster.decide(left[0], Command::RemoveNode { node: gone }).await;
+    assert_eq!(refused, Applied::Refused(CommandRefusal::OtherRegion), "said by another region");
+    cluster.decide(left[0], cluster.signed(home.as_str(), Change::RemoveNode { node: gone })).await;
     for place in &left {
         let members = cluster.groups[*place].until(LONG, |group| group.voters.len() == 2).await.unwrap();
         assert!(!members.voters.contains(&gone));

@@ -152,6 +152,14 @@ pub(super) enum NodeVerb {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// Take out a node whose machine is lost; the officer of its region signs
+    Remove {
+        /// Its number, as in its certificate
+        #[arg(long)]
+        node: u64,
+        #[command(flatten)]
+        consent: Consent,
+    },
 }
 
 #[derive(Debug, Subcommand)]

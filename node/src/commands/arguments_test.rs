@@ -19,6 +19,7 @@ fn the_documented_lines_are_understood() {
         "domicile node join --region tokyo --node 4 --addr 192.0.2.1:7443",
         "domicile node drain --region tokyo",
         "domicile node leave --region tokyo",
+        "domicile node remove --region tokyo --node 4",
         "domicile cluster init --region tokyo --node 1 --addr 192.0.2.1:7443",
         "domicile cluster init --region tokyo --node 1 --addr 192.0.2.1:7443 --url https://localhost:7280 --ca ca.crt",
         "domicile pki init --region tokyo",

@@ -39,6 +39,14 @@ pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> an
             eprintln!("the node of `{region}` no longer leads the metadata group");
             Ok(ExitCode::SUCCESS)
         }
+        Some(NodeVerb::Remove { node, consent }) => {
+            let door = profile()?.door_for(&consent.region)?;
+            let officer =
+                Officer::read(&consent.region, consent.officer_key.as_deref())?.after_newest_at(&door).await?;
+            admin::submit(&door, &[officer.consent(Change::RemoveNode { node: NodeId(node) })]).await?;
+            eprintln!("node {node} of region `{}` is taken out; its machine must not come back", consent.region);
+            Ok(ExitCode::SUCCESS)
+        }
         Some(NodeVerb::Leave { region, accept_loss }) => {
             let door = profile()?.door(&region)?;
             let status = door.read("/api/v1/status").await?;

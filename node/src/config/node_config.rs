@@ -345,6 +345,22 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
     }
 
     #[test]
+    fn a_key_of_a_region_is_read_from_beside_the_configuration_or_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("node.toml");
+        let named = LEAST.replace("[officer]", "region_key = \"region.key\"\n[officer]");
+        std::fs::write(&path, named).expect("written");
+        let config = NodeConfig::read(&path).expect("right");
+        let missing = config.region_key().err().expect("not there");
+        assert!(missing.code() == "DMC-CONFIG-10" && missing.to_string().contains("region.key"), "{missing}");
+        std::fs::write(dir.path().join("region.key"), "5a5a").expect("written");
+        assert_eq!(config.region_key().err().map(|error| error.code()), Some("DMC-CONFIG-10"));
+        std::fs::write(dir.path().join("region.key"), RegionKey::generate().expect("random")).expect("written");
+        assert!(config.region_key().expect("a key").is_some());
+        assert!(read(LEAST).expect("enough").region_key().expect("none is named").is_none());
+    }
+
+    #[test]
     fn each_mistake_names_its_key_and_its_code() {
         let with = |more: &str| format!("{LEAST}\n{more}");
         let transit = |address: &str| {

@@ -1,6 +1,7 @@
 //! What the line stands on: who this node is, the region's objects and keys, the ledger, the link that asks the ledger first,
 //! and this node's part in the metadata group with what the region honours of it.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(super) struct Base {
     pub(super) policy: PolicyWatch,
     pub(super) propose: Propose,
     pub(super) ownership: Arc<Ownership>,
+    /// Held as long as the node runs, so that there is no second one on the same directory.
+    pub(super) directory: File,
 }
 
 impl Base {
@@ -57,6 +60,7 @@ impl Base {
         let us = errors::identity_of(config)?;
         let zone = Zone::Fixed(i32::from(regions.facts(&us.region)?.time_zone.utc_offset_minutes) * 60);
         let data = config.data_dir.clone();
+        let directory = errors::take_dir(&data)?;
         for part in ["keys", "ledger", "meta", "policy", "segments", "wal"] {
             errors::make_dir(&data.join(part))?;
         }
@@ -125,6 +129,7 @@ impl Base {
             policy,
             propose,
             ownership,
+            directory,
         })
     }
 }

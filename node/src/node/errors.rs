@@ -1,5 +1,6 @@
 //! What keeps a node from running: the error of the stage it came from, with that stage's code.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +61,9 @@ pub(crate) enum NodeError {
     /// The data directory cannot be made.
     #[error("the data directory `{path}` cannot be made; correct `data_dir` or its permissions")]
     DataDir { path: PathBuf, source: std::io::Error },
+    /// Another node works in the data directory.
+    #[error("another node works in the data directory `{path}`; give each node a directory of its own in `data_dir`")]
+    InUse { path: PathBuf },
     /// The operating system takes no wish to hear signals.
     #[error("signals cannot be heard; look at the limits of the process")]
     Signals(#[source] std::io::Error),
@@ -93,6 +97,7 @@ impl Coded for NodeError {
             Self::Signals(_) => "DMC-NODE-03",
             Self::Interrupted => "DMC-NODE-04",
             Self::StopDeadline { .. } => "DMC-NODE-05",
+            Self::InUse { .. } => "DMC-NODE-08",
         }
     }
 
@@ -112,6 +117,20 @@ pub(super) fn identity_of(config: &NodeConfig) -> Result<PeerId, NodeError> {
     }
 }
 
+/// Takes the data directory for this node, for as long as the file lives. Before anything in it is opened.
+pub(super) fn take_dir(data: &Path) -> Result<File, NodeError> {
+    make_dir(data)?;
+    let path = data.join("in-use");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let lock = options.open(&path).map_err(|source| NodeError::DataDir { path: data.to_owned(), source })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(NodeError::InUse { path: data.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(NodeError::DataDir { path: data.to_owned(), source }),
+    }
+}
+
 /// Makes the data directory, for its owner alone.
 pub(super) fn make_dir(path: &Path) -> Result<(), NodeError> {
     let mut builder = std::fs::DirBuilder::new();
@@ -119,4 +138,21 @@ pub(super) fn make_dir(path: &Path) -> Result<(), NodeError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(|source| NodeError::DataDir { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_is_one_nodes_until_that_node_ends() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let data = dir.path().join("data");
+        let first = take_dir(&data).expect("free");
+        let second = take_dir(&data).expect_err("taken");
+        assert_eq!(second.code(), "DMC-NODE-08");
+        assert!(second.to_string().contains(&data.display().to_string()), "{second}");
+        drop(first);
+        take_dir(&data).expect("free again");
+    }
 }

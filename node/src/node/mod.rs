@@ -16,6 +16,7 @@ mod supervisor;
 mod surroundings;
 mod unaccepted;
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ struct Node {
     ledger: Arc<Ledger>,
     group: Group,
     link: Link,
+    /// Given free last of all.
+    directory: File,
 }
 
 impl Node {
@@ -90,13 +93,13 @@ impl Node {
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
         let subjects = present::admin::subjects::router(Arc::clone(&desk), erasure);
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
-        let Base { tasks, ledger, group, link, .. } = base;
-        Ok(Self { tasks, doors, line, shards, ledger, group, link })
+        let Base { tasks, ledger, group, link, directory, .. } = base;
+        Ok(Self { tasks, doors, line, shards, ledger, group, link, directory })
     }
 
     /// Stops in the order of the flow: doors, line, log and segments, group, link, ledger.
     async fn stop(self) -> Result<(), NodeError> {
-        let Self { tasks, doors, line, shards, ledger, group, link } = self;
+        let Self { tasks, doors, line, shards, ledger, group, link, directory } = self;
         tracing::info!("stopping");
         let orderly = async {
             doors.cancel();
@@ -109,6 +112,7 @@ impl Node {
         let ended = tokio::time::timeout(STOP_DEADLINE, orderly).await.unwrap_or(false);
         // The ledger's own thread ends by itself; whoever waits for it must not block the runtime.
         drop(tokio::task::spawn_blocking(move || ledger.close()).await);
+        drop(directory);
         if ended { Ok(()) } else { Err(NodeError::StopDeadline { limit: STOP_DEADLINE }) }
     }
 }

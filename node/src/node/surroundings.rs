@@ -230,7 +230,7 @@ fn is_beginning(
         let begins = match &change.change {
             Change::AddNode { .. } | Change::SetRegionKey { .. } => true,
             Change::AddKey(key) => !detector.finds_personal_data(key.id.as_str()),
-            Change::SetPolicy { .. } | Change::ApproveValues { .. } => false,
+            Change::SetPolicy { .. } | Change::ApproveValues { .. } | Change::RemoveNode { .. } => false,
         };
         let theirs = change.signature.map(|consent| consent.officer()).filter(|_| change.region != us.region);
         let is_known = regions.iter().any(|facts| facts.name == change.region);

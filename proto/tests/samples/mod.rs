@@ -243,6 +243,7 @@ fn changes() -> Vec<Change> {
         Change::SetPolicy { tenant: TenantId(1), stream: StreamId(2), policy: policy() },
         Change::ApproveValues { tenant: TenantId(1), field: name("service"), values },
         Change::SetRegionKey { key: region_public() },
+        Change::RemoveNode { node: NodeId(4) },
     ]
 }
 
@@ -281,7 +282,7 @@ fn commands() -> Vec<Command> {
 }
 
 fn rows() -> Vec<Row> {
-    let [add_node, add_key, set_policy, approve, _] = <[Change; 5]>::try_from(changes()).expect("five");
+    let [add_node, add_key, set_policy, approve, ..] = <[Change; 6]>::try_from(changes()).expect("six");
     let Change::AddNode { node, addr } = add_node else { panic!("the first") };
     let Change::AddKey(key) = add_key else { panic!("the second") };
     let value = ApprovedValue::try_from("checkout".to_owned()).expect("a value");

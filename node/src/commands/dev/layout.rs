@@ -202,7 +202,7 @@ impl Layout {
                 advertise: place.link(),
                 cert: place.pki.join(format!("node-{}.crt", place.node)),
                 key: place.pki.join(format!("node-{}.key", place.node)),
-                region_key: Some(place.pki.join("region.key")),
+                region_key: Some(place.pki.join("region.key")).filter(|path| is_there(path)),
                 bundles,
                 via,
             },

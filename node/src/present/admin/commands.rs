@@ -78,8 +78,9 @@ impl Desk {
     fn check_change(&self, admin: &Admin, change: &Change) -> Result<(), PresentError> {
         let may = |tenant: TenantId| if admin.may(tenant) { Ok(()) } else { Err(PresentError::OtherTenant) };
         match change {
-            Change::AddNode { .. } | Change::SetRegionKey { .. } if admin.is_operator() => Ok(()),
-            Change::AddNode { .. } | Change::SetRegionKey { .. } => Err(PresentError::OtherTenant),
+            Change::AddNode { .. } | Change::SetRegionKey { .. } | Change::RemoveNode { .. } => {
+                if admin.is_operator() { Ok(()) } else { Err(PresentError::OtherTenant) }
+            }
             Change::AddKey(key) => {
                 may(key.tenant)?;
                 self.clean([&key.id])

@@ -458,4 +458,16 @@ async fn what_would_change_the_hits_and_is_not_here_is_named() {
         assert_eq!(answer.status, 400, "{name}");
         assert!(answer.text.contains(name), "{}", answer.text);
     }
+    // A slip of the finger finds nothing, and not everything.
+    for (path, body) in [
+        ("/app/_search", json!({"quary": {"term": {"level": "ERROR"}}})),
+        ("/app/_count", json!({"filter": {"term": {"level": "ERROR"}}})),
+        ("/tokyo:app/_search", json!({"size": 0, "agg": {}})),
+    ] {
+        let answer = call(&world, "POST", path, body.clone()).await;
+        assert!(answer.status == 400 && answer.text.contains("DMC-QUERY-01"), "{body}: {}", answer.text);
+    }
+    // What clients send and what only dresses the answer is passed over.
+    let dressed = json!({"query": {"match_all": {}}, "script_fields": {}, "stored_fields": ["*"], "highlight": {}});
+    assert_eq!(call(&world, "POST", "/app/_search", dressed).await.status, 200);
 }

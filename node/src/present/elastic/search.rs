@@ -16,7 +16,7 @@ use crate::limits::{FEDERATED_DEADLINE, MAX_HITS};
 use crate::policy::StreamView;
 use crate::present::desk::{Desk, Found};
 use crate::present::errors::PresentError;
-use crate::query::{After, Budget, Filter, Row, SearchRequest, Sort, TrackTotal, dates, elastic, human};
+use crate::query::{After, Budget, Filter, QueryError, Row, SearchRequest, Sort, TrackTotal, dates, elastic, human};
 use crate::receive::Failure;
 use crate::receive::filter_path::{BOUNDS, filtered, is_bounded};
 
@@ -171,6 +171,11 @@ impl Desk {
         {
             return Err(PresentError::Unsupported { what: name, instead }.into());
         }
+        let mut keys = body.as_object().into_iter().flat_map(Map::keys);
+        let is_known = |key: &str| HERE.contains(&key) || NOT_HERE.iter().any(|(name, _)| *name == key);
+        if let Some(key) = keys.find(|key| !is_known(key)) {
+            return Err(QueryError::unknown("option", key).into());
+        }
         let mut filters = Vec::new();
         if let Some(query) = body.get("query") {
             filters.push(elastic::filter(query, &dates)?);
@@ -186,7 +191,7 @@ impl Desk {
         let whole = |name: &'static str, otherwise| whole(body, parameters, name, otherwise);
         let (size, from) = (whole("size", 10)?, whole("from", 0)?);
         if size.saturating_add(from) > MAX_HITS {
-            return Err(crate::query::QueryError::TooManyHits.into());
+            return Err(QueryError::TooManyHits.into());
         }
         let aggregations = body.get("aggs").or_else(|| body.get("aggregations")).cloned();
         let source = source(body, parameters)?;
@@ -198,6 +203,36 @@ impl Desk {
         Ok(Wanted { filter, size, from, sort, after, total, aggregations, source, within, budget })
     }
 }
+
+/// Parts of a search that are read here, and those that only change how it is shown. Any other is a mistake in typing, and
+/// would find everything instead of what was meant.
+const HERE: [&str; 25] = [
+    "_source",
+    "aggregations",
+    "aggs",
+    "docvalue_fields",
+    "explain",
+    "ext",
+    "fields",
+    "from",
+    "highlight",
+    "pit",
+    "post_filter",
+    "profile",
+    "query",
+    "runtime_mappings",
+    "script_fields",
+    "search_after",
+    "seq_no_primary_term",
+    "size",
+    "sort",
+    "stats",
+    "stored_fields",
+    "timeout",
+    "track_scores",
+    "track_total_hits",
+    "version",
+];
 
 /// Parts of a search that would change what is found; what only changes how it is shown is passed over.
 const NOT_HERE: [(&str, &str); 9] = [
