@@ -8,6 +8,7 @@ pub mod ready;
 pub mod region;
 pub mod relay;
 pub mod require;
+pub mod second;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

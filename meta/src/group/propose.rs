@@ -229,7 +229,8 @@ fn is_repeatable(command: &Command) -> bool {
         | Command::CreateTenant { .. }
         | Command::CreateStream { .. }
         | Command::AssignShard { .. }
-        | Command::RecordHead(_) => true,
+        | Command::RecordHead(_)
+        | Command::RecordErasure(_) => true,
         Command::Regional(_) | Command::RemoveNode { .. } | Command::RevokeKey { .. } | Command::RevokeValue { .. } => {
             false
         }

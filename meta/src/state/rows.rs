@@ -36,6 +36,7 @@ impl State {
             self.values.len(),
             self.heads.len(),
             self.officers.len(),
+            self.erasures.len(),
         ];
         1 + tables.iter().sum::<usize>() as u64
     }
@@ -56,6 +57,7 @@ impl State {
             .chain(self.values().cloned().map(Row::Value))
             .chain(self.heads().copied().map(Row::Head))
             .chain(self.officers().cloned().map(Row::Officer))
+            .chain(self.erasures.iter().map(|(_, row)| Row::Erasure(row.clone())))
     }
 
     /// Builds the state that has these rows.
@@ -112,6 +114,12 @@ impl State {
                 fresh(self.officer(&row.region, officer).is_none())?;
                 known(self.region(&row.region).is_some())?;
                 self.officers.insert((row.region.clone(), officer), row);
+                Ok(())
+            }
+            Row::Erasure(row) => {
+                fresh(self.erasure(&row.region, row.id).is_none())?;
+                known(self.region(&row.region).is_some() && self.tenant_name(row.tenant).is_some())?;
+                self.erasures.insert((row.region.clone(), row.id), row);
                 Ok(())
             }
         }

@@ -9,12 +9,12 @@
 use std::path::Path;
 
 use domicile_proto::ids::{
-    DictionaryId, Epoch, FIRST_APPROVED_ID, Name, NodeId, RegionNumber, StreamId, TenantId, Timestamp,
+    DictionaryId, Epoch, ErasureId, FIRST_APPROVED_ID, Name, NodeId, RegionNumber, StreamId, TenantId, Timestamp,
 };
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::metadata::{
-    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Personal, RegionalChange, Roles, Rows,
-    StreamPolicy,
+    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, ErasureRow, ErasureState, Personal,
+    RegionalChange, Roles, Rows, StreamPolicy,
 };
 
 use crate::cluster::{Cluster, LONG, addr, name, region};
@@ -54,6 +54,15 @@ fn every_command(cluster: &Cluster) -> Vec<Command> {
         signature_r: [2; 32],
         signature_s: [3; 32],
     };
+    let erasure = ErasureRow {
+        region: region("tokyo"),
+        id: ErasureId(7),
+        tenant: TenantId(1),
+        commitment: [4; 32],
+        proof: [5; 16],
+        at: Timestamp(0),
+        state: ErasureState::Ordered,
+    };
     let value = DictionaryId(FIRST_APPROVED_ID + 1);
     vec![
         Command::AddRegion { region: region("tokyo") },
@@ -67,6 +76,8 @@ fn every_command(cluster: &Cluster) -> Vec<Command> {
         cluster.signed("tokyo", approve(&["short lived"])),
         Command::AssignShard { stream: StreamId(1), region: region("tokyo"), owner: NodeId(1), seen: Epoch(0) },
         Command::RecordHead(head),
+        Command::RecordErasure(erasure.clone()),
+        Command::RecordErasure(ErasureRow { state: ErasureState::Gone, ..erasure }),
         Command::RemoveNode { node: NodeId(2) },
         Command::RevokeKey { region: region("tokyo"), id: name("ops") },
         Command::RevokeValue { region: region("tokyo"), tenant: TenantId(1), id: value },

@@ -22,7 +22,7 @@ use crate::keys::{self, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
-use crate::policy::{self, Consents, Honoured, Policy, PolicyWatch, Suppression};
+use crate::policy::{self, Awareness, Consents, Honoured, Policy, PolicyWatch, Suppression};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::{Kind, Tasks};
 
@@ -39,6 +39,8 @@ pub(super) struct Base {
     pub(super) vault: Arc<Vault>,
     /// Whose records were erased; whole before anything can be searched.
     pub(super) suppression: Suppression,
+    /// Whether every erasure of the region is known here.
+    pub(super) awareness: Awareness,
     /// Erasures and holds on record.
     pub(super) records: Records,
     pub(super) ledger: Arc<Ledger>,
@@ -62,7 +64,7 @@ impl Base {
         }
         let store = Store::open(&StoreConfig { dir: data.join("objects") }, &us.region).await?;
         let suppression = Suppression::default();
-        let records = Records::read(&store).await?;
+        let records = Records::read(&store, us.node).await?;
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let vault = Arc::new(open_vault(&tasks, config, &us, clock.clone()).await?);
         let (dir, region, now) = (data.join("ledger"), us.region.clone(), clock.clone());
@@ -110,6 +112,7 @@ impl Base {
             classifier,
             vault,
             suppression,
+            awareness: Awareness::default(),
             records,
             ledger,
             link,
