@@ -9,6 +9,7 @@
 //! Repeating a command at once does no harm: what exists already is answered with its id, what is already so is `Done`.
 
 mod consent;
+mod erasure;
 mod regional;
 
 use domicile_proto::ids::{
@@ -38,6 +39,7 @@ pub fn apply(state: &mut State, command: &Command) -> Applied {
         Command::RevokeKey { region, id } => Ok(state.revoke_key(region, id)),
         Command::RevokeValue { region, tenant, id } => state.revoke_value(region, *tenant, *id),
         Command::RecordHead(head) => state.record_head(head),
+        Command::RecordErasure(row) => state.record_erasure(row),
     };
     outcome.unwrap_or_else(Applied::Refused)
 }

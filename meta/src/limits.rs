@@ -15,6 +15,9 @@ pub const MAX_KEYS: usize = 100_000;
 /// Most officer keys of one region whose newest consent is remembered; the one that was silent longest is forgotten beyond,
 /// so that nobody can keep a new officer out. A region has one key, and another after each change of it.
 pub const MAX_OFFICERS_PER_REGION: usize = 16;
+/// Most orders of erasure of one region that are remembered; beyond it the oldest one that is gone is forgotten. Ten days of
+/// 1,000 orders; the orders themselves stay in their region, where nothing is forgotten.
+pub const MAX_ERASURES_PER_REGION: usize = 10_000;
 /// Most rows in one snapshot that is taken from another node: what the bounds above allow, and a large reserve.
 pub const MAX_SNAPSHOT_ROWS: u64 = 20_000_000;
 

@@ -196,6 +196,16 @@ pub(crate) const KEYRING_PENDING: usize = 4_096;
 /// How long erasures wait for others before segments are made anew for all of them: once per hour a segment is rewritten at
 /// most, and 24 h are allowed.
 pub(crate) const ERASE_WINDOW: Duration = Duration::from_secs(3_600);
+/// How long a node of the region may take to say that it took orders of erasure. A message holds at most 32 of them.
+pub(crate) const ERASE_TELL_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause between two rounds of telling the other nodes of the region; well within the minute that is promised.
+pub(crate) const ERASE_TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long whoever gives an order waits for the other nodes of the region; the order goes on in any case.
+pub(crate) const ERASE_TOLD_WAIT: Duration = Duration::from_secs(3);
+/// After how long an order that not every node of the region has shredded is told of in the log: what is promised.
+pub(crate) const ERASE_OVERDUE: Duration = Duration::from_secs(60);
+/// Proposals about erasures to the metadata group at the same time; others of the region go before the next ones.
+pub(crate) const ERASE_PROPOSALS: usize = 16;
 /// How long records of an erased subject that come back are kept out at least; a month longer than any stream of the tenant is
 /// kept, where that is more.
 pub(crate) const SUPPRESS_FOR: Duration = Duration::from_secs(396 * 24 * 3_600);

@@ -14,6 +14,7 @@ use crate::message::health::Probe;
 use crate::message::ledger::SignedHead;
 use crate::message::metadata::{Entry, MetadataFrame, SnapshotHead, Vote};
 use crate::message::question::Question;
+use crate::message::region::{RegionAsk, RegionReply};
 use crate::metadata::Row;
 
 /// First bytes of every frame.
@@ -56,6 +57,8 @@ messages! {
     Vote = 7, version 1, at most 64;
     SnapshotHead = 8, version 1, at most 64 << 10;
     Row = 9, version 2, at most 256 << 10;
+    RegionAsk = 10, version 1, at most 16 << 20;
+    RegionReply = 11, version 1, at most 16 << 20;
 }
 
 /// Why bytes are not a frame.

@@ -11,7 +11,8 @@ use std::num::NonZeroU16;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
-    DictionaryId, Epoch, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
+    DictionaryId, Epoch, ErasureId, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId,
+    TenantId, Timestamp,
 };
 use crate::leaf::{CLOSE_AFTER_S, LeafWidth};
 use crate::message::ledger::SignedHead;
@@ -343,6 +344,8 @@ pub enum Command {
     },
     /// A region's newest ledger head.
     RecordHead(SignedHead),
+    /// An order of erasure exists in a region, and how far all nodes of the region have come with it.
+    RecordErasure(ErasureRow),
 }
 
 /// What became of a command.
@@ -458,6 +461,8 @@ pub enum Row {
     Officer(OfficerRow),
     /// The key a region's nodes speak with.
     RegionKey(RegionKeyRow),
+    /// An order of erasure.
+    Erasure(ErasureRow),
 }
 
 /// The counters ids are drawn from; each holds the next free number.
@@ -541,6 +546,36 @@ pub struct KeyRow {
     pub key: AccessKey,
     /// The officer's consent.
     pub signature: Option<OfficerSignature>,
+}
+
+/// How far every node of a region has come with an order of erasure; it only ever grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ErasureState {
+    /// It was given.
+    Ordered,
+    /// Nobody in the region can find or read what it means.
+    Shredded,
+    /// It is physically gone at every node of the region.
+    Gone,
+}
+
+/// What the group knows of an order of erasure: that there is one, and how far it is. Of whom it says nothing (RES-2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasureRow {
+    /// In which region.
+    pub region: Region,
+    /// Which.
+    pub id: ErasureId,
+    /// Whose records.
+    pub tenant: TenantId,
+    /// SHA-256 over a salt that stays in the region, and whom the order means.
+    pub commitment: [u8; 32],
+    /// Keyed hash over id, tenant and commitment that only the region's own nodes can make or check.
+    pub proof: [u8; 16],
+    /// When it was given.
+    pub at: Timestamp,
+    /// How far it is.
+    pub state: ErasureState,
 }
 
 /// A dictionary value and the regions it may cross from.

@@ -10,6 +10,7 @@ pub mod ready;
 pub mod region;
 pub mod relay;
 pub mod require;
+pub mod second;
 pub mod speaker;
 
 use std::fs::File;

@@ -211,7 +211,9 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     for (door, person, all) in doors(&tokyo) {
         assert_eq!((person, all), (0, 2 * LEFT), "{door}, gone");
     }
-    assert_eq!(gone["nodes"], json!({"told": 1, "not_told": []}), "{gone}");
+    assert_eq!(gone["nodes"], json!([{"node": 1, "state": "gone", "problem": null}]), "{gone}");
+    assert_eq!((&gone["not_shredded_at"], &gone["not_gone_at"]), (&json!([]), &json!([])), "{gone}");
+    assert!(gone["region_receipt"]["signature"].is_string(), "{gone}");
     for clear in [ADDRESS, "\"uid\":\"u-7\""] {
         assert!(!stands_below(cluster.data(), clear), "a file holds it");
     }

@@ -1,13 +1,11 @@
 //! A second node of a region, brought in by hand as the operator's guide says: it holds nothing of a stream that the first one
 //! writes, says so, and is never the reason for an answer that is smaller than it should be.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
 use std::time::Duration;
 
 use domicile_tests::cluster::fixture::{bulk, events};
-use domicile_tests::cluster::ready::Doors;
 use domicile_tests::cluster::region::{Region, counting, read_counts};
+use domicile_tests::cluster::second::{SECOND, Second};
 use domicile_tests::cluster::{Cluster, READY_WITHIN, wait_until};
 use serde_json::{Value, json};
 
@@ -21,9 +19,10 @@ fn a_second_node_of_a_region_never_makes_an_answer_smaller() {
     assert_eq!(tokyo.bulk("orders", &bulk(&drawn, None), &[]).unwrap().status, 200);
     tokyo.refresh("orders");
 
-    let link = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let doors = bring_in(&mut cluster, link);
-    let second = Region { doors, ..tokyo.clone() };
+    let node = Second::prepare(&cluster).unwrap();
+    node.approve(&cluster).unwrap();
+    cluster.launch(SECOND).unwrap();
+    let second = node.region(&cluster);
     let everything = json!({"query": {"match_all": {}}});
     let refused = wait_until(READY_WITHIN, || {
         let answer = second.es("search", "POST", "/orders/_count", &everything).ok()?;
@@ -54,44 +53,6 @@ fn a_second_node_of_a_region_never_makes_an_answer_smaller() {
     cluster.command(&["--profile", &profile, "node", "leave", "--region", "tokyo"]).unwrap();
     wait_until(Duration::from_secs(20), || (!knows(&frankfurt, 4)).then_some(())).expect("the second node has left");
     assert_eq!(read_counts(&frankfurt.federated(&["tokyo"], "orders", &counting())).total, counts.total);
-}
-
-/// Certificate, configuration, approval and start of node 4 of Tokyo; its doors.
-fn bring_in(cluster: &mut Cluster, link: SocketAddr) -> Doors {
-    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (es, api) = (port(), port());
-    let pki = cluster.data().join("pki");
-    let issue = ["pki", "issue", "--region", "tokyo", "--node", "4", "--dir"];
-    cluster.command(&[&issue[..], &[&pki.display().to_string()]].concat()).unwrap();
-    let config = cluster.configuration("tokyo-4");
-    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
-    std::fs::write(&config, configuration(&pki, es, api, link, &cluster.region("tokyo").doors.link)).unwrap();
-    let approve = ["node", "join", "--region", "tokyo", "--node", "4", "--addr"];
-    cluster.command(&[&approve[..], &[&link.to_string()]].concat()).unwrap();
-    cluster.launch("tokyo-4").unwrap();
-    let url = |addr: SocketAddr| format!("http://{addr}");
-    Doors { es: url(es), api: url(api), metrics: format!("http://{api}/metrics"), link: link.to_string(), pid: 0 }
-}
-
-fn configuration(pki: &Path, es: SocketAddr, api: SocketAddr, link: SocketAddr, seed: &str) -> String {
-    let pki_of = |region: &str| pki.join(region).display().to_string();
-    let tokyo = pki_of("tokyo");
-    let officer = std::fs::read_to_string(pki.join("tokyo").join("officer.pub")).unwrap();
-    let bundles: Vec<String> = domicile_tests::cluster::REGIONS
-        .iter()
-        .map(|region| format!("{region} = \"{}/ca.crt\"", pki_of(region)))
-        .collect();
-    format!(
-        "data_dir = \"data\"\n\
-         [listeners]\nes = \"{es}\"\napi = \"{api}\"\n\
-         [link]\nlisten = \"{link}\"\nadvertise = \"{link}\"\n\
-         cert = \"{tokyo}/node-4.crt\"\nkey = \"{tokyo}/node-4.key\"\nregion_key = \"{tokyo}/region.key\"\nbundles = {{ {} }}\n\
-         [officer]\npublic_key = \"{}\"\n\
-         [meta]\nvoter = false\nround_trip_ms = 0\n\
-         [[meta.seeds]]\nnode = 1\nregion = \"tokyo\"\naddr = \"{seed}\"\n",
-        bundles.join(", "),
-        officer.trim()
-    )
 }
 
 /// Whether a region's node knows a node of the group.

@@ -233,7 +233,8 @@ fn is_repeatable(command: &Command) -> bool {
         | Command::CreateTenant { .. }
         | Command::CreateStream { .. }
         | Command::AssignShard { .. }
-        | Command::RecordHead(_) => true,
+        | Command::RecordHead(_)
+        | Command::RecordErasure(_) => true,
         Command::Regional(_) | Command::RemoveNode { .. } | Command::RevokeKey { .. } | Command::RevokeValue { .. } => {
             false
         }
@@ -253,6 +254,8 @@ pub(super) fn takes_from_another(command: &Command, from: &Region, state: &State
         Command::Regional(change) => change.signature.is_none() && change.region != *from,
         Command::RevokeKey { region, .. } | Command::RevokeValue { region, .. } => region != from,
         Command::RemoveNode { node } => state.node(*node).is_some_and(|row| row.region != *from),
+        // An order nobody gave would keep that region's nodes waiting for it.
+        Command::RecordErasure(row) => row.region != *from,
         Command::AddRegion { .. }
         | Command::CreateTenant { .. }
         | Command::CreateStream { .. }

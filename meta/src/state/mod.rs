@@ -10,11 +10,13 @@ mod table;
 use std::collections::BTreeMap;
 
 use domicile_proto::ids::{
-    DictionaryId, FIRST_APPROVED_ID, FieldId, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId,
-    TenantId,
+    DictionaryId, ErasureId, FIRST_APPROVED_ID, FieldId, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId,
+    StreamId, TenantId,
 };
 use domicile_proto::message::ledger::SignedHead;
-use domicile_proto::metadata::{ApprovedValue, Counters, KeyRow, NodeRow, PolicyRow, ShardRow, StreamRow, ValueRow};
+use domicile_proto::metadata::{
+    ApprovedValue, Counters, ErasureRow, KeyRow, NodeRow, PolicyRow, ShardRow, StreamRow, ValueRow,
+};
 use domicile_proto::officer::{OfficerPublic, OfficerRow};
 use domicile_proto::region_key::RegionKeyRow;
 
@@ -47,6 +49,7 @@ pub struct State {
     pub(crate) heads: Table<RegionNumber, SignedHead>,
     pub(crate) officers: Table<(Region, OfficerPublic), OfficerRow>,
     pub(crate) region_keys: Table<Region, RegionKeyRow>,
+    pub(crate) erasures: Table<(Region, ErasureId), ErasureRow>,
 }
 
 impl Default for State {
@@ -77,6 +80,7 @@ impl Default for State {
             heads: Table::default(),
             officers: Table::default(),
             region_keys: Table::default(),
+            erasures: Table::default(),
         }
     }
 }
@@ -245,6 +249,17 @@ impl State {
         self.region_keys.iter().map(|(_, row)| row)
     }
 
+    /// An order of erasure of a region.
+    pub fn erasure(&self, region: &Region, id: ErasureId) -> Option<&ErasureRow> {
+        self.erasures.get(&(region.clone(), id))
+    }
+
+    /// All orders of erasure of a region, by id.
+    pub fn erasures_of(&self, region: &Region) -> impl Iterator<Item = &ErasureRow> {
+        let keys = (region.clone(), ErasureId(0))..=(region.clone(), ErasureId(u128::MAX));
+        self.erasures.within(keys).map(|(_, row)| row)
+    }
+
     /// Whether nothing was written between the two copies; cheap, and `false` proves nothing.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.counters == other.counters
@@ -259,5 +274,6 @@ impl State {
             && self.heads.is_same(&other.heads)
             && self.officers.is_same(&other.officers)
             && self.region_keys.is_same(&other.region_keys)
+            && self.erasures.is_same(&other.erasures)
     }
 }

@@ -37,6 +37,7 @@ impl State {
             self.heads.len(),
             self.officers.len(),
             self.region_keys.len(),
+            self.erasures.len(),
         ];
         1 + tables.iter().sum::<usize>() as u64
     }
@@ -58,6 +59,7 @@ impl State {
             .chain(self.heads().copied().map(Row::Head))
             .chain(self.officers().cloned().map(Row::Officer))
             .chain(self.region_keys().cloned().map(Row::RegionKey))
+            .chain(self.erasures.iter().map(|(_, row)| Row::Erasure(row.clone())))
     }
 
     /// Builds the state that has these rows.
@@ -120,6 +122,12 @@ impl State {
                 fresh(self.region_key(&row.region).is_none())?;
                 known(self.region(&row.region).is_some())?;
                 self.region_keys.insert(row.region.clone(), row);
+                Ok(())
+            }
+            Row::Erasure(row) => {
+                fresh(self.erasure(&row.region, row.id).is_none())?;
+                known(self.region(&row.region).is_some() && self.tenant_name(row.tenant).is_some())?;
+                self.erasures.insert((row.region.clone(), row.id), row);
                 Ok(())
             }
         }

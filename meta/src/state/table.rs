@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Iter;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// An ordered map, copied on write.
@@ -33,6 +34,11 @@ impl<K: Ord + Clone, V: PartialEq> Table<K, V> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let entries: Iter<'_, K, Arc<V>> = self.0.iter();
         entries.map(|(key, row)| (key, row.as_ref()))
+    }
+
+    /// The rows whose keys lie within a range, by key.
+    pub(crate) fn within(&self, keys: RangeInclusive<K>) -> impl Iterator<Item = (&K, &V)> {
+        self.0.range(keys).map(|(key, row)| (key, row.as_ref()))
     }
 
     /// Number of rows.

@@ -1,7 +1,7 @@
 //! Who may say what: frames that no honest node sends, and nodes that speak for others.
 
 use domicile_proto::ids::{
-    DictionaryId, Epoch, FIRST_APPROVED_ID, NodeId, RegionNumber, StreamId, TenantId, Timestamp,
+    DictionaryId, Epoch, ErasureId, FIRST_APPROVED_ID, NodeId, Region, RegionNumber, StreamId, TenantId, Timestamp,
 };
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::ledger::SignedHead;
@@ -9,7 +9,8 @@ use domicile_proto::message::metadata::{
     Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
 use domicile_proto::metadata::{
-    Applied, ApprovedValue, Change, Command, CommandRefusal, RegionalChange, Row, StreamPolicy,
+    Applied, ApprovedValue, Change, Command, CommandRefusal, ErasureRow, ErasureState, RegionalChange, Row,
+    StreamPolicy,
 };
 use domicile_proto::region_key::RegionKey;
 
@@ -121,6 +122,18 @@ async fn text_without_an_officer_is_refused_before_it_reaches_the_log() {
     cluster.stop_all().await;
 }
 
+fn nobodys_order(region: &Region) -> ErasureRow {
+    ErasureRow {
+        region: region.clone(),
+        id: ErasureId(7),
+        tenant: TenantId(1),
+        commitment: [4; 32],
+        proof: [5; 16],
+        at: Timestamp(0),
+        state: ErasureState::Ordered,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_frankfurt_says_for_tokyo_is_ignored_by_all() {
     let cluster = Cluster::of_three(5_000).await;
@@ -153,6 +166,7 @@ async fn what_frankfurt_says_for_tokyo_is_ignored_by_all() {
         Command::Regional(RegionalChange { region: tokyo.clone(), change: narrower, signature: None }),
         Command::Regional(RegionalChange { region: tokyo.clone(), change: of_tokyo, signature: None }),
         Command::RemoveNode { node: NodeId(1) },
+        Command::RecordErasure(nobodys_order(&tokyo)),
         Command::RevokeKey { region: tokyo.clone(), id: name("ops") },
         Command::RevokeValue { region: tokyo.clone(), tenant: TenantId(1), id: DictionaryId(FIRST_APPROVED_ID) },
     ] {

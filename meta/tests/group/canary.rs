@@ -9,12 +9,12 @@
 use std::path::Path;
 
 use domicile_proto::ids::{
-    DictionaryId, Epoch, FIRST_APPROVED_ID, Name, NodeId, RegionNumber, StreamId, TenantId, Timestamp,
+    DictionaryId, Epoch, ErasureId, FIRST_APPROVED_ID, Name, NodeId, RegionNumber, StreamId, TenantId, Timestamp,
 };
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::metadata::{
-    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Personal, RegionalChange, Roles, Rows,
-    StreamPolicy,
+    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, ErasureRow, ErasureState, Personal,
+    RegionalChange, Roles, Rows, StreamPolicy,
 };
 use domicile_proto::region_key::RegionKey;
 
@@ -56,6 +56,15 @@ fn every_command(cluster: &Cluster) -> Vec<Command> {
         signature_s: [3; 32],
     };
     let spoken = RegionKey::from_text(&RegionKey::generate().unwrap()).unwrap();
+    let erasure = ErasureRow {
+        region: region("tokyo"),
+        id: ErasureId(7),
+        tenant: TenantId(1),
+        commitment: [4; 32],
+        proof: [5; 16],
+        at: Timestamp(0),
+        state: ErasureState::Ordered,
+    };
     let value = DictionaryId(FIRST_APPROVED_ID + 1);
     vec![
         Command::AddRegion { region: region("tokyo") },
@@ -70,6 +79,8 @@ fn every_command(cluster: &Cluster) -> Vec<Command> {
         cluster.signed("tokyo", Change::SetRegionKey { key: spoken.public() }),
         spoken.assign(StreamId(1), region("tokyo"), NodeId(1), Epoch(0)),
         Command::RecordHead(spoken.sign_head(head)),
+        Command::RecordErasure(erasure.clone()),
+        Command::RecordErasure(ErasureRow { state: ErasureState::Gone, ..erasure }),
         Command::RemoveNode { node: NodeId(2) },
         Command::RevokeKey { region: region("tokyo"), id: name("ops") },
         Command::RevokeValue { region: region("tokyo"), tenant: TenantId(1), id: value },

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use domicile_proto::ids::{Name, Region};
+use domicile_proto::ids::{ErasureId, Name, Region};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -17,7 +17,13 @@ use super::profile::Profile;
 #[derive(Debug, Subcommand)]
 pub(super) enum SubjectVerb {
     /// Erase everything of a person: unreadable at once, physically gone with the next purge
-    Erase(Whom),
+    Erase {
+        #[command(flatten)]
+        whom: Whom,
+        /// Id of an erasure that another node of the region took and could not make understood by this one
+        #[arg(long)]
+        id: Option<ErasureId>,
+    },
     /// How erasures stand, with their receipts; and which holds there are
     Status {
         /// Id of one erasure; default: all of the tenant
@@ -105,8 +111,12 @@ impl Whom {
 
 pub(super) async fn run(verb: SubjectVerb, profile: &Profile) -> anyhow::Result<()> {
     match verb {
-        SubjectVerb::Erase(whom) => {
-            let answer = profile.door(&whom.place.region)?.post("/api/v1/subjects/erase", &whom.body()?).await?;
+        SubjectVerb::Erase { whom, id } => {
+            let mut body = whom.body()?;
+            if let (Some(body), Some(id)) = (body.as_object_mut(), id) {
+                body.insert("id".to_owned(), json!(id.to_string()));
+            }
+            let answer = profile.door(&whom.place.region)?.post("/api/v1/subjects/erase", &body).await?;
             print(&answer)
         }
         SubjectVerb::Status { id, place } => {

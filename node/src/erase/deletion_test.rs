@@ -207,7 +207,7 @@ async fn who_was_erased_is_kept_out_for_longer_than_any_stream_keeps_its_records
     let dir = begin();
     let node = filled(dir.path()).await;
     keep(&node, Some(4_000));
-    node.erasure.order(TENANT, Whom { subjects: vec![7], ..Whom::default() }).await.unwrap();
+    node.erasure.order(TENANT, Whom { subjects: vec![7], ..Whom::default() }, None).await.unwrap();
     node.erasure.purge().await.unwrap();
     let least = i64::try_from(SUPPRESS_FOR.as_micros()).unwrap() / DAY;
     for (day, is_kept_out) in [(least + 1, true), (4_001, true), (4_032, false)] {

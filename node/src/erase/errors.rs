@@ -78,6 +78,38 @@ pub(crate) enum EraseError {
     /// The ledger.
     #[error("the ledger could not be written, so nothing is done")]
     Ledger(#[from] LedgerError),
+    /// More is named than one order holds.
+    #[error("the order names more subjects, tokens or streams than one order holds; give it stream by stream")]
+    TooWide,
+    /// This node was away, and does not know what was erased meanwhile.
+    #[error(
+        "this node has not heard yet what was erased while it was away, so it shows nothing; it asks the other nodes of its region and the metadata group, and goes on when one of them answers"
+    )]
+    Away,
+    /// An order exists that this node does not have.
+    #[error(
+        "erasure `{order}` exists in this region and this node does not know whom it means, so it shows nothing of the tenant; it asks the other nodes, or is told by itself: `domicile subject erase --id {order}`"
+    )]
+    Missing {
+        /// Which order.
+        order: Box<str>,
+    },
+    /// A node of the region has not shredded an order in time.
+    #[error(
+        "erasure `{order}` is older than a minute and not shredded at every node of the region; `domicile subject status` names them"
+    )]
+    Overdue {
+        /// Which order.
+        order: Box<str>,
+    },
+    /// Another node's tokens are made under other keys.
+    #[error(
+        "the tokens of that node are made under other keys, so it cannot know whom the order means; tell it by itself: `domicile subject erase --id ID`"
+    )]
+    OtherKeys,
+    /// Another node cannot be told.
+    #[error("that node of the region cannot be told; the order is kept for it")]
+    Untold,
     /// The node stops.
     #[error("the node stops; the order goes on at its next start")]
     Stopping,
@@ -94,6 +126,12 @@ impl Coded for EraseError {
             Self::Key { .. } => "DMC-ERASE-06",
             Self::Stopping => "DMC-ERASE-07",
             Self::Stays { .. } => "DMC-ERASE-08",
+            Self::Away => "DMC-ERASE-09",
+            Self::Missing { .. } => "DMC-ERASE-10",
+            Self::Overdue { .. } => "DMC-ERASE-11",
+            Self::OtherKeys => "DMC-ERASE-12",
+            Self::Untold => "DMC-ERASE-13",
+            Self::TooWide => "DMC-ERASE-14",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
@@ -104,8 +142,10 @@ impl Coded for EraseError {
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Nobody | Self::Held { .. } | Self::Unknown { .. } => Verdict::Refused,
+            Self::Nobody | Self::Held { .. } | Self::Unknown { .. } | Self::TooWide => Verdict::Refused,
+            Self::Away | Self::Missing { .. } => Verdict::NotNow(2),
             Self::Left { .. } | Self::Stays { .. } | Self::Stopping => Verdict::NotNow(30),
+            Self::Overdue { .. } | Self::OtherKeys | Self::Untold => Verdict::NotNow(30),
             Self::Damaged { .. } | Self::Key { .. } => Verdict::Broken,
             Self::Store(source) => source.verdict(),
             Self::Keys(source) => source.verdict(),

@@ -53,7 +53,8 @@ async fn many_subjects_are_shredded_one_by_one_and_purged_together_with_one_rewr
     let mut took = Vec::new();
     for subject in 0..erased {
         let begun = Instant::now();
-        let stands = node.erasure.order(TENANT, Whom { subjects: vec![subject], ..Whom::default() }).await.unwrap();
+        let stands =
+            node.erasure.order(TENANT, Whom { subjects: vec![subject], ..Whom::default() }, None).await.unwrap();
         took.push(begun.elapsed());
         assert_eq!(stands.shredded.unwrap().hidden, SEGMENTS * IN_EACH);
     }

@@ -1,6 +1,6 @@
 //! After `tier`: erasure and retention as workflows over several stages (ERA-1).
 //!
-//! An order is durable in the region before anything else happens. Then it is hidden from every search and the keys of its
+//! An order is durable in the region before anything else happens, and every node of the region is told of it. Then it is hidden from every search and the keys of its
 //! originals are destroyed, at once and in this region alone; later, for all orders that wait together, every segment that
 //! holds something of them is made anew. Each step is in the ledger before it is on record, and is only on record when it is
 //! done. Holds keyed hashes and tokens, never a value; nothing of it leaves the region. Does not answer searches.
@@ -11,16 +11,24 @@ mod deletion_test;
 mod errors;
 #[cfg(test)]
 mod measure_test;
+mod neighbours;
 mod order;
 mod receipt;
+mod recorded;
 mod retention;
+mod taken;
+mod told;
+#[cfg(test)]
+mod told_test;
 mod workflow;
 #[cfg(test)]
 pub(crate) mod workflow_test;
 
 pub(crate) use errors::EraseError;
+pub(crate) use neighbours::{GroupView, Neighbours};
 pub(crate) use order::{Records, Whom};
 pub(crate) use retention::{Fate, Planned};
+pub(crate) use told::CATCH_UP;
 pub(crate) use workflow::{Erasure, Parts, Stands};
 
 /// How far an erasure has come. Each step is reached only after the one before, and none is claimed early.

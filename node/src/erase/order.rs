@@ -1,12 +1,13 @@
 //! Orders, holds and deletions on record: objects of the region's bucket, created once. The newest object of an order is its
 //! state.
 //!
-//! `erasure/<id>/order`, then `shredded`, then `gone`; `holds/<id>`; `retention/<id>/plan`, then `evidence`. JSON; subjects are keyed hashes, and there is no value.
+//! `erasure/<id>/order`, and below `erasure/<id>/<node>` what that node did and saw: `shredded`, `gone`, `told-<other>-shredded`,
+//! `told-<other>-gone`, and `region` once all nodes are through; `holds/<id>`; `retention/<id>/plan`, then `evidence`. JSON; subjects are keyed hashes, and there is no value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use domicile_proto::ids::{ShardId, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{ErasureId, NodeId, ShardId, StreamId, TenantId, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,7 @@ pub(crate) struct Order {
     /// Until when records that come back are kept out.
     pub(crate) until: Timestamp,
     /// Random; without it the commitment says nothing.
-    salt: String,
+    pub(super) salt: String,
 }
 
 /// A hold. No `Debug`.
@@ -81,18 +82,44 @@ pub(crate) struct Shredded {
     pub(crate) originals: u64,
 }
 
+/// What another node of the region said of an order; each of it is on record before it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// When nobody could find or read there any more what the order means.
+    pub(crate) shredded: Option<Timestamp>,
+    /// Where it is physically gone there: the SHA-256 of that node's receipt.
+    pub(crate) gone: Option<[u8; 32]>,
+}
+
+/// A word of another node, as it is on record.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Word {
+    pub(super) at: Timestamp,
+    /// In hex; only where it is gone.
+    pub(super) receipt: Option<String>,
+}
+
 /// Everything on record about one order. No `Debug`.
 #[derive(Clone)]
 pub(crate) struct Tracked {
     pub(crate) order: Order,
     pub(crate) shredded: Option<Shredded>,
-    /// The signed receipt, as JSON.
+    /// The signed receipt of this node, as JSON.
     pub(crate) receipt: Option<serde_json::Value>,
+    /// What the other nodes of the region said.
+    pub(crate) told: BTreeMap<NodeId, Told>,
+    /// The signed receipt for the region: every node of it is through.
+    pub(crate) region: Option<serde_json::Value>,
 }
 
 impl Order {
     pub(super) fn new(tenant: TenantId, whom: Whom, (at, until): (Timestamp, Timestamp), salt: [u8; 32]) -> Self {
         Self { version: VERSION, tenant, whom, at, until, salt: hex::encode(salt) }
+    }
+
+    /// Whether it is small enough to be told to another node.
+    pub(super) fn fits(&self) -> bool {
+        self.told(ErasureId(0)).is_some()
     }
 
     /// What may be said of the order: a hash over salt, tenant and whom.
@@ -111,7 +138,25 @@ impl Hold {
 }
 
 impl Tracked {
-    /// How far it is.
+    /// As it was given.
+    pub(super) const fn new(order: Order) -> Self {
+        Self { order, shredded: None, receipt: None, told: BTreeMap::new(), region: None }
+    }
+
+    /// How far it is at another node, as far as that one said.
+    pub(crate) fn at(&self, node: NodeId) -> Option<Progress> {
+        let told = self.told.get(&node)?;
+        let far = told.gone.map(|_| Progress::Gone).or_else(|| told.shredded.map(|_| Progress::Shredded));
+        Some(far.unwrap_or(Progress::Ordered))
+    }
+
+    /// How far this node and all these others are; none of them is taken to have begun that did not say so.
+    pub(crate) fn everywhere(&self, others: &BTreeSet<NodeId>) -> Progress {
+        let far = others.iter().map(|node| self.at(*node).unwrap_or(Progress::Ordered)).min();
+        far.unwrap_or(Progress::Gone).min(self.progress())
+    }
+
+    /// How far it is on this node.
     pub(crate) const fn progress(&self) -> Progress {
         match (&self.receipt, &self.shredded) {
             (Some(_), _) => Progress::Gone,
@@ -141,6 +186,8 @@ pub(crate) struct Records {
     pub(crate) orders: BTreeMap<Box<str>, Tracked>,
     pub(crate) holds: BTreeMap<Box<str>, Hold>,
     pub(crate) deletions: BTreeMap<Box<str>, Deleted>,
+    /// Orders with which not every node of the region is through.
+    pub(crate) open: BTreeSet<Box<str>>,
 }
 
 impl Records {
@@ -148,22 +195,21 @@ impl Records {
     ///
     /// # Errors
     /// [`EraseError::Store`], [`EraseError::Damaged`].
-    pub(crate) async fn read(store: &Store) -> Result<Self, EraseError> {
+    pub(crate) async fn read(store: &Store, us: NodeId) -> Result<Self, EraseError> {
         let mut records = Self::default();
-        // In rising order: `gone`, `order`, `shredded`.
         let listed = store.list(ORDERS).await?;
         for (object, _) in &listed {
             let Some(id) = id_of(object, ORDERS, "order") else { continue };
-            let tracked = Tracked { order: parsed(store, object).await?, shredded: None, receipt: None };
-            records.orders.insert(id.into(), tracked);
+            records.orders.insert(id.into(), Tracked::new(parsed(store, object).await?));
         }
         for (object, _) in &listed {
-            if let Some(tracked) = id_of(object, ORDERS, "shredded").and_then(|id| records.orders.get_mut(id)) {
-                tracked.shredded = Some(parsed(store, object).await?);
-            } else if let Some(tracked) = id_of(object, ORDERS, "gone").and_then(|id| records.orders.get_mut(id)) {
-                tracked.receipt = Some(parsed(store, object).await?);
+            let Some((id, step)) = step_of(object, us) else { continue };
+            if let Some(tracked) = records.orders.get_mut(id) {
+                take_step(tracked, step, store, object).await?;
             }
         }
+        let open = records.orders.iter().filter(|(_, tracked)| tracked.region.is_none());
+        records.open = open.map(|(id, _)| id.clone()).collect();
         for (object, _) in store.list(HOLDS).await? {
             if let Some(id) = object.strip_prefix(HOLDS).and_then(|rest| rest.strip_prefix('/')) {
                 records.holds.insert(id.into(), parsed(store, &object).await?);
@@ -192,9 +238,82 @@ impl Records {
     }
 }
 
-/// Puts a step of an order on record. It may be there from an interrupted try: what was recorded first holds.
-pub(super) async fn put_step(store: &Store, id: &str, step: &str, what: &impl Serialize) -> Result<(), EraseError> {
-    put(store, &format!("{ORDERS}/{id}/{step}"), what).await
+async fn take_step(tracked: &mut Tracked, step: Step, store: &Store, object: &str) -> Result<(), EraseError> {
+    match step {
+        Step::Shredded => tracked.shredded = Some(parsed(store, object).await?),
+        Step::Gone => tracked.receipt = Some(parsed(store, object).await?),
+        Step::Region => tracked.region = Some(parsed(store, object).await?),
+        Step::ToldShredded(node) => {
+            let word: Word = parsed(store, object).await?;
+            tracked.told.entry(node).or_default().shredded = Some(word.at);
+        }
+        Step::ToldGone(node) => {
+            let word: Word = parsed(store, object).await?;
+            let mut receipt = [0; 32];
+            let digits = word.receipt.unwrap_or_default();
+            hex::decode_to_slice(digits, &mut receipt)
+                .map_err(|_| EraseError::Damaged { object: object.to_owned() })?;
+            tracked.told.entry(node).or_default().gone = Some(receipt);
+        }
+    }
+    Ok(())
+}
+
+/// What a node did about an order, or was told about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Shredded,
+    Gone,
+    Region,
+    ToldShredded(NodeId),
+    ToldGone(NodeId),
+}
+
+impl Step {
+    fn name(self) -> String {
+        match self {
+            Self::Shredded => "shredded".to_owned(),
+            Self::Gone => "gone".to_owned(),
+            Self::Region => "region".to_owned(),
+            Self::ToldShredded(node) => format!("told-{node}-shredded"),
+            Self::ToldGone(node) => format!("told-{node}-gone"),
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let told = |step| name.strip_prefix("told-")?.strip_suffix(step)?.parse().ok().map(NodeId);
+        match name {
+            "shredded" => Some(Self::Shredded),
+            "gone" => Some(Self::Gone),
+            "region" => Some(Self::Region),
+            _ => told("-shredded").map(Self::ToldShredded).or_else(|| told("-gone").map(Self::ToldGone)),
+        }
+    }
+}
+
+/// Order and step of an object, where it is one of this node. Before steps had a node, they were that of the one there was.
+fn step_of(object: &str, us: NodeId) -> Option<(&str, Step)> {
+    let (id, rest) = object.strip_prefix(ORDERS)?.strip_prefix('/')?.split_once('/')?;
+    let step = match rest.split_once('/') {
+        Some((node, step)) => Some(step).filter(|_| node == us.to_string())?,
+        None => rest,
+    };
+    Step::named(step).map(|step| (id, step))
+}
+
+/// Puts an order on record. It may be there from an interrupted try, or in words of another node: the same.
+pub(super) async fn put_order(store: &Store, id: &str, order: &Order) -> Result<(), EraseError> {
+    put(store, &format!("{ORDERS}/{id}/order"), order).await
+}
+
+/// Puts a step of this node on record. It may be there from an interrupted try: what was recorded first holds.
+pub(super) async fn put_step(
+    store: &Store,
+    (id, us): (&str, NodeId),
+    step: Step,
+    what: &impl Serialize,
+) -> Result<(), EraseError> {
+    put(store, &format!("{ORDERS}/{id}/{us}/{}", step.name()), what).await
 }
 
 /// Puts a step of a deletion on record, as [`put_step`] does.
@@ -231,3 +350,38 @@ const ORDERS: &str = "erasure";
 const HOLDS: &str = "holds";
 const DELETIONS: &str = "retention";
 const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_reads_its_own_steps_and_no_other_ones() {
+        let us = NodeId(2);
+        assert_eq!(step_of("erasure/aa/2/shredded", us), Some(("aa", Step::Shredded)));
+        assert_eq!(step_of("erasure/aa/gone", us), Some(("aa", Step::Gone)), "from before steps had a node");
+        assert_eq!(step_of("erasure/aa/1/gone", us), None, "another node's, in a bucket they share");
+        assert_eq!(step_of("erasure/aa/order", us), None);
+        let steps =
+            [Step::Shredded, Step::Gone, Step::Region, Step::ToldShredded(NodeId(7)), Step::ToldGone(NodeId(17))];
+        for step in steps {
+            assert_eq!(step_of(&format!("erasure/aa/2/{}", step.name()), us), Some(("aa", step)));
+        }
+    }
+
+    #[test]
+    fn an_order_is_nowhere_further_than_at_its_slowest_node() {
+        let mut tracked = Tracked::new(Order::new(TenantId(1), Whom::default(), (Timestamp(1), Timestamp(2)), [0; 32]));
+        let others = BTreeSet::from([NodeId(2), NodeId(3)]);
+        tracked.shredded = Some(Shredded { at: Timestamp(1), hidden: 0, originals: 0 });
+        assert_eq!(tracked.everywhere(&BTreeSet::new()), Progress::Shredded);
+        assert_eq!(tracked.everywhere(&others), Progress::Ordered, "nobody said a word");
+        tracked.told.insert(NodeId(2), Told { shredded: Some(Timestamp(1)), gone: Some([0; 32]) });
+        assert_eq!(tracked.everywhere(&others), Progress::Ordered);
+        tracked.told.insert(NodeId(3), Told { shredded: Some(Timestamp(1)), gone: None });
+        assert_eq!(tracked.everywhere(&others), Progress::Shredded);
+        tracked.receipt = Some(serde_json::Value::Null);
+        assert_eq!(tracked.everywhere(&others), Progress::Shredded);
+        assert_eq!(tracked.everywhere(&BTreeSet::from([NodeId(2)])), Progress::Gone);
+    }
+}

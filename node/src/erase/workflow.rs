@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_proto::ids::{Region, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{ErasureId, NodeId, Region, StreamId, TenantId, Timestamp};
 use parking_lot::RwLock;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
@@ -16,15 +16,18 @@ use tokio_util::sync::CancellationToken;
 use super::Progress;
 use super::deletion::Looks;
 use super::errors::EraseError;
-use super::order::{self, Hold, Order, Records, Shredded, Tracked, Whom};
+use super::neighbours::{GroupView, Neighbours};
+use super::order::{self, Hold, Order, Records, Shredded, Step, Tracked, Whom};
 use super::receipt::Signer;
 use super::retention::DAY;
+use super::told::Around;
 use crate::audit::{Event, Ledger};
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::keys::{Destroyed, Target, Vault};
 use crate::limits::{ERASE_WINDOW, REWRITE_BYTES_PER_SECOND, SUPPRESS_FOR};
-use crate::policy::{PolicyWatch, Suppression};
+use crate::ownership::Propose;
+use crate::policy::{Awareness, PolicyWatch, Suppression};
 use crate::segment::Shards;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -33,6 +36,11 @@ use crate::tier::Tier;
 /// What it works with.
 pub(crate) struct Parts {
     pub(crate) region: Region,
+    pub(crate) us: NodeId,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) group: GroupView,
+    pub(crate) propose: Propose,
+    pub(crate) awareness: Awareness,
     pub(crate) store: Store,
     pub(crate) shards: Shards,
     pub(crate) suppression: Suppression,
@@ -53,8 +61,12 @@ pub(crate) struct Erasure {
     pub(super) signer: Signer,
     pub(super) records: RwLock<Records>,
     pub(super) looks: parking_lot::Mutex<Looks>,
-    /// One step at a time: an order never overtakes a hold, nor one purge another.
+    /// What the other nodes of the region and the group are known to know.
+    pub(super) around: Around,
+    /// One purge, deletion or hold at a time. Taken before `ordering`, where both are.
     pub(super) working: tokio::sync::Mutex<()>,
+    /// One order or hold at a time, so that no order overtakes a hold; an order never waits for a purge.
+    pub(super) ordering: tokio::sync::Mutex<()>,
     /// Where a test ends the work, as a crash would.
     #[cfg(test)]
     pub(super) ends_at: parking_lot::Mutex<Option<&'static str>>,
@@ -73,6 +85,21 @@ pub(crate) struct Stands {
     pub(crate) receipt: Option<Value>,
     /// Code of what keeps it from going on.
     pub(crate) problem: Option<&'static str>,
+    /// How far every node of the region is, this one among them.
+    pub(crate) everywhere: Progress,
+    pub(crate) nodes: Vec<AtNode>,
+    /// The signed receipt for the region.
+    pub(crate) region_receipt: Option<Value>,
+}
+
+/// How an order stands at one node of the region.
+#[derive(Clone, Debug)]
+pub(crate) struct AtNode {
+    pub(crate) node: NodeId,
+    /// None where it did not say that it has the order.
+    pub(crate) progress: Option<Progress>,
+    /// Code of what keeps it.
+    pub(crate) problem: Option<&'static str>,
 }
 
 impl Erasure {
@@ -86,7 +113,9 @@ impl Erasure {
             signer: Signer::open(key)?,
             records: RwLock::new(records),
             looks: parking_lot::Mutex::default(),
+            around: Around::default(),
             working: tokio::sync::Mutex::new(()),
+            ordering: tokio::sync::Mutex::new(()),
             #[cfg(test)]
             ends_at: parking_lot::Mutex::new(None),
         })
@@ -102,36 +131,59 @@ impl Erasure {
         self.parts.suppression.late()
     }
 
-    /// Takes an order. Once this returns it survives everything; mostly it is shredded by then.
+    /// Takes an order. Once this returns it survives everything; mostly it is shredded by then, and told to the other nodes
+    /// of the region. With an `id` it is one that another node of the region took and could not make understood here.
     ///
     /// # Errors
-    /// [`EraseError::Nobody`], [`EraseError::Held`]; or it could not be made durable.
-    pub(crate) async fn order(&self, tenant: TenantId, whom: Whom) -> Result<Stands, EraseError> {
+    /// [`EraseError::Nobody`], [`EraseError::TooWide`], [`EraseError::Held`]; or it could not be made durable.
+    pub(crate) async fn order(
+        &self,
+        tenant: TenantId,
+        whom: Whom,
+        id: Option<ErasureId>,
+    ) -> Result<Stands, EraseError> {
         if whom.is_nobody() {
             return Err(EraseError::Nobody);
         }
-        let _working = self.working.lock().await;
         let at = self.parts.clock.now();
         let until = self.suppress_for(tenant);
         let order = Order::new(tenant, whom, (at, Timestamp(at.0.saturating_add(until))), random()?);
+        let id: Box<str> = id.map_or_else(random_id, |id| Ok(id.to_string().into()))?;
+        if !order.fits() {
+            return Err(EraseError::TooWide);
+        }
+        let problem = {
+            let _ordering = self.ordering.lock().await;
+            if self.records.read().orders.contains_key(&id) {
+                return self.stands(tenant, &id);
+            }
+            self.admit(&id, order).await?;
+            self.shred(&id).await.err()
+        };
+        if let Some(error) = &problem {
+            tracing::error!(code = error.code(), error = error as &dyn std::error::Error, "an erasure is tried again");
+        }
+        self.wait_for_others(&id).await;
+        let mut stands = self.stands(tenant, &id)?;
+        stands.problem = problem.map(|error| error.code());
+        Ok(stands)
+    }
+
+    /// Makes an order durable, unless a hold stands against it. The caller holds `ordering`.
+    pub(super) async fn admit(&self, id: &str, order: Order) -> Result<(), EraseError> {
         let commitment = order.commitment();
-        let held: Option<Box<str>> = self.records.read().against(tenant, &order.whom).map(Into::into);
+        let held: Option<Box<str>> = self.records.read().against(order.tenant, &order.whom).map(Into::into);
         if let Some(hold) = held {
             self.parts.ledger.record(Event::ErasureRefused { hold: hold.clone(), commitment }).await?;
             return Err(EraseError::Held { hold });
         }
-        let id: Box<str> = random_id()?;
-        self.parts.ledger.record(Event::ErasureRequested { erasure: id.clone(), commitment }).await?;
-        order::put_step(&self.parts.store, &id, "order", &order).await?;
+        self.parts.ledger.record(Event::ErasureRequested { erasure: id.into(), commitment }).await?;
+        order::put_order(&self.parts.store, id, &order).await?;
         self.step("ordered")?;
-        self.records.write().orders.insert(id.clone(), Tracked { order, shredded: None, receipt: None });
-        let problem = self.shred(&id).await.err();
-        if let Some(error) = &problem {
-            tracing::error!(code = error.code(), error = error as &dyn std::error::Error, "an erasure is tried again");
-        }
-        let mut stands = self.stands(tenant, &id)?;
-        stands.problem = problem.map(|error| error.code());
-        Ok(stands)
+        let mut records = self.records.write();
+        records.orders.insert(id.into(), Tracked::new(order));
+        records.open.insert(id.into());
+        Ok(())
     }
 
     /// How long records that come back are kept out, in microseconds: longer than any stream of the tenant keeps its own.
@@ -145,8 +197,11 @@ impl Erasure {
     }
 
     /// Hides the records of an order and destroys the keys of its originals.
-    async fn shred(&self, id: &str) -> Result<(), EraseError> {
+    pub(super) async fn shred(&self, id: &str) -> Result<(), EraseError> {
         let Some(tracked) = self.records.read().orders.get(id).cloned() else { return Ok(()) };
+        if tracked.shredded.is_some() {
+            return Ok(());
+        }
         let hidden = self.parts.shards.suppress(tracked.suppressed(id)).await?;
         self.step("hidden")?;
         let vault = Arc::clone(&self.parts.vault);
@@ -158,7 +213,7 @@ impl Erasure {
         let event = Event::Shredded { erasure: id.into(), hidden, originals: destroyed.originals };
         self.parts.ledger.record(event).await?;
         self.step("shredded told")?;
-        order::put_step(&self.parts.store, id, "shredded", &shredded).await?;
+        order::put_step(&self.parts.store, (id, self.parts.us), Step::Shredded, &shredded).await?;
         if let Some(tracked) = self.records.write().orders.get_mut(id) {
             tracked.shredded = Some(shredded);
         }
@@ -172,13 +227,14 @@ impl Erasure {
     pub(crate) async fn purge(&self) -> Result<usize, EraseError> {
         let _working = self.working.lock().await;
         self.finish_deletions().await?;
+        // An order that comes from here on is the next purge's: what was made anew before may still hold it.
+        let is_due = |tracked: &Tracked| tracked.progress() == Progress::Shredded;
+        let records = self.records.read().clone();
+        let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
         // Copies in the bucket come first, and also where no order waits: one from before an erasure may have been put back.
         let tier = Tier::new(self.parts.store.clone(), self.parts.cache.clone(), self.parts.tasks.clone());
         let mut rewritten = tier.purge(self.parts.shards.layout(), self.parts.clock.now()).await?;
         self.step("copies made anew")?;
-        let is_due = |tracked: &Tracked| tracked.progress() == Progress::Shredded;
-        let records = self.records.read().clone();
-        let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
         if due.is_empty() {
             return Ok(0);
         }
@@ -202,12 +258,13 @@ impl Erasure {
             let event = Event::Purged { erasure: id.clone(), segments, removed, receipt: sha256(&receipt) };
             self.parts.ledger.record(event).await?;
             self.step("gone told")?;
-            order::put_step(&self.parts.store, id, "gone", &receipt).await?;
+            order::put_step(&self.parts.store, (id, self.parts.us), Step::Gone, &receipt).await?;
             self.parts.suppression.purged(id);
             if let Some(tracked) = self.records.write().orders.get_mut(id) {
                 tracked.receipt = Some(receipt);
             }
         }
+        self.conclude().await?;
         Ok(due.len())
     }
 
@@ -250,6 +307,9 @@ impl Erasure {
             gone_in_seconds: (progress != Progress::Gone).then_some(seconds),
             receipt: tracked.receipt.clone(),
             problem: None,
+            everywhere: tracked.everywhere(&self.others()),
+            nodes: self.at_nodes(id, tracked),
+            region_receipt: tracked.region.clone(),
         }
     }
 
@@ -262,6 +322,7 @@ impl Erasure {
             return Err(EraseError::Nobody);
         }
         let _working = self.working.lock().await;
+        let _ordering = self.ordering.lock().await;
         let id: Box<str> = random_id()?;
         self.parts.ledger.record(Event::HoldSet { hold: id.clone() }).await?;
         let hold = Hold::new(tenant, whom, self.parts.clock.now());
@@ -276,6 +337,7 @@ impl Erasure {
     /// [`EraseError::Unknown`], or it could not be made durable.
     pub(crate) async fn release(&self, tenant: TenantId, id: &str) -> Result<(), EraseError> {
         let _working = self.working.lock().await;
+        let _ordering = self.ordering.lock().await;
         if self.records.read().holds.get(id).is_none_or(|hold| hold.tenant != tenant) {
             return Err(EraseError::Unknown { id: id.chars().take(80).collect::<String>().into() });
         }
@@ -326,7 +388,7 @@ impl Erasure {
         let now = self.parts.clock.now();
         let records = self.records.read().clone();
         for (id, _) in records.orders.iter().filter(|(_, tracked)| tracked.progress() == Progress::Ordered) {
-            let _working = self.working.lock().await;
+            let _ordering = self.ordering.lock().await;
             self.shred(id).await?;
         }
         let window = i64::try_from(ERASE_WINDOW.as_micros()).unwrap_or(i64::MAX);

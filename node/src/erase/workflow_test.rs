@@ -16,11 +16,13 @@ use super::*;
 use crate::audit::{Event, Ledger};
 use crate::classify::Classified;
 use crate::clock::Clock;
+use crate::erase::neighbours::Silent;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
 use crate::keys::{Day, Original, Vault, specimen};
 use crate::limits::ERASE_WINDOW;
-use crate::policy::{Policy, PolicyWatch, StreamView, Suppression};
+use crate::ownership::{NotProposed, Propose};
+use crate::policy::{Awareness, Policy, PolicyWatch, StreamView, Suppression};
 use crate::segment::specimen::record;
 use crate::segment::{Opened, Shards};
 use crate::store::{Faults, Store, StoreConfig};
@@ -41,6 +43,7 @@ pub(crate) struct Node {
     ledger: Arc<Ledger>,
     suppression: Suppression,
     pub(crate) policy: PolicyWatch,
+    pub(crate) awareness: Awareness,
     pub(crate) erasure: Arc<Erasure>,
 }
 
@@ -55,13 +58,39 @@ pub(crate) fn begin() -> tempfile::TempDir {
     dir
 }
 
+/// What a node sees of others.
+pub(crate) struct Sight {
+    pub(crate) us: NodeId,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) group: GroupView,
+    pub(crate) propose: Propose,
+}
+
+impl Default for Sight {
+    /// The only node of its region, and a group that nobody reaches.
+    fn default() -> Self {
+        Self {
+            us: NodeId(1),
+            neighbours: Neighbours::over(|_, _| Box::pin(async { Err(Silent) })),
+            group: GroupView::empty(),
+            propose: Propose::over(|_| Box::pin(async { Err(NotProposed) })),
+        }
+    }
+}
+
 impl Node {
-    /// In the order of the node: what is on record is on the list before a segment is opened.
+    /// The only node of its region.
     pub(crate) async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, Sight::default()).await
+    }
+
+    /// In the order of the node: what is on record is on the list before a segment is opened.
+    pub(crate) async fn start_with(dir: &Path, sight: Sight) -> Self {
+        let Sight { us, neighbours, group, propose } = sight;
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(Timestamp(1_000_000)));
         let region: domicile_proto::ids::Region = "tokyo".parse().unwrap();
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &region).await.unwrap();
-        let records = Records::read(&store).await.unwrap();
+        let records = Records::read(&store, us).await.unwrap();
         let suppression = Suppression::default();
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let segments = dir.join("segments");
@@ -70,9 +99,14 @@ impl Node {
         let shards = opened.start(wal.clone(), durable).await.unwrap();
         let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
-        let policy = PolicyWatch::new(Policy::empty(region.clone()));
+        let (policy, awareness) = (PolicyWatch::new(Policy::empty(region.clone())), Awareness::default());
         let parts = Parts {
             region,
+            us,
+            neighbours,
+            group,
+            propose,
+            awareness: awareness.clone(),
             store: store.clone(),
             shards: shards.clone(),
             suppression: suppression.clone(),
@@ -85,7 +119,7 @@ impl Node {
             retention_days: 545,
         };
         let erasure = Arc::new(Erasure::new(parts, records, &dir.join("node.key")).unwrap());
-        Self { tasks, clock, store, wal, shards, vault, ledger, suppression, policy, erasure }
+        Self { tasks, clock, store, wal, shards, vault, ledger, suppression, policy, awareness, erasure }
     }
 
     /// Ten records of others, one of subject 7 and one with the token, whose original is sealed.
@@ -167,7 +201,7 @@ async fn an_order_is_hidden_and_shredded_at_once_and_gone_with_a_receipt_that_ve
     let node = Node::start(dir.path()).await;
     node.fill().await;
     assert!(node.seen() == 12 && node.is_revealed());
-    let stands = node.erasure.order(TENANT, whom()).await.unwrap();
+    let stands = node.erasure.order(TENANT, whom(), None).await.unwrap();
     assert_eq!((stands.progress, stands.shredded.unwrap().hidden, stands.percent), (Progress::Shredded, 2, 50));
     assert_eq!(stands.shredded.unwrap().originals, 1);
     assert!(node.seen() == 10 && !node.is_revealed());
@@ -200,7 +234,7 @@ async fn after_a_crash_at_any_step_nothing_is_shown_and_the_order_comes_to_its_e
         let node = Node::start(dir.path()).await;
         node.fill().await;
         *node.erasure.ends_at.lock() = Some(step);
-        let ordered = node.erasure.order(TENANT, whom()).await;
+        let ordered = node.erasure.order(TENANT, whom(), None).await;
         if let Ok(stands) = &ordered {
             let is_shredded = ["rewritten", "gone told"].contains(&step);
             assert_eq!(stands.progress == Progress::Shredded, is_shredded, "no claim before its time; {step}");
@@ -234,7 +268,7 @@ async fn a_legal_hold_refuses_until_it_is_released_and_both_are_in_the_ledger() 
     let of_stream = Whom { only: Some(vec![(StreamId(1), None)]), ..Whom::default() };
     for held in [of_token, of_stream] {
         let hold = node.erasure.hold(TENANT, held).await.unwrap();
-        let refused = node.erasure.order(TENANT, whom()).await.err().unwrap();
+        let refused = node.erasure.order(TENANT, whom(), None).await.err().unwrap();
         assert_eq!(refused.code(), "DMC-ERASE-02");
         assert!(refused.to_string().contains(&*hold));
         assert!(node.seen() == 12 && node.is_revealed(), "nothing has changed");
@@ -249,10 +283,10 @@ async fn a_legal_hold_refuses_until_it_is_released_and_both_are_in_the_ledger() 
         .unwrap();
     node.kill().await;
     let node = Node::start(dir.path()).await;
-    assert_eq!(node.erasure.order(TENANT, whom()).await.err().unwrap().code(), "DMC-ERASE-02");
+    assert_eq!(node.erasure.order(TENANT, whom(), None).await.err().unwrap().code(), "DMC-ERASE-02");
     node.erasure.release(TENANT, &hold).await.unwrap();
-    node.erasure.order(TENANT, whom()).await.unwrap();
-    assert_eq!(node.erasure.order(TENANT, Whom::default()).await.err().unwrap().code(), "DMC-ERASE-01");
+    node.erasure.order(TENANT, whom(), None).await.unwrap();
+    assert_eq!(node.erasure.order(TENANT, Whom::default(), None).await.err().unwrap().code(), "DMC-ERASE-01");
     assert_eq!(node.kinds().iter().filter(|kind| **kind == "refused").count(), 3);
     node.kill().await;
 }
@@ -277,7 +311,7 @@ async fn a_copy_is_made_anew_and_one_from_before_that_comes_back_is_hidden_and_g
         }
     };
     copied(&copies, &aside);
-    node.erasure.order(TENANT, whom()).await.unwrap();
+    node.erasure.order(TENANT, whom(), None).await.unwrap();
     node.erasure.purge().await.unwrap();
     let [anew] = tier.copies().await.unwrap().try_into().unwrap();
     assert_ne!(anew.id, cold.id);
@@ -325,7 +359,7 @@ async fn whichever_call_to_the_bucket_fails_an_erasure_ends_with_nothing_left_an
             drop(first);
             node.store.fail(Faults { after, count: 2, is_done });
             // Who was refused asks again; who was answered waits.
-            while node.erasure.order(TENANT, whom()).await.is_err() {}
+            while node.erasure.order(TENANT, whom(), None).await.is_err() {}
             for _ in 0..6 {
                 // Whatever fails here is tried again.
                 drop((node.erasure.tend().await, node.erasure.purge().await));
@@ -361,10 +395,10 @@ async fn an_order_that_cannot_be_read_again_keeps_the_node_from_starting() {
     let dir = begin();
     let node = Node::start(dir.path()).await;
     node.fill().await;
-    let id = node.erasure.order(TENANT, whom()).await.unwrap().id;
+    let id = node.erasure.order(TENANT, whom(), None).await.unwrap().id;
     let object = format!("erasure/{id}/order");
     node.store.delete(&object).await.unwrap();
     node.store.create(&object, bytes::Bytes::from_static(b"{}")).await.unwrap();
-    assert_eq!(Records::read(&node.store).await.err().unwrap().code(), "DMC-ERASE-05");
+    assert_eq!(Records::read(&node.store, NodeId(1)).await.err().unwrap().code(), "DMC-ERASE-05");
     node.kill().await;
 }

@@ -54,7 +54,7 @@ impl Answerer {
                     });
                 }
                 // The link speaks one protocol per connection; anything else is dropped, which resets its stream.
-                Ok(Inbound::Metadata(_) | Inbound::LedgerHead(_)) => {}
+                Ok(Inbound::Metadata(_) | Inbound::LedgerHead(_) | Inbound::Region(..)) => {}
                 Err(error) => {
                     tracing::debug!(peer = %peer.id(), %error, "a peer's connection ended");
                     return;

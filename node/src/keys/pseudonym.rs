@@ -29,6 +29,15 @@ impl PseudonymKeys {
         Self { root: hmac::Key::new(hmac::HMAC_SHA256, secret), region, tenants: RwLock::default() }
     }
 
+    /// A keyed hash that every node with these keys makes alike, and nobody else can.
+    pub(crate) fn region_hash(&self, purpose: &str, bytes: &[u8]) -> [u8; 32] {
+        let label = format!("domicile/region/{purpose}/1\0{}", self.region);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.root, label.as_bytes()).as_ref());
+        let mut out = [0; 32];
+        out.copy_from_slice(hmac::sign(&key, bytes).as_ref());
+        out
+    }
+
     /// The keys of a tenant.
     pub(crate) fn tenant(&self, tenant: TenantId) -> Arc<TenantPseudonyms> {
         if let Some(keys) = self.tenants.read().get(&tenant) {
@@ -73,6 +82,18 @@ mod tests {
 
     fn region() -> Region {
         "tokyo".parse().unwrap()
+    }
+
+    #[test]
+    fn what_a_region_hashes_is_no_other_regions_and_no_other_keys() {
+        let keys = PseudonymKeys::from_secret(&[1; 32], region());
+        let hash = keys.region_hash("erasure", b"7");
+        assert_eq!(hash, PseudonymKeys::from_secret(&[1; 32], region()).region_hash("erasure", b"7"));
+        let abroad = PseudonymKeys::from_secret(&[1; 32], "frankfurt".parse().unwrap());
+        assert_ne!(hash, abroad.region_hash("erasure", b"7"));
+        assert_ne!(hash, PseudonymKeys::from_secret(&[2; 32], region()).region_hash("erasure", b"7"));
+        assert_ne!(hash, keys.region_hash("mark", b"7"));
+        assert_ne!(hash, keys.region_hash("erasure", b"8"));
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl Vault {
         self.pseudonyms.tenant(tenant).subject(field, value)
     }
 
+    /// A keyed hash that only nodes with this one's keys make alike: what the region says of its erasures.
+    pub(crate) fn region_hash(&self, purpose: &str, bytes: &[u8]) -> [u8; 32] {
+        self.pseudonyms.region_hash(purpose, bytes)
+    }
+
     /// What the ledger says instead of a token: a hash that only this region can make again.
     pub(crate) fn commitment(&self, tenant: TenantId, token: &str) -> [u8; 32] {
         let mut commitment = [0; 32];

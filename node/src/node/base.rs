@@ -23,7 +23,7 @@ use crate::keys::{self, Vault};
 use crate::limits::PROPOSE_DEADLINE;
 use crate::ownership::{Ownership, Propose};
 use crate::parse::Zone;
-use crate::policy::{self, Consents, Honoured, Policy, PolicyWatch, Suppression};
+use crate::policy::{self, Awareness, Consents, Honoured, Policy, PolicyWatch, Suppression};
 use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
 
@@ -40,6 +40,8 @@ pub(super) struct Base {
     pub(super) vault: Arc<Vault>,
     /// Whose records were erased; whole before anything can be searched.
     pub(super) suppression: Suppression,
+    /// Whether every erasure of the region is known here.
+    pub(super) awareness: Awareness,
     /// Erasures and holds on record.
     pub(super) records: Records,
     pub(super) ledger: Arc<Ledger>,
@@ -67,7 +69,7 @@ impl Base {
         let clouds = regions.facts(&us.region)?.clouds();
         let store = Store::connect(&config.store, &data.join("objects"), &us.region, clouds).await?;
         let suppression = Suppression::default();
-        let records = Records::read(&store).await?;
+        let records = Records::read(&store, us.node).await?;
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let vault = Arc::new(open_vault(&tasks, config, &us, clock.clone()).await?);
         let (dir, deployment, peer, now) = (data.join("ledger"), config.deployment.clone(), us.clone(), clock.clone());
@@ -122,6 +124,7 @@ impl Base {
             classifier,
             vault,
             suppression,
+            awareness: Awareness::default(),
             records,
             ledger,
             link,

@@ -10,23 +10,26 @@ use domicile_proto::message::answer::RefusalCode;
 
 use crate::aggregate::{self, Asked, Releases};
 use crate::federate::{Answered, Gate, Gated, Put};
-use crate::policy::StreamView;
+use crate::policy::{Awareness, StreamView};
 use crate::query::Budget;
 use crate::segment::{Catalog, Segment};
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
-/// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole.
+/// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole, nor
+/// what was erased elsewhere in the region.
 pub(super) fn over(
     releases: Releases,
     catalog: Catalog,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
     us: NodeId,
+    awareness: Awareness,
 ) -> Gate {
     Gate::over(move |put: Put| {
         let (releases, catalog, detector) = (releases.clone(), catalog.clone(), Arc::clone(&detector));
+        let awareness = awareness.clone();
         Box::pin(async move {
             // Cells are judged once for the region, by the node that has all records of the stream.
-            if !has_all(&put.stream, us, &catalog) {
+            if !has_all(&put.stream, us, &catalog) || awareness.unknown_of(put.stream.tenant).is_some() {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
             }
             let budget = Budget::until(Instant::now() + put.deadline);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domicile_meta::error::MetaError;
 use domicile_meta::group::Group;
 use domicile_meta::link_transport;
-use domicile_proto::ids::NodeId;
+use domicile_proto::ids::{NodeId, Region};
 use domicile_proto::link::connection::{Inbound, Peer};
 use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::identity::PeerId;
@@ -15,6 +15,7 @@ use domicile_proto::link::protocol::Protocol;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{MetaConfig, Seed};
+use crate::erase::{CATCH_UP, Erasure, GroupView};
 use crate::federate::Answerer;
 use crate::tasks::{Kind, Tasks};
 
@@ -55,14 +56,33 @@ pub(super) async fn join(group: Group, config: MetaConfig, token: CancellationTo
     }
 }
 
+/// What the group says of this region's erasures.
+pub(super) fn erasures(group: Group, region: Region) -> GroupView {
+    let copy = group.clone();
+    GroupView {
+        rows: Arc::new(move || copy.local().0.erasures_of(&region).cloned().collect()),
+        catch_up: Arc::new(move || {
+            let group = group.clone();
+            Box::pin(async move { group.linearizable(CATCH_UP).await.is_ok() })
+        }),
+    }
+}
+
+/// The nodes of a region, as this node's copy of the group's state has them.
+pub(super) fn nodes_of(group: &Group, region: &Region) -> Vec<NodeId> {
+    let (state, _) = group.local();
+    state.nodes().filter(|row| row.region == *region).map(|row| row.node).collect()
+}
+
 /// Leads every peer that dials in to what its connection speaks, until the link closes.
-pub(super) async fn welcome(link: Link, group: Group, answerer: Arc<Answerer>, tasks: Tasks) {
+pub(super) async fn welcome(link: Link, group: Group, answerer: Arc<Answerer>, erasure: Arc<Erasure>, tasks: Tasks) {
     let token = tasks.token().clone();
     while let Some(Some(accepted)) = token.run_until_cancelled(link.accept()).await {
         let served = tasks.clone();
         match accepted.protocol {
             Protocol::Raft => tasks.spawn(Kind::Peer, serve_metadata(accepted.peer, group.clone(), served)),
             Protocol::Query => tasks.spawn(Kind::Peer, Arc::clone(&answerer).serve(accepted.peer, served)),
+            Protocol::Region => tasks.spawn(Kind::Peer, Arc::clone(&erasure).serve(accepted.peer, served)),
             Protocol::Ledger => tasks.spawn(Kind::Peer, take_heads(accepted.peer, token.clone())),
         }
     }

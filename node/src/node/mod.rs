@@ -86,10 +86,11 @@ impl Node {
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
-        let gate = gate::over(releases, shards.catalog().clone(), Arc::new(base.classifier.clone()), base.us.node);
+        let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
+        let gate = gate::over(releases, catalog, detector, base.us.node, base.awareness.clone());
         let gate = gate.guarded(open_guard(&base, &config).await?);
-        let federation = start_federation(&base, &config, gate);
         let erasure = start_erasure(&base, &config, &shards)?;
+        let federation = start_federation(&base, &config, gate, &erasure);
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
         let subjects = present::admin::subjects::router(Arc::clone(&desk), erasure);
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
@@ -163,11 +164,12 @@ async fn open_guard(base: &Base, config: &NodeConfig) -> Result<Arc<Guard>, Node
 }
 
 /// aggregate, federate: questions of this region and of others go through the same gate; and this node joins the others.
-fn start_federation(base: &Base, config: &NodeConfig, gate: Gate) -> Arc<Federation> {
+fn start_federation(base: &Base, config: &NodeConfig, gate: Gate, erasure: &Arc<Erasure>) -> Arc<Federation> {
     let Base { policy, ledger, tasks, .. } = base;
     let detector = Arc::new(base.classifier.clone());
     let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(ledger), detector.clone());
-    let welcome = group::welcome(base.link.clone(), base.group.clone(), Arc::new(answerer), tasks.clone());
+    let (link, group) = (base.link.clone(), base.group.clone());
+    let welcome = group::welcome(link, group, Arc::new(answerer), Arc::clone(erasure), tasks.clone());
     tasks.spawn(Kind::Listener, welcome);
     tasks.spawn(Kind::Timer, Arc::clone(ledger).keep_counting(tasks.token().clone()));
     tasks.spawn(Kind::Timer, group::join(base.group.clone(), config.meta.clone(), tasks.token().clone()));
@@ -179,6 +181,11 @@ fn start_federation(base: &Base, config: &NodeConfig, gate: Gate) -> Arc<Federat
 fn start_erasure(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Arc<Erasure>, NodeError> {
     let parts = erase::Parts {
         region: base.us.region.clone(),
+        us: base.us.node,
+        neighbours: erase::Neighbours::by(base.link.clone()),
+        group: group::erasures(base.group.clone(), base.us.region.clone()),
+        propose: base.propose.clone(),
+        awareness: base.awareness.clone(),
         store: base.store.clone(),
         shards: shards.clone(),
         suppression: base.suppression.clone(),
@@ -191,7 +198,11 @@ fn start_erasure(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Ar
         retention_days: base.regions.facts(&base.us.region)?.retention_days(),
     };
     let erasure = Arc::new(Erasure::new(parts, base.records.clone(), &config.link.key)?);
+    // Before a door opens: a node that was away shows nothing until it has heard what was erased meanwhile.
+    erasure.begin(group::nodes_of(&base.group, &base.us.region));
     base.tasks.spawn(Kind::Timer, Arc::clone(&erasure).keep_going(base.tasks.token().clone()));
+    base.tasks.spawn(Kind::Timer, Arc::clone(&erasure).keep_telling(base.tasks.token().clone()));
+    base.tasks.spawn(Kind::Timer, Arc::clone(&erasure).keep_recording(base.tasks.token().clone()));
     Ok(erasure)
 }
 
@@ -236,6 +247,7 @@ fn desk(
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),
         around,
+        awareness: base.awareness.clone(),
     })
 }
 

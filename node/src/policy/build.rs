@@ -58,6 +58,8 @@ impl Build {
             Row::Value(row) => self.take_value(&row, consents),
             // Heads are the ledger's, not the policy's; the keys of regions are the group's own to ask.
             Row::Head(_) | Row::RegionKey(_) => {}
+            // Which ones is the business of `erase`.
+            Row::Erasure(row) => *self.policy.erasures.entry(row.region).or_default() += 1,
             Row::Officer(row) => self.policy.officers.push(row),
         }
     }

@@ -4,6 +4,7 @@
 //! replaced whole. A widening change of this region without the officer's consent, or with one that an earlier state has
 //! overtaken, is ignored here (RES-4), whatever the group says. Proposes nothing.
 
+mod awareness;
 mod build;
 mod consent;
 mod errors;
@@ -14,6 +15,7 @@ mod memory;
 mod snapshot;
 mod suppression;
 
+pub(crate) use awareness::{Awareness, Unaware, Unknown};
 pub(crate) use consent::Consents;
 pub(crate) use errors::PolicyError;
 pub(crate) use follow::follow;

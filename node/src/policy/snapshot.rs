@@ -90,6 +90,8 @@ pub(crate) struct Policy {
     pub(crate) nodes: BTreeMap<NodeId, NodeRow>,
     /// The newest consent of every officer the group knows; only its own region's nodes know which one to believe.
     pub(crate) officers: Vec<OfficerRow>,
+    /// How many erasures the group knows of each region.
+    pub(crate) erasures: BTreeMap<Region, u64>,
 }
 
 impl Policy {
@@ -105,6 +107,7 @@ impl Policy {
             regions: BTreeMap::new(),
             nodes: BTreeMap::new(),
             officers: Vec::new(),
+            erasures: BTreeMap::new(),
         }
     }
 

@@ -19,11 +19,12 @@ use crate::admit::{Admitter, Principal};
 use crate::audit::Ledger;
 use crate::classify::Classifier;
 use crate::clock::Clock;
+use crate::erase::EraseError;
 use crate::federate::Federation;
 use crate::keys::Vault;
 use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE, TENANT_RATES};
 use crate::ownership::{Ownership, OwnershipError, Propose};
-use crate::policy::{PolicyWatch, StreamView};
+use crate::policy::{Awareness, PolicyWatch, StreamView, Unknown};
 use crate::query::aggs::Aggs;
 use crate::query::dates::DateContext;
 use crate::query::{Budget, Engine, Literals, Row, SearchRequest, Total};
@@ -90,6 +91,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) around: Surroundings,
+    /// Whether this node knows every erasure of its region.
+    pub(crate) awareness: Awareness,
 }
 
 /// The desk.
@@ -177,8 +180,19 @@ impl Desk {
         Budget::until(Instant::now() + wanted.unwrap_or(limit).min(limit))
     }
 
-    /// Whether everything that was accepted into some streams can be searched here, but for what is younger than a refresh.
+    /// Whether anything of a tenant may be shown: not where somebody was erased of whom this node does not know.
+    pub(super) fn is_aware(&self, tenant: TenantId) -> Result<(), Failure> {
+        match self.parts.awareness.unknown_of(tenant) {
+            None => Ok(()),
+            Some(Unknown::Away) => Err(Failure::of(&EraseError::Away)),
+            Some(Unknown::Order(order)) => Err(Failure::of(&EraseError::Missing { order: order.to_string().into() })),
+        }
+    }
+
+    /// Whether everything that was accepted into some streams can be searched here, but for what is younger than a refresh,
+    /// and shown.
     pub(super) fn is_whole(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
+        streams.iter().try_for_each(|stream| self.is_aware(stream.tenant))?;
         let mut shards = streams.iter().filter_map(|stream| stream.shard);
         match shards.find(|(shard, _)| !self.parts.catalog.is_whole(*shard)) {
             Some((shard, _)) => Err(Failure::of(&SegmentError::NotWhole { shard })),

@@ -30,7 +30,7 @@ use crate::federate::{Answered, Federation, Gate, NoAnswer, Reach};
 use crate::index::builder::Layout;
 use crate::keys::PseudonymKeys;
 use crate::ownership::{Ownership, Propose};
-use crate::policy::{Dictionary, Policy, PolicyWatch, StreamView};
+use crate::policy::{Awareness, Dictionary, Policy, PolicyWatch, StreamView};
 use crate::query::specimen::{Event, now, sample};
 use crate::query::{Budget, Engine};
 use crate::receive::Failure;
@@ -301,6 +301,7 @@ impl World {
         let ownership =
             Ownership::new(NodeId(1), None, policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
         let desk = Desk::new(Parts {
+            awareness: Awareness::default(),
             region: region("tokyo"),
             node: NodeId(1),
             officer: officer.public(),

@@ -29,6 +29,7 @@ use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use crate::message::ledger::SignedHead;
 use crate::message::metadata::MetadataFrame;
 use crate::message::question::Question;
+use crate::message::region::{RegionAsk, RegionReply};
 
 /// A peer, as its certificate decided.
 #[derive(Clone, Debug)]
@@ -47,7 +48,12 @@ pub enum Inbound {
     Metadata(MetadataStream),
     /// A ledger head; the peer already knows that it arrived.
     LedgerHead(SignedHead),
+    /// What a node of this node's own region asks about orders of erasure, and where the answer goes.
+    Region(RegionAsk, RegionReplyTo),
 }
+
+/// Where the answer to a neighbour's ask goes. Dropped unanswered, it tells the neighbour so.
+pub struct RegionReplyTo(FrameSender);
 
 /// Where the answer to one question goes. Dropped unanswered, it tells the peer so.
 pub struct Reply {
@@ -288,6 +294,30 @@ impl Line {
         Ok(())
     }
 
+    pub(super) async fn tell(&self, ask: &RegionAsk, deadline: Duration) -> Result<RegionReply, LinkError> {
+        let told = tokio::time::timeout(deadline, self.tell_and_wait(ask)).await;
+        told.unwrap_or_else(|_| Err(LinkError::Deadline { peer: self.peer(), deadline }))
+    }
+
+    async fn tell_and_wait(&self, ask: &RegionAsk) -> Result<RegionReply, LinkError> {
+        self.may_begin(Protocol::Region)?;
+        let frame = self.standing.depart_at_home(ask)?;
+        let (mut sender, mut receiver) = self.open(Protocol::Region).await?;
+        sender.send(&frame).await?;
+        sender.finish()?;
+        let (reply, _) =
+            receiver.only::<RegionReply>().await?.ok_or_else(|| LinkError::NoReply { peer: self.peer() })?;
+        self.prove();
+        Ok(reply)
+    }
+
+    pub(super) async fn say(&self, to: RegionReplyTo, reply: &RegionReply) -> Result<(), LinkError> {
+        let RegionReplyTo(mut sender) = to;
+        let frame = sender.standing().depart_at_home(reply)?;
+        sender.send(&frame).await?;
+        sender.finish()
+    }
+
     pub(super) async fn next(&self) -> Result<Inbound, LinkError> {
         let Some(inbound) = &self.inbound else {
             return Err(LinkError::WrongDirection { peer: self.peer() });
@@ -315,6 +345,11 @@ struct Reader {
 
 impl Reader {
     async fn run(self, tasks: TaskTracker) {
+        if self.standing.protocol == Protocol::Region && self.standing.is_foreign() {
+            tracing::warn!(peer = %self.standing.peer, "a node of another region is not listened to about erasures");
+            self.connection.close(VarInt::from_u32(GivenUp::Protocol.wire()), b"for nodes of the same region");
+            return;
+        }
         let reader = Arc::new(self);
         loop {
             let opened = tokio::select! {
@@ -345,9 +380,11 @@ impl Reader {
         let mut receiver = FrameReceiver::due(receive, Arc::clone(&self.standing), self.limits.frame);
         let read = match self.standing.protocol {
             Protocol::Ledger => self.read_head(&mut sender, &mut receiver).await,
+            Protocol::Region => self.read_region(&mut receiver).await,
             _ => self.read_question(&mut receiver).await,
         };
         match read {
+            Ok(Some(Read::Region(ask))) => self.hand_up(Inbound::Region(ask, RegionReplyTo(sender))).await,
             Ok(Some(Read::Head(head))) => self.hand_up(Inbound::LedgerHead(head)).await,
             Ok(Some(Read::Question(question))) => {
                 let id = question.question().id;
@@ -390,6 +427,13 @@ impl Reader {
         Ok(Some(Read::Head(head)))
     }
 
+    async fn read_region(&self, receiver: &mut FrameReceiver) -> Result<Option<Read>, LinkError> {
+        if self.standing.is_foreign() {
+            return Err(LinkError::Home { peer: self.standing.peer.clone() });
+        }
+        Ok(receiver.only::<RegionAsk>().await?.map(|(ask, _)| Read::Region(ask)))
+    }
+
     async fn read_question(&self, receiver: &mut FrameReceiver) -> Result<Option<Read>, LinkError> {
         let Some((question, frame)) = receiver.only::<Question>().await? else { return Ok(None) };
         self.standing.arrive(EgressClass::Question, frame).await?;
@@ -410,6 +454,7 @@ enum Read {
     Question(ReceivedQuestion),
     OutOfBounds(AnswerHeader),
     Head(SignedHead),
+    Region(RegionAsk),
 }
 
 async fn send_answer<A: CrossesBorder>(mut to: Reply, answer: &Released<A>) -> Result<Sent, LinkError> {
@@ -424,7 +469,7 @@ async fn send_answer<A: CrossesBorder>(mut to: Reply, answer: &Released<A>) -> R
 const fn reason_of(error: &LinkError) -> GivenUp {
     match error {
         LinkError::Ledger { .. } => GivenUp::Ledger,
-        LinkError::WrongProtocol { .. } => GivenUp::Protocol,
+        LinkError::WrongProtocol { .. } | LinkError::Home { .. } => GivenUp::Protocol,
         LinkError::Codec { .. } => GivenUp::Malformed,
         LinkError::Deadline { .. } => GivenUp::TooSlow,
         _ => GivenUp::Dropped,

@@ -60,7 +60,7 @@ pub trait CrossingLedger: Send + Sync + 'static {
     fn metadata_bytes(&self, peer: &PeerId, sent: u64, received: u64);
 }
 
-/// A frame that may go onto the wire. Made by [`Standing::depart`] and [`Standing::depart_metadata`] alone.
+/// A frame that may go onto the wire. Made by [`Standing::depart`], [`Standing::depart_at_home`] and [`Standing::depart_metadata`] alone.
 pub(super) struct Cleared(Vec<u8>);
 
 impl Cleared {
@@ -118,6 +118,14 @@ impl Standing {
             self.ledger.departing(crossing).await.map_err(|source| self.ledger_error(source))?;
         }
         Ok(Cleared(frame))
+    }
+
+    /// Clears a message that stays in the region; there is no other way to the wire for it.
+    pub(super) fn depart_at_home<M: Message>(&self, message: &M) -> Result<Cleared, LinkError> {
+        if self.is_foreign {
+            return Err(LinkError::Home { peer: self.peer.clone() });
+        }
+        Ok(Cleared(self.encode(message)?))
     }
 
     /// Clears a frame of the metadata group: counted, not awaited.

@@ -163,6 +163,12 @@ pub enum LinkError {
         /// Who.
         peer: PeerId,
     },
+    /// What stays in the region was about to be said to another one, or came from one.
+    #[error("{peer} is of another region, and what concerns erasures is said to nodes of this one alone")]
+    Home {
+        /// Who.
+        peer: PeerId,
+    },
     /// The ledger did not take the crossing, so nothing crossed.
     #[error("nothing crossed to or from {peer}: the ledger did not take it")]
     Ledger {
@@ -257,6 +263,7 @@ impl LinkError {
             Self::Closed => "DMC-LINK-25",
             Self::KeyLog { .. } => "DMC-LINK-26",
             Self::KeyMode { .. } => "DMC-LINK-27",
+            Self::Home { .. } => "DMC-LINK-28",
         }
     }
 

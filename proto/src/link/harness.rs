@@ -38,6 +38,7 @@ use crate::message::answer::AnswerHeader;
 use crate::message::ledger::SignedHead;
 use crate::message::metadata::MetadataFrame;
 use crate::message::question::{Ask, Question};
+use crate::message::region::{NodeStand, RegionAsk, RegionReply};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -289,6 +290,13 @@ async fn serve(peer: Peer, begun: Arc<Mutex<Vec<&'static str>>>) {
                 }
             }
             Inbound::LedgerHead(_) => begun.lock().expect("not poisoned").push("head"),
+            Inbound::Region(ask, to) => {
+                begun.lock().expect("not poisoned").push("region");
+                let RegionAsk::How(orders) = ask else { panic!("orders are asked after") };
+                let reply = RegionReply::Stands(vec![NodeStand::Unknown; orders.len()]);
+                let Peer::Neighbour(neighbour) = &peer else { panic!("a neighbour asks") };
+                let _ = neighbour.say(to, &reply).await;
+            }
         }
     }
 }

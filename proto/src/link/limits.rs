@@ -10,7 +10,7 @@ pub struct LinkLimits {
     pub handshake: Duration,
     /// Handshakes at a time; further ones are refused, and from half of it on the caller's address must prove itself.
     pub handshakes: usize,
-    /// Accepted connections at a time, three for each node that talks to this one.
+    /// Accepted connections at a time, one per protocol for each node that talks to this one.
     pub connections: usize,
     /// Connections of one region at a time, so that a region gone bad takes no other's place.
     pub connections_of_region: usize,

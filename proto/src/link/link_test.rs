@@ -15,8 +15,9 @@ use super::pki::{CERTIFICATE_VALIDITY, RegionCa};
 use super::protocol::Protocol;
 use super::trust::TrustError;
 use crate::border::EgressClass;
-use crate::ids::NodeId;
+use crate::ids::{ErasureId, NodeId};
 use crate::message::metadata::{MAX_ROWS_PER_FRAME, MetadataFrame};
+use crate::message::region::{NodeStand, RegionAsk, RegionReply};
 use crate::metadata::Row;
 
 fn rows() -> MetadataFrame {
@@ -148,6 +149,31 @@ async fn a_message_has_its_place_on_one_protocol_and_one_end() {
     ));
     assert!(matches!(query.next().await, Err(LinkError::WrongDirection { .. })));
     assert!(here.ledger.classes().is_empty(), "what is refused at once is no crossing");
+}
+
+#[tokio::test]
+async fn orders_of_erasure_are_said_to_nodes_of_the_same_region_alone() {
+    let world = World::new();
+    let (here, there, near) = (world.node("tokyo", 1), world.node("frankfurt", 2), world.node("tokyo", 3));
+    let ask = RegionAsk::How(vec![ErasureId(7), ErasureId(8)]);
+    let Ok(Peer::Neighbour(neighbour)) = here.link.peer(&near.addr(), Protocol::Region).await else {
+        panic!("a neighbour")
+    };
+    let said = neighbour.tell(&ask, PATIENCE).await.expect("an answer");
+    assert_eq!(said, RegionReply::Stands(vec![NodeStand::Unknown; 2]));
+    let Ok(Peer::Neighbour(query)) = here.link.peer(&near.addr(), Protocol::Query).await else { panic!("a neighbour") };
+    assert!(matches!(query.tell(&ask, PATIENCE).await, Err(LinkError::WrongProtocol { .. })));
+    assert!(here.ledger.classes().is_empty() && near.ledger.classes().is_empty(), "it crosses no border");
+
+    // Another region's node has no such send; one that speaks the protocol all the same is heard by nobody.
+    let foreign = here.link.peer(&there.addr(), Protocol::Region).await.expect("a peer, before it looked at us");
+    let Peer::Foreign(foreign) = foreign else { panic!("foreign") };
+    let refused = foreign.0.tell(&ask, PATIENCE).await.expect_err("another region");
+    assert!(matches!(refused, LinkError::Home { .. } | LinkError::Lost { .. }), "{refused}");
+    let closed =
+        tokio::time::timeout(PATIENCE, foreign.0.connection().closed()).await.expect("closed by the other side");
+    assert!(matches!(closed, quinn::ConnectionError::ApplicationClosed(_)), "{closed}");
+    assert!(!there.begun().contains(&"region"));
 }
 
 #[tokio::test]

@@ -1,17 +1,18 @@
 //! A peer of the same region: what is said to it crosses no border and needs no entry in the ledger.
 //!
-//! Rows between neighbours (`send_rows`, with the query stage's own codec) will stand here and only here.
+//! Orders of erasure stand here and only here; so will rows between neighbours (`send_rows`, with the query stage's own codec).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{Inbound, Line, Reply};
+use super::connection::{Inbound, Line, RegionReplyTo, Reply};
 use super::crossing::Sent;
 use super::errors::LinkError;
 use super::metadata_stream::Channel;
 use crate::border::{CrossesBorder, Received, Released, VettedQuestion};
 use crate::message::ledger::SignedHead;
 use crate::message::metadata::MetadataFrame;
+use crate::message::region::{RegionAsk, RegionReply};
 
 /// A connection with a node of this node's own region.
 #[derive(Clone, Debug)]
@@ -48,6 +49,22 @@ impl Neighbour {
     /// As there.
     pub async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
         self.0.ledger_head(head).await
+    }
+
+    /// Asks a node of this region about orders of erasure, and waits for what it says until the deadline.
+    ///
+    /// # Errors
+    /// [`LinkError::Deadline`], or what became of the connection.
+    pub async fn tell(&self, ask: &RegionAsk, deadline: Duration) -> Result<RegionReply, LinkError> {
+        self.0.tell(ask, deadline).await
+    }
+
+    /// Answers a [`Neighbour::tell`] of the other side.
+    ///
+    /// # Errors
+    /// [`LinkError::Home`] where it came over a connection with another region, or what became of the connection.
+    pub async fn say(&self, to: RegionReplyTo, reply: &RegionReply) -> Result<(), LinkError> {
+        self.0.say(to, reply).await
     }
 
     /// As [`super::foreign::Foreign::next`].

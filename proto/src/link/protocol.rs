@@ -1,4 +1,4 @@
-//! The three protocols between nodes; each has its own ALPN name, so that a connection speaks one of them and no other.
+//! The protocols between nodes; each has its own ALPN name, so that a connection speaks one of them and no other.
 
 use std::fmt;
 
@@ -11,11 +11,13 @@ pub enum Protocol {
     Query,
     /// Ledger heads.
     Ledger,
+    /// Orders of erasure, between nodes of one region alone.
+    Region,
 }
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Raft, Self::Query, Self::Ledger];
+    pub const ALL: [Self; 4] = [Self::Raft, Self::Query, Self::Ledger, Self::Region];
 
     /// The name in the handshake.
     pub const fn alpn(self) -> &'static str {
@@ -23,6 +25,7 @@ impl Protocol {
             Self::Raft => "domicile-raft/1",
             Self::Query => "domicile-query/1",
             Self::Ledger => "domicile-ledger/1",
+            Self::Region => "domicile-region/1",
         }
     }
 

@@ -5,3 +5,4 @@ pub mod health;
 pub mod ledger;
 pub mod metadata;
 pub mod question;
+pub mod region;

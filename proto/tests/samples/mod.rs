@@ -11,8 +11,8 @@ use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::codec::{CodecError, Message, decode, encode};
 use domicile_proto::ids::{
-    DictionaryId, Epoch, FieldId, KThreshold, Level, Name, NodeId, PolicyVersion, QuestionId, RecordCount, Region,
-    RegionNumber, ShardId, StreamId, TenantId, TimeRange, Timestamp,
+    DictionaryId, Epoch, ErasureId, FieldId, KThreshold, Level, Name, NodeId, PolicyVersion, QuestionId, RecordCount,
+    Region, RegionNumber, ShardId, StreamId, TenantId, TimeRange, Timestamp,
 };
 use domicile_proto::leaf::LeafWidth;
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
@@ -22,9 +22,11 @@ use domicile_proto::message::metadata::{
     AppendOutcome, Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
+use domicile_proto::message::region::{ErasureOrder, KeysMark, NodeStand, RegionAsk, RegionReply, Token};
 use domicile_proto::metadata::{
-    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, KeyRow, NodeRow,
-    NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy, StreamRow, ValueRow,
+    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
+    KeyRow, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
+    StreamRow, ValueRow,
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
@@ -48,7 +50,7 @@ fn again<M: Message>(frame: &[u8]) -> Result<Vec<u8>, CodecError> {
 }
 
 /// The decoders of all messages.
-pub(crate) const DECODERS: [Decoder; 9] = [
+pub(crate) const DECODERS: [Decoder; 11] = [
     again::<Question>,
     again::<Answer>,
     again::<Probe>,
@@ -58,6 +60,8 @@ pub(crate) const DECODERS: [Decoder; 9] = [
     again::<Vote>,
     again::<SnapshotHead>,
     again::<Row>,
+    again::<RegionAsk>,
+    again::<RegionReply>,
 ];
 
 /// All samples.
@@ -88,6 +92,12 @@ pub(crate) fn all() -> Vec<Sample> {
     add(&mut samples, "snapshot-head", &snapshot_head());
     for row in rows() {
         add(&mut samples, "row", &row);
+    }
+    for ask in asks() {
+        add(&mut samples, "region-ask", &ask);
+    }
+    for reply in replies() {
+        add(&mut samples, "region-reply", &reply);
     }
     samples
 }
@@ -278,7 +288,57 @@ fn commands() -> Vec<Command> {
         Command::RecordHead(signed_head()),
     ];
     commands.extend(changes().into_iter().map(|change| Command::Regional(signed(change))));
+    commands.push(Command::RecordErasure(erasure()));
     commands
+}
+
+fn erasure() -> ErasureRow {
+    ErasureRow {
+        region: region("tokyo"),
+        id: ErasureId(3 << 120),
+        tenant: TenantId(1),
+        commitment: [0xcd; 32],
+        proof: [0xef; 16],
+        at: Timestamp(1_800_000_000_000_000),
+        state: ErasureState::Shredded,
+    }
+}
+
+fn order() -> ErasureOrder {
+    ErasureOrder {
+        id: ErasureId(3 << 120),
+        tenant: TenantId(1),
+        subjects: vec![7, u64::MAX],
+        tokens: vec![Token::try_from("‹email:abcdefghijklmnopqrstuvwxyz›".to_owned()).expect("a token")],
+        only: Some(vec![(StreamId(1), Some(ShardId(8))), (StreamId(2), None)]),
+        at: Timestamp(1_800_000_000_000_000),
+        until: Timestamp(1_900_000_000_000_000),
+        salt: [0x5a; 32],
+    }
+}
+
+fn asks() -> Vec<RegionAsk> {
+    let how = RegionAsk::How(vec![ErasureId(1), ErasureId(u128::MAX)]);
+    vec![
+        RegionAsk::Take(KeysMark([9; 8]), vec![order()]),
+        how,
+        RegionAsk::List(None),
+        RegionAsk::List(Some(ErasureId(1))),
+    ]
+}
+
+fn replies() -> Vec<RegionReply> {
+    let stands = vec![
+        NodeStand::Unknown,
+        NodeStand::OtherKeys,
+        NodeStand::Held,
+        NodeStand::Failed,
+        NodeStand::Ordered,
+        NodeStand::Shredded(Timestamp(1)),
+        NodeStand::Gone(Timestamp(2), [0xaa; 32]),
+    ];
+    let whole = ErasureOrder { only: None, ..order() };
+    vec![RegionReply::Stands(stands), RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true)]
 }
 
 fn rows() -> Vec<Row> {
@@ -316,6 +376,7 @@ fn rows() -> Vec<Row> {
         Row::Head(signed_head()),
         Row::Officer(OfficerRow { region: region("tokyo"), newest: signature(), version: PolicyVersion(3) }),
         Row::RegionKey(RegionKeyRow { region: region("tokyo"), key: region_public(), signature: Some(signature()) }),
+        Row::Erasure(erasure()),
     ]
 }
 

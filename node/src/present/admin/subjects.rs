@@ -17,7 +17,7 @@ use domicile_proto::metadata::Personal;
 use serde_json::{Value, json};
 
 use super::{Admin, retention};
-use crate::erase::{EraseError, Erasure, Stands, Whom};
+use crate::erase::{EraseError, Erasure, Progress, Stands, Whom};
 use crate::index::token;
 use crate::policy::{StreamView, Wanted, tokens_in};
 use crate::present::desk::Desk;
@@ -132,26 +132,21 @@ pub(super) fn failed(error: &EraseError) -> Failure {
     }
 }
 
-impl Subjects {
-    fn shown(&self, stands: &Stands) -> Value {
-        let mut shown = shown(stands);
-        if let Some(shown) = shown.as_object_mut() {
-            shown.insert("nodes".to_owned(), self.nodes());
-        }
-        shown
-    }
-
-    /// What is told here holds for this node; another one of the region has its own bucket and is told by itself.
-    fn nodes(&self) -> Value {
-        let (policy, own) = (self.desk.parts.policy.now(), self.desk.parts.node);
-        let others = policy.nodes.values().filter(|row| row.region == self.desk.parts.region && row.node != own);
-        json!({"told": own, "not_told": others.map(|row| row.node).collect::<Vec<_>>()})
-    }
-}
-
+/// The state is that of the region: what its slowest node says. Nodes that have not come as far are named.
 fn shown(stands: &Stands) -> Value {
+    let missing = |far: Progress| {
+        let behind = stands.nodes.iter().filter(|at| at.progress.is_none_or(|progress| progress < far));
+        behind.map(|at| at.node).collect::<Vec<_>>()
+    };
+    let nodes = stands.nodes.iter().map(|at| {
+        let state = at.progress.map_or("not_told", Progress::as_str);
+        json!({"node": at.node, "state": state, "problem": at.problem})
+    });
     json!({
-        "id": stands.id, "state": stands.progress.as_str(), "ordered_at": stands.ordered_at,
+        "id": stands.id, "state": stands.everywhere.as_str(), "state_of_this_node": stands.progress.as_str(),
+        "nodes": nodes.collect::<Vec<_>>(), "not_shredded_at": missing(Progress::Shredded),
+        "not_gone_at": missing(Progress::Gone), "region_receipt": stands.region_receipt,
+        "ordered_at": stands.ordered_at,
         "shredded_at": stands.shredded.map(|shredded| shredded.at),
         "records_hidden": stands.shredded.map(|shredded| shredded.hidden),
         "originals_destroyed": stands.shredded.map(|shredded| shredded.originals),
@@ -163,9 +158,13 @@ fn shown(stands: &Stands) -> Value {
 /// Everything that is accepted is durable before it is searched for, so that nothing slips between.
 async fn erase(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) -> Response {
     let ordered = async {
-        let Named { tenant, whom, .. } = at.named(&headers, &body.0?)?;
+        let body = body.0?;
+        let Named { tenant, whom, .. } = at.named(&headers, &body)?;
+        let id = body.get("id").filter(|id| !id.is_null());
+        let malformed = PresentError::Malformed { place: "id", wanted: "the id of an erasure of another node" };
+        let id = id.map(|id| id.as_str().and_then(|id| id.parse().ok()).ok_or(malformed)).transpose()?;
         (at.desk.parts.around.refresh)(at.desk.parts.catalog.shards()).await;
-        at.erasure.order(tenant, whom).await.map(|stands| at.shown(&stands)).map_err(|error| failed(&error))
+        at.erasure.order(tenant, whom, id).await.map(|stands| shown(&stands)).map_err(|error| failed(&error))
     };
     told(ordered.await)
 }
@@ -179,9 +178,9 @@ async fn status(
         let admin = at.admin(&headers)?;
         let tenant = at.tenant(&admin, parameters.get("tenant").map(String::as_str))?;
         if let Some(id) = parameters.get("id") {
-            return at.erasure.stands(tenant, id).map(|stands| at.shown(&stands)).map_err(|error| failed(&error));
+            return at.erasure.stands(tenant, id).map(|stands| shown(&stands)).map_err(|error| failed(&error));
         }
-        let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(|stands| at.shown(stands)).collect();
+        let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(shown).collect();
         let holds = at.erasure.holds(tenant).into_iter().map(|(id, since)| json!({"id": id, "since": since}));
         let holds: Vec<Value> = holds.collect();
         Ok(json!({"erasures": erasures, "holds": holds, "late_records_left_out": at.erasure.late()}))

@@ -81,6 +81,7 @@ async fn revealed(desk: &Arc<Desk>, headers: &HeaderMap, body: &Value) -> Result
     let token: Box<str> =
         token.ok_or(PresentError::Malformed { place: "token", wanted: "a token of a record" })?.into();
     let (tenant, vault) = (who.tenant(), &desk.parts.vault);
+    desk.is_aware(tenant)?;
     let commitment = vault.commitment(tenant, &token);
     let event = Event::Reveal { key: who.key().clone(), tenant, purpose, token: commitment };
     let entry = desk.parts.ledger.record(event).await.map_err(|error| Failure::of(&error))?;

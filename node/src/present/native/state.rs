@@ -18,10 +18,14 @@ pub(super) async fn health() -> &'static str {
 }
 
 /// Ready from the start: the doors open last, when what the log holds can be searched, and nothing local waits for an election.
-/// Not ready where the log takes nothing, or where accepted records cannot be searched.
+/// Not ready where the log takes nothing, where accepted records cannot be searched, or where this node does not know what was
+/// erased in its region.
 pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, &'static str) {
     let is_poisoned = (desk.parts.around.facts)().is_log_poisoned;
     match (is_poisoned, desk.parts.catalog.failures()) {
+        (false, 0) if desk.parts.awareness.lacks() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "an erasure of this region is not known here yet\n")
+        }
         (false, 0) => (StatusCode::OK, "ok\n"),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "accepted records of some shard cannot be searched now\n"),
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "the write-ahead log stopped; restart the node\n"),
@@ -92,6 +96,9 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     if keys.is_rewrite_due {
         notes.push("a destruction of keys is not complete; it goes on by itself");
     }
+    if desk.parts.awareness.lacks() {
+        notes.push("an erasure of this region is not known here yet, so nothing is shown that it may concern");
+    }
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
     let body = json!({
@@ -106,6 +113,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "ledger": { "size": head.size, "root": hex::encode(head.root) },
         "tls_keylog": facts.has_tls_keylog,
         "streams": policy.streams.len(),
+        "erasures": policy.erasures,
         "meta": { "leader": facts.leader, "term": facts.term, "voters": facts.voters },
         "round_trips_ms": round_trips,
         "shards": shards.len(),

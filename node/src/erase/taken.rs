@@ -1,0 +1,138 @@
+//! What another node of the region asks: to take orders, how they stand here, and which there are.
+//!
+//! An order is taken like one that was given here: durable, in the ledger, hidden and shredded before the answer. Twice is
+//! once. Only a neighbour is answered.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use domicile_proto::ids::ErasureId;
+use domicile_proto::link::connection::{Inbound, Peer, RegionReplyTo};
+use domicile_proto::message::region::{
+    ErasureOrder, KeysMark, MAX_ASKED, MAX_ORDERS, NodeStand, RegionAsk, RegionReply,
+};
+
+use super::errors::EraseError;
+use super::order::{Order, Tracked};
+use super::workflow::{Erasure, sha256};
+use crate::errors::Coded;
+use crate::tasks::{Kind, Tasks};
+
+impl Erasure {
+    /// Answers what a peer asks on a connection of the region's protocol until the connection ends.
+    pub(crate) async fn serve(self: Arc<Self>, peer: Peer, tasks: Tasks) {
+        let token = tasks.token().clone();
+        while let Some(Ok(begun)) = token.run_until_cancelled(peer.next()).await {
+            // The link speaks one protocol per connection; anything else is dropped, which resets its stream.
+            let Inbound::Region(ask, to) = begun else { continue };
+            let (erasure, peer) = (Arc::clone(&self), peer.clone());
+            tasks.spawn(Kind::Peer, async move { erasure.answer(&peer, ask, to).await });
+        }
+    }
+
+    async fn answer(&self, peer: &Peer, ask: RegionAsk, to: RegionReplyTo) {
+        let Peer::Neighbour(neighbour) = peer else { return };
+        let reply = self.asked(ask).await;
+        if let Err(error) = neighbour.say(to, &reply).await {
+            tracing::debug!(peer = %peer.id(), code = error.code(), %error, "a neighbour did not hear the answer");
+        }
+    }
+
+    /// What this node says to a neighbour.
+    pub(super) async fn asked(&self, ask: RegionAsk) -> RegionReply {
+        match ask {
+            RegionAsk::Take(keys, orders) => RegionReply::Stands(self.take(keys, orders).await),
+            RegionAsk::How(ids) => {
+                let records = self.records.read();
+                let stand = |id: &ErasureId| records.orders.get(id.to_string().as_str()).map(stand_of);
+                let stands = ids.iter().take(MAX_ASKED).map(|id| stand(id).unwrap_or(NodeStand::Unknown));
+                RegionReply::Stands(stands.collect())
+            }
+            RegionAsk::List(after) => self.listed(after),
+        }
+    }
+
+    fn listed(&self, after: Option<ErasureId>) -> RegionReply {
+        let (records, now) = (self.records.read(), self.parts.clock.now());
+        let after: Box<str> = after.map(|after| after.to_string()).unwrap_or_default().into();
+        let mut orders = Vec::new();
+        for (id, tracked) in records.orders.range::<str, _>((Bound::Excluded(&*after), Bound::Unbounded)) {
+            let is_over = tracked.region.is_some() && tracked.order.until <= now;
+            let Some(id) = id.parse().ok().filter(|_| !is_over) else { continue };
+            let Some(order) = tracked.order.told(id) else { continue };
+            if orders.len() == MAX_ORDERS {
+                return RegionReply::Listed(self.mark(), orders, false);
+            }
+            orders.push(order);
+        }
+        RegionReply::Listed(self.mark(), orders, true)
+    }
+
+    /// Takes orders of a neighbour; how each of them stands here then.
+    pub(super) async fn take(&self, keys: KeysMark, orders: Vec<ErasureOrder>) -> Vec<NodeStand> {
+        let mut stands = Vec::with_capacity(orders.len());
+        for order in orders.into_iter().take(MAX_ORDERS) {
+            stands.push(self.take_one(keys, order).await);
+        }
+        stands
+    }
+
+    async fn take_one(&self, keys: KeysMark, order: ErasureOrder) -> NodeStand {
+        let (number, tenant, is_bounded) = (order.id, order.tenant, order.is_bounded());
+        let id = number.to_string();
+        let _ordering = self.ordering.lock().await;
+        if let Some(tracked) = self.records.read().orders.get(id.as_str()) {
+            return stand_of(tracked);
+        }
+        if keys != self.mark() {
+            if self.around.seen.lock().foreign.insert(number, tenant).is_none() {
+                tracing::error!(order = %number, code = EraseError::OtherKeys.code(), "an order of a neighbour");
+            }
+            self.look_around();
+            return NodeStand::OtherKeys;
+        }
+        if !is_bounded {
+            return NodeStand::Failed;
+        }
+        let order = Order::taken(order);
+        let is_held = self.records.read().against(tenant, &order.whom).is_some();
+        if is_held && self.around.seen.lock().held.contains(&number) {
+            return NodeStand::Held;
+        }
+        let taken = self.admit(&id, order).await;
+        let mut is_new = false;
+        let stand = match taken {
+            Ok(()) => {
+                is_new = true;
+                self.around.seen.lock().held.remove(&number);
+                if let Err(error) = self.shred(&id).await {
+                    tracing::error!(code = error.code(), error = &error as &dyn std::error::Error, "tried again");
+                }
+                self.records.read().orders.get(id.as_str()).map_or(NodeStand::Failed, stand_of)
+            }
+            Err(EraseError::Held { .. }) => {
+                self.around.seen.lock().held.insert(number);
+                NodeStand::Held
+            }
+            Err(error) => {
+                tracing::error!(code = error.code(), error = &error as &dyn std::error::Error, "an order is not taken");
+                NodeStand::Failed
+            }
+        };
+        if is_new {
+            self.look_around();
+            self.around.wake.notify_one();
+        }
+        stand
+    }
+}
+
+fn stand_of(tracked: &Tracked) -> NodeStand {
+    match (&tracked.receipt, &tracked.shredded) {
+        (Some(receipt), shredded) => {
+            NodeStand::Gone(shredded.map_or(tracked.order.at, |shredded| shredded.at), sha256(receipt))
+        }
+        (None, Some(shredded)) => NodeStand::Shredded(shredded.at),
+        (None, None) => NodeStand::Ordered,
+    }
+}

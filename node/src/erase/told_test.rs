@@ -1,0 +1,357 @@
+//! Two nodes of a region, each with its own disk, and a way between them that can be cut: an order given at one reaches the
+//! other, whatever is killed or away meanwhile, and nobody says that it is done before both are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use domicile_proto::ids::{ErasureId, NodeId};
+use domicile_proto::message::region::{NodeStand, RegionAsk, RegionReply};
+use domicile_proto::metadata::{Applied, Command, ErasureRow, ErasureState, NodeRow};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use super::neighbours::Silent;
+use super::workflow_test::{Node, Sight, TENANT, TOKEN, begin};
+use super::*;
+use crate::errors::Coded;
+use crate::ownership::{NotProposed, Propose};
+use crate::policy::{Policy, Unknown};
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+
+/// The way between the nodes, and the group.
+#[derive(Clone, Default)]
+struct Between {
+    there: Arc<Mutex<BTreeMap<NodeId, Arc<Erasure>>>>,
+    rows: Arc<Mutex<Vec<ErasureRow>>>,
+    has_group: Arc<AtomicBool>,
+}
+
+impl Between {
+    fn sight(&self, us: NodeId) -> Sight {
+        let (there, rows, held, caught) =
+            (Arc::clone(&self.there), Arc::clone(&self.rows), self.clone(), Arc::clone(&self.has_group));
+        let neighbours = Neighbours::over(move |to, ask| {
+            let found = there.lock().get(&to.id.node).cloned();
+            Box::pin(async move {
+                match found {
+                    Some(there) => Ok(there.asked(ask).await),
+                    None => Err(Silent),
+                }
+            })
+        });
+        let group = GroupView {
+            rows: Arc::new(move || rows.lock().clone()),
+            catch_up: Arc::new(move || {
+                let is_there = caught.load(Ordering::SeqCst);
+                Box::pin(async move { is_there })
+            }),
+        };
+        let propose = Propose::over(move |command| {
+            let decided = held.decide(command);
+            Box::pin(async move { decided })
+        });
+        Sight { us, neighbours, group, propose }
+    }
+
+    fn decide(&self, command: Command) -> Result<Applied, NotProposed> {
+        let Command::RecordErasure(row) = command else { panic!("an erasure") };
+        if !self.has_group.load(Ordering::SeqCst) {
+            return Err(NotProposed);
+        }
+        let mut rows = self.rows.lock();
+        rows.retain(|known| known.id != row.id);
+        rows.push(row);
+        Ok(Applied::Done)
+    }
+
+    async fn start(&self, dir: &Path, us: NodeId) -> Node {
+        let node = Node::start_with(dir, self.sight(us)).await;
+        let mut policy = Policy::clone(&node.policy.now());
+        for node in [A, B] {
+            let addr = "127.0.0.1:7443".parse().unwrap();
+            policy.nodes.insert(node, NodeRow { node, region: policy.region.clone(), addr, signature: None });
+        }
+        node.policy.replace(policy);
+        self.join(us, &node);
+        node
+    }
+
+    fn join(&self, us: NodeId, node: &Node) {
+        self.there.lock().insert(us, Arc::clone(&node.erasure));
+    }
+
+    fn cut(&self, node: NodeId) {
+        self.there.lock().remove(&node);
+    }
+}
+
+/// The directories of two nodes with the same keys, as an operator gives them to the second one.
+async fn homes() -> (TempDir, TempDir) {
+    let (first, second) = (begin(), begin());
+    Node::start(first.path()).await.kill().await;
+    for entry in std::fs::read_dir(first.path().join("keys")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), second.path().join("keys").join(entry.file_name())).unwrap();
+    }
+    (first, second)
+}
+
+fn whom() -> Whom {
+    Whom { subjects: vec![7], tokens: vec![TOKEN.into()], only: None }
+}
+
+/// As a door shows it: how far the region is, and each node.
+fn stands(node: &Node, id: &str) -> (Progress, Vec<(NodeId, Option<Progress>)>) {
+    let stands = node.erasure.stands(TENANT, id).unwrap();
+    (stands.everywhere, stands.nodes.iter().map(|at| (at.node, at.progress)).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_shredded_at_both_nodes_and_done_when_both_are_through() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    a.fill().await;
+    b.fill().await;
+    assert_eq!((a.seen(), b.seen()), (12, 12));
+    let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
+    a.erasure.tell_round().await;
+    assert_eq!((a.seen(), b.seen()), (10, 10));
+    assert!(!a.is_revealed() && !b.is_revealed());
+    let shredded = Some(Progress::Shredded);
+    assert_eq!(stands(&a, &id), (Progress::Shredded, vec![(A, shredded), (B, shredded)]));
+    assert_eq!(b.kinds(), ["requested", "shredded"], "both ledgers have it");
+
+    a.erasure.purge().await.unwrap();
+    a.erasure.tell_round().await;
+    let half = a.erasure.stands(TENANT, &id).unwrap();
+    assert_eq!((half.progress, half.everywhere), (Progress::Gone, Progress::Shredded));
+    assert!(half.receipt.is_some() && half.region_receipt.is_none(), "not done before both are");
+    b.erasure.purge().await.unwrap();
+    a.erasure.tell_round().await;
+    b.erasure.tell_round().await;
+    for node in [&a, &b] {
+        let whole = node.erasure.stands(TENANT, &id).unwrap();
+        assert_eq!(whole.everywhere, Progress::Gone);
+        let said: serde_json::Value =
+            serde_json::from_str(whole.region_receipt.unwrap()["receipt"].as_str().unwrap()).unwrap();
+        let named: Vec<_> = said["nodes"].as_array().unwrap().iter().map(|at| at["node"].as_u64().unwrap()).collect();
+        assert!(named.contains(&1) && named.contains(&2), "{said}");
+        assert!(said["nodes"].as_array().unwrap().iter().all(|at| at["receipt_sha256"].is_string()), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_be_told_is_named_and_told_when_it_is_back_also_after_a_crash_of_the_one_that_tells() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    a.fill().await;
+    b.fill().await;
+    between.cut(B);
+    let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
+    a.erasure.tell_round().await;
+    assert_eq!((a.seen(), b.seen()), (10, 12));
+    let at = a.erasure.stands(TENANT, &id).unwrap();
+    assert_eq!((at.progress, at.everywhere), (Progress::Shredded, Progress::Ordered));
+    assert_eq!((at.nodes[1].node, at.nodes[1].progress, at.nodes[1].problem), (B, None, Some("DMC-ERASE-13")));
+    a.erasure.purge().await.unwrap();
+    assert!(a.erasure.stands(TENANT, &id).unwrap().region_receipt.is_none());
+
+    between.cut(A);
+    a.kill().await;
+    let a = between.start(first.path(), A).await;
+    assert_eq!(stands(&a, &id).0, Progress::Ordered, "still not there");
+    between.join(B, &b);
+    a.erasure.tell_round().await;
+    assert_eq!((b.seen(), stands(&a, &id).0), (10, Progress::Shredded));
+    // What it said is on record: not even silence makes it unsaid.
+    between.cut(B);
+    between.cut(A);
+    a.kill().await;
+    let a = between.start(first.path(), A).await;
+    assert_eq!(stands(&a, &id).0, Progress::Shredded);
+    between.join(B, &b);
+    b.erasure.purge().await.unwrap();
+    a.erasure.tell_round().await;
+    assert!(a.erasure.stands(TENANT, &id).unwrap().region_receipt.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_neighbour_that_is_killed_at_any_step_of_it_takes_the_order_once() {
+    for end in ["ordered", "hidden", "destroyed", "shredded told"] {
+        let (between, (first, second)) = (Between::default(), homes().await);
+        let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+        b.fill().await;
+        *b.erasure.ends_at.lock() = Some(end);
+        let id = {
+            between.cut(B);
+            let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
+            between.join(B, &b);
+            a.erasure.tell_round().await;
+            id
+        };
+        assert_ne!(stands(&a, &id).0, Progress::Shredded, "{end}: not claimed early");
+        between.cut(B);
+        b.kill().await;
+        let b = between.start(second.path(), B).await;
+        a.erasure.tell_round().await;
+        b.erasure.tend().await.unwrap();
+        a.erasure.tell_round().await;
+        assert_eq!((b.seen(), stands(&a, &id).0), (10, Progress::Shredded), "{end}");
+        assert!(!b.is_revealed(), "{end}");
+        assert_eq!(b.erasure.all(TENANT).len(), 1, "{end}: one order");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_shows_nothing_before_a_neighbour_or_the_group_told_it() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    between.has_group.store(true, Ordering::SeqCst);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    b.fill().await;
+    between.cut(B);
+    b.kill().await;
+    let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
+    between.has_group.store(false, Ordering::SeqCst);
+
+    // Neither is in reach: away. Its copy of the group's state is from before.
+    between.cut(A);
+    let b = between.start(second.path(), B).await;
+    b.erasure.begin([A, B]);
+    b.erasure.tell_round().await;
+    assert_eq!(b.awareness.unknown_of(TENANT), Some(Unknown::Away));
+    // The group is in reach, and has heard of the order.
+    between.has_group.store(true, Ordering::SeqCst);
+    a.erasure.record_round().await;
+    b.erasure.tell_round().await;
+    let number: ErasureId = id.parse().unwrap();
+    assert_eq!(b.awareness.unknown_of(TENANT), Some(Unknown::Order(number)));
+    assert!(b.awareness.unknown_of(domicile_proto::ids::TenantId(9)).is_none(), "other tenants are shown");
+    // A neighbour says whom it means.
+    between.join(A, &a);
+    b.erasure.tell_round().await;
+    assert!(b.awareness.unknown_of(TENANT).is_none());
+    assert_eq!(b.seen(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_nobody_in_the_region_made_hides_nothing_and_one_that_the_region_made_does() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    let region = a.policy.now().region.clone();
+    let at = domicile_proto::ids::Timestamp(1);
+    let (id, commitment) = (ErasureId(5), [9; 32]);
+    let row = |proof| ErasureRow {
+        region: region.clone(),
+        id,
+        tenant: TENANT,
+        commitment,
+        proof,
+        at,
+        state: ErasureState::Gone,
+    };
+    between.rows.lock().push(row([0; 16]));
+    between.cut(B);
+    a.erasure.tell_round().await;
+    assert!(a.awareness.lacks(), "until every neighbour has said that it has none");
+    between.join(B, &b);
+    a.erasure.tell_round().await;
+    assert!(!a.awareness.lacks());
+    *between.rows.lock() = vec![row(a.erasure.proof(id, TENANT, &commitment))];
+    a.erasure.tell_round().await;
+    assert_eq!(a.awareness.unknown_of(TENANT), Some(Unknown::Order(id)), "it is the region's own");
+    a.erasure.order(TENANT, whom(), Some(id)).await.unwrap();
+    a.erasure.tell_round().await;
+    assert!(!a.awareness.lacks(), "told by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_neighbour_with_other_keys_is_named_shows_nothing_and_is_told_by_itself() {
+    let (between, first, second) = (Between::default(), begin(), begin());
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    b.fill().await;
+    let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
+    a.erasure.tell_round().await;
+    let at = a.erasure.stands(TENANT, &id).unwrap();
+    assert_eq!((at.everywhere, at.nodes[1].problem), (Progress::Ordered, Some("DMC-ERASE-12")));
+    assert!(b.awareness.unknown_of(TENANT).is_some(), "it cannot hide whom it does not know");
+    b.erasure.order(TENANT, whom(), Some(id.parse().unwrap())).await.unwrap();
+    b.erasure.tell_round().await;
+    a.erasure.tell_round().await;
+    assert_eq!(stands(&a, &id).0, Progress::Shredded);
+    assert!(b.awareness.unknown_of(TENANT).is_none() && b.seen() == 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_a_neighbour_stands_and_is_named_until_it_is_released() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    b.fill().await;
+    let hold = b.erasure.hold(TENANT, whom()).await.unwrap();
+    let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
+    for _ in 0..3 {
+        a.erasure.tell_round().await;
+    }
+    assert_eq!(a.erasure.stands(TENANT, &id).unwrap().nodes[1].problem, Some("DMC-ERASE-02"));
+    assert_eq!(b.kinds(), ["held", "refused"], "once, however often it is asked");
+    assert_eq!((b.seen(), b.awareness.lacks()), (12, false));
+    b.erasure.release(TENANT, &hold).await.unwrap();
+    a.erasure.tell_round().await;
+    assert_eq!((b.seen(), stands(&a, &id).0), (10, Progress::Shredded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_waits_neither_for_a_purge_nor_for_the_group_and_the_group_learns_no_more_than_a_commitment() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    a.fill().await;
+    let purging = a.erasure.working.lock().await;
+    let stood = a.erasure.order(TENANT, whom(), None).await.unwrap();
+    assert_eq!(stood.progress, Progress::Shredded, "while a purge runs and nobody reaches the group");
+    drop(purging);
+    a.erasure.record_round().await;
+    assert!(between.rows.lock().is_empty());
+    between.has_group.store(true, Ordering::SeqCst);
+    a.erasure.tell_round().await;
+    a.erasure.record_round().await;
+    let row = between.rows.lock()[0].clone();
+    assert_eq!((row.id.to_string().as_str(), row.state), (&*stood.id, ErasureState::Shredded));
+    let said = serde_json::to_string(&row).unwrap();
+    assert!(!said.contains(TOKEN) && !said.contains("email"), "{said}");
+    // Two orders about one person: nothing in their rows is the same but the region and the tenant.
+    let again = a.erasure.order(TENANT, whom(), None).await.unwrap();
+    a.erasure.record_round().await;
+    let other = between.rows.lock().iter().find(|row| row.id.to_string() == *again.id).cloned().unwrap();
+    assert!(other.commitment != row.commitment && other.proof != row.proof);
+    a.erasure.purge().await.unwrap();
+    b.erasure.purge().await.unwrap();
+    a.erasure.tell_round().await;
+    a.erasure.record_round().await;
+    assert!(between.rows.lock().iter().all(|row| row.state == ErasureState::Gone));
+    assert!(a.erasure.unrecorded().is_empty());
+    between.rows.lock().clear();
+    assert!(a.erasure.unrecorded().is_empty(), "what the group has forgotten stays so");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_orders_are_told_and_listed_page_by_page() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let a = between.start(first.path(), A).await;
+    for subject in 0..70 {
+        a.erasure.order(TENANT, Whom { subjects: vec![subject], ..Whom::default() }, None).await.unwrap();
+    }
+    let b = between.start(second.path(), B).await;
+    b.erasure.begin([A]);
+    b.erasure.tell_round().await;
+    assert_eq!(b.erasure.all(TENANT).len(), 70);
+    assert!(!b.awareness.lacks());
+    let RegionReply::Stands(stands) = b.erasure.asked(RegionAsk::How(vec![ErasureId(1)])).await else {
+        panic!("stands")
+    };
+    assert_eq!(stands, [NodeStand::Unknown]);
+    let wide = Whom { subjects: (0..2_000).collect(), ..Whom::default() };
+    assert_eq!(a.erasure.order(TENANT, wide, None).await.err().unwrap().code(), "DMC-ERASE-14");
+}

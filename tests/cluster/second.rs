@@ -1,0 +1,87 @@
+//! A second node of Tokyo, brought in by hand as the operator's guide says: certificate, configuration, approval, start.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Cluster;
+use super::ready::Doors;
+use super::region::Region;
+
+/// How the second node is called among the nodes that a test starts.
+pub const SECOND: &str = "tokyo-4";
+
+/// Node 4 of Tokyo, not started yet. Ports stay the same over restarts.
+pub struct Second {
+    doors: Doors,
+    link: SocketAddr,
+}
+
+impl Second {
+    /// Makes certificate and configuration.
+    ///
+    /// # Errors
+    /// When a port, a file or `domicile pki` fails.
+    pub fn prepare(cluster: &Cluster) -> Result<Self> {
+        let port = || Ok::<_, std::io::Error>(TcpListener::bind("127.0.0.1:0")?.local_addr()?);
+        let (es, api, link) = (port()?, port()?, UdpSocket::bind("127.0.0.1:0")?.local_addr()?);
+        let pki = cluster.data().join("pki");
+        let issue = ["pki", "issue", "--region", "tokyo", "--node", "4", "--dir"];
+        cluster.command(&[&issue[..], &[&pki.display().to_string()]].concat())?;
+        let config = cluster.configuration(SECOND);
+        let dir = config.parent().unwrap_or(cluster.data());
+        std::fs::create_dir_all(dir)?;
+        std::fs::write(&config, configuration(&pki, es, api, link, &cluster.region("tokyo").doors.link)?)?;
+        let url = |addr: SocketAddr| format!("http://{addr}");
+        let metrics = format!("http://{api}/metrics");
+        Ok(Self { doors: Doors { es: url(es), api: url(api), metrics, link: link.to_string(), pid: 0 }, link })
+    }
+
+    /// Gives it a copy of the first node's keys, which must not be running.
+    ///
+    /// # Errors
+    /// When a file cannot be copied.
+    pub fn copy_keys(&self, cluster: &Cluster) -> Result<()> {
+        let keys = |name: &str| cluster.data().join("nodes").join(name).join("data").join("keys");
+        std::fs::create_dir_all(keys(SECOND))?;
+        for entry in std::fs::read_dir(keys("tokyo"))? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), keys(SECOND).join(entry.file_name()))?;
+        }
+        Ok(())
+    }
+
+    /// Has Tokyo's officer approve it.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn approve(&self, cluster: &Cluster) -> Result<()> {
+        let approve = ["node", "join", "--region", "tokyo", "--node", "4", "--addr"];
+        cluster.command(&[&approve[..], &[&self.link.to_string()]].concat()).map(drop)
+    }
+
+    /// Its doors, with the keys of its region.
+    pub fn region(&self, cluster: &Cluster) -> Region {
+        Region { doors: self.doors.clone(), ..cluster.region("tokyo") }
+    }
+}
+
+fn configuration(pki: &Path, es: SocketAddr, api: SocketAddr, link: SocketAddr, seed: &str) -> Result<String> {
+    let pki_of = |region: &str| pki.join(region).display().to_string();
+    let tokyo = pki_of("tokyo");
+    let officer = std::fs::read_to_string(pki.join("tokyo").join("officer.pub"))?;
+    let bundles: Vec<String> =
+        super::REGIONS.iter().map(|region| format!("{region} = \"{}/ca.crt\"", pki_of(region))).collect();
+    Ok(format!(
+        "data_dir = \"data\"\n\
+         [listeners]\nes = \"{es}\"\napi = \"{api}\"\n\
+         [link]\nlisten = \"{link}\"\nadvertise = \"{link}\"\n\
+         cert = \"{tokyo}/node-4.crt\"\nkey = \"{tokyo}/node-4.key\"\nregion_key = \"{tokyo}/region.key\"\nbundles = {{ {} }}\n\
+         [officer]\npublic_key = \"{}\"\n\
+         [meta]\nvoter = false\nround_trip_ms = 0\n\
+         [[meta.seeds]]\nnode = 1\nregion = \"tokyo\"\naddr = \"{seed}\"\n",
+        bundles.join(", "),
+        officer.trim()
+    ))
+}

@@ -1,0 +1,144 @@
+//! Two nodes of one region, each with a stream of its own: an order given at one is carried out at both, whichever is killed or
+//! away, and the region is never said to be further than its slowest node.
+
+use std::time::Duration;
+
+use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
+use domicile_tests::cluster::region::Region;
+use domicile_tests::cluster::second::{SECOND, Second};
+use domicile_tests::cluster::{Cluster, READY_WITHIN, wait_until};
+use serde_json::{Value, json};
+
+use crate::BINARY;
+
+const PERSONS: u64 = 5;
+const EACH: u64 = 4;
+const ALL: u64 = PERSONS * EACH;
+/// What is promised for a region, with room for a machine that builds other things meanwhile.
+const SHREDDED_WITHIN: Duration = Duration::from_secs(60);
+
+fn events() -> Vec<Value> {
+    let event = |n: u64| {
+        json!({"timestamp": utc(DAY_MS + i64::try_from(n).unwrap() * 100), "level": "INFO",
+            "uid": format!("u-{}", n % PERSONS), "message": format!("order {n}")})
+    };
+    (0..ALL).map(event).collect()
+}
+
+fn told(region: &Region, path: &str, body: &Value) -> Value {
+    let method = if body.is_null() { "GET" } else { "POST" };
+    let answer = region.api("admin", method, &format!("/api/v1/subjects/{path}"), body).unwrap();
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer.json()
+}
+
+fn erase(region: &Region, person: &str) -> (String, Value) {
+    let order = told(region, "erase", &json!({"subject": person}));
+    (order["id"].as_str().unwrap().to_owned(), order)
+}
+
+/// Waits until the region stands so.
+fn until_stands(region: &Region, id: &str, wanted: &str) -> Value {
+    let found = wait_until(SHREDDED_WITHIN, || {
+        let stands = told(region, &format!("status?id={id}"), &Value::Null);
+        (stands["state"] == wanted).then_some(stands)
+    });
+    found.unwrap_or_else(|| panic!("not {wanted}: {}", told(region, &format!("status?id={id}"), &Value::Null)))
+}
+
+/// Waits until a node shows so many records of a stream, and looks at every answer on the way: none may show more than `most`.
+fn until_shows(region: &Region, stream: &str, (wanted, most): (u64, u64)) {
+    let shown = wait_until(READY_WITHIN, || {
+        let count = region.count(stream).ok()?;
+        assert!(count <= most, "{stream} shows {count}, at most {most} may be seen");
+        (count == wanted).then_some(())
+    });
+    shown.unwrap_or_else(|| panic!("{stream}: {:?}", region.count(stream)));
+}
+
+#[test]
+fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() {
+    let mut cluster = Cluster::start(BINARY, &[]).unwrap();
+    for stream in ["first", "second"] {
+        let made = ["stream", "create", stream, "--tenant", "default", "--subject", "uid", "--region", "tokyo"];
+        cluster.command(&made).unwrap();
+    }
+    let mut node = None;
+    cluster
+        .split_with(|cluster| {
+            let second = Second::prepare(cluster)?;
+            second.copy_keys(cluster)?;
+            node = Some(second);
+            Ok(())
+        })
+        .unwrap();
+    let node = node.unwrap();
+    node.approve(&cluster).unwrap();
+    cluster.launch(SECOND).unwrap();
+    let (tokyo, second) = (cluster.region("tokyo"), node.region(&cluster));
+    let body = bulk(&events(), None);
+    assert_eq!(tokyo.bulk("first", &body, &[]).unwrap().status, 200);
+    let taken = wait_until(READY_WITHIN, || {
+        let answer = second.bulk("second", &body, &[]).ok()?;
+        (answer.status == 200 && answer.json()["errors"] == json!(false)).then_some(())
+    });
+    taken.expect("the second node takes records");
+    tokyo.refresh("first");
+    second.refresh("second");
+    assert_eq!((tokyo.count("first").unwrap(), second.count("second").unwrap()), (ALL, ALL));
+
+    // Given at one, shredded at both, gone when both are.
+    let (id, _) = erase(&tokyo, "u-1");
+    let stands = until_stands(&tokyo, &id, "shredded");
+    assert_eq!(stands["nodes"].as_array().unwrap().len(), 2, "{stands}");
+    assert_eq!((tokyo.count("first").unwrap(), second.count("second").unwrap()), (ALL - EACH, ALL - EACH));
+    told(&tokyo, "purge", &json!({}));
+    let stands = told(&tokyo, &format!("status?id={id}"), &Value::Null);
+    assert_eq!((stands["state_of_this_node"].as_str(), &stands["region_receipt"]), (Some("gone"), &Value::Null));
+    assert_eq!((stands["state"].as_str(), &stands["not_gone_at"]), (Some("shredded"), &json!([4])), "{stands}");
+    told(&second, "purge", &json!({}));
+    let receipt = |region: &Region| {
+        let found = wait_until(SHREDDED_WITHIN, || {
+            let stands = told(region, &format!("status?id={id}"), &Value::Null);
+            stands["region_receipt"]["signature"].is_string().then_some(stands)
+        });
+        found.expect("a receipt for the region")
+    };
+    assert_eq!(receipt(&tokyo)["state"], json!("gone"));
+    assert_eq!(receipt(&second)["state"], json!("gone"), "whichever node is asked");
+
+    // Killed when the order comes: it is named, and shows nothing of the person when it is back.
+    cluster.kill(SECOND).unwrap();
+    let (id, order) = erase(&tokyo, "u-2");
+    assert_eq!((order["state"].as_str(), &order["not_shredded_at"]), (Some("ordered"), &json!([4])), "{order}");
+    assert_eq!(tokyo.count("first").unwrap(), ALL - 2 * EACH);
+    cluster.launch(SECOND).unwrap();
+    until_shows(&second, "second", (ALL - 2 * EACH, ALL - 2 * EACH));
+    until_stands(&tokyo, &id, "shredded");
+
+    // Away while the order was given, and the one that took it is away when it comes back: the group says that there is one.
+    cluster.kill(SECOND).unwrap();
+    let (id, _) = erase(&tokyo, "u-3");
+    let singapore = cluster.region("singapore");
+    let row = wait_until(SHREDDED_WITHIN, || {
+        let status = singapore.api("admin", "GET", "/api/v1/status", &Value::Null).ok()?.json();
+        (status["erasures"]["tokyo"] == json!(3)).then_some(status)
+    });
+    let row = row.expect("the group knows that there is an order");
+    assert!(!row.to_string().contains("u-3"), "and not whom it means");
+    cluster.kill("tokyo").unwrap();
+    cluster.launch(SECOND).unwrap();
+    let refused = wait_until(READY_WITHIN, || {
+        let answer = second.es("search", "POST", "/second/_count", &json!({"query": {"match_all": {}}})).ok()?;
+        assert_ne!(answer.status, 200, "it shows nothing before it knows whom: {}", answer.text());
+        answer.text().contains("DMC-ERASE-10").then_some(())
+    });
+    refused.expect("the order is known and not whom it means");
+    assert!(!second.is_ready());
+    assert_eq!(second.bulk("second", &body, &[]).unwrap().status, 200, "records are taken all the while");
+    cluster.restart("tokyo").unwrap();
+    let tokyo = cluster.region("tokyo");
+    until_shows(&second, "second", (2 * (ALL - 3 * EACH), 2 * (ALL - 3 * EACH)));
+    until_stands(&tokyo, &id, "shredded");
+    until_stands(&second, &id, "shredded");
+}
