@@ -3,6 +3,7 @@
 //! The modules under deploy/terraform judge what they are told before anything is planned; this judges what was planned, by
 //! whatever module. It speaks to no node and to no cloud.
 
+mod beyond;
 mod judge;
 mod report;
 
