@@ -78,6 +78,7 @@ fn show(regions: &Regions, as_json: bool) {
                 "name": facts.name.as_str(),
                 "jurisdiction": facts.jurisdiction,
                 "clouds": facts.clouds(),
+                "retention_days": facts.retention_days(),
                 "transfers": ways.collect::<Vec<_>>(),
             })
         })
