@@ -194,7 +194,7 @@ run "a_node_may_do_what_it_must_and_no_more" {
     error_message = "Nobody takes from the ledger."
   }
   assert {
-    condition     = toset([for member in google_secret_manager_secret_iam_member.own : member.secret_id]) == toset([for secret in ["node-crt", "node-key", "server-crt", "server-key"] : "domicile-frankfurt-frankfurt-3-${secret}"])
+    condition     = alltrue([for secret in ["node-crt", "node-key", "server-crt", "server-key"] : contains([for member in google_secret_manager_secret_iam_member.own : member.secret_id], "domicile-frankfurt-frankfurt-3-${secret}")]) && alltrue([for member in google_secret_manager_secret_iam_member.own : startswith(member.secret_id, "domicile-frankfurt-frankfurt-3-")])
     error_message = "A node reads its own secrets."
   }
   assert {
