@@ -76,6 +76,9 @@ pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
 /// Bytes of a Terraform plan that `residency check-plan` reads: a hundred times one of three regions.
 pub(crate) const PLAN_BYTES: u64 = 256 << 20;
+/// How often it is looked how far the other nodes are: four looks between two scrapes of the usual fifteen seconds, for nothing
+/// is sent for it.
+pub(crate) const ROUND_TRIP_LOOK: Duration = Duration::from_secs(4);
 /// How long stopping may take in all.
 pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a metadata proposal is waited for.

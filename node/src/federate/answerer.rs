@@ -11,17 +11,20 @@ use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::question::Question;
 use tokio::sync::Semaphore;
 
+use super::coverage::cells;
 use super::gate::{Answered, Gate, Put, admissible};
 use crate::audit::{Event, Ledger, Why};
 use crate::limits::{FEDERATED_DEADLINE, FOREIGN_QUESTIONS_AT_ONCE};
 use crate::policy::PolicyWatch;
 use crate::tasks::{Kind, Tasks};
+use crate::telemetry::Metrics;
 
 /// Answers other regions.
 pub(crate) struct Answerer {
     policy: PolicyWatch,
     gate: Gate,
     ledger: Arc<Ledger>,
+    metrics: Metrics,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
     at_once: Semaphore,
 }
@@ -32,9 +35,10 @@ impl Answerer {
         policy: PolicyWatch,
         gate: Gate,
         ledger: Arc<Ledger>,
+        metrics: Metrics,
         detector: Arc<dyn LiteralDetector + Send + Sync>,
     ) -> Self {
-        Self { policy, gate, ledger, detector, at_once: Semaphore::new(FOREIGN_QUESTIONS_AT_ONCE) }
+        Self { policy, gate, ledger, metrics, detector, at_once: Semaphore::new(FOREIGN_QUESTIONS_AT_ONCE) }
     }
 
     /// Answers what a peer asks on a connection of the query protocol until the connection ends.
@@ -79,7 +83,22 @@ impl Answerer {
                 tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
             }
         }
+        self.count(peer, &answered);
         answered
+    }
+
+    /// Counts what another region was told. A whole answer that is withheld is one cell.
+    fn count(&self, peer: &PeerId, answered: &Answered) {
+        let (whole, withheld) = match &answered.answer().outcome {
+            Outcome::Aggregate(aggregate) => {
+                let cells = cells(aggregate);
+                let whole = cells.iter().filter(|cell| cell.is_exact()).count() as u64;
+                (whole, cells.len() as u64 - whole)
+            }
+            Outcome::Suppressed => (0, 1),
+            Outcome::Refused(_) => return,
+        };
+        self.metrics.flows().answered(&peer.region, whole, withheld);
     }
 
     fn let_in(&self, question: &Question) -> Result<Put, RefusalCode> {

@@ -18,6 +18,7 @@ use super::super::reach::NoAnswer;
 use super::*;
 use crate::audit::Entries;
 use crate::clock::Clock;
+use crate::telemetry::Metrics;
 
 const TENANT: TenantId = TenantId(1);
 const STREAM: StreamId = StreamId(7);
@@ -317,7 +318,8 @@ async fn another_node_of_a_region_is_asked_where_the_first_is_silent() {
 
 fn answerer(policy: PolicyWatch, dir: &std::path::Path) -> Answerer {
     let ledger = Ledger::open(dir, &region("tokyo"), Clock::standing_at(Timestamp(1))).expect("new");
-    Answerer::new(policy, gate_of(SOME), Arc::new(ledger), Arc::new(Detector))
+    let metrics = Metrics::new(&crate::config::Regions::built_in().expect("built in"));
+    Answerer::new(policy, gate_of(SOME), Arc::new(ledger), metrics, Arc::new(Detector))
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use crate::audit::{Entries, Event, Ledger};
 use crate::clock::Clock;
 use crate::policy::{Policy, PolicyWatch, StreamView};
 use crate::tasks::{Kind, Tasks};
+use crate::telemetry::Metrics;
 
 struct NoDetector;
 
@@ -54,6 +55,10 @@ fn gate(records: u64) -> Gate {
         let answered = Answered::Count(release(cells, &policy, put.header));
         Box::pin(async move { answered })
     })
+}
+
+fn measured() -> Metrics {
+    Metrics::new(&crate::config::Regions::built_in().expect("built in"))
 }
 
 struct Node {
@@ -133,7 +138,8 @@ async fn a_question_and_its_answer_lie_in_both_ledgers_and_a_lost_region_is_name
     let tasks = Tasks::default();
     let there = policy("frankfurt", [&tokyo, &frankfurt]);
     let detector = Arc::new(NoDetector);
-    let answerer = Arc::new(Answerer::new(there, gate(70), Arc::clone(&frankfurt.ledger), detector.clone()));
+    let (ledger, metrics) = (Arc::clone(&frankfurt.ledger), measured());
+    let answerer = Arc::new(Answerer::new(there, gate(70), ledger, metrics.clone(), detector.clone()));
     let (accepting, served) = (frankfurt.link.clone(), tasks.clone());
     tasks.spawn(Kind::Listener, async move {
         while let Some(accepted) = accepting.accept().await {
@@ -156,6 +162,9 @@ async fn a_question_and_its_answer_lie_in_both_ledgers_and_a_lost_region_is_name
     assert_eq!(digests(&asked), digests(&answered), "both sides saw the same bytes");
     let ledger = answer.coverage.0.iter().find(|said| said.region == region("frankfurt")).and_then(|said| said.ledger);
     assert_eq!(ledger.map(|(size, _)| size), Some(1), "the answer states the ledger of the region that gave it");
+
+    let told = r#"domicile_federate_answered_cells_total{peer="tokyo",standing="whole"} 1"#;
+    assert!(metrics.text().contains(told), "{}", metrics.text());
 
     frankfurt.link.close("the region is lost").await;
     let began = Instant::now();

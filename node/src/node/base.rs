@@ -13,6 +13,7 @@ use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::rotation::IdentityFiles;
 
 use super::NodeError;
+use super::measure::Counted;
 use super::{errors, group, keeper};
 use crate::audit::{Event, Ledger};
 use crate::classify::{Classifier, Defaults, RuleFiles};
@@ -26,6 +27,7 @@ use crate::parse::Zone;
 use crate::policy::{self, Awareness, Consents, Honoured, Policy, PolicyWatch, Suppression};
 use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
+use crate::telemetry::Metrics;
 
 /// What the line stands on.
 pub(super) struct Base {
@@ -45,6 +47,7 @@ pub(super) struct Base {
     /// Erasures and holds on record.
     pub(super) records: Records,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) metrics: Metrics,
     pub(super) link: Link,
     pub(super) group: Group,
     pub(super) policy: PolicyWatch,
@@ -77,7 +80,9 @@ impl Base {
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
         ledger.record(Event::NodeStarted { node: us.node }).await?;
         let round_trip = config.round_trip(&regions);
-        let link = Link::bind(link_config(config, round_trip), Arc::clone(&ledger) as _)?;
+        let metrics = Metrics::new(&regions);
+        let counted = Counted { ledger: Arc::clone(&ledger), metrics: metrics.clone() };
+        let link = Link::bind(link_config(config, round_trip), Arc::new(counted))?;
 
         let seeds: Vec<PeerId> = config.meta.seeds.iter().map(group::seed).collect();
         let transport = LinkTransport::new(link.clone(), seeds);
@@ -127,6 +132,7 @@ impl Base {
             awareness: Awareness::default(),
             records,
             ledger,
+            metrics,
             link,
             group,
             policy,

@@ -29,6 +29,7 @@ use crate::parse::{self, Document, Form, ParseError, Parser, Zone};
 use crate::policy::{StreamView, Suppression};
 use crate::receive::{Action, Arrival, Content, Failure, Item, ItemOutcome, Posted, ReceiveError, Reply};
 use crate::tasks::{Kind, Tasks};
+use crate::telemetry::Metrics;
 use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal};
 
 /// Makes what lies in these shards searchable, and comes back when it is.
@@ -47,6 +48,7 @@ pub(crate) struct Line {
     /// The region's zone, for time stamps that name none.
     pub(crate) zone: Zone,
     pub(crate) tasks: Tasks,
+    pub(crate) metrics: Metrics,
     /// For producers that wait until they can search.
     pub(crate) refresh: Option<Refresh>,
     /// How much may be in memory between a body and its answer; see [`Line::room_for_work`].
@@ -150,8 +152,24 @@ impl Line {
             refresh(shards.into_iter().collect()).await;
         }
         let reply = reply_of(&framed, outcomes, repeated);
+        self.count(&reply, framed.documents.len());
         drop(room);
         Ok(reply)
+    }
+
+    /// Counts what producers are told of their records; what was known before, or dropped by policy, is neither.
+    fn count(&self, reply: &Reply, documents: usize) {
+        let (mut accepted, mut refused) = (0, 0);
+        match reply {
+            Reply::Items { repeated: true, .. } => {}
+            Reply::Items { items, .. } => items.iter().for_each(|item| match item.outcome {
+                ItemOutcome::Created { .. } => accepted += 1,
+                ItemOutcome::Failed(_) => refused += 1,
+                ItemOutcome::Noop { .. } | ItemOutcome::Dropped => {}
+            }),
+            Reply::Failed(_) => refused = documents as u64,
+        }
+        self.metrics.flows().taken(accepted, refused);
     }
 
     /// Cuts the body, and digests it where its producer gave it an id. Room is taken for as many documents as its bytes could be,

@@ -13,6 +13,7 @@ use super::*;
 use crate::admit::{Rates, key_digest};
 use crate::classify::{Defaults, RuleFiles};
 use crate::clock::Clock;
+use crate::config::Regions;
 use crate::keys::{Vault, specimen};
 use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
 use crate::ownership::{NotProposed, Propose};
@@ -30,6 +31,7 @@ struct Front {
     suppression: Suppression,
     clock: Clock,
     rooms: Arc<Rooms>,
+    metrics: Metrics,
     _dir: tempfile::TempDir,
 }
 
@@ -70,6 +72,7 @@ fn front() -> Front {
     let rooms = Line::room_for_work();
     let classifier = Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default());
     let detector = Arc::new(classifier.clone());
+    let metrics = Metrics::new(&Regions::built_in().unwrap());
     let line = Line {
         admitter: Arc::clone(&admitter),
         classifier,
@@ -79,6 +82,7 @@ fn front() -> Front {
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
         tasks: tasks.clone(),
+        metrics: metrics.clone(),
         refresh: None,
         work: Arc::clone(&rooms),
     };
@@ -86,7 +90,7 @@ fn front() -> Front {
         Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock.clone(), tasks.clone());
     tasks.spawn(Kind::Line, Arc::new(line).run(inbox));
     let router = elastic::router(inlet.clone()).merge(native::router(inlet));
-    Front { router, durable, key, weak, vault, suppression, clock, rooms, _dir: dir }
+    Front { router, durable, key, weak, vault, suppression, clock, rooms, metrics, _dir: dir }
 }
 
 impl Front {
@@ -102,6 +106,19 @@ impl Front {
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 64 << 20).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap())
+    }
+}
+
+impl Front {
+    /// Records accepted and refused, as they are scraped.
+    fn counted(&self) -> (u64, u64) {
+        let text = self.metrics.text();
+        let of = |name: &str| {
+            let line =
+                text.lines().find_map(|line| line.strip_prefix(&format!("domicile_receive_{name}_records_total ")));
+            line.unwrap().parse().unwrap()
+        };
+        (of("accepted"), of("refused"))
     }
 }
 
@@ -126,6 +143,7 @@ async fn every_document_of_a_request_has_its_own_outcome_in_its_own_place() {
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["errors"], json!(true));
     assert_eq!(statuses(&answer), [201, 201, 400, 400, 400, 409, 201], "{answer}");
+    assert_eq!(front.counted(), (3, 4), "accepted and refused");
     assert_eq!(answer["items"][2]["index"]["error"]["type"], "document_parsing_exception");
     assert_eq!(answer["items"][4]["index"]["error"]["type"], "invalid_index_name_exception");
     assert_eq!(answer["items"][0]["create"]["_index"], "app-2026.11.20");
@@ -152,6 +170,7 @@ async fn a_batch_that_is_sent_again_is_answered_again_and_other_bytes_are_a_conf
     assert_eq!((status, &again["accepted"], &again["repeated"]), (200, &json!(2), &json!(true)), "{again}");
     let (status, other) = send("{\"a\":1}\n{\"a\":3}\n").await;
     assert_eq!(status, 409, "{other}");
+    assert_eq!(front.counted(), (2, 2), "what is repeated is not counted again");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod gate;
 mod group;
 pub(crate) mod ingest;
 mod keeper;
+mod measure;
 mod sealing;
 mod signals;
 mod supervisor;
@@ -40,7 +41,7 @@ use crate::receive::listen::{Listener, Protection};
 use crate::receive::{self, Inlet};
 use crate::segment::{Opened, Shards};
 use crate::tasks::{Kind, Tasks};
-use crate::telemetry::{self, Metrics};
+use crate::telemetry;
 use crate::wal::{Wal, WalConfig};
 
 use base::Base;
@@ -141,6 +142,7 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
         wal: Arc::new(wal),
         zone: base.zone.clone(),
         tasks: base.tasks.clone(),
+        metrics: base.metrics.clone(),
         refresh: Some(surroundings::refresh(shards)),
         work: Line::room_for_work(),
     });
@@ -165,13 +167,15 @@ async fn open_guard(base: &Base, config: &NodeConfig) -> Result<Arc<Guard>, Node
 
 /// aggregate, federate: questions of this region and of others go through the same gate; and this node joins the others.
 fn start_federation(base: &Base, config: &NodeConfig, gate: Gate, erasure: &Arc<Erasure>) -> Arc<Federation> {
-    let Base { policy, ledger, tasks, .. } = base;
+    let Base { policy, ledger, metrics, tasks, .. } = base;
     let detector = Arc::new(base.classifier.clone());
-    let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(ledger), detector.clone());
+    let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(ledger), metrics.clone(), detector.clone());
     let (link, group) = (base.link.clone(), base.group.clone());
     let welcome = group::welcome(link, group, Arc::new(answerer), Arc::clone(erasure), tasks.clone());
     tasks.spawn(Kind::Listener, welcome);
     tasks.spawn(Kind::Timer, Arc::clone(ledger).keep_counting(tasks.token().clone()));
+    let (us, link, token) = (base.us.clone(), base.link.clone(), tasks.token().clone());
+    tasks.spawn(Kind::Timer, measure::round_trips(us, link, policy.clone(), metrics.clone(), token));
     tasks.spawn(Kind::Timer, group::join(base.group.clone(), config.meta.clone(), tasks.token().clone()));
     let reach = Reach::by(base.link.clone());
     Arc::new(Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector))
@@ -221,7 +225,7 @@ fn desk(
         classifier: base.classifier.clone(),
         ledger: Arc::clone(&base.ledger),
         vault: Arc::clone(&base.vault),
-        metrics: Metrics::new(),
+        metrics: base.metrics.clone(),
         refresh: surroundings::refresh(shards),
         regions: base.regions.clone(),
         advertise: config.link.advertise,

@@ -2,6 +2,10 @@
 
 locals {
   secrets = { for name in keys(var.nodes) : name => "${trimsuffix(azurerm_key_vault.region.vault_uri, "/")}/secrets/${name}" }
+
+  # What a machine fetches before its node starts: the names stand in one place, in the language of this cloud.
+  secret_files = [for name in split(" ", regex("names=\"([a-z. ]+)\"", file("${path.module}/../node-config/files/prepare.sh"))[0]) : replace(name, ".", "-")]
+  own_secrets  = concat(local.secret_files, var.keys == null ? [] : ["transit-token"])
 }
 
 resource "azurerm_user_assigned_identity" "node" {
@@ -32,7 +36,7 @@ resource "azurerm_role_assignment" "ledger" {
 
 # One node may read its own secrets, by their names.
 resource "azurerm_role_assignment" "secrets" {
-  for_each = { for pair in setproduct(keys(var.nodes), concat(["node-crt", "node-key", "server-crt", "server-key"], var.keys == null ? [] : ["transit-token"])) : "${pair[0]}-${pair[1]}" => pair[0] }
+  for_each = { for pair in setproduct(keys(var.nodes), local.own_secrets) : "${pair[0]}-${pair[1]}" => pair[0] }
 
   scope                = "${azurerm_key_vault.region.id}/secrets/${each.key}"
   role_definition_name = "Key Vault Secrets User"

@@ -2,6 +2,10 @@
 
 locals {
   secrets = { for name in keys(var.nodes) : name => "projects/${var.project}/secrets/${local.name}-${name}" }
+
+  # What a machine fetches before its node starts: the names stand in one place, in the language of this cloud.
+  secret_files = [for name in split(" ", regex("names=\"([a-z. ]+)\"", file("${path.module}/../node-config/files/prepare.sh"))[0]) : replace(name, ".", "-")]
+  own_secrets  = concat(local.secret_files, var.keys == null ? [] : ["transit-token"])
 }
 
 resource "google_service_account" "node" {
@@ -31,7 +35,7 @@ resource "google_storage_bucket_iam_member" "ledger" {
 
 # The operator makes these secrets, kept in this location only; Terraform never reads them.
 resource "google_secret_manager_secret_iam_member" "own" {
-  for_each = { for pair in setproduct(keys(var.nodes), concat(["node-crt", "node-key", "server-crt", "server-key"], var.keys == null ? [] : ["transit-token"])) : "${pair[0]}-${pair[1]}" => { node = pair[0], secret = pair[1] } }
+  for_each = { for pair in setproduct(keys(var.nodes), local.own_secrets) : "${pair[0]}-${pair[1]}" => { node = pair[0], secret = pair[1] } }
 
   project   = var.project
   secret_id = "${local.name}-${each.value.node}-${each.value.secret}"

@@ -136,6 +136,8 @@ class Cloud(rpc.ProviderServicer):
                 return f"198.18.{number // 254 % 254}.{number % 254 + 1}"
             if name in ("region", "location") and self.config.get("region"):
                 return self.config["region"]
+            if name in ("zone", "zone_id", "availability_zone") and self.config.get("region"):
+                return f"{self.config['region']}a"
             return "{}" if name == "json" else seed
         if kind == "number":
             return number

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::beyond;
 use crate::config::RegionFacts;
 
 /// The clouds, as the files of facts call them.
@@ -80,22 +81,22 @@ pub(super) fn judge(plan: &Value, allowed: &Allowed) -> Verdict {
 }
 
 /// A resource as it will be.
-struct Resource<'a> {
+pub(super) struct Resource<'a> {
     address: &'a str,
-    kind: &'a str,
-    after: &'a Value,
+    pub(super) kind: &'a str,
+    pub(super) after: &'a Value,
 }
 
 impl<'a> Resource<'a> {
-    fn text(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
         self.after.get(key)?.as_str()
     }
 
-    fn is(&self, key: &str) -> bool {
+    pub(super) fn is(&self, key: &str) -> bool {
         self.after.get(key).and_then(Value::as_bool) == Some(true)
     }
 
-    fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         match self.after.get(key) {
             Some(Value::Array(list)) => !list.is_empty(),
             Some(value) => !value.is_null(),
@@ -131,8 +132,17 @@ fn cloud_of(kind: &str) -> Option<&'static str> {
     }
 }
 
-const MACHINES: [&str; 4] =
-    ["aws_instance", "google_compute_instance", "azurerm_linux_virtual_machine", "alicloud_instance"];
+/// Machines, and the networks they are in: the place of a machine is often known only by its network.
+const MACHINES: [&str; 8] = [
+    "aws_instance",
+    "aws_subnet",
+    "google_compute_instance",
+    "google_compute_subnetwork",
+    "azurerm_linux_virtual_machine",
+    "azurerm_virtual_network",
+    "alicloud_instance",
+    "alicloud_vswitch",
+];
 const STORES: [&str; 9] = [
     "aws_ebs_volume",
     "aws_s3_bucket",
@@ -143,20 +153,6 @@ const STORES: [&str; 9] = [
     "azurerm_storage_account",
     "azurerm_key_vault",
     "alicloud_ecs_disk",
-];
-/// Resources that copy what another one holds to a place that the plan does not show.
-const COPIES: [&str; 11] = [
-    "aws_s3_bucket_replication_configuration",
-    "aws_ebs_snapshot_copy",
-    "aws_ami_copy",
-    "aws_ami_launch_permission",
-    "aws_snapshot_create_volume_permission",
-    "aws_db_instance_automated_backups_replication",
-    "aws_ecr_replication_configuration",
-    "google_storage_transfer_job",
-    "azurerm_storage_object_replication",
-    "azurerm_snapshot_copy",
-    "alicloud_oss_bucket_replication",
 ];
 /// Resources that lie in more than one place by what they are.
 const SPANNING: [&str; 8] = [
@@ -178,6 +174,9 @@ fn places(cloud: &str, resource: &Resource<'_>) -> Vec<String> {
             found.insert(place.to_lowercase().replace(' ', ""));
         }
     }
+    // Where snapshots are kept.
+    let kept = resource.after.get("storage_locations").and_then(Value::as_array).into_iter().flatten();
+    found.extend(kept.filter_map(Value::as_str).map(str::to_lowercase));
     for key in ["zone", "availability_zone", "zone_id"] {
         // In Azure a zone is a figure within a location.
         if let Some(zone) = resource.text(key).filter(|zone| cloud != "azure" && !zone.is_empty()) {
@@ -209,15 +208,18 @@ fn of_resource(cloud: &str, resource: &Resource<'_>, places: &[String], allowed:
             ));
         }
     }
-    if COPIES.contains(&resource.kind) || resource.has("replica") {
+    if beyond::copies(resource) {
         let why = "copies what it holds to somewhere else; no route of the register allows records".to_owned();
         found.push(breach("RES-003", why));
     }
     found.extend(open_doors(resource).into_iter().map(|door| breach("RES-005", format!("is open to {door}"))));
     found.extend(plain(resource).map(|what| breach("RES-008", what)));
-    let mut arns = BTreeSet::new();
-    regions_in_arns(resource.after, &mut arns);
-    for (service, place) in arns.iter().filter(|(_, place)| !allowed.has("aws", place)) {
+    if beyond::is_shown(resource) {
+        found.push(breach("RES-008", "would be open to everybody".to_owned()));
+    }
+    let mut named = BTreeSet::new();
+    beyond::named(resource.after, &mut named);
+    for (_, service, place) in named.iter().filter(|(cloud, _, place)| !allowed.has(cloud, place)) {
         let rule = if service == "kms" { "RES-008" } else { "RES-007" };
         found.push(breach(rule, format!("names something of {service} in {place}")));
     }
@@ -249,6 +251,9 @@ fn spans(resource: &Resource<'_>) -> Vec<String> {
     {
         why.push(format!("would be kept in another region as well ({kind})"));
     }
+    if let Some(key) = beyond::second_place(resource) {
+        why.push(format!("would be kept in a second place (`{key}`)"));
+    }
     if resource.kind == "google_secret_manager_secret" && resource.after.pointer("/replication/0/auto/0").is_some() {
         why.push("would be replicated to wherever the cloud likes".to_owned());
     }
@@ -258,6 +263,9 @@ fn spans(resource: &Resource<'_>) -> Vec<String> {
     why
 }
 
+/// How a firewall of Google Cloud says who may come in.
+const SOURCES: [&str; 3] = ["source_ranges", "source_tags", "source_service_accounts"];
+
 /// Ranges wider than any declared peer or client that may come in.
 fn open_doors(resource: &Resource<'_>) -> Vec<String> {
     let lists: &[&str] = match resource.kind {
@@ -265,6 +273,9 @@ fn open_doors(resource: &Resource<'_>) -> Vec<String> {
         "aws_security_group_rule" if resource.text("type") == Some("ingress") => &["cidr_blocks", "ipv6_cidr_blocks"],
         "aws_security_group" | "aws_default_security_group" => &["ingress"],
         "google_compute_firewall" if resource.text("direction") != Some("EGRESS") && resource.has("allow") => {
+            if !SOURCES.iter().any(|key| resource.has(key)) {
+                return vec!["everybody, for it names no source".to_owned()];
+            }
             &["source_ranges"]
         }
         "azurerm_network_security_group" => &["security_rule"],
@@ -319,7 +330,10 @@ fn plain(resource: &Resource<'_>) -> Option<String> {
         "aws_ebs_volume" | "aws_efs_file_system" | "alicloud_ecs_disk" | "alicloud_disk" => "encrypted",
         "aws_db_instance" | "aws_rds_cluster" => "storage_encrypted",
         "alicloud_instance" => "system_disk_encrypted",
-        "aws_s3_bucket_public_access_block" => "restrict_public_buckets",
+        "aws_s3_bucket_public_access_block" => {
+            let keys = ["block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets"];
+            return keys.iter().find(|key| !resource.is(key)).map(|key| format!("does not say `{key}`"));
+        }
         "alicloud_oss_bucket_public_access_block" => "block_public_access",
         "aws_instance" => {
             let root = resource.after.pointer("/root_block_device/0/encrypted").and_then(Value::as_bool);
@@ -336,26 +350,6 @@ fn plain(resource: &Resource<'_>) -> Option<String> {
         _ => return None,
     };
     (!resource.is(flag)).then(|| format!("says `{flag}` neither in the plan nor as true"))
-}
-
-/// Every region that an ARN anywhere in a resource names, with its service.
-fn regions_in_arns(value: &Value, found: &mut BTreeSet<(String, String)>) {
-    match value {
-        Value::String(text) => {
-            for arn in text.split(|c: char| c == '"' || c.is_whitespace()).filter(|word| word.starts_with("arn:")) {
-                let mut parts = arn.split(':').skip(2);
-                if let (Some(service), Some(region)) = (parts.next(), parts.next())
-                    && region.contains('-')
-                    && !region.contains('*')
-                {
-                    found.insert((service.to_owned(), region.to_owned()));
-                }
-            }
-        }
-        Value::Array(list) => list.iter().for_each(|value| regions_in_arns(value, found)),
-        Value::Object(fields) => fields.values().for_each(|value| regions_in_arns(value, found)),
-        _ => {}
-    }
 }
 
 /// Providers that are configured for a place outside, where the plan says which.

@@ -58,6 +58,15 @@ fn a_disk_beside_its_node_is_refused() {
     let found = verdict(&plan("ap-northeast-1a"), "tokyo").breaches;
     assert_eq!(found.iter().map(|breach| breach.rule).collect::<Vec<_>>(), ["RES-002"]);
     assert!(verdict(&plan("ap-northeast-3a"), "tokyo").breaches.is_empty());
+    let mut by_network = plan("ap-northeast-1a");
+    by_network[2] = json!({"address": "c", "mode": "managed", "type": "aws_subnet",
+                           "values": {"availability_zone": "ap-northeast-1a"}});
+    let found = verdict(&by_network, "tokyo").breaches;
+    assert_eq!(
+        found.iter().map(|breach| breach.rule).collect::<Vec<_>>(),
+        ["RES-002"],
+        "a network says where machines are"
+    );
 }
 
 #[test]
@@ -66,6 +75,77 @@ fn copies_are_refused() {
     rules("alicloud_oss_bucket_replication", &json!({}), &["RES-003"]);
     rules("aws_dynamodb_table", &json!({"replica": [{"region_name": "us-east-1"}]}), &["RES-003"]);
     rules("aws_dynamodb_table", &json!({"replica": []}), &[]);
+}
+
+#[test]
+fn copies_hidden_in_arguments_are_refused() {
+    rules("aws_s3_bucket", &json!({"replication_configuration": [{"role": "r"}]}), &["RES-003"]);
+    rules("aws_s3_bucket", &json!({"replication_configuration": []}), &[]);
+    let policy = |rule: Value| json!({"policy_details": [{"schedule": [{"cross_region_copy_rule": rule}]}]});
+    rules("aws_dlm_lifecycle_policy", &policy(json!([{"target": "us-east-1"}])), &["RES-003"]);
+    rules("aws_dlm_lifecycle_policy", &policy(json!([])), &[]);
+    rules("azurerm_site_recovery_replicated_vm", &json!({"name": "x"}), &["RES-003"]);
+    rules("google_compute_snapshot", &json!({"zone": "europe-west3-a", "storage_locations": ["europe-west3"]}), &[]);
+    rules("google_compute_snapshot", &json!({"zone": "europe-west3-a", "storage_locations": ["us"]}), &["RES-001"]);
+    for (key, value) in [
+        ("geo_redundant_backup_enabled", json!(true)),
+        ("redundancy", json!("GeoRedundant")),
+        ("storage_mode_type", json!("GeoRedundant")),
+    ] {
+        rules("azurerm_recovery_services_vault", &json!({"location": "germanywestcentral", key: value}), &["RES-004"]);
+    }
+    rules("azurerm_data_protection_backup_vault", &json!({"redundancy": "LocallyRedundant"}), &[]);
+    rules("azurerm_postgresql_flexible_server", &json!({"geo_redundant_backup_enabled": false}), &[]);
+}
+
+#[test]
+fn what_everybody_could_read_is_refused() {
+    let google = "google_storage_bucket_iam_member";
+    rules(google, &json!({"member": "allUsers"}), &["RES-008"]);
+    rules(google, &json!({"member": "serviceAccount:a@b.example"}), &[]);
+    rules("google_storage_bucket_iam_binding", &json!({"members": ["allAuthenticatedUsers"]}), &["RES-008"]);
+    rules("azurerm_storage_account", &json!({"allow_nested_items_to_be_public": true}), &["RES-008"]);
+    rules("azurerm_storage_container", &json!({"container_access_type": "blob"}), &["RES-008"]);
+    rules("azurerm_storage_container", &json!({"container_access_type": "private"}), &[]);
+    rules("alicloud_oss_bucket", &json!({"acl": "public-read"}), &["RES-008"]);
+    let policy = |effect: &str, who: Value, condition: Value| {
+        let said = json!({"Effect": effect, "Principal": who, "Action": "s3:GetObject", "Condition": condition});
+        let mut said = said;
+        if condition.is_null() {
+            said.as_object_mut().expect("an object").remove("Condition");
+        }
+        json!({"policy": json!({"Statement": [said]}).to_string()})
+    };
+    let (bucket, nothing) = ("aws_s3_bucket_policy", Value::Null);
+    rules(bucket, &policy("Allow", json!("*"), nothing.clone()), &["RES-008"]);
+    rules(bucket, &policy("Allow", json!({"AWS": ["*"]}), nothing.clone()), &["RES-008"]);
+    rules(bucket, &policy("Deny", json!("*"), nothing.clone()), &[]);
+    rules(bucket, &policy("Allow", json!({"Service": "logs.amazonaws.com"}), nothing), &[]);
+    rules(bucket, &policy("Allow", json!("*"), json!({"StringEquals": {"aws:SourceVpce": "vpce-1"}})), &[]);
+    let block = |key: &str| {
+        let mut said = json!({"block_public_acls": true, "block_public_policy": true, "ignore_public_acls": true, "restrict_public_buckets": true});
+        said[key] = json!(false);
+        said
+    };
+    rules("aws_s3_bucket_public_access_block", &block("unknown"), &[]);
+    rules("aws_s3_bucket_public_access_block", &block("block_public_policy"), &["RES-008"]);
+}
+
+#[test]
+fn keys_abroad_are_refused_in_each_clouds_own_words() {
+    let google = |place: &str| {
+        json!({"zone": "europe-west3-a",
+               "disk_encryption_key": [{"kms_key_self_link": format!("projects/p/locations/{place}/keyRings/r/cryptoKeys/k")}]})
+    };
+    rules("google_compute_disk", &google("europe-west3"), &[]);
+    rules("google_compute_disk", &google("us-east1"), &["RES-008"]);
+    rules("google_compute_disk", &google("global"), &["RES-008"]);
+    let alibaba = |text: &str| json!({"policy_document": text});
+    let policy = "alicloud_ram_policy";
+    rules(policy, &alibaba(r#"{"Resource":["acs:kms:eu-central-1:1:key/k"]}"#), &[]);
+    rules(policy, &alibaba(r#"{"Resource":["acs:kms:us-east-1:1:key/k"]}"#), &["RES-008"]);
+    rules(policy, &alibaba(r#"{"Resource":["acs:oss:oss-us-east-1:1:b/*"]}"#), &["RES-007"]);
+    rules(policy, &alibaba(r#"{"Resource":["acs:oss:*:1:b/*", "acs:ram::1:role/r"]}"#), &[]);
 }
 
 #[test]
@@ -103,6 +183,14 @@ fn doors_for_everybody_are_refused_and_doors_for_somebody_are_not() {
     let ali = |policy: &str| json!({"type": "ingress", "policy": policy, "cidr_ip": "0.0.0.0/0"});
     rules("alicloud_security_group_rule", &ali("accept"), &["RES-005"]);
     rules("alicloud_security_group_rule", &ali("drop"), &[]);
+}
+
+#[test]
+fn a_firewall_that_names_no_source_is_open_to_everybody() {
+    let firewall = "google_compute_firewall";
+    rules(firewall, &json!({"allow": [{"protocol": "udp"}]}), &["RES-005"]);
+    rules(firewall, &json!({"allow": [{"protocol": "udp"}], "source_tags": ["node"]}), &[]);
+    rules(firewall, &json!({"allow": [{"protocol": "udp"}], "direction": "EGRESS"}), &[]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The modules under deploy/terraform judge what they are told before anything is planned; this judges what was planned, by
 //! whatever module. It speaks to no node and to no cloud.
 
+mod beyond;
 mod judge;
 mod report;
 
@@ -77,6 +78,7 @@ fn show(regions: &Regions, as_json: bool) {
                 "name": facts.name.as_str(),
                 "jurisdiction": facts.jurisdiction,
                 "clouds": facts.clouds(),
+                "retention_days": facts.retention_days(),
                 "transfers": ways.collect::<Vec<_>>(),
             })
         })

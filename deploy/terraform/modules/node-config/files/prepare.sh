@@ -2,6 +2,9 @@
 # Before the node starts: its disk, its binary and its secrets. May be run again at any time; it never formats a disk twice.
 set -eu
 
+# The mounts as the machine sees them.
+HOST_MOUNTS="${HOST_MOUNTS:-/proc/1/mounts}"
+
 disk() {
   tries=0
   while [ ! -b "$DATA_DEVICE" ]; do
@@ -17,6 +20,11 @@ disk() {
   fi
   mkdir -p "$DATA_DIR"
   mountpoint -q "$DATA_DIR" || mount -o nodev,nosuid,noexec "$DATA_DEVICE" "$DATA_DIR"
+  # A mount that only this script sees would let the node write to the root disk.
+  if ! cut -d ' ' -f 2 "$HOST_MOUNTS" | grep -qxF -- "$DATA_DIR"; then
+    echo "$DATA_DIR is mounted for this script alone: its unit must not have a file system of its own" >&2
+    return 1
+  fi
   chown domicile:domicile "$DATA_DIR"
   chmod 0700 "$DATA_DIR"
 }
