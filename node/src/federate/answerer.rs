@@ -11,7 +11,8 @@ use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::question::Question;
 use tokio::sync::Semaphore;
 
-use super::gate::{Answered, Gate, Put, admissible};
+use super::gate::{Gate, Put, admissible};
+use crate::aggregate::Answered;
 use crate::audit::{Event, Ledger, Why};
 use crate::limits::{FEDERATED_DEADLINE, FOREIGN_QUESTIONS_AT_ONCE};
 use crate::policy::PolicyWatch;

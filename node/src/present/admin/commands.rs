@@ -79,7 +79,11 @@ impl Desk {
         let may = |tenant: TenantId| if admin.may(tenant) { Ok(()) } else { Err(PresentError::OtherTenant) };
         match change {
             Change::AddNode { .. } | Change::SetRegionKey { .. } | Change::RemoveNode { .. } => {
-                if admin.is_operator() { Ok(()) } else { Err(PresentError::OtherTenant) }
+                if admin.is_operator() {
+                    Ok(())
+                } else {
+                    Err(PresentError::OtherTenant)
+                }
             }
             Change::AddKey(key) => {
                 may(key.tenant)?;
