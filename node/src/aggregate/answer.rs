@@ -82,7 +82,6 @@ impl Answered {
     }
 
     /// What crosses.
-    #[allow(dead_code, reason = "the law of merging is tested on it")]
     pub(crate) const fn answer(&self) -> &Answer {
         match self {
             Self::Count(released) => released.answer(),
@@ -94,6 +93,21 @@ impl Answered {
             Self::Quantile(released) => released.answer(),
             Self::Distinct(released) => released.answer(),
             Self::Nothing(released) => released.answer(),
+        }
+    }
+
+    /// The same answer to a repeat of its question.
+    pub(crate) fn repeat(&self, header: &AnswerHeader) -> Self {
+        match self {
+            Self::Count(released) => Self::Count(released.repeat(header)),
+            Self::DateGrid(released) => Self::DateGrid(released.repeat(header)),
+            Self::Terms(released) => Self::Terms(released.repeat(header)),
+            Self::TermGrid(released) => Self::TermGrid(released.repeat(header)),
+            Self::Numbers(released) => Self::Numbers(released.repeat(header)),
+            Self::Sum(released) => Self::Sum(released.repeat(header)),
+            Self::Quantile(released) => Self::Quantile(released.repeat(header)),
+            Self::Distinct(released) => Self::Distinct(released.repeat(header)),
+            Self::Nothing(released) => Self::Nothing(released.repeat(header)),
         }
     }
 }

@@ -29,8 +29,7 @@ pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> an
             let officer =
                 Officer::read(&consent.region, consent.officer_key.as_deref())?.after_newest_at(&door).await?;
             let change = Change::AddNode { node: NodeId(node), addr };
-            let commands: Vec<_> = [officer.consent(change)].into_iter().chain(officer.region_key()).collect();
-            admin::submit(&door, &commands).await?;
+            admin::submit(&door, &with_region_key(vec![officer.consent(change)], &officer)).await?;
             eprintln!("node {node} of region `{}` is approved; it enters the group once it runs", consent.region);
             Ok(ExitCode::SUCCESS)
         }
@@ -82,12 +81,24 @@ pub(super) async fn run(verb: ClusterVerb) -> anyhow::Result<()> {
     let door = Door::new(None, &url, "", ca.as_deref())?;
     let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true, reveal: false };
     let (secret, key) = admin::draw_key(&consent.region, "first-admin".parse()?, FIRST_TENANT, roles, Rows::Redacted)?;
-    let begun = [officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
-    let commands: Vec<_> = begun.into_iter().chain(officer.region_key()).collect();
-    init(&door, &commands).await.context("the deployment did not begin")?;
+    let begun =
+        vec![officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
+    init(&door, &with_region_key(begun, &officer)).await.context("the deployment did not begin")?;
     eprintln!("the deployment has begun; first admin key of region `{}`, shown this once:", consent.region);
     println!("{secret}");
     Ok(())
+}
+
+/// The commands, and the one that makes known with which key the region's nodes speak.
+fn with_region_key(mut commands: Vec<Command>, officer: &Officer) -> Vec<Command> {
+    match officer.region_key() {
+        Some(command) => commands.push(command),
+        None => eprintln!(
+            "there is no `region.pub` beside the officer's key: unless the group knows the region's key already, its nodes \
+             begin no stream"
+        ),
+    }
+    commands
 }
 
 /// Begins a deployment on a node that knows no group yet: it becomes the only voter and applies these commands, the first

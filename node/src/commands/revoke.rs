@@ -54,6 +54,11 @@ pub(super) async fn tenant(revocation: TenantRevocation, profile: &Profile) -> a
     for region in regions(region, profile)? {
         let door = profile.door(&region)?;
         tenant_id(&door, &name).await?;
+        if text(&door.read("/api/v1/whoami").await?, "tenant") == Some(name.as_str()) {
+            bail!(
+                "the key of the profile is one of tenant `{name}` itself; take its keys back one by one, with `domicile key revoke`"
+            );
+        }
         let keys = door.read("/api/v1/admin/keys").await?;
         let own = items(&keys, "keys").filter(|row| text(row, "tenant") == Some(name.as_str()));
         let ids = own.filter_map(|row| text(row, "name")?.parse().ok());

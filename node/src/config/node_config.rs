@@ -233,7 +233,7 @@ impl NodeConfig {
     /// [`ConfigError::RegionKey`] where the file is not readable, or no such key.
     pub(crate) fn region_key(&self) -> Result<Option<RegionKey>, ConfigError> {
         let Some(path) = &self.link.region_key else { return Ok(None) };
-        let text = std::fs::read_to_string(path);
+        let text = for_few(path).and_then(|()| std::fs::read_to_string(path));
         let read = text.and_then(|text| RegionKey::from_text(&text).map_err(io::Error::other));
         read.map(Some).map_err(|source| ConfigError::RegionKey { path: path.clone(), source })
     }
@@ -280,6 +280,15 @@ impl NodeConfig {
     }
 }
 
+/// A secret that everybody on the machine can read is none; a group may be how it reaches the node.
+fn for_few(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path)?.permissions()) & 0o007 != 0 {
+        return Err(io::Error::other("everybody on this machine can read it; run `chmod 600` on it"));
+    }
+    Ok(())
+}
+
 fn default_deployment() -> Name {
     // The name is a constant of this file and well-formed; a test reads a configuration without the key.
     #[allow(clippy::unwrap_used, reason = "a constant, and a test runs through here")]
@@ -292,6 +301,8 @@ const fn default_link_listen() -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::errors::Coded;
 
@@ -353,9 +364,17 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
         let config = NodeConfig::read(&path).expect("right");
         let missing = config.region_key().err().expect("not there");
         assert!(missing.code() == "DMC-CONFIG-10" && missing.to_string().contains("region.key"), "{missing}");
-        std::fs::write(dir.path().join("region.key"), "5a5a").expect("written");
-        assert_eq!(config.region_key().err().map(|error| error.code()), Some("DMC-CONFIG-10"));
-        std::fs::write(dir.path().join("region.key"), RegionKey::generate().expect("random")).expect("written");
+        let file = dir.path().join("region.key");
+        let write = |text: &str, mode: u32| {
+            std::fs::write(&file, text).expect("written");
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).expect("changed");
+        };
+        let key = RegionKey::generate().expect("random");
+        for (text, mode) in [("5a5a", 0o600), (key.as_str(), 0o644)] {
+            write(text, mode);
+            assert_eq!(config.region_key().err().map(|error| error.code()), Some("DMC-CONFIG-10"), "{mode:o}");
+        }
+        write(&key, 0o600);
         assert!(config.region_key().expect("a key").is_some());
         assert!(read(LEAST).expect("enough").region_key().expect("none is named").is_none());
     }

@@ -12,7 +12,8 @@ use domicile_proto::message::question::Question;
 use tokio::sync::Semaphore;
 
 use super::coverage::cells;
-use super::gate::{Answered, Gate, Put, admissible};
+use super::gate::{Gate, Put, admissible};
+use crate::aggregate::Answered;
 use crate::audit::{Event, Ledger, Why};
 use crate::limits::{FEDERATED_DEADLINE, FOREIGN_QUESTIONS_AT_ONCE};
 use crate::policy::PolicyWatch;

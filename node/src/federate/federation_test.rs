@@ -13,9 +13,9 @@ use domicile_proto::metadata::{NodeRow, NumberField, StreamPolicy};
 use proptest::prelude::*;
 
 use super::super::answerer::Answerer;
-use super::super::gate::Answered;
 use super::super::reach::NoAnswer;
 use super::*;
+use crate::aggregate::Answered;
 use crate::audit::Entries;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;

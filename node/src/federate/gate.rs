@@ -3,76 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_proto::aggregate::count::Count;
-use domicile_proto::aggregate::date_grid::DateGrid;
-use domicile_proto::aggregate::histogram::FixedHistogram;
-use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
-use domicile_proto::aggregate::sum::Sum;
-use domicile_proto::aggregate::term_grid::TermGrid;
-use domicile_proto::aggregate::terms::Terms;
-use domicile_proto::border::{LiteralDetector, Nothing, Released};
+use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::FieldId;
-use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
+use domicile_proto::message::answer::{AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{Filter, Question};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::guard::{Before, Guard};
 use super::predicate::is_text;
+use crate::aggregate::Answered;
 use crate::aggregate::contributors::Contributors;
 use crate::limits::TEXT_STEP;
 use crate::policy::{Policy, StreamView};
-
-/// What this region released, in the shape that was asked for.
-#[derive(Clone, Debug)]
-pub(crate) enum Answered {
-    Count(Released<Count>),
-    DateGrid(Released<DateGrid>),
-    Terms(Released<Terms>),
-    TermGrid(Released<TermGrid>),
-    Numbers(Released<FixedHistogram>),
-    Sum(Released<Sum>),
-    Quantile(Released<Quantile>),
-    Distinct(Released<DistinctEstimate>),
-    Nothing(Released<Nothing>),
-}
-
-impl Answered {
-    /// A refusal.
-    pub(crate) const fn refused(header: AnswerHeader, code: RefusalCode) -> Self {
-        Self::Nothing(Released::refused(header, code))
-    }
-
-    /// What may be told.
-    pub(crate) const fn answer(&self) -> &Answer {
-        match self {
-            Self::Count(released) => released.answer(),
-            Self::DateGrid(released) => released.answer(),
-            Self::Terms(released) => released.answer(),
-            Self::TermGrid(released) => released.answer(),
-            Self::Numbers(released) => released.answer(),
-            Self::Sum(released) => released.answer(),
-            Self::Quantile(released) => released.answer(),
-            Self::Distinct(released) => released.answer(),
-            Self::Nothing(released) => released.answer(),
-        }
-    }
-
-    /// The same answer to a repeat of its question.
-    pub(super) fn repeat(&self, header: &AnswerHeader) -> Self {
-        match self {
-            Self::Count(released) => Self::Count(released.repeat(header)),
-            Self::DateGrid(released) => Self::DateGrid(released.repeat(header)),
-            Self::Terms(released) => Self::Terms(released.repeat(header)),
-            Self::TermGrid(released) => Self::TermGrid(released.repeat(header)),
-            Self::Numbers(released) => Self::Numbers(released.repeat(header)),
-            Self::Sum(released) => Self::Sum(released.repeat(header)),
-            Self::Quantile(released) => Self::Quantile(released.repeat(header)),
-            Self::Distinct(released) => Self::Distinct(released.repeat(header)),
-            Self::Nothing(released) => Self::Nothing(released.repeat(header)),
-        }
-    }
-}
 
 /// What was released, and whom it is about where the question has a text condition.
 pub(crate) struct Gated {

@@ -18,9 +18,10 @@ use domicile_proto::metadata::Personal;
 use parking_lot::Mutex;
 
 use super::coverage::cells;
-use super::gate::{Answered, Gated, Put};
+use super::gate::{Gated, Put};
 use super::journal::{Found, Journal, Noted};
 use super::predicate::{Predicate, is_text};
+use crate::aggregate::Answered;
 use crate::aggregate::contributors::Contributors;
 use crate::clock::Clock;
 use crate::limits::{GUARDED_ANSWERS, OVERLAPS_PER_DAY, QUESTIONS_PER_DAY, TEXT_ANSWERS_KEPT};

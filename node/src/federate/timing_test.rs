@@ -16,9 +16,9 @@ use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatc
 use domicile_proto::metadata::{Personal, StreamPolicy};
 use serde_json::json;
 
-use super::gate::{Answered, Gate, Gated, Put};
+use super::gate::{Gate, Gated, Put};
 use super::guard::Guard;
-use crate::aggregate::{self, Asked, Releases};
+use crate::aggregate::{Answered, Asked, Releases};
 use crate::clock::Clock;
 use crate::index::builder::Layout;
 use crate::policy::{Policy, StreamView};
@@ -59,11 +59,7 @@ fn gate(dir: &std::path::Path) -> Gate {
             let budget = Budget::until(Instant::now() + deadline);
             let asked = Asked { question, stream, policy, detector: Arc::new(Nothing), header, budget };
             let judged = releases.answer(asked, segments).await;
-            let answered = match judged.answered {
-                aggregate::Answered::Count(released) => Answered::Count(released),
-                other => panic!("no count: {:?}", other.answer()),
-            };
-            Gated { answered, contributors: judged.contributors }
+            Gated { answered: judged.answered, contributors: judged.contributors }
         })
     });
     over.guarded(guard)

@@ -8,8 +8,8 @@ use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::NodeId;
 use domicile_proto::message::answer::RefusalCode;
 
-use crate::aggregate::{self, Asked, Releases};
-use crate::federate::{Answered, Gate, Gated, Put};
+use crate::aggregate::{self, Answered, Asked, Releases};
+use crate::federate::{Gate, Gated, Put};
 use crate::policy::{Awareness, StreamView};
 use crate::query::Budget;
 use crate::segment::{Catalog, Segment};
@@ -43,7 +43,7 @@ pub(super) fn over(
             if let Some(error) = judged.error {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
             }
-            Gated { answered: carried(judged.answered), contributors: judged.contributors }
+            Gated { answered: judged.answered, contributors: judged.contributors }
         })
     })
 }
@@ -51,21 +51,6 @@ pub(super) fn over(
 /// Whether every accepted record of a stream can be searched on this node, but for what is younger than a refresh.
 fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog) -> bool {
     stream.shard.is_none_or(|(shard, owner)| owner == node && catalog.is_whole(shard))
-}
-
-/// What was released, in the words of the stage that carries it.
-fn carried(answered: aggregate::Answered) -> Answered {
-    match answered {
-        aggregate::Answered::Count(released) => Answered::Count(released),
-        aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
-        aggregate::Answered::Terms(released) => Answered::Terms(released),
-        aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
-        aggregate::Answered::Numbers(released) => Answered::Numbers(released),
-        aggregate::Answered::Sum(released) => Answered::Sum(released),
-        aggregate::Answered::Quantile(released) => Answered::Quantile(released),
-        aggregate::Answered::Distinct(released) => Answered::Distinct(released),
-        aggregate::Answered::Nothing(released) => Answered::Nothing(released),
-    }
 }
 
 #[cfg(test)]

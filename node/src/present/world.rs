@@ -22,11 +22,11 @@ use tower::ServiceExt;
 
 use super::desk::{Desk, Facts, Parts, Surroundings};
 use crate::admit::{Admitter, Rates, key_digest};
-use crate::aggregate::{self, Asked, Releases};
+use crate::aggregate::{Asked, Releases};
 use crate::audit::Ledger;
 use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
-use crate::federate::{Answered, Federation, Gate, NoAnswer, Reach};
+use crate::federate::{Federation, Gate, NoAnswer, Reach};
 use crate::index::builder::Layout;
 use crate::keys::PseudonymKeys;
 use crate::ownership::{Ownership, Propose};
@@ -166,17 +166,7 @@ fn gate(releases: Releases, catalog: Catalog) -> Gate {
                 header: put.header,
                 budget: Budget::until(Instant::now() + put.deadline),
             };
-            match releases.answer(asked, segments).await.answered {
-                aggregate::Answered::Count(released) => Answered::Count(released),
-                aggregate::Answered::DateGrid(released) => Answered::DateGrid(released),
-                aggregate::Answered::Terms(released) => Answered::Terms(released),
-                aggregate::Answered::TermGrid(released) => Answered::TermGrid(released),
-                aggregate::Answered::Numbers(released) => Answered::Numbers(released),
-                aggregate::Answered::Sum(released) => Answered::Sum(released),
-                aggregate::Answered::Quantile(released) => Answered::Quantile(released),
-                aggregate::Answered::Distinct(released) => Answered::Distinct(released),
-                aggregate::Answered::Nothing(released) => Answered::Nothing(released),
-            }
+            releases.answer(asked, segments).await.answered
         })
     })
 }
