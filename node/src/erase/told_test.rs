@@ -326,6 +326,7 @@ async fn an_order_waits_neither_for_a_purge_nor_for_the_group_and_the_group_lear
     a.erasure.record_round().await;
     let other = between.rows.lock().iter().find(|row| row.id.to_string() == *again.id).cloned().unwrap();
     assert!(other.commitment != row.commitment && other.proof != row.proof);
+    a.erasure.tell_round().await;
     a.erasure.purge().await.unwrap();
     b.erasure.purge().await.unwrap();
     a.erasure.tell_round().await;
@@ -340,6 +341,8 @@ async fn an_order_waits_neither_for_a_purge_nor_for_the_group_and_the_group_lear
 async fn many_orders_are_told_and_listed_page_by_page() {
     let (between, (first, second)) = (Between::default(), homes().await);
     let a = between.start(first.path(), A).await;
+    // Alone in its region until now.
+    a.policy.replace(Policy::empty("tokyo".parse().unwrap()));
     for subject in 0..70 {
         a.erasure.order(TENANT, Whom { subjects: vec![subject], ..Whom::default() }, None).await.unwrap();
     }
