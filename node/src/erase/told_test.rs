@@ -217,6 +217,14 @@ async fn a_node_that_was_away_shows_nothing_before_a_neighbour_or_the_group_told
     let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
     between.has_group.store(false, Ordering::SeqCst);
 
+    // Before the first policy is there, the node does not take itself to be alone.
+    let early = Node::start_with(second.path(), between.sight(B)).await;
+    early.erasure.begin([A, B]);
+    early.erasure.order(TENANT, Whom { subjects: vec![55], ..Whom::default() }, None).await.unwrap();
+    early.erasure.purge().await.unwrap();
+    assert!(early.erasure.all(TENANT).iter().all(|stands| stands.region_receipt.is_none()));
+    early.kill().await;
+
     // Neither is in reach: away. Its copy of the group's state is from before.
     between.cut(A);
     let b = between.start(second.path(), B).await;
