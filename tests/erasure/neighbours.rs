@@ -1,7 +1,7 @@
 //! Two nodes of one region, each with a stream of its own: an order given at one is carried out at both, whichever is killed or
 //! away, and the region is never said to be further than its slowest node.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
 use domicile_tests::cluster::region::Region;
@@ -56,6 +56,33 @@ fn until_shows(region: &Region, stream: &str, (wanted, most): (u64, u64)) {
     shown.unwrap_or_else(|| panic!("{stream}: {:?}", region.count(stream)));
 }
 
+/// One order after another, each until both nodes have shredded it; how many. `DOMICILE_SUBJECTS` says so, else a few.
+fn many(tokyo: &Region, second: &Region) -> u64 {
+    let persons: u64 = std::env::var("DOMICILE_SUBJECTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let event = |n: u64| {
+        json!({"timestamp": utc(DAY_MS + i64::try_from(n).unwrap()), "level": "INFO",
+            "uid": format!("m-{}", n % persons), "message": format!("part {n}")})
+    };
+    let body = bulk(&(0..persons * EACH).map(event).collect::<Vec<_>>(), None);
+    for (region, stream) in [(tokyo, "first"), (second, "second")] {
+        assert_eq!(region.bulk(stream, &body, &[]).unwrap().status, 200);
+        region.refresh(stream);
+    }
+    let mut took = Vec::new();
+    for person in 0..persons {
+        let begun = Instant::now();
+        let (id, order) = erase(tokyo, &format!("m-{person}"));
+        if order["state"] != "shredded" {
+            until_stands(tokyo, &id, "shredded");
+        }
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    eprintln!("{persons} orders, shredded at both nodes: p50 {:?}, p99 {:?}, longest {:?}", at(50), at(99), at(100));
+    persons
+}
+
 #[test]
 fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
@@ -107,6 +134,9 @@ fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() 
     assert_eq!(receipt(&tokyo)["state"], json!("gone"));
     assert_eq!(receipt(&second)["state"], json!("gone"), "whichever node is asked");
 
+    let many = many(&tokyo, &second);
+    assert_eq!((tokyo.count("first").unwrap(), second.count("second").unwrap()), (ALL - EACH, ALL - EACH));
+
     // Killed when the order comes: it is named, and shows nothing of the person when it is back.
     cluster.kill(SECOND).unwrap();
     let (id, order) = erase(&tokyo, "u-2");
@@ -122,7 +152,7 @@ fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() 
     let singapore = cluster.region("singapore");
     let row = wait_until(SHREDDED_WITHIN, || {
         let status = singapore.api("admin", "GET", "/api/v1/status", &Value::Null).ok()?.json();
-        (status["erasures"]["tokyo"] == json!(3)).then_some(status)
+        (status["erasures"]["tokyo"] == json!(3 + many)).then_some(status)
     });
     let row = row.expect("the group knows that there is an order");
     assert!(!row.to_string().contains("u-3"), "and not whom it means");

@@ -84,7 +84,7 @@ impl Erasure {
         let known = policy.streams.values().filter(|view| tenant.is_none_or(|tenant| tenant == view.tenant));
         let periods: Vec<Period> = known
             .filter_map(|view| {
-                let days = view.policy.retention_days.map_or(self.parts.retention_days, |days| u32::from(days.get()));
+                let days = policy.days_kept(view, self.parts.retention_days);
                 let (stream, name) = (view.id, view.name.clone());
                 view.shard.map(|(shard, _)| Period { tenant: view.tenant, stream, name, shard, days })
             })

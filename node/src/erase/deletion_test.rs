@@ -245,3 +245,16 @@ fn one_deletion_names_no_more_segments_than_it_may() {
     let of = |tenant| taken.iter().filter(|one| one.period.tenant == TenantId(tenant)).count();
     assert_eq!((of(1), of(2)), (RETENTION_SEGMENTS, 1), "each tenant by itself, and nothing that is held");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_whose_policy_is_no_longer_honoured_loses_nothing_that_was_to_be_kept() {
+    let dir = begin();
+    let node = filled(dir.path()).await;
+    let mut policy = Policy::clone(&node.policy.now());
+    policy.kept_longer.insert(StreamId(1), 60.try_into().unwrap());
+    node.policy.replace(policy);
+    turn_to_day(&node, DAYS + 1);
+    assert!(node.erasure.drop_due(None).await.unwrap().is_empty(), "past the first period, not past the longer one");
+    keep(&node, Some(30));
+    assert_eq!(node.erasure.drop_due(None).await.unwrap().len(), 1, "an officer's policy holds again");
+}

@@ -31,12 +31,16 @@ impl Erasure {
 
     /// Proposes once what the group does not have yet; the next round tries again what did not get through.
     pub(super) async fn record_round(&self) {
-        let due = self.unrecorded();
-        let proposals = due.into_iter().map(|row| self.parts.propose.decide(Command::RecordErasure(row)));
-        let decided: Vec<_> = futures::stream::iter(proposals).buffer_unordered(ERASE_PROPOSALS).collect().await;
-        if decided.iter().any(Result::is_err) {
+        let mut due = self.unrecorded();
+        let propose = |row| self.parts.propose.decide(Command::RecordErasure(row));
+        // One goes ahead: where nobody decides, the others need not ask.
+        let Some(first) = due.pop() else { return };
+        if propose(first).await.is_err() {
             tracing::debug!("the metadata group has not every erasure of this region yet");
+            return;
         }
+        let rest = futures::stream::iter(due.into_iter().map(propose)).buffer_unordered(ERASE_PROPOSALS);
+        rest.for_each(|_| async {}).await;
     }
 
     /// What the group lacks. An order that is gone everywhere and that it does not know any more, it has forgotten.

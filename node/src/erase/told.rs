@@ -31,6 +31,8 @@ use crate::policy::Unaware;
 #[derive(Default)]
 pub(super) struct Around {
     pub(super) seen: Mutex<Seen>,
+    /// The region's other nodes as the node's own copy of the group's state had them at the start.
+    known: Mutex<BTreeSet<NodeId>>,
     /// There is something to tell.
     pub(super) wake: Notify,
     /// A node said something new.
@@ -56,8 +58,12 @@ pub(super) struct Seen {
 }
 
 impl Erasure {
-    /// The other nodes of the region.
+    /// The other nodes of the region. Before the first policy is there, those that were known at the start: an order must not
+    /// look as if this node were alone.
     pub(super) fn others(&self) -> BTreeSet<NodeId> {
+        if self.parts.policy.now().nodes.is_empty() {
+            return self.around.known.lock().clone();
+        }
         self.addresses().into_iter().map(|to| to.id.node).collect()
     }
 
@@ -80,8 +86,9 @@ impl Erasure {
     /// Before any door opens: whether this node has to ask first. `known` are the region's nodes as its own copy of the group's
     /// state has them.
     pub(crate) fn begin(&self, known: impl IntoIterator<Item = NodeId>) {
-        let awaited = known.into_iter().filter(|node| *node != self.parts.us).collect();
-        self.around.seen.lock().awaited = awaited;
+        let known: BTreeSet<NodeId> = known.into_iter().filter(|node| *node != self.parts.us).collect();
+        self.around.known.lock().clone_from(&known);
+        self.around.seen.lock().awaited = known;
         self.look_around();
     }
 
@@ -357,8 +364,8 @@ impl Erasure {
     /// How an order stands at every node of the region, this one first.
     pub(super) fn at_nodes(&self, id: &str, tracked: &Tracked) -> Vec<AtNode> {
         let us = AtNode { node: self.parts.us, progress: Some(tracked.progress()), problem: None };
-        let seen = self.around.seen.lock();
-        let others = self.others().into_iter().map(|node| AtNode {
+        let (others, seen) = (self.others(), self.around.seen.lock());
+        let others = others.into_iter().map(|node| AtNode {
             node,
             progress: tracked.at(node),
             problem: seen.problems.get(&(id.into(), node)).copied(),

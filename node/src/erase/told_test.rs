@@ -217,6 +217,14 @@ async fn a_node_that_was_away_shows_nothing_before_a_neighbour_or_the_group_told
     let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
     between.has_group.store(false, Ordering::SeqCst);
 
+    // Before the first policy is there, the node does not take itself to be alone.
+    let early = Node::start_with(second.path(), between.sight(B)).await;
+    early.erasure.begin([A, B]);
+    early.erasure.order(TENANT, Whom { subjects: vec![55], ..Whom::default() }, None).await.unwrap();
+    early.erasure.purge().await.unwrap();
+    assert!(early.erasure.all(TENANT).iter().all(|stands| stands.region_receipt.is_none()));
+    early.kill().await;
+
     // Neither is in reach: away. Its copy of the group's state is from before.
     between.cut(A);
     let b = between.start(second.path(), B).await;
@@ -326,6 +334,7 @@ async fn an_order_waits_neither_for_a_purge_nor_for_the_group_and_the_group_lear
     a.erasure.record_round().await;
     let other = between.rows.lock().iter().find(|row| row.id.to_string() == *again.id).cloned().unwrap();
     assert!(other.commitment != row.commitment && other.proof != row.proof);
+    a.erasure.tell_round().await;
     a.erasure.purge().await.unwrap();
     b.erasure.purge().await.unwrap();
     a.erasure.tell_round().await;
@@ -340,6 +349,8 @@ async fn an_order_waits_neither_for_a_purge_nor_for_the_group_and_the_group_lear
 async fn many_orders_are_told_and_listed_page_by_page() {
     let (between, (first, second)) = (Between::default(), homes().await);
     let a = between.start(first.path(), A).await;
+    // Alone in its region until now.
+    a.policy.replace(Policy::empty("tokyo".parse().unwrap()));
     for subject in 0..70 {
         a.erasure.order(TENANT, Whom { subjects: vec![subject], ..Whom::default() }, None).await.unwrap();
     }

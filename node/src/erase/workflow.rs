@@ -190,7 +190,7 @@ impl Erasure {
     fn suppress_for(&self, tenant: TenantId) -> i64 {
         let policy = self.parts.policy.now();
         let own = policy.streams.values().filter(|view| view.tenant == tenant);
-        let days = own.filter_map(|view| view.policy.retention_days).map(|days| u32::from(days.get()));
+        let days = own.map(|view| policy.days_kept(view, self.parts.retention_days));
         let longest = i64::from(days.max().unwrap_or(0).max(self.parts.retention_days)).saturating_mul(DAY);
         let least = i64::try_from(SUPPRESS_FOR.as_micros()).unwrap_or(i64::MAX);
         least.max(longest.saturating_add(31 * DAY))
@@ -287,7 +287,7 @@ impl Erasure {
     }
 
     fn as_it_stands(&self, id: &str, tracked: &Tracked) -> Stands {
-        let progress = tracked.progress();
+        let (progress, everywhere) = (tracked.progress(), tracked.everywhere(&self.others()));
         let (records, bytes) = self.parts.shards.remaining();
         let hidden = tracked.shredded.map_or(0, |shredded| shredded.hidden).max(1);
         let rewritten = 49 - 49 * records.min(hidden) / hidden;
@@ -299,15 +299,15 @@ impl Erasure {
             progress,
             ordered_at: tracked.order.at,
             shredded: tracked.shredded,
-            percent: match progress {
+            percent: match everywhere {
                 Progress::Ordered => 0,
                 Progress::Shredded => 50 + u8::try_from(rewritten).unwrap_or(0),
                 Progress::Gone => 100,
             },
-            gone_in_seconds: (progress != Progress::Gone).then_some(seconds),
+            gone_in_seconds: (everywhere != Progress::Gone).then_some(seconds),
             receipt: tracked.receipt.clone(),
             problem: None,
-            everywhere: tracked.everywhere(&self.others()),
+            everywhere,
             nodes: self.at_nodes(id, tracked),
             region_receipt: tracked.region.clone(),
         }

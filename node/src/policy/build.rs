@@ -3,7 +3,8 @@
 //! One pass over the rows in their fixed order. Of this region's own rows only what its officer consents to is taken
 //! (RES-4); of other regions only what is harmless here: which nodes there are, and the texts of dictionary ids for display.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use domicile_proto::ids::{Level, Name, Region, StreamId, TenantId};
@@ -25,6 +26,7 @@ impl Policy {
         for row in rows {
             build.take(row, consents);
         }
+        build.keep_what_has_no_policy(consents);
         consents.forget_unused();
         build.finish()
     }
@@ -34,11 +36,13 @@ struct Build {
     policy: Policy,
     streams: BTreeMap<StreamId, StreamView>,
     dictionaries: BTreeMap<(TenantId, Name), Dictionary>,
+    /// Streams with a policy of this region, honoured or not.
+    judged: BTreeSet<StreamId>,
 }
 
 impl Build {
     const fn new(policy: Policy) -> Self {
-        Self { policy, streams: BTreeMap::new(), dictionaries: BTreeMap::new() }
+        Self { policy, streams: BTreeMap::new(), dictionaries: BTreeMap::new(), judged: BTreeSet::new() }
     }
 
     fn take(&mut self, row: Row, consents: &mut Consents) {
@@ -88,6 +92,19 @@ impl Build {
         }
         let Some(stream) = self.streams.get_mut(&row.stream) else { return };
         stream.policy = effective(row, stream.tenant, consents);
+        self.judged.insert(row.stream);
+        if let Some(days) = kept_unhonoured(row, stream, consents) {
+            self.policy.kept_longer.insert(row.stream, days);
+        }
+    }
+
+    /// A policy that left the state takes no record with it.
+    fn keep_what_has_no_policy(&mut self, consents: &Consents) {
+        for stream in self.streams.values().filter(|stream| !self.judged.contains(&stream.id)) {
+            if let Some(days) = consents.kept(&Object::policy(stream.tenant, stream.id)) {
+                self.policy.kept_longer.insert(stream.id, days);
+            }
+        }
     }
 
     fn take_shard(&mut self, row: &ShardRow, region: &Region) {
@@ -120,7 +137,7 @@ impl Build {
     }
 
     fn finish(self) -> Policy {
-        let Self { mut policy, streams, dictionaries } = self;
+        let Self { mut policy, streams, dictionaries, judged: _ } = self;
         policy.streams =
             streams.into_values().map(|stream| ((stream.tenant, stream.name.clone()), Arc::new(stream))).collect();
         policy.dictionaries =
@@ -145,6 +162,9 @@ fn effective(row: &PolicyRow, of_tenant: TenantId, consents: &mut Consents) -> S
         }
         _ => None,
     });
+    if let Some(signed) = &signed {
+        consents.keep(&object, signed.retention_days);
+    }
     let base = signed.clone().unwrap_or_default();
     let wanted = match &row.unsigned {
         Some((_, narrower)) if narrower.is_within(&base) => narrower.clone(),
@@ -154,6 +174,23 @@ fn effective(row: &PolicyRow, of_tenant: TenantId, consents: &mut Consents) -> S
         Some(signed) => consents.narrow(&object, &signed, wanted),
         None => wanted,
     }
+}
+
+/// Where a policy is not honoured: how long it, or the last one that was, keeps records; what is longer. Deleting early cannot be
+/// taken back, and a policy may come to be unhonoured without anybody having wished it, as when the officer's key changes.
+fn kept_unhonoured(row: &PolicyRow, stream: &StreamView, consents: &mut Consents) -> Option<NonZeroU16> {
+    let object = Object::policy(stream.tenant, row.stream);
+    let (_, change) = row.signed.as_ref()?;
+    if consents.honour(object.clone(), change) {
+        return None;
+    }
+    let said = match &change.change {
+        Change::SetPolicy { tenant, stream: of, policy } if *tenant == stream.tenant && *of == row.stream => {
+            policy.retention_days
+        }
+        _ => None,
+    };
+    said.max(consents.kept(&object))
 }
 
 /// Whether an approval speaks of this very value.

@@ -300,3 +300,46 @@ fn a_lowered_threshold_is_seen_and_a_raised_one_is_none() {
     assert!(of(1).lowered_since(&of(3)).is_empty());
     assert!(of(4).lowered_since(&Policy::empty("tokyo".parse().unwrap())).is_empty());
 }
+
+/// Days that an unhonoured policy keeps records for, by memory and state.
+fn kept(signed: Option<RegionalChange>, consents: &mut Consents) -> Option<u16> {
+    let mut rows = ground();
+    let signed = signed.map(|change| (PolicyVersion(3), change));
+    rows.extend(signed.map(|signed| {
+        Row::Policy(PolicyRow { stream: STREAM, region: tokyo(), signed: Some(signed), unsigned: None })
+    }));
+    let built = Policy::build(rows, consents);
+    consents.conclude(PolicyVersion(9)).expect("kept in memory");
+    built.kept_longer.get(&STREAM).map(|days| days.get())
+}
+
+#[test]
+fn a_policy_that_is_no_longer_honoured_still_keeps_records_as_long_as_it_said() {
+    let officers = Officers::new();
+    let days = |days: u16| set_policy(StreamPolicy { retention_days: days.try_into().ok(), ..open_policy() });
+    let mut consents = officers.consents();
+    let signed = officers.ours.sign(tokyo(), SERIAL, days(400));
+    assert_eq!(kept(Some(signed.clone()), &mut consents), None, "it is honoured, and says so itself");
+    // Another state stands in its place, with a shorter period that nobody of the region signed.
+    let forged = officers.theirs.sign(tokyo(), ConsentSerial(2), days(1));
+    assert_eq!(kept(Some(forged), &mut consents), Some(400));
+    assert_eq!(kept(None, &mut consents), Some(400), "or none at all");
+    // The officer's key was changed: the memory is another one, and the old policy still stands there.
+    let mut successor = Consents::new(tokyo(), officers.theirs.public(), Honoured::forgetful());
+    assert_eq!(kept(Some(signed), &mut successor), Some(400));
+    // A shorter period that the officer signed holds.
+    let shorter = officers.ours.sign(tokyo(), ConsentSerial(3), days(30));
+    assert_eq!(kept(Some(shorter), &mut consents), None);
+    let unsigned = RegionalChange { region: tokyo(), change: days(7), signature: None };
+    assert_eq!(kept(Some(unsigned), &mut consents), Some(30));
+}
+
+#[test]
+fn records_are_kept_for_the_longer_of_two_periods() {
+    let mut policy = Policy::build(ground(), &mut Officers::new().consents());
+    let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
+    assert_eq!(policy.days_kept(&stream, 90), 90);
+    policy.kept_longer.insert(STREAM, 400.try_into().expect("some"));
+    assert_eq!(policy.days_kept(&stream, 90), 400);
+    assert_eq!(policy.days_kept(&stream, 500), 500);
+}

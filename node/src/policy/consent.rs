@@ -4,6 +4,7 @@
 //! holds again. Whether the consent is still good is asked of what this node has honoured. Does not decide what follows.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use domicile_proto::ids::{PolicyVersion, Region};
@@ -66,6 +67,16 @@ impl Consents {
     /// What is in force of a policy that is honoured, where the state wants `wanted` under it.
     pub(super) fn narrow(&self, object: &Object, signed: &StreamPolicy, wanted: StreamPolicy) -> StreamPolicy {
         self.honoured.lock().narrow(object, signed, wanted)
+    }
+
+    /// Remembers how long an honoured policy keeps records.
+    pub(super) fn keep(&self, object: &Object, days: Option<NonZeroU16>) {
+        self.honoured.lock().keep(object, days);
+    }
+
+    /// How long the last honoured policy keeps them.
+    pub(super) fn kept(&self, object: &Object) -> Option<NonZeroU16> {
+        self.honoured.lock().kept(object)
     }
 
     /// Ends the reading of a state; what was honoured in it is on the disk when this returns.

@@ -8,6 +8,7 @@
 //! again. Decides nothing about signatures; a node that joins later knows only what it finds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 use std::path::Path;
 
 use domicile_proto::ids::{ConsentSerial, Name, NodeId, PolicyVersion, StreamId, TenantId};
@@ -63,6 +64,17 @@ pub(super) struct Marks {
     /// The newest state that was looked at; an older one, as after a restart, revokes nothing.
     pub(super) version: PolicyVersion,
     pub(super) in_force: BTreeMap<Object, Mark>,
+    /// Days that the last policy which was honoured of a stream said its records are kept; it outlives the policy.
+    pub(super) kept: BTreeMap<Object, NonZeroU16>,
+}
+
+impl Marks {
+    pub(super) fn set_period(&mut self, object: Object, days: Option<NonZeroU16>) {
+        match days {
+            Some(days) => drop(self.kept.insert(object, days)),
+            None => drop(self.kept.remove(&object)),
+        }
+    }
 }
 
 /// The consents a node has honoured.
@@ -74,6 +86,8 @@ pub(crate) struct Honoured {
     present: BTreeSet<Object>,
     previous: BTreeSet<Object>,
     notes: Vec<Note>,
+    /// Periods that count once they are written down.
+    periods: Vec<(Object, Option<NonZeroU16>)>,
     memory: Option<Memory>,
     /// Nothing new is honoured: it could not be written down.
     is_stuck: bool,
@@ -95,7 +109,7 @@ impl Honoured {
     pub(super) fn with(marks: Marks, memory: Option<Memory>) -> Self {
         let before = marks.highest;
         let (present, previous) = (BTreeSet::new(), BTreeSet::new());
-        Self { marks, before, present, previous, notes: Vec::new(), memory, is_stuck: false }
+        Self { marks, before, present, previous, notes: Vec::new(), periods: Vec::new(), memory, is_stuck: false }
     }
 
     /// Whether a consent that holds is to be honoured for the object, and remembers that it was.
@@ -126,6 +140,19 @@ impl Honoured {
         wanted
     }
 
+    /// Remembers how long an honoured policy keeps records.
+    pub(super) fn keep(&mut self, object: &Object, days: Option<NonZeroU16>) {
+        if self.marks.kept.get(object).copied() != days {
+            self.notes.push(Note::Kept(object.clone(), days));
+            self.periods.push((object.clone(), days));
+        }
+    }
+
+    /// What the last honoured policy said of it.
+    pub(super) fn kept(&self, object: &Object) -> Option<NonZeroU16> {
+        self.marks.kept.get(object).copied()
+    }
+
     fn set(&mut self, object: &Object, mark: Mark) {
         self.notes.push(Note::InForce(object.clone(), mark.clone()));
         self.marks.in_force.insert(object.clone(), mark);
@@ -147,7 +174,7 @@ impl Honoured {
         if is_newer {
             self.marks.version = version;
         }
-        let notes = std::mem::take(&mut self.notes);
+        let (notes, periods) = (std::mem::take(&mut self.notes), std::mem::take(&mut self.periods));
         if let Some(memory) = self.memory.as_mut().filter(|_| !notes.is_empty() && !self.is_stuck) {
             let written = memory.write(&notes, &self.marks);
             if let Err(error) = written {
@@ -156,6 +183,7 @@ impl Honoured {
                 return Err(error);
             }
         }
+        periods.into_iter().for_each(|(object, days)| self.marks.set_period(object, days));
         self.before = self.marks.highest;
         Ok(())
     }

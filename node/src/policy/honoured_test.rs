@@ -172,3 +172,23 @@ fn the_file_holds_no_text_of_what_it_remembers() {
     let text = String::from_utf8(std::fs::read(disk.file()).expect("read")).expect("text");
     assert!(!text.contains("cart") && !text.contains("service"));
 }
+
+#[test]
+fn how_long_records_are_kept_outlives_the_policy_and_a_restart() {
+    let disk = Disk::new();
+    let days = |days: u16| days.try_into().ok();
+    let mut honoured = disk.open();
+    honoured.keep(&key("a"), days(400));
+    assert_eq!(honoured.kept(&key("a")), None, "not before it is written down");
+    read(&mut honoured, 1, &[("a", 5)]);
+    read(&mut honoured, 2, &[]);
+    drop(honoured);
+    for _ in 0..2 {
+        assert_eq!(disk.open().kept(&key("a")), days(400), "and the file that was written anew has it");
+    }
+    let mut honoured = disk.open();
+    honoured.keep(&key("a"), None);
+    read(&mut honoured, 3, &[]);
+    drop(honoured);
+    assert_eq!(disk.open().kept(&key("a")), None);
+}

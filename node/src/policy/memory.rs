@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use domicile_proto::ids::{ConsentSerial, PolicyVersion};
@@ -24,6 +25,8 @@ pub(super) enum Note {
     Gone(Object),
     /// The highest serial that was honoured, and the newest state that was looked at.
     Seen(ConsentSerial, PolicyVersion),
+    /// So many days the last honoured policy of a stream keeps its records; none where the region's period holds.
+    Kept(Object, Option<NonZeroU16>),
 }
 
 /// The open file.
@@ -70,6 +73,7 @@ impl Memory {
 fn rewrite(dir: &Path, path: &Path, marks: &Marks) -> io::Result<File> {
     let mut text = Vec::new();
     marks.in_force.iter().for_each(|(object, mark)| line(&[Note::InForce(object.clone(), mark.clone())], &mut text));
+    marks.kept.iter().for_each(|(object, days)| line(&[Note::Kept(object.clone(), Some(*days))], &mut text));
     line(&[Note::Seen(marks.highest, marks.version)], &mut text);
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
@@ -98,6 +102,7 @@ fn read(text: &[u8]) -> Result<Marks, usize> {
                 Note::InForce(object, mark) => drop(marks.in_force.insert(object, mark)),
                 Note::Gone(object) => drop(marks.in_force.remove(&object)),
                 Note::Seen(highest, version) => (marks.highest, marks.version) = (highest, version),
+                Note::Kept(object, days) => marks.set_period(object, days),
             }
         }
     }

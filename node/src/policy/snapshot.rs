@@ -1,6 +1,7 @@
 //! The snapshot itself.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -90,6 +91,9 @@ pub(crate) struct Policy {
     pub(crate) nodes: BTreeMap<NodeId, NodeRow>,
     /// The newest consent of every officer the group knows; only its own region's nodes know which one to believe.
     pub(crate) officers: Vec<OfficerRow>,
+    /// Streams whose policy is not honoured, with the days that an officer said their records are kept. They are kept for the
+    /// longer of this and the region's period, until a policy is honoured again.
+    pub(crate) kept_longer: BTreeMap<StreamId, NonZeroU16>,
     /// How many erasures the group knows of each region.
     pub(crate) erasures: BTreeMap<Region, u64>,
 }
@@ -107,6 +111,7 @@ impl Policy {
             regions: BTreeMap::new(),
             nodes: BTreeMap::new(),
             officers: Vec::new(),
+            kept_longer: BTreeMap::new(),
             erasures: BTreeMap::new(),
         }
     }
@@ -136,6 +141,13 @@ impl Policy {
             (to < from).then_some((stream.id, from, to))
         };
         self.streams.iter().filter_map(lowered).collect()
+    }
+
+    /// Days that records of a stream are kept, where its region keeps what says nothing for so many.
+    pub(crate) fn days_kept(&self, stream: &StreamView, of_region: u32) -> u32 {
+        let signed = stream.policy.retention_days.map_or(of_region, |days| u32::from(days.get()));
+        let longer = self.kept_longer.get(&stream.id).map_or(0, |days| u32::from(days.get()));
+        signed.max(longer)
     }
 
     /// What an answer about the stream is released under.

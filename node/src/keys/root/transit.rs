@@ -166,3 +166,37 @@ fn denied(act: &'static str, answer: &str) -> KeysError {
 }
 
 const KIND: &str = "transit";
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::errors::Coded;
+
+    #[test]
+    fn a_key_store_that_takes_a_request_and_says_nothing_is_out_of_reach_after_the_deadline() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let token_file = dir.path().join("token");
+        std::fs::write(&token_file, "t\n").unwrap();
+        std::fs::set_permissions(&token_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let config = TransitConfig {
+            address: format!("http://{}", silent.local_addr().unwrap()),
+            mount: "transit".to_owned(),
+            key: "domicile".parse().unwrap(),
+            token_file,
+            ca: None,
+            namespace: None,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let (done, ended) = mpsc::channel();
+        let handle = runtime.handle().clone();
+        std::thread::spawn(move || done.send(Transit::open(&config, handle).err().map(|error| error.code())));
+        // Whoever takes the connection away would be the one who ends the wait.
+        let _connection = silent.accept().unwrap();
+        let code = ended.recv_timeout(KEY_STORE_DEADLINE * 20).expect("it does not wait for ever");
+        assert_eq!(code, Some("DMC-KEYS-07"));
+    }
+}

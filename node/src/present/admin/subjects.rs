@@ -15,6 +15,7 @@ use axum::routing::{MethodRouter, get, post};
 use domicile_proto::ids::{Name, TenantId, TimeRange};
 use domicile_proto::metadata::Personal;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::{Admin, retention};
 use crate::erase::{EraseError, Erasure, Progress, Stands, Whom};
@@ -25,6 +26,7 @@ use crate::present::errors::PresentError;
 use crate::present::native::{Body, told};
 use crate::query::QueryError;
 use crate::receive::Failure;
+use crate::tasks::Kind;
 
 /// A desk with erasure beside it.
 pub(crate) struct Subjects {
@@ -164,7 +166,14 @@ async fn erase(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) 
         let malformed = PresentError::Malformed { place: "id", wanted: "the id of an erasure of another node" };
         let id = id.map(|id| id.as_str().and_then(|id| id.parse().ok()).ok_or(malformed)).transpose()?;
         (at.desk.parts.around.refresh)(at.desk.parts.catalog.shards()).await;
-        at.erasure.order(tenant, whom, id).await.map(|stands| shown(&stands)).map_err(|error| failed(&error))
+        let (erasure, (done, ended)) = (Arc::clone(&at.erasure), oneshot::channel());
+        // Whoever hangs up does not end it between two steps.
+        at.desk
+            .parts
+            .tasks
+            .spawn(Kind::Connection, async move { drop(done.send(erasure.order(tenant, whom, id).await)) });
+        let ordered = ended.await.unwrap_or(Err(EraseError::Stopping));
+        ordered.map(|stands| shown(&stands)).map_err(|error| failed(&error))
     };
     told(ordered.await)
 }
