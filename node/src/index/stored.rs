@@ -7,6 +7,7 @@
 //! document store does that for many records together.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use domicile_proto::ids::Timestamp;
 use memchr::memmem;
@@ -29,6 +30,8 @@ const MAX_TOKENS: usize = 16;
 const MAX_KEY_BYTES: usize = 64;
 /// What stands where a token was left out.
 const GAP: &str = "\u{2039}\u{203A}";
+/// Built once: building it takes as long as a search.
+static FIND_GAP: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(GAP));
 
 /// An event as it was stored.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,13 +109,13 @@ fn without_tokens<'k>(json: &[u8], values: &[(&'k str, &str)]) -> Option<(Vec<&'
         token::at_start(value) == Some(value.len()) && is_plain(key) && key.len() <= MAX_KEY_BYTES
     });
     let first = tokens.next()?;
-    if memmem::find(json, GAP.as_bytes()).is_some() {
+    if FIND_GAP.find(json).is_some() {
         return None;
     }
     let (mut keys, mut json) = (Vec::new(), json.to_vec());
     for (key, token) in std::iter::once(first).chain(tokens).take(MAX_TOKENS) {
         // An entry of the same key further in may come first: it has the same value then, so either may be left out.
-        if swap(&mut json, &entry(key, token), &entry(key, GAP)) {
+        if swap(&mut json, key, token, GAP) {
             keys.push(*key);
         }
     }
@@ -132,22 +135,24 @@ fn with_tokens(bytes: &[u8], mut value: impl FnMut(&str) -> Option<String>) -> O
     let mut json = rest.to_vec();
     for key in keys {
         let token = value(key)?;
-        if !swap(&mut json, &entry(key, GAP), &entry(key, &token)) {
+        if !swap(&mut json, key, GAP, &token) {
             return None;
         }
     }
     Some(json)
 }
 
-/// An entry as it stands in compact JSON. Inside of a text its quotation marks would have backslashes, so it is found nowhere
-/// else.
-fn entry(key: &str, value: &str) -> String {
-    format!("\"{key}\":\"{value}\"")
-}
-
-/// Puts `new` in the first place of `old`; `false` where there is none.
-fn swap(json: &mut Vec<u8>, old: &str, new: &str) -> bool {
-    let Some(at) = memmem::find(json, old.as_bytes()) else { return false };
+/// Puts `new` in the first place where `old` is the text of a key in compact JSON; `false` where there is none. Inside of a text
+/// quotation marks would have backslashes, so an entry is found nowhere else.
+fn swap(json: &mut Vec<u8>, key: &str, old: &str, new: &str) -> bool {
+    let Some(&first) = old.as_bytes().first() else { return false };
+    let is_entry = |at: usize| {
+        let (Some(before), Some(after)) = (json.get(..at), json.get(at..)) else { return false };
+        let ends = after.strip_prefix(old.as_bytes()).is_some_and(|after| after.first() == Some(&b'"'));
+        let head = before.strip_suffix(b"\":\"").and_then(|head| head.strip_suffix(key.as_bytes()));
+        ends && head.is_some_and(|head| head.last() == Some(&b'"'))
+    };
+    let Some(at) = memchr::memchr_iter(first, json).find(|at| is_entry(*at)) else { return false };
     json.splice(at..at + old.len(), new.bytes());
     true
 }

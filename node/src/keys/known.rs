@@ -5,13 +5,35 @@
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
 /// The memory. Holds keyed hashes, never a token.
 pub(super) struct Known {
-    young: HashSet<u128>,
-    old: HashSet<u128>,
+    young: Prints,
+    old: Prints,
     half: usize,
+}
+
+/// A set of fingerprints. They are keyed hashes already and are not hashed again.
+pub(super) type Prints = HashSet<u128, BuildHasherDefault<AsItIs>>;
+
+/// Half of a fingerprint as its hash.
+#[derive(Default)]
+pub(super) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "half of it is enough")]
+    fn write_u128(&mut self, print: u128) {
+        self.0 = print as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Makes the hashes: 128 bits under keys that no sender knows.
@@ -31,7 +53,7 @@ impl Fingerprints {
 impl Known {
     /// Remembers at least `half` and at most twice as many.
     pub(super) fn new(half: usize) -> Self {
-        Self { young: HashSet::new(), old: HashSet::new(), half }
+        Self { young: Prints::default(), old: Prints::default(), half }
     }
 
     /// Whether it is remembered; what is asked for stays young.

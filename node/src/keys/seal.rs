@@ -3,7 +3,7 @@
 //! Each pair of subject and token is sealed once in a stream; a later day moves it under that day's key. What is known costs
 //! nothing, and batches that wait for the writer share one flush.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +14,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use zeroize::Zeroizing;
 
 use super::errors::KeysError;
+use super::known::Prints;
 use super::notice::{Notice, NoticeKind};
 use super::original::Original;
 use super::ring::{At, Bucket, DAYS, Day, Hash, NOTICES, Place, Ring, SEALED, SUBJECTS, TOKENS, dated, undated};
@@ -95,15 +96,23 @@ impl Vault {
         self.unknown(Bucket { tenant, stream, day }, originals).is_empty()
     }
 
+    /// Whether memory knows that this one is sealed: it needs to be held no longer.
+    pub(crate) fn knows(&self, tenant: TenantId, stream: StreamId, day: Day, original: &Original) -> bool {
+        let bucket = Bucket { tenant, stream, day };
+        let fingerprint = self.fingerprints.of((bucket, original.subject, &original.token));
+        self.known.lock().contains(fingerprint)
+    }
+
     /// Those that memory does not know, each once.
     fn unknown(&self, bucket: Bucket, originals: &[Original]) -> Vec<Item> {
         let fingerprint = |original: &Original| self.fingerprints.of((bucket, original.subject, &original.token));
         let fingerprints: Vec<u128> = originals.iter().map(fingerprint).collect();
-        let mut seen = HashSet::new();
+        let mut seen = Prints::default();
         let unknown: Vec<bool> = {
             let mut known = self.known.lock();
             fingerprints.iter().map(|print| !known.contains(*print) && seen.insert(*print)).collect()
         };
+        let count = unknown.iter().filter(|is_unknown| **is_unknown).count();
         let wanted = originals.iter().zip(fingerprints).zip(unknown).filter(|(_, is_unknown)| *is_unknown);
         let item = |((original, fingerprint), _): ((&Original, u128), bool)| {
             let subject = self.subject_hash(bucket.tenant, original.subject, &original.token);
@@ -115,7 +124,9 @@ impl Vault {
                 plain: packed(&original.token, &original.text),
             }
         };
-        wanted.map(item).collect()
+        let mut items = Vec::with_capacity(count);
+        items.extend(wanted.map(item));
+        items
     }
 
     /// Remembers what is durable, unless something was destroyed since it was looked up.

@@ -17,13 +17,16 @@ pub(super) fn seal(
     received_at: Timestamp,
     whole: bool,
 ) -> Vec<(usize, Failure)> {
+    let (tenant, stream, day) = (group.stream.tenant, group.stream.id, Day::of(received_at));
     let erased = suppression.now().of_stream(group.stream.tenant, group.stream.id);
     let mut all: Vec<Original> = Vec::new();
     let mut ends = Vec::with_capacity(group.records.len());
     for (_, record) in &mut group.records {
         let mut originals = record.take_originals();
+        // Most were seen before: dropped here, a large batch holds only what is new.
+        originals.retain(|original| !vault.knows(tenant, stream, day, original));
         // A record of an erased subject becomes part of no segment; its originals get no key again.
-        if !erased.hides(record.subject(), record.id(), record.json()) {
+        if !originals.is_empty() && !erased.hides(record.subject(), record.id(), record.json()) {
             all.append(&mut originals);
         }
         ends.push(all.len());
@@ -31,7 +34,6 @@ pub(super) fn seal(
     if all.is_empty() {
         return Vec::new();
     }
-    let (tenant, stream, day) = (group.stream.tenant, group.stream.id, Day::of(received_at));
     let Err(error) = vault.seal(tenant, stream, day, &all) else { return Vec::new() };
     tracing::warn!(%tenant, error = &error as &dyn std::error::Error, "records with personal data are refused");
     let failure = of_keys(&error);

@@ -15,10 +15,8 @@ pub(super) fn judge(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<u
     if !matches!(first.digits(), 4 | 6 | 8 | 12..=19) {
         return None;
     }
-    let issued = candidate(at.bytes(), groups, place, is_card);
-    let is_issued = issued.is_some();
-    // Issuers come and go: where a word says that it is a card, the check digit is enough.
-    let (count, value) = issued.or_else(|| candidate(at.bytes(), groups, place, is_card_like))?;
+    let (count, number, is_issued) = candidate(at.bytes(), groups, place)?;
+    let value = number.all();
     let last = groups.get(place + count - 1)?;
     let is_more = is_part_of_more(at.bytes(), first.from(), last.to());
     if is_more || is_named_number(at, first.from(), value.len()) {
@@ -27,17 +25,9 @@ pub(super) fn judge(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<u
     if !is_issued && (at.finder.is_strict || !is_announced_card(at, first.from(), last.to(), value.len())) {
         return None;
     }
+    let value = value.iter().map(|digit| char::from(*digit)).collect();
     at.push(PersonalClass::Card, first.from(), last.to(), value);
     Some(count)
-}
-
-/// Whether digits are a card number, as a whole.
-pub(super) fn is_card(digits: &[u8]) -> bool {
-    (13..=19).contains(&digits.len()) && has_issuer(digits) && luhn(digits)
-}
-
-fn is_card_like(digits: &[u8]) -> bool {
-    (12..=19).contains(&digits.len()) && luhn(digits)
 }
 
 /// Individual numbers have twelve digits too, and cards they are printed on.
@@ -45,25 +35,49 @@ fn is_announced_card(at: &At<'_>, from: usize, to: usize, digits: usize) -> bool
     at.announces(from, to, meaning::CARD) && (digits > 12 || !at.announces(from, to, meaning::MY_NUMBER))
 }
 
-/// How many groups from `place` on are one card number, and its digits; the most groups win.
-fn candidate(bytes: &[u8], groups: &[Group], place: usize, holds: fn(&[u8]) -> bool) -> Option<(usize, String)> {
-    let first = groups.get(place)?;
-    let most = if first.digits() > 8 { 1 } else { 5 };
-    (1..=most).rev().find_map(|count| {
-        let run = groups.get(place..place + count)?;
-        if count > 1 && !is_card_layout(run) || count == 1 && first.digits() < 12 {
-            return None;
-        }
-        let mut number = [0_u8; 19];
-        let mut length = 0;
+/// Digits of a candidate, of which most become nothing: on the stack.
+#[derive(Clone, Copy)]
+struct Number {
+    digits: [u8; 19],
+    length: usize,
+}
+
+impl Number {
+    fn of(bytes: &[u8], run: &[Group]) -> Option<Self> {
+        let mut number = Self { digits: [0; 19], length: 0 };
         for group in run {
             let digits = bytes.get(group.from()..group.to())?;
-            number.get_mut(length..length + digits.len())?.copy_from_slice(digits);
-            length += digits.len();
+            number.digits.get_mut(number.length..number.length + digits.len())?.copy_from_slice(digits);
+            number.length += digits.len();
         }
-        let number = number.get(..length)?;
-        holds(number).then(|| (count, number.iter().map(|digit| char::from(*digit)).collect()))
-    })
+        Some(number)
+    }
+
+    fn all(&self) -> &[u8] {
+        self.digits.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// How many groups from `place` on are one card number, its digits, and whether an issuer has such numbers; the most groups win.
+/// Issuers come and go: where none has it, a word may still say that it is a card, and the check digit is enough.
+fn candidate(bytes: &[u8], groups: &[Group], place: usize) -> Option<(usize, Number, bool)> {
+    let first = groups.get(place)?;
+    let most = if first.digits() > 8 { 1 } else { 5 };
+    let mut like = None;
+    for count in (1..=most).rev() {
+        let Some(run) = groups.get(place..place + count) else { continue };
+        if count > 1 && !is_card_layout(run) || count == 1 && first.digits() < 12 {
+            continue;
+        }
+        let Some(number) = Number::of(bytes, run).filter(|number| number.length >= 12 && luhn(number.all())) else {
+            continue;
+        };
+        if number.length >= 13 && has_issuer(number.all()) {
+            return Some((count, number, true));
+        }
+        like = like.or(Some((count, number, false)));
+    }
+    like
 }
 
 /// The layouts cards are printed in, with one and the same sign between the groups.

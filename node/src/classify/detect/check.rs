@@ -2,13 +2,15 @@
 
 /// Luhn (ISO/IEC 7812-1 annex B) over digits as ASCII.
 pub(crate) fn luhn(digits: &[u8]) -> bool {
+    let doubled = |digit: u8| {
+        let doubled = value(digit) * 2;
+        if doubled > 9 { doubled - 9 } else { doubled }
+    };
     let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| {
-            let doubled = value(*digit) * if place % 2 == 1 { 2 } else { 1 };
-            if doubled > 9 { doubled - 9 } else { doubled }
+        .rchunks(2)
+        .map(|pair| match pair {
+            [left, right] => doubled(*left) + value(*right),
+            _ => pair.first().map_or(0, |digit| value(*digit)),
         })
         .sum();
     !digits.is_empty() && sum.is_multiple_of(10)

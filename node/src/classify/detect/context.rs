@@ -2,6 +2,7 @@
 //!
 //! Nearest wins. A key that stands directly before a value (`order=`, `"sku":`) speaks for it alone.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -26,32 +27,93 @@ pub(crate) struct Keys<'a> {
     pub(crate) outer: &'a str,
 }
 
-/// Whether what stands around a span announces it as `wanted`.
-pub(super) fn announces(text: &str, from: usize, to: usize, keys: Keys<'_>, wanted: u8) -> bool {
-    if let Some(key) = machine_key(text, from) {
-        let said = meanings(key);
-        if said & wanted != 0 {
-            return true;
+/// What stands around the place of one text that was asked about last: a candidate is asked about several classes in turn.
+#[derive(Default)]
+pub(super) struct Memory(Cell<Option<Around>>);
+
+/// What stands around one place.
+#[derive(Clone, Copy)]
+struct Around {
+    from: usize,
+    /// All that the key directly before it says, and whether that is too little.
+    key: Option<(u8, bool)>,
+    words: Option<Words>,
+}
+
+/// The words before a place: the window in which they stand, and for each meaning where the last word with it ends, counted
+/// from the beginning of the window; 0 where there is none.
+#[derive(Clone, Copy)]
+struct Words {
+    from: usize,
+    to: usize,
+    ends: [u8; 8],
+}
+
+impl Memory {
+    /// Whether what stands around a span announces it as `wanted`.
+    pub(super) fn announces(&self, text: &str, from: usize, to: usize, keys: Keys<'_>, wanted: u8) -> bool {
+        if let Some((said, is_general)) = self.around(text, from).key {
+            if said & wanted != 0 {
+                return true;
+            }
+            if !is_general {
+                return false;
+            }
         }
-        if !is_general(key) {
-            return false;
+        match self.nearest(text, from, wanted) {
+            Some(is_wanted) => is_wanted,
+            None => {
+                in_brackets_after(text, to).is_some_and(|after| meanings(after) & wanted != 0) || of_keys(keys, wanted)
+            }
         }
     }
-    match nearest(before(text, from), wanted) {
-        Some(is_wanted) => is_wanted,
-        None => in_brackets_after(text, to).is_some_and(|after| meanings(after) & wanted != 0) || of_keys(keys, wanted),
+
+    /// Whether the value is directly announced as something that is not personal, as `trace_id=` does.
+    pub(super) fn is_named_otherwise(&self, text: &str, from: usize, keys: Keys<'_>, wanted: u8) -> bool {
+        if self.nearest(text, from, wanted) == Some(false) {
+            return true;
+        }
+        let key = machine_key(text, from).unwrap_or(keys.nearest);
+        let said = meanings(key);
+        let is_id = key.len() >= 2 && key.get(key.len() - 2..).is_some_and(|end| end.eq_ignore_ascii_case("id"));
+        said & wanted == 0 && (said & meaning::OTHER != 0 || is_id)
+    }
+
+    /// Whether the last word before a value that announces anything announces `wanted`; `None` where none does.
+    fn nearest(&self, text: &str, from: usize, wanted: u8) -> Option<bool> {
+        let mut around = self.around(text, from);
+        let words = *around.words.get_or_insert_with(|| Words::before(text, from));
+        self.0.set(Some(around));
+        let last = |meanings: u8| {
+            let ends = words.ends.iter().enumerate().filter(|(bit, _)| meanings & (1 << bit) != 0);
+            ends.map(|(_, end)| *end).max().unwrap_or(0)
+        };
+        let end = last(wanted | meaning::OTHER);
+        let after = || text.get(words.from + usize::from(end)..words.to).unwrap_or_default();
+        (end > 0).then(|| last(wanted) == end && !is_spent(after()))
+    }
+
+    fn around(&self, text: &str, from: usize) -> Around {
+        self.0.get().filter(|around| around.from == from).unwrap_or_else(|| {
+            let key = machine_key(text, from).map(|key| (meanings(key), is_general(key)));
+            let around = Around { from, key, words: None };
+            self.0.set(Some(around));
+            around
+        })
     }
 }
 
-/// Whether the value is directly announced as something that is not personal, as `trace_id=` does.
-pub(super) fn is_named_otherwise(text: &str, from: usize, keys: Keys<'_>, wanted: u8) -> bool {
-    if nearest(before(text, from), wanted) == Some(false) {
-        return true;
+impl Words {
+    fn before(text: &str, place: usize) -> Self {
+        let (from, to) = before(text, place);
+        let mut ends = [0; 8];
+        for (end, said) in words(text.get(from..to).unwrap_or_default()) {
+            // The window is shorter than 256 bytes.
+            let end = u8::try_from(end).unwrap_or(u8::MAX);
+            ends.iter_mut().enumerate().filter(|(bit, _)| said & (1 << bit) != 0).for_each(|(_, last)| *last = end);
+        }
+        Self { from, to, ends }
     }
-    let key = machine_key(text, from).unwrap_or(keys.nearest);
-    let said = meanings(key);
-    let is_id = key.len() >= 2 && key.get(key.len() - 2..).is_some_and(|end| end.eq_ignore_ascii_case("id"));
-    said & wanted == 0 && (said & meaning::OTHER != 0 || is_id)
 }
 
 fn of_keys(keys: Keys<'_>, wanted: u8) -> bool {
@@ -65,17 +127,6 @@ fn meanings(text: &str) -> u8 {
         return 0;
     }
     words(text).fold(0, |all, (_, meaning)| all | meaning)
-}
-
-/// Whether the last word before a value that announces anything announces `wanted`; `None` where none does.
-fn nearest(before: &str, wanted: u8) -> Option<bool> {
-    let mut last = None;
-    for (end, said) in words(before) {
-        if said & (wanted | meaning::OTHER) != 0 {
-            last = Some((end, said & wanted != 0));
-        }
-    }
-    last.map(|(end, is_wanted)| is_wanted && !is_spent(before.get(end..).unwrap_or_default()))
 }
 
 /// Whether a word has announced its number already: a long number follows it, and then other words.
@@ -147,18 +198,18 @@ fn is_general(key: &str) -> bool {
         && meanings(key) & meaning::OTHER == 0
 }
 
-/// What stands before a value, not beyond its line; a value that begins its line may have its name above it, with a colon.
-fn before(text: &str, from: usize) -> &str {
+/// From where to where what stands before a value goes, not beyond its line; a value that begins its line may have its name
+/// above it, with a colon.
+fn before(text: &str, from: usize) -> (usize, usize) {
     let mut begin = from.saturating_sub(WINDOW_BYTES);
     while !text.is_char_boundary(begin) {
         begin += 1;
     }
     let window = text.get(begin..from).unwrap_or_default();
     let last = |text: &str| memchr::memrchr3(b'\n', b';', b'|', text.as_bytes()).map_or(0, |end| end + 1);
-    let line = window.get(last(window)..).unwrap_or_default();
     match window.strip_suffix('\n').filter(|above| above.ends_with(':')) {
-        Some(above) => above.get(last(above)..).unwrap_or_default(),
-        None => line,
+        Some(above) => (begin + last(above), begin + above.len()),
+        None => (begin + last(window), begin + window.len()),
     }
 }
 
@@ -333,6 +384,19 @@ const LIST: &[(&str, u8)] = {
 mod tests {
     use super::meaning::*;
     use super::*;
+
+    fn announces(text: &str, from: usize, to: usize, keys: Keys<'_>, wanted: u8) -> bool {
+        let memory = Memory::default();
+        // What was asked before must not change the answer.
+        let others = [PHONE, OTHER, CARD].map(|other| memory.announces(text, from, to, keys, other));
+        let answer = memory.announces(text, from, to, keys, wanted);
+        assert_eq!(answer, Memory::default().announces(text, from, to, keys, wanted), "{text}: {others:?}");
+        answer
+    }
+
+    fn is_named_otherwise(text: &str, from: usize, keys: Keys<'_>, wanted: u8) -> bool {
+        Memory::default().is_named_otherwise(text, from, keys, wanted)
+    }
 
     #[track_caller]
     fn check(text: &str, wanted: u8, keys: [&str; 2], expected: bool) {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use domicile_proto::privacy::PersonalClass;
 
-use super::context::{Keys, meaning};
+use super::context::{Keys, Memory, meaning};
 use super::phone::Plan;
 use super::rules::Rules;
 use super::span::{Span, settle};
@@ -52,6 +52,7 @@ pub(super) struct At<'a> {
     pub(super) keys: Keys<'a>,
     pub(super) finder: &'a Finder<'a>,
     pub(super) spans: Vec<Span>,
+    memory: Memory,
     /// Bytes that may still be unzipped for the text as a whole.
     pub(super) room: &'a Cell<usize>,
 }
@@ -75,12 +76,12 @@ impl At<'_> {
 
     /// Whether something beside the span announces what it is, or nobody waits for that.
     pub(super) fn announces(&self, from: usize, to: usize, wanted: u8) -> bool {
-        self.finder.is_strict || super::context::announces(self.text, from, to, self.keys, wanted)
+        self.finder.is_strict || self.memory.announces(self.text, from, to, self.keys, wanted)
     }
 
     /// Whether a number is named as something else.
     pub(super) fn is_named_otherwise(&self, from: usize) -> bool {
-        super::context::is_named_otherwise(self.text, from, self.keys, meaning::CARD)
+        self.memory.is_named_otherwise(self.text, from, self.keys, meaning::CARD)
     }
 
     pub(super) fn push(&mut self, class: PersonalClass, from: usize, to: usize, value: String) {
@@ -161,7 +162,7 @@ impl<'a> Finder<'a> {
 
     /// All finders over one view; whether it holds what may be an escape.
     fn view(&self, text: &str, (keys, room): (Keys<'_>, &Cell<usize>), depth: u8, take: impl FnMut(Span)) -> bool {
-        let mut at = At { text, keys, finder: self, spans: Vec::new(), room };
+        let mut at = At { text, keys, finder: self, spans: Vec::new(), memory: Memory::default(), room };
         let cut = Cut::of(&mut at, depth);
         if cut.has_at {
             email::find(&mut at);
@@ -176,7 +177,9 @@ impl<'a> Finder<'a> {
             rules.find(&mut at);
         }
         at.spans.into_iter().for_each(take);
-        cut.is_escaped
+        let is_escaped = cut.is_escaped;
+        cut.put_back();
+        is_escaped
     }
 }
 

@@ -97,12 +97,18 @@ fn national(at: &mut At<'_>, groups: &[Group], place: usize) -> Option<usize> {
     };
     let run = run(count)?;
     let to = run.last()?.to();
-    let digits: String = run.iter().map(|group| at.slice(group.from(), group.to())).collect();
     let goes_on = groups.get(place + count).is_some_and(|next| matches!(next.sign, b'-' | b'.'));
-    if goes_on || !holds(digits.as_bytes()) || !at.announces(first.from(), to, wanted) {
+    let (mut digits, mut length) = ([0_u8; LONGEST_NUMBER], 0);
+    for group in run {
+        let part = at.bytes().get(group.from()..group.to())?;
+        digits.get_mut(length..length + part.len())?.copy_from_slice(part);
+        length += part.len();
+    }
+    let digits = digits.get(..length)?;
+    if goes_on || !holds(digits) || !at.announces(first.from(), to, wanted) {
         return None;
     }
-    at.push(class, first.from(), to, digits);
+    at.push(class, first.from(), to, digits.iter().map(|digit| char::from(*digit)).collect());
     Some(count)
 }
 
@@ -125,5 +131,7 @@ const PRODUCTS: [&str; 16] = [
     "MicroMessenger",
     "QQBrowser",
 ];
+/// Digits of the longest number that a state gives to people.
+const LONGEST_NUMBER: usize = 12;
 /// In bytes.
 const LONGEST_PRODUCT: usize = 24;

@@ -110,6 +110,9 @@ fn begins_as_text(run: &[u8]) -> bool {
     if run.starts_with(GZIP) {
         return true;
     }
+    if run.first().is_none_or(|first| !may_begin_text(*first)) {
+        return false;
+    }
     let Some(head) = run.get(..12.min(run.len() / 4 * 4)).filter(|head| !head.is_empty()) else { return false };
     let engine = if head.iter().any(|byte| matches!(byte, b'-' | b'_')) { &URL_SAFE } else { &STANDARD };
     let mut bytes = [0_u8; 9];
@@ -123,6 +126,11 @@ fn begins_as_text(run: &[u8]) -> bool {
         Err(_) => return false,
     };
     !begun.contains(is_unprintable)
+}
+
+/// Whether a run with this first sign may be text: others stand for a control sign, or for a byte that begins no sign.
+const fn may_begin_text(first: u8) -> bool {
+    !matches!(first, b'A' | b'B' | b'E'..=b'H' | b'g'..=b'v' | b'+' | b'-' | b'/' | b'_')
 }
 
 fn is_unprintable(c: char) -> bool {

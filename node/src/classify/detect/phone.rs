@@ -293,7 +293,11 @@ fn is_date_like(run: &[Group]) -> bool {
 /// What stands between a group and the one before it, if one number may go on over it.
 fn gap<'a>(at: &At<'a>, groups: &[Group], place: usize) -> Option<&'a str> {
     let last = groups.get(place.checked_sub(1)?)?;
-    let between = at.text.get(last.to()..groups.get(place)?.from())?;
+    let next = groups.get(place)?;
+    if next.from() - last.to() > LONGEST_GAP {
+        return None;
+    }
+    let between = at.text.get(last.to()..next.from())?;
     matches!(between, " " | "-" | "." | "/" | "(" | ")" | " (" | ") " | ")-" | "-(" | " - " | " / " | "--")
         .then_some(between)
 }
@@ -347,5 +351,7 @@ fn is_american(number: &[u8]) -> bool {
 
 /// What people write behind a number of theirs.
 const LABELS: [&str; 7] = ["office", "fax", "mobile", "desk", "cell", "tel", "phone"];
+/// What may stand between two groups of one number, in bytes.
+const LONGEST_GAP: usize = 3;
 /// Digits of the shortest national number of any plan.
 const SHORTEST_NATIONAL: usize = 7;

@@ -16,8 +16,7 @@ pub(super) fn judge(at: &mut At<'_>, from: usize, to: usize) {
     if matches!(length, 9 | 10) {
         id_card(at, from, to);
     }
-    let head = at.slice(from, from + 4).as_bytes();
-    if let [a, b, c, d] = head
+    if let Some([a, b, c, d]) = at.bytes().get(from..from + 4)
         && c.is_ascii_digit()
         && d.is_ascii_digit()
         && let Some(wanted) = check::iban_length(a.to_ascii_uppercase(), b.to_ascii_uppercase())
@@ -32,21 +31,33 @@ pub(super) fn pair(at: &mut At<'_>, from: usize, length: usize) {
 }
 
 fn nric(at: &mut At<'_>, from: usize, to: usize) {
-    let value = at.slice(from, to).to_ascii_uppercase();
+    let Some(value) = loud::<9>(at, from, to) else { return };
     // In small letters it is more often a piece of something else.
     let is_loud = at.byte(from).is_ascii_uppercase() == at.byte(to - 1).is_ascii_uppercase();
-    if is_loud && check::nric(value.as_bytes()) {
-        at.push(PersonalClass::Nric, from, to, value);
+    if is_loud && check::nric(&value) {
+        at.push(PersonalClass::Nric, from, to, spelt(&value));
     }
 }
 
 fn id_card(at: &mut At<'_>, from: usize, to: usize) {
-    let value = at.slice(from, to).to_ascii_uppercase();
-    let signs = value.as_bytes();
-    let holds = if signs.len() == 10 { check::id_card(signs) } else { check::is_card_serial(signs) };
-    if holds && at.announces(from, to, meaning::ID_CARD) {
+    let whole = loud::<10>(at, from, to).filter(|signs| check::id_card(signs)).map(|signs| spelt(&signs));
+    let serial = || loud::<9>(at, from, to).filter(|signs| check::is_card_serial(signs)).map(|signs| spelt(&signs));
+    if let Some(value) = whole.or_else(serial)
+        && at.announces(from, to, meaning::ID_CARD)
+    {
         at.push(PersonalClass::IdCard, from, to, value);
     }
+}
+
+/// A word of so many signs in capitals.
+fn loud<const SIGNS: usize>(at: &At<'_>, from: usize, to: usize) -> Option<[u8; SIGNS]> {
+    let mut signs: [u8; SIGNS] = at.bytes().get(from..to)?.try_into().ok()?;
+    signs.make_ascii_uppercase();
+    Some(signs)
+}
+
+fn spelt(signs: &[u8]) -> String {
+    signs.iter().map(|sign| char::from(*sign)).collect()
 }
 
 /// Of a country whose numbers have `wanted` signs: in one word, or in groups of four with one sign between them.
@@ -74,7 +85,7 @@ fn iban(at: &mut At<'_>, from: usize, to: usize, wanted: usize) {
     }
     let Some(value) = value.get(..length) else { return };
     if !at.byte(here).is_ascii_alphanumeric() && check::iban(value) {
-        let value = value.iter().map(|sign| char::from(*sign)).collect();
+        let value = spelt(value);
         at.push(PersonalClass::Iban, from, here, value);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Kana and kanji stand beside digits without a blank, so a word here is a run of ASCII letters and digits; all else ends it.
 
+use std::cell::Cell;
+
 use super::finder::At;
 use super::{packed, secret, signs};
 
@@ -42,26 +44,31 @@ pub(super) struct Cut {
 impl Cut {
     /// Cuts the text and has its words judged.
     pub(super) fn of(at: &mut At<'_>, depth: u8) -> Self {
-        let mut cut = Self::default();
+        let mut cut = Self { groups: ROOM.take(), ..Self::default() };
         let text = at.text;
         let bytes = text.as_bytes();
         let mut seen = 0_u8;
         let mut here = 0;
         let mut run_to = 0;
-        while let Some(byte) = bytes.get(here) {
-            let kind = kind(*byte);
-            seen |= kind;
-            if kind & WORD == 0 {
-                here += 1;
-                continue;
-            }
-            let from = here;
-            let mut kinds = kind;
-            here += 1;
-            while let Some(next) = bytes.get(here).map(|byte| self::kind(*byte)).filter(|kind| kind & WORD != 0) {
-                kinds |= next;
+        while here < bytes.len() {
+            for byte in bytes.get(here..).unwrap_or_default() {
+                let kind = kind(*byte);
+                if kind & WORD != 0 {
+                    break;
+                }
+                seen |= kind;
                 here += 1;
             }
+            let (from, mut kinds) = (here, 0);
+            for byte in bytes.get(from..).unwrap_or_default() {
+                let kind = kind(*byte);
+                if kind & WORD == 0 {
+                    break;
+                }
+                kinds |= kind;
+                here += 1;
+            }
+            let Some(first) = bytes.get(from) else { break };
             if kinds & DIGIT != 0 {
                 cut.digits(bytes, from, here, kinds & (UPPER | LOWER) != 0);
             }
@@ -74,7 +81,7 @@ impl Cut {
             if is_mixed {
                 signs::judge(at, from, here);
             }
-            if is_mixed || (kinds & DIGIT == 0 && length >= 3 && may_begin_secret(*byte)) {
+            if is_mixed || (kinds & DIGIT == 0 && length >= 3 && may_begin_secret(*first)) {
                 secret::judge(at, from, here);
             }
             if length >= SHORTEST_WORD_OF_RUN && from >= run_to && kinds & (UPPER | LOWER) != 0 {
@@ -89,6 +96,14 @@ impl Cut {
         cut.has_colon = seen & COLON != 0;
         cut.is_escaped = seen & ESCAPE != 0;
         cut
+    }
+
+    /// Leaves the room for runs of digits to the next text.
+    pub(super) fn put_back(mut self) {
+        if self.groups.capacity() <= MOST_GROUPS_KEPT {
+            self.groups.clear();
+            ROOM.set(self.groups);
+        }
     }
 
     /// Adds the runs of digits of a word.
@@ -127,14 +142,25 @@ pub(super) fn has_wide(text: &str) -> bool {
     if bytes.is_ascii() {
         return false;
     }
-    let seen = bytes.iter().fold(0, |seen, byte| seen | kind(*byte));
-    let is_wide = |quad: &[u8]| match quad {
-        [_, 0xE3, 0x80, 0x80] => true,
-        // The mark of a long vowel stands for a dash behind a digit.
-        [before, 0xE3, 0x83, 0xBC] => before.is_ascii_digit(),
-        _ => false,
+    // Sums of comparisons without a branch: many bytes are looked at in one step.
+    let has_block =
+        bytes.iter().fold(false, |has, byte| has | matches!(byte, 0xC2 | 0xD9 | 0xDB | 0xE0 | 0xE2 | 0xEF | 0xF0));
+    if has_block {
+        return true;
+    }
+    let is_wide = |(first, second, third): (&u8, &u8, &u8)| (*first == 0xE3) & (*second == 0x80) & (*third == 0x80);
+    // The mark of a long vowel stands for a dash behind a digit.
+    let is_dash = |(digit, first, second, third): (&u8, &u8, &u8, &u8)| {
+        digit.is_ascii_digit() & (*first == 0xE3) & (*second == 0x83) & (*third == 0xBC)
     };
-    seen & WIDE_BLOCK != 0 || (seen & KANA != 0 && (bytes.starts_with(&WIDE_BLANK) || bytes.windows(4).any(is_wide)))
+    let [after, second, third] = [1, 2, 3].map(|from| bytes.get(from..).unwrap_or_default());
+    let wide = bytes.iter().zip(after).zip(second).fold(false, |has, ((a, b), c)| has | is_wide((a, b, c)));
+    wide || bytes
+        .iter()
+        .zip(after)
+        .zip(second)
+        .zip(third)
+        .fold(false, |has, (((a, b), c), d)| has | is_dash((a, b, c, d)))
 }
 
 /// Whether a short text has no sign without which nothing in it can be personal: a digit, `@`, a colon, an escape, or one
@@ -167,10 +193,6 @@ const LOWER: u8 = 1 << 2;
 const AT: u8 = 1 << 3;
 const COLON: u8 = 1 << 4;
 const ESCAPE: u8 = 1 << 5;
-/// First bytes of blocks with signs that stand for others.
-const WIDE_BLOCK: u8 = 1 << 6;
-/// First byte of kana, among which two signs do.
-const KANA: u8 = 1 << 7;
 const WORD: u8 = DIGIT | UPPER | LOWER;
 
 static KINDS: [u8; 256] = kinds();
@@ -187,8 +209,6 @@ const fn kinds() -> [u8; 256] {
             b'@' => AT,
             b':' => COLON,
             b'%' | b'\\' | b'&' => ESCAPE,
-            0xC2 | 0xD9 | 0xDB | 0xE0 | 0xE2 | 0xEF | 0xF0 => WIDE_BLOCK,
-            0xE3 => KANA,
             _ => 0,
         };
         byte += 1;
@@ -196,15 +216,20 @@ const fn kinds() -> [u8; 256] {
     kinds
 }
 
+thread_local! {
+    /// Room for the runs of digits of the next text: taking new one costs more than finding them.
+    static ROOM: Cell<Vec<Group>> = const { Cell::new(Vec::new()) };
+}
+
 /// Room for runs of digits: an ordinary line has fewer, and growing costs more than finding them.
 const GROUPS: usize = 24;
+/// More room than this is given back after a text.
+const MOST_GROUPS_KEPT: usize = 1_024;
 /// From this length on a word of hexadecimal digits is an id as a whole.
 const LONGEST_WORD: usize = 24;
 /// A word of packed text is at least this long somewhere.
 const SHORTEST_WORD_OF_RUN: usize = 8;
 /// Shortest packed text that can hold anything: `::1` would need four signs, but an address needs more.
 const SHORTEST_RUN: usize = 12;
-/// U+3000.
-const WIDE_BLANK: [u8; 3] = [0xE3, 0x80, 0x80];
 /// How far before its first long word a run may begin, in bytes.
 const FARTHEST_BEGIN: usize = 64;
