@@ -201,7 +201,11 @@ impl StoreSection {
             (!self.location.is_empty(), "store.location", "where the bucket lies, as `eu-central-1`"),
             (self.prefix.is_empty() || is_prefix, "store.prefix", "parts with `/` between, none of them empty"),
             (self.cloud() == own || self.endpoint.is_some(), "store.endpoint", "the service's `https://` address"),
-            (self.endpoint.as_deref().is_none_or(is_safe), "store.endpoint", "an `https://` address, or `http://` on loopback"),
+            (
+                self.endpoint.as_deref().is_none_or(is_safe),
+                "store.endpoint",
+                "an `https://` address, or `http://` on loopback",
+            ),
             (has_file, "store.credentials_file", "a file, exactly where `credentials = \"file\"`"),
             (has_key, "store.s3.kms_key", "a key, exactly where `encryption = \"sse_kms\"`"),
             (self.kind == Backend::S3 || self.s3.is_default(), "store.s3", "nothing: it belongs to `kind = \"s3\"`"),

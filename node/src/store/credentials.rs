@@ -107,7 +107,10 @@ mod tests {
         let path = dir.path().join("credentials");
         let file = S3File(path.clone());
         assert!(file.get_credential().await.unwrap_err().to_string().contains("credentials"));
-        write(&path, "[other]\naws_access_key_id = O\n[default]\naws_access_key_id = A\naws_secret_access_key=SECRET=1\n");
+        write(
+            &path,
+            "[other]\naws_access_key_id = O\n[default]\naws_access_key_id = A\naws_secret_access_key=SECRET=1\n",
+        );
         let first = file.get_credential().await.unwrap();
         assert_eq!((first.key_id.as_str(), first.secret_key.as_str(), &first.token), ("A", "SECRET=1", &None));
         write(&path, "aws_access_key_id=B\naws_secret_access_key=S\naws_session_token=T");

@@ -84,7 +84,9 @@ pub(crate) enum StoreError {
         bucket: String,
     },
     /// The credentials are none, wrong or expired.
-    #[error("the object store refuses our credentials at `{object}`; renew them, or give their identity the rights of docs/guide/operator.md")]
+    #[error(
+        "the object store refuses our credentials at `{object}`; renew them, or give their identity the rights of docs/guide/operator.md"
+    )]
     Denied {
         /// Which object, or which bucket.
         object: String,

@@ -39,7 +39,8 @@ impl Store {
         for vouched in judge(config, region, clouds, &report)? {
             tracing::warn!(bucket = %config.bucket, ?vouched, "the provider does not tell this; the configuration vouches for it");
         }
-        let (objects, is_s3) = (prefixed(reached.objects(), &config.prefix), matches!(reached.provider, Provider::S3(_)));
+        let (objects, is_s3) =
+            (prefixed(reached.objects(), &config.prefix), matches!(reached.provider, Provider::S3(_)));
         let versions = (report.keeps_versions && is_s3).then(|| Versions { reached, config: config.clone() });
         if report.keeps_versions && versions.is_none() {
             tracing::warn!(bucket = %config.bucket, "the bucket keeps what is deleted: erased records are gone only when its rule says so");

@@ -62,10 +62,8 @@ impl Reached {
 fn options(config: &StoreSection) -> object_store::Result<ClientOptions> {
     domicile_proto::link::crypto::install_default_provider();
     let is_plain = config.endpoint.as_deref().is_some_and(|address| address.starts_with("http://"));
-    let mut options = ClientOptions::new()
-        .with_allow_http(is_plain)
-        .with_timeout(STORE_DEADLINE)
-        .with_connect_timeout(STORE_CONNECT);
+    let mut options =
+        ClientOptions::new().with_allow_http(is_plain).with_timeout(STORE_DEADLINE).with_connect_timeout(STORE_CONNECT);
     if let Some(path) = &config.ca {
         let pem = std::fs::read(path).map_err(|source| object_store::Error::Generic {
             store: "ca",
@@ -220,13 +218,8 @@ const AZURE_KEYS: [&str; 5] = [
     "AZURE_STORAGE_CLIENT_SECRET",
     "AZURE_STORAGE_TENANT_ID",
 ];
-const AZURE_WORKLOAD: [&str; 5] = [
-    "AZURE_CLIENT_ID",
-    "AZURE_TENANT_ID",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_MSI_ENDPOINT",
-    "AZURE_AUTHORITY_HOST",
-];
+const AZURE_WORKLOAD: [&str; 5] =
+    ["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_MSI_ENDPOINT", "AZURE_AUTHORITY_HOST"];
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::http::Method;
 
-use super::front::{Front, Mishap};
+use super::front_test::{Front, Mishap};
 use super::provider::Reached;
 use super::*;
 use crate::config::{Regions, StoreSection};
@@ -72,12 +72,33 @@ impl Server {
     }
 
     fn azurite() -> Option<Self> {
-        let arguments = ["--blobHost", "127.0.0.1", "--blobPort", "PORT", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"];
+        let arguments = [
+            "--blobHost",
+            "127.0.0.1",
+            "--blobPort",
+            "PORT",
+            "--inMemoryPersistence",
+            "--skipApiVersionCheck",
+            "--disableTelemetry",
+        ];
         Self::start("DOMICILE_AZURITE", &arguments, "successfully listens")
     }
 
     fn gcs() -> Option<Self> {
-        let arguments = ["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", "PORT", "-public-host", "127.0.0.1:PORT", "-location", "EUROPE-WEST3"];
+        let arguments = [
+            "-backend",
+            "memory",
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            "PORT",
+            "-public-host",
+            "127.0.0.1:PORT",
+            "-location",
+            "EUROPE-WEST3",
+        ];
         Self::start("DOMICILE_GCS", &arguments, "server started")
     }
 }
@@ -100,8 +121,7 @@ struct Bench {
 const S3_SECRET: &str = "[default]\naws_access_key_id = test\naws_secret_access_key = test\n";
 /// Azurite's own account, the same everywhere.
 const AZURITE_SECRET: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-const GCS_SECRET: &str =
-    r#"{"private_key": "x", "private_key_id": "x", "client_email": "x", "disable_oauth": true}"#;
+const GCS_SECRET: &str = r#"{"private_key": "x", "private_key_id": "x", "client_email": "x", "disable_oauth": true}"#;
 
 impl Bench {
     async fn new(server: Server, secret_text: &str, text: &str, is_gcs: bool) -> Self {
@@ -121,7 +141,9 @@ impl Bench {
     async fn s3(location: &str) -> Option<Self> {
         let text = "kind = \"s3\"\nlocation = \"eu-central-1\"\nendpoint = \"FRONT\"";
         let bench = Self::new(Server::moto()?, S3_SECRET, text, false).await;
-        let constraint = format!("<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{location}</LocationConstraint></CreateBucketConfiguration>");
+        let constraint = format!(
+            "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{location}</LocationConstraint></CreateBucketConfiguration>"
+        );
         let body = if location == "us-east-1" { String::new() } else { constraint };
         bench.put("/acme-frankfurt", &body).await;
         Some(bench)
@@ -156,14 +178,15 @@ impl Bench {
     }
 
     /// As somebody whom the S3 server knows; it takes any signature.
-    async fn ask(&self, method: reqwest::Method, path: &str) -> reqwest::Response {
-        let known = "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=x";
+    async fn ask(&self, method: Method, path: &str) -> reqwest::Response {
+        let known =
+            "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=x";
         let request = reqwest::Client::new().request(method, format!("{}{path}", self.server.address));
         request.header("authorization", known).send().await.unwrap()
     }
 
     async fn get(&self, path: &str) -> String {
-        self.ask(reqwest::Method::GET, path).await.text().await.unwrap()
+        self.ask(Method::GET, path).await.text().await.unwrap()
     }
 
     async fn open(&self, region: &str) -> Result<Store, StoreError> {
@@ -254,9 +277,19 @@ async fn a_bucket_is_looked_at_before_a_byte_is_written() {
     let Some(bench) = Bench::s3("eu-central-1").await else { return };
     bench.front.plan("GET", "replication", Mishap::Answered(403, ""), 1);
     assert_eq!(bench.refused().await, "DMC-STORE-09", "nothing of copies");
-    bench.put("/acme-frankfurt?versioning", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>").await;
+    let endless: String = " ".repeat(crate::limits::STORE_REPORT_BYTES) + "ReplicationConfigurationNotFoundError";
+    bench.front.plan("GET", "replication", Mishap::Answered(404, Box::leak(endless.into_boxed_str())), 1);
+    assert_eq!(bench.refused().await, "DMC-STORE-09", "what stands behind the limit is not read");
+    bench
+        .put(
+            "/acme-frankfurt?versioning",
+            "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+        )
+        .await;
     bench.put("/copies", "<CreateBucketConfiguration><LocationConstraint>ap-northeast-1</LocationConstraint></CreateBucketConfiguration>").await;
-    bench.put("/copies?versioning", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>").await;
+    bench
+        .put("/copies?versioning", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
+        .await;
     let rule = "<ReplicationConfiguration><Role>r</Role><Rule><ID>1</ID><Priority>1</Priority><Status>Enabled</Status><Destination><Bucket>arn:aws:s3:::copies</Bucket></Destination></Rule></ReplicationConfiguration>";
     bench.put("/acme-frankfurt?replication", rule).await;
     assert_eq!(bench.refused().await, "DMC-STORE-08", "copied");
@@ -288,7 +321,7 @@ async fn a_deletion_takes_every_old_version() {
         store.create(name, Bytes::from_static(b"erased")).await.unwrap();
     }
     // Somebody deleted it by hand: the bytes are there still.
-    bench.ask(reqwest::Method::DELETE, "/acme-frankfurt/p/1").await;
+    bench.ask(Method::DELETE, "/acme-frankfurt/p/1").await;
     assert!(bench.get("/acme-frankfurt?versions&prefix=p/1").await.contains("<DeleteMarker>"));
     bench.front.plan("DELETE", "p/1", Mishap::Answered(503, ""), 1);
     store.delete("p/1").await.unwrap();
@@ -372,7 +405,7 @@ async fn every_object_is_sent_with_the_encryption_that_was_asked_for() {
         bench.section.prefix = header.replace(':', "-");
         let store = bench.open("frankfurt").await.unwrap();
         store.create("o", Bytes::from_static(b"x")).await.unwrap();
-        let answer = bench.ask(reqwest::Method::HEAD, &format!("/acme-frankfurt/{}/o", bench.section.prefix)).await;
+        let answer = bench.ask(Method::HEAD, &format!("/acme-frankfurt/{}/o", bench.section.prefix)).await;
         let found = answer.headers().get("x-amz-server-side-encryption").map(|value| value.to_str().unwrap());
         assert_eq!(found, Some(header));
     }

@@ -4,6 +4,7 @@
 //! asks nobody.
 
 use domicile_proto::ids::Region;
+use futures::StreamExt;
 use hyper::http::{HeaderMap, Method, Request, StatusCode};
 use object_store::aws::AwsAuthorizer;
 use object_store::azure::AzureAuthorizer;
@@ -209,8 +210,7 @@ impl Reached {
 
     /// Asks below the bucket's address, again where a failure passes.
     pub(super) async fn ask(&self, config: &StoreSection, method: Method, query: &str) -> Result<Said, StoreError> {
-        let failed =
-            |source| StoreError::Failed { object: config.bucket.clone(), source };
+        let failed = |source| StoreError::Failed { object: config.bucket.clone(), source };
         let mut left = STORE_RETRIES;
         loop {
             let request = self.signed(config, method.clone(), query).await.map_err(failed)?;
@@ -219,9 +219,17 @@ impl Reached {
             if !is_passing || left == 0 {
                 let answer = answer.map_err(|error| failed(generic(error)))?;
                 let (parts, body) = answer.into_parts();
-                let body = body.bytes().await.map_err(|error| failed(generic(error)))?;
-                let body = body.get(..body.len().min(STORE_REPORT_BYTES)).unwrap_or_default();
-                let body = String::from_utf8_lossy(body).into_owned();
+                let mut pieces = body.bytes_stream();
+                let mut body = Vec::new();
+                while let Some(piece) = pieces.next().await {
+                    body.extend_from_slice(&piece.map_err(|error| failed(generic(error)))?);
+                    if body.len() > STORE_REPORT_BYTES {
+                        // What we look for stands at the beginning, or nothing is told.
+                        body.truncate(STORE_REPORT_BYTES);
+                        break;
+                    }
+                }
+                let body = String::from_utf8_lossy(&body).into_owned();
                 return Ok(Said { status: parts.status, headers: parts.headers, body });
             }
             left -= 1;
@@ -306,9 +314,21 @@ mod tests {
             ("one vouched for", "vouched = [\"location\"]", None, Copies::Unknown, Err("DMC-STORE-09")),
             ("vouched for", all, None, Copies::Unknown, Ok(vec![Vouched::Location, Vouched::Replication])),
             ("vouched for and told", all, here, Copies::Nothing, Ok(vec![])),
-            ("not among the facts", "cloud = \"azure\"\nendpoint = \"https://x\"", here, Copies::Nothing, Err("DMC-STORE-07")),
+            (
+                "not among the facts",
+                "cloud = \"azure\"\nendpoint = \"https://x\"",
+                here,
+                Copies::Nothing,
+                Err("DMC-STORE-07"),
+            ),
             ("of one's own", "cloud = \"private\"\nendpoint = \"https://x\"", here, Copies::Nothing, Ok(vec![])),
-            ("of one's own, elsewhere", "cloud = \"private\"\nendpoint = \"https://x\"", Some("x"), Copies::Nothing, Err("DMC-STORE-07")),
+            (
+                "of one's own, elsewhere",
+                "cloud = \"private\"\nendpoint = \"https://x\"",
+                Some("x"),
+                Copies::Nothing,
+                Err("DMC-STORE-07"),
+            ),
         ] {
             assert_eq!(judged(more, location, copies), wanted, "{case}");
         }

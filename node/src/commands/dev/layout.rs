@@ -22,7 +22,7 @@ use super::relay::Relay;
 use crate::clock::Clock;
 use crate::config::{
     AuditConfig, KeysConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig, Regions, Seed,
-    TelemetryConfig, StoreSection,
+    StoreSection, TelemetryConfig,
 };
 
 /// The regions of `dev`, in the order of their node ids and ports.

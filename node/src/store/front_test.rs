@@ -166,7 +166,9 @@ fn json_upload(inner: &Inner, parts: &axum::http::request::Parts, body: &Bytes) 
     let condition = generation.map(|number| format!("&ifGenerationMatch={number}")).unwrap_or_default();
     let mark = parts.headers.get("x-goog-meta-creation").map(|value| value.to_str().unwrap()).unwrap_or_default();
     let described = serde_json::json!({"name": object, "metadata": {"creation": mark}});
-    let head = format!("--b\r\nContent-Type: application/json\r\n\r\n{described}\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\n");
+    let head = format!(
+        "--b\r\nContent-Type: application/json\r\n\r\n{described}\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\n"
+    );
     let content = [head.as_bytes(), body, b"\r\n--b--\r\n"].concat();
     let url = format!("{}/upload/storage/v1/b/{bucket}/o?uploadType=multipart{condition}", inner.to);
     inner.client.post(url).header("content-type", "multipart/related; boundary=b").body(content)
