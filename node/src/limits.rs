@@ -258,3 +258,17 @@ pub(crate) const STORE_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) const STORE_CREATIONS: usize = 3;
 /// Bytes of one answer of the provider about a bucket; a replication rule takes a few hundred.
 pub(crate) const STORE_REPORT_BYTES: usize = 1 << 20;
+
+/// Bytes of one block of a cold segment: what is fetched, compared with its sum and kept at once. A request costs as much time as
+/// reading several.
+pub(crate) const COLD_BLOCK_BYTES: usize = 64 << 10;
+/// Blocks that are fetched though nobody asked for them, where they join two requests into one.
+pub(crate) const COLD_GAP_BLOCKS: usize = 1;
+/// Requests of one read of a cold segment that run beside each other; each holds a part at most.
+pub(crate) const COLD_READS_AT_ONCE: usize = 4;
+/// Blocks of all cold segments kept in memory, in bytes.
+pub(crate) const COLD_CACHE_BYTES: usize = 256 << 20;
+/// Bytes of a segment that are kept in its footer, for they are read whenever it is opened; the rest is read in ranges.
+pub(crate) const COLD_HOT_BYTES: u64 = 1 << 20;
+
+const _: () = assert!(COPY_PART_BYTES.is_multiple_of(COLD_BLOCK_BYTES));

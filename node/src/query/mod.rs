@@ -5,6 +5,8 @@
 //! or into Elasticsearch aggregations for this region's own clients.
 
 pub(crate) mod aggs;
+#[cfg(test)]
+mod cold_test;
 mod columns;
 mod compile;
 pub(crate) mod dates;

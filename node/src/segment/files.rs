@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use domicile_proto::ids::{ShardId, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
-use tantivy::Index;
+use tantivy::{Directory, Index};
 
 use super::manifest::{Manifest, Row};
 use super::{Segment, SegmentError, SegmentId};
@@ -104,6 +104,19 @@ pub(crate) fn open_dir(
         return Err(SegmentError::Differs { segment: id, what: "bytes", expected: row.bytes, found });
     }
     let directory = Unflushed::open(dir).map_err(|error| open(error.into()))?;
+    open_index(layout, (id, shard), row, directory, Some(dir.to_owned()), found)
+}
+
+/// Opens the segment in a directory of the engine as a row of a manifest describes it.
+pub(super) fn open_index(
+    layout: &Layout,
+    (id, shard): (SegmentId, ShardId),
+    row: &Row,
+    directory: impl Into<Box<dyn Directory>>,
+    dir: Option<PathBuf>,
+    bytes: u64,
+) -> Result<Segment, SegmentError> {
+    let open = |source| SegmentError::Open { segment: id, source };
     let mut index = Index::open(directory).map_err(open)?;
     if index.schema() != layout.fields.schema {
         return Err(open(tantivy::TantivyError::SchemaError("fields of another build".to_owned())));
@@ -111,7 +124,7 @@ pub(crate) fn open_dir(
     index.set_tokenizers(layout.tokenizers.clone());
     let built = Built {
         index,
-        bytes: found,
+        bytes,
         docs: row.docs,
         oldest: row.oldest,
         newest: row.newest,
@@ -119,7 +132,7 @@ pub(crate) fn open_dir(
         last_seq: row.last_seq,
         sifted: 0,
     };
-    let mut segment = Segment::open(layout, (id, shard), built, Some(dir.to_owned()), row.built_at)?;
+    let mut segment = Segment::open(layout, (id, shard), built, dir, row.built_at)?;
     segment.received_until = row.received_until;
     Ok(segment)
 }

@@ -13,6 +13,7 @@ pub(crate) mod plan;
 mod purge;
 #[cfg(test)]
 mod purge_test;
+pub(crate) mod ranged;
 mod repair;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;

@@ -94,7 +94,7 @@ impl Segment {
 
 /// A searcher that never looks for changes: a segment has none. It keeps no blocks of stored events: whoever reads many of them
 /// keeps one while it does.
-fn searcher(index: &Index) -> Result<Searcher, tantivy::TantivyError> {
+pub(super) fn searcher(index: &Index) -> Result<Searcher, tantivy::TantivyError> {
     let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(0).try_into()?;
     Ok(reader.searcher())
 }

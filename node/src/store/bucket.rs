@@ -32,6 +32,18 @@ pub(crate) struct Store {
     /// Which calls fail, in a test.
     #[cfg(test)]
     faults: Arc<parking_lot::Mutex<Faults>>,
+    /// What was read, in a test.
+    #[cfg(test)]
+    pub(crate) traffic: Arc<parking_lot::Mutex<Traffic>>,
+}
+
+/// What was read of a bucket, and how long each read takes.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) reads: u64,
+    pub(crate) bytes: u64,
+    pub(crate) pause: std::time::Duration,
 }
 
 /// Calls that fail as an object store does that answers 503.
@@ -70,6 +82,8 @@ impl Store {
             versions,
             #[cfg(test)]
             faults: Arc::default(),
+            #[cfg(test)]
+            traffic: Arc::default(),
         }
     }
 
@@ -77,6 +91,19 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn fail(&self, faults: Faults) -> u64 {
         std::mem::replace(&mut *self.faults.lock(), faults).count
+    }
+
+    #[cfg(test)]
+    async fn read_of(&self, bytes: u64) {
+        let pause = {
+            let mut traffic = self.traffic.lock();
+            traffic.reads += 1;
+            traffic.bytes += bytes;
+            traffic.pause
+        };
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
 
     #[cfg(test)]
@@ -146,12 +173,16 @@ impl Store {
     pub(crate) async fn read(&self, object: &str) -> Result<Bytes, StoreError> {
         self.answered(object, false)?;
         let found = self.objects.get(&path(object)?).await.map_err(|error| sort(object, error))?;
+        #[cfg(test)]
+        self.read_of(found.meta.size).await;
         found.bytes().await.map_err(|error| sort(object, error))
     }
 
     /// A part of the content of an object.
-    #[allow(dead_code, reason = "cold segments are searched in place through it")]
     pub(crate) async fn read_range(&self, object: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.answered(object, false)?;
+        #[cfg(test)]
+        self.read_of(range.end.saturating_sub(range.start)).await;
         self.objects.get_range(&path(object)?, range).await.map_err(|error| sort(object, error))
     }
 

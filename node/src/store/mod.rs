@@ -7,7 +7,7 @@ mod bucket;
 mod credentials;
 mod errors;
 #[cfg(test)]
-mod front;
+mod front_test;
 mod open;
 mod provider;
 #[cfg(test)]

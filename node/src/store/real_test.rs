@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::http::Method;
 
-use super::front::{Front, Mishap};
+use super::front_test::{Front, Mishap};
 use super::provider::Reached;
 use super::*;
 use crate::config::{Regions, StoreSection};
@@ -178,7 +178,7 @@ impl Bench {
     }
 
     /// As somebody whom the S3 server knows; it takes any signature.
-    async fn ask(&self, method: reqwest::Method, path: &str) -> reqwest::Response {
+    async fn ask(&self, method: Method, path: &str) -> reqwest::Response {
         let known =
             "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=x";
         let request = reqwest::Client::new().request(method, format!("{}{path}", self.server.address));
@@ -186,7 +186,7 @@ impl Bench {
     }
 
     async fn get(&self, path: &str) -> String {
-        self.ask(reqwest::Method::GET, path).await.text().await.unwrap()
+        self.ask(Method::GET, path).await.text().await.unwrap()
     }
 
     async fn open(&self, region: &str) -> Result<Store, StoreError> {
@@ -277,6 +277,9 @@ async fn a_bucket_is_looked_at_before_a_byte_is_written() {
     let Some(bench) = Bench::s3("eu-central-1").await else { return };
     bench.front.plan("GET", "replication", Mishap::Answered(403, ""), 1);
     assert_eq!(bench.refused().await, "DMC-STORE-09", "nothing of copies");
+    let endless: String = " ".repeat(crate::limits::STORE_REPORT_BYTES) + "ReplicationConfigurationNotFoundError";
+    bench.front.plan("GET", "replication", Mishap::Answered(404, Box::leak(endless.into_boxed_str())), 1);
+    assert_eq!(bench.refused().await, "DMC-STORE-09", "what stands behind the limit is not read");
     bench
         .put(
             "/acme-frankfurt?versioning",
@@ -318,7 +321,7 @@ async fn a_deletion_takes_every_old_version() {
         store.create(name, Bytes::from_static(b"erased")).await.unwrap();
     }
     // Somebody deleted it by hand: the bytes are there still.
-    bench.ask(reqwest::Method::DELETE, "/acme-frankfurt/p/1").await;
+    bench.ask(Method::DELETE, "/acme-frankfurt/p/1").await;
     assert!(bench.get("/acme-frankfurt?versions&prefix=p/1").await.contains("<DeleteMarker>"));
     bench.front.plan("DELETE", "p/1", Mishap::Answered(503, ""), 1);
     store.delete("p/1").await.unwrap();
@@ -402,7 +405,7 @@ async fn every_object_is_sent_with_the_encryption_that_was_asked_for() {
         bench.section.prefix = header.replace(':', "-");
         let store = bench.open("frankfurt").await.unwrap();
         store.create("o", Bytes::from_static(b"x")).await.unwrap();
-        let answer = bench.ask(reqwest::Method::HEAD, &format!("/acme-frankfurt/{}/o", bench.section.prefix)).await;
+        let answer = bench.ask(Method::HEAD, &format!("/acme-frankfurt/{}/o", bench.section.prefix)).await;
         let found = answer.headers().get("x-amz-server-side-encryption").map(|value| value.to_str().unwrap());
         assert_eq!(found, Some(header));
     }

@@ -4,6 +4,7 @@
 //! asks nobody.
 
 use domicile_proto::ids::Region;
+use futures::StreamExt;
 use hyper::http::{HeaderMap, Method, Request, StatusCode};
 use object_store::aws::AwsAuthorizer;
 use object_store::azure::AzureAuthorizer;
@@ -218,9 +219,17 @@ impl Reached {
             if !is_passing || left == 0 {
                 let answer = answer.map_err(|error| failed(generic(error)))?;
                 let (parts, body) = answer.into_parts();
-                let body = body.bytes().await.map_err(|error| failed(generic(error)))?;
-                let body = body.get(..body.len().min(STORE_REPORT_BYTES)).unwrap_or_default();
-                let body = String::from_utf8_lossy(body).into_owned();
+                let mut pieces = body.bytes_stream();
+                let mut body = Vec::new();
+                while let Some(piece) = pieces.next().await {
+                    body.extend_from_slice(&piece.map_err(|error| failed(generic(error)))?);
+                    if body.len() > STORE_REPORT_BYTES {
+                        // What we look for stands at the beginning, or nothing is told.
+                        body.truncate(STORE_REPORT_BYTES);
+                        break;
+                    }
+                }
+                let body = String::from_utf8_lossy(&body).into_owned();
                 return Ok(Said { status: parts.status, headers: parts.headers, body });
             }
             left -= 1;

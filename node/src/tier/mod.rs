@@ -1,13 +1,16 @@
 //! Stage 8, `Segment` -> where it lies. Does not search.
 //!
-//! Today a sealed segment can be copied out into the region's bucket in parts of bounded size and opened again from there. What decides
-//! when, the plan over age, room and holds, is not here yet: nothing moves by itself.
+//! Today a sealed segment can be copied out into the region's bucket in parts of bounded size, fetched again, and searched where it
+//! lies. What decides when, the plan over age, room and holds, is not here yet: nothing moves by itself.
 
+mod cold;
 mod errors;
 mod forget;
 mod pack;
 mod renew;
 
+#[cfg(test)]
+pub(crate) use cold::Blocks;
 pub(crate) use errors::TierError;
 pub(crate) use forget::{forget, is_copied};
 pub(crate) use pack::{Cold, Tier};

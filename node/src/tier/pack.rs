@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -13,12 +14,14 @@ use domicile_proto::ids::ShardId;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use super::cold::{Blocks, sums};
 use super::errors::TierError;
 use crate::index::builder::Layout;
-use crate::limits::COPY_PART_BYTES;
+use crate::limits::{COLD_HOT_BYTES, COPY_PART_BYTES};
 use crate::policy::Scope;
 use crate::segment::files::open_dir;
 use crate::segment::manifest::Row;
+use crate::segment::ranged::read_at_open;
 use crate::segment::{Segment, SegmentError, SegmentId};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
@@ -43,40 +46,46 @@ pub(crate) struct Tier {
     /// Where segments from the bucket are kept while they are searched. What is in it may be removed at any time.
     pub(super) cache: PathBuf,
     pub(super) tasks: Tasks,
+    /// What was read of cold segments.
+    pub(super) blocks: Blocks,
     /// Most bytes of one part.
-    part_bytes: usize,
+    pub(super) part_bytes: usize,
 }
 
-/// What a copy consists of.
+/// What a copy consists of. In its object a line of JSON; behind it the bytes of the ranges in `hot`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Footer {
+pub(super) struct Footer {
     format: u8,
     /// What the segment's manifest says of it.
     row: Row,
-    files: Vec<Entry>,
-    parts: Vec<Part>,
+    pub(super) files: Vec<Entry>,
+    pub(super) parts: Vec<Part>,
+    /// What is read whenever the segment is opened, as ranges of the files one after the other.
+    hot: Vec<Range<u64>>,
 }
 
 /// A file of the segment.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    name: String,
-    length: u64,
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) length: u64,
 }
 
 /// An object that holds a part of the files.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Part {
-    length: u64,
+pub(super) struct Part {
+    pub(super) length: u64,
     sha256: String,
+    /// Sums of its blocks, for whoever reads some of them.
+    pub(super) blocks: Vec<u32>,
 }
 
 impl Tier {
-    pub(crate) const fn new(store: Store, cache: PathBuf, tasks: Tasks) -> Self {
-        Self { store, cache, tasks, part_bytes: COPY_PART_BYTES }
+    pub(crate) fn new(store: Store, cache: PathBuf, tasks: Tasks) -> Self {
+        Self { store, cache, tasks, blocks: Blocks::default(), part_bytes: COPY_PART_BYTES }
     }
 
     /// Copies a durable segment into the bucket. Its files are checked before, so that no damaged copy is made. The segment stays
@@ -93,10 +102,16 @@ impl Tier {
                 index.validate_checksum().ok().map_or_else(|| Some(dir.clone()), |bad| bad.into_iter().next());
             match damaged {
                 Some(file) => Err(TierError::Damaged { segment: id, file: file.display().to_string() }),
-                None => Reading::begin(dir),
+                None => {
+                    let reading = Reading::begin(dir.clone())?;
+                    let files: Vec<_> = reading.files.iter().map(|file| (file.name.clone(), file.length)).collect();
+                    let ranges = read_at_open(id, &dir, &files);
+                    let ranges = ranges.map_err(|source| TierError::Open { segment: id, source: Box::new(source) })?;
+                    Ok((reading, Hot::of(ranges)))
+                }
             }
         };
-        let mut reading = self.blocking(listed).await?;
+        let (mut reading, mut hot) = self.blocking(listed).await?;
         let object = object_of(shard, id);
         let stored = |source| TierError::Store { segment: id, source: Box::new(source) };
         let mut parts = Vec::new();
@@ -108,7 +123,8 @@ impl Tier {
                 break;
             }
             let (name, sha256) = (part_name(&object, parts.len()), sha256(&part));
-            parts.push(Part { length: part.len() as u64, sha256: hex::encode(sha256) });
+            hot.take(&part);
+            parts.push(Part { length: part.len() as u64, sha256: hex::encode(sha256), blocks: sums(&part) });
             match self.store.create(&name, Bytes::from(part)).await {
                 Err(known @ StoreError::AlreadyThere { .. }) => {
                     let found = self.store.read(&name).await.map_err(stored)?;
@@ -119,8 +135,11 @@ impl Tier {
                 created => created.map_err(stored)?,
             }
         }
-        let footer = Footer { format: FORMAT, row: Row::of(segment), files: reading.files, parts };
-        let footer = serde_json::to_vec(&footer).unwrap_or_default();
+        let Hot { ranges, bytes, .. } = hot;
+        let footer = Footer { format: FORMAT, row: Row::of(segment), files: reading.files, parts, hot: ranges };
+        let mut footer = serde_json::to_vec(&footer).unwrap_or_default();
+        footer.push(b'\n');
+        footer.extend_from_slice(&bytes);
         let sha256 = sha256(&footer);
         self.store.create(&footer_name(&object), Bytes::from(footer)).await.map_err(stored)?;
         Ok(Cold { id, shard, row: Row::of(segment), object, sha256 })
@@ -135,7 +154,7 @@ impl Tier {
         let name = footer_name(&object);
         let stored = |source| TierError::Store { segment: id, source: Box::new(source) };
         let footer = self.store.read(&name).await.map_err(stored)?;
-        let row = read_footer(&footer).ok_or(TierError::Altered { object: name })?.row;
+        let row = read_footer(&footer).ok_or(TierError::Altered { object: name })?.0.row;
         Ok(Cold { id, shard, row, object, sha256: sha256(&footer) })
     }
 
@@ -149,7 +168,7 @@ impl Tier {
         let name = footer_name(&cold.object);
         let footer = self.store.read(&name).await.map_err(stored)?;
         let footer = (sha256(&footer) == cold.sha256).then(|| read_footer(&footer)).flatten();
-        let Footer { files, parts, .. } = footer.ok_or_else(|| altered(name))?;
+        let (Footer { files, parts, .. }, _) = footer.ok_or_else(|| altered(name))?;
         let dir = self.cache.join(cold.id.to_string());
         let mut writing = self.blocking(move || Writing::begin(dir, files)).await?;
         for (number, part) in parts.iter().enumerate() {
@@ -285,12 +304,53 @@ impl Writing {
     }
 }
 
-/// A footer, where it is one of this format and no name in it leaves its directory.
-fn read_footer(bytes: &[u8]) -> Option<Footer> {
-    let footer: Footer = serde_json::from_slice(bytes).ok()?;
+/// What is read at open, gathered while the parts pass.
+struct Hot {
+    ranges: Vec<Range<u64>>,
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+impl Hot {
+    /// As many of the ranges as fit into a footer.
+    fn of(ranges: Vec<Range<u64>>) -> Self {
+        let mut room = COLD_HOT_BYTES;
+        let fits = |range: &Range<u64>| {
+            let length = range.end - range.start;
+            let fits = length <= room;
+            room -= if fits { length } else { 0 };
+            fits
+        };
+        Self { ranges: ranges.into_iter().filter(fits).collect(), bytes: Vec::new(), at: 0 }
+    }
+
+    fn take(&mut self, part: &[u8]) {
+        let end = self.at + part.len() as u64;
+        for range in &self.ranges {
+            let (from, to) = (range.start.max(self.at), range.end.min(end));
+            let place = |at: u64| usize::try_from(at - self.at).unwrap_or(usize::MAX);
+            if from < to {
+                self.bytes.extend_from_slice(part.get(place(from)..place(to)).unwrap_or_default());
+            }
+        }
+        self.at = end;
+    }
+}
+
+/// A footer and what is read at open, where it is one of this format and no name in it leaves its directory.
+pub(super) fn read_footer(bytes: &Bytes) -> Option<(Footer, Vec<(u64, Bytes)>)> {
+    let end = memchr::memchr(b'\n', bytes)?;
+    let footer: Footer = serde_json::from_slice(bytes.get(..end)?).ok()?;
+    let mut rest = bytes.slice(end + 1..);
+    let mut hot = Vec::new();
+    for range in &footer.hot {
+        let length =
+            usize::try_from(range.end.checked_sub(range.start)?).ok().filter(|length| *length <= rest.len())?;
+        hot.push((range.start, rest.split_to(length)));
+    }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let names = footer.files.iter().all(|file| file.name.bytes().all(is_plain) && !file.name.starts_with('.'));
-    (footer.format == FORMAT && names).then_some(footer)
+    (footer.format == FORMAT && names && rest.is_empty()).then_some((footer, hot))
 }
 
 /// What the names of the objects of a copy begin with.
@@ -298,15 +358,15 @@ pub(super) fn object_of(shard: ShardId, segment: SegmentId) -> String {
     format!("{COPIES}/{:016x}/{segment}", shard.0)
 }
 
-fn part_name(object: &str, number: usize) -> String {
+pub(super) fn part_name(object: &str, number: usize) -> String {
     format!("{object}/{number:06}")
 }
 
-fn footer_name(object: &str) -> String {
+pub(super) fn footer_name(object: &str) -> String {
     format!("{object}/footer")
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
     sum.iter_mut().zip(digest(&SHA256, bytes).as_ref()).for_each(|(place, byte)| *place = *byte);
     sum
@@ -319,155 +379,8 @@ fn disk(path: &Path, source: std::io::Error) -> TierError {
 /// Above all copies.
 pub(super) const COPIES: &str = "segments";
 /// Version of the footer.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-    use tantivy::collector::Count;
-    use tantivy::query::{AllQuery, TermQuery};
-    use tantivy::schema::IndexRecordOption;
-
-    use super::*;
-    use crate::errors::Coded;
-    use crate::index::builder::Builder;
-    use crate::segment::files::{Files, open_built};
-    use crate::segment::specimen::{durable, record, segment};
-    use crate::store::StoreConfig;
-
-    async fn tier(dir: &Path) -> Tier {
-        let config = StoreConfig { dir: dir.join("bucket") };
-        let store = Store::open(&config, &"tokyo".parse().unwrap()).await.unwrap();
-        Tier { part_bytes: 999, ..Tier::new(store, dir.join("cache"), Tasks::default()) }
-    }
-
-    fn on_disk(layout: &Layout, dir: &Path) -> Segment {
-        let (id, place) = Files::open(&dir.join("segments")).unwrap().place(ShardId(4)).unwrap();
-        let mut builder = Builder::on_disk(layout, &place, 0).unwrap();
-        let records =
-            (0..500).map(|n| record(n, None, json!({"message": format!("needle{} in hay", n % 50)}))).collect();
-        builder.add(durable(4, 1, records)).unwrap();
-        let built = builder.finish().unwrap().unwrap();
-        open_built(layout, (id, ShardId(4)), built, Some(place), Default::default()).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_segment_goes_out_and_is_searched_from_the_bucket_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tier, layout) = (tier(dir.path()).await, Layout::new());
-        let hot = on_disk(&layout, dir.path());
-        let cold = tier.copy_out(&hot).await.unwrap();
-        let (local, found) = (hot.dir.clone().unwrap(), Row::of(&hot));
-        drop(hot);
-        fs::remove_dir_all(local).unwrap();
-        for _ in 0..2 {
-            let back = tier.open(&layout, &cold).await.unwrap();
-            assert_eq!(Row::of(&back), found);
-            assert_eq!(back.searcher.search(&AllQuery, &Count).unwrap(), 500);
-            let term = tantivy::Term::from_field_text(layout.fields.message, "needle7");
-            let query = TermQuery::new(term, IndexRecordOption::Basic);
-            assert_eq!(back.searcher.search(&query, &Count).unwrap(), 10);
-        }
-    }
-
-    #[tokio::test]
-    async fn neither_a_damaged_segment_goes_out_nor_an_altered_object_comes_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tier, layout) = (tier(dir.path()).await, Layout::new());
-        let hot = on_disk(&layout, dir.path());
-        let cold = tier.copy_out(&hot).await.unwrap();
-        assert_eq!(tier.copy_out(&hot).await.err().map(|e| e.code()), Some("DMC-TIER-05"), "once");
-        let young = segment(&layout, durable(4, 1, vec![record(1, None, json!({}))]));
-        assert_eq!(tier.copy_out(&young).await.err().map(|e| e.code()), Some("DMC-TIER-01"));
-
-        for object in [footer_name(&cold.object), part_name(&cold.object, 0), part_name(&cold.object, 3)] {
-            let object = dir.path().join("bucket").join(object);
-            let kept = fs::read(&object).unwrap();
-            let mut bytes = kept.clone();
-            bytes[100] ^= 1;
-            fs::write(&object, bytes).unwrap();
-            assert_eq!(tier.open(&layout, &cold).await.err().map(|e| e.code()), Some("DMC-TIER-03"));
-            fs::write(&object, kept).unwrap();
-        }
-        tier.open(&layout, &cold).await.unwrap();
-
-        let files = fs::read_dir(hot.dir.as_ref().unwrap()).unwrap().map(|entry| entry.unwrap().path());
-        let store = files.into_iter().find(|path| path.extension().is_some_and(|ext| ext == "store")).unwrap();
-        let mut bytes = fs::read(&store).unwrap();
-        bytes[3] ^= 1;
-        fs::write(&store, bytes).unwrap();
-        assert_eq!(tier.copy_out(&hot).await.err().map(|e| e.code()), Some("DMC-TIER-02"));
-    }
-
-    #[tokio::test]
-    async fn parts_are_bounded_and_an_interrupted_copy_is_finished() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tier, layout) = (tier(dir.path()).await, Layout::new());
-        let hot = on_disk(&layout, dir.path());
-        let cold = tier.copy_out(&hot).await.unwrap();
-        let parts = tier.store.list(&cold.object).await.unwrap();
-        assert!(parts.len() > 5 && parts.iter().all(|(name, size)| name.ends_with("footer") || *size <= 999));
-        for lost in [footer_name(&cold.object), part_name(&cold.object, 2)] {
-            tier.store.delete(&lost).await.unwrap();
-        }
-        assert_eq!(tier.open(&layout, &cold).await.err().map(|e| e.code()), Some("DMC-TIER-05"));
-        assert_eq!(tier.copy_out(&hot).await.unwrap(), cold);
-        tier.open(&layout, &cold).await.unwrap();
-        // Other bytes where a part belongs are never taken for it.
-        tier.store.delete(&footer_name(&cold.object)).await.unwrap();
-        fs::write(dir.path().join("bucket").join(part_name(&cold.object, 1)), "other").unwrap();
-        assert_eq!(tier.copy_out(&hot).await.err().map(|e| e.code()), Some("DMC-TIER-05"));
-    }
-
-    #[test]
-    fn a_name_that_leaves_the_directory_is_refused() {
-        let footer = |name: &str, format| {
-            let files = vec![Entry { name: name.to_owned(), length: 0 }];
-            let row = serde_json::json!({"id": "1", "docs": 1, "oldest": 1, "newest": 1, "first_seq": 1, "last_seq": 1, "bytes": 1, "built_at": 1, "received_until": 1});
-            let row = serde_json::from_value(row).unwrap();
-            serde_json::to_vec(&Footer { format, row, files, parts: Vec::new() }).unwrap()
-        };
-        assert!(read_footer(&footer("a.store", FORMAT)).is_some());
-        assert!(read_footer(&footer("a.store", FORMAT + 1)).is_none());
-        for name in ["../x", "/x", ".managed.json", "a/b", "a\\b"] {
-            assert!(read_footer(&footer(name, FORMAT)).is_none(), "{name}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn files_come_back_from_parts_of_any_size(
-            lengths in proptest::collection::vec(0..50_usize, 0..8),
-            most in 1..40_usize,
-            lost in 0..3_usize,
-        ) {
-            let dir = tempfile::tempdir().unwrap();
-            let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-            fs::create_dir(&from).unwrap();
-            for (n, length) in lengths.iter().enumerate() {
-                fs::write(from.join(format!("f{n}")), vec![u8::try_from(n).unwrap(); *length]).unwrap();
-            }
-            let mut reading = Reading::begin(from.clone()).unwrap();
-            let mut parts = Vec::new();
-            loop {
-                let (rest, part) = reading.part(most).unwrap();
-                reading = rest;
-                if part.is_empty() {
-                    break;
-                }
-                prop_assert!(part.len() <= most);
-                parts.push(part);
-            }
-            let total = lengths.iter().sum::<usize>();
-            prop_assert_eq!(parts.len(), total.div_ceil(most));
-            let kept = parts.len().saturating_sub(lost);
-            let writing = Writing::begin(to.clone(), reading.files).unwrap();
-            let whole = parts.iter().take(kept).fold(writing, |writing, part| writing.take(part).unwrap()).finish();
-            prop_assert_eq!(whole.is_some(), kept == parts.len());
-            for (n, length) in lengths.iter().enumerate().filter(|_| whole.is_some()) {
-                prop_assert_eq!(fs::read(to.join(format!("f{n}"))).unwrap(), vec![u8::try_from(n).unwrap(); *length]);
-            }
-        }
-    }
-}
+#[path = "pack_test.rs"]
+mod tests;

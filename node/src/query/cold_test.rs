@@ -1,0 +1,224 @@
+//! A segment searched in the bucket against the same segment searched on the disk: the same answers byte for byte, few requests,
+//! little read, no more held than allowed.
+
+#![allow(clippy::print_stderr, reason = "a measurement is read by people")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use domicile_proto::ids::ShardId;
+use domicile_proto::metadata::Rows;
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::dates::DateContext;
+use super::specimen::{event, now, request};
+use super::{Engine, QueryError, SearchRequest, Sort, elastic};
+use crate::errors::Coded;
+use crate::index::builder::{Builder, Layout};
+use crate::limits::COLD_BLOCK_BYTES;
+use crate::segment::Segment;
+use crate::segment::files::{Files, open_built};
+use crate::segment::specimen::{durable, record};
+use crate::store::{Store, StoreConfig};
+use crate::tasks::Tasks;
+use crate::tier::{Blocks, Cold, Tier};
+
+/// A segment on the disk, its copy, and both as they are searched.
+struct Both {
+    store: Store,
+    tier: Tier,
+    layout: Layout,
+    cold: Cold,
+    hot: Arc<Segment>,
+    there: Arc<Segment>,
+    engine: Engine,
+}
+
+impl Both {
+    async fn of(dir: &Path, events: u64) -> Self {
+        let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
+        let (layout, tasks) = (Layout::new(), Tasks::default());
+        let tier = Tier::new(store.clone(), dir.join("cache"), tasks);
+        let (id, place) = Files::open(&dir.join("segments")).unwrap().place(ShardId(7)).unwrap();
+        let mut builder = Builder::on_disk(&layout, &place, 0).unwrap();
+        let records = (0..events).map(|n| {
+            let (at, source) = event(n);
+            record(at, Some(n % 11), source)
+        });
+        builder.add(durable(7, 1, records.collect())).unwrap();
+        let built = builder.finish().unwrap().unwrap();
+        let hot = Arc::new(open_built(&layout, (id, ShardId(7)), built, Some(place), Default::default()).unwrap());
+        let cold = tier.copy_out(&hot).await.unwrap();
+        *store.traffic.lock() = Default::default();
+        let there = Arc::new(tier.open_in_place(&layout, &cold).await.unwrap());
+        Self { store, tier, layout, cold, hot, there, engine: Engine::new().unwrap() }
+    }
+
+    /// The copy, of which nothing has been read but its footer.
+    async fn with_empty_cache(&self) -> Segment {
+        let empty = self.tier.clone().with_blocks(Blocks::default());
+        empty.open_in_place(&self.layout, &self.cold).await.unwrap()
+    }
+
+    /// The median of some times.
+    async fn timed(&self, segment: &Arc<Segment>, asked: &SearchRequest, times: usize) -> std::time::Duration {
+        let mut took = Vec::new();
+        for _ in 0..times {
+            let begun = std::time::Instant::now();
+            self.asked(segment, asked).await.unwrap();
+            took.push(begun.elapsed());
+        }
+        took.sort_unstable();
+        took[times / 2]
+    }
+
+    /// Requests and bytes since the last call.
+    fn read(&self) -> (u64, u64) {
+        let traffic = &mut *self.store.traffic.lock();
+        let pause = traffic.pause;
+        let read = std::mem::take(traffic);
+        traffic.pause = pause;
+        (read.reads, read.bytes)
+    }
+
+    async fn asked(&self, segment: &Arc<Segment>, asked: &SearchRequest) -> Result<Vec<u8>, QueryError> {
+        let (engine, segments, asked) = (self.engine.clone(), vec![Arc::clone(segment)], asked.clone());
+        let work = move || {
+            let hits = engine.search(&asked, segments, Rows::Redacted)?;
+            let mut answer = format!("{:?}", hits.total()).into_bytes();
+            for row in hits.rows()? {
+                answer.extend(format!("\n{} {:?} {:?} {}", row.id, row.time, row.tie, row.score).bytes());
+                answer.extend(row.source);
+            }
+            Ok(answer)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap()
+    }
+}
+
+fn term(word: &str) -> SearchRequest {
+    let filter = elastic::filter(&json!({"match": {"message": word}}), &DateContext::utc(now())).unwrap();
+    SearchRequest { size: 20, ..request(filter) }
+}
+
+fn clauses() -> Vec<Json> {
+    vec![
+        json!({"match_all": {}}),
+        json!({"match": {"message": "timeout"}}),
+        json!({"match_phrase": {"message": "payment timeout"}}),
+        json!({"term": {"level": "ERROR"}}),
+        json!({"term": {"service": "cart"}}),
+        json!({"prefix": {"service": "c"}}),
+        json!({"term": {"ms": 7}}),
+        json!({"terms": {"tags": ["blue", "green"]}}),
+        json!({"term": {"trace_id": format!("{:032x}", 1_000_000_010)}}),
+        json!({"exists": {"field": "ratio"}}),
+        json!({"wildcard": {"request.path": "/a/*"}}),
+        json!({"match": {"message": "東京"}}),
+        json!({"term": {"level": "loud"}}),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opening_takes_one_request_and_a_term_question_few() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = Both::of(dir.path(), 20_000).await;
+    let (opened, _) = both.read();
+    assert!(opened <= 2, "{opened} requests to open");
+    let wanted = both.asked(&both.hot, &term("timeout")).await.unwrap();
+    assert_eq!(both.read(), (0, 0), "the hot one is not in the bucket");
+    let found = both.asked(&both.there, &term("timeout")).await.unwrap();
+    let (requests, bytes) = both.read();
+    assert_eq!(found, wanted);
+    assert!((1..=10).contains(&requests) && bytes <= 2 << 20, "{requests} requests, {bytes} bytes");
+    assert!(bytes < both.cold.row.bytes, "and not all of it: {bytes} of {}", both.cold.row.bytes);
+    assert_eq!(both.asked(&both.there, &term("timeout")).await.unwrap(), wanted);
+    assert_eq!(both.read(), (0, 0), "once it was read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_holds_one_block_answers_the_same_and_holds_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = Both::of(dir.path(), 5_000).await;
+    let small = both.tier.clone().with_blocks(Blocks::of(COLD_BLOCK_BYTES));
+    let there = Arc::new(small.open_in_place(&both.layout, &both.cold).await.unwrap());
+    for clause in clauses() {
+        let asked = request(elastic::filter(&clause, &DateContext::utc(now())).unwrap());
+        let wanted = both.asked(&both.hot, &asked).await.unwrap();
+        assert!(both.asked(&there, &asked).await.unwrap() == wanted, "{clause}");
+        assert!(small.blocks().bytes() <= COLD_BLOCK_BYTES);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_byte_reaches_no_answer_and_a_store_that_is_back_is_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = Both::of(dir.path(), 5_000).await;
+    let wanted = both.asked(&both.hot, &term("timeout")).await.unwrap();
+    let part = dir.path().join("bucket").join(&both.cold.object).join("000000");
+    let kept = std::fs::read(&part).unwrap();
+    let altered: Vec<u8> = kept.iter().map(|byte| byte ^ 1).collect();
+    std::fs::write(&part, altered).unwrap();
+    assert!(both.asked(&both.there, &term("timeout")).await.is_err());
+    std::fs::write(&part, &kept[..kept.len() / 2]).unwrap();
+    assert!(both.asked(&both.there, &term("timeout")).await.is_err());
+    std::fs::remove_file(&part).unwrap();
+    assert!(both.asked(&both.there, &term("timeout")).await.is_err());
+    std::fs::write(&part, kept).unwrap();
+    assert!(both.asked(&both.there, &term("timeout")).await.unwrap() == wanted);
+    // A footer of another copy is none.
+    let other = Cold { sha256: [0; 32], ..both.cold.clone() };
+    assert_eq!(both.tier.open_in_place(&both.layout, &other).await.err().map(|e| e.code()), Some("DMC-TIER-03"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn cold_and_hot_answer_the_same_byte_for_byte(
+        events in 1..400_u64,
+        places in proptest::collection::vec(0..13_usize, 1..4),
+        negated in any::<bool>(),
+        sort in 0..3_u8,
+        size in 0..40_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let both = Both::of(dir.path(), events).await;
+            let clauses: Vec<Json> = places.iter().map(|place| clauses()[*place].clone()).collect();
+            let kind = if negated { "must_not" } else { "should" };
+            let filter = elastic::filter(&json!({"bool": {kind: clauses}}), &DateContext::utc(now())).unwrap();
+            let sort = [Sort::Newest, Sort::Oldest, Sort::Score][usize::from(sort)];
+            let asked = SearchRequest { sort, size, ..request(filter) };
+            let hot = both.asked(&both.hot, &asked).await.unwrap();
+            assert!(both.asked(&both.there, &asked).await.unwrap() == hot);
+        });
+    }
+}
+
+/// `DOMICILE_COLD_EVENTS=1000000 cargo test -p domicile --lib query::cold -- --nocapture measured`; few events without it. Messages
+/// have a number of their own, so that the dictionary of terms grows with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn cold_is_measured_against_hot_with_thirty_milliseconds_a_request() {
+    let events: u64 = std::env::var("DOMICILE_COLD_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let dir = tempfile::tempdir().unwrap();
+    let both = Both::of(dir.path(), events).await;
+    let (requests, bytes) = both.read();
+    let size = both.cold.row.bytes;
+    eprintln!("{events} events, {size} bytes at rest; opened with {requests} requests and {bytes} bytes");
+    both.store.traffic.lock().pause = std::time::Duration::from_millis(30);
+    for clause in clauses() {
+        let filter = elastic::filter(&clause, &DateContext::utc(now())).unwrap();
+        let asked = SearchRequest { size: 20, ..request(filter) };
+        let there = Arc::new(both.with_empty_cache().await);
+        both.read();
+        let (first, cold) = (both.timed(&there, &asked, 1).await, both.read());
+        let (warm, hot) = (both.timed(&there, &asked, 21).await, both.timed(&both.hot, &asked, 21).await);
+        assert_eq!(both.read(), (0, 0), "{clause}: all of it is in the cache");
+        eprintln!(
+            "{clause}: cold {first:?} with {} requests and {} bytes; warm p50 {warm:?}; hot p50 {hot:?}",
+            cold.0, cold.1
+        );
+    }
+}
