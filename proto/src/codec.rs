@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::message::answer::Answer;
 use crate::message::health::Probe;
-use crate::message::ledger::SignedHead;
+use crate::message::ledger::{HeadOffer, MAX_PROOF, SignedHead, Verdict};
 use crate::message::metadata::{Entry, MetadataFrame, SnapshotHead, Vote};
 use crate::message::question::Question;
 use crate::metadata::Row;
@@ -56,6 +56,8 @@ messages! {
     Vote = 7, version 1, at most 64;
     SnapshotHead = 8, version 1, at most 64 << 10;
     Row = 9, version 2, at most 256 << 10;
+    HeadOffer = 10, version 1, at most 256 + 64 + 32 * MAX_PROOF;
+    Verdict = 11, version 1, at most 128;
 }
 
 /// Why bytes are not a frame.

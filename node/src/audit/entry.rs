@@ -114,6 +114,13 @@ pub(crate) enum Event {
         /// Bytes that came.
         received: u64,
     },
+    /// A peer began more questions or heads of its ledger than are let in; these were turned away unread, within one minute.
+    TurnedAway {
+        /// Who.
+        peer: Peer,
+        /// How many.
+        exchanges: u64,
+    },
     /// An erasure was ordered. The commitment is a salted hash; the salt lies with the order.
     ErasureRequested {
         /// Id of the order.
@@ -242,6 +249,11 @@ impl Event {
             Self::Key(notice) => notice.tenant,
             _ => None,
         }
+    }
+
+    /// Whether it is a head of a ledger, or what a witness said to one.
+    pub(super) fn is_about_heads(&self) -> bool {
+        matches!(self, Self::Egress(passage) | Self::Ingress(passage) if passage.class == EgressClass::LedgerHead)
     }
 
     /// Most bytes of its body: the frame in base64, and what surrounds it.

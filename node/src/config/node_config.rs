@@ -159,6 +159,20 @@ pub(crate) struct AuditConfig {
     /// has the file and a capture reads the traffic between regions; the log and `status` say that it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_keylog: Option<PathBuf>,
+    /// Witnesses outside the deployment that cosign this node's checkpoints, beside one of each other region. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) witnesses: Vec<WitnessConfig>,
+}
+
+/// A witness outside the deployment, which takes checkpoints as C2SP tlog-witness says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WitnessConfig {
+    /// Its submission prefix, to which `/add-checkpoint` is added; http or https. No default. It learns how many entries the ledger
+    /// has and when it grows, and nothing else.
+    pub(crate) url: String,
+    /// Its key, `name+id+key`, of kind 4 (timestamped Ed25519 cosignatures). No default.
+    pub(crate) key: String,
 }
 
 /// The node's own log, to standard error.

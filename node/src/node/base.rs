@@ -12,8 +12,8 @@ use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::rotation::IdentityFiles;
 
 use super::NodeError;
-use super::{errors, group, keeper};
-use crate::audit::{Event, Ledger};
+use super::{errors, group, keeper, witnesses};
+use crate::audit::{Cosigning, Event, Ledger, Outside, Witness};
 use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
@@ -42,6 +42,10 @@ pub(super) struct Base {
     /// Erasures and holds on record.
     pub(super) records: Records,
     pub(super) ledger: Arc<Ledger>,
+    /// Cosigns the ledgers of other regions.
+    pub(super) witness: Arc<Witness>,
+    /// Has this node's ledger cosigned.
+    pub(super) cosigning: Arc<Cosigning>,
     pub(super) link: Link,
     pub(super) group: Group,
     pub(super) policy: PolicyWatch,
@@ -93,6 +97,10 @@ impl Base {
         tasks.spawn(Kind::Follower, follower);
         tasks.spawn(Kind::Timer, keeper::keep(Arc::clone(&vault), Arc::clone(&ledger), tasks.clone()));
         let propose = Propose::to(group.clone(), policy.clone(), PROPOSE_DEADLINE);
+        let witness = open_witness(&tasks, config, &us, clock.clone()).await?;
+        let ask = witnesses::over(link.clone(), policy.clone());
+        let (around, named) = (Arc::clone(&ledger), outside(config)?);
+        let cosigning = Arc::new(Cosigning::new(around, config.deployment.clone(), clock.clone(), ask, named)?);
         let ownership = Arc::new(Ownership::new(
             us.node,
             policy.clone(),
@@ -112,6 +120,8 @@ impl Base {
             suppression,
             records,
             ledger,
+            witness,
+            cosigning,
             link,
             group,
             policy,
@@ -127,6 +137,24 @@ async fn open_vault(tasks: &Tasks, config: &NodeConfig, us: &PeerId, clock: Cloc
     let runtime = tokio::runtime::Handle::current();
     let opening = tasks.blocking(move || Vault::open(&dir, region, keys::open_store(&keys, &dir, runtime)?, clock));
     Ok(opening.await.map_err(|_| NodeError::Interrupted)??)
+}
+
+/// The witness, with files of its own.
+async fn open_witness(
+    tasks: &Tasks,
+    config: &NodeConfig,
+    us: &PeerId,
+    clock: Clock,
+) -> Result<Arc<Witness>, NodeError> {
+    let (dir, deployment, us) = (config.data_dir.join("witness"), config.deployment.clone(), us.clone());
+    let opening = tasks.blocking(move || Witness::of_node(&dir, &deployment, &us, clock));
+    Ok(Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??))
+}
+
+/// The witnesses that the operator named; the configuration was checked.
+fn outside(config: &NodeConfig) -> Result<Vec<Outside>, NodeError> {
+    let named = config.audit.witnesses.iter().map(|one| Outside::new(&one.url, &one.key).ok_or(NodeError::Interrupted));
+    named.collect()
 }
 
 fn link_config(config: &NodeConfig, round_trip: Duration) -> LinkConfig {

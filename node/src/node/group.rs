@@ -14,6 +14,8 @@ use domicile_proto::link::identity::PeerId;
 use domicile_proto::link::protocol::Protocol;
 use tokio_util::sync::CancellationToken;
 
+use super::witnesses;
+use crate::audit::Witness;
 use crate::config::{MetaConfig, Seed};
 use crate::federate::Answerer;
 use crate::tasks::{Kind, Tasks};
@@ -56,14 +58,20 @@ pub(super) async fn join(group: Group, config: MetaConfig, token: CancellationTo
 }
 
 /// Leads every peer that dials in to what its connection speaks, until the link closes.
-pub(super) async fn welcome(link: Link, group: Group, answerer: Arc<Answerer>, tasks: Tasks) {
+pub(super) async fn welcome(
+    link: Link,
+    group: Group,
+    answerer: Arc<Answerer>,
+    witness: Arc<Witness>,
+    tasks: Tasks,
+) {
     let token = tasks.token().clone();
     while let Some(Some(accepted)) = token.run_until_cancelled(link.accept()).await {
         let served = tasks.clone();
         match accepted.protocol {
             Protocol::Raft => tasks.spawn(Kind::Peer, serve_metadata(accepted.peer, group.clone(), served)),
             Protocol::Query => tasks.spawn(Kind::Peer, Arc::clone(&answerer).serve(accepted.peer, served)),
-            Protocol::Ledger => tasks.spawn(Kind::Peer, take_heads(accepted.peer, token.clone())),
+            Protocol::Ledger => tasks.spawn(Kind::Peer, witnesses::serve(accepted.peer, Arc::clone(&witness), served)),
         }
     }
 }
@@ -80,9 +88,4 @@ async fn serve_metadata(peer: Peer, group: Group, tasks: Tasks) {
             }
         });
     }
-}
-
-/// Takes ledger heads; the link has written them to this region's own ledger before they arrive here.
-async fn take_heads(peer: Peer, token: CancellationToken) {
-    while let Some(Ok(_)) = token.run_until_cancelled(peer.next()).await {}
 }

@@ -15,6 +15,7 @@ mod signals;
 mod supervisor;
 mod surroundings;
 mod unaccepted;
+mod witnesses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,9 +164,17 @@ fn start_federation(base: &Base, config: &NodeConfig, gate: Gate) -> Arc<Federat
     let Base { policy, ledger, tasks, .. } = base;
     let detector = Arc::new(base.classifier.clone());
     let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(ledger), detector.clone());
-    let welcome = group::welcome(base.link.clone(), base.group.clone(), Arc::new(answerer), tasks.clone());
+    let welcome = group::welcome(
+        base.link.clone(),
+        base.group.clone(),
+        Arc::new(answerer),
+        Arc::clone(&base.witness),
+        tasks.clone(),
+    );
     tasks.spawn(Kind::Listener, welcome);
     tasks.spawn(Kind::Timer, Arc::clone(ledger).keep_counting(tasks.token().clone()));
+    let going_around = witnesses::go_around(Arc::clone(&base.cosigning), policy.clone(), tasks.token().clone());
+    tasks.spawn(Kind::Timer, going_around);
     tasks.spawn(Kind::Timer, group::join(base.group.clone(), config.meta.clone(), tasks.token().clone()));
     let reach = Reach::by(base.link.clone());
     Arc::new(Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector))
@@ -205,6 +214,8 @@ fn desk(
         shards: shards.clone(),
         classifier: base.classifier.clone(),
         ledger: Arc::clone(&base.ledger),
+        witness: Arc::clone(&base.witness),
+        cosigning: Arc::clone(&base.cosigning),
         vault: Arc::clone(&base.vault),
         metrics: Metrics::new(),
         refresh: surroundings::refresh(shards),
@@ -254,8 +265,10 @@ async fn open_doors(
     let elastic = receive::elastic::router(inlet.clone()).merge(present::elastic::router(Arc::clone(&desk)));
     let elastic = elastic.layer(axum::middleware::from_fn(receive::elastic::product));
     let native = receive::native::router(inlet).merge(present::native::router(Arc::clone(&desk)));
-    es.serve(elastic, &base.tasks, doors.clone());
-    api.serve(native.merge(subjects).merge(present::admin::router(desk)), &base.tasks, doors.clone());
+    let stamp = || axum::middleware::from_fn_with_state(Arc::clone(&base.ledger), present::stamp);
+    let native = native.merge(subjects).merge(present::admin::router(desk));
+    es.serve(elastic.layer(stamp()), &base.tasks, doors.clone());
+    api.serve(native.layer(stamp()), &base.tasks, doors.clone());
     Ok(doors)
 }
 

@@ -9,9 +9,11 @@ mod desk;
 pub(crate) mod elastic;
 mod errors;
 pub(crate) mod native;
+mod stamp;
 #[cfg(test)]
 mod personal_test;
 #[cfg(test)]
 mod world;
 
 pub(crate) use desk::{Desk, Facts, Parts, Refresh, Surroundings};
+pub(crate) use stamp::stamp;

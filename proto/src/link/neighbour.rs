@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{Inbound, Line, Reply};
+use super::connection::{HeadReply, Inbound, Line, Reply};
 use super::crossing::Sent;
 use super::errors::LinkError;
 use super::metadata_stream::Channel;
 use crate::border::{CrossesBorder, Received, Released, VettedQuestion};
-use crate::message::ledger::SignedHead;
+use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
 
 /// A connection with a node of this node's own region.
@@ -46,8 +46,16 @@ impl Neighbour {
     ///
     /// # Errors
     /// As there.
-    pub async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
-        self.0.ledger_head(head).await
+    pub async fn ledger_head(&self, offer: &HeadOffer) -> Result<Verdict, LinkError> {
+        self.0.ledger_head(offer).await
+    }
+
+    /// As [`super::foreign::Foreign::cosign`], without the ledger.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn cosign(&self, to: HeadReply, verdict: &Verdict) -> Result<Sent, LinkError> {
+        self.0.cosign(to, verdict).await
     }
 
     /// As [`super::foreign::Foreign::next`].
