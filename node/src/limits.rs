@@ -231,7 +231,9 @@ pub(crate) const WITNESS_EVERY: Duration = Duration::from_secs(10);
 pub(crate) const WITNESS_DEADLINE: Duration = Duration::from_secs(10);
 /// Logs of one region that a witness remembers, a file of 300 bytes each: as many as a region has connections.
 pub(crate) const WITNESSED_LOGS_OF_REGION: usize = 256;
-/// Files of evidence that a witness keeps, 4 KiB each at most: the first ones tell it all.
-pub(crate) const WITNESS_EVIDENCE: usize = 256;
+/// Files of evidence against logs of one region that a witness keeps, 4 KiB each at most: the first ones tell it all.
+pub(crate) const WITNESS_EVIDENCE_OF_REGION: usize = 64;
+/// A clock that is further off than this after a minute was set, or the machine slept: time servers correct it by less.
+pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 /// Metadata traffic is counted for each peer and this long (LED-1).
 pub(crate) const METADATA_INTERVAL: Duration = Duration::from_secs(60);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 #[cfg(test)]
 use domicile_proto::ids::Region;
-use domicile_proto::ids::{Name, QuestionId, TenantId};
+use domicile_proto::ids::{Name, QuestionId, TenantId, Timestamp};
 use domicile_proto::link::identity::PeerId;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +29,8 @@ use super::tiles::{CHECKPOINT, LOG, WITNESSES};
 use super::writer::{Wanted, Writer};
 use crate::clock::Clock;
 use crate::limits::{
-    LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE, METADATA_INTERVAL,
+    CLOCK_TOLERANCE, LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE,
+    METADATA_INTERVAL,
 };
 
 /// The ledger of this node. Shared; written by one thread.
@@ -139,11 +141,23 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Poisoned`] after a failed flush, [`LedgerError::Closed`] while stopping, [`LedgerError::TooLarge`].
     pub(crate) async fn record(&self, event: Event) -> Result<u64, LedgerError> {
+        let tenant = self.tenant_of(&event);
+        self.record_in(tenant, event).await
+    }
+
+    /// Records what happened in the chain of a tenant that the event itself does not name.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub(crate) async fn record_of(&self, tenant: TenantId, event: Event) -> Result<u64, LedgerError> {
+        self.record_in(Some(tenant), event).await
+    }
+
+    async fn record_in(&self, tenant: Option<TenantId>, event: Event) -> Result<u64, LedgerError> {
         let bytes = event.most_bytes();
         if bytes > LEDGER_BODY_BYTES {
             return Err(LedgerError::TooLarge { bytes });
         }
-        let tenant = self.tenant_of(&event);
         let is_news = !event.is_about_heads();
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
@@ -288,12 +302,30 @@ impl Ledger {
         outcome
     }
 
-    /// Records metadata every minute until the token is cancelled, and once more then.
+    /// Records a clock that went otherwise than time did; `passed` is the time, `before` what the clock showed.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub(crate) async fn record_clock(&self, before: Timestamp, passed: Duration) -> Result<(), LedgerError> {
+        let passed = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
+        let by = self.clock.now().0.saturating_sub(before.0).saturating_sub(passed);
+        if by.unsigned_abs() > u64::try_from(CLOCK_TOLERANCE.as_micros()).unwrap_or(u64::MAX) {
+            tracing::warn!(by, "the clock went otherwise than time did");
+            self.record(Event::ClockJumped { by }).await?;
+        }
+        Ok(())
+    }
+
+    /// Records metadata and the clock every minute until the token is cancelled, and once more then.
     pub(crate) async fn keep_counting(self: Arc<Self>, token: CancellationToken) {
         loop {
+            let (before, began) = (self.clock.now(), Instant::now());
             let is_last = token.run_until_cancelled(tokio::time::sleep(METADATA_INTERVAL)).await.is_none();
             if let Err(error) = self.record_metadata().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "metadata traffic is not recorded");
+            }
+            if let Err(error) = self.record_clock(before, began.elapsed()).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "a jump of the clock is not recorded");
             }
             if is_last {
                 return;

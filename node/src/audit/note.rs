@@ -363,7 +363,9 @@ mod tests {
         assert!(cosigner.line(origin, &Head { size: 301, ..head }, at, &witness.cosign(origin, &head, at)).is_none());
         let witnesses = [Cosigner::read(&cosigner.to_string()).expect("a key")];
         assert!(has_no_strangers(&note, log.verifier(), &witnesses) && !has_no_strangers(&note, log.verifier(), &[]));
-        assert!(Verifier::read(&cosigner.to_string()).is_none() && Cosigner::read(&log.verifier().to_string()).is_none());
+        assert!(
+            Verifier::read(&cosigner.to_string()).is_none() && Cosigner::read(&log.verifier().to_string()).is_none()
+        );
         for (place, bit) in (0..note.len()).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
             let mut flipped = note.clone().into_bytes();
             flipped[place] ^= 1 << bit;

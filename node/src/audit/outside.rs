@@ -64,7 +64,8 @@ impl Outside {
     /// The one line of this witness among those it gave.
     fn line(&self, given: &str, note: &str) -> Option<String> {
         let mut ours = given.split_inclusive('\n').filter(|line| {
-            let is_whole = line.ends_with('\n') && STANDARD.decode(line.trim_end().rsplit(' ').next().unwrap_or("")).is_ok();
+            let is_whole =
+                line.ends_with('\n') && STANDARD.decode(line.trim_end().rsplit(' ').next().unwrap_or("")).is_ok();
             is_whole && self.cosigner.cosigned(&format!("{note}{line}")).is_some()
         });
         ours.next().map(str::to_owned)

@@ -20,7 +20,7 @@ use super::merkle::{Hash, Head, goes_on};
 use super::note::{Verifier, WitnessSigner};
 use super::prove::lines;
 use crate::clock::Clock;
-use crate::limits::{CHECKPOINT_BYTES, WITNESS_EVIDENCE, WITNESSED_LOGS_OF_REGION};
+use crate::limits::{CHECKPOINT_BYTES, WITNESS_EVIDENCE_OF_REGION, WITNESSED_LOGS_OF_REGION};
 
 /// Directory of what was seen of each log.
 const LOGS: &str = "logs";
@@ -163,7 +163,8 @@ impl Witness {
     /// Keeps a head that contradicts the one that is known, beside it.
     fn keep(&self, seen: &mut Seen, node: &Peer, head: &Head, note: &str, proof: &[Hash]) -> io::Result<()> {
         let name = format!("{}-{}-{}", file_name(node), head.size, hex::encode(head.root.get(..8).unwrap_or_default()));
-        if !seen.forks.contains_key(&name) && seen.forks.len() < WITNESS_EVIDENCE {
+        let of_region = seen.forks.values().filter(|peer| peer.region == node.region).count();
+        if !seen.forks.contains_key(&name) && of_region < WITNESS_EVIDENCE_OF_REGION {
             let known = seen.logs.get(node);
             let known = known.map(|log| format!("{}\n{}", log.verifier, log.note)).unwrap_or_default();
             let text = format!("known:\n{known}\noffered:\n{note}\nproof:\n{}", lines(proof));

@@ -79,7 +79,10 @@ fn words(header: Header, frame: &[u8]) -> String {
         HeadOffer::KIND => said(frame, |offer: &HeadOffer| {
             let (size, root) = (offer.head.size, hex::encode(offer.head.root));
             let proof = offer.proof.len();
-            format!("ledger head to cosign: {size} entries, root {root}, a proof of {proof} hashes from {}", offer.known)
+            format!(
+                "ledger head to cosign: {size} entries, root {root}, a proof of {proof} hashes from {}",
+                offer.known
+            )
         }),
         Verdict::KIND => said(frame, |verdict: &Verdict| match verdict {
             Verdict::Cosigned(given) => format!("witness: cosigned at {} s, key {}", given.at, hex::encode(given.key)),

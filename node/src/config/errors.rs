@@ -40,6 +40,11 @@ pub(crate) enum ConfigError {
     /// The key store is not described.
     #[error("`{key}` should be {wanted}; correct it in `{path}`")]
     KeyStore { path: PathBuf, key: &'static str, wanted: &'static str },
+    /// A witness that cannot be asked, or that could not be believed.
+    #[error(
+        "`audit.witnesses` number {number} has no `http(s)://` address or no key of a witness; correct it in `{path}`"
+    )]
+    Witness { path: PathBuf, number: usize },
 }
 
 impl Coded for ConfigError {
@@ -54,6 +59,7 @@ impl Coded for ConfigError {
             Self::Advertise { .. } => "DMC-CONFIG-07",
             Self::Bound { .. } => "DMC-CONFIG-08",
             Self::KeyStore { .. } => "DMC-CONFIG-09",
+            Self::Witness { .. } => "DMC-CONFIG-10",
         }
     }
 

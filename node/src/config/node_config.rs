@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::errors::ConfigError;
 use super::keys::KeysConfig;
 use super::region::Regions;
+use crate::audit::Outside;
 
 /// A node's settings. Its region and id are not among them: its certificate says them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -259,6 +260,13 @@ impl NodeConfig {
         if let Some((key, wanted)) = self.keys.mistake() {
             return Err(ConfigError::KeyStore { path: path.to_owned(), key, wanted });
         }
+        let is_right = |one: &WitnessConfig| {
+            let has_scheme = one.url.starts_with("http://") || one.url.starts_with("https://");
+            has_scheme && Outside::new(&one.url, &one.key).is_some()
+        };
+        if let Some(at) = self.audit.witnesses.iter().position(|one| !is_right(one)) {
+            return Err(ConfigError::Witness { path: path.to_owned(), number: at + 1 });
+        }
         let round_trip = self.meta.round_trip_ms.unwrap_or_default();
         if round_trip > 5_000 {
             let (path, found) = (path.to_owned(), u64::from(round_trip));
@@ -340,6 +348,7 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
                 "[keys]\nstore = \"transit\"\n[keys.transit]\naddress = \"{address}\"\nkey = \"k\"\ntoken_file = \"t\""
             )
         };
+        let witness = "[[audit.witnesses]]\nurl = \"https://w.example\"\n";
         for (text, code, named) in [
             (LEAST.replace("data_dir", "datadir"), "DMC-CONFIG-02", "datadir"),
             (LEAST.replace("data_dir = \"data\"", ""), "DMC-CONFIG-02", "data_dir"),
@@ -351,6 +360,8 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
             (with("[listeners]\nport = 9200"), "DMC-CONFIG-02", "port"),
             (with("[meta]\nround_trip_ms = 60000"), "DMC-CONFIG-08", "meta.round_trip_ms"),
             (with("[telemetry]\nformat = \"xml\""), "DMC-CONFIG-02", "xml"),
+            (with(&format!("{witness}key = \"w.example+00000000+BA==\"")), "DMC-CONFIG-10", "audit.witnesses"),
+            (with(&format!("{witness}name = \"w\"")), "DMC-CONFIG-02", "name"),
             ("not toml".to_owned(), "DMC-CONFIG-02", "not toml"),
             (with("[keys]\nstore = \"transit\""), "DMC-CONFIG-09", "keys.transit"),
             (with("[keys]\nstore = \"pkcs11\""), "DMC-CONFIG-09", "keys.pkcs11"),

@@ -10,6 +10,7 @@ use domicile_proto::link::endpoint::{Link, LinkConfig};
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::rotation::IdentityFiles;
+use ring::digest::{Context, SHA256};
 
 use super::NodeError;
 use super::{errors, group, keeper, witnesses};
@@ -72,7 +73,9 @@ impl Base {
         let (dir, deployment, peer, now) = (data.join("ledger"), config.deployment.clone(), us.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::of_node(&dir, &deployment, &peer, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
-        ledger.record(Event::NodeStarted { node: us.node }).await?;
+        let (binary, said) = (tasks.blocking(program).await, toml::to_string(config).unwrap_or_default());
+        let (binary, config_hash) = (binary.map_err(|_| NodeError::Interrupted)?, digest(&mut said.as_bytes()));
+        ledger.record(Event::NodeStarted { node: us.node, binary, config: config_hash }).await?;
         let round_trip = config.round_trip(&regions);
         let link = Link::bind(link_config(config, round_trip), Arc::clone(&ledger) as _)?;
 
@@ -137,6 +140,26 @@ async fn open_vault(tasks: &Tasks, config: &NodeConfig, us: &PeerId, clock: Cloc
     let runtime = tokio::runtime::Handle::current();
     let opening = tasks.blocking(move || Vault::open(&dir, region, keys::open_store(&keys, &dir, runtime)?, clock));
     Ok(opening.await.map_err(|_| NodeError::Interrupted)??)
+}
+
+/// SHA-256 of the program that runs; nothing but zeros where the system does not show it.
+fn program() -> [u8; 32] {
+    let opened = std::env::current_exe().and_then(std::fs::File::open);
+    opened.map_or([0; 32], |mut file| digest(&mut file))
+}
+
+fn digest(from: &mut dyn std::io::Read) -> [u8; 32] {
+    let (mut context, mut piece, mut digest) = (Context::new(&SHA256), vec![0; 1 << 20], [0; 32]);
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => context.update(piece.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return digest,
+        }
+    }
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// The witness, with files of its own.

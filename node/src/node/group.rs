@@ -58,13 +58,7 @@ pub(super) async fn join(group: Group, config: MetaConfig, token: CancellationTo
 }
 
 /// Leads every peer that dials in to what its connection speaks, until the link closes.
-pub(super) async fn welcome(
-    link: Link,
-    group: Group,
-    answerer: Arc<Answerer>,
-    witness: Arc<Witness>,
-    tasks: Tasks,
-) {
+pub(super) async fn welcome(link: Link, group: Group, answerer: Arc<Answerer>, witness: Arc<Witness>, tasks: Tasks) {
     let token = tasks.token().clone();
     while let Some(Some(accepted)) = token.run_until_cancelled(link.accept()).await {
         let served = tasks.clone();

@@ -119,6 +119,7 @@ async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), 
     let dir = config.data_dir.join("segments");
     let opened =
         Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone(), base.suppression.clone()).await?;
+    let opened = opened.telling(Arc::clone(&base.ledger));
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Ask, Cosigning, Peer, Witness};
 use crate::limits::WITNESS_EVERY;
 use crate::policy::{Policy, PolicyWatch};
-use crate::tasks::{Kind, Tasks};
+use crate::tasks::Tasks;
 
 /// Lets the witness look at every head that a peer offers, until the connection ends. The link has written each to this region's own
 /// ledger before it arrives here, and writes what is said to it before it leaves.

@@ -9,9 +9,9 @@ mod desk;
 pub(crate) mod elastic;
 mod errors;
 pub(crate) mod native;
-mod stamp;
 #[cfg(test)]
 mod personal_test;
+mod stamp;
 #[cfg(test)]
 mod world;
 

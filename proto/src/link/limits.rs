@@ -41,7 +41,8 @@ pub struct LinkLimits {
     /// Questions of one other region, before further ones are turned away unread: each becomes an entry of the ledger, and its
     /// answer another.
     pub questions: Rate,
-    /// The same for a day, so that no region can fill the disk: 100,000 of them are some 300 MB of ledger, 10 GB at the worst.
+    /// The same for a day, so that no region can fill the disk: at most 100,000 in any day, which are some 300 MB of ledger, 10 GB
+    /// at the worst.
     pub questions_of_day: Rate,
     /// Ledger heads of one other region: every node sends one in ten seconds at most.
     pub heads: Rate,
@@ -84,7 +85,7 @@ impl LinkLimits {
             window: 16 << 20,
             waiting: 64,
             questions: Rate { at_once: 2_000, every: Duration::from_millis(10) },
-            questions_of_day: Rate { at_once: 100_000, every: Duration::from_millis(864) },
+            questions_of_day: Rate { at_once: 50_000, every: Duration::from_millis(1_728) },
             heads: Rate { at_once: 256, every: Duration::from_millis(200) },
             backoff_first: Duration::from_millis(100),
             backoff_longest: Duration::from_secs(2),

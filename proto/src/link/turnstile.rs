@@ -105,4 +105,18 @@ mod tests {
         assert_eq!([heads(0), heads(9), heads(10)], [true, false, true]);
         assert!(lets_in("frankfurt", Protocol::Raft, 0), "metadata is not counted here");
     }
+
+    #[test]
+    fn the_limits_of_a_region_are_reached_in_a_moment_and_in_a_day() {
+        let (began, frankfurt) = (Instant::now(), region("frankfurt"));
+        let at_once = |protocol| {
+            let turnstiles = Turnstiles::new(&LinkLimits::default());
+            (0..5_000).filter(|_| turnstiles.lets_in(&frankfurt, protocol, began)).count()
+        };
+        assert_eq!((at_once(Protocol::Query), at_once(Protocol::Ledger)), (2_000, 256));
+        let turnstiles = Turnstiles::new(&LinkLimits::default());
+        let seconds = (0..86_400).flat_map(|second| std::iter::repeat_n(began + Duration::from_secs(second), 20));
+        let in_a_day = seconds.filter(|now| turnstiles.lets_in(&frankfurt, Protocol::Query, *now)).count();
+        assert_eq!(in_a_day, 100_000);
+    }
 }

@@ -112,7 +112,9 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         notes.push("a witness does not believe this node's ledger: see `witnesses`");
     }
     if !facts.witness.0.forks.is_empty() {
-        notes.push("the ledger of another region contradicts itself: see `witness.forks`, keep the files, tell its officer");
+        notes.push(
+            "the ledger of another region contradicts itself: see `witness.forks`, keep the files, tell its officer",
+        );
     }
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
