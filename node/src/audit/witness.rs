@@ -96,7 +96,7 @@ impl Witness {
         }
         for path in whole(&dir.join(EVIDENCE)).map_err(opened)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let peer = named(&name).ok_or_else(|| LedgerError::Damaged { path, offset: 0 })?;
+            let peer = named(&name).ok_or(LedgerError::Damaged { path, offset: 0 })?;
             seen.forks.insert(name, peer);
         }
         let is_new = seen.logs.is_empty();

@@ -186,9 +186,8 @@ fn killed_at_any_moment_it_refuses_a_fork_of_whatever_it_had_cosigned() {
             .spawn()
             .expect("started");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let said = lines
-            .map(|line| line.expect("text"))
-            .filter_map(|line| Some(line.strip_prefix("cosigned ")?.parse().ok()?));
+        let said =
+            lines.map(|line| line.expect("text")).filter_map(|line| line.strip_prefix("cosigned ")?.parse().ok());
         let told: u64 = said.take(round * 7).last().expect("it cosigned");
         child.kill().expect("killed");
         child.wait().expect("gone");
