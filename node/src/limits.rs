@@ -242,6 +242,16 @@ pub(crate) const CHECKPOINT_BYTES: u64 = 16 << 10;
 pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// One checkpoint in this time is kept for good: 9,000 small files a year.
 pub(crate) const CHECKPOINT_KEPT_EVERY: Duration = Duration::from_secs(3_600);
+/// How often other regions are asked to cosign the newest checkpoint, where it has anything to say.
+pub(crate) const WITNESS_EVERY: Duration = Duration::from_secs(10);
+/// How long an external witness may take for one request.
+pub(crate) const WITNESS_DEADLINE: Duration = Duration::from_secs(10);
+/// Logs of one region that a witness remembers, a file of 300 bytes each: as many as a region has connections.
+pub(crate) const WITNESSED_LOGS_OF_REGION: usize = 256;
+/// Files of evidence against logs of one region that a witness keeps, 4 KiB each at most: the first ones tell it all.
+pub(crate) const WITNESS_EVIDENCE_OF_REGION: usize = 64;
+/// A clock that is further off than this after a minute was set, or the machine slept: time servers correct it by less.
+pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 /// Metadata traffic is counted for each peer and this long (LED-1).
 pub(crate) const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a connection to the object store may take: it lies in the same region.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::message::answer::Answer;
 use crate::message::health::Probe;
-use crate::message::ledger::SignedHead;
+use crate::message::ledger::{HeadOffer, MAX_PROOF, SignedHead, Verdict};
 use crate::message::metadata::{Entry, MetadataFrame, SnapshotHead, Vote};
 use crate::message::question::Question;
 use crate::message::region::{RegionAsk, RegionReply};
@@ -59,6 +59,8 @@ messages! {
     Row = 9, version 2, at most 256 << 10;
     RegionAsk = 10, version 1, at most 16 << 20;
     RegionReply = 11, version 1, at most 16 << 20;
+    HeadOffer = 12, version 1, at most 256 + 64 + 32 * MAX_PROOF;
+    Verdict = 13, version 1, at most 128;
 }
 
 /// Why bytes are not a frame.

@@ -133,7 +133,8 @@ fn a_foreign_peer_can_be_told_four_things() {
         .filter_map(|rest| rest.split(['(', '<']).next())
         .collect();
     found.sort_unstable();
-    assert_eq!(found, ["answer", "ask", "ledger_head", "metadata", "next"], "`next` receives; the others send");
+    let expected = ["answer", "ask", "cosign", "ledger_head", "metadata", "next"];
+    assert_eq!(found, expected, "`next` receives, `cosign` says back what a witness has to say; the others send");
 }
 
 struct FindsNothing;

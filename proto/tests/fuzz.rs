@@ -163,6 +163,10 @@ targets! {
     no_vote_panics = 6;
     no_snapshot_head_panics = 7;
     no_row_of_the_state_panics = 8;
+    no_ask_about_erasures_panics = 9;
+    no_reply_about_erasures_panics = 10;
+    no_head_offer_panics = 11;
+    no_verdict_of_a_witness_panics = 12;
 }
 
 #[test]

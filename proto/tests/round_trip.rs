@@ -17,7 +17,7 @@ use domicile_proto::ids::{
 };
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
 use domicile_proto::message::health::Probe;
-use domicile_proto::message::ledger::SignedHead;
+use domicile_proto::message::ledger::{HeadOffer, MAX_PROOF, SignedHead, TreeHash};
 use domicile_proto::message::metadata::{Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Vote};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::metadata::{ApprovedValue, Change, Command, RegionalChange, Row};
@@ -164,6 +164,16 @@ fn head() -> impl Strategy<Value = SignedHead> {
 }
 
 proptest! {
+    #[test]
+    fn ledger_heads_come_back_with_the_longest_proof(
+        head in head(),
+        key: [u8; 32],
+        known: u64,
+        proof in vec(any::<[u8; 32]>().prop_map(TreeHash), 0..=MAX_PROOF),
+    ) {
+        comes_back(&HeadOffer { head, key, known, proof })?;
+    }
+
     #[test]
     fn questions_come_back(question in question()) {
         // The strategy goes beyond the limit now and then: then it is refused and nothing else.

@@ -13,6 +13,7 @@ mod absence;
 mod leader;
 mod neighbours;
 mod sum;
+mod witnesses;
 
 /// The product, built with these tests.
 const BINARY: &str = env!("CARGO_BIN_EXE_domicile-under-test");

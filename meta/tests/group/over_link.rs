@@ -33,6 +33,8 @@ impl CrossingLedger for NoLedger {
         Box::pin(async { Err(LedgerRefused) })
     }
 
+    fn turned_away(&self, _: &PeerId) {}
+
     fn metadata_bytes(&self, _: &PeerId, _: u64, _: u64) {}
 }
 

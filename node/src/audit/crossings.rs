@@ -18,6 +18,10 @@ impl CrossingLedger for Ledger {
     fn metadata_bytes(&self, peer: &PeerId, sent: u64, received: u64) {
         self.count_metadata(peer.into(), sent, received);
     }
+
+    fn turned_away(&self, peer: &PeerId) {
+        self.count_turned_away(peer.into());
+    }
 }
 
 impl Ledger {

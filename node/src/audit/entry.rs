@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
 use domicile_proto::ids::{
-    ByteCount, KThreshold, Name, NodeId, PolicyVersion, QuestionId, Region, StreamId, TenantId, Timestamp,
+    ByteCount, KThreshold, Name, NodeId, PolicyVersion, QuestionId, Region, ShardId, StreamId, TenantId, Timestamp,
 };
 use domicile_proto::message::answer::{Answer, RefusalCode};
 use domicile_proto::message::question::Question;
@@ -100,10 +100,62 @@ pub(crate) enum Event {
         /// Whether it entered.
         entered: bool,
     },
+    /// From now on other values of a field may be named abroad, or fewer.
+    ValuesApproved {
+        /// Whose.
+        tenant: TenantId,
+        /// Which field.
+        field: Name,
+        /// Values that are new.
+        added: u64,
+        /// Values that may be named no more.
+        removed: u64,
+        /// SHA-256 of all that may be named from now on: each in the order of their ids, with a line feed behind it.
+        #[serde(with = "hex_digest")]
+        approved: [u8; 32],
+        /// The version of the policy that says so.
+        policy: PolicyVersion,
+    },
     /// The node started.
     NodeStarted {
         /// Which.
         node: NodeId,
+        /// SHA-256 of the program that runs.
+        #[serde(with = "hex_digest")]
+        binary: [u8; 32],
+        /// SHA-256 of its configuration, every default written out.
+        #[serde(with = "hex_digest")]
+        config: [u8; 32],
+    },
+    /// The clock went otherwise than time did within one minute: somebody set it, or the machine slept.
+    ClockJumped {
+        /// How far, in microseconds; backward below zero.
+        by: i64,
+    },
+    /// A segment is about to be durable: the next manifest of its shard names it. Twice after a crash.
+    SegmentPublished {
+        /// Of which shard.
+        shard: ShardId,
+        /// Number of the manifest.
+        manifest: u64,
+        /// Id of the segment.
+        segment: Box<str>,
+        /// Records in it.
+        records: u64,
+        /// Size of its files.
+        bytes: ByteCount,
+        /// SHA-256 of its files: of each name, length and content, in the order of names.
+        #[serde(with = "hex_digest")]
+        sha256: [u8; 32],
+    },
+    /// A segment is about to be gone: the next manifest of its shard does without it, and its files go then. Twice after a crash.
+    SegmentDeleted {
+        /// Of which shard.
+        shard: ShardId,
+        /// Number of the manifest.
+        manifest: u64,
+        /// Id of the segment.
+        segment: Box<str>,
     },
     /// Bytes of metadata to and from one peer, within one minute.
     Metadata {
@@ -113,6 +165,13 @@ pub(crate) enum Event {
         sent: u64,
         /// Bytes that came.
         received: u64,
+    },
+    /// A peer began more questions or heads of its ledger than are let in; these were turned away unread, within one minute.
+    TurnedAway {
+        /// Who.
+        peer: Peer,
+        /// How many.
+        exchanges: u64,
     },
     /// An erasure was ordered. The commitment is a salted hash; the salt lies with the order.
     ErasureRequested {
@@ -238,10 +297,16 @@ impl Event {
             Self::SubjectExported { tenant, .. }
             | Self::Reveal { tenant, .. }
             | Self::RetentionBegun { tenant, .. }
-            | Self::RetentionDropped { tenant, .. } => Some(*tenant),
+            | Self::RetentionDropped { tenant, .. }
+            | Self::ValuesApproved { tenant, .. } => Some(*tenant),
             Self::Key(notice) => notice.tenant,
             _ => None,
         }
+    }
+
+    /// Whether it is a head of a ledger, or what a witness said to one.
+    pub(super) fn is_about_heads(&self) -> bool {
+        matches!(self, Self::Egress(passage) | Self::Ingress(passage) if passage.class == EgressClass::LedgerHead)
     }
 
     /// Most bytes of its body: the frame in base64, and what surrounds it.

@@ -1,4 +1,5 @@
-//! Every write of the ledger to its disk goes through here, so that a test can end them between any two.
+//! Every write of the ledger to its disk goes through here, so that a test can end them between any two; and what a start reads, so
+//! that a test can count it.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Files {
     #[cfg(test)]
     pub(super) left: Option<std::sync::Arc<std::sync::atomic::AtomicI64>>,
+    #[cfg(test)]
+    pub(super) read: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Files {
@@ -23,6 +26,15 @@ impl Files {
             return Err(io::Error::other("the test ended the writing here"));
         }
         Ok(())
+    }
+
+    /// A whole file.
+    #[cfg_attr(not(test), allow(clippy::unused_self, reason = "a test counts"))]
+    pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let bytes = std::fs::read(path)?;
+        #[cfg(test)]
+        self.read.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::SeqCst);
+        Ok(bytes)
     }
 
     /// Opens a file at its end, which is made where there is none.

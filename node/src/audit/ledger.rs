@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 #[cfg(test)]
 use domicile_proto::ids::Region;
-use domicile_proto::ids::{Name, QuestionId, TenantId};
+use domicile_proto::ids::{Name, QuestionId, TenantId, Timestamp};
 use domicile_proto::link::identity::PeerId;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -16,19 +19,18 @@ use tokio_util::sync::CancellationToken;
 use super::entry::{Entry, Event, Peer};
 use super::errors::LedgerError;
 use super::files::Files;
-use super::merkle::Head;
-use super::note::Signer;
-#[cfg(test)]
-use super::publish::Job;
-use super::publish::Publisher;
+use super::merkle::{Hash, Head};
+use super::note::{Cosigner, Signer, Verifier};
+use super::publish::{Job, Publisher, Signed, Stamp};
 use super::read::Entries;
 use super::recover::{self, Found};
 use super::tail::{State, Tail};
-use super::tiles::{CHECKPOINT, LOG};
+use super::tiles::{CHECKPOINT, LOG, WITNESSES};
 use super::writer::{Wanted, Writer};
 use crate::clock::Clock;
 use crate::limits::{
-    LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE, METADATA_INTERVAL,
+    CLOCK_TOLERANCE, LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE,
+    METADATA_INTERVAL,
 };
 
 /// The ledger of this node. Shared; written by one thread.
@@ -40,8 +42,12 @@ pub(crate) struct Ledger {
     head: Arc<Mutex<Head>>,
     metadata: Mutex<BTreeMap<Peer, (u64, u64)>>,
     asked: Mutex<VecDeque<(QuestionId, TenantId)>>,
-    #[cfg(test)]
-    jobs: Mutex<Option<std::sync::mpsc::SyncSender<Job>>>,
+    turned_away: Mutex<BTreeMap<Peer, u64>>,
+    /// Entries but those about heads of ledgers: while there are no new ones, a new head has nothing to say.
+    news: AtomicU64,
+    verifier: Verifier,
+    stamp: Stamp,
+    jobs: Mutex<Option<SyncSender<Job>>>,
 }
 
 impl Ledger {
@@ -105,8 +111,8 @@ impl Ledger {
         let head = Arc::new(Mutex::new(writer.head()));
         let (queue, wanted) = mpsc::channel(LEDGER_QUEUE);
         let (jobs, told) = std::sync::mpsc::sync_channel(LEDGER_GROUPS_AHEAD);
-        #[cfg(test)]
         let kept = Mutex::new(Some(jobs.clone()));
+        let (verifier, stamp) = (publisher.signer().verifier().clone(), publisher.stamp());
         let shown = Arc::clone(&head);
         let writing = spawn("ledger", move || writer.run(wanted, jobs, &shown))?;
         let publishing = spawn("ledger-log", move || {
@@ -122,7 +128,10 @@ impl Ledger {
             head,
             metadata: Mutex::new(BTreeMap::new()),
             asked: Mutex::new(VecDeque::new()),
-            #[cfg(test)]
+            turned_away: Mutex::new(BTreeMap::new()),
+            news: AtomicU64::new(1),
+            verifier,
+            stamp,
             jobs: kept,
         })
     }
@@ -132,16 +141,33 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Poisoned`] after a failed flush, [`LedgerError::Closed`] while stopping, [`LedgerError::TooLarge`].
     pub(crate) async fn record(&self, event: Event) -> Result<u64, LedgerError> {
+        let tenant = self.tenant_of(&event);
+        self.record_in(tenant, event).await
+    }
+
+    /// Records what happened in the chain of a tenant that the event itself does not name.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub(crate) async fn record_of(&self, tenant: TenantId, event: Event) -> Result<u64, LedgerError> {
+        self.record_in(Some(tenant), event).await
+    }
+
+    async fn record_in(&self, tenant: Option<TenantId>, event: Event) -> Result<u64, LedgerError> {
         let bytes = event.most_bytes();
         if bytes > LEDGER_BODY_BYTES {
             return Err(LedgerError::TooLarge { bytes });
         }
-        let tenant = self.tenant_of(&event);
+        let is_news = !event.is_about_heads();
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
         let wanted = Wanted { at: self.clock.now(), tenant, event, done };
         queue.send(wanted).await.map_err(|_| LedgerError::Poisoned)?;
-        outcome.await.unwrap_or(Err(LedgerError::Poisoned))
+        let outcome = outcome.await.unwrap_or(Err(LedgerError::Poisoned));
+        if is_news && outcome.is_ok() {
+            self.news.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// In whose chain an event belongs. An answer belongs in that of its question, while that is remembered.
@@ -185,6 +211,67 @@ impl Ledger {
         Entries::behind(&self.dir, after)
     }
 
+    /// The newest checkpoint in one line: origin, size, root and signature, parted by spaces.
+    pub(crate) fn stamp(&self) -> Arc<str> {
+        Arc::clone(&self.stamp.lock())
+    }
+
+    /// A number that grows with every entry but those about heads of ledgers.
+    pub(super) fn news(&self) -> u64 {
+        self.news.load(Ordering::Relaxed)
+    }
+
+    /// Who signs the checkpoints.
+    pub(super) const fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Publishes a checkpoint now, for witnesses to cosign.
+    pub(super) async fn offer(&self) -> Result<Signed, LedgerError> {
+        let (to, outcome) = oneshot::channel();
+        self.tell(Job::Offer(to))?;
+        outcome.await.map_err(|_| LedgerError::Poisoned)
+    }
+
+    /// What proves that a published head goes on from the one over the first `old` entries.
+    pub(super) async fn proof(&self, old: u64, new: Head) -> Result<Vec<Hash>, LedgerError> {
+        let (to, outcome) = oneshot::channel();
+        self.tell(Job::Prove(old, new, to))?;
+        let opened = |source| LedgerError::Open { path: self.dir.clone(), source };
+        outcome.await.map_err(|_| LedgerError::Poisoned)?.map_err(opened)
+    }
+
+    /// Publishes the checkpoint of a head with the lines of witnesses.
+    pub(super) fn cosigned(&self, head: Head, lines: String, witnesses: String) -> Result<(), LedgerError> {
+        self.tell(Job::Cosigned(head, lines, witnesses))
+    }
+
+    /// Those who cosigned before, as they are remembered.
+    pub(super) fn witnesses(&self) -> Result<Vec<Cosigner>, LedgerError> {
+        let path = self.dir.join(LOG).join(WITNESSES);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let keys: Option<Vec<Cosigner>> = text.lines().map(Cosigner::read).collect();
+                keys.ok_or(LedgerError::Damaged { path, offset: 0 })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(LedgerError::Open { path, source }),
+        }
+    }
+
+    fn tell(&self, job: Job) -> Result<(), LedgerError> {
+        let jobs = self.jobs.lock().clone().ok_or(LedgerError::Closed)?;
+        // Where it is behind with the disk, or gone, witnesses are asked another time.
+        jobs.try_send(job).map_err(|_| LedgerError::Closed)
+    }
+
+    /// Counts an exchange that a peer began and that was turned away unread; recorded by [`Ledger::record_metadata`].
+    pub(crate) fn count_turned_away(&self, peer: Peer) {
+        let mut turned_away = self.turned_away.lock();
+        let counted = turned_away.entry(peer).or_default();
+        *counted = counted.saturating_add(1);
+    }
+
     /// Counts bytes of metadata with a peer; recorded by [`Ledger::record_metadata`].
     pub(crate) fn count_metadata(&self, peer: Peer, sent: u64, received: u64) {
         let mut metadata = self.metadata.lock();
@@ -205,15 +292,40 @@ impl Ledger {
                 outcome = Err(error);
             }
         }
+        let turned_away = std::mem::take(&mut *self.turned_away.lock());
+        for (peer, exchanges) in turned_away {
+            if let Err(error) = self.record(Event::TurnedAway { peer: peer.clone(), exchanges }).await {
+                *self.turned_away.lock().entry(peer).or_default() += exchanges;
+                outcome = Err(error);
+            }
+        }
         outcome
     }
 
-    /// Records metadata every minute until the token is cancelled, and once more then.
+    /// Records a clock that went otherwise than time did; `passed` is the time, `before` what the clock showed.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub(crate) async fn record_clock(&self, before: Timestamp, passed: Duration) -> Result<(), LedgerError> {
+        let passed = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
+        let by = self.clock.now().0.saturating_sub(before.0).saturating_sub(passed);
+        if by.unsigned_abs() > u64::try_from(CLOCK_TOLERANCE.as_micros()).unwrap_or(u64::MAX) {
+            tracing::warn!(by, "the clock went otherwise than time did");
+            self.record(Event::ClockJumped { by }).await?;
+        }
+        Ok(())
+    }
+
+    /// Records metadata and the clock every minute until the token is cancelled, and once more then.
     pub(crate) async fn keep_counting(self: Arc<Self>, token: CancellationToken) {
         loop {
+            let (before, began) = (self.clock.now(), Instant::now());
             let is_last = token.run_until_cancelled(tokio::time::sleep(METADATA_INTERVAL)).await.is_none();
             if let Err(error) = self.record_metadata().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "metadata traffic is not recorded");
+            }
+            if let Err(error) = self.record_clock(before, began.elapsed()).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "a jump of the clock is not recorded");
             }
             if is_last {
                 return;
@@ -224,7 +336,6 @@ impl Ledger {
     /// Takes nothing more, writes what waits, signs a checkpoint over it, and ends the threads. Blocks for a few flushes.
     pub(crate) fn close(&self) {
         drop(self.queue.lock().take());
-        #[cfg(test)]
         drop(self.jobs.lock().take());
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // The thread has nothing to say; if it panicked, those who waited were told.

@@ -35,6 +35,10 @@ fn egress(text: &str) -> Event {
     })
 }
 
+fn started() -> Event {
+    Event::NodeStarted { node: NodeId(1), binary: [1; 32], config: [2; 32] }
+}
+
 /// An event with a number in it.
 fn hold(number: usize) -> Event {
     Event::HoldSet { hold: number.to_string().into() }
@@ -59,7 +63,7 @@ fn tail_of(dir: &Path) -> PathBuf {
 
 async fn three_entries(dir: &Path) -> Head {
     let ledger = open(dir).expect("a new ledger");
-    ledger.record(Event::NodeStarted { node: NodeId(1) }).await.expect("recorded");
+    ledger.record(started()).await.expect("recorded");
     ledger.record(egress("one")).await.expect("recorded");
     assert_eq!(ledger.record(egress("two")).await.expect("recorded"), 3);
     ledger.head()
@@ -95,7 +99,7 @@ async fn what_was_recorded_is_there_after_a_restart() {
     let head = three_entries(dir.path()).await;
     let again = open(dir.path()).expect("sound");
     assert_eq!(again.head(), head);
-    assert_eq!(events(dir.path()), [Event::NodeStarted { node: NodeId(1) }, egress("one"), egress("two")]);
+    assert_eq!(events(dir.path()), [started(), egress("one"), egress("two")]);
 }
 
 #[tokio::test]
@@ -229,6 +233,27 @@ async fn metadata_is_one_entry_for_each_peer() {
 }
 
 #[tokio::test]
+async fn what_was_turned_away_is_one_entry_for_each_peer_and_a_clock_that_jumped_is_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let turned = clock();
+    let ledger = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("a new ledger");
+    (0..3).for_each(|_| ledger.count_turned_away(peer()));
+    ledger.record_metadata().await.expect("recorded");
+    ledger.record_metadata().await.expect("nothing to record");
+    let (before, minute) = (turned.now(), Duration::from_secs(60));
+    for (shows, passed) in [(60_000_000, minute), (61_900_000, minute), (3_660_000_000, minute), (0, minute)] {
+        turned.turn_to(Timestamp(before.0 + shows));
+        ledger.record_clock(before, passed).await.expect("recorded");
+    }
+    let expected = [
+        Event::TurnedAway { peer: peer(), exchanges: 3 },
+        Event::ClockJumped { by: 3_600_000_000 },
+        Event::ClockJumped { by: -60_000_000 },
+    ];
+    assert_eq!(events(dir.path()), expected);
+}
+
+#[tokio::test]
 async fn takes_nothing_after_closing_and_nothing_too_large() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = open(dir.path()).expect("a new ledger");
@@ -256,6 +281,28 @@ async fn a_start_reads_the_tail_alone() {
     again.close();
     let broken = verify(dir.path(), None, &[], &mut |_, _| {}).expect_err("an audit looks at everything");
     assert_eq!(broken.place, "bodies/000, entry 1");
+}
+
+/// However long the ledger is.
+#[tokio::test]
+async fn what_a_start_reads_is_bounded_by_the_tail() {
+    let (dir, tail_bytes) = (tempfile::tempdir().expect("a directory"), 100_000);
+    let mut read = Vec::new();
+    for round in 0..9 {
+        let files = Files::default();
+        let ledger = with(&files, dir.path(), tail_bytes).expect("sound");
+        assert_eq!(ledger.head().size, round * 1_100);
+        read.push(files.read.load(Ordering::SeqCst));
+        for from in (0..1_100).step_by(50) {
+            many(&ledger, from..from + 50).await;
+        }
+        ledger.close();
+    }
+    let bodies = fs::read_dir(dir.path().join("log/bodies")).expect("there");
+    let written: u64 = bodies.map(|entry| entry.expect("there").metadata().expect("there").len()).sum();
+    let largest = read.iter().copied().max().expect("starts");
+    assert!(read[0] == 0 && largest > 1_000 && largest < 2 * tail_bytes, "{read:?}");
+    assert!(written > 10 * largest, "{written} bytes were written, {largest} were read at most");
 }
 
 #[tokio::test]
@@ -317,7 +364,7 @@ fn ended_between_any_two_writes_it_goes_on_without_a_fork_and_with_all_it_acknow
     while is_cut_short {
         let dir = tempfile::tempdir().expect("a directory");
         let left = Arc::new(AtomicI64::new(steps));
-        let files = Files { left: Some(Arc::clone(&left)) };
+        let files = Files { left: Some(Arc::clone(&left)), ..Files::default() };
         let mut acknowledged = 0;
         if let Ok(ledger) = with(&files, dir.path(), 10_000) {
             for from in (0..600).step_by(50) {

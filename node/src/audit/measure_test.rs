@@ -89,3 +89,43 @@ async fn what_an_entry_costs() {
     let again = Ledger::open(dir.path(), &"tokyo".parse().expect("a name"), clock).expect("sound");
     eprintln!("{:?} to open a ledger of {} entries", began.elapsed(), again.head().size);
 }
+
+/// The most memory this process had since the last call, in MiB; `None` where the system does not say.
+fn peak_since() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    // Begins to count anew.
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib >> 10)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, which wants a quiet machine"]
+async fn what_checking_a_million_entries_costs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock = Clock::standing_at(Timestamp(1_700_000_000_000_000));
+    let ledger = Arc::new(Ledger::open(dir.path(), &"tokyo".parse().expect("a name"), clock.clone()).expect("new"));
+    let (writers, each) = (1_000_u128, 1_000_u128);
+    let began = Instant::now();
+    let all = (0..writers).map(|writer| {
+        let ledger = Arc::clone(&ledger);
+        async move {
+            for number in 0..each {
+                ledger.record(crossing(writer * each + number)).await.expect("recorded");
+            }
+        }
+    });
+    futures::future::join_all(all).await;
+    eprintln!("{:.1} s to record {} entries", began.elapsed().as_secs_f64(), writers * each);
+    ledger.close();
+    let log = dir.path().join("log");
+    eprintln!("{} MiB of log, peak while writing {:?} MiB", bytes_under(&log) >> 20, peak_since());
+    let began = Instant::now();
+    let checked = verify(&log, None, &[], &mut |_, _| {}).expect("sound");
+    let took = began.elapsed().as_secs_f64();
+    assert_eq!(checked.head.expect("signed").size, 1_000_000);
+    eprintln!("{took:.1} s to check 1,000,000 entries by one thread, peak {:?} MiB", peak_since());
+    let began = Instant::now();
+    let again = Ledger::open(dir.path(), &"tokyo".parse().expect("a name"), clock).expect("sound");
+    eprintln!("{:?} to open a ledger of {} entries", began.elapsed(), again.head().size);
+}

@@ -200,20 +200,31 @@ pub(super) fn goes_on(old: &Head, new: &Head, proof: &[Hash]) -> bool {
     if old.size >= new.size {
         return old == new && proof.is_empty();
     }
-    let (first, rest) = if old.size.is_power_of_two() {
-        (old.root, proof)
-    } else {
-        let Some((first, rest)) = proof.split_first() else { return false };
-        (*first, rest)
+    let first = old.size.is_power_of_two().then_some(old.root);
+    roots(old.size, new.size, first, proof) == Some((old.root, new.root))
+}
+
+/// The root over the first `old` entries, as a proof shows it to whoever has the whole tree; `None` where it shows none. For the one
+/// who made the proof: a hash that was read wrongly is seen before it is sent.
+pub(super) fn shown(old: u64, new: &Head, first: Hash, proof: &[Hash]) -> Option<Hash> {
+    let first = old.is_power_of_two().then_some(first);
+    roots(old, new.size, first, proof).filter(|(_, after)| *after == new.root).map(|(before, _)| before)
+}
+
+/// The two roots that a proof leads to; `first` is the older one where its tree is whole, and the proof leaves it out.
+fn roots(old: u64, new: u64, first: Option<Hash>, proof: &[Hash]) -> Option<(Hash, Hash)> {
+    let (first, rest) = match first {
+        Some(first) => (first, proof),
+        None => proof.split_first().map(|(first, rest)| (*first, rest))?,
     };
-    let (mut place, mut last) = (old.size - 1, new.size - 1);
+    let (mut place, mut last) = (old.checked_sub(1)?, new.checked_sub(1)?);
     while place & 1 == 1 {
         (place, last) = (place >> 1, last >> 1);
     }
     let (mut before, mut after) = (first, first);
     for other in rest {
         if last == 0 {
-            return false;
+            return None;
         }
         if place & 1 == 1 || place == last {
             before = node(other, &before);
@@ -226,7 +237,7 @@ pub(super) fn goes_on(old: &Head, new: &Head, proof: &[Hash]) -> bool {
         }
         (place, last) = (place >> 1, last >> 1);
     }
-    last == 0 && before == old.root && after == new.root
+    (last == 0).then_some((before, after))
 }
 
 #[cfg(test)]

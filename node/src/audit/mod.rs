@@ -4,8 +4,12 @@
 //! durable in the tail before anybody is told; tiles, bodies and checkpoints follow from there. The link asks the ledger before a
 //! byte crosses; if it cannot write, nothing crosses. Every stage may write to it, none reads it. What may cross is not
 //! decided here.
+//!
+//! `witness` cosigns what other regions' ledgers publish, `cosigning` has this one cosigned.
 
 mod chains;
+mod cosigned;
+mod cosigning;
 mod crossings;
 mod entry;
 mod errors;
@@ -15,6 +19,8 @@ mod ledger;
 mod measure_test;
 mod merkle;
 mod note;
+mod outside;
+mod past;
 mod prove;
 mod publish;
 mod read;
@@ -23,13 +29,17 @@ mod strays;
 mod tail;
 mod tiles;
 mod verify;
+mod witness;
 mod writer;
 
+pub(crate) use cosigning::{Ask, Cosigning, Standing, Trouble};
 pub(crate) use entry::{Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
 pub(crate) use note::Verifier;
+pub(crate) use outside::Outside;
 pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;
 pub(crate) use verify::{Checked, verify};
+pub(crate) use witness::{Witness, WitnessFacts};

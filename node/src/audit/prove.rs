@@ -51,7 +51,7 @@ pub(crate) fn prove_since(dir: &Path, old: &str) -> Result<String, Broken> {
     Ok(format!("old {}\n{}\n{}", old.size, lines(&proof), held.note))
 }
 
-fn lines(proof: &[Hash]) -> String {
+pub(super) fn lines(proof: &[Hash]) -> String {
     proof.iter().map(|hash| STANDARD.encode(hash) + "\n").collect()
 }
 

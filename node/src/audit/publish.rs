@@ -6,13 +6,20 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::files::{Files, Unsynced};
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf};
 use super::note::Signer;
-use super::tiles::{self, CHECKPOINT, CHECKPOINTS, LOG, Record, VERIFIER};
+use super::past::Past;
+use super::tiles::{self, CHECKPOINT, CHECKPOINTS, COSIGNED, LOG, Record, VERIFIER, WITNESSES};
 use crate::limits::{CHECKPOINT_EVERY, CHECKPOINT_KEPT_EVERY};
 
 /// What the writer of the tail tells.
@@ -24,7 +31,23 @@ pub(super) enum Job {
     /// Publish now, and say so.
     #[cfg(test)]
     Now(std::sync::mpsc::Sender<()>),
+    /// Publish now, and give what was signed, for witnesses to cosign.
+    Offer(oneshot::Sender<Signed>),
+    /// Give what proves that a head of this log goes on from the one over the first so many entries.
+    Prove(u64, Head, oneshot::Sender<io::Result<Vec<Hash>>>),
+    /// Publish the checkpoint of a head with these lines of witnesses, whose keys are these.
+    Cosigned(Head, String, String),
 }
+
+/// A head that was published, and the signature over its checkpoint.
+#[derive(Clone, Copy)]
+pub(super) struct Signed {
+    pub(super) head: Head,
+    pub(super) signature: [u8; 64],
+}
+
+/// The newest checkpoint in one line: origin, size, root and signature, as they stand in the note.
+pub(super) type Stamp = Arc<Mutex<Arc<str>>>;
 
 /// The files of the log, and where they end.
 pub(super) struct Publisher {
@@ -41,6 +64,7 @@ pub(super) struct Publisher {
     partial: Vec<PathBuf>,
     published: Option<Head>,
     kept: Option<Instant>,
+    stamp: Stamp,
 }
 
 impl Publisher {
@@ -58,7 +82,17 @@ impl Publisher {
             partial: Vec::new(),
             published: None,
             kept: None,
+            stamp: Arc::new(Mutex::new(Arc::from(""))),
         }
+    }
+
+    /// Where the newest checkpoint can be seen.
+    pub(super) fn stamp(&self) -> Stamp {
+        Arc::clone(&self.stamp)
+    }
+
+    pub(super) const fn signer(&self) -> &Signer {
+        &self.signer
     }
 
     /// Says who signs, for those who take a copy without asking.
@@ -149,7 +183,30 @@ impl Publisher {
         }
         self.files.replace(&self.log.join(CHECKPOINT), note.as_bytes())?;
         self.published = Some(head);
+        *self.stamp.lock() = Arc::from(self.in_one_line(&head, &note));
         self.forget(before)
+    }
+
+    fn in_one_line(&self, head: &Head, note: &str) -> String {
+        let signature = note.trim_end().rsplit(' ').next().unwrap_or_default();
+        format!("{} {} {} {signature}", self.signer.verifier().name(), head.size, STANDARD.encode(head.root))
+    }
+
+    /// Publishes, and says what was signed.
+    fn offer(&mut self) -> io::Result<Signed> {
+        self.publish()?;
+        let head = self.tree.head();
+        Ok(Signed { head, signature: self.signer.sign(&head) })
+    }
+
+    /// Publishes a checkpoint with the lines of witnesses; who they are first, for whoever reads in between.
+    fn cosigned(&self, head: &Head, lines: &str, witnesses: &str) -> io::Result<()> {
+        let keys = self.log.join(WITNESSES);
+        if !std::fs::read_to_string(&keys).is_ok_and(|there| there == witnesses) {
+            self.files.replace(&keys, witnesses.as_bytes())?;
+        }
+        let note = format!("{}{lines}", self.signer.checkpoint(head));
+        self.files.replace(&self.log.join(COSIGNED), note.as_bytes())
     }
 
     /// Removes the partial tiles of the checkpoint before; those that have become whole, with their directory.
@@ -220,6 +277,13 @@ impl Publisher {
                     // A test that went away needs no word.
                     let _ = done.send(());
                 }
+                // Whoever stopped waiting needs no word, in all three.
+                Ok(Job::Offer(to)) => drop(to.send(self.offer()?)),
+                Ok(Job::Prove(old, new, to)) => {
+                    let past = Past { log: &self.log, tree: &self.tree };
+                    drop(to.send(past.consistency(old, &new)));
+                }
+                Ok(Job::Cosigned(head, lines, witnesses)) => self.cosigned(&head, &lines, &witnesses)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.settle(None),
             }

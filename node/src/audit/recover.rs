@@ -40,31 +40,31 @@ pub(super) fn find(files: &Files, dir: &Path, verifier: &Verifier) -> Result<Opt
     let mut tails = tail::list(dir).map_err(opened)?;
     let checkpoint = dir.join(LOG).join(CHECKPOINT);
     let Some((last_start, last_path)) = tails.pop() else {
-        return match note(&checkpoint)? {
+        return match note(files, &checkpoint)? {
             None => Ok(None),
             Some(_) => Err(LedgerError::Rewound { path: dir.to_path_buf() }),
         };
     };
     let mut joined: Option<(State, Vec<Record>)> = None;
     for (_, path) in &tails {
-        let contents = read(path)?;
+        let contents = read(files, path)?;
         if !contents.torn.is_empty() {
             return Err(damaged(path, contents.bytes));
         }
         join(&mut joined, contents, path)?;
     }
-    let mut contents = read(&last_path)?;
+    let mut contents = read(files, &last_path)?;
     let (bytes, torn) = (contents.bytes, std::mem::take(&mut contents.torn));
     join(&mut joined, contents, &last_path)?;
     let (state, records) = joined.unwrap_or_default();
-    check(&checkpoint, verifier, &state, &records)?;
+    check(files, &checkpoint, verifier, &state, &records)?;
     let torn = put_aside(files, dir, (last_start, bytes), &torn).map_err(opened)?;
     let old = tails.into_iter().map(|(_, path)| path).collect();
     Ok(Some(Found { state, records, last: (last_start, bytes), old, torn }))
 }
 
-fn read(path: &Path) -> Result<Contents, LedgerError> {
-    let bytes = std::fs::read(path).map_err(|source| LedgerError::Open { path: path.to_path_buf(), source })?;
+fn read(files: &Files, path: &Path) -> Result<Contents, LedgerError> {
+    let bytes = files.read(path).map_err(|source| LedgerError::Open { path: path.to_path_buf(), source })?;
     tail::read(&bytes).map_err(|wrong| match wrong {
         Wrong::NoState => damaged(path, 0),
         Wrong::Damaged(offset) => damaged(path, offset),
@@ -98,20 +98,26 @@ fn join(joined: &mut Option<(State, Vec<Record>)>, contents: Contents, path: &Pa
 }
 
 /// The text of a note; `None` where there is none.
-fn note(path: &Path) -> Result<Option<String>, LedgerError> {
+fn note(files: &Files, path: &Path) -> Result<Option<String>, LedgerError> {
     let is_small = std::fs::metadata(path).map(|found| found.len() <= CHECKPOINT_BYTES);
-    match is_small.and_then(|is_small| if is_small { std::fs::read_to_string(path) } else { Ok(String::new()) }) {
-        Ok(text) => Ok(Some(text)),
+    match is_small.and_then(|is_small| if is_small { files.read(path) } else { Ok(Vec::new()) }) {
+        // What is no text is no note either.
+        Ok(bytes) => Ok(Some(String::from_utf8(bytes).unwrap_or_default())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(String::new())),
         Err(source) => Err(LedgerError::Open { path: path.to_path_buf(), source }),
     }
 }
 
 /// The newest checkpoint must be over entries that are here.
-fn check(path: &Path, verifier: &Verifier, state: &State, records: &[Record]) -> Result<(), LedgerError> {
+fn check(
+    files: &Files,
+    path: &Path,
+    verifier: &Verifier,
+    state: &State,
+    records: &[Record],
+) -> Result<(), LedgerError> {
     let rewound = || LedgerError::Rewound { path: path.to_path_buf() };
-    let Some(note) = note(path)? else {
+    let Some(note) = note(files, path)? else {
         return if state.tree.size() == 0 { Ok(()) } else { Err(rewound()) };
     };
     if note.lines().next() != Some(verifier.name()) {

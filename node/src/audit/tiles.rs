@@ -12,6 +12,10 @@ pub(super) const LOG: &str = "log";
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// Directory of checkpoints that are kept, each under its size.
 pub(super) const CHECKPOINTS: &str = "checkpoints";
+/// Name of the newest checkpoint that others cosigned, with their lines.
+pub(super) const COSIGNED: &str = "cosigned";
+/// Name of the file with the keys of those who cosign, one a line.
+pub(super) const WITNESSES: &str = "witnesses";
 /// Name of the file with the key that checks them.
 pub(super) const VERIFIER: &str = "log.vkey";
 

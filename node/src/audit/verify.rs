@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::chains::{Chains, Link};
+use super::cosigned;
 use super::entry::{Entry, Event, Passage};
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf, sha256};
 use super::note::Verifier;
 use super::strays;
 use super::tail;
-use super::tiles::{self, CHECKPOINT, CHECKPOINTS, Kept, LOG, VERIFIER};
+use super::tiles::{self, CHECKPOINT, CHECKPOINTS, COSIGNED, Kept, LOG, VERIFIER, WITNESSES};
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
 use domicile_proto::ids::Timestamp;
-use domicile_proto::message::ledger::SignedHead;
+use domicile_proto::message::ledger::{HeadOffer, Verdict};
 
 /// From the request of an erasure to the destruction of its keys, at most, in microseconds (ERA-1).
 const SHREDDED_WITHIN_US: i64 = 60_000_000;
@@ -49,6 +50,8 @@ pub(crate) struct Checked {
     pub(crate) destroyed: u64,
     /// Entries that are durable and under no checkpoint yet.
     pub(crate) beyond: u64,
+    /// Names of the witnesses that cosigned the newest checkpoint that anybody cosigned.
+    pub(crate) cosigners: Vec<String>,
     /// What the entries say against the region.
     pub(crate) findings: Vec<String>,
 }
@@ -109,11 +112,12 @@ pub(crate) fn verify(
     walk.known(CHECKPOINT);
     walk.known(VERIFIER);
     walk.expect_checkpoints(saved)?;
+    let cosigners = walk.expect_cosigned()?;
     let beyond = walk.expect_tails(dir)?;
     walk.entries()?;
     walk.edges()?;
     strays::check(&walk.log, &walk.files)?;
-    Ok(walk.conclude(beyond))
+    Ok(Checked { cosigners, ..walk.conclude(beyond) })
 }
 
 fn text(path: &Path) -> Result<String, Broken> {
@@ -166,6 +170,21 @@ impl Walk<'_> {
             self.expect(place.clone(), head);
         }
         Ok(())
+    }
+
+    /// The checkpoint that others cosigned is one of this log, and over no more than there is.
+    fn expect_cosigned(&mut self) -> Result<Vec<String>, Broken> {
+        self.known(COSIGNED);
+        self.known(WITNESSES);
+        let Some((head, cosigners)) = cosigned::read(&self.log, &self.verifier)? else { return Ok(Vec::new()) };
+        if head.size > self.head.size {
+            return Err(broken(
+                COSIGNED,
+                "this checkpoint is over more entries than the log has; entries were removed",
+            ));
+        }
+        self.expect(COSIGNED.to_owned(), head);
+        Ok(cosigners.iter().map(|key| key.name().to_owned()).collect())
     }
 
     /// What the tails say of the tree; how many entries lie in them behind the checkpoint.
@@ -311,6 +330,7 @@ impl Walk<'_> {
             checkpoints: checkpoints + 1,
             destroyed: self.destroyed,
             beyond,
+            cosigners: Vec::new(),
             findings: self.findings,
         }
     }
@@ -321,7 +341,9 @@ fn frame(passage: &Passage) -> Result<(), &'static str> {
     let is_whole = passage.bytes.0 == passage.body.len() as u64 && passage.sha256 == sha256(&[&passage.body]);
     let is_known = match passage.class {
         EgressClass::Question => passage.question().is_some(),
-        EgressClass::LedgerHead => codec::decode::<SignedHead>(&passage.body).is_ok(),
+        EgressClass::LedgerHead => {
+            codec::decode::<HeadOffer>(&passage.body).is_ok() || codec::decode::<Verdict>(&passage.body).is_ok()
+        }
         EgressClass::Metadata => false,
         _ => passage.answer().is_some(),
     };

@@ -206,13 +206,15 @@ impl Writer {
                 return Err(error);
             }
         };
+        let gone = |_| io::Error::other("the files of the log cannot be written");
+        // Handed on before anybody is told, so that the next checkpoint is over what its asker knows to be durable.
+        let handed = jobs.send(Job::Entries(records)).map_err(gone);
         *head.lock() = self.head();
         for (number, done) in waiting {
             // Whoever stopped waiting has it recorded all the same.
             let _ = done.send(Ok(number));
         }
-        let gone = |_| io::Error::other("the files of the log cannot be written");
-        jobs.send(Job::Entries(records)).map_err(gone)?;
+        handed?;
         if let Some(old) = self.turn(false)? {
             jobs.send(Job::Replaced(old)).map_err(gone)?;
         }

@@ -119,7 +119,7 @@ fn verify_all(dirs: &[PathBuf], keys: &[String], saved: &[PathBuf]) -> anyhow::R
         println!("FINDING {line}");
     }
     println!(
-        "Not checked here: answers against the policy of their time, bytes on the wire, replay, binaries, cosignatures."
+        "Not checked here: answers against the policy of their time, bytes on the wire, replay, binaries, whose the witnesses' keys are."
     );
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -191,6 +191,12 @@ fn tell(dir: &Path, checked: &Checked, traffic: &Traffic, is_pinned: bool) {
     }
     println!("  root {root}");
     println!("  {} checkpoint(s) in one line, {} bodies destroyed", checked.checkpoints, checked.destroyed);
+    if !checked.cosigners.is_empty() {
+        println!(
+            "  cosigned by {}; their keys stand in the copy, and an auditor asks each of them",
+            checked.cosigners.join(", ")
+        );
+    }
     if checked.beyond > 0 {
         println!("  {} entries are durable and not under a checkpoint yet", checked.beyond);
     }

@@ -5,7 +5,7 @@ use domicile_proto::aggregate::Aggregate;
 use domicile_proto::codec::{self, CodecError, HEADER_BYTES, Header, MAGIC, Message};
 use domicile_proto::message::answer::{Answer, Outcome};
 use domicile_proto::message::health::Probe;
-use domicile_proto::message::ledger::SignedHead;
+use domicile_proto::message::ledger::{HeadOffer, SignedHead, Verdict};
 use domicile_proto::message::metadata::{Entry, MetadataFrame, SnapshotHead, Vote};
 use domicile_proto::message::question::{Filter, Question};
 use domicile_proto::metadata::Row;
@@ -75,6 +75,18 @@ fn words(header: Header, frame: &[u8]) -> String {
                 head.size,
                 hex::encode(head.root)
             )
+        }),
+        HeadOffer::KIND => said(frame, |offer: &HeadOffer| {
+            let (size, root) = (offer.head.size, hex::encode(offer.head.root));
+            let proof = offer.proof.len();
+            format!(
+                "ledger head to cosign: {size} entries, root {root}, a proof of {proof} hashes from {}",
+                offer.known
+            )
+        }),
+        Verdict::KIND => said(frame, |verdict: &Verdict| match verdict {
+            Verdict::Cosigned(given) => format!("witness: cosigned at {} s, key {}", given.at, hex::encode(given.key)),
+            other => format!("witness: {other:?}"),
         }),
         MetadataFrame::KIND => said(frame, |frame: &MetadataFrame| format!("metadata: {frame:?}")),
         Entry::KIND => said(frame, |entry: &Entry| format!("metadata entry: {entry:?}")),

@@ -48,6 +48,11 @@ pub(crate) enum ConfigError {
     /// The object store is not described.
     #[error("`{key}` should be {wanted}; correct it in `{path}`")]
     Store { path: PathBuf, key: &'static str, wanted: &'static str },
+    /// A witness that cannot be asked, or that could not be believed.
+    #[error(
+        "`audit.witnesses` number {number} has no `http(s)://` address or no key of a witness; correct it in `{path}`"
+    )]
+    Witness { path: PathBuf, number: usize },
 }
 
 impl Coded for ConfigError {
@@ -64,6 +69,7 @@ impl Coded for ConfigError {
             Self::KeyStore { .. } => "DMC-CONFIG-09",
             Self::RegionKey { .. } => "DMC-CONFIG-10",
             Self::Store { .. } => "DMC-CONFIG-11",
+            Self::Witness { .. } => "DMC-CONFIG-12",
         }
     }
 

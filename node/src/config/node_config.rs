@@ -15,6 +15,7 @@ use super::errors::ConfigError;
 use super::keys::KeysConfig;
 use super::region::Regions;
 use super::store::StoreSection;
+use crate::audit::Outside;
 
 /// A node's settings. Its region and id are not among them: its certificate says them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -169,6 +170,20 @@ pub(crate) struct AuditConfig {
     /// has the file and a capture reads the traffic between regions; the log and `status` say that it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_keylog: Option<PathBuf>,
+    /// Witnesses outside the deployment that cosign this node's checkpoints, beside one of each other region. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) witnesses: Vec<WitnessConfig>,
+}
+
+/// A witness outside the deployment, which takes checkpoints as C2SP tlog-witness says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WitnessConfig {
+    /// Its submission prefix, to which `/add-checkpoint` is added; http or https. No default. It learns how many entries the ledger
+    /// has and when it grows, and nothing else.
+    pub(crate) url: String,
+    /// Its key, `name+id+key`, of kind 4 (timestamped Ed25519 cosignatures). No default.
+    pub(crate) key: String,
 }
 
 /// The node's own log, to standard error.
@@ -270,6 +285,13 @@ impl NodeConfig {
         }
         if let Some((key, wanted)) = self.store.mistake() {
             return Err(ConfigError::Store { path: path.to_owned(), key, wanted });
+        }
+        let is_right = |one: &WitnessConfig| {
+            let has_scheme = one.url.starts_with("http://") || one.url.starts_with("https://");
+            has_scheme && Outside::new(&one.url, &one.key).is_some()
+        };
+        if let Some(at) = self.audit.witnesses.iter().position(|one| !is_right(one)) {
+            return Err(ConfigError::Witness { path: path.to_owned(), number: at + 1 });
         }
         let round_trip = self.meta.round_trip_ms.unwrap_or_default();
         if round_trip > 5_000 {
@@ -387,6 +409,7 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
                 "[keys]\nstore = \"transit\"\n[keys.transit]\naddress = \"{address}\"\nkey = \"k\"\ntoken_file = \"t\""
             )
         };
+        let witness = "[[audit.witnesses]]\nurl = \"https://w.example\"\n";
         for (text, code, named) in [
             (LEAST.replace("data_dir", "datadir"), "DMC-CONFIG-02", "datadir"),
             (LEAST.replace("data_dir = \"data\"", ""), "DMC-CONFIG-02", "data_dir"),
@@ -398,6 +421,8 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
             (with("[listeners]\nport = 9200"), "DMC-CONFIG-02", "port"),
             (with("[meta]\nround_trip_ms = 60000"), "DMC-CONFIG-08", "meta.round_trip_ms"),
             (with("[telemetry]\nformat = \"xml\""), "DMC-CONFIG-02", "xml"),
+            (with(&format!("{witness}key = \"w.example+00000000+BA==\"")), "DMC-CONFIG-12", "audit.witnesses"),
+            (with(&format!("{witness}name = \"w\"")), "DMC-CONFIG-02", "name"),
             ("not toml".to_owned(), "DMC-CONFIG-02", "not toml"),
             (with("[keys]\nstore = \"transit\""), "DMC-CONFIG-09", "keys.transit"),
             (with("[keys]\nstore = \"pkcs11\""), "DMC-CONFIG-09", "keys.pkcs11"),

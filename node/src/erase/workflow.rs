@@ -174,10 +174,11 @@ impl Erasure {
         let commitment = order.commitment();
         let held: Option<Box<str>> = self.records.read().against(order.tenant, &order.whom).map(Into::into);
         if let Some(hold) = held {
-            self.parts.ledger.record(Event::ErasureRefused { hold: hold.clone(), commitment }).await?;
+            self.parts.ledger.record_of(order.tenant, Event::ErasureRefused { hold: hold.clone(), commitment }).await?;
             return Err(EraseError::Held { hold });
         }
-        self.parts.ledger.record(Event::ErasureRequested { erasure: id.into(), commitment }).await?;
+        let asked = Event::ErasureRequested { erasure: id.into(), commitment };
+        self.parts.ledger.record_of(order.tenant, asked).await?;
         order::put_order(&self.parts.store, id, &order).await?;
         self.step("ordered")?;
         let mut records = self.records.write();
@@ -205,13 +206,13 @@ impl Erasure {
         let hidden = self.parts.shards.suppress(tracked.suppressed(id)).await?;
         self.step("hidden")?;
         let vault = Arc::clone(&self.parts.vault);
-        let order = tracked.order;
+        let (tenant, order) = (tracked.order.tenant, tracked.order);
         let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
         let destroyed = destroying.await.map_err(|_| EraseError::Stopping)??;
         self.step("destroyed")?;
         let shredded = Shredded { at: self.parts.clock.now(), hidden, originals: destroyed.originals };
         let event = Event::Shredded { erasure: id.into(), hidden, originals: destroyed.originals };
-        self.parts.ledger.record(event).await?;
+        self.parts.ledger.record_of(tenant, event).await?;
         self.step("shredded told")?;
         order::put_step(&self.parts.store, (id, self.parts.us), Step::Shredded, &shredded).await?;
         if let Some(tracked) = self.records.write().orders.get_mut(id) {
@@ -256,7 +257,7 @@ impl Erasure {
             let segments = u64::try_from(rewritten.len()).unwrap_or(u64::MAX);
             let removed = rewritten.iter().map(|one| u64::from(one.removed)).sum();
             let event = Event::Purged { erasure: id.clone(), segments, removed, receipt: sha256(&receipt) };
-            self.parts.ledger.record(event).await?;
+            self.parts.ledger.record_of(tracked.order.tenant, event).await?;
             self.step("gone told")?;
             order::put_step(&self.parts.store, (id, self.parts.us), Step::Gone, &receipt).await?;
             self.parts.suppression.purged(id);
@@ -324,7 +325,7 @@ impl Erasure {
         let _working = self.working.lock().await;
         let _ordering = self.ordering.lock().await;
         let id: Box<str> = random_id()?;
-        self.parts.ledger.record(Event::HoldSet { hold: id.clone() }).await?;
+        self.parts.ledger.record_of(tenant, Event::HoldSet { hold: id.clone() }).await?;
         let hold = Hold::new(tenant, whom, self.parts.clock.now());
         order::put_hold(&self.parts.store, &id, &hold).await?;
         self.records.write().holds.insert(id.clone(), hold);
@@ -341,7 +342,7 @@ impl Erasure {
         if self.records.read().holds.get(id).is_none_or(|hold| hold.tenant != tenant) {
             return Err(EraseError::Unknown { id: id.chars().take(80).collect::<String>().into() });
         }
-        self.parts.ledger.record(Event::HoldReleased { hold: id.into() }).await?;
+        self.parts.ledger.record_of(tenant, Event::HoldReleased { hold: id.into() }).await?;
         order::remove_hold(&self.parts.store, id).await?;
         self.records.write().holds.remove(id);
         Ok(())

@@ -1,5 +1,6 @@
 //! Orders from given to gone, with a real bucket, log, keyring and ledger; and a crash at every step of it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,9 +97,9 @@ impl Node {
         let segments = dir.join("segments");
         let opened = Opened::open(&segments, store.clone(), &tasks, clock.clone(), suppression.clone()).await.unwrap();
         let (wal, durable) = Wal::open(&WalConfig::new(dir.join("wal")), &opened.indexed(), clock.clone()).unwrap();
-        let shards = opened.start(wal.clone(), durable).await.unwrap();
-        let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
+        let shards = opened.telling(Arc::clone(&ledger)).start(wal.clone(), durable).await.unwrap();
+        let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
         let (policy, awareness) = (PolicyWatch::new(Policy::empty(region.clone())), Awareness::default());
         let parts = Parts {
             region,
@@ -170,6 +171,11 @@ impl Node {
         entries.filter_map(kind).collect()
     }
 
+    /// Entries of the ledger, with their chains.
+    pub(crate) fn entries(&self) -> Vec<crate::audit::Entry> {
+        self.ledger.entries_after(0).unwrap().map(|entry| entry.unwrap().1).collect()
+    }
+
     /// Ends as kill -9 would.
     pub(crate) async fn kill(self) {
         let Self { tasks, wal, ledger, erasure, vault, shards, .. } = self;
@@ -193,6 +199,45 @@ pub(crate) fn stream(retention_days: Option<u16>) -> StreamView {
 
 fn whom() -> Whom {
     Whom { subjects: vec![7], tokens: vec![TOKEN.into()], only: None }
+}
+
+/// Which segments come and go, with digests, and whose erasure it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_that_come_and_go_lie_in_the_ledger_and_an_erasure_in_the_chain_of_its_tenant() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    node.fill().await;
+    // So that what will be made anew is durable before.
+    node.shards.purge().await.unwrap();
+    node.erasure.order(TENANT, whom(), None).await.unwrap();
+    node.erasure.purge().await.unwrap();
+    let entries = node.entries();
+    let mut held: BTreeMap<&str, (u64, [u8; 32])> = BTreeMap::new();
+    let (mut came, mut went) = (0, 0);
+    for entry in &entries {
+        match &entry.event {
+            Event::SegmentPublished { segment, records, sha256, bytes, .. } => {
+                assert!(bytes.0 > 0 && *sha256 != [0; 32]);
+                held.insert(segment, (*records, *sha256));
+                came += 1;
+            }
+            Event::SegmentDeleted { segment, .. } => {
+                assert!(held.remove(&**segment).is_some(), "what goes had come");
+                went += 1;
+            }
+            Event::ErasureRequested { .. } | Event::Shredded { .. } | Event::Purged { .. } => {
+                assert_eq!(entry.tenant, Some(TENANT));
+            }
+            _ => {}
+        }
+    }
+    assert!(came > went && went > 0, "{came} came, {went} went");
+    for view in node.shards.catalog().view(ShardId(1)).iter() {
+        let digest = node.shards.digest(Arc::clone(view)).await.unwrap();
+        assert_eq!(held.remove(&*view.id.to_string()), Some((view.docs.into(), digest)), "what is there is on record");
+    }
+    assert!(held.is_empty(), "and nothing else");
+    node.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -59,7 +59,7 @@ impl Answerer {
                     });
                 }
                 // The link speaks one protocol per connection; anything else is dropped, which resets its stream.
-                Ok(Inbound::Metadata(_) | Inbound::LedgerHead(_) | Inbound::Region(..)) => {}
+                Ok(Inbound::Metadata(_) | Inbound::LedgerHead(..) | Inbound::Region(..)) => {}
                 Err(error) => {
                     tracing::debug!(peer = %peer.id(), %error, "a peer's connection ended");
                     return;
@@ -79,7 +79,8 @@ impl Answerer {
         };
         if let Outcome::Refused(code) = answered.answer().outcome {
             let (peer, stream) = (Some(peer.into()), Some(question.stream));
-            let recorded = self.ledger.record(Event::RefusedQuestion { peer, stream, why: Why::Code(code) }).await;
+            let event = Event::RefusedQuestion { peer, stream, why: Why::Code(code) };
+            let recorded = self.ledger.record_of(question.tenant, event).await;
             if let Err(error) = recorded {
                 tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
             }

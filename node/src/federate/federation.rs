@@ -148,7 +148,7 @@ impl Federation {
     /// A refusal of a question that was put here lies in the ledger with its reason.
     async fn record_refusal(&self, stream: &StreamView, code: RefusalCode) {
         let event = Event::RefusedQuestion { peer: None, stream: Some(stream.id), why: Why::Code(code) };
-        if let Err(error) = self.ledger.record(event).await {
+        if let Err(error) = self.ledger.record_of(stream.tenant, event).await {
             tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
         }
     }

@@ -11,11 +11,12 @@ use domicile_proto::link::endpoint::{Link, LinkConfig};
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::rotation::IdentityFiles;
+use ring::digest::{Context, SHA256};
 
 use super::NodeError;
 use super::measure::Counted;
-use super::{errors, group, keeper};
-use crate::audit::{Event, Ledger};
+use super::{errors, group, keeper, witnesses};
+use crate::audit::{Cosigning, Event, Ledger, Outside, Witness};
 use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
@@ -48,6 +49,10 @@ pub(super) struct Base {
     pub(super) records: Records,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Metrics,
+    /// Cosigns the ledgers of other regions.
+    pub(super) witness: Arc<Witness>,
+    /// Has this node's ledger cosigned.
+    pub(super) cosigning: Arc<Cosigning>,
     pub(super) link: Link,
     pub(super) group: Group,
     pub(super) policy: PolicyWatch,
@@ -78,7 +83,9 @@ impl Base {
         let (dir, deployment, peer, now) = (data.join("ledger"), config.deployment.clone(), us.clone(), clock.clone());
         let opening = tasks.blocking(move || Ledger::of_node(&dir, &deployment, &peer, now));
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
-        ledger.record(Event::NodeStarted { node: us.node }).await?;
+        let (binary, said) = (tasks.blocking(program).await, toml::to_string(config).unwrap_or_default());
+        let (binary, config_hash) = (binary.map_err(|_| NodeError::Interrupted)?, digest(&mut said.as_bytes()));
+        ledger.record(Event::NodeStarted { node: us.node, binary, config: config_hash }).await?;
         let round_trip = config.round_trip(&regions);
         let metrics = Metrics::new(&regions);
         let counted = Counted { ledger: Arc::clone(&ledger), metrics: metrics.clone() };
@@ -111,6 +118,10 @@ impl Base {
                 "there is no `link.region_key`: this node begins no stream, for it cannot speak for its region"
             );
         }
+        let witness = open_witness(&tasks, config, &us, clock.clone()).await?;
+        let ask = witnesses::over(link.clone(), policy.clone());
+        let (around, named) = (Arc::clone(&ledger), outside(config)?);
+        let cosigning = Arc::new(Cosigning::new(around, config.deployment.clone(), clock.clone(), ask, named)?);
         let ownership = Arc::new(Ownership::new(
             us.node,
             region_key,
@@ -133,6 +144,8 @@ impl Base {
             records,
             ledger,
             metrics,
+            witness,
+            cosigning,
             link,
             group,
             policy,
@@ -149,6 +162,44 @@ async fn open_vault(tasks: &Tasks, config: &NodeConfig, us: &PeerId, clock: Cloc
     let runtime = tokio::runtime::Handle::current();
     let opening = tasks.blocking(move || Vault::open(&dir, region, keys::open_store(&keys, &dir, runtime)?, clock));
     Ok(opening.await.map_err(|_| NodeError::Interrupted)??)
+}
+
+/// SHA-256 of the program that runs; nothing but zeros where the system does not show it.
+fn program() -> [u8; 32] {
+    let opened = std::env::current_exe().and_then(File::open);
+    opened.map_or([0; 32], |mut file| digest(&mut file))
+}
+
+fn digest(from: &mut dyn std::io::Read) -> [u8; 32] {
+    let (mut context, mut piece, mut digest) = (Context::new(&SHA256), vec![0; 1 << 20], [0; 32]);
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => context.update(piece.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return digest,
+        }
+    }
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
+/// The witness, with files of its own.
+async fn open_witness(
+    tasks: &Tasks,
+    config: &NodeConfig,
+    us: &PeerId,
+    clock: Clock,
+) -> Result<Arc<Witness>, NodeError> {
+    let (dir, deployment, us) = (config.data_dir.join("witness"), config.deployment.clone(), us.clone());
+    let opening = tasks.blocking(move || Witness::of_node(&dir, &deployment, &us, clock));
+    Ok(Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??))
+}
+
+/// The witnesses that the operator named; the configuration was checked.
+fn outside(config: &NodeConfig) -> Result<Vec<Outside>, NodeError> {
+    let named = config.audit.witnesses.iter().map(|one| Outside::new(&one.url, &one.key).ok_or(NodeError::Interrupted));
+    named.collect()
 }
 
 fn link_config(config: &NodeConfig, round_trip: Duration) -> LinkConfig {

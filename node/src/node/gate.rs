@@ -8,7 +8,7 @@ use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::NodeId;
 use domicile_proto::message::answer::RefusalCode;
 
-use crate::aggregate::{self, Answered, Asked, Releases};
+use crate::aggregate::{Answered, Asked, Releases};
 use crate::federate::{Gate, Gated, Put};
 use crate::policy::{Awareness, StreamView};
 use crate::query::Budget;

@@ -14,6 +14,8 @@ use domicile_proto::link::identity::PeerId;
 use domicile_proto::link::protocol::Protocol;
 use tokio_util::sync::CancellationToken;
 
+use super::witnesses;
+use crate::audit::Witness;
 use crate::config::{MetaConfig, Seed};
 use crate::erase::{CATCH_UP, Erasure, GroupView};
 use crate::federate::Answerer;
@@ -75,7 +77,14 @@ pub(super) fn nodes_of(group: &Group, region: &Region) -> Vec<NodeId> {
 }
 
 /// Leads every peer that dials in to what its connection speaks, until the link closes.
-pub(super) async fn welcome(link: Link, group: Group, answerer: Arc<Answerer>, erasure: Arc<Erasure>, tasks: Tasks) {
+pub(super) async fn welcome(
+    link: Link,
+    group: Group,
+    answerer: Arc<Answerer>,
+    erasure: Arc<Erasure>,
+    witness: Arc<Witness>,
+    tasks: Tasks,
+) {
     let token = tasks.token().clone();
     while let Some(Some(accepted)) = token.run_until_cancelled(link.accept()).await {
         let served = tasks.clone();
@@ -83,7 +92,7 @@ pub(super) async fn welcome(link: Link, group: Group, answerer: Arc<Answerer>, e
             Protocol::Raft => tasks.spawn(Kind::Peer, serve_metadata(accepted.peer, group.clone(), served)),
             Protocol::Query => tasks.spawn(Kind::Peer, Arc::clone(&answerer).serve(accepted.peer, served)),
             Protocol::Region => tasks.spawn(Kind::Peer, Arc::clone(&erasure).serve(accepted.peer, served)),
-            Protocol::Ledger => tasks.spawn(Kind::Peer, take_heads(accepted.peer, token.clone())),
+            Protocol::Ledger => tasks.spawn(Kind::Peer, witnesses::serve(accepted.peer, Arc::clone(&witness), served)),
         }
     }
 }
@@ -100,9 +109,4 @@ async fn serve_metadata(peer: Peer, group: Group, tasks: Tasks) {
             }
         });
     }
-}
-
-/// Takes ledger heads; the link has written them to this region's own ledger before they arrive here.
-async fn take_heads(peer: Peer, token: CancellationToken) {
-    while let Some(Ok(_)) = token.run_until_cancelled(peer.next()).await {}
 }

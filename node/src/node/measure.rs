@@ -40,6 +40,10 @@ impl<L: CrossingLedger> CrossingLedger for Counted<L> {
         self.ledger.metadata_bytes(peer, sent, received);
         self.metrics.flows().metadata(&peer.region, sent, received);
     }
+
+    fn turned_away(&self, peer: &PeerId) {
+        self.ledger.turned_away(peer);
+    }
 }
 
 /// Looks every few seconds how far each connected node is.
@@ -85,6 +89,8 @@ mod tests {
         }
 
         fn metadata_bytes(&self, _: &PeerId, _: u64, _: u64) {}
+
+        fn turned_away(&self, _: &PeerId) {}
     }
 
     async fn scraped(answer: Result<(), LedgerRefused>) -> String {

@@ -16,6 +16,7 @@ mod signals;
 mod supervisor;
 mod surroundings;
 mod unaccepted;
+mod witnesses;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -124,6 +125,7 @@ async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), 
     let dir = config.data_dir.join("segments");
     let opened =
         Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone(), base.suppression.clone()).await?;
+    let opened = opened.telling(Arc::clone(&base.ledger));
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
@@ -171,11 +173,14 @@ fn start_federation(base: &Base, config: &NodeConfig, gate: Gate, erasure: &Arc<
     let detector = Arc::new(base.classifier.clone());
     let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(ledger), metrics.clone(), detector.clone());
     let (link, group) = (base.link.clone(), base.group.clone());
-    let welcome = group::welcome(link, group, Arc::new(answerer), Arc::clone(erasure), tasks.clone());
+    let (erasure, witness) = (Arc::clone(erasure), Arc::clone(&base.witness));
+    let welcome = group::welcome(link, group, Arc::new(answerer), erasure, witness, tasks.clone());
     tasks.spawn(Kind::Listener, welcome);
     tasks.spawn(Kind::Timer, Arc::clone(ledger).keep_counting(tasks.token().clone()));
     let (us, link, token) = (base.us.clone(), base.link.clone(), tasks.token().clone());
     tasks.spawn(Kind::Timer, measure::round_trips(us, link, policy.clone(), metrics.clone(), token));
+    let going_around = witnesses::go_around(Arc::clone(&base.cosigning), policy.clone(), tasks.token().clone());
+    tasks.spawn(Kind::Timer, going_around);
     tasks.spawn(Kind::Timer, group::join(base.group.clone(), config.meta.clone(), tasks.token().clone()));
     let reach = Reach::by(base.link.clone());
     Arc::new(Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector))
@@ -224,6 +229,8 @@ fn desk(
         shards: shards.clone(),
         classifier: base.classifier.clone(),
         ledger: Arc::clone(&base.ledger),
+        witness: Arc::clone(&base.witness),
+        cosigning: Arc::clone(&base.cosigning),
         vault: Arc::clone(&base.vault),
         metrics: base.metrics.clone(),
         refresh: surroundings::refresh(shards),
@@ -274,8 +281,10 @@ async fn open_doors(
     let elastic = receive::elastic::router(inlet.clone()).merge(present::elastic::router(Arc::clone(&desk)));
     let elastic = elastic.layer(axum::middleware::from_fn(receive::elastic::product));
     let native = receive::native::router(inlet).merge(present::native::router(Arc::clone(&desk)));
-    es.serve(elastic, &base.tasks, doors.clone());
-    api.serve(native.merge(subjects).merge(present::admin::router(desk)), &base.tasks, doors.clone());
+    let stamp = || axum::middleware::from_fn_with_state(Arc::clone(&base.ledger), present::stamp);
+    let native = native.merge(subjects).merge(present::admin::router(desk));
+    es.serve(elastic.layer(stamp()), &base.tasks, doors.clone());
+    api.serve(native.layer(stamp()), &base.tasks, doors.clone());
     Ok(doors)
 }
 

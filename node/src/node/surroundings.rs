@@ -12,7 +12,7 @@ use domicile_proto::link::identity::PeerId;
 use domicile_proto::metadata::{Applied, Change, Command, KeyRow, RegionalChange, Row};
 use domicile_proto::officer::OfficerPublic;
 
-use crate::audit::Ledger;
+use crate::audit::{Cosigning, Ledger, Trouble, Witness};
 use crate::classify::Classifier;
 use crate::config::Regions;
 use crate::errors::{Coded, Verdict};
@@ -36,6 +36,8 @@ pub(super) struct Sight {
     pub(super) shards: Shards,
     pub(super) classifier: Classifier,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) witness: Arc<Witness>,
+    pub(super) cosigning: Arc<Cosigning>,
     pub(super) vault: Arc<Vault>,
     pub(super) metrics: Metrics,
     pub(super) refresh: Refresh,
@@ -145,6 +147,8 @@ impl Sight {
             round_trips,
             has_tls_keylog: self.link.has_tls_keylog(),
             is_log_poisoned: self.shards.is_log_poisoned(),
+            witnesses: self.cosigning.standings(),
+            witness: (self.witness.facts(), self.witness.verifier()),
         }
     }
 
@@ -189,11 +193,17 @@ impl Sight {
         let records: u64 = shards.iter().map(|shard| catalog.totals(*shard).docs).sum();
         let keys = self.vault.facts();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let witnesses = self.cosigning.standings();
+        let cosigned = witnesses.values().map(|standing| standing.cosigned).max().unwrap_or(0);
+        let accused = witnesses.values().filter(|standing| standing.trouble.is_some_and(Trouble::is_grave)).count();
         for (metric, value) in [
             (Metric::PolicyVersion, self.policy.now().version.0),
             (Metric::IsLeader, u64::from(group.leader == Some(self.us.node))),
             (Metric::MetaApplied, group.applied.unwrap_or(0)),
             (Metric::LedgerEntries, self.ledger.head().size),
+            (Metric::LedgerCosigned, cosigned),
+            (Metric::LedgerAccused, count(accused)),
+            (Metric::LedgerForks, count(self.witness.facts().forks.len())),
             (Metric::Dropped, self.classifier.dropped()),
             (Metric::Shards, count(shards.len())),
             (Metric::Segments, count(segments)),

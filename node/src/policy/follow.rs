@@ -1,10 +1,12 @@
 //! Follows the metadata group: every change of its state becomes a new snapshot, every word of its leader renews the lease.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domicile_meta::group::Group;
 use domicile_proto::metadata::NodeRow;
+use ring::digest::{Context, SHA256};
 use tokio_util::sync::CancellationToken;
 
 use super::consent::Consents;
@@ -73,6 +75,27 @@ where
     }
 }
 
+/// Dictionaries in which other values are approved than before. What was approved before this start is not told again.
+fn approvals(before: &Policy, after: &Policy) -> Vec<Event> {
+    let none = BTreeMap::new();
+    let changed = after.dictionaries.iter().filter_map(|((tenant, field), dictionary)| {
+        let was = before.dictionaries.get(&(*tenant, field.clone())).map_or(&none, |dictionary| &dictionary.approved);
+        let added = dictionary.approved.keys().filter(|id| !was.contains_key(id)).count();
+        let removed = was.keys().filter(|id| !dictionary.approved.contains_key(id)).count();
+        let mut context = Context::new(&SHA256);
+        for value in dictionary.approved.values() {
+            context.update(value.as_bytes());
+            context.update(b"\n");
+        }
+        let mut approved = [0; 32];
+        approved.copy_from_slice(context.finish().as_ref());
+        let (tenant, field, policy) = (*tenant, field.clone(), after.version);
+        let (added, removed) = (added as u64, removed as u64);
+        (added + removed > 0).then_some(Event::ValuesApproved { tenant, field, added, removed, approved, policy })
+    });
+    if before.version.0 == 0 { Vec::new() } else { changed.collect() }
+}
+
 /// What changes lies in the ledger before it holds. What was so before this start is not told again, but for the version.
 async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
     let mut events = Vec::new();
@@ -91,12 +114,86 @@ async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
         let left = before.nodes.iter().filter(|(id, _)| !after.nodes.contains_key(id));
         events.extend(left.map(|(_, row)| change(row, false)));
     }
-    for (stream, from, to) in after.lowered_since(before) {
-        events.push(Event::ThresholdLowered { stream, from, to, policy: after.version });
-    }
-    for event in events {
-        if let Err(error) = ledger.record(event).await {
+    events.extend(approvals(before, after));
+    let events = events.into_iter().map(|event| (None, event));
+    let lowered = after.lowered_since(before).into_iter().map(|(stream, from, to)| {
+        let tenant = after.streams.values().find(|view| view.id == stream).map(|view| view.tenant);
+        (tenant, Event::ThresholdLowered { stream, from, to, policy: after.version })
+    });
+    for (tenant, event) in events.chain(lowered) {
+        let recorded = match tenant {
+            Some(tenant) => ledger.record_of(tenant, event).await,
+            None => ledger.record(event).await,
+        };
+        if let Err(error) = recorded {
             tracing::error!(error = &error as &dyn std::error::Error, "a change of policy is not recorded");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::{DictionaryId, NodeId, PolicyVersion, TenantId, Timestamp};
+
+    use super::super::snapshot::Dictionary;
+    use super::*;
+    use crate::clock::Clock;
+
+    fn policy(version: u64) -> Policy {
+        Policy { version: PolicyVersion(version), ..Policy::empty("tokyo".parse().expect("a name")) }
+    }
+
+    fn with_values(mut policy: Policy, values: &[(u32, &str)]) -> Policy {
+        let values: BTreeMap<_, _> = values.iter().map(|(id, text)| (DictionaryId(*id), (*text).to_owned())).collect();
+        let dictionary = Dictionary { texts: values.clone(), approved: values };
+        policy.dictionaries.insert((TenantId(1), "service".parse().expect("a name")), Arc::new(dictionary));
+        policy
+    }
+
+    #[tokio::test]
+    async fn what_changes_in_the_policy_lies_in_the_ledger() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (region, clock) = ("tokyo".parse().expect("a name"), Clock::standing_at(Timestamp(1)));
+        let ledger = Ledger::open(dir.path(), &region, clock).expect("a new ledger");
+        let frankfurt = NodeRow {
+            node: NodeId(3),
+            region: "frankfurt".parse().expect("a name"),
+            addr: "127.0.0.1:1".parse().expect("an address"),
+            signature: None,
+        };
+        let first = with_values(policy(4), &[(1, "cart")]);
+        let mut second = with_values(policy(5), &[(2, "login"), (3, "search")]);
+        second.nodes.insert(NodeId(3), frankfurt);
+        record_changes(&policy(0), &first, &ledger).await;
+        record_changes(&first, &second, &ledger).await;
+        record_changes(&second, &policy(6), &ledger).await;
+        let told: Vec<_> = ledger.entries_after(0).expect("there").map(|entry| entry.expect("whole").1).collect();
+        let peer = Peer { region: "frankfurt".parse().expect("a name"), node: NodeId(3) };
+        let changed = |version, approved_values| Event::PolicyChanged {
+            version: PolicyVersion(version),
+            streams: 0,
+            approved_values,
+        };
+        let mut approved = [0; 32];
+        approved.copy_from_slice(ring::digest::digest(&SHA256, b"login\nsearch\n").as_ref());
+        let values = Event::ValuesApproved {
+            tenant: TenantId(1),
+            field: "service".parse().expect("a name"),
+            added: 2,
+            removed: 1,
+            approved,
+            policy: PolicyVersion(5),
+        };
+        let events: Vec<Event> = told.iter().map(|entry| entry.event.clone()).collect();
+        let expected = [
+            changed(4, 1),
+            changed(5, 2),
+            Event::MembershipChanged { peer: peer.clone(), entered: true },
+            values,
+            changed(6, 0),
+            Event::MembershipChanged { peer, entered: false },
+        ];
+        assert_eq!(events, expected);
+        assert_eq!(told[3].tenant, Some(TenantId(1)), "what is about a tenant stands in its chain");
     }
 }

@@ -103,7 +103,7 @@ impl Desk {
     /// A question that has no words in which it may travel was refused before anything left; that lies in the ledger.
     async fn record_unsaid(&self, stream: &StreamView) {
         let event = Event::RefusedQuestion { peer: None, stream: Some(stream.id), why: Why::NotExpressible };
-        if let Err(error) = self.parts.ledger.record(event).await {
+        if let Err(error) = self.parts.ledger.record_of(stream.tenant, event).await {
             tracing::error!(error = &error as &dyn std::error::Error, "a refused question is not recorded");
         }
     }

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::errors::PresentError;
 use crate::admit::{Admitter, Principal};
-use crate::audit::Ledger;
+use crate::audit::{Ledger, Standing, WitnessFacts};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::erase::EraseError;
@@ -47,6 +47,10 @@ pub(crate) struct Facts {
     pub(crate) has_tls_keylog: bool,
     /// Whether the write-ahead log takes nothing more before a restart.
     pub(crate) is_log_poisoned: bool,
+    /// How the witnesses of this node's ledger are, by their names.
+    pub(crate) witnesses: BTreeMap<String, Standing>,
+    /// What this node's own witness has seen, and its key.
+    pub(crate) witness: (WitnessFacts, String),
 }
 
 /// Makes what was accepted for these shards searchable now.

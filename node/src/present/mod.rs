@@ -11,7 +11,9 @@ mod errors;
 pub(crate) mod native;
 #[cfg(test)]
 mod personal_test;
+mod stamp;
 #[cfg(test)]
 mod world;
 
 pub(crate) use desk::{Desk, Facts, Parts, Refresh, Surroundings};
+pub(crate) use stamp::stamp;

@@ -230,6 +230,8 @@ fn around(refreshes: &Arc<AtomicUsize>) -> Surroundings {
             voters: vec![NodeId(1), NodeId(2), NodeId(3)],
             round_trips: BTreeMap::from([(NodeId(2), 70.25)]),
             has_tls_keylog: false,
+            witnesses: BTreeMap::new(),
+            witness: Default::default(),
             is_log_poisoned: false,
         }),
         refresh: Arc::new(move |shards| {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domicile_proto::ids::{Epoch, ShardId, Timestamp};
+use domicile_proto::ids::{ByteCount, Epoch, ShardId, Timestamp};
+use futures::future::join_all;
 use tantivy::BitSet;
 use tantivy::directory::{Directory, OwnedBytes, RamDirectory};
 use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
@@ -20,10 +21,11 @@ use tokio::sync::mpsc;
 use super::files::{self, Files};
 use super::manifest::{Manifest, Row};
 use super::plan::{Merge, Piece, Pressure, Target, plan};
-use super::purge::Removal;
+use super::purge::{Removal, sha256_of};
 use super::repair::Retry;
 use super::shards::Shared;
-use super::{Hidden, Segment, SegmentError};
+use super::{Hidden, Segment, SegmentError, SegmentId};
+use crate::audit::Event;
 use crate::errors::Coded;
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
@@ -237,17 +239,47 @@ impl Merger {
         }
         let known: BTreeSet<_> = manifest.body.segments.iter().filter_map(Row::id).collect();
         let files = self.shared.files.clone();
+        let gone = manifest.body.segments.iter().filter_map(Row::id);
+        let gone: Vec<_> = gone.filter(|id| durable.iter().all(|segment| segment.id != *id)).collect();
+        let is_told = self.shared.ledger.get().is_some();
         let flush = move || {
-            let mut new = durable.iter().filter(|segment| !known.contains(&segment.id));
-            new.try_for_each(|segment| files.flush(segment))
+            let new = durable.iter().filter(|segment| !known.contains(&segment.id));
+            let flushed = new.map(|segment| {
+                files.flush(segment)?;
+                let digest = if is_told { sha256_of(segment.dir.as_deref())? } else { [0; 32] };
+                Ok((Arc::clone(segment), digest))
+            });
+            flushed.collect::<Result<Vec<_>, SegmentError>>()
         };
         let flushed = self.shared.tasks.blocking(flush).await;
-        flushed.map_err(|_| SegmentError::Interrupted { shard })??;
+        let new = flushed.map_err(|_| SegmentError::Interrupted { shard })??;
         let next = manifest.next(EPOCH, last_seq, rows);
+        self.tell(&next, new, gone).await;
         self.begun.insert(shard, next.clone());
         next.publish(&self.store).await?;
         self.published(next);
         Ok(())
+    }
+
+    /// What the next manifest changes lies in the ledger before it is there. A ledger that takes nothing holds up no segment: what
+    /// was accepted must become durable, and nothing leaves the region meanwhile.
+    async fn tell(&self, next: &Manifest, new: Vec<(Arc<Segment>, [u8; 32])>, gone: Vec<SegmentId>) {
+        let Some(ledger) = self.shared.ledger.get() else { return };
+        let (shard, manifest) = (next.shard, next.number);
+        let published = new.iter().map(|(segment, sha256)| Event::SegmentPublished {
+            shard,
+            manifest,
+            segment: segment.id.to_string().into(),
+            records: segment.docs.into(),
+            bytes: ByteCount(segment.bytes),
+            sha256: *sha256,
+        });
+        let deleted = gone.iter().map(|id| Event::SegmentDeleted { shard, manifest, segment: id.to_string().into() });
+        for told in join_all(published.chain(deleted).map(|event| ledger.record(event))).await {
+            if let Err(error) = told {
+                tracing::error!(error = &error as &dyn std::error::Error, "a change of segments is not recorded");
+            }
+        }
     }
 
     fn published(&mut self, manifest: Manifest) {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use domicile_proto::ids::ShardId;
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use super::merge::{Merger, remove};
 use super::purge::{Removal, Sha256, Whole, sha256_of};
 use super::repair::{Lost, Repairer};
 use super::{Catalog, Rewritten, Segment, SegmentError, SegmentId};
+use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
@@ -69,6 +70,7 @@ impl Opened {
             wake: Notify::new(),
             dirty: Mutex::new(BTreeSet::new()),
             lost: Lost::default(),
+            ledger: OnceLock::new(),
             retries: AtomicU64::new(0),
             has_intake_ended: AtomicBool::new(false),
             #[cfg(test)]
@@ -87,6 +89,13 @@ impl Opened {
         tasks.blocking(open).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let manifests = manifests.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
         Ok(Self { shared, store, manifests })
+    }
+
+    /// Has it recorded which segments come and go.
+    pub(crate) fn telling(self, ledger: Arc<Ledger>) -> Self {
+        // There is none yet: nobody else has seen these shards.
+        let _ = self.shared.ledger.set(ledger);
+        self
     }
 
     /// Last place of each shard that lies in a durable segment: what the write-ahead log need not give again.
@@ -277,6 +286,8 @@ pub(super) struct Shared {
     dirty: Mutex<BTreeSet<ShardId>>,
     /// What could not be built.
     pub(super) lost: Lost,
+    /// Where it is recorded which segments come and go.
+    pub(super) ledger: OnceLock<Arc<Ledger>>,
     retries: AtomicU64,
     has_intake_ended: AtomicBool,
     /// Where a test ends the work, as a crash would.

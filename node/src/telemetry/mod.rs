@@ -84,6 +84,12 @@ metrics! {
     Gauge MetaApplied = "domicile_meta_applied_index", "Last entry of the metadata log applied here";
     /// Entries in the ledger.
     Gauge LedgerEntries = "domicile_audit_entries_count", "Entries in the ledger of this node";
+    /// Entries that another region has cosigned.
+    Gauge LedgerCosigned = "domicile_audit_cosigned_count", "Entries under the newest checkpoint of this node's ledger that a witness cosigned since the start";
+    /// Witnesses that do not believe this ledger.
+    Gauge LedgerAccused = "domicile_audit_accusations_count", "Witnesses that say this node's ledger is an old copy or contradicts itself, or that show another key";
+    /// Evidence against other ledgers.
+    Gauge LedgerForks = "domicile_audit_forks_count", "Heads of other regions' ledgers that contradict what they showed before, kept as evidence here";
     /// Events that a policy dropped.
     Gauge Dropped = "domicile_classify_dropped_records", "Records dropped before they were stored, as their stream's policy says, since the start";
     /// Shards with something in them.

@@ -26,7 +26,7 @@ use crate::aggregate::Aggregate;
 use crate::border::{CrossesBorder, EgressClass, Nothing, Received, ReceivedQuestion, Released, VettedQuestion};
 use crate::ids::QuestionId;
 use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
-use crate::message::ledger::SignedHead;
+use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
 use crate::message::question::Question;
 use crate::message::region::{RegionAsk, RegionReply};
@@ -46,8 +46,8 @@ pub enum Inbound {
     Question(ReceivedQuestion, Reply),
     /// An exchange of the metadata group.
     Metadata(MetadataStream),
-    /// A ledger head; the peer already knows that it arrived.
-    LedgerHead(SignedHead),
+    /// A ledger head, and where the verdict of the witness goes.
+    LedgerHead(HeadOffer, HeadReply),
     /// What a node of this node's own region asks about orders of erasure, and where the answer goes.
     Region(RegionAsk, RegionReplyTo),
 }
@@ -58,6 +58,11 @@ pub struct RegionReplyTo(FrameSender);
 /// Where the answer to one question goes. Dropped unanswered, it tells the peer so.
 pub struct Reply {
     question: QuestionId,
+    sender: FrameSender,
+}
+
+/// Where the verdict on one ledger head goes. Dropped unanswered, it tells the peer so.
+pub struct HeadReply {
     sender: FrameSender,
 }
 
@@ -149,10 +154,21 @@ impl Peer {
     ///
     /// # Errors
     /// As [`Foreign::ledger_head`].
-    pub async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
+    pub async fn ledger_head(&self, offer: &HeadOffer) -> Result<Verdict, LinkError> {
         match self {
-            Self::Neighbour(neighbour) => neighbour.ledger_head(head).await,
-            Self::Foreign(foreign) => foreign.ledger_head(head).await,
+            Self::Neighbour(neighbour) => neighbour.ledger_head(offer).await,
+            Self::Foreign(foreign) => foreign.ledger_head(offer).await,
+        }
+    }
+
+    /// As [`Foreign::cosign`], to either kind of peer.
+    ///
+    /// # Errors
+    /// As [`Foreign::cosign`].
+    pub async fn cosign(&self, to: HeadReply, verdict: &Verdict) -> Result<Sent, LinkError> {
+        match self {
+            Self::Neighbour(neighbour) => neighbour.cosign(to, verdict).await,
+            Self::Foreign(foreign) => foreign.cosign(to, verdict).await,
         }
     }
 
@@ -273,25 +289,34 @@ impl Line {
         send_answer(to, answer).await
     }
 
-    pub(super) async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
+    pub(super) async fn ledger_head(&self, offer: &HeadOffer) -> Result<Verdict, LinkError> {
         let deadline = self.limits.frame;
-        let sent = tokio::time::timeout(deadline, self.ledger_head_and_wait(head)).await;
+        let sent = tokio::time::timeout(deadline, self.ledger_head_and_wait(offer)).await;
         sent.unwrap_or_else(|_| Err(LinkError::Deadline { peer: self.peer(), deadline }))
     }
 
-    async fn ledger_head_and_wait(&self, head: &SignedHead) -> Result<(), LinkError> {
+    async fn ledger_head_and_wait(&self, offer: &HeadOffer) -> Result<Verdict, LinkError> {
         self.may_begin(Protocol::Ledger)?;
-        let frame = self.standing.depart(EgressClass::LedgerHead, head).await?;
+        let frame = self.standing.depart(EgressClass::LedgerHead, offer).await?;
         let (mut sender, mut receiver) = self.open(Protocol::Ledger).await?;
         sender.send(&frame).await?;
         sender.finish()?;
-        // The peer finishes without a word once its ledger has the head, and resets otherwise.
-        if receiver.header().await?.is_some() {
-            receiver.give_up(GivenUp::Malformed);
-            return Err(LinkError::NoReply { peer: self.peer() });
-        }
+        let said = receiver.only::<Verdict>().await?;
+        let (verdict, frame) = said.ok_or_else(|| LinkError::NoReply { peer: self.peer() })?;
         self.prove();
-        Ok(())
+        self.standing.arrive(EgressClass::LedgerHead, frame).await?;
+        Ok(verdict)
+    }
+
+    pub(super) async fn cosign(&self, mut to: HeadReply, verdict: &Verdict) -> Result<Sent, LinkError> {
+        if !Arc::ptr_eq(to.sender.standing(), &self.standing) {
+            return Err(LinkError::OtherQuestion { peer: self.peer() });
+        }
+        let departed = self.standing.depart(EgressClass::LedgerHead, verdict).await;
+        let frame = departed.inspect_err(|error| to.sender.give_up(reason_of(error)))?;
+        to.sender.send(&frame).await?;
+        to.sender.finish()?;
+        Ok(frame.sent())
     }
 
     pub(super) async fn tell(&self, ask: &RegionAsk, deadline: Duration) -> Result<RegionReply, LinkError> {
@@ -378,14 +403,20 @@ impl Reader {
 
     async fn read(&self, mut sender: FrameSender, receive: RecvStream) {
         let mut receiver = FrameReceiver::due(receive, Arc::clone(&self.standing), self.limits.frame);
+        if !self.standing.may_begin_another() {
+            // Before a byte is read, and before the ledger grows by it.
+            sender.give_up(GivenUp::TooMany);
+            receiver.give_up(GivenUp::TooMany);
+            return;
+        }
         let read = match self.standing.protocol {
-            Protocol::Ledger => self.read_head(&mut sender, &mut receiver).await,
+            Protocol::Ledger => self.read_head(&mut receiver).await,
             Protocol::Region => self.read_region(&mut receiver).await,
             _ => self.read_question(&mut receiver).await,
         };
         match read {
             Ok(Some(Read::Region(ask))) => self.hand_up(Inbound::Region(ask, RegionReplyTo(sender))).await,
-            Ok(Some(Read::Head(head))) => self.hand_up(Inbound::LedgerHead(head)).await,
+            Ok(Some(Read::Head(offer))) => self.hand_up(Inbound::LedgerHead(offer, HeadReply { sender })).await,
             Ok(Some(Read::Question(question))) => {
                 let id = question.question().id;
                 self.hand_up(Inbound::Question(question, Reply { question: id, sender })).await;
@@ -416,15 +447,10 @@ impl Reader {
         }
     }
 
-    async fn read_head(
-        &self,
-        sender: &mut FrameSender,
-        receiver: &mut FrameReceiver,
-    ) -> Result<Option<Read>, LinkError> {
-        let Some((head, frame)) = receiver.only::<SignedHead>().await? else { return Ok(None) };
+    async fn read_head(&self, receiver: &mut FrameReceiver) -> Result<Option<Read>, LinkError> {
+        let Some((offer, frame)) = receiver.only::<HeadOffer>().await? else { return Ok(None) };
         self.standing.arrive(EgressClass::LedgerHead, frame).await?;
-        sender.finish()?;
-        Ok(Some(Read::Head(head)))
+        Ok(Some(Read::Head(offer)))
     }
 
     async fn read_region(&self, receiver: &mut FrameReceiver) -> Result<Option<Read>, LinkError> {
@@ -453,7 +479,7 @@ impl Reader {
 enum Read {
     Question(ReceivedQuestion),
     OutOfBounds(AnswerHeader),
-    Head(SignedHead),
+    Head(HeadOffer),
     Region(RegionAsk),
 }
 

@@ -6,10 +6,12 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::errors::LinkError;
 use super::identity::PeerId;
 use super::protocol::Protocol;
+use super::turnstile::Turnstiles;
 use crate::border::EgressClass;
 use crate::codec::{self, Message};
 use crate::ids::ByteCount;
@@ -58,6 +60,8 @@ pub trait CrossingLedger: Send + Sync + 'static {
     fn arrived(&self, crossing: Crossing) -> BoxFuture<'_, Result<(), LedgerRefused>>;
     /// Counts bytes of metadata to and from a peer of any region.
     fn metadata_bytes(&self, peer: &PeerId, sent: u64, received: u64);
+    /// Counts an exchange of a peer of another region that was turned away unread, for its region begins too many.
+    fn turned_away(&self, peer: &PeerId);
 }
 
 /// A frame that may go onto the wire. Made by [`Standing::depart`], [`Standing::depart_at_home`] and [`Standing::depart_metadata`] alone.
@@ -90,12 +94,28 @@ pub(super) struct Standing {
     pub(super) protocol: Protocol,
     is_foreign: bool,
     ledger: Arc<dyn CrossingLedger>,
+    turnstiles: Arc<Turnstiles>,
 }
 
 impl Standing {
-    pub(super) fn new(us: &PeerId, peer: PeerId, protocol: Protocol, ledger: Arc<dyn CrossingLedger>) -> Self {
+    pub(super) fn new(
+        us: &PeerId,
+        peer: PeerId,
+        protocol: Protocol,
+        ledger: Arc<dyn CrossingLedger>,
+        turnstiles: Arc<Turnstiles>,
+    ) -> Self {
         let is_foreign = us.region != peer.region;
-        Self { peer, protocol, is_foreign, ledger }
+        Self { peer, protocol, is_foreign, ledger, turnstiles }
+    }
+
+    /// Whether the peer may begin another exchange that the ledger would have to record; counts it where not.
+    pub(super) fn may_begin_another(&self) -> bool {
+        let may = !self.is_foreign || self.turnstiles.lets_in(&self.peer.region, self.protocol, Instant::now());
+        if !may {
+            self.ledger.turned_away(&self.peer);
+        }
+        may
     }
 
     pub(super) const fn is_foreign(&self) -> bool {

@@ -32,6 +32,7 @@ use super::protocol::Protocol;
 use super::rotation::{IdentityFiles, Rotating};
 use super::socket;
 use super::trust::{OneNode, Trust};
+use super::turnstile::Turnstiles;
 use crate::ids::{Name, NodeId, Region};
 
 /// What a link needs to know.
@@ -83,6 +84,7 @@ struct Shared {
     key_log: Option<Arc<KeyLogFile>>,
     endpoint: Endpoint,
     ledger: Arc<dyn CrossingLedger>,
+    turnstiles: Arc<Turnstiles>,
     pool: Pool,
     live: Mutex<Live>,
     handshakes: Arc<Semaphore>,
@@ -137,6 +139,7 @@ impl Link {
             key_log,
             endpoint,
             ledger,
+            turnstiles: Arc::new(Turnstiles::new(&limits)),
             pool: Pool::default(),
             live: Mutex::default(),
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
@@ -298,7 +301,7 @@ impl Shared {
         };
         self.pool.heard_from(&peer);
         self.tasks.spawn(Arc::clone(&self).watch(connection.clone(), peer.clone(), Watched::Accepted(place)));
-        let standing = Standing::new(&self.us, peer, protocol, Arc::clone(&self.ledger));
+        let standing = self.standing(peer, protocol);
         let line = Line::accepted(connection, standing, Arc::clone(&self.limits), &self.tasks);
         let accepted = Accepted { peer: Peer::of(line), protocol, remote };
         tokio::select! {
@@ -306,6 +309,10 @@ impl Shared {
             // Fails only where the link is gone, and the connection with it.
             _ = ready.send(accepted) => {}
         }
+    }
+
+    fn standing(&self, peer: PeerId, protocol: Protocol) -> Standing {
+        Standing::new(&self.us, peer, protocol, Arc::clone(&self.ledger), Arc::clone(&self.turnstiles))
     }
 
     /// A place among the accepted connections, if there is one left for the peer's region.
@@ -372,7 +379,7 @@ impl Shared {
             return Err(LinkError::Connect { peer: peer(), addr, source });
         }
         self.tasks.spawn(Arc::clone(self).watch(connection.clone(), to.id.clone(), Watched::Dialled(protocol)));
-        let standing = Standing::new(&self.us, to.id.clone(), protocol, Arc::clone(&self.ledger));
+        let standing = self.standing(to.id.clone(), protocol);
         Ok(Line::dialled(connection, standing, Arc::clone(&self.limits)))
     }
 

@@ -250,6 +250,7 @@ impl LinkError {
             Self::HandshakeTimeout { .. } => "DMC-LINK-12",
             Self::BackingOff { .. } => "DMC-LINK-13",
             Self::Lost { .. } => "DMC-LINK-14",
+            Self::GivenUp { reason: GivenUp::TooMany, .. } => "DMC-LINK-29",
             Self::GivenUp { .. } => "DMC-LINK-15",
             Self::Codec { .. } => "DMC-LINK-16",
             Self::WrongProtocol { .. } => "DMC-LINK-17",
@@ -300,6 +301,9 @@ pub enum GivenUp {
     /// The next piece did not come in time.
     #[error("it waited too long for the rest of the message")]
     TooSlow,
+    /// The region begins more than is let in.
+    #[error("it takes no more questions of this region for now; ask less often")]
+    TooMany,
     /// A code this version does not know.
     #[error("code {0}")]
     Other(u64),
@@ -314,7 +318,8 @@ impl GivenUp {
             Self::Ledger => 2,
             Self::Protocol => 3,
             Self::TooSlow => 4,
-            Self::Other(_) => 5,
+            Self::TooMany => 5,
+            Self::Other(_) => 6,
         }
     }
 
@@ -326,6 +331,7 @@ impl GivenUp {
             2 => Self::Ledger,
             3 => Self::Protocol,
             4 => Self::TooSlow,
+            5 => Self::TooMany,
             other => Self::Other(other),
         }
     }

@@ -1,14 +1,15 @@
 //! A peer of another region: four things may be said to it, each a sealed type of the border, and none takes bytes (RES-1).
+//! `cosign` is what a witness says back to a ledger head, as `answer` is what is said back to a question.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{Inbound, Line, Reply};
+use super::connection::{HeadReply, Inbound, Line, Reply};
 use super::crossing::Sent;
 use super::errors::LinkError;
 use super::metadata_stream::Channel;
 use crate::border::{CrossesBorder, Received, Released, VettedQuestion};
-use crate::message::ledger::SignedHead;
+use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
 
 /// A connection with a node of another region.
@@ -42,13 +43,22 @@ impl Foreign {
         on.send(frame).await
     }
 
-    /// Sends a ledger head. Returns once the peer's ledger has it.
+    /// Sends a ledger head, and waits for what the peer's witness says to it. Both are in both ledgers before anybody sees them.
     ///
     /// # Errors
     /// [`LinkError::GivenUp`] where the peer's ledger refused, [`LinkError::Ledger`] where ours did, or what became of the
     /// connection.
-    pub async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
-        self.0.ledger_head(head).await
+    pub async fn ledger_head(&self, offer: &HeadOffer) -> Result<Verdict, LinkError> {
+        self.0.ledger_head(offer).await
+    }
+
+    /// Answers a ledger head with what this node's witness says to it.
+    ///
+    /// # Errors
+    /// [`LinkError::OtherQuestion`] where the head came over another connection, [`LinkError::Ledger`], or what became of the
+    /// connection.
+    pub async fn cosign(&self, to: HeadReply, verdict: &Verdict) -> Result<Sent, LinkError> {
+        self.0.cosign(to, verdict).await
     }
 
     /// What the peer begins next, on a connection it dialled. May be dropped at any time. What is handed up lies in the

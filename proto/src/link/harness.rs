@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use crate::ids::{
     TimeRange, Timestamp,
 };
 use crate::message::answer::AnswerHeader;
-use crate::message::ledger::SignedHead;
+use crate::message::ledger::{HeadOffer, SignedHead, TreeHash, Verdict};
 use crate::message::metadata::MetadataFrame;
 use crate::message::question::{Ask, Question};
 use crate::message::region::{NodeStand, RegionAsk, RegionReply};
@@ -163,6 +163,7 @@ pub(super) struct Memory {
     pub(super) crossings: Mutex<Vec<(&'static str, EgressClass, Vec<u8>)>>,
     pub(super) refuses: AtomicBool,
     pub(super) metadata: Mutex<(u64, u64)>,
+    pub(super) turned_away: AtomicU64,
 }
 
 impl Memory {
@@ -187,6 +188,10 @@ impl CrossingLedger for Memory {
 
     fn arrived(&self, crossing: Crossing) -> BoxFuture<'_, Result<(), LedgerRefused>> {
         Box::pin(async move { self.record("arrived", crossing) })
+    }
+
+    fn turned_away(&self, _: &PeerId) {
+        self.turned_away.fetch_add(1, Ordering::SeqCst);
     }
 
     fn metadata_bytes(&self, _: &PeerId, sent: u64, received: u64) {
@@ -289,7 +294,10 @@ async fn serve(peer: Peer, begun: Arc<Mutex<Vec<&'static str>>>) {
                     let _ = stream.finish();
                 }
             }
-            Inbound::LedgerHead(_) => begun.lock().expect("not poisoned").push("head"),
+            Inbound::LedgerHead(offer, to) => {
+                begun.lock().expect("not poisoned").push("head");
+                let _ = peer.cosign(to, &Verdict::Stale { known: offer.head.size + 1 }).await;
+            }
             Inbound::Region(ask, to) => {
                 begun.lock().expect("not poisoned").push("region");
                 let RegionAsk::How(orders) = ask else { panic!("orders are asked after") };
@@ -325,13 +333,14 @@ pub(super) fn vetted(id: u128) -> VettedQuestion {
     VettedQuestion::vet(question(id), &QuestionRules { fields: 0, text_questions: false }, &Finds).expect("in bounds")
 }
 
-pub(super) fn head(size: u64) -> SignedHead {
-    SignedHead {
+pub(super) fn head(size: u64) -> HeadOffer {
+    let head = SignedHead {
         region: crate::ids::RegionNumber(1),
         size,
         root: [1; 32],
         at: Timestamp(0),
         signature_r: [2; 32],
         signature_s: [3; 32],
-    }
+    };
+    HeadOffer { head, key: [4; 32], known: 0, proof: vec![TreeHash([5; 32])] }
 }

@@ -2,6 +2,15 @@
 
 use std::time::Duration;
 
+/// How many may come: so many at once, and then one in this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// After a long pause.
+    pub at_once: u32,
+    /// From one to the next in the long run.
+    pub every: Duration,
+}
+
 /// Bounds of one node's link. `Default` fits a handful of regions at most 230 ms apart.
 #[derive(Clone, Debug)]
 pub struct LinkLimits {
@@ -29,6 +38,14 @@ pub struct LinkLimits {
     pub window: u32,
     /// Messages that wait for the node on one connection.
     pub waiting: usize,
+    /// Questions of one other region, before further ones are turned away unread: each becomes an entry of the ledger, and its
+    /// answer another.
+    pub questions: Rate,
+    /// The same for a day, so that no region can fill the disk: at most 100,000 in any day, which are some 300 MB of ledger, 10 GB
+    /// at the worst.
+    pub questions_of_day: Rate,
+    /// Ledger heads of one other region: every node sends one in ten seconds at most.
+    pub heads: Rate,
     /// First pause after a dial that failed; doubles with each further one.
     pub backoff_first: Duration,
     /// Longest pause between dials. Short, for a region that is back must be seen within seconds.
@@ -67,6 +84,9 @@ impl LinkLimits {
             stream_window: 4 << 20,
             window: 16 << 20,
             waiting: 64,
+            questions: Rate { at_once: 2_000, every: Duration::from_millis(10) },
+            questions_of_day: Rate { at_once: 50_000, every: Duration::from_millis(1_728) },
+            heads: Rate { at_once: 256, every: Duration::from_millis(200) },
             backoff_first: Duration::from_millis(100),
             backoff_longest: Duration::from_secs(2),
             reconnect: Duration::from_secs(1).saturating_add(four),

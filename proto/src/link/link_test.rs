@@ -10,12 +10,13 @@ use super::endpoint::Link;
 use super::errors::{GivenUp, LinkError};
 use super::harness::{Memory, Node, PATIENCE, World, head, now, region, vetted};
 use super::identity::{PeerAddr, PeerId};
-use super::limits::LinkLimits;
+use super::limits::{LinkLimits, Rate};
 use super::pki::{CERTIFICATE_VALIDITY, RegionCa};
 use super::protocol::Protocol;
 use super::trust::TrustError;
 use crate::border::EgressClass;
 use crate::ids::{ErasureId, NodeId};
+use crate::message::ledger::Verdict;
 use crate::message::metadata::{MAX_ROWS_PER_FRAME, MetadataFrame};
 use crate::message::region::{NodeStand, RegionAsk, RegionReply};
 use crate::metadata::Row;
@@ -52,7 +53,7 @@ async fn a_question_to_another_region_lies_in_both_ledgers_and_one_to_a_neighbou
 }
 
 #[tokio::test]
-async fn metadata_is_counted_and_ledger_heads_are_acknowledged_by_the_ledger() {
+async fn metadata_is_counted_and_ledger_heads_are_recorded_with_what_a_witness_says() {
     let world = World::new();
     let (here, there) = (world.node("tokyo", 1), world.node("frankfurt", 2));
     let peer = here.link.peer(&there.addr(), Protocol::Raft).await.expect("a peer");
@@ -69,11 +70,43 @@ async fn metadata_is_counted_and_ledger_heads_are_acknowledged_by_the_ledger() {
     assert_eq!((received, sent), *there.ledger.metadata.lock().expect("not poisoned"));
 
     let peer = here.link.peer(&there.addr(), Protocol::Ledger).await.expect("a peer");
-    peer.ledger_head(&head(1)).await.expect("acknowledged");
-    assert_eq!(there.ledger.classes(), [("arrived", EgressClass::LedgerHead)]);
+    assert_eq!(peer.ledger_head(&head(1)).await.expect("a verdict"), Verdict::Stale { known: 2 });
+    let (asked, answered) = (EgressClass::LedgerHead, EgressClass::LedgerHead);
+    assert_eq!(here.ledger.classes(), [("departing", asked), ("arrived", answered)]);
+    assert_eq!(there.ledger.classes(), [("arrived", asked), ("departing", answered)]);
     there.ledger.refuses.store(true, Ordering::SeqCst);
     let refused = peer.ledger_head(&head(2)).await.expect_err("their ledger refuses");
     assert!(matches!(refused, LinkError::GivenUp { reason: GivenUp::Ledger, .. }), "{refused}");
+}
+
+/// A region gone bad must not fill the disk of another: what is too much is not even recorded.
+#[tokio::test]
+async fn a_region_that_begins_too_much_is_turned_away_before_the_ledger_grows() {
+    let world = World::new();
+    let (mut config, hour) = (world.config("frankfurt", 2), Duration::from_secs(3_600));
+    let two = Rate { at_once: 2, every: hour };
+    config.limits = LinkLimits { questions: two, heads: two, ..LinkLimits::default() };
+    let there = Node::start(config);
+    let (here, other, near) = (world.node("tokyo", 1), world.node("tokyo", 3), world.node("frankfurt", 4));
+    here.count_at(&there.addr()).await.expect("the first");
+    other.count_at(&there.addr()).await.expect("the second, of another node of the region");
+    let recorded = there.ledger.classes().len();
+    for node in [&here, &other] {
+        let refused = node.count_at(&there.addr()).await.expect_err("one too many");
+        assert!(matches!(refused, LinkError::GivenUp { reason: GivenUp::TooMany, .. }), "{refused}");
+        assert_eq!(refused.code(), "DMC-LINK-29");
+    }
+    assert_eq!(there.ledger.classes().len(), recorded, "nothing was recorded of what was turned away");
+    assert_eq!(there.ledger.turned_away.load(Ordering::SeqCst), 2);
+    let peer = here.link.peer(&there.addr(), Protocol::Ledger).await.expect("a peer");
+    for size in [1, 2] {
+        peer.ledger_head(&head(size)).await.expect("questions do not count for heads");
+    }
+    let refused = peer.ledger_head(&head(3)).await.expect_err("one too many");
+    assert!(matches!(refused, LinkError::GivenUp { reason: GivenUp::TooMany, .. }), "{refused}");
+    for _ in 0..4 {
+        near.count_at(&there.addr()).await.expect("a neighbour makes no entry, and is not counted");
+    }
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ mod socket;
 mod stream;
 pub mod tls;
 pub mod trust;
+mod turnstile;
 
 #[cfg(test)]
 mod harness;

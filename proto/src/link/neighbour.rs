@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{Inbound, Line, RegionReplyTo, Reply};
+use super::connection::{HeadReply, Inbound, Line, RegionReplyTo, Reply};
 use super::crossing::Sent;
 use super::errors::LinkError;
 use super::metadata_stream::Channel;
 use crate::border::{CrossesBorder, Received, Released, VettedQuestion};
-use crate::message::ledger::SignedHead;
+use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
 use crate::message::region::{RegionAsk, RegionReply};
 
@@ -47,8 +47,16 @@ impl Neighbour {
     ///
     /// # Errors
     /// As there.
-    pub async fn ledger_head(&self, head: &SignedHead) -> Result<(), LinkError> {
-        self.0.ledger_head(head).await
+    pub async fn ledger_head(&self, offer: &HeadOffer) -> Result<Verdict, LinkError> {
+        self.0.ledger_head(offer).await
+    }
+
+    /// As [`super::foreign::Foreign::cosign`], without the ledger.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn cosign(&self, to: HeadReply, verdict: &Verdict) -> Result<Sent, LinkError> {
+        self.0.cosign(to, verdict).await
     }
 
     /// Asks a node of this region about orders of erasure, and waits for what it says until the deadline.

@@ -17,7 +17,7 @@ use domicile_proto::ids::{
 use domicile_proto::leaf::LeafWidth;
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::health::Probe;
-use domicile_proto::message::ledger::SignedHead;
+use domicile_proto::message::ledger::{Cosignature, HeadOffer, SignedHead, TreeHash, Verdict};
 use domicile_proto::message::metadata::{
     AppendOutcome, Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
@@ -50,7 +50,7 @@ fn again<M: Message>(frame: &[u8]) -> Result<Vec<u8>, CodecError> {
 }
 
 /// The decoders of all messages.
-pub(crate) const DECODERS: [Decoder; 11] = [
+pub(crate) const DECODERS: [Decoder; 13] = [
     again::<Question>,
     again::<Answer>,
     again::<Probe>,
@@ -62,6 +62,8 @@ pub(crate) const DECODERS: [Decoder; 11] = [
     again::<Row>,
     again::<RegionAsk>,
     again::<RegionReply>,
+    again::<HeadOffer>,
+    again::<Verdict>,
 ];
 
 /// All samples.
@@ -98,6 +100,20 @@ pub(crate) fn all() -> Vec<Sample> {
     }
     for reply in replies() {
         add(&mut samples, "region-reply", &reply);
+    }
+    let proof = vec![TreeHash([5; 32]), TreeHash([6; 32])];
+    add(&mut samples, "head-offer", &HeadOffer { head: signed_head(), key: [4; 32], known: 300, proof });
+    let cosigned = Cosignature { key: [7; 32], at: 1_800_000_000, signature_r: [8; 32], signature_s: [9; 32] };
+    let known = 1 << 32;
+    for verdict in [
+        Verdict::Cosigned(cosigned),
+        Verdict::Stale { known },
+        Verdict::Forked { known },
+        Verdict::NotSigned,
+        Verdict::Malformed,
+        Verdict::Unavailable,
+    ] {
+        add(&mut samples, "verdict", &verdict);
     }
     samples
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
+use crate::audit::{Standing, Trouble, WitnessFacts};
 use crate::present::desk::Desk;
 use crate::receive::native_failure;
 
@@ -58,6 +59,21 @@ fn consent(row: &OfficerRow) -> Value {
     json!({ "region": row.region, "officer": row.newest.officer(), "serial": row.newest.serial() })
 }
 
+/// How one witness of this node's ledger is.
+fn about_witness((name, standing): (&String, &Standing)) -> Value {
+    json!({
+        "name": name, "cosigned": standing.cosigned, "at": standing.at, "trouble": standing.trouble.map(Trouble::words),
+    })
+}
+
+/// What this node's own witness has seen.
+fn about_own_witness((facts, key): &(WitnessFacts, String)) -> Value {
+    let logs = facts.logs.iter().map(|(peer, size)| json!({ "region": peer.region, "node": peer.node, "size": size }));
+    let forks = facts.forks.iter();
+    let forks = forks.map(|(file, peer)| json!({ "region": peer.region, "node": peer.node, "evidence": file }));
+    json!({ "key": key, "logs": logs.collect::<Vec<_>>(), "forks": forks.collect::<Vec<_>>() })
+}
+
 pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
     if let Err(failure) = desk.anybody(&headers) {
         return native_failure(&failure);
@@ -99,6 +115,14 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     if desk.parts.awareness.lacks() {
         notes.push("an erasure of this region is not known here yet, so nothing is shown that it may concern");
     }
+    if facts.witnesses.values().any(|standing| standing.trouble.is_some_and(Trouble::is_grave)) {
+        notes.push("a witness does not believe this node's ledger: see `witnesses`");
+    }
+    if !facts.witness.0.forks.is_empty() {
+        notes.push(
+            "the ledger of another region contradicts itself: see `witness.forks`, keep the files, tell its officer",
+        );
+    }
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
     let body = json!({
@@ -111,6 +135,8 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "leader": facts.leader.map(|node| json!({ "node": node, "region": region_of(&node) })),
         "answers_outward": !desk.parts.policy.lease().is_over(std::time::Instant::now()),
         "ledger": { "size": head.size, "root": hex::encode(head.root) },
+        "witnesses": facts.witnesses.iter().map(about_witness).collect::<Vec<_>>(),
+        "witness": about_own_witness(&facts.witness),
         "tls_keylog": facts.has_tls_keylog,
         "streams": policy.streams.len(),
         "erasures": policy.erasures,
