@@ -24,13 +24,13 @@ impl Second {
     /// # Errors
     /// When a port, a file or `domicile pki` fails.
     pub fn prepare(cluster: &Cluster) -> Result<Self> {
-        let port = || Ok::<_, std::io::Error>(TcpListener::bind("127.0.0.1:0")?.local_addr()?);
+        let port = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let (es, api, link) = (port()?, port()?, UdpSocket::bind("127.0.0.1:0")?.local_addr()?);
         let pki = cluster.data().join("pki");
         let issue = ["pki", "issue", "--region", "tokyo", "--node", "4", "--dir"];
         cluster.command(&[&issue[..], &[&pki.display().to_string()]].concat())?;
         let config = cluster.configuration(SECOND);
-        let dir = config.parent().unwrap_or(cluster.data());
+        let dir = config.parent().unwrap_or_else(|| cluster.data());
         std::fs::create_dir_all(dir)?;
         std::fs::write(&config, configuration(&pki, es, api, link, &cluster.region("tokyo").doors.link)?)?;
         let url = |addr: SocketAddr| format!("http://{addr}");

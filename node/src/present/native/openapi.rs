@@ -100,7 +100,7 @@ fn paths() -> Value {
         )},
         "/api/v1/subjects/status": {
             "parameters": [{"name": "id", "in": "query", "schema": {"type": "string"}}],
-            "get": read("How erasures stand.", "State, percent, estimate and receipt; holds."),
+            "get": read("How erasures stand.", "State of the region and of each of its nodes, percent, estimate and receipts; holds."),
         },
         "/api/v1/subjects/purge": {"post": read("Makes segments anew now.", "How many erasures are gone.")},
         "/api/v1/subjects/hold": {"post": change("Sets a legal hold.", "Whom", "Its id.")},
@@ -147,6 +147,7 @@ fn schemas() -> Value {
             "tenant": text, "subject": text, "value": text, "token": text,
             "streams": {"type": "array", "items": text},
             "values": {"type": "array", "items": text, "description": "For an export: the person's own values, shown instead of their tokens."},
+            "id": {"type": "string", "description": "For an erasure: the one of another node of the region whose keys are others."},
         }},
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
         "Tenanted": {"type": "object", "properties": {"tenant": text}},
