@@ -26,7 +26,7 @@ pub(crate) struct StoreConfig {
 pub(crate) struct Store {
     pub(super) objects: Arc<dyn ObjectStore>,
     /// Whether an answer can be lost on its way. A creation then carries a mark by which it is known again.
-    is_remote: bool,
+    pub(super) is_remote: bool,
     /// What deletes for good, where the bucket keeps old versions.
     versions: Option<Arc<Versions>>,
     /// Which calls fail, in a test.
@@ -267,6 +267,9 @@ mod tests {
         assert!(refused.to_string().contains("`tokyo`") && refused.to_string().contains("`frankfurt`"));
         let names: Vec<_> = std::fs::read_dir(dir.path().join("bucket")).unwrap().collect();
         assert_eq!(names.len(), 1);
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&dir.path().join("bucket").metadata().unwrap().permissions());
+        assert_eq!(mode & 0o077, 0, "nobody else looks into it");
     }
 
     #[tokio::test]

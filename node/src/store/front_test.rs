@@ -43,7 +43,8 @@ pub(super) struct Plan {
 pub(super) struct Front {
     pub(super) address: SocketAddr,
     inner: Arc<Inner>,
-    task: tokio::task::JoinHandle<()>,
+    /// Ends with the front.
+    _tasks: tokio::task::JoinSet<()>,
 }
 
 struct Inner {
@@ -55,12 +56,6 @@ struct Inner {
     is_gcs: bool,
 }
 
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Front {
     pub(super) async fn before(to: &str, is_gcs: bool) -> Self {
         domicile_proto::link::crypto::install_default_provider();
@@ -70,8 +65,9 @@ impl Front {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(pass).with_state(Arc::clone(&inner));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, inner, task }
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, inner, _tasks: tasks }
     }
 
     pub(super) fn plan(&self, method: &'static str, part: &'static str, mishap: Mishap, times: usize) {

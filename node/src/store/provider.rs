@@ -92,7 +92,7 @@ fn file(config: &StoreSection) -> object_store::Result<Option<&FilePath>> {
 }
 
 fn is_host_style(config: &StoreSection) -> bool {
-    config.s3.addressing.map_or(config.endpoint.is_none(), |addressing| addressing == Addressing::Host)
+    config.s3.addressing.map_or_else(|| config.endpoint.is_none(), |addressing| addressing == Addressing::Host)
 }
 
 fn s3(config: &StoreSection, options: ClientOptions) -> object_store::Result<AmazonS3> {

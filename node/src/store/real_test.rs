@@ -134,7 +134,7 @@ impl Bench {
         );
         let text = text.replace("FRONT", &format!("http://{}", front.address));
         let section: StoreSection = toml::from_str(&format!("{more}{text}")).unwrap();
-        Self { front, section, _dir: dir, server: server }
+        Self { front, section, _dir: dir, server }
     }
 
     /// S3 with a bucket in a location.

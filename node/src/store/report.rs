@@ -241,7 +241,7 @@ impl Reached {
         let mut request = Request::new(HttpRequestBody::empty());
         *request.method_mut() = method;
         let uri = format!("{}{query}", self.base).parse();
-        *request.uri_mut() = uri.map_err(|source| generic(source))?;
+        *request.uri_mut() = uri.map_err(generic)?;
         match &self.provider {
             Provider::S3(store) => {
                 let credential = store.credentials().get_credential().await?;
