@@ -11,6 +11,7 @@
 
 mod absence;
 mod leader;
+mod metrics;
 mod neighbours;
 mod sum;
 mod witnesses;

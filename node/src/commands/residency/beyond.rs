@@ -83,7 +83,7 @@ pub(super) fn is_shown(resource: &Resource<'_>) -> bool {
 fn lets_everybody(policy: &str) -> bool {
     let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
     let statements =
-        policy.get("Statement").map(|said| said.as_array().map_or(std::slice::from_ref(said), Vec::as_slice));
+        policy.get("Statement").map(|said| said.as_array().map_or_else(|| std::slice::from_ref(said), Vec::as_slice));
     statements.unwrap_or_default().iter().any(|said| {
         let is_allowed = said.get("Effect").and_then(Value::as_str) == Some("Allow");
         let principal = said.get("Principal").map(|who| who.get("AWS").unwrap_or(who));
