@@ -76,6 +76,8 @@ pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
 /// Bytes of a Terraform plan that `residency check-plan` reads: a hundred times one of three regions.
 pub(crate) const PLAN_BYTES: u64 = 256 << 20;
+/// Largest file of an audit pack that is read whole, in bytes: a statement with ten thousand segments is a twentieth of it.
+pub(crate) const PACK_FILE_BYTES: u64 = 64 << 20;
 /// How long stopping may take in all.
 pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a metadata proposal is waited for.

@@ -6,6 +6,7 @@
 //! decided here.
 
 mod chains;
+mod copy;
 mod crossings;
 mod entry;
 mod errors;
@@ -25,6 +26,7 @@ mod tiles;
 mod verify;
 mod writer;
 
+pub(crate) use copy::{Copy, Shown, roots_at};
 pub(crate) use entry::{Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
@@ -32,4 +34,4 @@ pub(crate) use note::Verifier;
 pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;
-pub(crate) use verify::{Checked, verify};
+pub(crate) use verify::{Broken, Checked, verify};

@@ -67,6 +67,12 @@ impl Verifier {
         is_signed.then_some(text)
     }
 
+    /// The lines that the holder of this key said under a title, if it signed them.
+    pub(crate) fn said(&self, title: &str, note: &str) -> Option<Vec<String>> {
+        let mut lines = self.open(note)?.strip_suffix('\n')?.split('\n');
+        (lines.next()? == title && lines.next()? == self.name).then(|| lines.map(str::to_owned).collect())
+    }
+
     /// The checkpoint in a note, if this key signed it and it is of this log.
     pub(crate) fn checkpoint(&self, note: &str) -> Option<Head> {
         let text = self.open(note)?;
@@ -116,6 +122,11 @@ impl Signer {
     /// The signed note of a head.
     pub(super) fn checkpoint(&self, head: &Head) -> String {
         self.sign(&format!("{}\n{}\n{}\n", self.verifier.name, head.size, STANDARD.encode(head.root)))
+    }
+
+    /// A signed note that is no checkpoint: a title, the name of the log, and lines.
+    pub(super) fn says(&self, title: &str, lines: &[String]) -> String {
+        self.sign(&format!("{title}\n{}\n{}\n", self.verifier.name, lines.join("\n")))
     }
 
     fn sign(&self, text: &str) -> String {
