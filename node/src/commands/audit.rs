@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use domicile_proto::ids::{Region, Timestamp};
 
-use super::pack::{self, ReportArguments};
+use super::pack::{self, BreachArguments, ReportArguments};
 use super::profile::Profile;
 use super::{scan, wire};
 use crate::audit::{Checked, Entry, Event, Passage, Verifier, prove_entry, prove_since, verify};
@@ -36,6 +36,9 @@ pub(super) enum AuditVerb {
         #[arg(long, value_name = "FILE")]
         release: Option<PathBuf>,
     },
+    /// Say the first facts of a breach out of a pack: regions, streams, times, most records and persons, and the clocks of
+    /// the laws
+    Breach(BreachArguments),
     /// Print a proof that needs no log to be checked: that an entry is in it, or that it goes on from an older checkpoint
     Prove {
         /// `data_dir/ledger` of a node, or a copy of the directory `log` in it
@@ -80,6 +83,7 @@ pub(super) async fn run(
     match &verb {
         AuditVerb::Report(arguments) => pack::report(arguments, &profile()?).await,
         AuditVerb::Verify { dirs, key, saved, release } => verify_all(dirs, key, saved, release.as_deref()),
+        AuditVerb::Breach(arguments) => Ok(pack::breach(arguments)),
         AuditVerb::Prove { dir, entry, since } => prove(dir, *entry, since.as_deref()),
         AuditVerb::Crossings { dir, from, to, region } => crossings(dir, (*from, *to), region.as_ref()),
         AuditVerb::Scan { dir, canary } => scan::run(dir, canary),
@@ -95,7 +99,7 @@ fn prove(dir: &Path, entry: Option<u64>, since: Option<&Path>) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     let parsed: Result<jiff::Timestamp, _> = text.parse();
     parsed.map(|at| Timestamp(at.as_microsecond())).map_err(|_| "write a time as `2026-11-21T00:00:00Z`".to_owned())
 }

@@ -303,10 +303,10 @@ impl Outcome {
             ),
             "each in its one form; none has a field for text out of a record".to_owned(),
             format!("{matched} arrivals"),
-            "no counters of the wire here; `domicile audit reconcile` compares them".to_owned(),
+            "the pack holds no counters of the wire, and this build compares none".to_owned(),
             format!("{erasures} orders"),
             format!("{heads} roots that regions showed each other"),
-            "needs the running regions; `domicile audit replay` asks them".to_owned(),
+            "needs the running regions, and this build asks them nothing again".to_owned(),
             if release.is_some() {
                 "each is in the list you gave".to_owned()
             } else {

@@ -3,6 +3,7 @@
 //! paper (what is said) -> pages, print, JSON and CSV (how). The paper is composed of what the regions stated and signed and of
 //! what their ledgers come to, and of nothing else: whoever checks a pack writes it again and compares the bytes.
 
+mod breach;
 mod chapters;
 mod check;
 mod collect;
@@ -78,6 +79,39 @@ pub(super) async fn report(arguments: &ReportArguments, profile: &Profile) -> an
     let out = wanted.out.display();
     println!("The pack is in {out}. Read {out}/report.html or {out}/report.pdf.");
     Ok(told(&wanted.out, &outcome))
+}
+
+/// What `audit breach` is told.
+#[derive(Debug, Args)]
+pub(super) struct BreachArguments {
+    /// An audit pack of the tenant; it is checked first
+    #[arg(value_name = "PACK")]
+    pack: PathBuf,
+    /// Times of the records that are concerned, from when on, as `2026-11-21T00:00:00Z`
+    #[arg(long, value_name = "TIME", value_parser = super::audit::instant)]
+    from: Timestamp,
+    /// Until when
+    #[arg(long, value_name = "TIME", value_parser = super::audit::instant)]
+    to: Timestamp,
+    /// When somebody learnt of it; default: now
+    #[arg(long, value_name = "TIME", value_parser = super::audit::instant)]
+    learned: Option<Timestamp>,
+    /// A region that is concerned; may be repeated. Default: all in the pack
+    #[arg(long)]
+    region: Vec<domicile_proto::ids::Region>,
+}
+
+/// The first facts of a breach. A pack that does not hold gives none.
+pub(super) fn breach(arguments: &BreachArguments) -> ExitCode {
+    let outcome = check::check(&arguments.pack, &Trust::default(), None);
+    if !outcome.is_sound() {
+        return told(&arguments.pack, &outcome);
+    }
+    let learned = arguments.learned.unwrap_or_else(|| crate::clock::Clock::system().now());
+    let concerned: Vec<String> = arguments.region.iter().map(ToString::to_string).collect();
+    let window = tally::Period { from: arguments.from, to: arguments.to };
+    print!("{}", breach::facts(&outcome.homes, &concerned, window, learned));
+    ExitCode::SUCCESS
 }
 
 /// Whether a directory is a pack.

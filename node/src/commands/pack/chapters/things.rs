@@ -248,7 +248,7 @@ pub(in super::super) fn limits(_: &[Home]) -> Section {
     let rows = [
         [
             "Nothing else was sent",
-            "The ledgers show what was sent through the link. That nothing went another way is shown by counters that are not ours: `domicile audit reconcile` compares the ledger with the flow log of the provider or the counters of the kernel.",
+            "The ledgers show what was sent through the link. That nothing went another way is shown by counters that are not ours, as the flow log of the provider; this report does not compare them.",
         ],
         [
             "The regions agree with each other",
@@ -268,7 +268,7 @@ pub(in super::super) fn limits(_: &[Home]) -> Section {
         ],
         [
             "Numbers as a channel",
-            "A program made to do so could hide bits in the numbers it releases. What bounds it are the caps on answers; what finds it is to ask the same question again (`domicile audit replay`).",
+            "A program made to do so could hide bits in the numbers it releases. What bounds it are the caps on answers; what would find it is to ask the same question again, which this report does not do.",
         ],
         [
             "Pseudonyms",
