@@ -85,7 +85,7 @@ fn region(text: &mut String, home: &Home, window: Period) -> std::fmt::Result {
             continue;
         }
         total += records;
-        let subject = stream.personal.strip_prefix("subject ").map_or("no field of a subject declared", |field| field);
+        let subject = stream.personal.strip_prefix("subject ").unwrap_or("no field of a subject declared");
         let kept: Vec<&str> = stream
             .detectors
             .iter()

@@ -152,9 +152,7 @@ pub(in super::super) fn crossings(homes: &[Home]) -> Section {
             metadata.push([day.clone(), home.name().to_owned(), other.clone(), sent.to_string(), received.to_string()]);
         }
     }
-    for rows in [&mut refused[..]] {
-        rows.sort();
-    }
+    refused.sort();
     days.sort();
     metadata.sort();
     let types = TYPES.iter().map(|(class, words)| {
