@@ -127,8 +127,9 @@ fn others_find_the_same(pack: &Path) {
 /// Under strace, where it is there: no socket is opened, nobody is connected to.
 fn no_network_is_used(pack: &Path) {
     let trace = pack.with_extension("trace");
-    let traced = Command::new("strace").args(["-f", "-qq", "-e", "trace=network", "-o"]).arg(&trace);
-    let Ok(output) = traced.arg(BINARY).args(["audit", "verify"]).arg(pack).output() else {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=network", "-o"]).arg(&trace);
+    let Ok(output) = strace.arg(BINARY).args(["audit", "verify"]).arg(pack).output() else {
         eprintln!("skipped: strace is not here");
         return;
     };
