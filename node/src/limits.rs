@@ -79,6 +79,8 @@ pub(crate) const PLAN_BYTES: u64 = 256 << 20;
 /// How often it is looked how far the other nodes are: four looks between two scrapes of the usual fifteen seconds, for nothing
 /// is sent for it.
 pub(crate) const ROUND_TRIP_LOOK: Duration = Duration::from_secs(4);
+/// Largest file of an audit pack that is read whole, in bytes: a statement with ten thousand segments is a twentieth of it.
+pub(crate) const PACK_FILE_BYTES: u64 = 64 << 20;
 /// How long stopping may take in all.
 pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a metadata proposal is waited for.

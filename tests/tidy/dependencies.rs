@@ -5,7 +5,7 @@
 use super::source::{Tree, words};
 
 /// A dependency as the code names it, the paths that may use it, and the manifests that may declare it.
-const OWNERS: [(&str, &[&str], &[&str]); 11] = [
+const OWNERS: [(&str, &[&str], &[&str]); 12] = [
     ("quinn", &["proto/src/link/"], &["proto/Cargo.toml"]),
     ("rustls", &["proto/src/link/"], &["proto/Cargo.toml"]),
     ("tokio_rustls", &["proto/src/link/"], &["proto/Cargo.toml"]),
@@ -15,6 +15,7 @@ const OWNERS: [(&str, &[&str], &[&str]); 11] = [
     ("redb", &["meta/", "node/src/keys/"], &["meta/Cargo.toml", "node/Cargo.toml"]),
     ("aes_gcm_siv", &["node/src/keys/"], &["node/Cargo.toml"]),
     ("cryptoki", &["node/src/keys/"], &["node/Cargo.toml"]),
+    ("pdf_writer", &["node/src/commands/pack/"], &["node/Cargo.toml"]),
     ("tantivy", &["node/src/index/", "node/src/segment/", "node/src/query/"], &["node/Cargo.toml"]),
     ("object_store", &["node/src/store/"], &["node/Cargo.toml"]),
 ];

@@ -35,7 +35,7 @@ use crate::limits::{
 
 /// The ledger of this node. Shared; written by one thread.
 pub(crate) struct Ledger {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     clock: Clock,
     queue: Mutex<Option<mpsc::Sender<Wanted>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,

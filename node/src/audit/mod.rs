@@ -8,6 +8,7 @@
 //! `witness` cosigns what other regions' ledgers publish, `cosigning` has this one cosigned.
 
 mod chains;
+mod copy;
 mod cosigned;
 mod cosigning;
 mod crossings;
@@ -32,6 +33,7 @@ mod verify;
 mod witness;
 mod writer;
 
+pub(crate) use copy::{Copy, Shown, roots_at};
 pub(crate) use cosigning::{Ask, Cosigning, Standing, Trouble};
 pub(crate) use entry::{Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
@@ -41,5 +43,5 @@ pub(crate) use outside::Outside;
 pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;
-pub(crate) use verify::{Checked, verify};
+pub(crate) use verify::{Broken, Checked, verify};
 pub(crate) use witness::{Witness, WitnessFacts};

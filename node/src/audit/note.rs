@@ -126,6 +126,12 @@ impl Verifier {
         ours.all(|line| self.0.checks(text.as_bytes(), &line.signature)).then_some(text)
     }
 
+    /// The lines that the holder of this key said under a title, if it signed them.
+    pub(crate) fn said(&self, title: &str, note: &str) -> Option<Vec<String>> {
+        let mut lines = self.open(note)?.strip_suffix('\n')?.split('\n');
+        (lines.next()? == title && lines.next()? == self.name()).then(|| lines.map(str::to_owned).collect())
+    }
+
     /// The checkpoint in a note, if this key signed it and it is of this log.
     pub(crate) fn checkpoint(&self, note: &str) -> Option<Head> {
         let text = self.open(note)?;
@@ -234,6 +240,12 @@ impl Signer {
     pub(super) fn checkpoint(&self, head: &Head) -> String {
         let text = text_of(self.verifier.name(), head);
         format!("{text}\n{}", self.verifier.0.line(&self.sign(head)))
+    }
+
+    /// A signed note that is no checkpoint: a title, the name of the log, and lines.
+    pub(super) fn says(&self, title: &str, lines: &[String]) -> String {
+        let text = format!("{title}\n{}\n{}\n", self.verifier.name(), lines.join("\n"));
+        format!("{text}\n{}", self.verifier.0.line(&signature(&self.pair, &text)))
     }
 
     /// The signature over the checkpoint of a head.

@@ -82,7 +82,7 @@ fn bundle(mut bytes: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
     while !bytes.is_empty() {
         bodies.push(match tiles::take(&mut bytes)? {
             Kept::Whole(record) => Some(record.body),
-            Kept::Destroyed => None,
+            Kept::Destroyed | Kept::Withheld => None,
         });
     }
     Some(bodies)

@@ -22,7 +22,9 @@ pub(super) const VERIFIER: &str = "log.vkey";
 /// A body follows.
 const THERE: u8 = 0x01;
 /// The body was destroyed.
-const DESTROYED: u8 = 0xd6;
+pub(super) const DESTROYED: u8 = 0xd6;
+/// In a copy: the body is somebody else's and was not given.
+pub(super) const WITHHELD: u8 = 0xd7;
 
 /// `N` as directories of a thousand.
 fn groups(index: u64) -> String {
@@ -105,14 +107,16 @@ pub(super) enum Kept {
     Whole(Record),
     /// Nothing any more.
     Destroyed,
+    /// In a copy for somebody else, nothing.
+    Withheld,
 }
 
 /// Takes the next body off the front; `None` where the bytes are none.
 pub(super) fn take(bytes: &mut &[u8]) -> Option<Kept> {
     let (kind, rest) = bytes.split_first()?;
-    if *kind == DESTROYED {
+    if [DESTROYED, WITHHELD].contains(kind) {
         *bytes = rest;
-        return Some(Kept::Destroyed);
+        return Some(if *kind == DESTROYED { Kept::Destroyed } else { Kept::Withheld });
     }
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (nonce, rest) = rest.split_first_chunk::<32>()?;

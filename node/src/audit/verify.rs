@@ -48,6 +48,8 @@ pub(crate) struct Checked {
     pub(crate) checkpoints: u64,
     /// Bodies that were destroyed.
     pub(crate) destroyed: u64,
+    /// Bodies that were not given to whom the copy was made for.
+    pub(crate) withheld: u64,
     /// Entries that are durable and under no checkpoint yet.
     pub(crate) beyond: u64,
     /// Names of the witnesses that cosigned the newest checkpoint that anybody cosigned.
@@ -65,6 +67,7 @@ pub(crate) struct Walk<'a> {
     tree: Tree,
     chains: Chains,
     destroyed: u64,
+    withheld: u64,
     files: BTreeSet<PathBuf>,
     erasures: BTreeMap<Box<str>, (u64, Timestamp)>,
     last_at: Timestamp,
@@ -102,6 +105,7 @@ pub(crate) fn verify(
         tree: Tree::default(),
         chains: Chains::default(),
         destroyed: 0,
+        withheld: 0,
         files,
         erasures: BTreeMap::new(),
         last_at: Timestamp(0),
@@ -232,6 +236,7 @@ impl Walk<'_> {
                 match tiles::take(&mut rest) {
                     None => return Err(broken(place(), "the body is missing or cut")),
                     Some(Kept::Destroyed) => self.destroyed += 1,
+                    Some(Kept::Withheld) => self.withheld += 1,
                     Some(Kept::Whole(record)) if record.commitment() == *commitment => {
                         self.entry(number, &record.body, commitment).map_err(|why| broken(place(), why))?;
                     }
@@ -286,8 +291,10 @@ impl Walk<'_> {
         let entry = Entry::read(body).ok_or("the body is no entry that this build knows, or not in its one form")?;
         let end = self.chains.end(entry.tenant);
         let is_next = entry.seq == end.seq + 1 && entry.prev == end.commitment;
-        // Where bodies were destroyed a chain may leap, but never further than that and never back.
-        let leaps = entry.seq.checked_sub(end.seq + 1).is_some_and(|leap| leap > 0 && leap <= self.destroyed);
+        // Where bodies were destroyed a chain may leap, but never further than that and never back. What is withheld from an
+        // auditor of one tenant is about others: no chain of a tenant leaps over it, only that of the region.
+        let missing = self.destroyed + if entry.tenant.is_none() { self.withheld } else { 0 };
+        let leaps = entry.seq.checked_sub(end.seq + 1).is_some_and(|leap| leap > 0 && leap <= missing);
         if !is_next && !leaps {
             return Err("an entry of the same tenant before this one is withheld, or is another");
         }
@@ -329,6 +336,7 @@ impl Walk<'_> {
             head: Some(self.head),
             checkpoints: checkpoints + 1,
             destroyed: self.destroyed,
+            withheld: self.withheld,
             beyond,
             cosigners: Vec::new(),
             findings: self.findings,

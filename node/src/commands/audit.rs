@@ -11,15 +11,19 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use domicile_proto::ids::{Region, Timestamp};
 
+use super::pack::{self, BreachArguments, ReportArguments};
+use super::profile::Profile;
 use super::{scan, wire};
 use crate::audit::{Checked, Entry, Event, Passage, Verifier, prove_entry, prove_since, verify};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditVerb {
-    /// Check the ledger of a region, offline: every entry, every tile, every checkpoint
+    /// Make the audit pack of a tenant: a report for people, tables for tools, the ledgers themselves, sealed by the regions
+    Report(ReportArguments),
+    /// Check an audit pack, or the ledger of a region, offline: every file, every entry, every tile, every checkpoint
     Verify {
-        /// `data_dir/ledger` of a node, or a copy of the directory `log` in it; of several, what one says left the others
-        /// must have
+        /// An audit pack; or `data_dir/ledger` of a node, or a copy of the directory `log` in it; of several, what one says
+        /// left the others must have
         #[arg(required = true, value_name = "DIR")]
         dirs: Vec<PathBuf>,
         /// Verifier key that you were given, or a file with it; may be repeated. Without it the key in the copy is believed
@@ -28,7 +32,13 @@ pub(super) enum AuditVerb {
         /// Checkpoint that you kept from last time: the log must go on from it; may be repeated
         #[arg(long, value_name = "FILE")]
         saved: Vec<PathBuf>,
+        /// Of a pack: digests of the programs you trust, as `sha256sum` writes them
+        #[arg(long, value_name = "FILE")]
+        release: Option<PathBuf>,
     },
+    /// Say the first facts of a breach out of a pack: regions, streams, times, most records and persons, and the clocks of
+    /// the laws
+    Breach(BreachArguments),
     /// Print a proof that needs no log to be checked: that an entry is in it, or that it goes on from an older checkpoint
     Prove {
         /// `data_dir/ledger` of a node, or a copy of the directory `log` in it
@@ -66,9 +76,14 @@ pub(super) enum AuditVerb {
     },
 }
 
-pub(super) fn run(verb: &AuditVerb) -> anyhow::Result<ExitCode> {
-    match verb {
-        AuditVerb::Verify { dirs, key, saved } => verify_all(dirs, key, saved),
+pub(super) async fn run(
+    verb: AuditVerb,
+    profile: impl FnOnce() -> anyhow::Result<Profile>,
+) -> anyhow::Result<ExitCode> {
+    match &verb {
+        AuditVerb::Report(arguments) => pack::report(arguments, &profile()?).await,
+        AuditVerb::Verify { dirs, key, saved, release } => verify_all(dirs, key, saved, release.as_deref()),
+        AuditVerb::Breach(arguments) => Ok(pack::breach(arguments)),
         AuditVerb::Prove { dir, entry, since } => prove(dir, *entry, since.as_deref()),
         AuditVerb::Crossings { dir, from, to, region } => crossings(dir, (*from, *to), region.as_ref()),
         AuditVerb::Scan { dir, canary } => scan::run(dir, canary),
@@ -84,7 +99,7 @@ fn prove(dir: &Path, entry: Option<u64>, since: Option<&Path>) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     let parsed: Result<jiff::Timestamp, _> = text.parse();
     parsed.map(|at| Timestamp(at.as_microsecond())).map_err(|_| "write a time as `2026-11-21T00:00:00Z`".to_owned())
 }
@@ -97,9 +112,19 @@ struct Traffic {
     kinds: BTreeMap<&'static str, u64>,
 }
 
-fn verify_all(dirs: &[PathBuf], keys: &[String], saved: &[PathBuf]) -> anyhow::Result<ExitCode> {
+fn verify_all(
+    dirs: &[PathBuf],
+    keys: &[String],
+    saved: &[PathBuf],
+    release: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     let keys = keys.iter().map(|text| verifier(text)).collect::<anyhow::Result<Vec<Verifier>>>()?;
     let saved = saved.iter().map(|path| read_note(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    if let [dir] = dirs
+        && pack::is_pack(dir)
+    {
+        return pack::verify(dir, &pack::Trust { keys, saved }, release);
+    }
     let (mut logs, mut is_sound) = (Vec::new(), true);
     for dir in dirs {
         match verify_one(dir, &keys, &saved) {

@@ -14,6 +14,7 @@ mod dev;
 mod door;
 mod ingest;
 mod officer;
+mod pack;
 mod pki;
 mod privacy;
 mod profile;
@@ -75,7 +76,7 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Key(key) => admin::key(key, &profile()?).await?,
         Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
-        Verb::Audit(audit) => return audit::run(&audit),
+        Verb::Audit(audit) => return audit::run(audit, profile).await,
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,

@@ -17,8 +17,7 @@ use super::errors::ConfigError;
 pub(crate) struct RegionFacts {
     pub(crate) name: Region,
     pub(crate) jurisdiction: String,
-    #[serde(rename = "laws")]
-    _laws: Vec<String>,
+    laws: Vec<String>,
     pub(crate) time_zone: TimeZone,
     clouds: Clouds,
     retention: Retention,
@@ -85,6 +84,11 @@ impl RegionFacts {
         &self.clouds
     }
 
+    /// Short names of its data protection laws.
+    pub(crate) fn laws(&self) -> &[String] {
+        &self.laws
+    }
+
     /// What happens to each class of personal data where the stream's policy says nothing.
     pub(crate) fn detectors(&self) -> impl Iterator<Item = (PersonalClass, Action)> + '_ {
         self.detectors.iter().map(|(class, action)| (*class, *action))
@@ -110,12 +114,20 @@ pub(crate) struct PeerFacts {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Transfer {
     pub(crate) to: Region,
-    #[serde(rename = "what")]
-    _what: Transferred,
+    what: Transferred,
     /// The legal basis in a word; `undecided` until somebody has decided.
     pub(crate) basis: String,
     /// The day of the next review.
     pub(crate) review_by: String,
+}
+
+impl Transfer {
+    /// What leaves on the route, as the file writes it.
+    pub(crate) const fn what_travels(&self) -> &'static str {
+        match self.what {
+            Transferred::ReleasedAggregates => "released_aggregates",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -36,6 +36,7 @@ use crate::config::NodeConfig;
 use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
 use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
+use crate::present::auditor::Office;
 use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
 use crate::receive::listen::{Listener, Protection};
@@ -94,7 +95,9 @@ impl Node {
         let erasure = start_erasure(&base, &config, &shards)?;
         let federation = start_federation(&base, &config, gate, &erasure);
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
-        let subjects = present::admin::subjects::router(Arc::clone(&desk), erasure);
+        let subjects = present::admin::subjects::router(Arc::clone(&desk), Arc::clone(&erasure));
+        let office = auditors(&base, &config, &desk, erasure).await?;
+        let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
         let Base { tasks, ledger, group, link, directory, .. } = base;
         Ok(Self { tasks, doors, line, shards, ledger, group, link, directory })
@@ -260,6 +263,24 @@ fn desk(
         around,
         awareness: base.awareness.clone(),
     })
+}
+
+/// What auditors may be told. The program that runs is read once, whole.
+async fn auditors(
+    base: &Base,
+    config: &NodeConfig,
+    desk: &Arc<Desk>,
+    erasure: Arc<Erasure>,
+) -> Result<Arc<Office>, NodeError> {
+    let facts = base.regions.facts(&base.us.region)?.clone();
+    let program = base.tasks.blocking(program_digest).await.map_err(|_| NodeError::Interrupted)?;
+    Ok(Office::new(Arc::clone(desk), erasure, (config.deployment.clone(), facts), program))
+}
+
+/// SHA-256 of the program's file; nothing where it cannot be read.
+fn program_digest() -> String {
+    let read = std::env::current_exe().and_then(std::fs::read);
+    read.map_or_else(|_| String::new(), |bytes| hex::encode(ring::digest::digest(&ring::digest::SHA256, &bytes)))
 }
 
 /// The doors, last of all.

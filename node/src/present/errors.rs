@@ -81,6 +81,11 @@ pub(crate) enum PresentError {
     /// A key acts on another tenant.
     #[error("this key administers its own tenant alone; use a key of the operator's tenant")]
     OtherTenant,
+    /// A key audits another tenant, or one that is not there.
+    #[error(
+        "this key audits its own tenant alone, and no other tenant is told of; leave `tenant` out or use another key"
+    )]
+    OtherAuditor,
     /// A name or value that looks like personal data.
     #[error("a name or value of the command looks like personal data and does not become metadata; choose another")]
     PersonalText,
@@ -106,6 +111,7 @@ impl Coded for PresentError {
             Self::PersonalText => "DMC-PRESENT-12",
             Self::NotDecided => "DMC-PRESENT-13",
             Self::Taken { .. } => "DMC-PRESENT-14",
+            Self::OtherAuditor => "DMC-PRESENT-15",
         }
     }
 
@@ -127,7 +133,9 @@ impl From<PresentError> for Failure {
             PresentError::NoRoute { .. } => (404, "resource_not_found_exception"),
             PresentError::Malformed { .. } => (400, "parsing_exception"),
             PresentError::Busy => (429, "es_rejected_execution_exception"),
-            PresentError::NeedsOfficer | PresentError::OtherTenant => (403, "security_exception"),
+            PresentError::NeedsOfficer | PresentError::OtherTenant | PresentError::OtherAuditor => {
+                (403, "security_exception")
+            }
             PresentError::NotDecided => (503, "process_cluster_event_timeout_exception"),
             PresentError::Unsupported { .. }
             | PresentError::StaysHere(_)

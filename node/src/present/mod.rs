@@ -5,6 +5,7 @@
 
 pub(crate) mod admin;
 mod ask;
+pub(crate) mod auditor;
 mod desk;
 pub(crate) mod elastic;
 mod errors;

@@ -89,6 +89,28 @@ fn paths() -> Value {
                 "Entries with their numbers, `next` to go on after, and the head.",
             ),
         },
+        "/api/v1/audit/statement": {
+            "parameters": [{"name": "tenant", "in": "query", "schema": {"type": "string"}}],
+            "get": read("What the region states about itself for one tenant; role `audit`.", "The statement as a text, and a note signed over its SHA-256."),
+        },
+        "/api/v1/audit/log": {"get": read(
+            "The ledger's newest checkpoint, those that were kept, and the key that checks them; role `audit`.",
+            "Signed notes.",
+        )},
+        "/api/v1/audit/bodies": {
+            "parameters": [
+                {"name": "bundle", "in": "query", "required": true, "schema": {"type": "integer"}, "description": "256 entries each, from 0 on."},
+                {"name": "size", "in": "query", "required": true, "schema": {"type": "integer"}, "description": "Size of the checkpoint."},
+                {"name": "tenant", "in": "query", "schema": {"type": "string"}},
+            ],
+            "get": {
+                "summary": "The entries of one bundle, those of other tenants as commitments alone; role `audit`.",
+                "responses": {"200": {"description": "As docs/guide/officer.md says.", "content": {"application/octet-stream": {}}}},
+            },
+        },
+        "/api/v1/audit/seal": {"post": change(
+            "Signs that a pack with this manifest was made, when and with which key; role `audit`.", "Sealed", "The note.",
+        )},
         "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {
@@ -150,6 +172,7 @@ fn schemas() -> Value {
             "id": {"type": "string", "description": "For an erasure: the one of another node of the region whose keys are others."},
         }},
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
+        "Sealed": {"type": "object", "required": ["sha256"], "properties": {"sha256": text}},
         "Tenanted": {"type": "object", "properties": {"tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
         "Commands": {"type": "object", "required": ["commands"], "properties": {

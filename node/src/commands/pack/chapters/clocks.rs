@@ -1,0 +1,254 @@
+//! The registers with a clock: transfers with their reviews, erasures, access requests, retention.
+
+use domicile_proto::ids::Timestamp;
+
+use super::super::compose::{Home, Request};
+use super::super::paper::{Section, Table};
+use super::super::tally::{instant, span};
+use crate::present::auditor::{StatedErasure, Stream, Transfer};
+
+/// From an order to the destruction of its keys (ERA-1).
+const SHREDDED_WITHIN: i64 = 60_000_000;
+const DAY: i64 = 86_400_000_000;
+/// From an order to the rewrite of everything, hot and cold; what the strictest law asks for is 30 days.
+const GONE_WITHIN: i64 = 7 * DAY;
+/// How long before the day of a review it is told of.
+const REVIEW_TOLD: i64 = 31 * DAY;
+/// Records go with their segment, and the node looks once an hour: what is a day late is late.
+const RETENTION_SLACK: i64 = 2 * DAY;
+/// What stands for a basis that nobody has decided.
+const UNDECIDED: &str = "undecided";
+
+/// Whether a route has a basis that somebody decided.
+pub(super) fn is_decided(home: &Home, to: &str) -> bool {
+    home.statement.transfers.iter().any(|way| way.to == to && way.basis != UNDECIDED)
+}
+
+/// How a route stands at a moment.
+pub(in super::super) fn transfer_state(way: &Transfer, now: Timestamp) -> String {
+    let review: Option<jiff::civil::Date> = way.review_by.parse().ok();
+    let review = review.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
+    let left = review.map(|day| day.timestamp().as_microsecond() - now.0);
+    match left {
+        _ if way.basis == UNDECIDED => "ATTENTION: nobody has decided on a legal basis".to_owned(),
+        None => "ATTENTION: the day of the review cannot be read".to_owned(),
+        Some(left) if left < 0 => format!("ATTENTION: the review is {} late", span(-left)),
+        Some(left) if left < REVIEW_TOLD => format!("ATTENTION: review due in {}", span(left)),
+        Some(_) => "in order".to_owned(),
+    }
+}
+
+/// Routes with their legal basis.
+pub(in super::super) fn register(request: &Request, homes: &[Home]) -> Section {
+    let rows = homes.iter().flat_map(|home| {
+        home.statement.transfers.iter().map(|way| {
+            let other = homes.iter().find(|other| other.name() == way.to);
+            [
+                format!("{} ({})", home.name(), home.statement.jurisdiction),
+                other.map_or_else(|| way.to.clone(), |other| format!("{} ({})", way.to, other.statement.jurisdiction)),
+                way.what.replace('_', " "),
+                way.basis.clone(),
+                way.review_by.clone(),
+                transfer_state(way, request.made_at),
+            ]
+        })
+    });
+    let columns = ["From", "To", "What leaves", "Legal basis", "Review by", "State"];
+    Section::new("transfers", "Transfer register")
+        .say("GDPR Art. 44 to 49, APPI Art. 28 and PDPA s. 26 ask for a basis for what leaves a country and for its review. The register is kept in the files of the regions (`regions/*.yaml`); a review is told of 31 days ahead.")
+        .table(Table::new("transfers", "Routes and their legal basis", &columns, "no route is registered.").rows(rows))
+}
+
+/// How an order of erasure stands at a moment.
+pub(in super::super) fn erasure_state(erasure: &StatedErasure, now: Timestamp) -> String {
+    let hidden = erasure.shredded_at.map(|at| at.0 - erasure.ordered_at.0);
+    let age = now.0 - erasure.ordered_at.0;
+    match (erasure.state.as_str(), hidden) {
+        (_, None) if age > SHREDDED_WITHIN => format!("ATTENTION: ordered {} ago and not carried out", span(age)),
+        (_, None) => "ordered, within its clock".to_owned(),
+        (_, Some(took)) if took > SHREDDED_WITHIN => format!("ATTENTION: hidden after {}, not within 60 s", span(took)),
+        ("gone", Some(_)) => "gone".to_owned(),
+        (_, Some(_)) if age > GONE_WITHIN => format!("ATTENTION: hidden, and not rewritten after {}", span(age)),
+        (_, Some(_)) => format!("hidden; rewritten by {}", instant(Timestamp(erasure.ordered_at.0 + GONE_WITHIN))),
+    }
+}
+
+/// Orders, from the statement; times and proofs, from the ledger.
+pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
+    let period = request.period();
+    let mut rows = Vec::new();
+    let mut holds = Vec::new();
+    for home in homes {
+        for erasure in &home.statement.erasures {
+            let order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
+            let is_asked = period.holds(erasure.ordered_at) || erasure.state != "gone";
+            if !is_asked && !order.purged.is_some_and(|(_, at)| period.holds(at)) {
+                continue;
+            }
+            let took = |done: Option<Timestamp>| {
+                done.map_or_else(|| "not yet".to_owned(), |at| span(at.0 - erasure.ordered_at.0))
+            };
+            let entries = [order.requested, order.shredded, order.purged].into_iter().flatten();
+            let entries: Vec<String> = entries.map(|(number, _)| number.to_string()).collect();
+            rows.push([
+                home.name().to_owned(),
+                erasure.id.clone(),
+                instant(erasure.ordered_at),
+                took(erasure.shredded_at),
+                took(order.purged.map(|(_, at)| at)),
+                erasure.records_hidden.map_or_else(String::new, |count| count.to_string()),
+                erasure.originals_destroyed.map_or_else(String::new, |count| count.to_string()),
+                entries.join(", "),
+                erasure_state(erasure, request.made_at),
+            ]);
+        }
+        for hold in &home.statement.holds {
+            holds.push([
+                home.name().to_owned(),
+                instant(hold.since),
+                "stands".to_owned(),
+                hold.id.clone(),
+                String::new(),
+            ]);
+        }
+        for line in &home.tally.holds {
+            holds.push([
+                home.name().to_owned(),
+                instant(line.at),
+                line.what.clone(),
+                line.words.clone(),
+                line.number.to_string(),
+            ]);
+        }
+    }
+    let columns = [
+        "Region",
+        "Order",
+        "Ordered",
+        "Hidden after",
+        "Rewritten after",
+        "Records",
+        "Originals destroyed",
+        "Ledger entries",
+        "State",
+    ];
+    Section::new("erasure", "Erasure register")
+        .say("An order is carried out in two steps. Within 60 seconds the records are hidden from every search and the keys of their originals are destroyed. Within 24 hours, for cold records within 7 days, every file that held them is written anew without them and a scan finds none. Whom an order is about stands nowhere here; the order holds a keyed hash.")
+        .table(Table::new("erasures", "Orders of erasure", &columns, "there was no order in this time, and none is open.").rows(rows))
+        .table(Table::new("holds", "Legal holds", &["Region", "When", "What", "Hold", "Ledger entry"], "there is no legal hold, and none was set or released.").rows(holds))
+}
+
+/// Everything that was handed over about a person, and every original that somebody asked to see.
+pub(in super::super) fn access(homes: &[Home]) -> Section {
+    let lines = |of: fn(&Home) -> &Vec<super::super::tally::Line>| {
+        let rows = homes.iter().flat_map(move |home| {
+            of(home).iter().map(|line| {
+                [
+                    home.name().to_owned(),
+                    instant(line.at),
+                    line.what.clone(),
+                    line.words.clone(),
+                    line.number.to_string(),
+                ]
+            })
+        });
+        rows.collect::<Vec<_>>()
+    };
+    Section::new("access", "Access to personal data")
+        .say("A person's request for their data is answered by an export in one region. An original behind a pseudonym is shown only to a key with the role `reveal`, for a stated purpose; the entry is written before the answer is given.")
+        .table(Table::new("access", "Access requests that were answered", &["Region", "When", "What", "How much", "Ledger entry"], "nothing was handed over in this time.").rows(lines(|home| &home.tally.exports)))
+        .table(Table::new("reveals", "Originals that were asked for", &["Region", "When", "What", "By whom and what for", "Ledger entry"], "nobody asked for an original in this time.").rows(lines(|home| &home.tally.reveals)))
+}
+
+/// How the oldest records of a stream stand to its period at a moment.
+pub(in super::super) fn retention_state(stream: &Stream, now: Timestamp) -> String {
+    let Some(oldest) = stream.oldest_received_until else { return "no records".to_owned() };
+    let due = oldest.0.saturating_add(i64::try_from(stream.retention_days).unwrap_or(i64::MAX).saturating_mul(DAY));
+    if now.0.saturating_sub(due) > RETENTION_SLACK {
+        return format!("ATTENTION: {} beyond its period", span(now.0 - due));
+    }
+    "within its period".to_owned()
+}
+
+/// Oldest records against the period of their stream, and what was deleted.
+pub(in super::super) fn retention(request: &Request, homes: &[Home]) -> Section {
+    let rows = homes.iter().flat_map(|home| {
+        home.statement.streams.iter().map(|stream| {
+            [
+                home.name().to_owned(),
+                stream.name.clone(),
+                stream.retention_days.to_string(),
+                stream.oldest_received_until.map_or_else(|| "–".to_owned(), instant),
+                stream.records.to_string(),
+                retention_state(stream, request.made_at),
+            ]
+        })
+    });
+    let mut deletions = Vec::new();
+    for home in homes {
+        for line in &home.tally.retention {
+            deletions.push([
+                home.name().to_owned(),
+                instant(line.at),
+                line.what.clone(),
+                line.words.clone(),
+                line.number.to_string(),
+            ]);
+        }
+    }
+    let columns = ["Region", "Stream", "Days kept", "Oldest segment received until", "Records", "State"];
+    Section::new("retention", "Retention register")
+        .say("Records are deleted with the segment they lie in, the given number of days after the youngest of them was received, unless a legal hold stands.")
+        .table(Table::new("retention", "Oldest records against the period", &columns, "there is no stream.").rows(rows))
+        .table(Table::new("deletions", "What was deleted", &["Region", "When", "What", "How much", "Ledger entry"], "nothing fell due in this time.").rows(deletions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_told_of_a_month_before_its_review_and_always_without_a_basis() {
+        let way = |basis: &str, by: &str| Transfer {
+            to: "tokyo".to_owned(),
+            what: "released_aggregates".to_owned(),
+            basis: basis.to_owned(),
+            review_by: by.to_owned(),
+        };
+        let now = Timestamp("2027-05-01T00:00:00Z".parse::<jiff::Timestamp>().expect("a time").as_microsecond());
+        for (basis, by, wanted) in [
+            ("adequacy", "2027-06-02", "in order"),
+            ("adequacy", "2027-05-31", "ATTENTION: review due in 30 days"),
+            ("adequacy", "2027-04-28", "ATTENTION: the review is 3 days late"),
+            ("undecided", "2030-01-01", "ATTENTION: nobody"),
+            ("adequacy", "soon", "ATTENTION: the day"),
+        ] {
+            let state = transfer_state(&way(basis, by), now);
+            assert!(state.starts_with(wanted), "{basis} {by}: {state}");
+        }
+    }
+
+    #[test]
+    fn an_erasure_is_judged_by_both_of_its_clocks() {
+        let order = |state: &str, shredded: Option<i64>| StatedErasure {
+            id: "x".to_owned(),
+            state: state.to_owned(),
+            ordered_at: Timestamp(0),
+            shredded_at: shredded.map(Timestamp),
+            records_hidden: None,
+            originals_destroyed: None,
+            receipt: None,
+        };
+        for (state, shredded, now, is_late) in [
+            ("ordered", None, 59_000_000, false),
+            ("ordered", None, 61_000_000, true),
+            ("shredded", Some(60_000_000), DAY, false),
+            ("shredded", Some(61_000_000), DAY, true),
+            ("shredded", Some(1), 8 * DAY, true),
+            ("gone", Some(1), 80 * DAY, false),
+        ] {
+            let said = erasure_state(&order(state, shredded), Timestamp(now));
+            assert_eq!(said.starts_with("ATTENTION"), is_late, "{state} {shredded:?} {now}: {said}");
+        }
+    }
+}

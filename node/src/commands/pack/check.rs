@@ -1,0 +1,343 @@
+//! Checks a pack offline: the twelve points, each with its verdict and the reason. Opens files under one directory and nothing
+//! else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use domicile_proto::ids::Timestamp;
+
+use super::compose::{Home, Request, compose};
+use super::files::{MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
+use super::open::{self, Trust};
+use super::tool;
+use crate::audit::roots_at;
+
+/// Something that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Problem {
+    /// Which check it fails; 0 is that of the pack itself.
+    pub(super) point: u8,
+    pub(super) place: String,
+    pub(super) why: String,
+}
+
+impl Problem {
+    pub(super) fn new(point: u8, place: String, why: &str) -> Self {
+        Self { point, place, why: why.to_owned() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.place, self.why)
+    }
+}
+
+/// The outcome of one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Verdict {
+    Holds,
+    Fails,
+    /// There is nothing here to check it on.
+    NotApplicable,
+}
+
+/// One check with its outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Point {
+    pub(in super::super) number: u8,
+    pub(in super::super) name: &'static str,
+    pub(in super::super) verdict: Verdict,
+    pub(in super::super) why: String,
+}
+
+/// What was found of a pack.
+#[derive(Debug, Default)]
+pub(in super::super) struct Outcome {
+    pub(in super::super) request: Option<Request>,
+    pub(super) homes: Vec<Home>,
+    pub(in super::super) problems: Vec<Problem>,
+    pub(in super::super) points: Vec<Point>,
+}
+
+/// The checks by number. Source: the design of the ledger; 0 is that of the pack.
+const NAMES: [&str; 13] = [
+    "the pack is whole: manifest, seals, and a report that follows from the rest",
+    "signatures of ledgers, statements and seals",
+    "the root follows from every entry and tile",
+    "every kept checkpoint is a beginning of the newest",
+    "every body is the one in the tree",
+    "no entry of the tenant is withheld",
+    "every body is of a known type and under a known policy",
+    "what arrived in one region left another",
+    "bytes in the ledger against bytes on the wire",
+    "erasures within their clocks",
+    "no ledger was shown in two versions",
+    "answers that are asked again are the same",
+    "programs are those of the release",
+];
+
+/// Clocks of two regions may differ by so much, and a copy of one ledger is older than that of another.
+const YOUNG: i64 = 60_000_000;
+
+/// Checks the pack in a directory. `release` is a list of digests as `sha256sum` writes it.
+pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) -> Outcome {
+    let mut outcome = Outcome::default();
+    outcome.whole(dir);
+    let Some(request) = outcome.request.clone() else { return outcome.concluded(trust, release) };
+    for region in regions(dir) {
+        match open::home(dir, &region, &request, trust) {
+            Ok(home) => outcome.homes.push(home),
+            Err(problem) => outcome.problems.push(problem),
+        }
+    }
+    if outcome.problems.is_empty() {
+        outcome.follows(dir, &request);
+        outcome.double_entry();
+        outcome.split_view(dir);
+        outcome.clocks(&request);
+        outcome.policies();
+    }
+    if let Some(release) = release {
+        outcome.programs(release);
+    }
+    outcome.concluded(trust, release)
+}
+
+/// Names of the regions in a pack, in order.
+pub(super) fn regions(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.join(REGIONS)).into_iter().flatten().filter_map(Result::ok);
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+impl Outcome {
+    pub(in super::super) fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn fail(&mut self, point: u8, place: impl Into<String>, why: &str) {
+        self.problems.push(Problem::new(point, place.into(), why));
+    }
+
+    /// The manifest, its seals and the request.
+    fn whole(&mut self, dir: &Path) {
+        let names = regions(dir);
+        let seals: Vec<String> = names.iter().map(|name| seal_of(name)).collect();
+        if names.is_empty() {
+            self.fail(0, REGIONS, "there is no region in this pack");
+        }
+        let unsealed = names.iter().filter_map(|name| open::sealed(dir, name).err());
+        let (of_manifest, of_seals): (Vec<_>, Vec<_>) = unsealed.partition(|problem| problem.place == MANIFEST);
+        // A manifest that nobody sealed accuses files that were not changed: it comes first.
+        self.problems.extend(of_manifest);
+        let manifest = read(dir, MANIFEST).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        match manifest.map(|manifest| differences(dir, &manifest, &seals)) {
+            None => self.fail(0, MANIFEST, "this file is missing or cannot be read"),
+            Some(Err(error)) => self.fail(0, MANIFEST, &format!("{error:#}")),
+            Some(Ok(found)) => {
+                for (place, why) in found {
+                    self.fail(0, place, why);
+                }
+            }
+        }
+        self.problems.extend(of_seals);
+        let request = read(dir, REQUEST).ok().and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok());
+        match request {
+            None => self.fail(0, REQUEST, "this file is missing, or no request that this build knows"),
+            some => self.request = some,
+        }
+    }
+
+    /// The report, written again.
+    fn follows(&mut self, dir: &Path, request: &Request) {
+        if request.tool != tool() {
+            return;
+        }
+        match derived(&compose(request, &self.homes)) {
+            Err(_) => self.fail(0, "report.json", "the report cannot be written again"),
+            Ok(files) => {
+                for (name, bytes) in files {
+                    if read(dir, &name).ok().as_ref() != Some(&bytes) {
+                        self.fail(0, name, "it does not follow from the ledgers and statements in this pack");
+                    }
+                }
+            }
+        }
+    }
+
+    fn double_entry(&mut self) {
+        let mut found = Vec::new();
+        for home in &self.homes {
+            let mut seen: BTreeMap<&[u8; 32], u64> = BTreeMap::new();
+            for (number, region, node, sha256) in &home.tally.arrived {
+                let sender = self.homes.iter().find(|other| other.name() == region && other.statement.node == *node);
+                let Some(sender) = sender else { continue };
+                let times = seen.entry(sha256).or_default();
+                *times += 1;
+                let left = sender.tally.left.get(sha256).copied().unwrap_or_default();
+                let is_young = home.tally.at(*number).is_none_or(|at| at.0 + YOUNG > sender.statement.taken_at.0);
+                if left < *times && !is_young {
+                    let place = format!("{}, entry {number}", home.origin);
+                    found.push((place, format!("this arrived from {region}, whose ledger does not know that it left")));
+                }
+            }
+        }
+        for (place, why) in found {
+            self.fail(7, place, &why);
+        }
+    }
+
+    /// Roots that one region showed another are those its ledger had at that size.
+    fn split_view(&mut self, dir: &Path) {
+        let mut found = Vec::new();
+        for home in &self.homes {
+            let heads = self.homes.iter().flat_map(|other| other.tally.heads.iter().map(move |head| (other, head)));
+            let heads = heads.filter(|(_, (_, region, node, size, _))| {
+                region == home.name() && *node == home.statement.node && *size > 0 && *size <= home.size
+            });
+            let heads: Vec<_> = heads.collect();
+            let sizes: BTreeSet<u64> = heads.iter().map(|(_, (_, _, _, size, _))| *size).collect();
+            let roots = roots_at(&dir.join(REGIONS).join(home.name()).join("log"), home.size, &sizes);
+            for (other, (number, _, _, size, root)) in heads {
+                if roots.get(size) != Some(root) {
+                    let place = format!("{}, entry {number}", other.origin);
+                    let why = format!("{} showed another root of its {size} entries than its ledger has", home.name());
+                    found.push((place, why));
+                }
+            }
+        }
+        for (place, why) in found {
+            self.fail(10, place, &why);
+        }
+    }
+
+    /// The statement may not say of an erasure what the ledger does not.
+    fn clocks(&mut self, request: &Request) {
+        let mut found = Vec::new();
+        for home in &self.homes {
+            found.extend(home.findings.iter().map(|finding| (home.origin.clone(), finding.clone())));
+            for erasure in &home.statement.erasures {
+                let order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
+                let place = format!("{REGIONS}/{}/statement.json, erasure {}", home.name(), erasure.id);
+                let is_young = erasure.ordered_at.0 + YOUNG > home.tally.newest().0.max(request.made_at.0);
+                let is_told = order.requested.is_some() || is_young;
+                let is_shredded = erasure.shredded_at.is_none() || order.shredded.is_some() || is_young;
+                // What is called gone was purged by the ledger, unless that was the very last thing it wrote.
+                let is_purged = erasure.state != "gone" || order.purged.is_some();
+                if !(is_told && is_shredded && is_purged) {
+                    found.push((place.clone(), "the ledger does not say what the statement says of it".to_owned()));
+                }
+                let state = super::chapters::erasure_state(erasure, Timestamp(home.statement.taken_at.0));
+                if let Some(late) = state.strip_prefix("ATTENTION: ") {
+                    found.push((place, late.to_owned()));
+                }
+            }
+        }
+        for (place, why) in found {
+            self.fail(9, place, &why);
+        }
+    }
+
+    fn policies(&mut self) {
+        let mut found = Vec::new();
+        for home in &self.homes {
+            for (number, version) in &home.tally.unknown_policies {
+                let why = format!("the answer names policy version {version}, which the ledger did not know by then");
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
+        }
+        for (place, why) in found {
+            self.fail(6, place, &why);
+        }
+    }
+
+    fn programs(&mut self, release: &str) {
+        let known: BTreeSet<&str> = release.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let others: Vec<String> = self
+            .homes
+            .iter()
+            .filter(|home| !known.contains(home.statement.build.sha256.as_str()))
+            .map(|home| home.name().to_owned())
+            .collect();
+        for region in others {
+            self.fail(
+                12,
+                format!("{REGIONS}/{region}/statement.json"),
+                "the program that ran is not in the list you gave",
+            );
+        }
+    }
+
+    /// Gives every check its verdict.
+    fn concluded(mut self, trust: &Trust, release: Option<&str>) -> Self {
+        let is_read = self.request.is_some() && !self.homes.is_empty();
+        let is_ours = self.request.as_ref().is_some_and(|request| request.tool == tool());
+        let count = |of: fn(&Home) -> u64| self.homes.iter().map(of).sum::<u64>();
+        let entries = count(|home| home.size);
+        let bodies = entries - count(|home| home.withheld + home.destroyed);
+        let matched = count(|home| home.tally.arrived.len() as u64);
+        let heads = count(|home| home.tally.heads.len() as u64);
+        let erasures = count(|home| home.statement.erasures.len() as u64);
+        let keys = if trust.keys.is_empty() {
+            "the keys were taken from the pack itself; give those you were handed with --key"
+        } else {
+            "with the keys you gave"
+        };
+        let reasons: [String; 13] = [
+            if is_ours {
+                "every file is as sealed, and the report was written again and compared".to_owned()
+            } else {
+                "every file is as sealed; the report was written by another build and not written again".to_owned()
+            },
+            keys.to_owned(),
+            format!("{entries} entries in {} ledgers", self.homes.len()),
+            format!("{} checkpoints, {} that you kept", count(|home| home.checkpoints), trust.saved.len()),
+            format!("{bodies} bodies"),
+            format!(
+                "{} entries are of other tenants, {} bodies were destroyed",
+                count(|home| home.withheld),
+                count(|home| home.destroyed)
+            ),
+            "each in its one form; none has a field for text out of a record".to_owned(),
+            format!("{matched} arrivals"),
+            "the pack holds no counters of the wire, and this build compares none".to_owned(),
+            format!("{erasures} orders"),
+            format!("{heads} roots that regions showed each other"),
+            "needs the running regions, and this build asks them nothing again".to_owned(),
+            if release.is_some() {
+                "each is in the list you gave".to_owned()
+            } else {
+                "give the list of the release you trust with --release".to_owned()
+            },
+        ];
+        let is_alone = self.homes.len() < 2;
+        for (number, (name, why)) in (0_u8..).zip(NAMES.into_iter().zip(reasons)) {
+            let failed: Vec<&Problem> = self.problems.iter().filter(|problem| problem.point == number).collect();
+            let is_na = match number {
+                0 => false,
+                7 | 10 => is_alone,
+                8 | 11 => true,
+                12 => release.is_none(),
+                _ => false,
+            };
+            let (verdict, why) = match failed.first() {
+                Some(first) if failed.len() == 1 => (Verdict::Fails, first.to_string()),
+                Some(first) => (Verdict::Fails, format!("{first}, and {} more", failed.len() - 1)),
+                None if is_na => (
+                    Verdict::NotApplicable,
+                    if is_alone && number != 8 && number < 11 { "the pack holds one region".to_owned() } else { why },
+                ),
+                // A pack that fails earlier is not looked at further.
+                None if number > 0 && (!is_read || !self.problems.is_empty() && number > 6) => {
+                    (Verdict::NotApplicable, "not reached, for something before it fails".to_owned())
+                }
+                None => (Verdict::Holds, why),
+            };
+            self.points.push(Point { number, name, verdict, why });
+        }
+        self
+    }
+}

@@ -1,0 +1,155 @@
+//! Writes the report from what the regions stated and what their ledgers come to. The same input gives the same report, so that
+//! whoever checks a pack can write it again and compare.
+
+use std::collections::BTreeMap;
+
+use domicile_proto::ids::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::chapters;
+use super::paper::Paper;
+use super::tally::{Period, Tally, Way, day, instant};
+use crate::present::auditor::Statement;
+
+/// What a pack was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    /// Which program wrote the report; another one may write it otherwise.
+    pub(super) tool: String,
+    pub(super) tenant: String,
+    pub(super) from: Timestamp,
+    /// Exclusive.
+    pub(super) to: Timestamp,
+    pub(super) made_at: Timestamp,
+}
+
+impl Request {
+    pub(super) const fn period(&self) -> Period {
+        Period { from: self.from, to: self.to }
+    }
+}
+
+/// One region: what it stated, and its ledger.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) statement: Statement,
+    pub(super) tally: Tally,
+    /// Name of the log, entries under its newest checkpoint, their root.
+    pub(super) origin: String,
+    pub(super) size: u64,
+    pub(super) root: String,
+    /// Entries of other tenants, of which only the commitments are there; and those destroyed.
+    pub(super) withheld: u64,
+    pub(super) destroyed: u64,
+    pub(super) checkpoints: u64,
+    /// What the entries say against the region.
+    pub(super) findings: Vec<String>,
+}
+
+impl Home {
+    pub(super) fn name(&self) -> &str {
+        &self.statement.region
+    }
+
+    /// Messages and bytes that went one way, to or from one region or all.
+    pub(super) fn crossed(&self, way: Way, other: Option<&str>) -> (u64, u64) {
+        let own = self.tally.crossings.iter();
+        let own = own.filter(|((_, on, region, _), _)| *on == way && other.is_none_or(|other| other == region));
+        own.fold((0, 0), |sum, (_, (messages, bytes))| (sum.0 + messages, sum.1 + bytes))
+    }
+}
+
+/// The report. Homes stand in the order of their names.
+pub(super) fn compose(request: &Request, homes: &[Home]) -> Paper {
+    let title = format!("Audit pack of tenant `{}`", request.tenant);
+    Paper {
+        title,
+        lead: lead(request, homes),
+        sections: vec![
+            chapters::summary(homes),
+            chapters::processing(homes),
+            chapters::flows(homes),
+            chapters::register(request, homes),
+            chapters::crossings(homes),
+            chapters::policy(homes),
+            chapters::erasure(request, homes),
+            chapters::access(homes),
+            chapters::retention(request, homes),
+            chapters::keys(homes),
+            chapters::places(homes),
+            chapters::nodes(homes),
+            chapters::ledgers(homes),
+            chapters::limits(homes),
+            chapters::how_to_check(),
+        ],
+    }
+}
+
+fn lead(request: &Request, homes: &[Home]) -> Vec<String> {
+    let (messages, bytes) = homes.iter().fold((0, 0), |sum, home| {
+        let (messages, bytes) = home.crossed(Way::Left, None);
+        (sum.0 + messages, sum.1 + bytes)
+    });
+    let records: u64 = homes.iter().flat_map(|home| &home.statement.streams).map(|stream| stream.records).sum();
+    let attention = attention(request, homes);
+    let mut lead = vec![
+        format!(
+            "From {} up to, not including, {}. Made on {}.",
+            day(request.from),
+            day(request.to),
+            instant(request.made_at)
+        ),
+        format!(
+            "{} regions hold {records} records of this tenant. In this time {messages} messages ({bytes} bytes) about it left a region: questions, \
+             and answers that are numbers. No message can hold a record or a piece of one: the types that may cross have no field for text \
+             out of a record.",
+            homes.len()
+        ),
+    ];
+    lead.push(match attention.len() {
+        0 => "Nothing in this report needs attention.".to_owned(),
+        1 => format!("One thing needs attention: {}.", attention.join("; ")),
+        count => format!("{count} things need attention: {}.", attention.join("; ")),
+    });
+    lead
+}
+
+/// What a reader must not overlook, each with how often.
+pub(super) fn attention(request: &Request, homes: &[Home]) -> Vec<String> {
+    let mut found: BTreeMap<&str, u64> = BTreeMap::new();
+    for home in homes {
+        for way in &home.statement.transfers {
+            if chapters::transfer_state(way, request.made_at).starts_with("ATTENTION") {
+                *found.entry("routes without a decided and reviewed legal basis (section 4)").or_default() += 1;
+            }
+        }
+        for erasure in &home.statement.erasures {
+            if chapters::erasure_state(erasure, request.made_at).starts_with("ATTENTION") {
+                *found.entry("erasures beyond their clock (section 7)").or_default() += 1;
+            }
+        }
+        for stream in &home.statement.streams {
+            if chapters::retention_state(stream, request.made_at).starts_with("ATTENTION") {
+                *found.entry("streams with records beyond their retention (section 9)").or_default() += 1;
+            }
+        }
+        let lowered = home.tally.policy.iter().filter(|line| line.what.starts_with("ATTENTION")).count() as u64;
+        if lowered > 0 {
+            *found.entry("lowered thresholds (section 6)").or_default() += lowered;
+        }
+        if !home.findings.is_empty() {
+            *found.entry("findings of the ledgers (section 13)").or_default() += home.findings.len() as u64;
+        }
+        let missing = home.statement.nodes.iter().filter(|node| node.region == home.name()).count().saturating_sub(1);
+        if missing > 0 {
+            *found.entry("nodes whose ledger is not in this pack (section 13)").or_default() += missing as u64;
+        }
+        for node in &home.statement.nodes {
+            if !homes.iter().any(|home| home.name() == node.region) {
+                *found.entry("nodes of regions that are not in this pack (section 13)").or_default() += 1;
+            }
+        }
+    }
+    found.into_iter().map(|(what, count)| format!("{count} {what}")).collect()
+}

@@ -1,0 +1,309 @@
+//! What the entries of one ledger come to: sums and registers for the report, and what must fit the other ledgers.
+//!
+//! Told of every entry by the walk that checks the log, so that nothing is counted that was not checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domicile_proto::border::EgressClass;
+use domicile_proto::codec;
+use domicile_proto::ids::{TenantId, Timestamp};
+use domicile_proto::message::answer::Outcome;
+use domicile_proto::message::ledger::SignedHead;
+
+use crate::audit::{Entry, Event, Passage};
+
+/// From when, inclusive, until when, exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Period {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+}
+
+impl Period {
+    pub(super) fn holds(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.to
+    }
+}
+
+/// Which way something crossed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    Left,
+    Arrived,
+}
+
+/// A line of a register: the entry's number, its time, what kind it is of, and what it says in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) number: u64,
+    pub(super) at: Timestamp,
+    pub(super) what: String,
+    pub(super) words: String,
+}
+
+/// What the ledger says of one order of erasure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) requested: Option<(u64, Timestamp)>,
+    pub(super) shredded: Option<(u64, Timestamp)>,
+    pub(super) purged: Option<(u64, Timestamp)>,
+}
+
+/// By day, way, region at the other end, and class: messages and bytes.
+type Crossings = BTreeMap<(String, Way, String, EgressClass), (u64, u64)>;
+
+/// The sums and registers of one ledger.
+#[derive(Debug)]
+pub(super) struct Tally {
+    period: Period,
+    tenant: TenantId,
+    pub(super) crossings: Crossings,
+    /// By day and region at the other end: bytes of metadata that left and that came.
+    pub(super) metadata: BTreeMap<(String, String), (u64, u64)>,
+    /// Questions that were refused, by day and reason.
+    pub(super) refused: BTreeMap<(String, String), u64>,
+    pub(super) policy: Vec<Line>,
+    pub(super) reveals: Vec<Line>,
+    pub(super) exports: Vec<Line>,
+    pub(super) holds: Vec<Line>,
+    pub(super) retention: Vec<Line>,
+    pub(super) keys: Vec<Line>,
+    pub(super) nodes: Vec<Line>,
+    /// By the id of the order; of all times, for clocks do not end with a period.
+    pub(super) erasures: BTreeMap<String, Order>,
+    /// Every entry of the period, by kind.
+    pub(super) kinds: BTreeMap<String, u64>,
+    /// Frames that left, by digest; of all times.
+    pub(super) left: BTreeMap<[u8; 32], u64>,
+    /// What arrived: number, region and node it came from, digest; of all times.
+    pub(super) arrived: Vec<(u64, String, u64, [u8; 32])>,
+    /// Heads of other ledgers that arrived: number, region and node, size, root; of all times.
+    pub(super) heads: Vec<(u64, String, u64, u64, [u8; 32])>,
+    /// Policy versions that answers name, and the newest that the ledger had said before: number, version, known.
+    pub(super) unknown_policies: Vec<(u64, u64)>,
+    versions: BTreeSet<u64>,
+    newest: Timestamp,
+    /// Of arrivals.
+    times: BTreeMap<u64, Timestamp>,
+}
+
+impl Tally {
+    pub(super) fn new(period: Period, tenant: TenantId) -> Self {
+        Self {
+            period,
+            tenant,
+            crossings: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            policy: Vec::new(),
+            reveals: Vec::new(),
+            exports: Vec::new(),
+            holds: Vec::new(),
+            retention: Vec::new(),
+            keys: Vec::new(),
+            nodes: Vec::new(),
+            erasures: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            left: BTreeMap::new(),
+            arrived: Vec::new(),
+            heads: Vec::new(),
+            unknown_policies: Vec::new(),
+            versions: BTreeSet::new(),
+            newest: Timestamp(0),
+            times: BTreeMap::new(),
+        }
+    }
+
+    /// When an arrival was written down.
+    pub(super) fn at(&self, number: u64) -> Option<Timestamp> {
+        self.times.get(&number).copied()
+    }
+
+    /// Time of the newest entry.
+    pub(super) const fn newest(&self) -> Timestamp {
+        self.newest
+    }
+
+    /// One more entry.
+    pub(super) fn take(&mut self, number: u64, entry: &Entry) {
+        self.newest = self.newest.max(entry.at);
+        self.always(number, entry);
+        if self.period.holds(entry.at) {
+            *self.kinds.entry(kind_of(&entry.event)).or_default() += 1;
+            self.within(number, entry);
+        }
+    }
+
+    /// What counts whatever the period is.
+    fn always(&mut self, number: u64, entry: &Entry) {
+        let order = |erasures: &mut BTreeMap<String, Order>, id: &str, set: fn(&mut Order, (u64, Timestamp))| {
+            set(erasures.entry(id.to_owned()).or_default(), (number, entry.at));
+        };
+        match &entry.event {
+            Event::Egress(passage) => {
+                *self.left.entry(passage.sha256).or_default() += 1;
+                self.answers_under_a_known_policy(number, passage);
+            }
+            Event::Ingress(passage) => {
+                let (region, node) = (passage.peer.region.to_string(), passage.peer.node.0);
+                if let Some((size, root)) = head_in(passage) {
+                    self.heads.push((number, region.clone(), node, size, root));
+                }
+                self.times.insert(number, entry.at);
+                self.arrived.push((number, region, node, passage.sha256));
+            }
+            Event::PolicyChanged { version, .. } => {
+                self.versions.insert(version.0);
+            }
+            Event::ErasureRequested { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
+                order.requested.get_or_insert(at);
+            }),
+            Event::Shredded { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
+                order.shredded.get_or_insert(at);
+            }),
+            Event::Purged { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
+                order.purged.get_or_insert(at);
+            }),
+            _ => {}
+        }
+    }
+
+    /// An answer names the policy it was released under: one that the ledger had told of by then.
+    fn answers_under_a_known_policy(&mut self, number: u64, passage: &Passage) {
+        let Some(answer) = passage.answer() else { return };
+        let is_released = matches!(answer.outcome, Outcome::Aggregate(_));
+        let version = answer.header.policy.0;
+        let newest = self.versions.last().copied().unwrap_or_default();
+        if is_released && (version == 0 || version > newest) {
+            self.unknown_policies.push((number, version));
+        }
+    }
+
+    fn within(&mut self, number: u64, entry: &Entry) {
+        let line = |what: &str, words: String| Line { number, at: entry.at, what: what.to_owned(), words };
+        match &entry.event {
+            Event::Egress(passage) => self.cross(entry.at, Way::Left, passage),
+            Event::Ingress(passage) => self.cross(entry.at, Way::Arrived, passage),
+            Event::Metadata { peer, sent, received } => {
+                let sums = self.metadata.entry((day(entry.at), peer.region.to_string())).or_default();
+                *sums = (sums.0.saturating_add(*sent), sums.1.saturating_add(*received));
+            }
+            Event::RefusedQuestion { peer, why, .. } => {
+                let who =
+                    peer.as_ref().map_or_else(|| "asked here".to_owned(), |peer| format!("asked by {}", peer.region));
+                let why = serde_json::to_value(why).unwrap_or_default();
+                let why = format!("{who}: {}", words_of(&why));
+                *self.refused.entry((day(entry.at), why)).or_default() += 1;
+            }
+            Event::PolicyChanged { version, streams, approved_values } => {
+                let words =
+                    format!("version {version}: {streams} streams, {approved_values} values may be named abroad");
+                self.policy.push(line("policy changed", words));
+            }
+            Event::ThresholdLowered { stream, from, to, policy } => {
+                let words = format!(
+                    "stream {stream}: smallest group {} before, {} now, by policy version {policy}",
+                    from.get(),
+                    to.get()
+                );
+                self.policy.push(line("ATTENTION threshold lowered", words));
+            }
+            Event::Reveal { key, tenant, purpose, .. } if *tenant == self.tenant => {
+                let purpose = serde_json::to_value(purpose).unwrap_or_default();
+                let words = format!("key `{key}`, purpose: {}", words_of(&purpose));
+                self.reveals.push(line("original asked for", words));
+            }
+            Event::SubjectExported { tenant, records, originals } if *tenant == self.tenant => {
+                let words = format!("{records} records, {originals} originals opened");
+                self.exports.push(line("handed over to an administrator", words));
+            }
+            Event::HoldSet { hold } => self.holds.push(line("hold set", hold.to_string())),
+            Event::HoldReleased { hold } => self.holds.push(line("hold released", hold.to_string())),
+            Event::ErasureRefused { hold, .. } => {
+                self.holds.push(line("erasure refused", format!("hold {hold} stands against it")));
+            }
+            Event::RetentionBegun { deletion, segments, records, .. } => {
+                self.retention
+                    .push(line("deletion begun", format!("{deletion}: {segments} segments, {records} records")));
+            }
+            Event::RetentionDropped { deletion, segments, records, .. } => {
+                self.retention
+                    .push(line("deleted for good", format!("{deletion}: {segments} segments, {records} records")));
+            }
+            Event::Key(notice) => {
+                let told = serde_json::to_value(notice).unwrap_or_default();
+                let what = told.get("what").map(words_of).unwrap_or_default();
+                let more = ["stream", "day", "number"]
+                    .iter()
+                    .filter_map(|key| Some(format!("{key} {}", words_of(told.get(key)?))));
+                self.keys.push(line(&what, more.collect::<Vec<_>>().join(", ")));
+            }
+            Event::NodeStarted { .. } | Event::MembershipChanged { .. } | Event::TornTail { .. } => {
+                let told = serde_json::to_value(&entry.event).unwrap_or_default();
+                self.nodes.push(line(&kind_of(&entry.event), words_of(&told)));
+            }
+            _ => {}
+        }
+    }
+
+    fn cross(&mut self, at: Timestamp, way: Way, passage: &Passage) {
+        let key = (day(at), way, passage.peer.region.to_string(), passage.class);
+        let sums = self.crossings.entry(key).or_default();
+        *sums = (sums.0 + 1, sums.1.saturating_add(passage.bytes.0));
+    }
+}
+
+/// The head of a ledger in a message, where there is one.
+fn head_in(passage: &Passage) -> Option<(u64, [u8; 32])> {
+    if passage.class == EgressClass::LedgerHead {
+        let head: SignedHead = codec::decode(&passage.body).ok()?;
+        return Some((head.size, head.root));
+    }
+    let header = passage.answer()?.header;
+    // Before its first checkpoint a ledger has no root to show.
+    (header.ledger_root != [0; 32]).then_some((header.ledger_size, header.ledger_root))
+}
+
+/// The name of an event, as a person reads it.
+pub(super) fn kind_of(event: &Event) -> String {
+    let told = serde_json::to_value(event).unwrap_or_default();
+    told.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default().replace('_', " ")
+}
+
+/// A small JSON value without its signs.
+fn words_of(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.replace('_', " "),
+        serde_json::Value::Object(fields) => {
+            let fields = fields.iter().filter(|(key, _)| *key != "kind");
+            fields
+                .map(|(key, value)| format!("{} {}", key.replace('_', " "), words_of(value)))
+                .collect::<Vec<_>>()
+                .join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The UTC day.
+pub(super) fn day(at: Timestamp) -> String {
+    instant(at).chars().take(10).collect()
+}
+
+/// To the second, as RFC 3339 has it.
+pub(super) fn instant(at: Timestamp) -> String {
+    let second = jiff::Timestamp::from_second(at.0.div_euclid(1_000_000));
+    second.map_or_else(|_| format!("{} us", at.0), |second| second.to_string())
+}
+
+/// A time that took so many microseconds, as a person says it.
+pub(super) fn span(micros: i64) -> String {
+    let seconds = micros / 1_000_000;
+    match seconds {
+        0 => format!("{} ms", micros / 1_000),
+        1..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

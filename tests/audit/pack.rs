@@ -1,0 +1,211 @@
+//! One run from records to a pack: asked across regions, a person erased, a policy changed; then the pack, its check, and one
+//! byte changed in every file of it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
+use domicile_tests::cluster::region::Region;
+use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
+use serde_json::{Value, json};
+
+use crate::BINARY;
+
+const STREAM: &str = "people";
+/// Stands in every record, and must stand nowhere in a pack.
+const CANARY: &str = "hrqwzkvbnplmxctyfd";
+
+fn fill(region: &Region) {
+    let events: Vec<Value> = (0..200)
+        .map(|n| {
+            json!({"timestamp": utc(DAY_MS + n * 100), "level": "INFO", "uid": format!("u-{}", n % 20),
+                "message": format!("order {n} with {CANARY}")})
+        })
+        .collect();
+    assert_eq!(region.bulk(STREAM, &bulk(&events, None), &[]).unwrap().status, 200);
+    region.refresh(STREAM);
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut open, mut found) = (vec![dir.to_path_buf()], Vec::new());
+    while let Some(dir) = open.pop() {
+        for path in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn verify(pack: &Path, more: &[&str]) -> Output {
+    Command::new(BINARY).args(["audit", "verify"]).arg(pack).args(more).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The key of an auditor opens the doors of auditors and none else; no other key opens those.
+fn an_auditor_reads_the_ledger_and_nothing_else(region: &Region) {
+    let audits = ["/api/v1/audit/log", "/api/v1/audit/statement", "/api/v1/audit/bodies?bundle=0&size=1"];
+    for path in audits {
+        assert_eq!(region.api("audit", "GET", path, &Value::Null).unwrap().status, 200, "{path}");
+        for role in ["admin", "search", "ingest"] {
+            assert_eq!(region.api(role, "GET", path, &Value::Null).unwrap().status, 403, "{role} {path}");
+        }
+    }
+    let digest = json!({"sha256": "00".repeat(32)});
+    assert_eq!(region.api("search", "POST", "/api/v1/audit/seal", &digest).unwrap().status, 403);
+    let others = [
+        ("POST", "/api/v1/search", json!({"stream": STREAM})),
+        ("POST", "/api/v1/ingest/people", json!({"message": "x"})),
+        ("POST", "/api/v1/reveal", json!({"token": "x", "purpose": "fraud"})),
+        ("POST", "/api/v1/streams", json!({"name": "new"})),
+        ("POST", "/api/v1/subjects/erase", json!({"subject": "u-1"})),
+        ("POST", "/api/v1/subjects/export", json!({"subject": "u-1"})),
+        ("POST", "/api/v1/admin/commands", json!({"commands": []})),
+        ("POST", "/api/v1/admin/keys/rotate", json!({})),
+        ("GET", "/api/v1/subjects/status", Value::Null),
+        ("GET", "/api/v1/retention", Value::Null),
+        ("GET", "/api/v1/admin/keys", Value::Null),
+        ("GET", "/api/v1/admin/streams", Value::Null),
+        ("GET", "/api/v1/admin/tenants", Value::Null),
+        ("GET", "/api/v1/admin/dictionary", Value::Null),
+    ];
+    for (method, path, body) in others {
+        assert_eq!(region.api("audit", method, path, &body).unwrap().status, 403, "{path}");
+    }
+    for path in [format!("/{STREAM}/_search"), format!("/{STREAM}/_count"), "/_search".to_owned()] {
+        assert_eq!(region.es("audit", "POST", &path, &json!({})).unwrap().status, 403, "{path}");
+    }
+    let other = region.api("audit", "GET", "/api/v1/audit/statement?tenant=nobody", &Value::Null).unwrap();
+    assert_eq!(other.status, 403, "no word about whether there is one");
+}
+
+/// One bit changed, in every file in turn and at places that follow from a fixed seed: the check fails and names the file.
+/// `DOMICILE_FLIPS` of them; 300 without it.
+fn a_changed_bit_is_seen_in_every_file(pack: &Path) {
+    let files: Vec<(PathBuf, Vec<u8>)> =
+        files(pack).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    let files: Vec<_> = files.into_iter().filter(|(_, whole)| !whole.is_empty()).collect();
+    let wanted = std::env::var("DOMICILE_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(300_usize);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for (path, whole) in files.iter().cycle().take(wanted.max(files.len())) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let place = usize::try_from(state >> 8).unwrap() % whole.len();
+        let mut flipped = whole.clone();
+        flipped[place] ^= 1 << (state % 8);
+        std::fs::write(path, &flipped).unwrap();
+        let output = verify(pack, &[]);
+        let name = path.strip_prefix(pack).unwrap().display().to_string();
+        let first = said(&output).lines().next().unwrap_or_default().to_owned();
+        assert!(!output.status.success() && first.starts_with("NOT SOUND"), "{name}, byte {place}: {first}");
+        assert!(first.contains(&name), "{name}, byte {place} is named: {first}");
+        std::fs::write(path, whole).unwrap();
+    }
+    assert!(verify(pack, &[]).status.success(), "as it was, it is sound");
+}
+
+/// The manifest by `sha256sum`, and each ledger by a script that shares nothing with the product.
+fn others_find_the_same(pack: &Path) {
+    let sums =
+        Command::new("sha256sum").args(["--check", "--quiet", "--strict", "SHA256SUMS"]).current_dir(pack).output();
+    let sums = sums.unwrap();
+    assert!(sums.status.success(), "{}", String::from_utf8_lossy(&sums.stdout));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/check_ledger.py");
+    for region in REGIONS {
+        let log = pack.join("regions").join(region).join("log");
+        let output = Command::new("python3").arg(&script).arg(&log).output().unwrap();
+        assert!(output.status.success(), "{region}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(said(&output).contains(&format!("/{region}/")), "{}", said(&output));
+    }
+}
+
+/// Under strace, where it is there: no socket is opened, nobody is connected to.
+fn no_network_is_used(pack: &Path) {
+    let trace = pack.with_extension("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=network", "-o"]).arg(&trace);
+    let Ok(output) = strace.arg(BINARY).args(["audit", "verify"]).arg(pack).output() else {
+        eprintln!("skipped: strace is not here");
+        return;
+    };
+    if !trace.is_file() || said(&output).is_empty() {
+        eprintln!("skipped: strace may not trace here");
+        return;
+    }
+    assert!(output.status.success(), "{}", said(&output));
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let used: Vec<&str> = trace
+        .lines()
+        .filter(|line| [" socket(", " connect(", " bind(", " sendto("].iter().any(|call| line.contains(call)))
+        .collect();
+    assert!(used.is_empty(), "{used:?}");
+}
+
+#[test]
+fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
+    let cluster = Cluster::start(BINARY, &[]).unwrap();
+    for region in REGIONS {
+        cluster
+            .command(&["stream", "create", STREAM, "--tenant", "default", "--subject", "uid", "--region", region])
+            .ok();
+        fill(&cluster.region(region));
+    }
+    let tokyo = cluster.region("tokyo");
+    let asked =
+        json!({"stream": STREAM, "ask": "count", "regions": ["*"], "from": utc(DAY_MS), "to": utc(DAY_MS + 3_600_000)});
+    for _ in 0..3 {
+        assert_eq!(tokyo.api("search", "POST", "/api/v1/search", &asked).unwrap().status, 200);
+    }
+    let erased = tokyo.api("admin", "POST", "/api/v1/subjects/erase", &json!({"subject": "u-7"})).unwrap();
+    assert_eq!(erased.status, 200, "{}", erased.text());
+    cluster.command(&["dictionary", "approve", "frankfurt", "level", "NOTICE"]).unwrap();
+    an_auditor_reads_the_ledger_and_nothing_else(&tokyo);
+
+    let pack = cluster.data().parent().unwrap().join("pack");
+    // A checkpoint follows its entries within a second; the order must be in the pack.
+    let said_first = wait_until(Duration::from_secs(60), || {
+        std::fs::remove_dir_all(&pack).ok();
+        let told = cluster.command(&["audit", "report", "--tenant", "default", "--out", "pack"]).ok()?;
+        let report = std::fs::read_to_string(pack.join("csv/erasures.csv")).ok()?;
+        let has_crossings = std::fs::read_to_string(pack.join("csv/crossings.csv")).ok()?.contains("question");
+        (has_crossings && report.contains("tokyo") && told.contains("SOUND")).then_some(told)
+    });
+    let said_first = said_first.expect("a sound pack with the order in it");
+    assert!(said_first.contains("SOUND: the audit pack of tenant `default`"), "{said_first}");
+
+    let output = verify(&pack, &[]);
+    let text = said(&output);
+    assert!(output.status.success() && text.starts_with("SOUND:"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("holds  ")).count(), 10, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("not applicable")).count(), 3, "{text}");
+    for path in files(&pack) {
+        let bytes = std::fs::read(&path).unwrap();
+        let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!has(CANARY) && !has("u-7"), "{}", path.display());
+    }
+    others_find_the_same(&pack);
+    no_network_is_used(&pack);
+    let keys: Vec<String> = REGIONS
+        .iter()
+        .map(|region| pack.join("regions").join(region).join("log/log.vkey").display().to_string())
+        .collect();
+    let all: Vec<&str> = keys.iter().flat_map(|key| ["--key", key.as_str()]).collect();
+    assert!(verify(&pack, &all).status.success());
+    assert!(!verify(&pack, &all[..4]).status.success(), "a log without a pinned key is not believed");
+    let release = cluster.data().parent().unwrap().join("release");
+    std::fs::write(&release, format!("{}  domicile\n", "00".repeat(32))).unwrap();
+    assert!(said(&verify(&pack, &["--release", &release.display().to_string()])).contains(" 12  FAILS"));
+    let breach = ["audit", "breach", "pack", "--from", "2020-01-01T00:00:00Z", "--to", "2030-01-01T00:00:00Z"];
+    let facts = cluster.command(&breach).unwrap();
+    for wanted in ["GDPR Art. 33", "PDPA s. 26D", "PPC", "stream `people`: at most"] {
+        assert!(facts.contains(wanted), "{wanted}: {facts}");
+    }
+    a_changed_bit_is_seen_in_every_file(&pack);
+    std::fs::write(pack.join("csv/more.csv"), "").unwrap();
+    assert!(said(&verify(&pack, &[])).contains("`csv/more.csv`: the manifest does not name this file"));
+}
