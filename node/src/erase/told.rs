@@ -146,12 +146,21 @@ impl Erasure {
         let (untold, unfinished) = self.open_at(node);
         for orders in untold.chunks(MAX_ORDERS) {
             let ids: Vec<ErasureId> = orders.iter().map(|order| order.id).collect();
-            let ask = RegionAsk::Take(self.mark(), orders.to_vec());
-            self.hear(node, &ids, self.parts.neighbours.ask(to.clone(), ask).await).await;
+            let said = self.parts.neighbours.ask(to.clone(), RegionAsk::Take(self.mark(), orders.to_vec())).await;
+            // Who is silent once is asked again in the next round, so that the others are not kept waiting.
+            let is_silent = said.is_err();
+            self.hear(node, &ids, said).await;
+            if is_silent {
+                return;
+            }
         }
         for ids in unfinished.chunks(MAX_ASKED) {
-            let ask = RegionAsk::How(ids.to_vec());
-            self.hear(node, ids, self.parts.neighbours.ask(to.clone(), ask).await).await;
+            let said = self.parts.neighbours.ask(to.clone(), RegionAsk::How(ids.to_vec())).await;
+            let is_silent = said.is_err();
+            self.hear(node, ids, said).await;
+            if is_silent {
+                return;
+            }
         }
     }
 
