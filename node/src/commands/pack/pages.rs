@@ -130,11 +130,23 @@ fn picture(html: &mut String, map: &Map) {
         put(
             html,
             format_args!(
-                "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" marker-end=\"url(#tip)\"/>\n"
+                "<line class=\"{class}\" stroke=\"#1f4e8c\" stroke-width=\"2\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" marker-end=\"url(#tip)\"/>\n"
             ),
         );
-        put(html, format_args!("<circle class=\"badge\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{BADGE}\"/>"));
-        put(html, format_args!("<text class=\"count\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n", y + 4.0, route.number));
+        put(
+            html,
+            format_args!(
+                "<circle class=\"badge\" fill=\"#ffffff\" stroke=\"#1f4e8c\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{BADGE}\"/>"
+            ),
+        );
+        put(
+            html,
+            format_args!(
+                "<text class=\"count\" text-anchor=\"middle\" font-size=\"12\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
+                y + 4.0,
+                route.number
+            ),
+        );
     }
     for (number, place) in map.places.iter().enumerate() {
         let (x, y) = map.middle(number);
@@ -142,17 +154,27 @@ fn picture(html: &mut String, map: &Map) {
         put(
             html,
             format_args!(
-                "<rect class=\"place\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{}\" height=\"{}\" rx=\"8\"/>",
+                "<rect class=\"place\" fill=\"#f2f4f7\" stroke=\"#1b1f24\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{}\" height=\"{}\" rx=\"8\"/>",
                 BOX.0, BOX.1
             ),
         );
         put(
             html,
-            format_args!("<text class=\"name\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>", top + 22.0, escape(&place.name)),
+            format_args!(
+                "<text class=\"name\" text-anchor=\"middle\" font-size=\"14\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
+                top + 22.0,
+                escape(&place.name)
+            ),
         );
         for (line, words) in (0_u8..).zip(&place.about) {
             let y = top + 38.0 + 14.0 * f64::from(line);
-            put(html, format_args!("<text class=\"about\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape(words)));
+            put(
+                html,
+                format_args!(
+                    "<text class=\"about\" text-anchor=\"middle\" font-size=\"11\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>",
+                    escape(words)
+                ),
+            );
         }
         html.push('\n');
     }

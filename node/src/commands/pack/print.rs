@@ -257,23 +257,29 @@ fn row_height(cells: &[String], widths: &[f32], face: Face) -> f32 {
     f32::from(lines) * CELL * 1.25 + 4.0
 }
 
-/// Each column as wide as what stands in it, as far as there is room; no column is squeezed to nothing by a long one.
+/// Each column at least as wide as its longest word, so that no word is cut; what is left goes to those with more to say.
 fn widths(table: &Table) -> Vec<f32> {
-    let columns = u16::try_from(table.columns.len().max(1)).unwrap_or(u16::MAX);
-    let (least, most) = (INNER / f32::from(columns) * 0.45, INNER * 0.5);
-    let wanted: Vec<f32> = table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(place, column)| {
-            let head = width(&encode(column), Face::Bold, CELL);
-            let cells = table.rows.iter().filter_map(|row| row.get(place));
-            let widest = cells.map(|cell| width(&encode(cell), Face::Plain, CELL)).fold(head, f32::max);
-            (widest + 2.0 * PAD + 1.0).clamp(least, most)
-        })
-        .collect();
-    let sum: f32 = wanted.iter().sum();
-    wanted.iter().map(|wide| wide * INNER / sum.max(1.0)).collect()
+    let least: Vec<f32> = (0..table.columns.len()).map(|place| need(table, place, true)).collect();
+    let wanted: Vec<f32> = (0..table.columns.len()).map(|place| need(table, place, false)).collect();
+    let (narrow, wide) = (least.iter().sum::<f32>(), wanted.iter().sum::<f32>());
+    if narrow >= INNER || wide <= narrow {
+        return least.iter().map(|column| column * INNER / narrow.max(1.0)).collect();
+    }
+    let share = (INNER - narrow) / (wide - narrow);
+    least.iter().zip(&wanted).map(|(least, wanted)| least + (wanted - least) * share).collect()
+}
+
+/// How wide a column must be for its longest word, or would be for its longest cell, at most half of a page.
+fn need(table: &Table, place: usize, is_by_word: bool) -> f32 {
+    let measure = |text: &str, face: Face| {
+        let bytes = encode(text);
+        let pieces = bytes.split(|byte| is_by_word && *byte == b' ');
+        pieces.map(|piece| width(piece, face, CELL)).fold(0.0, f32::max)
+    };
+    let head = table.columns.get(place).map_or(0.0, |column| measure(column, Face::Bold));
+    let cells = table.rows.iter().filter_map(|row| row.get(place));
+    let widest = cells.map(|cell| measure(cell, Face::Plain)).fold(head, f32::max);
+    (widest + 2.0 * PAD + 1.0).min(INNER * 0.5)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What there is: records of processing, policy, keys, places, nodes, ledgers; the limits of this report, and how to check it.
 
+use std::collections::BTreeMap;
+
 use super::super::compose::Home;
 use super::super::paper::{Section, Table};
 use super::super::tally::{Line, instant};
@@ -26,17 +28,26 @@ fn subjects(personal: &str) -> String {
     }
 }
 
+/// What happens to which classes of personal data, by what happens.
+fn treatment(detectors: &BTreeMap<String, String>) -> String {
+    let mut classes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (class, action) in detectors {
+        classes.entry(action).or_default().push(class);
+    }
+    let said = classes.into_iter().map(|(action, classes)| format!("{action}: {}", classes.join(", ")));
+    said.collect::<Vec<_>>().join("; ").replace('_', " ")
+}
+
 /// GDPR Art. 30, as far as the platform can know it.
 pub(in super::super) fn processing(homes: &[Home]) -> Section {
     let rows = homes.iter().flat_map(|home| {
         home.statement.streams.iter().map(|stream| {
-            let replaced = stream.detectors.iter().filter(|(_, action)| !action.starts_with("keep"));
-            let replaced: Vec<String> = replaced.map(|(class, action)| format!("{class}: {action}")).collect();
+            let treated = treatment(&stream.detectors);
             [
                 home.name().to_owned(),
                 stream.name.clone(),
                 subjects(&stream.personal),
-                replaced.join(", ").replace('_', " "),
+                treated,
                 listed(&stream.group_fields, "none"),
                 format!("{} days", stream.retention_days),
             ]

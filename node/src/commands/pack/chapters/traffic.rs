@@ -116,11 +116,17 @@ const TYPES: [(EgressClass, &str); 12] = [
     ),
 ];
 
+/// Its name in small letters, a blank between the words.
 fn name_of(class: EgressClass) -> String {
-    serde_json::to_value(class)
-        .ok()
-        .and_then(|name| name.as_str().map(|name| name.replace('_', " ")))
-        .unwrap_or_default()
+    let name = serde_json::to_value(class).unwrap_or_default();
+    let mut words = String::new();
+    for letter in name.as_str().unwrap_or_default().chars() {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words.replace('_', " ")
 }
 
 /// Each crossing by day, route and type; what was refused; metadata.
