@@ -281,7 +281,7 @@ mod tests {
         let table = toml::to_string(&read(&whole)).unwrap().parse::<toml::Table>().unwrap();
         let s3 = table["s3"].as_table().unwrap().keys().map(|key| format!("s3.{key}"));
         let keys: Vec<_> = table.keys().filter(|key| *key != "s3").cloned().chain(s3).collect();
-        assert_eq!(keys.len(), 14);
+        assert_eq!(keys.len(), 15);
         for key in keys {
             assert!(guide.contains(&format!("`{key}`")) || guide.contains(&format!("    {key} = ")), "`{key}`");
         }
