@@ -39,11 +39,11 @@ fn other_regions_cosign_the_ledger_and_every_answer_carries_its_checkpoint() {
             let witnesses = status["witnesses"].as_array().map_or(0, |all| {
                 all.iter().filter(|one| one["cosigned"].as_u64() > Some(0) && one["trouble"].is_null()).count()
             });
-            witnesses == 2
+            // The others go around by their own clocks, so this region's witness may hear of them later.
+            witnesses == 2 && status["witness"]["logs"].as_array().map(Vec::len) == Some(2)
         };
         let found = wait_until(Duration::from_secs(60), || status(region).filter(is_whole));
         let found = found.unwrap_or_else(|| panic!("{region}: {}", status(region).unwrap_or_default()));
-        assert_eq!(found["witness"]["logs"].as_array().map(Vec::len), Some(2), "{region}: {found}");
         assert_eq!(found["witness"]["forks"], json!([]), "{region}");
     }
     let grown = tokyo.api("search", "GET", "/api/v1/status", &json!({})).unwrap();

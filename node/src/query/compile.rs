@@ -12,6 +12,7 @@ use tantivy::{BitSet, DocId, Term};
 
 use super::QueryError;
 use super::columns::{self, Test, after_prefix};
+use super::excluded::excluded;
 use super::field::Place;
 use super::filter::{Filter, Joined, Value};
 use super::listed::Listed;
@@ -473,7 +474,9 @@ impl Compiler<'_> {
         {
             return clauses.pop().map_or(Compiled::None, |(_, clause)| clause);
         }
-        let clauses = clauses.into_iter().chain(must_not).map(|(occur, clause)| (occur, clause.into_query()));
+        let clauses = clauses.into_iter().map(|(occur, clause)| (occur, clause.into_query()));
+        let must_not = must_not.into_iter().map(|(occur, clause)| (occur, excluded(clause.into_query())));
+        let clauses = clauses.chain(must_not);
         Compiled::Query(Box::new(BooleanQuery::new(clauses.collect())))
     }
 }

@@ -12,6 +12,7 @@ mod compile;
 pub(crate) mod dates;
 pub(crate) mod elastic;
 mod errors;
+mod excluded;
 mod field;
 mod filter;
 mod groups;

@@ -160,7 +160,9 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
 
 /// An upload of the one protocol as the other has it, with the same condition and the same mark.
 fn json_upload(inner: &Inner, parts: &axum::http::request::Parts, body: &Bytes) -> reqwest::RequestBuilder {
-    let path = parts.uri.path().replace("%2D", "-");
+    // In the JSON protocol the name stands as it is.
+    let signs = [("%2D", "-"), ("%2E", "."), ("%2F", "/"), ("%5F", "_")];
+    let path = signs.iter().fold(parts.uri.path().to_owned(), |path, (coded, sign)| path.replace(coded, sign));
     let (bucket, object) = path.trim_start_matches('/').split_once('/').unwrap();
     let generation = parts.headers.get("x-goog-if-generation-match").map(|value| value.to_str().unwrap());
     let condition = generation.map(|number| format!("&ifGenerationMatch={number}")).unwrap_or_default();
