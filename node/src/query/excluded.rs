@@ -12,8 +12,14 @@ pub(super) fn excluded(clause: Box<dyn Query>) -> Box<dyn Query> {
     if clause.is::<TermQuery>() { clause } else { Box::new(Excluded(clause)) }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Excluded(Box<dyn Query>);
+
+impl Clone for Excluded {
+    fn clone(&self) -> Self {
+        Self(self.0.box_clone())
+    }
+}
 
 impl Query for Excluded {
     fn weight(&self, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
