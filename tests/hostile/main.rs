@@ -10,6 +10,7 @@
 
 mod bodies;
 mod keys;
+mod readers;
 mod replay;
 mod sockets;
 mod speaking;

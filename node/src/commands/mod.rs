@@ -41,6 +41,7 @@ use arguments::{Arguments, Verb};
 /// Parses the arguments, does what they say, and tells how it went.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    end_with_the_reader();
     crypto::install_default_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -58,6 +59,20 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who reads a command's output may stop reading (`| head`): then the command ends as the shell knows it, and says nothing of it.
+fn end_with_the_reader() {
+    /// What shells call the end by a broken pipe: 128 and the number of SIGPIPE.
+    const READER_GONE: i32 = 141;
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to std") && said.contains("Broken pipe") {
+            std::process::exit(READER_GONE);
+        }
+        usual(panic);
+    }));
 }
 
 async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
