@@ -151,7 +151,7 @@ fn work(command: What) -> Result<bool> {
             Ok(is_right)
         }
         What::Damage { common, rounds } => {
-            let found = damage::rounds(&common.plan()?, rounds)?;
+            let found = damage::rounds(&common.plan()?, rounds, &[])?;
             for (what, number) in &found.outcomes {
                 println!("  {what}: {number}");
             }
