@@ -8,6 +8,7 @@ use domicile_proto::metadata::{
 };
 use domicile_proto::officer::OfficerKey;
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
+use domicile_proto::region_key::RegionKey;
 use serde_json::{Value, json};
 
 use crate::present::world::{ADMIN, OTHER_ADMIN, SEARCH, World, ask, name};
@@ -96,15 +97,17 @@ async fn another_region_is_changed_by_the_officer_of_its_nodes_alone() {
     let addr = "127.0.0.1:1".parse().expect("an address");
     let node = |node| Change::AddNode { node: NodeId(node), addr };
     let by = |officer: &OfficerKey, change| Command::Regional(officer.sign(frankfurt(), ConsentSerial(1), change));
-    // No officer has let a node of the region in: the first signature brings a node and nothing else.
+    let spoken = RegionKey::from_text(&RegionKey::generate().expect("random")).expect("just made");
+    let speaks = || Change::SetRegionKey { key: spoken.public() };
+    // No officer has let a node of the region in: the first signatures bring a node, the key it speaks with, and nothing else.
     assert_eq!(decide(&world, ADMIN, &[by(&theirs, approve("pay"))]).await.0, 403);
-    assert_eq!(decide(&world, ADMIN, &[by(&theirs, node(9))]).await.0, 200);
+    assert_eq!(decide(&world, ADMIN, &[by(&theirs, node(9)), by(&theirs, speaks())]).await.0, 200);
     let policy_watch = &world.desk.parts.policy;
     let mut next = crate::policy::Policy::clone(&policy_watch.now());
     next.nodes.get_mut(&NodeId(2)).expect("Frankfurt's").signature =
         theirs.sign(frankfurt(), ConsentSerial(1), node(2)).signature;
     policy_watch.replace(next);
-    for change in [node(9), approve("pay"), new_key(TenantId(1)), policy(StreamPolicy::default())] {
+    for change in [node(9), speaks(), approve("pay"), new_key(TenantId(1)), policy(StreamPolicy::default())] {
         assert_eq!(decide(&world, ADMIN, &[by(&theirs, change.clone())]).await.0, 200);
         assert_eq!(decide(&world, ADMIN, &[by(&stranger, change)]).await.0, 403);
     }

@@ -123,8 +123,8 @@ impl Desk {
     }
 
     /// A change of this region needs its officer, unless it only narrows a policy. One of another region needs the officer
-    /// who let that region's nodes in, and the first node of a region whoever signs for it: that region's own nodes decide
-    /// whether they honour it.
+    /// who let that region's nodes in, and the first node of a region and its key whoever signs for them: that region's own nodes
+    /// decide whether they honour it.
     fn consent(&self, change: &RegionalChange) -> Result<(), PresentError> {
         let is_ours = change.region == self.parts.region;
         let is_fit = match (&change.signature, &change.change) {
@@ -133,7 +133,9 @@ impl Desk {
                 let policy = self.parts.policy.now();
                 let nodes = policy.nodes.values().filter(|row| row.region == change.region);
                 let mut hosts = nodes.filter_map(|row| row.signature).map(|consent| consent.officer()).peekable();
-                let is_first = hosts.peek().is_none() && matches!(wanted, Change::AddNode { .. });
+                // They come in one list: the first node, and the key it speaks with.
+                let is_first =
+                    hosts.peek().is_none() && matches!(wanted, Change::AddNode { .. } | Change::SetRegionKey { .. });
                 is_first || hosts.any(|host| host == consent.officer())
             }
             (None, Change::SetPolicy { tenant, stream, policy }) => !is_ours || self.narrows(*tenant, *stream, policy),
