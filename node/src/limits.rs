@@ -223,6 +223,12 @@ pub(crate) const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
 pub(crate) const RETENTION_SEGMENTS: usize = 1_024;
 /// Records that one export of a subject holds: what a person has in a year of logs, and a node in its memory.
 pub(crate) const EXPORT_RECORDS: usize = 100_000;
+/// Longest that a link to an export is good, in hours: a week, for what waits longer is asked for again.
+pub(crate) const EXPORT_LINK_HOURS: u32 = 168;
+/// Links of one tenant at a time that have not expired: an officer answers a few persons a day, and each export may be large.
+pub(crate) const EXPORT_LINKS: usize = 100;
+/// Links that are tried in a second at a node, right ones and wrong ones; each reads the bucket, and whoever tries shows no key.
+pub(crate) const EXPORT_READS_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
 
 /// Largest body of an entry of the ledger, in bytes: the largest frame of a question or an answer in base64, and what surrounds it.
 pub(crate) const LEDGER_BODY_BYTES: usize = 128 << 10;

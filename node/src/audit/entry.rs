@@ -43,6 +43,12 @@ impl Entry {
         Self { v: VERSION, at, tenant, seq: end.seq + 1, prev: end.commitment, event }
     }
 
+    /// The first of its chain.
+    #[cfg(test)]
+    pub(crate) fn specimen(at: Timestamp, tenant: Option<TenantId>, event: Event) -> Self {
+        Self::new(at, tenant, &Link::NONE, event)
+    }
+
     /// Its bytes, the only ones it has.
     pub(super) fn body(&self) -> Vec<u8> {
         // Plain data always serialises.
@@ -287,6 +293,22 @@ pub(crate) enum Event {
         #[serde(with = "hex_digest")]
         sha256: [u8; 32],
     },
+    /// An export of a subject was kept in the region behind a link; written before it is there.
+    ExportKept {
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Its public name.
+        export: Box<str>,
+        /// From when on it can be read no more.
+        until: Timestamp,
+    },
+    /// An export is about to be given to somebody who has its link.
+    ExportRead {
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Its public name.
+        export: Box<str>,
+    },
 }
 
 impl Event {
@@ -295,6 +317,8 @@ impl Event {
         match self {
             Self::Egress(passage) | Self::Ingress(passage) => passage.question().map(|question| question.tenant),
             Self::SubjectExported { tenant, .. }
+            | Self::ExportKept { tenant, .. }
+            | Self::ExportRead { tenant, .. }
             | Self::Reveal { tenant, .. }
             | Self::RetentionBegun { tenant, .. }
             | Self::RetentionDropped { tenant, .. }

@@ -216,7 +216,7 @@ async fn ledger_of_another_key() -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn a_destroyed_body_breaks_nothing_and_a_withheld_one_is_a_gap() {
+async fn a_destroyed_body_is_found_and_excuses_one_gap_and_no_second() {
     let dir = ledger(30).await;
     let path = dir.path().join("log/bodies/000");
     let bytes = fs::read(&path).expect("there");
@@ -226,9 +226,15 @@ async fn a_destroyed_body_breaks_nothing_and_a_withheld_one_is_a_gap() {
         take(&mut rest).expect("whole");
     }
     let destroyed = [&bytes[..at[10]], &[0xd6], &bytes[at[11]..]].concat();
-    fs::write(&path, destroyed).expect("written");
+    fs::write(&path, &destroyed).expect("written");
     let checked = check(&dir.path().join("log")).expect("the tree is as it was");
-    assert_eq!(checked.destroyed, 1);
+    assert_eq!((checked.destroyed, checked.findings.len()), (1, 1));
+    assert!(checked.findings[0].contains("no entry says why"), "{:?}", checked.findings);
+    // Two of tenants, one called destroyed and the other withheld, as if it were somebody else's.
+    let second = [&bytes[..at[5]], &[0xd7], &bytes[at[6]..at[7]], &[0xd6], &bytes[at[8]..]].concat();
+    fs::write(&path, second).expect("written");
+    let broken = check(&dir.path().join("log")).expect_err("two gaps, one excuse");
+    assert!(broken.why.contains("withheld"), "{broken}");
 }
 
 #[tokio::test]

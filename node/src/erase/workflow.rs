@@ -61,6 +61,8 @@ pub(crate) struct Erasure {
     pub(super) signer: Signer,
     pub(super) records: RwLock<Records>,
     pub(super) looks: parking_lot::Mutex<Looks>,
+    /// When exports that have expired were looked for, by the steady clock.
+    pub(super) exports_looked: parking_lot::Mutex<Option<tokio::time::Instant>>,
     /// What the other nodes of the region and the group are known to know.
     pub(super) around: Around,
     /// One purge, deletion or hold at a time. Taken before `ordering`, where both are.
@@ -113,6 +115,7 @@ impl Erasure {
             signer: Signer::open(key)?,
             records: RwLock::new(records),
             looks: parking_lot::Mutex::default(),
+            exports_looked: parking_lot::Mutex::default(),
             around: Around::default(),
             working: tokio::sync::Mutex::new(()),
             ordering: tokio::sync::Mutex::new(()),
@@ -205,6 +208,9 @@ impl Erasure {
         }
         let hidden = self.parts.shards.suppress(tracked.suppressed(id)).await?;
         self.step("hidden")?;
+        // What was handed over before can hold the person, and nobody can look into it.
+        self.withdraw_exports(tracked.order.tenant).await?;
+        self.step("links taken back")?;
         let vault = Arc::clone(&self.parts.vault);
         let (tenant, order) = (tracked.order.tenant, tracked.order);
         let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
@@ -375,6 +381,7 @@ impl Erasure {
                 );
             }
             self.tend_retention(tokio::time::Instant::now()).await;
+            self.tend_exports(tokio::time::Instant::now()).await;
             if token.run_until_cancelled(tokio::time::sleep(LOOK_AFTER)).await.is_none() {
                 return;
             }

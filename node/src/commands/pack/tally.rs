@@ -217,6 +217,12 @@ impl Tally {
                 let words = format!("{records} records, {originals} originals opened");
                 self.exports.push(line("handed over to an administrator", words));
             }
+            Event::ExportKept { tenant, export, until } if *tenant == self.tenant => {
+                self.exports.push(line("kept behind a link", format!("export {export}, until {}", instant(*until))));
+            }
+            Event::ExportRead { tenant, export } if *tenant == self.tenant => {
+                self.exports.push(line("read through its link", format!("export {export}")));
+            }
             Event::HoldSet { hold } => self.holds.push(line("hold set", hold.to_string())),
             Event::HoldReleased { hold } => self.holds.push(line("hold released", hold.to_string())),
             Event::ErasureRefused { hold, .. } => {

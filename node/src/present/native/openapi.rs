@@ -128,8 +128,19 @@ fn paths() -> Value {
         "/api/v1/subjects/hold": {"post": change("Sets a legal hold.", "Whom", "Its id.")},
         "/api/v1/subjects/release": {"post": change("Releases a legal hold.", "Held", "Done.")},
         "/api/v1/subjects/export": {"post": change(
-            "Everything about a person, as JSON lines.", "Whom", "A record on each line, with its stream.",
+            "Everything about a person, as JSON lines; with `link_hours` the export stays in the region behind a link.",
+            "Whom", "A record on each line, with its stream; or the path of the link, shown once, and until when it is good.",
         )},
+        "/api/v1/exports/{link}": {
+            "parameters": [{"name": "link", "in": "path", "required": true, "schema": {"type": "string"}}],
+            "get": {
+                "summary": "The export behind a link, for whoever has it.", "security": [],
+                "responses": {
+                    "200": {"description": "A record on each line.", "content": {"application/x-ndjson": {}}},
+                    "404": {"description": "It has expired, was taken back, or never was."},
+                },
+            },
+        },
         "/api/v1/retention": {
             "parameters": [{"name": "tenant", "in": "query", "schema": {"type": "string"}}],
             "get": read(
@@ -169,6 +180,7 @@ fn schemas() -> Value {
             "tenant": text, "subject": text, "value": text, "token": text,
             "streams": {"type": "array", "items": text},
             "values": {"type": "array", "items": text, "description": "For an export: the person's own values, shown instead of their tokens."},
+            "link_hours": {"type": "integer", "maximum": 168, "description": "For an export: keep it in the region behind a link that is good for so long."},
             "id": {"type": "string", "description": "For an erasure: the one of another node of the region whose keys are others."},
         }},
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
