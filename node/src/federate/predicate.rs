@@ -32,7 +32,7 @@ impl Predicate {
 
 /// Whether a question has a condition on text, which no table can answer.
 pub(super) fn is_text(question: &Question) -> bool {
-    question.filters.iter().any(|filter| matches!(filter, Filter::Text { .. }))
+    question.filters.iter().any(|filter| filter.literal().is_some())
 }
 
 /// First and last whole minute that a question covers.
