@@ -57,6 +57,11 @@ impl Machine {
         self.0.published.subscribe()
     }
 
+    /// The entry of the log up to which the state was made.
+    pub(crate) fn applied(&self) -> Option<u64> {
+        self.0.current.lock().last.map(|last| last.index)
+    }
+
     /// What a builder does at its end.
     #[cfg(test)]
     pub(crate) fn keep_for_test(&self, meta: &SnapshotMeta, state: &State) -> Result<(), StorageError> {
