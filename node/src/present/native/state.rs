@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
@@ -16,21 +16,6 @@ use crate::receive::native_failure;
 /// The process answers.
 pub(super) async fn health() -> &'static str {
     "ok\n"
-}
-
-/// Ready from the start: the doors open last, when what the log holds can be searched, and nothing local waits for an election.
-/// Not ready where the log takes nothing, where accepted records cannot be searched, or where this node does not know what was
-/// erased in its region.
-pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, &'static str) {
-    let is_poisoned = (desk.parts.around.facts)().is_log_poisoned;
-    match (is_poisoned, desk.parts.catalog.failures()) {
-        (false, 0) if desk.parts.awareness.lacks() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "an erasure of this region is not known here yet\n")
-        }
-        (false, 0) => (StatusCode::OK, "ok\n"),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "accepted records of some shard cannot be searched now\n"),
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "the write-ahead log stopped; restart the node\n"),
-    }
 }
 
 pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
@@ -99,6 +84,14 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     }
     if facts.is_log_poisoned {
         notes.push("the write-ahead log takes nothing more: look at the disk, then restart");
+    }
+    if facts.is_log_full {
+        notes.push(
+            "the disk has no room for the write-ahead log: batches are refused, questions are answered; free some",
+        );
+    }
+    if desk.parts.catalog.unclaimed(&policy).is_some() {
+        notes.push("records lie here whose stream this node does not know: it is behind the metadata group");
     }
     if facts.has_tls_keylog {
         notes.push("the session secrets of the link are being written to a file");
