@@ -149,8 +149,12 @@ impl Group {
         if let Err(error) = self.0.raft.shutdown().await {
             tracing::error!(%error, "the metadata group did not stop cleanly");
         }
-        let log = self.0.log.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+        let (log, machine) = (self.0.log.clone(), self.0.machine.clone());
+        let closing = tokio::task::spawn_blocking(move || {
+            machine.close();
+            log.close();
+        });
+        if let Err(error) = closing.await {
             tracing::error!(%error, "the metadata log did not close cleanly");
         }
     }
