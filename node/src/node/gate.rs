@@ -77,15 +77,15 @@ mod tests {
             shard,
         };
         let empty = Policy::empty("tokyo".parse().unwrap());
-        let has_all = |stream: &StreamView, node| super::has_all(stream, node, &catalog, &empty);
+        let answers = |stream: &StreamView, node| has_all(stream, node, &catalog, &empty);
         let ours = stream(Some((ShardId(7), us)));
-        assert!(has_all(&ours, us) && has_all(&stream(None), us));
-        assert!(!has_all(&ours, other));
+        assert!(answers(&ours, us) && answers(&stream(None), us));
+        assert!(!answers(&ours, other));
         catalog.set_whole(ShardId(7), false);
-        assert!(!has_all(&ours, us));
-        assert!(has_all(&stream(Some((ShardId(8), us))), us));
+        assert!(!answers(&ours, us));
+        assert!(answers(&stream(Some((ShardId(8), us))), us));
         catalog.set_whole(ShardId(7), true);
-        assert!(has_all(&ours, us));
+        assert!(answers(&ours, us));
     }
 
     #[test]
@@ -102,9 +102,9 @@ mod tests {
         let catalog = Catalog::of([segment(&Layout::new(), records)]);
         let mut policy = Policy::empty("tokyo".parse().unwrap());
         let asked = stream("app", None);
-        assert!(!super::has_all(&asked, NodeId(1), &catalog, &policy));
+        assert!(!has_all(&asked, NodeId(1), &catalog, &policy));
         let owner = stream("web", Some((ShardId(7), NodeId(1))));
         policy.streams.insert((TenantId(1), owner.name.clone()), Arc::new(owner));
-        assert!(super::has_all(&asked, NodeId(1), &catalog, &policy));
+        assert!(has_all(&asked, NodeId(1), &catalog, &policy));
     }
 }

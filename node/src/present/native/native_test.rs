@@ -163,9 +163,9 @@ async fn the_ledger_is_read_by_auditors_alone_and_page_by_page() {
     assert_eq!(ask(world.native(), ADMIN, "GET", "/api/v1/ledger", "").await.status, 403);
     // An auditor of another tenant learns that there are entries, and nothing of them.
     let policy = &world.desk.parts.policy;
-    let mut next = crate::policy::Policy::clone(&policy.now());
+    let mut next = Policy::clone(&policy.now());
     for key in next.keys.values_mut().filter(|key| key.roles.audit) {
-        std::sync::Arc::make_mut(key).tenant = domicile_proto::ids::TenantId(2);
+        Arc::make_mut(key).tenant = TenantId(2);
     }
     policy.replace(next);
     let theirs = ask(world.native(), AUDIT, "GET", "/api/v1/ledger", "").await.json();
