@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::disk::Disk;
 use super::disk_double::{Double, Fault};
 use super::wal_test::{FILE_BYTES, NOW, batch, record, texts};
 use super::*;
