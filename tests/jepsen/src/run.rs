@@ -116,13 +116,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     kept.extend(keep_checkpoints(&cluster, evidence, 1));
     // What is there now must be there after another crash of everything.
     if plan.workload.has(Workload::Ingest) {
-        for region in 0..REGIONS.len() {
-            cluster.kill(region)?;
-            cluster.launch(region)?;
-        }
-        for region in 0..REGIONS.len() {
-            cluster.wait_until_ready(region, READY_WITHIN)?;
-        }
+        crash_everything(&mut cluster)?;
         plan.workload.read(&stage)?;
     }
     for (at, region) in REGIONS.iter().enumerate() {
@@ -162,6 +156,17 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     };
     report.write(evidence, &operations)?;
     Ok(report)
+}
+
+fn crash_everything(cluster: &mut Cluster) -> Result<()> {
+    for region in 0..REGIONS.len() {
+        cluster.kill(region)?;
+        cluster.launch(region)?;
+    }
+    for region in 0..REGIONS.len() {
+        cluster.wait_until_ready(region, READY_WITHIN)?;
+    }
+    Ok(())
 }
 
 /// Copies what every ledger has signed by now, as an auditor would: it must be gone on from. Where there is no checkpoint yet,

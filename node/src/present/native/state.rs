@@ -10,7 +10,7 @@ use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Standing, Trouble, WitnessFacts};
-use crate::present::desk::Desk;
+use crate::present::desk::{Desk, Facts};
 use crate::receive::native_failure;
 
 /// The process answers.
@@ -59,27 +59,13 @@ fn about_own_witness((facts, key): &(WitnessFacts, String)) -> Value {
     json!({ "key": key, "logs": logs.collect::<Vec<_>>(), "forks": forks.collect::<Vec<_>>() })
 }
 
-pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    if let Err(failure) = desk.anybody(&headers) {
-        return native_failure(&failure);
-    }
-    let facts = (desk.parts.around.facts)();
-    let policy = desk.parts.policy.now();
-    let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
-    let round_trips: Map<String, Value> = facts
-        .round_trips
-        .iter()
-        .filter_map(|(node, millis)| Some((region_of(node)?, json!((millis * 10.0).round() / 10.0))))
-        .collect();
-    let shards = desk.parts.catalog.shards();
-    let segments: usize = shards.iter().map(|shard| desk.parts.catalog.view(*shard).iter().count()).sum();
-    let head = desk.parts.ledger.head();
+/// What an operator should look at, in words.
+fn notes(desk: &Desk, facts: &Facts) -> Vec<&'static str> {
     let mut notes = Vec::new();
     if facts.leader.is_none() {
         notes.push("the metadata group has no leader; local work goes on");
     }
-    let has_failed = desk.parts.catalog.failures() > 0;
-    if has_failed {
+    if desk.parts.catalog.failures() > 0 {
         notes.push("accepted records of some shard cannot be searched and nobody is answered for it: look at the disk");
     }
     if facts.is_log_poisoned {
@@ -90,7 +76,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
             "the disk has no room for the write-ahead log: batches are refused, questions are answered; free some",
         );
     }
-    if desk.parts.catalog.unclaimed(&policy).is_some() {
+    if desk.parts.catalog.unclaimed(&desk.parts.policy.now()).is_some() {
         notes.push("records lie here whose stream this node does not know: it is behind the metadata group");
     }
     if facts.has_tls_keylog {
@@ -116,6 +102,26 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
             "the ledger of another region contradicts itself: see `witness.forks`, keep the files, tell its officer",
         );
     }
+    notes
+}
+
+pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    if let Err(failure) = desk.anybody(&headers) {
+        return native_failure(&failure);
+    }
+    let facts = (desk.parts.around.facts)();
+    let policy = desk.parts.policy.now();
+    let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
+    let round_trips: Map<String, Value> = facts
+        .round_trips
+        .iter()
+        .filter_map(|(node, millis)| Some((region_of(node)?, json!((millis * 10.0).round() / 10.0))))
+        .collect();
+    let shards = desk.parts.catalog.shards();
+    let segments: usize = shards.iter().map(|shard| desk.parts.catalog.view(*shard).iter().count()).sum();
+    let head = desk.parts.ledger.head();
+    let notes = notes(&desk, &facts);
+    let has_failed = desk.parts.catalog.failures() > 0;
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
     let body = json!({
