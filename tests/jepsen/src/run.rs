@@ -185,7 +185,9 @@ fn look_at_ledgers(binary: &Path, homes: &[PathBuf], kept: &[PathBuf], evidence:
     let ledgers: Vec<PathBuf> = homes.iter().map(|home| home.join("data/ledger")).collect();
     let mut verify = Command::new(binary);
     verify.args(["audit", "verify"]).args(&ledgers);
-    kept.iter().for_each(|kept| drop(verify.arg("--saved").arg(kept)));
+    for kept in kept {
+        verify.arg("--saved").arg(kept);
+    }
     let output = verify.output().context("`audit verify`")?;
     let text = [output.stdout, output.stderr].concat();
     let said = Said {
