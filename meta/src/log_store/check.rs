@@ -6,6 +6,7 @@
 //! back must not take part.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use domicile_proto::codec;
@@ -19,6 +20,15 @@ use crate::error::MetaError;
 
 /// Opens the log of `node` and its mark, or creates both.
 pub(super) fn open(path: &Path, node: NodeId) -> Result<(Database, Mark), MetaError> {
+    // The database trusts some of its pages more than their checksums allow, and panics over what it finds in them.
+    let opened = catch_unwind(AssertUnwindSafe(|| open_whole(path, node)));
+    opened.unwrap_or_else(|_| {
+        let found = "the database cannot make sense of one of its pages".to_owned();
+        Err(MetaError::Damaged { path: path.to_owned(), found })
+    })
+}
+
+fn open_whole(path: &Path, node: NodeId) -> Result<(Database, Mark), MetaError> {
     let mut database = Database::create(path).map_err(|error| failed(path, error))?;
     // Whether it had to go back for that is seen by the mark.
     database.check_integrity().map_err(|error| failed(path, error))?;
