@@ -26,6 +26,11 @@ pub(crate) const WAL_QUEUE: usize = 256;
 pub(crate) const MAX_RULE_FILE_BYTES: u64 = 64 << 10;
 /// Size at which a file of the write-ahead log ends, in bytes.
 pub(crate) const WAL_FILE_BYTES: u64 = 64 << 20;
+/// What is written and removed again to see whether a disk that was full has room, in bytes: a usual batch fits, and it is
+/// little beside what a node writes in a second.
+pub(crate) const WAL_ROOM_BYTES: usize = 1 << 20;
+/// Shortest time between two looks whether there is room again: whoever polls `/readyz` must not keep a full disk busy.
+pub(crate) const WAL_ROOM_EVERY: Duration = Duration::from_secs(1);
 /// JSON that is flushed together, in bytes: beyond it a flush is dominated by writing, not by waiting.
 pub(crate) const WAL_GROUP_BYTES: usize = 8 << 20;
 /// Groups that may be durable and not yet taken by the index; the log waits for it beyond that.

@@ -17,3 +17,7 @@ pub mod officer;
 pub mod privacy;
 pub mod region_key;
 mod signing;
+
+// cargo-bolero builds every test of the package with hooks that bolero alone resolves.
+#[cfg(test)]
+use bolero as _;

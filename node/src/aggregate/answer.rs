@@ -24,7 +24,9 @@ use domicile_proto::border::{
 use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, RegionNumber, TimeRange, Timestamp};
 use domicile_proto::leaf::{LeafWidth, MAX_FIELDS, Tally};
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
-use domicile_proto::message::question::{Ask, Filter as Condition, Question, QuestionError, TextMatch};
+use domicile_proto::message::question::{
+    Ask, Filter as Condition, Literal, Question, QuestionError, TextMatch, TextPlace,
+};
 use domicile_proto::metadata::{Personal, Rows};
 use domicile_proto::numbers::SumTally;
 
@@ -135,7 +137,7 @@ pub(super) fn way(asked: &Asked) -> Result<Way, RefusalCode> {
     if asked.question.ask.grid().is_some_and(|grid| !grid.step.is_multiple_of(width)) {
         return Err(RefusalCode::GridTooFine);
     }
-    if asked.question.filters.iter().any(|condition| matches!(condition, Condition::Text { .. })) {
+    if asked.question.filters.iter().any(|condition| condition.literal().is_some()) {
         return Ok(Way::Text);
     }
     let fields = compose::fields(asked).ok_or(RefusalCode::FieldNotAllowed)?;
@@ -189,7 +191,7 @@ fn judge(asked: &Asked) -> Result<(), RefusalCode> {
     VettedQuestion::vet((*question).clone(), &stream.question_rules(), detector.as_ref()).map_err(refusal_of)?;
     let named = question.filters.iter().filter_map(|condition| match condition {
         Condition::Value { field, .. } => Some(*field),
-        Condition::Level { .. } | Condition::Text { .. } => None,
+        Condition::Level { .. } | Condition::Text { .. } | Condition::TextIn { .. } => None,
     });
     for field in named.chain(question.ask.field()) {
         stream.field(field).ok_or(RefusalCode::FieldNotAllowed)?;
@@ -382,16 +384,25 @@ fn filter(asked: &Asked, condition: &Condition) -> Filter {
         }
         Condition::Text { how, literal, negated } => {
             // The same fields as for words without a field at home.
-            let clause = |field: String| {
-                let text = literal.as_str().to_owned();
-                match how {
-                    TextMatch::Words => Filter::Words { field, text, every: true },
-                    TextMatch::Phrase => Filter::Phrase { field, text, open: false },
-                    TextMatch::Prefix => Filter::Prefix { field, text },
-                }
+            let clauses = all_texts().into_iter().map(|field| in_text(field, *how, literal));
+            (Filter::any(clauses.collect()), *negated)
+        }
+        Condition::TextIn { place, how, literal, negated } => {
+            let field = match place {
+                TextPlace::Message => "message",
+                TextPlace::Exception => "exception",
             };
-            (Filter::any(all_texts().into_iter().map(clause).collect()), *negated)
+            (in_text(field.to_owned(), *how, literal), *negated)
         }
     };
     if negated { filter.negated() } else { filter }
+}
+
+fn in_text(field: String, how: TextMatch, literal: &Literal) -> Filter {
+    let text = literal.as_str().to_owned();
+    match how {
+        TextMatch::Words => Filter::Words { field, text, every: true },
+        TextMatch::Phrase => Filter::Phrase { field, text, open: false },
+        TextMatch::Prefix => Filter::Prefix { field, text },
+    }
 }

@@ -8,7 +8,7 @@ use domicile_proto::ids::{
     TimeRange, Timestamp,
 };
 use domicile_proto::message::answer::AnswerHeader;
-use domicile_proto::message::question::{Filter, Literal, TextMatch};
+use domicile_proto::message::question::{Filter, Literal, TextMatch, TextPlace};
 use domicile_proto::metadata::{NodeRow, NumberField, StreamPolicy};
 use proptest::prelude::*;
 
@@ -346,6 +346,10 @@ async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
         let literal = Literal::try_from(text.to_owned()).expect("short");
         vec![Filter::Text { how: TextMatch::Words, literal, negated: false }]
     };
+    let in_message = |text: &str| {
+        let literal = Literal::try_from(text.to_owned()).expect("short");
+        vec![Filter::TextIn { place: TextPlace::Message, how: TextMatch::Words, literal, negated: true }]
+    };
     let foreign_field = Filter::Value { field: FieldId(1), values: vec![DictionaryId(64)], negated: false };
     for (question, code) in [
         (Question { stream: StreamId(8), ..plain.clone() }, RefusalCode::UnknownStream),
@@ -354,6 +358,7 @@ async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
         (Question { ask: Ask::Terms(FieldId(9)), ..plain.clone() }, RefusalCode::FieldNotAllowed),
         (Question { filters: vec![foreign_field], ..plain.clone() }, RefusalCode::FieldNotAllowed),
         (Question { filters: literal("a@b.example"), ..plain.clone() }, RefusalCode::PersonalLiteral),
+        (Question { filters: in_message("a@b.example"), ..plain.clone() }, RefusalCode::PersonalLiteral),
     ] {
         assert_eq!(outcome(question).await, refused(code));
     }
@@ -361,9 +366,11 @@ async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
     let view = silent.streams.get_mut(&(TENANT, name("app"))).expect("known");
     Arc::make_mut(view).policy.text_questions = false;
     policy.replace(silent);
-    assert_eq!(outcome(Question { filters: literal("time out"), ..plain }).await, refused(RefusalCode::TextNotAllowed));
+    for filters in [literal("time out"), in_message("time out")] {
+        assert_eq!(outcome(Question { filters, ..plain.clone() }).await, refused(RefusalCode::TextNotAllowed));
+    }
     let entries = Entries::open(dir.path(), &region("tokyo")).expect("there");
-    assert_eq!(entries.count(), 8, "every refusal is recorded");
+    assert_eq!(entries.count(), 10, "every refusal is recorded");
 }
 
 #[tokio::test]

@@ -127,11 +127,14 @@ pub(super) fn admissible(
             Filter::Level { .. } => {}
             Filter::Value { field, .. } if known(*field) => {}
             Filter::Value { .. } => return Err(RefusalCode::FieldNotAllowed),
-            Filter::Text { .. } if !stream.policy.text_questions => return Err(RefusalCode::TextNotAllowed),
-            Filter::Text { literal, .. } if detector.finds_personal_data(literal.as_str()) => {
-                return Err(RefusalCode::PersonalLiteral);
+            Filter::Text { .. } | Filter::TextIn { .. } if !stream.policy.text_questions => {
+                return Err(RefusalCode::TextNotAllowed);
             }
-            Filter::Text { .. } => {}
+            Filter::Text { literal, .. } | Filter::TextIn { literal, .. } => {
+                if detector.finds_personal_data(literal.as_str()) {
+                    return Err(RefusalCode::PersonalLiteral);
+                }
+            }
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use domicile_proto::message::answer::RefusalCode;
 
 use crate::aggregate::{Answered, Asked, Releases};
 use crate::federate::{Gate, Gated, Put};
-use crate::policy::{Awareness, StreamView};
+use crate::policy::{Awareness, Policy, StreamView};
 use crate::query::Budget;
 use crate::segment::{Catalog, Segment};
 
@@ -29,7 +29,7 @@ pub(super) fn over(
         let awareness = awareness.clone();
         Box::pin(async move {
             // Cells are judged once for the region, by the node that has all records of the stream.
-            if !has_all(&put.stream, us, &catalog) || awareness.unknown_of(put.stream.tenant).is_some() {
+            if !has_all(&put.stream, us, &catalog, &put.policy) || awareness.unknown_of(put.stream.tenant).is_some() {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
             }
             let budget = Budget::until(Instant::now() + put.deadline);
@@ -49,8 +49,11 @@ pub(super) fn over(
 }
 
 /// Whether every accepted record of a stream can be searched on this node, but for what is younger than a refresh.
-fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog) -> bool {
-    stream.shard.is_none_or(|(shard, owner)| owner == node && catalog.is_whole(shard))
+fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog, policy: &Policy) -> bool {
+    match stream.shard {
+        Some((shard, owner)) => owner == node && catalog.is_whole(shard),
+        None => catalog.unclaimed(policy).is_none(),
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +62,8 @@ mod tests {
     use domicile_proto::metadata::StreamPolicy;
 
     use super::*;
+    use crate::index::builder::Layout;
+    use crate::segment::specimen::{durable, record, segment};
 
     #[test]
     fn a_node_answers_for_what_it_owns_as_long_as_all_of_it_can_be_searched() {
@@ -71,13 +76,35 @@ mod tests {
             policy: StreamPolicy::default(),
             shard,
         };
+        let empty = Policy::empty("tokyo".parse().unwrap());
+        let answers = |stream: &StreamView, node| has_all(stream, node, &catalog, &empty);
         let ours = stream(Some((ShardId(7), us)));
-        assert!(has_all(&ours, us, &catalog) && has_all(&stream(None), us, &catalog));
-        assert!(!has_all(&ours, other, &catalog));
+        assert!(answers(&ours, us) && answers(&stream(None), us));
+        assert!(!answers(&ours, other));
         catalog.set_whole(ShardId(7), false);
-        assert!(!has_all(&ours, us, &catalog));
-        assert!(has_all(&stream(Some((ShardId(8), us))), us, &catalog));
+        assert!(!answers(&ours, us));
+        assert!(answers(&stream(Some((ShardId(8), us))), us));
         catalog.set_whole(ShardId(7), true);
-        assert!(has_all(&ours, us, &catalog));
+        assert!(answers(&ours, us));
+    }
+
+    #[test]
+    fn a_stream_without_a_shard_is_not_said_to_be_empty_where_records_lie_that_belong_to_nobody() {
+        let stream = |name: &str, shard| StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: name.parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy::default(),
+            shard,
+        };
+        let records = durable(7, 1, vec![record(1, None, serde_json::json!({"message": "m"}))]);
+        let catalog = Catalog::of([segment(&Layout::new(), records)]);
+        let mut policy = Policy::empty("tokyo".parse().unwrap());
+        let asked = stream("app", None);
+        assert!(!has_all(&asked, NodeId(1), &catalog, &policy));
+        let owner = stream("web", Some((ShardId(7), NodeId(1))));
+        policy.streams.insert((TenantId(1), owner.name.clone()), Arc::new(owner));
+        assert!(has_all(&asked, NodeId(1), &catalog, &policy));
     }
 }

@@ -147,6 +147,7 @@ impl Sight {
             round_trips,
             has_tls_keylog: self.link.has_tls_keylog(),
             is_log_poisoned: self.shards.is_log_poisoned(),
+            is_log_full: self.shards.is_log_full(),
             witnesses: self.cosigning.standings(),
             witness: (self.witness.facts(), self.witness.verifier()),
         }

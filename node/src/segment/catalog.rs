@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{Segment, SegmentId};
-use crate::policy::Suppression;
+use crate::policy::{Policy, Suppression};
 
 /// The segments of one shard, newest first: their places fall, and so, nearly always, do their times.
 pub(crate) type View = Arc<Vec<Arc<Segment>>>;
@@ -58,6 +58,14 @@ impl Catalog {
     /// How many shards are not whole.
     pub(crate) fn failures(&self) -> usize {
         self.0.failed.borrow().len()
+    }
+
+    /// A shard that has records here and belongs to no stream, if there is one: then this node knows less of the metadata
+    /// group than it once did, and a stream of which it knows no shard may hold those records.
+    pub(crate) fn unclaimed(&self, policy: &Policy) -> Option<ShardId> {
+        let claimed: BTreeSet<_> =
+            policy.streams.values().filter_map(|stream| stream.shard).map(|(id, _)| id).collect();
+        self.0.shards.load().keys().find(|shard| !claimed.contains(shard)).copied()
     }
 
     /// Says that a shard is not whole, or that it is again.

@@ -95,6 +95,14 @@ pub(crate) enum SegmentError {
         /// Which shard.
         shard: ShardId,
     },
+    /// Records lie here of which the metadata group's state, as this node has it, knows nothing.
+    #[error(
+        "shard `{shard}` has records on this node and belongs to no stream it knows of, so a stream without records may be wrong; ask again when the node has caught up with the metadata group"
+    )]
+    Unclaimed {
+        /// Which shard.
+        shard: ShardId,
+    },
     /// The write-ahead log does not fit the segments, or did not give records again.
     #[error(transparent)]
     Log(#[from] WalError),
@@ -130,6 +138,7 @@ impl Coded for SegmentError {
             Self::Interrupted { .. } => "DMC-SEGMENT-09",
             Self::NotWhole { .. } => "DMC-SEGMENT-10",
             Self::LogStays { .. } => "DMC-SEGMENT-11",
+            Self::Unclaimed { .. } => "DMC-SEGMENT-12",
             Self::Log(error) => error.code(),
         }
     }
@@ -138,7 +147,7 @@ impl Coded for SegmentError {
         match self {
             Self::Store { source, .. } => source.verdict(),
             Self::Deposed { .. } => Verdict::Refused,
-            Self::NotWhole { .. } => Verdict::NotNow(5),
+            Self::NotWhole { .. } | Self::Unclaimed { .. } => Verdict::NotNow(5),
             Self::Log(error) => error.verdict(),
             _ => Verdict::Broken,
         }

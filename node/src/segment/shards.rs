@@ -260,6 +260,11 @@ impl Shards {
         self.wal.is_poisoned()
     }
 
+    /// Whether the write-ahead log found no room of late.
+    pub(crate) fn is_log_full(&self) -> bool {
+        self.wal.is_full()
+    }
+
     /// How often work on segments and manifests failed and was put off.
     pub(crate) fn retries(&self) -> u64 {
         self.shared.retries.load(Ordering::Relaxed)

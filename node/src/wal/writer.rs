@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use domicile_proto::ids::ShardId;
 use parking_lot::Mutex;
@@ -19,7 +20,7 @@ use super::errors::WalError;
 use super::log::{Log, disk_error};
 use crate::clock::Clock;
 use crate::limits::{
-    MAX_DECOMPRESSED_BYTES, MAX_ID_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE,
+    MAX_DECOMPRESSED_BYTES, MAX_ID_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE, WAL_ROOM_EVERY,
 };
 
 /// Where the log lies.
@@ -44,6 +45,7 @@ pub(crate) struct Wal {
     orders: mpsc::Sender<Order>,
     released: Arc<Mutex<BTreeMap<ShardId, u64>>>,
     is_poisoned: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
     begun: Arc<BTreeSet<ShardId>>,
     place: Arc<str>,
 }
@@ -57,6 +59,8 @@ enum Order {
         reply: oneshot::Sender<Result<Accepted, WalError>>,
     },
     Release,
+    /// Looks whether there is room again.
+    Room,
     Again {
         shard: ShardId,
         places: RangeInclusive<u64>,
@@ -103,12 +107,21 @@ impl Wal {
     ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
         let mut log = Log::open(disk, indexed, file_bytes, clock.now())?;
         let (begun, is_poisoned) = (Arc::new(std::mem::take(&mut log.begun)), Arc::default());
+        let is_full = Arc::new(AtomicBool::new(false));
         let place = log.disk.place().into();
         let (orders, incoming) = mpsc::channel(WAL_QUEUE);
         let (durable, outgoing) = mpsc::channel(WAL_GROUPS_AHEAD);
         let released = Arc::new(Mutex::new(BTreeMap::new()));
-        let wal = Self { orders, released: Arc::clone(&released), is_poisoned: Arc::clone(&is_poisoned), begun, place };
-        let writer = Writer { log, incoming, durable, released, indexed: indexed.clone(), clock, is_poisoned };
+        let wal = Self {
+            orders,
+            released: Arc::clone(&released),
+            is_poisoned: Arc::clone(&is_poisoned),
+            is_full: Arc::clone(&is_full),
+            begun,
+            place,
+        };
+        let indexed = indexed.clone();
+        let writer = Writer { log, incoming, durable, released, indexed, clock, is_poisoned, is_full, looked: None };
         let spawned = std::thread::Builder::new().name("wal".to_owned()).spawn(move || writer.run());
         spawned.map_err(|error| disk_error("wal", &error))?;
         Ok((wal, outgoing))
@@ -170,6 +183,16 @@ impl Wal {
         self.is_poisoned.load(Ordering::Relaxed)
     }
 
+    /// Whether the last batch found no room and nothing shows yet that there is some again. Whoever asks has it looked for.
+    pub(crate) fn is_full(&self) -> bool {
+        let is_full = self.is_full.load(Ordering::Relaxed);
+        if is_full {
+            // Where the queue is full of batches, they will show it.
+            let _ = self.orders.try_send(Order::Room);
+        }
+        is_full
+    }
+
     /// # Errors
     /// [`WalError::Poisoned`] where the log takes nothing more before a restart.
     pub(crate) fn check(&self) -> Result<(), WalError> {
@@ -210,6 +233,7 @@ impl Wal {
 /// Who waits for the end of a group, or of the log.
 #[derive(Default)]
 struct Waiting {
+    room: bool,
     again: Vec<(ShardId, RangeInclusive<u64>, Reread)>,
     given: Vec<oneshot::Sender<()>>,
     roll: Vec<oneshot::Sender<u64>>,
@@ -225,6 +249,9 @@ struct Writer {
     indexed: BTreeMap<ShardId, u64>,
     clock: Clock,
     is_poisoned: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
+    /// When it was last looked for room.
+    looked: Option<Instant>,
 }
 
 impl Writer {
@@ -242,9 +269,13 @@ impl Writer {
             if !group.is_empty() {
                 let (answers, durable) = self.log.commit(group, self.clock.now());
                 self.show_state();
+                self.show_room(&answers);
                 replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(answer)));
                 // Nobody receives only when the node is going down; the records are in the log.
                 let _ = durable.is_empty() || self.durable.blocking_send(durable).is_ok();
+            }
+            if waiting.room {
+                self.look_for_room();
             }
             waiting.again.into_iter().for_each(|(shard, places, reply)| {
                 let _ = reply.send(self.log.reread(shard, &places));
@@ -286,6 +317,7 @@ impl Writer {
                     bytes += json_bytes;
                 }
                 Order::Release => {}
+                Order::Room => waiting.room = true,
                 Order::Again { shard, places, reply } => waiting.again.push((shard, places, reply)),
                 Order::Given { done } => waiting.given.push(done),
                 Order::Roll { done } => waiting.roll.push(done),
@@ -303,6 +335,25 @@ impl Writer {
 
     fn show_state(&self) {
         self.is_poisoned.store(self.log.is_poisoned, Ordering::Relaxed);
+    }
+
+    /// A batch that was written, or found no room, says how it is; one that was refused for what it is says nothing.
+    fn show_room(&self, answers: &[Result<Accepted, WalError>]) {
+        let said = answers.iter().filter_map(|answer| match answer {
+            Ok(accepted) => (!accepted.repeated).then_some(false),
+            Err(error) => matches!(error, WalError::NoRoom { .. }).then_some(true),
+        });
+        if let Some(is_full) = said.last() {
+            self.is_full.store(is_full, Ordering::Relaxed);
+        }
+    }
+
+    fn look_for_room(&mut self) {
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= WAL_ROOM_EVERY);
+        if self.is_full.load(Ordering::Relaxed) && is_due {
+            self.is_full.store(!self.log.has_room(), Ordering::Relaxed);
+            self.looked = Some(Instant::now());
+        }
     }
 
     fn release(&mut self) {

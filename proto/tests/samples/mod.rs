@@ -21,7 +21,7 @@ use domicile_proto::message::ledger::{Cosignature, HeadOffer, SignedHead, TreeHa
 use domicile_proto::message::metadata::{
     AppendOutcome, Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
-use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
 use domicile_proto::message::region::{ErasureOrder, KeysMark, NodeStand, RegionAsk, RegionReply, Token};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
@@ -170,7 +170,16 @@ fn questions() -> Vec<Question> {
         ask,
         deadline_ms: 2_000,
     };
-    (0..).zip(asks).map(question).collect()
+    let mut questions: Vec<Question> = (0..).zip(asks).map(question).collect();
+    let text_in = |(place, negated)| Filter::TextIn {
+        place,
+        how: TextMatch::Words,
+        literal: Literal::try_from("time out".to_owned()).expect("in bounds"),
+        negated,
+    };
+    let filters = [(TextPlace::Message, false), (TextPlace::Exception, true)].map(text_in).to_vec();
+    questions.push(Question { filters, ..question((8, Ask::Count)) });
+    questions
 }
 
 fn outcomes() -> Vec<Outcome> {

@@ -56,7 +56,9 @@ fn paths() -> Value {
         |summary: &str| json!({"summary": summary, "security": [], "responses": {"200": {"description": "Text."}}});
     json!({
         "/healthz": {"get": plain("Whether the process answers.")},
-        "/readyz": {"get": plain("Whether the node takes and searches records.")},
+        "/readyz": {"get": plain("Whether the node takes and searches records; 503 names what it cannot do, and why.")},
+        "/readyz/ingest": {"get": plain("Whether the node takes records.")},
+        "/readyz/search": {"get": plain("Whether the node answers questions.")},
         "/metrics": {"get": plain("Own metrics in the OpenMetrics text format.")},
         "/api/v1/openapi.json": {"get": {
             "summary": "This document.", "security": [], "responses": {"200": {"description": "OpenAPI 3.1."}},

@@ -4,33 +4,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Standing, Trouble, WitnessFacts};
-use crate::present::desk::Desk;
+use crate::present::desk::{Desk, Facts};
 use crate::receive::native_failure;
 
 /// The process answers.
 pub(super) async fn health() -> &'static str {
     "ok\n"
-}
-
-/// Ready from the start: the doors open last, when what the log holds can be searched, and nothing local waits for an election.
-/// Not ready where the log takes nothing, where accepted records cannot be searched, or where this node does not know what was
-/// erased in its region.
-pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, &'static str) {
-    let is_poisoned = (desk.parts.around.facts)().is_log_poisoned;
-    match (is_poisoned, desk.parts.catalog.failures()) {
-        (false, 0) if desk.parts.awareness.lacks() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "an erasure of this region is not known here yet\n")
-        }
-        (false, 0) => (StatusCode::OK, "ok\n"),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "accepted records of some shard cannot be searched now\n"),
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "the write-ahead log stopped; restart the node\n"),
-    }
 }
 
 pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
@@ -74,31 +59,25 @@ fn about_own_witness((facts, key): &(WitnessFacts, String)) -> Value {
     json!({ "key": key, "logs": logs.collect::<Vec<_>>(), "forks": forks.collect::<Vec<_>>() })
 }
 
-pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    if let Err(failure) = desk.anybody(&headers) {
-        return native_failure(&failure);
-    }
-    let facts = (desk.parts.around.facts)();
-    let policy = desk.parts.policy.now();
-    let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
-    let round_trips: Map<String, Value> = facts
-        .round_trips
-        .iter()
-        .filter_map(|(node, millis)| Some((region_of(node)?, json!((millis * 10.0).round() / 10.0))))
-        .collect();
-    let shards = desk.parts.catalog.shards();
-    let segments: usize = shards.iter().map(|shard| desk.parts.catalog.view(*shard).iter().count()).sum();
-    let head = desk.parts.ledger.head();
+/// What an operator should look at, in words.
+fn notes(desk: &Desk, facts: &Facts) -> Vec<&'static str> {
     let mut notes = Vec::new();
     if facts.leader.is_none() {
         notes.push("the metadata group has no leader; local work goes on");
     }
-    let has_failed = desk.parts.catalog.failures() > 0;
-    if has_failed {
+    if desk.parts.catalog.failures() > 0 {
         notes.push("accepted records of some shard cannot be searched and nobody is answered for it: look at the disk");
     }
     if facts.is_log_poisoned {
         notes.push("the write-ahead log takes nothing more: look at the disk, then restart");
+    }
+    if facts.is_log_full {
+        notes.push(
+            "the disk has no room for the write-ahead log: batches are refused, questions are answered; free some",
+        );
+    }
+    if desk.parts.catalog.unclaimed(&desk.parts.policy.now()).is_some() {
+        notes.push("records lie here whose stream this node does not know: it is behind the metadata group");
     }
     if facts.has_tls_keylog {
         notes.push("the session secrets of the link are being written to a file");
@@ -123,6 +102,26 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
             "the ledger of another region contradicts itself: see `witness.forks`, keep the files, tell its officer",
         );
     }
+    notes
+}
+
+pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    if let Err(failure) = desk.anybody(&headers) {
+        return native_failure(&failure);
+    }
+    let facts = (desk.parts.around.facts)();
+    let policy = desk.parts.policy.now();
+    let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
+    let round_trips: Map<String, Value> = facts
+        .round_trips
+        .iter()
+        .filter_map(|(node, millis)| Some((region_of(node)?, json!((millis * 10.0).round() / 10.0))))
+        .collect();
+    let shards = desk.parts.catalog.shards();
+    let segments: usize = shards.iter().map(|shard| desk.parts.catalog.view(*shard).iter().count()).sum();
+    let head = desk.parts.ledger.head();
+    let notes = notes(&desk, &facts);
+    let has_failed = desk.parts.catalog.failures() > 0;
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
     let body = json!({
