@@ -9,6 +9,7 @@
 )]
 
 mod pack;
+mod replay;
 
 /// The product, built with these tests.
 const BINARY: &str = env!("CARGO_BIN_EXE_domicile-under-test");
