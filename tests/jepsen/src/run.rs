@@ -20,6 +20,7 @@ use crate::env::network;
 use crate::env::weather::Way;
 use crate::history::{self, Operation, Recorder};
 use crate::nemesis::{Kind, Nemesis, schedule};
+use crate::pages;
 use crate::report::Report;
 use crate::workload::{Stage, Workload, canary, control};
 
@@ -123,6 +124,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
         std::fs::copy(cluster.key_log(at), evidence.join(format!("{region}.keys")))
             .with_context(|| format!("`{region}` wrote no key log"))?;
     }
+    let ledgers = [0, 1, 2].map(|region| cluster.home(region).join("data/ledger"));
     drop(cluster);
     capture.flush()?;
     let events = recorder.events()?;
@@ -131,6 +133,11 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     std::fs::write(evidence.join("nemesis.jsonl"), lines.join("\n") + "\n")?;
     let mut verdicts = plan.workload.judge(&operations);
     verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.seconds)));
+    // Read when every node has ended: each then published all that it has.
+    match ledgers.iter().map(|ledger| pages::crossings(ledger)).collect::<Result<_>>() {
+        Ok(ledgers) => verdicts.push(checker::double_entry::check(&ledgers)),
+        Err(error) => skipped.push(format!("double-entry: a ledger cannot be read: {error:#}")),
+    }
     match judge_capture(evidence, plan.seed)? {
         Some(verdict) => verdicts.push(verdict),
         None => skipped.push("tshark: nobody looked into what the regions sent each other".to_owned()),
