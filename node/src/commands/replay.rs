@@ -189,7 +189,7 @@ pub(super) async fn run(arguments: &ReplayArguments, trust: Trust, profile: &Pro
                 Verdict::Explained(..) => counts[1] += 1,
                 Verdict::Differs(_) | Verdict::Unexplained(_) => {
                     counts[2] += 1;
-                    first.get_or_insert(format!("{place}: {words}"));
+                    first.get_or_insert_with(|| format!("{place}: {words}"));
                 }
             }
             lines.push(format!("  {place}, to {}: {words}", answer.peer));

@@ -119,8 +119,11 @@ fn hours((from, to): (i64, i64), has_times: bool) -> Vec<(i64, i64)> {
 /// What the counters say: by route and number of the hour, of every pair of ends and observer the bytes and the soft ones.
 struct Wire {
     routes: BTreeSet<Route>,
-    counted: BTreeMap<(Route, usize), BTreeMap<(String, String), BTreeMap<String, (u64, u64)>>>,
+    counted: BTreeMap<(Route, usize), BTreeMap<(String, String), Seen>>,
 }
+
+/// By observer: bytes, and how many of them may as well belong to another hour.
+type Seen = BTreeMap<String, (u64, u64)>;
 
 impl Wire {
     fn of(
