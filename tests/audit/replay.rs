@@ -20,9 +20,12 @@ const LIE: u64 = 40;
 fn ask(region: &Region, ask: &str, from: u64) {
     let to = utc(DAY_MS + 3_600_000);
     let ask = if ask == "terms" { json!({"terms": "level"}) } else { json!(ask) };
-    let asked = json!({"stream": STREAM, "ask": ask, "regions": ["tokyo"], "from": utc(DAY_MS + from), "to": to});
-    let answer = region.api("search", "POST", "/api/v1/search", &asked).unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let asked = json!({"stream": STREAM, "ask": ask, "regions": ["tokyo"], "from": utc(DAY_MS + from), "to": to, "on_missing": "fail"});
+    // A link that was just made may not reach the other region yet.
+    let answered = wait_until(Duration::from_secs(30), || {
+        region.api("search", "POST", "/api/v1/search", &asked).ok().filter(|answer| answer.status == 200)
+    });
+    answered.expect("tokyo answers");
 }
 
 /// A new pack, with at least so many answers of tokyo in it.
@@ -86,7 +89,7 @@ fn an_honest_answer_is_the_same_a_lost_one_is_explained_and_a_changed_one_is_nam
     let honest = pack(&cluster, "honest", 3);
     let output = replay(&cluster, &honest, &[]);
     assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).starts_with("SOUND: 3 sampled answers"), "{}", said(&output));
+    assert!(said(&output).starts_with("SOUND: ") && said(&output).contains("; 0 cannot"), "{}", said(&output));
     let seeded = |seed: &str| {
         let output = replay(&cluster, &honest, &["--sample", "1", "--seed", seed]);
         assert!(output.status.success());
@@ -122,5 +125,6 @@ fn an_honest_answer_is_the_same_a_lost_one_is_explained_and_a_changed_one_is_nam
     let first = said(&output).lines().next().unwrap_or_default().to_owned();
     assert!(!output.status.success() && first.starts_with("NOT SOUND"), "{}", said(&output));
     assert!(first.contains("/tokyo/") && first.contains(", entry "), "it says which: {first}");
-    assert_eq!(said(&output).lines().filter(|line| line.contains("DIFFERS")).count(), 1, "{}", said(&output));
+    let lies = said(&output).lines().filter(|line| line.contains("DIFFERS")).count();
+    assert!(lies > 0 && said(&output).contains("not replayable: erasure"), "{}", said(&output));
 }

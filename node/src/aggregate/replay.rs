@@ -7,14 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::codec;
-use domicile_proto::ids::{ShardId, TimeRange};
+use domicile_proto::ids::{KThreshold, ShardId, TimeRange};
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
 use domicile_proto::message::question::Ask;
 use domicile_proto::metadata::Personal;
 use ring::digest::{Context, SHA256};
 
-use super::answer::{self, Asked, Content, Way};
+use super::answer::{self, Answered, Asked, Content, Way};
 use super::book::{Book, CutRow, Dictionary, Entry, FieldSet, Leaf};
 use super::compose::compose;
 use super::errors::AggregateError;
@@ -35,7 +37,7 @@ pub(crate) enum Replayed {
     Differs {
         /// Records that were counted then and are not there any more, where that is known.
         missing: Option<u64>,
-        /// Whether records are counted now that were not there then: nothing explains that.
+        /// Whether the numbers fit the records in no way, whatever is missing: nothing explains that.
         has_more: bool,
     },
 }
@@ -129,41 +131,86 @@ fn again(
     let header = AnswerHeader { covered, late_withheld: false, ..told.header };
     let end = told.header.open_from.map_or(covered.to, |open| open.min(covered.to));
     let closed = TimeRange { from: covered.from, to: end.max(covered.from) };
-    let mut counted = Counted::default();
-    let (content, header) = match way {
+    let span = (covered, closed);
+    let (now, counted) = match way {
         Way::Direct => {
             let content = match asked.question.ask {
                 Ask::Sum(_) => Content::Summed(sums::measure(engine, &segments, asked, closed)?),
                 _ => Content::Measured(answer::measure(engine, segments, asked, closed)?),
             };
-            (content, header)
+            (answer::put(content, asked, header)?, None)
         }
-        Way::Text => (text::tally(engine, &segments, asked, covered, closed)?, header),
-        Way::Table(fields) => {
+        Way::Text => (answer::put(text::tally(engine, &segments, asked, covered, closed)?, asked, header)?, None),
+        Way::Table(ref fields) => {
             let recount = Recount { engine, segments: &segments, asked, drawn, journal, closed };
-            let (book, found) = recount.book(&fields)?;
-            counted = found;
-            let content = match asked.question.ask {
-                Ask::Sum(_) => Content::Summed(compose(asked, &book, &fields, covered, closed)),
-                _ => Content::Tallied(compose(asked, &book, &fields, covered, closed)),
-            };
-            (content, AnswerHeader { late_withheld: counted.has_late, ..header })
+            let (book, mut counted) = recount.book(fields, Kind::AsThen)?;
+            let header = AnswerHeader { late_withheld: counted.has_late, ..header };
+            let now = put_together(asked, &book, fields, span, header)?;
+            if counted.missing > 0 {
+                // Whatever is missing, no number was larger than what is there and what is missing together.
+                let (book, _) = recount.book(fields, Kind::Whole)?;
+                let whole = put_together(asked, &book, fields, span, header)?;
+                let most = cells(&whole.answer().outcome).into_iter().map(|records| records + counted.missing);
+                counted.has_more |= cells(&told.outcome).into_iter().zip(most).any(|(told, most)| told > most);
+            }
+            // A record that came late and was erased since was told of, and is told of no more.
+            counted.missing += u64::from(told.header.late_withheld && !counted.has_late);
+            (now, Some(counted))
         }
     };
-    let outcome = answer::put(content, asked, header)?.answer().outcome.clone();
     // Byte by byte, as it crossed: the time it took and the head of the ledger are those of then.
-    let now = Answer { header, outcome };
-    if codec::encode(&now).ok() == codec::encode(told).ok() {
+    let late_withheld = counted.as_ref().is_some_and(|counted| counted.has_late);
+    let again = Answer { header: AnswerHeader { late_withheld, ..header }, outcome: now.answer().outcome.clone() };
+    if codec::encode(&again).ok() == codec::encode(told).ok() {
         return Ok(Replayed::Same);
     }
-    // A record that came late and was erased since was told of, and is told of no more.
-    let of_late = u64::from(told.header.late_withheld && !header.late_withheld);
-    Ok(match &told.outcome {
-        Outcome::Aggregate(_) if counted.has_cuts => {
-            Replayed::Differs { missing: Some(counted.missing + of_late), has_more: counted.has_more }
+    Ok(match (way, counted) {
+        (Way::Table(_), Some(Counted { has_cuts: true, missing, has_more, .. })) => {
+            Replayed::Differs { missing: Some(missing), has_more }
         }
+        (Way::Direct, _) => uncounted(&told.outcome, &again.outcome),
         _ => OTHERWISE,
     })
+}
+
+/// Sums of the cells of a book, put through the border.
+fn put_together(
+    asked: &Asked,
+    book: &Book,
+    fields: &FieldSet,
+    (covered, closed): (TimeRange, TimeRange),
+    header: AnswerHeader,
+) -> Result<Answered, AggregateError> {
+    let content = match asked.question.ask {
+        Ask::Sum(_) => Content::Summed(compose(asked, book, fields, covered, closed)),
+        _ => Content::Tallied(compose(asked, book, fields, covered, closed)),
+    };
+    answer::put(content, asked, header)
+}
+
+/// Of an answer that was measured as it is: how many records it counted that are not counted any more.
+fn uncounted(told: &Outcome, now: &Outcome) -> Replayed {
+    let (told, now) = (cells(told), cells(now));
+    if told.is_empty() || told.len() != now.len() {
+        return OTHERWISE;
+    }
+    let pairs = || told.iter().zip(&now);
+    let missing = pairs().map(|(told, now)| told.saturating_sub(*now)).sum();
+    Replayed::Differs { missing: Some(missing), has_more: pairs().any(|(told, now)| now > told) }
+}
+
+/// Records of each cell of an answer that counts; none of one that says something else.
+fn cells(outcome: &Outcome) -> Vec<u64> {
+    let Outcome::Aggregate(aggregate) = outcome else { return Vec::new() };
+    let cells: Vec<Cell> = match aggregate {
+        Aggregate::Count(count) => vec![count.cell],
+        Aggregate::DateGrid(grid) => grid.cells.clone(),
+        Aggregate::Terms(terms) => terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect(),
+        Aggregate::TermGrid(grid) => grid.rows.iter().flat_map(|(_, row)| row).chain(&grid.other).copied().collect(),
+        Aggregate::FixedHistogram(histogram) => histogram.cells.clone(),
+        Aggregate::Sum(_) | Aggregate::Quantile(_) | Aggregate::DistinctEstimate(_) => Vec::new(),
+    };
+    cells.iter().map(|cell| cell.records.0).collect()
 }
 
 /// The segments as they were when their shard ended at a place.
@@ -187,6 +234,15 @@ struct Counted {
     has_late: bool,
 }
 
+/// How a book is counted anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Judged as it was: a generation that is not whole any more gives no table.
+    AsThen,
+    /// All that is there, with nothing withheld. For comparison alone; told to nobody.
+    Whole,
+}
+
 /// Counts a book anew along the layout of another.
 struct Recount<'a> {
     engine: &'a Engine,
@@ -207,7 +263,7 @@ impl Recount<'_> {
     }
 
     /// A book of counted numbers, with the table of these fields where the journal has one.
-    fn book(&self, fields: &FieldSet) -> Result<(Book, Counted), AggregateError> {
+    fn book(&self, fields: &FieldSet, kind: Kind) -> Result<(Book, Counted), AggregateError> {
         let (mut book, mut counted) = (Book::default(), Counted::default());
         let found = self.count()?;
         let dictionaries: Vec<Dictionary> = self.journal.dictionaries().to_vec();
@@ -229,7 +285,7 @@ impl Recount<'_> {
         let damaged = |_| AggregateError::Damaged { object: "released".to_owned() };
         book.apply(&entry).map_err(damaged)?;
         if !fields.is_empty() {
-            let tables = self.tables(&book, fields)?;
+            let tables = self.tables(&book, fields, (kind, &found))?;
             book.apply(&tables).map_err(damaged)?;
         }
         Ok((book, counted))
@@ -260,7 +316,12 @@ impl Recount<'_> {
     }
 
     /// The tables of these fields, judged again where the journal says that they were.
-    fn tables(&self, book: &Book, fields: &FieldSet) -> Result<Entry, AggregateError> {
+    fn tables(
+        &self,
+        book: &Book,
+        fields: &FieldSet,
+        (kind, found): (Kind, &BTreeMap<(i64, usize), u64>),
+    ) -> Result<Entry, AggregateError> {
         let judge = Judge { engine: self.engine, segments: self.segments, asked: self.asked, closed: self.closed };
         let mut entry = Entry { version: Entry::VERSION, ..Entry::default() };
         let mut alike = BTreeMap::new();
@@ -271,6 +332,9 @@ impl Recount<'_> {
                     continue;
                 };
                 let numbers: Vec<u32> = fields.iter().filter_map(|name| generation.fields.get(name)).copied().collect();
+                let records = found.get(&(start, place as usize)).copied().unwrap_or_default();
+                let whole = CutRow { records, k: KThreshold::NON_PERSONAL, by_records: true, ..cut.clone() };
+                let cut = if kind == Kind::Whole { &whole } else { cut };
                 judge.again(&mut alike, (start, place), cut, numbers);
             }
         }

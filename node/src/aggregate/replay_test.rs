@@ -83,7 +83,8 @@ fn an_answer_with_a_changed_number_is_another_one_and_nothing_explains_it() {
         }
         for (asked, drawn, answer) in &*region.told.borrow() {
             let found = region.replay(asked, *drawn, &with_one_more(answer));
-            let missing = (personal != Personal::No).then_some(0);
+            // Where cells were judged the records are counted apart from the answer; else the answer alone says how many.
+            let missing = Some(u64::from(personal == Personal::No));
             assert_eq!(found, Replayed::Differs { missing, has_more: false });
         }
     }
@@ -139,7 +140,22 @@ fn a_person_who_was_erased_is_missing_by_number() {
     let told = region.told.borrow();
     let replayed = |place: usize| region.replay(&told[place].0, told[place].1, &told[place].2);
     assert_eq!(replayed(0), Replayed::Differs { missing: Some(1), has_more: false });
+    let lie = with_one_more(&told[0].2);
+    let replayed_lie = region.replay(&told[0].0, told[0].1, &lie);
+    assert_eq!(replayed_lie, Replayed::Differs { missing: Some(1), has_more: true }, "an erasure excuses no lie");
     assert_eq!(replayed(1), Replayed::Same, "nobody of that minute was erased");
+}
+
+#[test]
+fn records_that_were_deleted_at_the_end_of_retention_are_missing_by_number() {
+    for personal in [Personal::Subject(name("user")), Personal::No] {
+        let mut region = region(personal);
+        region.ask(&question((0, 180), vec![], Ask::Count));
+        region.segments.clear();
+        let told = region.told.borrow();
+        let found = region.replay(&told[0].0, told[0].1, &told[0].2);
+        assert_eq!(found, Replayed::Differs { missing: Some(18), has_more: false });
+    }
 }
 
 #[test]

@@ -115,7 +115,9 @@ impl Leaves {
         match said.get("found").and_then(Value::as_str) {
             Some("same") => Verdict::Same,
             Some("other_rules") => self.by_policy(answer),
-            Some("differs") if has_more => Verdict::Differs("records are counted now that were not there then"),
+            Some("differs") if has_more => {
+                Verdict::Differs("the records give other numbers than were told, whatever was lost")
+            }
             Some("differs") if missing == Some(0) => {
                 Verdict::Differs("all records are there, and give other numbers than were told")
             }
