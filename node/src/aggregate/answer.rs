@@ -160,6 +160,12 @@ pub(super) fn header(asked: &Asked, now: Option<Timestamp>) -> (AnswerHeader, Ti
     (AnswerHeader { open_from, ..header }, closed)
 }
 
+/// The range that an answer covers that is made this way.
+pub(super) fn covered_by(asked: &Asked, way: &Way) -> TimeRange {
+    let is_direct = matches!(way, Way::Direct);
+    covered(&asked.question, if is_direct { LeafWidth::Minute } else { asked.stream.policy.grid })
+}
+
 /// The question's range, shrunk to whole leaves and to the grid.
 fn covered(question: &Question, width: LeafWidth) -> TimeRange {
     let width = i64::from(width.seconds()) * Timestamp::MICROS;

@@ -102,6 +102,14 @@ pub(super) struct CutRow {
     pub(super) records: u64,
     pub(super) k: KThreshold,
     pub(super) by_records: bool,
+    /// Number of the entry of the journal that it came with; 0 in journals of earlier builds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) journal: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl CutRow {

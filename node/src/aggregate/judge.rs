@@ -26,7 +26,7 @@ pub(super) struct Judge<'a> {
 }
 
 /// A generation that lacks the table that is asked for.
-struct Target {
+pub(super) struct Target {
     start: i64,
     generation: u32,
     window: Window,
@@ -34,7 +34,7 @@ struct Target {
 }
 
 /// Targets that are judged alike: width, threshold, and the dictionary of each field.
-type Alike = (u32, KThreshold, bool, Vec<u32>);
+pub(super) type Alike = (u32, KThreshold, bool, Vec<u32>);
 
 impl Asked {
     /// The smallest group of the stream, and what it counts.
@@ -138,6 +138,7 @@ impl Judge<'_> {
             records: pending.cell.records().0,
             k: threshold.k,
             by_records: threshold.counted == Counted::Records,
+            journal: 0,
         };
         full.map(cut).collect()
     }
@@ -147,10 +148,8 @@ impl Judge<'_> {
         let mut found: BTreeMap<Alike, Vec<Target>> = BTreeMap::new();
         let mut now: Option<Vec<u32>> = None;
         let mut add = |cut: &CutRow, number: usize, dictionaries: Vec<u32>| {
-            let window = Window { after: cut.after, upto: cut.upto };
             let generation = u32::try_from(number).unwrap_or(u32::MAX);
-            let alike = (cut.width, cut.k, cut.by_records, dictionaries);
-            found.entry(alike).or_default().push(Target { start: cut.start, generation, window, records: cut.records });
+            self.again(&mut found, (cut.start, generation), cut, dictionaries);
         };
         let approved = |entry: &mut Entry, now: &mut Option<Vec<u32>>| {
             let number = |name| book.number_of(&self.asked.dictionary(name), entry);
@@ -180,8 +179,22 @@ impl Judge<'_> {
         then.counted == now.counted && then.k >= now.k
     }
 
+    /// Adds a generation that was judged before, to judge it again. It was judged as a whole or not at all: against the records
+    /// it was cut with.
+    pub(super) fn again(
+        &self,
+        found: &mut BTreeMap<Alike, Vec<Target>>,
+        (start, generation): (i64, u32),
+        cut: &CutRow,
+        dictionaries: Vec<u32>,
+    ) {
+        let window = Window { after: cut.after, upto: cut.upto };
+        let alike = (cut.width, cut.k, cut.by_records, dictionaries);
+        found.entry(alike).or_default().push(Target { start, generation, window, records: cut.records });
+    }
+
     /// Judges one table for all targets that are alike.
-    fn judge(
+    pub(super) fn judge(
         &self,
         book: &Book,
         fields: &FieldSet,
@@ -270,7 +283,7 @@ fn dictionaries(generation: &Generation, fields: &FieldSet, standard: Vec<u32>) 
 }
 
 /// Last place up to which no record is missing: a build that failed leaves a gap, and what lies behind it comes later.
-fn settled(segments: &[Arc<Segment>]) -> u64 {
+pub(super) fn settled(segments: &[Arc<Segment>]) -> u64 {
     let mut upto = None;
     let mut in_order: Vec<_> = segments.iter().collect();
     in_order.sort_unstable_by_key(|segment| segment.first_seq);

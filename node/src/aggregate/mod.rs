@@ -19,6 +19,9 @@ mod released_model;
 #[cfg(test)]
 mod released_test;
 mod releases;
+mod replay;
+#[cfg(test)]
+mod replay_test;
 mod sums;
 #[cfg(test)]
 mod sums_test;
@@ -27,3 +30,4 @@ mod text;
 pub(crate) use answer::{Answered, Asked};
 pub(crate) use errors::AggregateError;
 pub(crate) use releases::Releases;
+pub(crate) use replay::Replayed;

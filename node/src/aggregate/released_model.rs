@@ -4,6 +4,7 @@
 //! The model below looks at plain lists of records. It shares the judging of one table with the code (its own law is tested
 //! in `proto`), and nothing else.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,8 +18,11 @@ use domicile_proto::metadata::Personal;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::answer::Asked;
 use super::model::{LEVELS, SERVICES, asked, asks, filters, name, policy, question, releases, runtime, view};
 use super::releases::Releases;
+use super::replay::Replayed;
+use crate::audit::Drawn;
 use crate::clock::Clock;
 use crate::index::builder::Layout;
 use crate::policy::{Dictionary, Policy, StreamView};
@@ -50,7 +54,7 @@ enum Step {
 /// A region with its bucket, clock and segments; and the plain records beside it.
 pub(super) struct Region {
     clock: Clock,
-    store: Store,
+    pub(super) store: Store,
     pub(super) releases: Releases,
     pub(super) view: StreamView,
     pub(super) policy: Policy,
@@ -58,6 +62,8 @@ pub(super) struct Region {
     pub(super) segments: Vec<Arc<Segment>>,
     pub(super) layout: Layout,
     pub(super) runtime: tokio::runtime::Runtime,
+    /// What was asked, what the answer was drawn from, and the answer.
+    pub(super) told: RefCell<Vec<(Asked, Drawn, Answer)>>,
 }
 
 impl Region {
@@ -75,6 +81,7 @@ impl Region {
             segments: Vec::new(),
             layout: Layout::new(),
             runtime: runtime(),
+            told: RefCell::default(),
         }
     }
 
@@ -95,13 +102,13 @@ impl Region {
         }
     }
 
-    fn merge(&mut self) {
+    pub(super) fn merge(&mut self) {
         if !self.records.is_empty() {
             self.segments = vec![segment(&self.layout, durable(1, 1, self.records.iter().map(event).collect()))];
         }
     }
 
-    fn approve(&mut self, bits: u32) {
+    pub(super) fn approve(&mut self, bits: u32) {
         let texts: BTreeMap<_, _> =
             (64..).map(DictionaryId).zip(SERVICES.iter().take(3).map(|text| (*text).to_owned())).collect();
         let approved = texts.clone().into_iter().filter(|(id, _)| bits >> (id.0 - 64) & 1 == 1).collect();
@@ -111,9 +118,31 @@ impl Region {
 
     pub(super) fn ask(&self, question: &Question) -> Answer {
         let asked = asked(question, &self.view, self.policy.clone());
-        let judged = self.runtime.block_on(self.releases.answer(asked, self.segments.clone()));
+        let judged = self.runtime.block_on(self.releases.answer(asked.clone(), self.segments.clone()));
         assert!(judged.error.is_none(), "{:?}", judged.error);
-        judged.answered.answer().clone()
+        let answer = judged.answered.answer().clone();
+        if !matches!(answer.outcome, Outcome::Refused(_)) {
+            let drawn = judged.drawn.expect("an answer says what it was drawn from");
+            // Without those who were erased since it cannot be.
+            if self.segments.iter().all(|segment| segment.hidden().is_empty()) {
+                assert_eq!(self.replay(&asked, drawn, &answer), Replayed::Same, "{answer:?}");
+            }
+            self.told.borrow_mut().push((asked, drawn, answer.clone()));
+        }
+        answer
+    }
+
+    /// Asks again, over the segments of now.
+    pub(super) fn replay(&self, asked: &Asked, drawn: Drawn, answer: &Answer) -> Replayed {
+        let again = self.releases.replay(asked.clone(), self.segments.clone(), drawn, answer.clone());
+        self.runtime.block_on(again).expect("replayed")
+    }
+
+    /// Whether everything that was ever answered is answered again, byte by byte.
+    pub(super) fn replays_all(&self) {
+        for (asked, drawn, answer) in &*self.told.borrow() {
+            assert_eq!(self.replay(asked, *drawn, answer), Replayed::Same, "{answer:?}");
+        }
     }
 
     pub(super) fn aggregate(&self, question: &Question) -> Aggregate {
@@ -391,5 +420,6 @@ proptest! {
                 }
             }
         }
+        region.replays_all();
     }
 }

@@ -17,9 +17,10 @@ use super::compose::compose;
 use super::contributors::{Contributors, contributors};
 use super::errors::AggregateError;
 use super::journal::Shelf;
-use super::judge::Judge;
+use super::judge::{Judge, settled};
 use super::sums;
 use super::text;
+use crate::audit::Drawn;
 use crate::clock::Clock;
 use crate::limits::BOOKS;
 use crate::query::Engine;
@@ -33,10 +34,10 @@ type Slot = Arc<Turn<Option<Shelf>>>;
 /// The releases. Cheap to clone; clones share the books.
 #[derive(Clone)]
 pub(crate) struct Releases {
-    engine: Engine,
-    store: Store,
+    pub(super) engine: Engine,
+    pub(super) store: Store,
     clock: Clock,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     shelves: Arc<Mutex<HashMap<ShardId, Slot>>>,
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Judged {
     pub(crate) error: Option<AggregateError>,
     /// Whom the answer of a text question is about; `None` for other questions.
     pub(crate) contributors: Option<Contributors>,
+    /// What the answer was drawn from.
+    pub(crate) drawn: Option<Drawn>,
 }
 
 impl Releases {
@@ -87,7 +90,7 @@ impl Releases {
         header: AnswerHeader,
         range: TimeRange,
     ) -> Result<Judged, AggregateError> {
-        let engine = self.engine.clone();
+        let (engine, drawn) = (self.engine.clone(), asked.drawn_from(&segments, 0));
         let work = move || {
             let content = match asked.question.ask {
                 Ask::Sum(_) => Content::Summed(sums::measure(&engine, &segments, &asked, range)?),
@@ -95,7 +98,8 @@ impl Releases {
             };
             answer::put(content, &asked, header)
         };
-        Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
+        let answered = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??;
+        Ok(Judged::answered(answered, None, drawn))
     }
 
     /// A text question, with those it is about.
@@ -106,11 +110,11 @@ impl Releases {
         header: AnswerHeader,
         closed: TimeRange,
     ) -> Result<Judged, AggregateError> {
-        let engine = self.engine.clone();
+        let (engine, drawn) = (self.engine.clone(), asked.drawn_from(&segments, 0));
         let work = move || {
             let content = text::tally(&engine, &segments, &asked, header.covered, closed)?;
             let contributors = contributors(&engine, segments, &asked, closed)?;
-            Ok(Judged::answered(answer::put(content, &asked, header)?, Some(contributors)))
+            Ok(Judged::answered(answer::put(content, &asked, header)?, Some(contributors), drawn))
         };
         self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
     }
@@ -124,7 +128,7 @@ impl Releases {
         closed: TimeRange,
     ) -> Result<Judged, AggregateError> {
         answer::check_cells(&asked)?;
-        let asked = Arc::new(asked);
+        let (asked, upto) = (Arc::new(asked), settled(&segments));
         let mut slot = self.shelf(&asked).await?;
         let (engine, of, by) = (self.engine.clone(), Arc::clone(&asked), fields.clone());
         // The guard goes along, so that nobody else changes the book even where this caller has gone.
@@ -145,15 +149,16 @@ impl Releases {
             *slot = Some(shelf);
         }
         let work = move || {
-            let book = &slot.as_ref().ok_or(AggregateError::Interrupted)?.book;
+            let shelf = slot.as_ref().ok_or(AggregateError::Interrupted)?;
+            let (book, drawn) = (&shelf.book, asked.drawn_upto(upto, shelf.number()));
             let content = match asked.question.ask {
                 Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
                 _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
             };
             let header = AnswerHeader { late_withheld: book.has_late(closed), ..header };
-            answer::put(content, &asked, header)
+            Ok(Judged::answered(answer::put(content, &asked, header)?, None, drawn))
         };
-        Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
+        self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
     }
 
     /// The shelf of the question's stream, read from the bucket where it is not here.
@@ -176,11 +181,11 @@ impl Releases {
 }
 
 impl Judged {
-    const fn answered(answered: Answered, contributors: Option<Contributors>) -> Self {
-        Self { answered, error: None, contributors }
+    const fn answered(answered: Answered, contributors: Option<Contributors>, drawn: Option<Drawn>) -> Self {
+        Self { answered, error: None, contributors, drawn }
     }
 
     const fn refused(header: AnswerHeader, code: RefusalCode, error: Option<AggregateError>) -> Self {
-        Self { answered: Answered::refused(header, code), error, contributors: None }
+        Self { answered: Answered::refused(header, code), error, contributors: None, drawn: None }
     }
 }

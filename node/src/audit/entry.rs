@@ -132,6 +132,9 @@ pub(crate) enum Event {
         /// SHA-256 of its configuration, every default written out.
         #[serde(with = "hex_digest")]
         config: [u8; 32],
+        /// SHA-256 of the list of what it was built of; earlier builds had none.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "hex_digest_or_none")]
+        sbom: Option<[u8; 32]>,
     },
     /// The clock went otherwise than time did within one minute: somebody set it, or the machine slept.
     ClockJumped {
@@ -392,6 +395,23 @@ pub(crate) struct Passage {
     /// The frame itself.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub(crate) body: Vec<u8>,
+    /// Of an answer that leaves: what it was drawn from, so that it can be asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drawn: Option<Drawn>,
+}
+
+/// What an answer was drawn from: as much of a shard as could be searched then, and the rules of then. Numbers and a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Drawn {
+    /// The shard.
+    pub(crate) shard: ShardId,
+    /// Last place in it that was counted.
+    pub(crate) upto: u64,
+    /// Number of the newest entry of the release journal that it was composed from; 0 where none was.
+    pub(crate) journal: u64,
+    /// SHA-256 of the rules that decide what such an answer holds: those of the stream, and the values that may be named.
+    #[serde(with = "hex_digest")]
+    pub(crate) rules: [u8; 32],
 }
 
 impl Passage {
@@ -432,6 +452,22 @@ pub(crate) enum Why {
     Code(RefusalCode),
     /// It could not be put into the words that may travel.
     NotExpressible,
+}
+
+mod hex_digest_or_none {
+    use serde::{Deserializer, Serializer};
+
+    #[allow(clippy::ref_option, reason = "serde gives a reference")]
+    pub(super) fn serialize<S: Serializer>(digest: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => super::hex_digest::serialize(digest, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+        super::hex_digest::deserialize(deserializer).map(Some)
+    }
 }
 
 pub(super) mod hex_digest {

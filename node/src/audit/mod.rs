@@ -26,6 +26,7 @@ mod prove;
 mod publish;
 mod read;
 mod recover;
+mod sbom;
 mod strays;
 mod tail;
 mod tiles;
@@ -35,7 +36,7 @@ mod writer;
 
 pub(crate) use copy::{Copy, Shown, roots_at};
 pub(crate) use cosigning::{Ask, Cosigning, Standing, Trouble};
-pub(crate) use entry::{Entry, Event, Passage, Peer, Purpose, Why};
+pub(crate) use entry::{Drawn, Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
 pub(crate) use note::Verifier;
@@ -43,5 +44,6 @@ pub(crate) use outside::Outside;
 pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;
+pub(crate) use sbom::{sbom, sbom_digest};
 pub(crate) use verify::{Broken, Checked, verify};
 pub(crate) use witness::{Witness, WitnessFacts};

@@ -76,6 +76,8 @@ pub(super) enum Verb {
     /// Check a ledger, read what left, look for what should not be there
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// Print what this program was built of, as CycloneDX
+    Sbom,
     /// Where data may lie: judge a Terraform plan, show the facts about regions
     #[command(subcommand)]
     Residency(ResidencyVerb),

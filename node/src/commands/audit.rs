@@ -13,7 +13,9 @@ use domicile_proto::ids::{Region, Timestamp};
 
 use super::pack::{self, BreachArguments, ReportArguments};
 use super::profile::Profile;
-use super::{scan, wire};
+use super::reconcile::{Counters, ReconcileArguments};
+use super::replay::ReplayArguments;
+use super::{reconcile, replay, scan, wire};
 use crate::audit::{Checked, Entry, Event, Passage, Verifier, prove_entry, prove_since, verify};
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +37,14 @@ pub(super) enum AuditVerb {
         /// Of a pack: digests of the programs you trust, as `sha256sum` writes them
         #[arg(long, value_name = "FILE")]
         release: Option<PathBuf>,
+        /// Of a pack: counters of the wire, as `audit reconcile` compares them
+        #[command(flatten)]
+        counters: Counters,
     },
+    /// Ask sampled answers of an audit pack again in the regions that gave them, and compare bytes
+    Replay(ReplayArguments),
+    /// Compare what ledgers say that left with flow logs of the provider, or with counters of nftables, by route and hour
+    Reconcile(ReconcileArguments),
     /// Say the first facts of a breach out of a pack: regions, streams, times, most records and persons, and the clocks of
     /// the laws
     Breach(BreachArguments),
@@ -82,7 +91,14 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     match &verb {
         AuditVerb::Report(arguments) => pack::report(arguments, &profile()?).await,
-        AuditVerb::Verify { dirs, key, saved, release } => verify_all(dirs, key, saved, release.as_deref()),
+        AuditVerb::Verify { dirs, key, saved, release, counters } => {
+            verify_all(dirs, key, saved, (release.as_deref(), counters))
+        }
+        AuditVerb::Reconcile(arguments) => reconcile::run(arguments, &verifiers(&arguments.key)?),
+        AuditVerb::Replay(arguments) => {
+            let keys = verifiers(&arguments.key)?;
+            replay::run(arguments, pack::Trust { keys, saved: Vec::new() }, &profile()?).await
+        }
         AuditVerb::Breach(arguments) => Ok(pack::breach(arguments)),
         AuditVerb::Prove { dir, entry, since } => prove(dir, *entry, since.as_deref()),
         AuditVerb::Crossings { dir, from, to, region } => crossings(dir, (*from, *to), region.as_ref()),
@@ -116,14 +132,14 @@ fn verify_all(
     dirs: &[PathBuf],
     keys: &[String],
     saved: &[PathBuf],
-    release: Option<&Path>,
+    (release, counters): (Option<&Path>, &Counters),
 ) -> anyhow::Result<ExitCode> {
-    let keys = keys.iter().map(|text| verifier(text)).collect::<anyhow::Result<Vec<Verifier>>>()?;
+    let keys = verifiers(keys)?;
     let saved = saved.iter().map(|path| read_note(path)).collect::<anyhow::Result<Vec<_>>>()?;
     if let [dir] = dirs
         && pack::is_pack(dir)
     {
-        return pack::verify(dir, &pack::Trust { keys, saved }, release);
+        return pack::verify(dir, &pack::Trust { keys, saved }, release, counters);
     }
     let (mut logs, mut is_sound) = (Vec::new(), true);
     for dir in dirs {
@@ -228,6 +244,10 @@ fn tell(dir: &Path, checked: &Checked, traffic: &Traffic, is_pinned: bool) {
     if !is_pinned {
         println!("  the key was taken from the copy itself; give the one you were handed with --key");
     }
+}
+
+fn verifiers(texts: &[String]) -> anyhow::Result<Vec<Verifier>> {
+    texts.iter().map(|text| verifier(text)).collect()
 }
 
 fn verifier(text: &str) -> anyhow::Result<Verifier> {

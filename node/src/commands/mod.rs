@@ -18,6 +18,8 @@ mod pack;
 mod pki;
 mod privacy;
 mod profile;
+mod reconcile;
+mod replay;
 mod residency;
 mod retention;
 mod reveal;
@@ -92,6 +94,7 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
         Verb::Audit(audit) => return audit::run(audit, profile).await,
+        Verb::Sbom => print!("{}", crate::audit::sbom()),
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,

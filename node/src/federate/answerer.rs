@@ -72,7 +72,13 @@ impl Answerer {
     pub(crate) async fn answer(&self, peer: &PeerId, question: &Question) -> Answered {
         let answered = match self.let_in(question) {
             Ok(put) => match self.at_once.try_acquire() {
-                Ok(_permit) => self.gate.answer(put).await,
+                Ok(_permit) => {
+                    let (answered, drawn) = self.gate.answer_with_inputs(put).await;
+                    if let Some(drawn) = drawn {
+                        self.ledger.draws(question.id, drawn);
+                    }
+                    answered
+                }
                 Err(_) => Answered::refused(header(&self.ledger, question), RefusalCode::Busy),
             },
             Err(code) => Answered::refused(header(&self.ledger, question), code),

@@ -43,7 +43,7 @@ pub(super) fn over(
             if let Some(error) = judged.error {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
             }
-            Gated { answered: judged.answered, contributors: judged.contributors }
+            Gated { answered: judged.answered, contributors: judged.contributors, drawn: judged.drawn }
         })
     })
 }

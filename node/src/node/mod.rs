@@ -90,13 +90,13 @@ impl Node {
         let engine = Engine::new()?;
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
-        let gate = gate::over(releases, catalog, detector, base.us.node, base.awareness.clone());
+        let gate = gate::over(releases.clone(), catalog, detector, base.us.node, base.awareness.clone());
         let gate = gate.guarded(open_guard(&base, &config).await?);
         let erasure = start_erasure(&base, &config, &shards)?;
         let federation = start_federation(&base, &config, gate, &erasure);
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
         let subjects = present::admin::subjects::router(Arc::clone(&desk), Arc::clone(&erasure));
-        let office = auditors(&base, &config, &desk, erasure).await?;
+        let office = auditors(&base, &config, &desk, (erasure, releases)).await?;
         let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
         let Base { tasks, ledger, group, link, directory, .. } = base;
@@ -270,11 +270,11 @@ async fn auditors(
     base: &Base,
     config: &NodeConfig,
     desk: &Arc<Desk>,
-    erasure: Arc<Erasure>,
+    (erasure, releases): (Arc<Erasure>, Releases),
 ) -> Result<Arc<Office>, NodeError> {
     let facts = base.regions.facts(&base.us.region)?.clone();
     let program = base.tasks.blocking(program_digest).await.map_err(|_| NodeError::Interrupted)?;
-    Ok(Office::new(Arc::clone(desk), erasure, (config.deployment.clone(), facts), program))
+    Ok(Office::new(Arc::clone(desk), erasure, releases, (config.deployment.clone(), facts), program))
 }
 
 /// SHA-256 of the program's file; nothing where it cannot be read.

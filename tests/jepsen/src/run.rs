@@ -22,6 +22,7 @@ use crate::env::network;
 use crate::env::weather::Way;
 use crate::history::{self, Operation, Recorder};
 use crate::nemesis::{Kind, Nemesis, schedule};
+use crate::pages;
 use crate::report::Report;
 use crate::workload::{Stage, Workload, canary, control};
 
@@ -124,6 +125,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
             .with_context(|| format!("`{region}` wrote no key log"))?;
     }
     let homes: Vec<PathBuf> = (0..REGIONS.len()).map(|region| cluster.home(region)).collect();
+    let ledgers = [0, 1, 2].map(|region| cluster.home(region).join("data/ledger"));
     drop(cluster);
     look_at_ledgers(&plan.binary, &homes, &kept, evidence)?;
     capture.flush()?;
@@ -134,6 +136,11 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let mut verdicts = plan.workload.judge(&operations);
     verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.seconds)));
     verdicts.push(judge_ledgers(evidence)?);
+    // Read when every node has ended: each then published all that it has.
+    match ledgers.iter().map(|ledger| pages::crossings(ledger)).collect::<Result<_>>() {
+        Ok(ledgers) => verdicts.push(checker::double_entry::check(&ledgers)),
+        Err(error) => skipped.push(format!("double-entry: a ledger cannot be read: {error:#}")),
+    }
     match judge_capture(evidence, plan.seed)? {
         Some(verdict) => verdicts.push(verdict),
         None => skipped.push("tshark: nobody looked into what the regions sent each other".to_owned()),

@@ -106,7 +106,7 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
 }
 
 /// Names of the regions in a pack, in order.
-pub(super) fn regions(dir: &Path) -> Vec<String> {
+pub(in super::super) fn regions(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir.join(REGIONS)).into_iter().flatten().filter_map(Result::ok);
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
@@ -271,6 +271,21 @@ impl Outcome {
         }
     }
 
+    /// What counters of the wire come to.
+    pub(super) fn weighed(&mut self, found: Result<String, Vec<(String, String)>>) {
+        let Some(point) = self.points.iter_mut().find(|point| point.number == 8) else { return };
+        match found {
+            Ok(why) => (point.verdict, point.why) = (Verdict::Holds, why),
+            Err(found) => {
+                let problems: Vec<Problem> =
+                    found.into_iter().map(|(place, why)| Problem::new(8, place, &why)).collect();
+                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                (point.verdict, point.why) = (Verdict::Fails, first);
+                self.problems.extend(problems);
+            }
+        }
+    }
+
     /// Gives every check its verdict.
     fn concluded(mut self, trust: &Trust, release: Option<&str>) -> Self {
         let is_read = self.request.is_some() && !self.homes.is_empty();
@@ -303,10 +318,10 @@ impl Outcome {
             ),
             "each in its one form; none has a field for text out of a record".to_owned(),
             format!("{matched} arrivals"),
-            "the pack holds no counters of the wire, and this build compares none".to_owned(),
+            "the pack holds no counters of the wire: give them with --flow-logs".to_owned(),
             format!("{erasures} orders"),
             format!("{heads} roots that regions showed each other"),
-            "needs the running regions, and this build asks them nothing again".to_owned(),
+            "needs the running regions: ask them with `audit replay PACK`".to_owned(),
             if release.is_some() {
                 "each is in the list you gave".to_owned()
             } else {

@@ -4,6 +4,7 @@
 //! Of another tenant's entries only the commitments are given: the tree stays whole and says nothing about them. Nothing is
 //! changed here; what the node signs is that it said this, and when.
 
+mod replay;
 mod state;
 mod statement;
 mod visible;
@@ -24,7 +25,8 @@ use super::admin::OPERATORS;
 use super::desk::Desk;
 use super::errors::PresentError;
 use super::native::{Body, told};
-use crate::audit::LedgerError;
+use crate::aggregate::Releases;
+use crate::audit::{LedgerError, sbom_digest};
 use crate::config::RegionFacts;
 use crate::erase::Erasure;
 use crate::receive::Failure;
@@ -41,10 +43,13 @@ pub(crate) const PACK_TITLE: &str = "domicile audit pack v1";
 pub(crate) struct Office {
     desk: Arc<Desk>,
     erasure: Arc<Erasure>,
+    releases: Releases,
     deployment: Name,
     facts: RegionFacts,
     /// SHA-256 of the program, in hexadecimal digits.
     program: String,
+    /// SHA-256 of what it was built of, likewise.
+    sbom: String,
 }
 
 impl Office {
@@ -52,10 +57,11 @@ impl Office {
     pub(crate) fn new(
         desk: Arc<Desk>,
         erasure: Arc<Erasure>,
+        releases: Releases,
         (deployment, facts): (Name, RegionFacts),
         program: String,
     ) -> Arc<Self> {
-        Arc::new(Self { desk, erasure, deployment, facts, program })
+        Arc::new(Self { desk, erasure, releases, deployment, facts, program, sbom: hex::encode(sbom_digest()) })
     }
 
     /// The tenant an auditor asks about: the own one, for the operator's any.
@@ -87,6 +93,7 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Office>>)> {
         ("/api/v1/audit/log", get(log)),
         ("/api/v1/audit/bodies", get(bodies)),
         ("/api/v1/audit/seal", post(seal)),
+        ("/api/v1/audit/replay", post(replay::replay)),
     ]
 }
 
@@ -155,6 +162,11 @@ async fn seal(State(office): State<Arc<Office>>, headers: HeaderMap, body: Body)
         Ok(json!({"note": note}))
     };
     told(sealed())
+}
+
+/// A number of a body.
+fn number(body: &Value, place: &'static str) -> Result<u64, PresentError> {
+    body.get(place).and_then(Value::as_u64).ok_or(PresentError::Malformed { place, wanted: "a number" })
 }
 
 impl Office {

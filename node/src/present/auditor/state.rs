@@ -32,7 +32,11 @@ impl Office {
             jurisdiction: self.facts.jurisdiction.clone(),
             laws: self.facts.laws().to_vec(),
             time_zone: self.facts.time_zone.iana.clone(),
-            build: Build { version: env!("CARGO_PKG_VERSION").to_owned(), sha256: self.program.clone() },
+            build: Build {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                sha256: self.program.clone(),
+                sbom_sha256: self.sbom.clone(),
+            },
             tenant: name.to_string(),
             tenant_id: u64::from(tenant.0),
             policy_version: policy.version.0,

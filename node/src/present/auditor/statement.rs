@@ -54,6 +54,9 @@ pub(crate) struct Build {
     pub(crate) version: String,
     /// SHA-256 of the file that the node was started from; empty where it could not be read.
     pub(crate) sha256: String,
+    /// SHA-256 of the list of what it was built of, as `domicile sbom` prints it; empty in statements of earlier builds.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) sbom_sha256: String,
 }
 
 /// A node of the deployment.

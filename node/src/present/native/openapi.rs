@@ -113,6 +113,11 @@ fn paths() -> Value {
         "/api/v1/audit/seal": {"post": change(
             "Signs that a pack with this manifest was made, when and with which key; role `audit`.", "Sealed", "The note.",
         )},
+        "/api/v1/audit/replay": {"post": change(
+            "Asks a question of another region again, over the records of then, and says whether the answer is the same; role `audit`.",
+            "AskedAgain",
+            "`found`: same, differs, other_rules, unreadable or elsewhere; never a number of the answer.",
+        )},
         "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {
@@ -186,6 +191,9 @@ fn schemas() -> Value {
             "id": {"type": "string", "description": "For an erasure: the one of another node of the region whose keys are others."},
         }},
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
+        "AskedAgain": {"type": "object", "required": ["question", "answer"], "properties": {
+            "question": {"type": "integer"}, "answer": {"type": "integer"}, "tenant": text,
+        }},
         "Sealed": {"type": "object", "required": ["sha256"], "properties": {"sha256": text}},
         "Tenanted": {"type": "object", "properties": {"tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},

@@ -3,6 +3,7 @@
 pub mod aggregates;
 pub mod availability;
 pub mod canary;
+pub mod double_entry;
 pub mod ledger;
 pub mod linear;
 pub mod metadata;
