@@ -8,6 +8,7 @@
 mod admin;
 mod arguments;
 mod audit;
+mod breach;
 mod canary;
 mod cluster;
 mod dev;
@@ -28,6 +29,7 @@ mod search;
 mod status;
 mod subject;
 mod table;
+mod transfer;
 mod wire;
 
 use std::process::ExitCode;
@@ -92,8 +94,10 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
         Verb::Audit(audit) => return audit::run(audit, profile).await,
+        Verb::Breach(breach) => breach::run(breach, &profile()?).await?,
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Transfer(transfer) => transfer::run(transfer, &profile()?).await?,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }

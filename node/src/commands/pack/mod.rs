@@ -133,7 +133,7 @@ fn told(dir: &Path, outcome: &Outcome) -> ExitCode {
             request.tenant,
             tally::day(request.from),
             tally::day(request.to),
-            regions_in_words(outcome.homes.len())
+            regions_in_words(outcome.homes.iter().filter(|home| home.is_first()).count())
         ),
         (_, Some(first)) => {
             let more = outcome.problems.len() - 1;

@@ -111,6 +111,17 @@ fn paths() -> Value {
         "/api/v1/audit/seal": {"post": change(
             "Signs that a pack with this manifest was made, when and with which key; role `audit`.", "Sealed", "The note.",
         )},
+        "/api/v1/audit/breaches": {
+            "parameters": [{"name": "tenant", "in": "query", "schema": {"type": "string"}}],
+            "get": read(
+                "The register of breaches in this node's ledger; role `audit`.",
+                "Breaches with their steps and the clocks of the region's laws.",
+            ),
+        },
+        "/api/v1/breaches": {"post": change(
+            "Opens a breach in the register, or notes a step of one; role `admin` of the operator. In the ledger before the answer.",
+            "Breach", "The breach with its clocks.",
+        )},
         "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {
@@ -172,6 +183,10 @@ fn schemas() -> Value {
             "id": {"type": "string", "description": "For an erasure: the one of another node of the region whose keys are others."},
         }},
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
+        "Breach": {"type": "object", "properties": {
+            "tenant": text, "breach": text, "when": {"type": "integer", "description": "Microseconds since 1970."},
+            "step": {"type": ["object", "string"], "description": "`opened`, `assessed`, `notified` with `whom`, or `closed`."},
+        }},
         "Sealed": {"type": "object", "required": ["sha256"], "properties": {"sha256": text}},
         "Tenanted": {"type": "object", "properties": {"tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},

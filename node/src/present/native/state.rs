@@ -6,10 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domicile_proto::ids::{Region, Timestamp};
 use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Standing, Trouble, WitnessFacts};
+use crate::policy::{REVIEW_TOLD, Route, Shut, date_of, seconds_until};
 use crate::present::desk::Desk;
 use crate::receive::native_failure;
 
@@ -123,6 +125,19 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
             "the ledger of another region contradicts itself: see `witness.forks`, keep the files, tell its officer",
         );
     }
+    let now = desk.parts.clock.now();
+    let late = |(_, route): &(&Region, &Route)| route.shut.is_none() && seconds_until(route.review_by, now) < 0;
+    let soon = |(_, route): &(&Region, &Route)| {
+        route.shut.is_none() && (0..REVIEW_TOLD).contains(&seconds_until(route.review_by, now))
+    };
+    if policy.routes.out.iter().any(|way| late(&way)) {
+        notes.push("the legal basis of a route should have been looked at by now: see `transfers`");
+    } else if policy.routes.out.iter().any(|way| soon(&way)) {
+        notes.push("the legal basis of a route has to be looked at within a month: see `transfers`");
+    }
+    if policy.routes.out.values().any(|route| route.shut.is_some()) {
+        notes.push("a route out of this region is closed: see `transfers`");
+    }
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
     let body = json!({
@@ -140,6 +155,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "tls_keylog": facts.has_tls_keylog,
         "streams": policy.streams.len(),
         "erasures": policy.erasures,
+        "transfers": policy.routes.out.iter().map(|way| about_route(way, now)).collect::<Vec<_>>(),
         "meta": { "leader": facts.leader, "term": facts.term, "voters": facts.voters },
         "round_trips_ms": round_trips,
         "shards": shards.len(),
@@ -149,6 +165,16 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "notes": notes,
     });
     Json(body).into_response()
+}
+
+/// How a route out of this region stands.
+fn about_route((to, route): (&Region, &Route), now: Timestamp) -> Value {
+    json!({
+        "to": to, "open": route.shut.is_none(), "shut": route.shut.map(Shut::words), "basis": route.basis,
+        "review_by": date_of(route.review_by), "review_in_days": seconds_until(route.review_by, now).div_euclid(86_400),
+        "approved_by_officer": route.said.is_some_and(|(_, serial)| serial.is_some()),
+        "policy": route.said.map(|(version, _)| version),
+    })
 }
 
 /// How the keys are.
