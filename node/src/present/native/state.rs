@@ -11,7 +11,7 @@ use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Standing, Trouble, WitnessFacts};
-use crate::policy::{REVIEW_TOLD, Route, Shut, date_of, seconds_until};
+use crate::policy::{Policy, REVIEW_TOLD, Route, Shut, date_of, seconds_until};
 use crate::present::desk::Desk;
 use crate::receive::native_failure;
 
@@ -126,18 +126,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         );
     }
     let now = desk.parts.clock.now();
-    let late = |(_, route): &(&Region, &Route)| route.shut.is_none() && seconds_until(route.review_by, now) < 0;
-    let soon = |(_, route): &(&Region, &Route)| {
-        route.shut.is_none() && (0..REVIEW_TOLD).contains(&seconds_until(route.review_by, now))
-    };
-    if policy.routes.out.iter().any(|way| late(&way)) {
-        notes.push("the legal basis of a route should have been looked at by now: see `transfers`");
-    } else if policy.routes.out.iter().any(|way| soon(&way)) {
-        notes.push("the legal basis of a route has to be looked at within a month: see `transfers`");
-    }
-    if policy.routes.out.values().any(|route| route.shut.is_some()) {
-        notes.push("a route out of this region is closed: see `transfers`");
-    }
+    notes.extend(about_routes(&policy, now));
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
     let body = json!({
@@ -167,6 +156,22 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     Json(body).into_response()
 }
 
+/// What has to be said of the routes out of this region.
+fn about_routes(policy: &Policy, now: Timestamp) -> Vec<&'static str> {
+    let open = policy.routes.out.values().filter(|route| route.shut.is_none());
+    let nearest = open.map(|route| seconds_until(route.review_by, now)).min();
+    let review = match nearest {
+        Some(left) if left < 0 => Some("the legal basis of a route should have been looked at by now: see `transfers`"),
+        Some(left) if left < REVIEW_TOLD => {
+            Some("the legal basis of a route has to be looked at within a month: see `transfers`")
+        }
+        _ => None,
+    };
+    let is_closed = policy.routes.out.values().any(|route| route.shut.is_some());
+    let closed = is_closed.then_some("a route out of this region is closed: see `transfers`");
+    review.into_iter().chain(closed).collect()
+}
+
 /// How a route out of this region stands.
 fn about_route((to, route): (&Region, &Route), now: Timestamp) -> Value {
     json!({
@@ -188,3 +193,26 @@ pub(in crate::present) fn about_keys(desk: &Desk) -> Value {
 
 /// After how many seconds of silence `status` says that the key store is away: three of its checks.
 const SILENCE_TOLD: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Routes;
+
+    #[test]
+    fn a_review_is_told_of_a_month_ahead_and_louder_when_it_is_late() {
+        let mut policy = Policy::empty("tokyo".parse().expect("a name"));
+        policy.routes = Routes::open_to(["frankfurt", "singapore"]);
+        // The day of both reviews.
+        let day = 20_970 * 86_400;
+        let told =
+            |policy: &Policy, seconds: i64| about_routes(policy, Timestamp(seconds * Timestamp::MICROS)).join("; ");
+        assert_eq!(told(&policy, day - REVIEW_TOLD), "");
+        assert!(told(&policy, day - REVIEW_TOLD + 1).contains("within a month"));
+        assert!(told(&policy, day + 1).contains("should have been looked at"));
+        for route in policy.routes.out.values_mut() {
+            route.shut = Some(Shut::Revoked);
+        }
+        assert_eq!(told(&policy, day + 1), "a route out of this region is closed: see `transfers`");
+    }
+}
