@@ -19,6 +19,7 @@ use crate::message::ledger::SignedHead;
 use crate::officer::{OfficerRow, OfficerSignature};
 use crate::privacy::Privacy;
 use crate::region_key::{RegionKeyRow, RegionPublic, RegionWord};
+use crate::transfer::{Day, TransferBasis, TransferRow};
 
 /// Most group fields one stream may declare.
 pub const MAX_GROUP_FIELDS: usize = 32;
@@ -273,6 +274,15 @@ pub enum Change {
         /// Which.
         node: NodeId,
     },
+    /// What the region releases may go to another one.
+    ApproveTransfer {
+        /// The region that receives.
+        to: Region,
+        /// On which legal basis.
+        basis: TransferBasis,
+        /// The day by which the basis is looked at again.
+        review_by: Day,
+    },
 }
 
 /// A [`Change`] with the region it widens and the signature of that region's officer.
@@ -346,6 +356,13 @@ pub enum Command {
     RecordHead(SignedHead),
     /// An order of erasure exists in a region, and how far all nodes of the region have come with it.
     RecordErasure(ErasureRow),
+    /// From now on nothing the region answers or asks goes to another one.
+    RevokeTransfer {
+        /// The region that sends.
+        from: Region,
+        /// The region that receives.
+        to: Region,
+    },
 }
 
 /// What became of a command.
@@ -463,6 +480,8 @@ pub enum Row {
     RegionKey(RegionKeyRow),
     /// An order of erasure.
     Erasure(ErasureRow),
+    /// A route of the transfer register.
+    Transfer(TransferRow),
 }
 
 /// The counters ids are drawn from; each holds the next free number.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::require::{everything_is_required, require, require_python_with};
+use domicile_tests::cluster::second::{SECOND, Second};
 use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
 use serde_json::{Value, json};
 
@@ -186,6 +187,115 @@ fn no_network_is_used(pack: &Path) {
     assert!(used.is_empty(), "{used:?}");
 }
 
+/// A route is closed, so that a question is refused; another is signed; and the register of breaches has one with a clock that runs
+/// and one that ran out.
+fn a_policy_is_changed_and_a_breach_is_opened(cluster: &Cluster, asked: &Value) {
+    cluster.command(&["transfer", "revoke", "singapore", "tokyo"]).unwrap();
+    let approve = ["transfer", "approve", "tokyo", "frankfurt", "--basis", "adequacy", "--review-by", "2029-01-31"];
+    cluster.command(&approve).unwrap();
+    let tokyo = cluster.region("tokyo");
+    let refused = wait_until(Duration::from_secs(30), || {
+        let answer = tokyo.api("search", "POST", "/api/v1/search", asked).unwrap().json();
+        (answer["coverage"]["singapore"]["status"] == "refused").then_some(answer)
+    });
+    let refused = refused.expect("Singapore's answers may not come to Tokyo");
+    assert_eq!(refused["coverage"]["singapore"]["code"], "NoTransferBasis", "{refused}");
+    let id = cluster.command(&["breach", "open", "--region", "tokyo"]).unwrap();
+    assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    let judge = ["breach", "assess", &id, "--notifiable", "--malicious", "--region", "tokyo"];
+    cluster.command(&judge).unwrap();
+    cluster.command(&["breach", "notified", &id, "--whom", "appi-first", "--region", "tokyo"]).unwrap();
+    let old = ["breach", "open", "--region", "frankfurt", "--when", "2026-01-01T00:00:00Z"];
+    assert_ne!(cluster.command(&old).unwrap(), id);
+    let unknown = ["breach", "close", &id, "--region", "frankfurt"];
+    assert!(cluster.command(&unknown).is_err(), "another region's breach is none of this one's");
+    let body = json!({"tenant": "default", "step": "opened"});
+    for role in ["audit", "search", "ingest"] {
+        assert_eq!(tokyo.api(role, "POST", "/api/v1/breaches", &body).unwrap().status, 403, "{role}");
+    }
+    let listed = tokyo.api("audit", "GET", "/api/v1/audit/breaches", &Value::Null).unwrap().json();
+    assert_eq!(listed["breaches"].as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!(listed["breaches"][0]["told"][0]["whom"], "appi_first", "{listed}");
+}
+
+/// What the registers of the pack say of it.
+fn the_registers_say_what_happened(pack: &Path) {
+    let table = |name: &str| std::fs::read_to_string(pack.join("csv").join(name)).unwrap();
+    for (name, wanted) in [
+        ("transfers.csv", "closed: closed"),
+        ("transfers.csv", "the region's officer, consent"),
+        ("transfers.csv", "ATTENTION: open by the region's file"),
+        ("policy-history.csv", "to tokyo: closed"),
+        ("refused.csv", "singapore"),
+        ("breaches.csv", "notifiable, malice likely"),
+        ("breach-clocks.csv", "runs, "),
+        ("breach-clocks.csv", "ATTENTION: "),
+        ("buckets.csv", "in its region"),
+        ("cosigners.csv", "witness."),
+        ("cosigners.csv", "none; the ledgers are vouched for by their own operator alone"),
+    ] {
+        assert!(table(name).contains(wanted), "{name} has no `{wanted}`: {}", table(name));
+    }
+    let missing = table("missing.csv");
+    assert_eq!(missing.lines().count(), 1, "no node is missing: {missing}");
+}
+
+/// A pack of all nodes of a region; and of those that answer, with the other one named.
+#[test]
+fn a_pack_holds_the_ledger_of_every_node_that_is_reached_and_names_the_others() {
+    let mut cluster = Cluster::start(BINARY, &[]).unwrap();
+    fill(&cluster.region("tokyo"));
+    let node = Second::prepare(&cluster).unwrap();
+    node.approve(&cluster).unwrap();
+    cluster.launch(SECOND).unwrap();
+    let second = node.region(&cluster);
+    let profile = cluster.data().join("profile.toml");
+    let text = std::fs::read_to_string(&profile).unwrap();
+    let head = "[regions.tokyo]\n";
+    assert!(text.contains(head), "the profile has another form");
+    let beside = format!("{head}other_nodes = [\"{}\"]\n", second.doors.api);
+    std::fs::write(&profile, text.replace(head, &beside)).unwrap();
+    let pack = cluster.data().parent().unwrap().join("pack");
+    let report = |dir: &Path| {
+        std::fs::remove_dir_all(dir).ok();
+        let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+        cluster.command(&["audit", "report", "--regions", "tokyo", "--out", &name])
+    };
+    let told = wait_until(Duration::from_secs(120), || {
+        let told = report(&pack).ok()?;
+        let is_whole =
+            pack.join("regions/tokyo+4/log/cosigned").is_file() && pack.join("regions/tokyo/log/cosigned").is_file();
+        is_whole.then_some(told)
+    });
+    let told = told.expect("both nodes are in the pack, cosigned");
+    assert!(told.contains("SOUND"), "{told}");
+    let output = verify(&pack, &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    let ledgers = std::fs::read_to_string(pack.join("csv/ledgers.csv")).unwrap();
+    assert!(ledgers.contains("/tokyo/1") && ledgers.contains("/tokyo/4"), "{ledgers}");
+    let missing = std::fs::read_to_string(pack.join("csv/missing.csv")).unwrap();
+    assert!(!missing.contains("tokyo"), "{missing}");
+    assert!(missing.contains("singapore"), "a region that was left out is named: {missing}");
+    // One byte of the second node's own ledger, and its cosignatures.
+    for name in ["regions/tokyo+4/log/checkpoint", "regions/tokyo+4/log/cosigned", "regions/tokyo+4/statement.json"] {
+        let (path, whole) = (pack.join(name), std::fs::read(pack.join(name)).unwrap());
+        let mut changed = whole.clone();
+        let last = changed.len() - 3;
+        changed[last] ^= 1;
+        std::fs::write(&path, &changed).unwrap();
+        let first = said(&verify(&pack, &[])).lines().next().unwrap_or_default().to_owned();
+        assert!(first.starts_with("NOT SOUND") && first.contains(name), "{name}: {first}");
+        std::fs::write(&path, whole).unwrap();
+    }
+    cluster.kill(SECOND).unwrap();
+    let partial = pack.with_file_name("partial");
+    let told = report(&partial).unwrap();
+    assert!(told.contains("SOUND"), "{told}");
+    let missing = std::fs::read_to_string(partial.join("csv/missing.csv")).unwrap();
+    assert!(missing.contains("tokyo,4"), "the node that was not reached is named: {missing}");
+    assert!(!partial.join("regions/tokyo+4").try_exists().unwrap(), "half a copy is none");
+}
+
 #[test]
 fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     let cluster = Cluster::start(BINARY, &[]).unwrap();
@@ -204,6 +314,7 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     let erased = tokyo.api("admin", "POST", "/api/v1/subjects/erase", &json!({"subject": "u-7"})).unwrap();
     assert_eq!(erased.status, 200, "{}", erased.text());
     cluster.command(&["dictionary", "approve", "frankfurt", "level", "NOTICE"]).unwrap();
+    a_policy_is_changed_and_a_breach_is_opened(&cluster, &asked);
     an_auditor_reads_the_ledger_and_nothing_else(&tokyo);
 
     let pack = cluster.data().parent().unwrap().join("pack");
@@ -213,7 +324,9 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
         let told = cluster.command(&["audit", "report", "--tenant", "default", "--out", "pack"]).ok()?;
         let report = std::fs::read_to_string(pack.join("csv/erasures.csv")).ok()?;
         let has_crossings = std::fs::read_to_string(pack.join("csv/crossings.csv")).ok()?.contains("question");
-        (has_crossings && report.contains("tokyo") && told.contains("SOUND")).then_some(told)
+        let places = REGIONS.map(|region| pack.join("regions").join(region).join("log/cosigned"));
+        let is_cosigned = places.iter().all(|path| path.is_file());
+        (has_crossings && is_cosigned && report.contains("tokyo") && told.contains("SOUND")).then_some(told)
     });
     let said_first = said_first.expect("a sound pack with the order in it");
     assert!(said_first.contains("SOUND: the audit pack of tenant `default`"), "{said_first}");
@@ -228,6 +341,8 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
         let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
         assert!(!has(CANARY) && !has("u-7"), "{}", path.display());
     }
+    the_registers_say_what_happened(&pack);
+    assert!(text.contains("not independent: no witness outside"), "{text}");
     others_find_the_same(&pack);
     others_verify_it(&pack);
     no_network_is_used(&pack);

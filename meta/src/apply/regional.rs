@@ -36,6 +36,7 @@ impl State {
             Change::ApproveValues { tenant, field, values } => self.approve_values(change, *tenant, field, values),
             Change::SetRegionKey { key } => self.set_region_key(change, *key),
             Change::RemoveNode { node } => self.remove_signed_node(change, *node),
+            Change::ApproveTransfer { to, .. } => self.approve_transfer(change, to),
         }
     }
 

@@ -10,8 +10,10 @@ use domicile_proto::ids::{
 };
 use domicile_proto::message::answer::{Answer, RefusalCode};
 use domicile_proto::message::question::Question;
+use domicile_proto::transfer::TransferBasis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::breach::BreachStep;
 use super::chains::Link;
 use crate::keys::Notice;
 
@@ -288,6 +290,37 @@ pub(crate) enum Event {
         #[serde(with = "hex_digest")]
         sha256: [u8; 32],
     },
+    /// A question that was put here did not go to a region: nothing may, or the policy is not known to be the newest.
+    NotSent {
+        /// Which region.
+        to: Region,
+        /// About what.
+        stream: StreamId,
+        /// Why.
+        why: Why,
+    },
+    /// A breach of personal data was opened in the register, or something was done about it. No words stand here.
+    Breach {
+        /// Its id.
+        breach: Box<str>,
+        /// Whose data.
+        tenant: TenantId,
+        /// What.
+        step: BreachStep,
+        /// When, as the officer says.
+        when: Timestamp,
+    },
+    /// From now on what is released here goes to a region, or does no more.
+    RouteChanged {
+        /// Which region.
+        to: Region,
+        /// Whether it goes there.
+        open: bool,
+        /// On which legal basis, where there is one.
+        basis: Option<TransferBasis>,
+        /// The version of the policy that says so.
+        policy: PolicyVersion,
+    },
     /// The end of the file was not a whole entry when the node started; it was put aside beside the ledger.
     TornTail {
         /// How many bytes.
@@ -323,6 +356,7 @@ impl Event {
             | Self::ExportKept { tenant, .. }
             | Self::ExportRead { tenant, .. }
             | Self::Reveal { tenant, .. }
+            | Self::Breach { tenant, .. }
             | Self::RetentionBegun { tenant, .. }
             | Self::RetentionDropped { tenant, .. }
             | Self::ValuesApproved { tenant, .. } => Some(*tenant),

@@ -7,6 +7,7 @@
 //!
 //! `witness` cosigns what other regions' ledgers publish, `cosigning` has this one cosigned.
 
+mod breach;
 mod chains;
 mod copy;
 mod cosigned;
@@ -34,6 +35,7 @@ mod verify;
 mod witness;
 mod writer;
 
+pub(crate) use breach::{Breach, BreachStep, Breaches, CLOCKS, Clock as BreachClock};
 pub(crate) use copy::{Copy, Shown, roots_at};
 pub(crate) use cosigning::{Ask, Cosigning, Standing, Trouble};
 pub(crate) use entry::{Drawn, Entry, Event, Passage, Peer, Purpose, Why};

@@ -11,7 +11,7 @@ use super::chains::{Chains, Link};
 use super::cosigned;
 use super::entry::{Entry, Event, Passage};
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf, sha256};
-use super::note::Verifier;
+use super::note::{Cosigner, Verifier};
 use super::strays;
 use super::tail;
 use super::tiles::{self, CHECKPOINT, CHECKPOINTS, COSIGNED, Kept, LOG, VERIFIER, WITNESSES};
@@ -54,6 +54,9 @@ pub(crate) struct Checked {
     pub(crate) beyond: u64,
     /// Names of the witnesses that cosigned the newest checkpoint that anybody cosigned.
     pub(crate) cosigners: Vec<String>,
+    /// Their keys, and how many entries that checkpoint is over.
+    pub(crate) cosigner_keys: Vec<String>,
+    pub(crate) cosigned: u64,
     /// What the entries say against the region.
     pub(crate) findings: Vec<String>,
 }
@@ -127,7 +130,10 @@ pub(crate) fn verify(
     walk.entries()?;
     walk.edges()?;
     strays::check(&walk.log, &walk.files)?;
-    Ok(Checked { cosigners, ..walk.conclude(beyond) })
+    let (cosigned, cosigners) = cosigners;
+    let cosigner_keys = cosigners.iter().map(ToString::to_string).collect();
+    let cosigners = cosigners.iter().map(|key| key.name().to_owned()).collect();
+    Ok(Checked { cosigners, cosigner_keys, cosigned, ..walk.conclude(beyond) })
 }
 
 fn text(path: &Path) -> Result<String, Broken> {
@@ -183,10 +189,10 @@ impl Walk<'_> {
     }
 
     /// The checkpoint that others cosigned is one of this log, and over no more than there is.
-    fn expect_cosigned(&mut self) -> Result<Vec<String>, Broken> {
+    fn expect_cosigned(&mut self) -> Result<(u64, Vec<Cosigner>), Broken> {
         self.known(COSIGNED);
         self.known(WITNESSES);
-        let Some((head, cosigners)) = cosigned::read(&self.log, &self.verifier)? else { return Ok(Vec::new()) };
+        let Some((head, cosigners)) = cosigned::read(&self.log, &self.verifier)? else { return Ok((0, Vec::new())) };
         if head.size > self.head.size {
             return Err(broken(
                 COSIGNED,
@@ -194,7 +200,7 @@ impl Walk<'_> {
             ));
         }
         self.expect(COSIGNED.to_owned(), head);
-        Ok(cosigners.iter().map(|key| key.name().to_owned()).collect())
+        Ok((head.size, cosigners))
     }
 
     /// What the tails say of the tree; how many entries lie in them behind the checkpoint.
@@ -354,8 +360,8 @@ impl Walk<'_> {
             destroyed: self.destroyed,
             withheld: self.withheld,
             beyond,
-            cosigners: Vec::new(),
             findings: self.findings,
+            ..Checked::default()
         }
     }
 }

@@ -8,11 +8,13 @@ use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
 use domicile_proto::metadata::NumberField;
 
 use super::audit::AuditVerb;
+use super::breach::BreachVerb;
 use super::privacy::PrivacyArguments;
 
 use super::retention::RetentionVerb;
 use super::revoke::{StreamRevocation, TenantRevocation, ValueRevocation};
 use super::subject::SubjectVerb;
+use super::transfer::TransferVerb;
 
 /// Logs stay at home. Answers travel.
 ///
@@ -65,6 +67,9 @@ pub(super) enum Verb {
     /// Persons: erasure, legal hold, access to their data
     #[command(subcommand)]
     Subject(SubjectVerb),
+    /// Where what a region releases may go: the transfer register
+    #[command(subcommand)]
+    Transfer(TransferVerb),
     /// Records that have been kept long enough, and the evidence of their deletion
     #[command(subcommand)]
     Retention(RetentionVerb),
@@ -76,6 +81,9 @@ pub(super) enum Verb {
     /// Check a ledger, read what left, look for what should not be there
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// The register of breaches, and until when whom must be told
+    #[command(subcommand)]
+    Breach(BreachVerb),
     /// Print what this program was built of, as CycloneDX
     Sbom,
     /// Where data may lie: judge a Terraform plan, show the facts about regions

@@ -8,6 +8,7 @@
 mod admin;
 mod arguments;
 mod audit;
+mod breach;
 mod canary;
 mod cluster;
 mod dev;
@@ -30,6 +31,7 @@ mod search;
 mod status;
 mod subject;
 mod table;
+mod transfer;
 mod wire;
 
 use std::process::ExitCode;
@@ -94,9 +96,11 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
         Verb::Audit(audit) => return audit::run(audit, profile).await,
+        Verb::Breach(breach) => breach::run(breach, &profile()?).await?,
         Verb::Sbom => print!("{}", crate::audit::sbom()),
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Transfer(transfer) => transfer::run(transfer, &profile()?).await?,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }

@@ -174,9 +174,9 @@ pub(super) async fn run(arguments: &ReplayArguments, trust: Trust, profile: &Pro
     };
     let (mut lines, mut counts, mut first) = (Vec::new(), [0_u64; 3], None);
     for home in &sound.homes {
-        let log = arguments.pack.join("regions").join(&home.region).join("log");
+        let log = arguments.pack.join("regions").join(&home.place).join("log");
         let (leaves, root) = leaves(&log)?;
-        let door = profile.door(&home.region.parse().context("the pack names no region")?)?;
+        let door = door_of(home, profile).await?;
         for answer in leaves.sample(arguments, arguments.seed.as_deref().unwrap_or(&root)) {
             let verdict = ask(&door, &leaves, answer, &sound.tenant).await?;
             let place = format!("{}, entry {}", home.origin, answer.number);
@@ -220,6 +220,18 @@ fn leaves(log: &Path) -> anyhow::Result<(Leaves, String)> {
     let checked = verify(log, Some(&key), &[], &mut |number, entry| leaves.take(number, entry))?;
     let Some(head) = checked.head else { bail!("a log without a head") };
     Ok((leaves, hex::encode(head.root)))
+}
+
+/// The door to the node that a log is of.
+async fn door_of(home: &pack::SoundHome, profile: &Profile) -> anyhow::Result<Door> {
+    let region = home.region.parse().context("the pack names no region")?;
+    for door in std::iter::once(profile.door(&region)?).chain(profile.doors_beside(&region)?) {
+        let status = door.read("/api/v1/status").await?;
+        if status.get("node").and_then(Value::as_u64) == Some(home.node) {
+            return Ok(door);
+        }
+    }
+    bail!("no door of the profile leads to node {} of region `{region}`; name it in `other_nodes`", home.node)
 }
 
 async fn ask(door: &Door, leaves: &Leaves, answer: &Answer, tenant: &str) -> anyhow::Result<Verdict> {

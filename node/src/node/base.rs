@@ -109,6 +109,7 @@ impl Base {
             Classifier::new(vault.pseudonyms(), Defaults::new(&facts.jurisdiction, facts.detectors()), rules);
         let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
         let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
+        let consents = consents.with_routes(facts.routes());
         let token = tasks.token().clone();
         let follower = policy::follow(group.clone(), policy.clone(), consents, Arc::clone(&ledger), token);
         tasks.spawn(Kind::Follower, follower);

@@ -14,6 +14,7 @@ use domicile_proto::officer::OfficerRow;
 use tokio::sync::watch;
 
 use super::lease::Lease;
+use super::routes::Routes;
 
 /// A stream as this region treats it.
 #[derive(Clone, Debug)]
@@ -96,6 +97,8 @@ pub(crate) struct Policy {
     pub(crate) kept_longer: BTreeMap<StreamId, NonZeroU16>,
     /// How many erasures the group knows of each region.
     pub(crate) erasures: BTreeMap<Region, u64>,
+    /// Where what is released here may go.
+    pub(crate) routes: Routes,
 }
 
 impl Policy {
@@ -113,6 +116,7 @@ impl Policy {
             officers: Vec::new(),
             kept_longer: BTreeMap::new(),
             erasures: BTreeMap::new(),
+            routes: Routes::default(),
         }
     }
 

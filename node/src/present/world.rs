@@ -123,6 +123,7 @@ fn policy() -> Policy {
         let addr = "127.0.0.1:7443".parse().expect("an address");
         policy.nodes.insert(node, NodeRow { node, region: region(text), addr, signature: None });
     }
+    policy.routes = crate::policy::Routes::open_to(["frankfurt", "singapore"]);
     let open = StreamPolicy {
         personal: Personal::No,
         group_fields: vec![name("level"), name("service")],
@@ -287,6 +288,7 @@ impl World {
         let clock = Clock::standing_at(now());
         let officer = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
         let policy = PolicyWatch::new(policy);
+        policy.lease().heard(Instant::now());
         let ledger = Arc::new(Ledger::open(dir.path(), &region("tokyo"), clock.clone()).expect("new"));
         let (events, segments) = sample(EVENTS);
         let segments = segments.into_iter().chain(more);

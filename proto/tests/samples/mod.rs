@@ -31,6 +31,7 @@ use domicile_proto::metadata::{
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 use domicile_proto::region_key::{RegionKeyRow, RegionPublic, RegionWord};
+use domicile_proto::transfer::{Day, TransferBasis, TransferRow};
 
 /// Decodes a frame as one kind of message and encodes that again.
 pub(crate) type Decoder = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
@@ -282,6 +283,14 @@ fn changes() -> Vec<Change> {
     ]
 }
 
+fn approval() -> Change {
+    Change::ApproveTransfer {
+        to: region("singapore"),
+        basis: TransferBasis::EquivalentMeasures,
+        review_by: Day(20_970),
+    }
+}
+
 fn region_public() -> RegionPublic {
     RegionPublic::from_hex(&"5a".repeat(32)).expect("64 digits")
 }
@@ -314,6 +323,8 @@ fn commands() -> Vec<Command> {
     ];
     commands.extend(changes().into_iter().map(|change| Command::Regional(signed(change))));
     commands.push(Command::RecordErasure(erasure()));
+    commands.push(Command::Regional(signed(approval())));
+    commands.push(Command::RevokeTransfer { from: region("tokyo"), to: region("singapore") });
     commands
 }
 
@@ -402,6 +413,12 @@ fn rows() -> Vec<Row> {
         Row::Officer(OfficerRow { region: region("tokyo"), newest: signature(), version: PolicyVersion(3) }),
         Row::RegionKey(RegionKeyRow { region: region("tokyo"), key: region_public(), signature: Some(signature()) }),
         Row::Erasure(erasure()),
+        Row::Transfer(TransferRow {
+            from: region("tokyo"),
+            to: region("singapore"),
+            version: PolicyVersion(7),
+            approval: Some(signed(approval())),
+        }),
     ]
 }
 

@@ -142,9 +142,12 @@ pub(super) struct Sound {
     pub(super) homes: Vec<SoundHome>,
 }
 
-/// A region of one.
+/// A node of one.
 pub(super) struct SoundHome {
     pub(super) region: String,
+    pub(super) node: u64,
+    /// Its place in the pack.
+    pub(super) place: String,
     pub(super) origin: String,
 }
 
@@ -152,7 +155,12 @@ pub(super) struct SoundHome {
 pub(super) fn sound(dir: &Path, trust: &Trust) -> Option<Sound> {
     let outcome = check::check(dir, trust, None);
     let tenant = outcome.request.as_ref().filter(|_| outcome.is_sound())?.tenant.clone();
-    let home = |home: &compose::Home| SoundHome { region: home.name().to_owned(), origin: home.origin.clone() };
+    let home = |home: &compose::Home| SoundHome {
+        region: home.name().to_owned(),
+        node: home.statement.node,
+        place: home.place.clone(),
+        origin: home.origin.clone(),
+    };
     Some(Sound { tenant, homes: outcome.homes.iter().map(home).collect() })
 }
 
@@ -164,7 +172,7 @@ fn told(dir: &Path, outcome: &Outcome) -> ExitCode {
             request.tenant,
             tally::day(request.from),
             tally::day(request.to),
-            regions_in_words(outcome.homes.len())
+            regions_in_words(outcome.homes.iter().filter(|home| home.is_first()).count())
         ),
         (_, Some(first)) => {
             let more = outcome.problems.len() - 1;

@@ -1,9 +1,10 @@
 //! The doors of an auditor: what a region states about itself, and its ledger, as they go into an audit pack. Role `audit`, which
-//! opens nothing else.
+//! opens nothing else; and the register of breaches, which an administrator writes.
 //!
 //! Of another tenant's entries only the commitments are given: the tree stays whole and says nothing about them. Nothing is
 //! changed here; what the node signs is that it said this, and when.
 
+mod breaches;
 mod replay;
 mod state;
 mod statement;
@@ -31,7 +32,7 @@ use crate::config::RegionFacts;
 use crate::erase::Erasure;
 use crate::receive::Failure;
 
-pub(crate) use statement::{Erasure as StatedErasure, Statement, Stream, Transfer};
+pub(crate) use statement::{Bucket, Erasure as StatedErasure, Statement, Stream, Transfer};
 use visible::Visible;
 
 /// First line of what is signed over a statement.
@@ -50,6 +51,9 @@ pub(crate) struct Office {
     program: String,
     /// SHA-256 of what it was built of, likewise.
     sbom: String,
+    /// The bucket, as it was found when the node opened it.
+    bucket: Bucket,
+    register: breaches::Register,
 }
 
 impl Office {
@@ -60,8 +64,10 @@ impl Office {
         releases: Releases,
         (deployment, facts): (Name, RegionFacts),
         program: String,
+        bucket: Bucket,
     ) -> Arc<Self> {
-        Arc::new(Self { desk, erasure, releases, deployment, facts, program, sbom: hex::encode(sbom_digest()) })
+        let (sbom, register) = (hex::encode(sbom_digest()), breaches::Register::default());
+        Arc::new(Self { desk, erasure, releases, deployment, facts, program, sbom, bucket, register })
     }
 
     /// The tenant an auditor asks about: the own one, for the operator's any.
@@ -94,6 +100,8 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Office>>)> {
         ("/api/v1/audit/bodies", get(bodies)),
         ("/api/v1/audit/seal", post(seal)),
         ("/api/v1/audit/replay", post(replay::replay)),
+        ("/api/v1/audit/breaches", get(breaches::list)),
+        ("/api/v1/breaches", post(breaches::note)),
     ]
 }
 
@@ -110,7 +118,7 @@ async fn statement_of(State(office): State<Arc<Office>>, headers: HeaderMap, Que
     told(stated())
 }
 
-/// `GET /api/v1/audit/log`: the newest checkpoint, those that were kept, and the key that checks them.
+/// `GET /api/v1/audit/log`: the newest checkpoint, those that were kept, the one that others cosigned, and the keys.
 async fn log(State(office): State<Arc<Office>>, headers: HeaderMap) -> Response {
     let read = async {
         office.asked(&headers, None)?;
@@ -118,7 +126,8 @@ async fn log(State(office): State<Arc<Office>>, headers: HeaderMap) -> Response 
         let reading = office.desk.parts.tasks.blocking(move || ledger.shown());
         let shown = reading.await.map_err(|_| Failure::of(&LedgerError::Closed))?;
         let shown = shown.map_err(|error| Failure::of(&error))?;
-        Ok(json!({"verifier": shown.verifier, "checkpoint": shown.checkpoint, "kept": shown.kept}))
+        Ok(json!({"verifier": shown.verifier, "checkpoint": shown.checkpoint, "kept": shown.kept,
+            "cosigned": shown.cosigned.as_ref().map(|(note, _)| note), "witnesses": shown.cosigned.as_ref().map(|(_, keys)| keys)}))
     };
     told(read.await)
 }

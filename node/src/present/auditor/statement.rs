@@ -88,6 +88,18 @@ pub(crate) struct Transfer {
     pub(crate) what: String,
     pub(crate) basis: String,
     pub(crate) review_by: String,
+    /// Whether anything may go there.
+    pub(crate) is_open: bool,
+    /// Why not, where it may not.
+    pub(crate) shut: Option<String>,
+    /// The bases that the region's file takes for it.
+    pub(crate) admissible: Vec<String>,
+    /// The countries that the basis names.
+    pub(crate) countries: Vec<String>,
+    /// The version of the policy that speaks of it; none where the file alone does.
+    pub(crate) policy_version: Option<u64>,
+    /// The serial of the officer's consent, where it was approved.
+    pub(crate) officer_serial: Option<u64>,
 }
 
 /// A stream of the tenant, under the policy of this region.
@@ -151,6 +163,8 @@ pub(crate) struct Bucket {
     pub(crate) kind: String,
     /// The region that the bucket itself names.
     pub(crate) region: String,
+    /// The provider's own name of the place where it lies; none of a directory.
+    pub(crate) location: Option<String>,
     /// Who says so.
     pub(crate) source: String,
 }

@@ -118,6 +118,17 @@ fn paths() -> Value {
             "AskedAgain",
             "`found`: same, differs, other_rules, unreadable or elsewhere; never a number of the answer.",
         )},
+        "/api/v1/audit/breaches": {
+            "parameters": [{"name": "tenant", "in": "query", "schema": {"type": "string"}}],
+            "get": read(
+                "The register of breaches in this node's ledger; role `audit`.",
+                "Breaches with their steps and the clocks of the region's laws.",
+            ),
+        },
+        "/api/v1/breaches": {"post": change(
+            "Opens a breach in the register, or notes a step of one; role `admin` of the operator. In the ledger before the answer.",
+            "Breach", "The breach with its clocks.",
+        )},
         "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {
@@ -193,6 +204,10 @@ fn schemas() -> Value {
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
         "AskedAgain": {"type": "object", "required": ["question", "answer"], "properties": {
             "question": {"type": "integer"}, "answer": {"type": "integer"}, "tenant": text,
+        }},
+        "Breach": {"type": "object", "properties": {
+            "tenant": text, "breach": text, "when": {"type": "integer", "description": "Microseconds since 1970."},
+            "step": {"type": ["object", "string"], "description": "`opened`, `assessed`, `notified` with `whom`, or `closed`."},
         }},
         "Sealed": {"type": "object", "required": ["sha256"], "properties": {"sha256": text}},
         "Tenanted": {"type": "object", "properties": {"tenant": text}},

@@ -6,10 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use domicile_proto::ids::{Region, Timestamp};
 use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Standing, Trouble, WitnessFacts};
+use crate::policy::{Policy, REVIEW_TOLD, Route, Shut, date_of, seconds_until};
 use crate::present::desk::{Desk, Facts};
 use crate::receive::native_failure;
 
@@ -102,6 +104,7 @@ fn notes(desk: &Desk, facts: &Facts) -> Vec<&'static str> {
             "the ledger of another region contradicts itself: see `witness.forks`, keep the files, tell its officer",
         );
     }
+    notes.extend(about_routes(&desk.parts.policy.now(), desk.parts.clock.now()));
     notes
 }
 
@@ -110,7 +113,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         return native_failure(&failure);
     }
     let facts = (desk.parts.around.facts)();
-    let policy = desk.parts.policy.now();
+    let (policy, now) = (desk.parts.policy.now(), desk.parts.clock.now());
     let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
     let round_trips: Map<String, Value> = facts
         .round_trips
@@ -139,6 +142,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "tls_keylog": facts.has_tls_keylog,
         "streams": policy.streams.len(),
         "erasures": policy.erasures,
+        "transfers": policy.routes.out.iter().map(|way| about_route(way, now)).collect::<Vec<_>>(),
         "meta": { "leader": facts.leader, "term": facts.term, "voters": facts.voters },
         "round_trips_ms": round_trips,
         "shards": shards.len(),
@@ -148,6 +152,32 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "notes": notes,
     });
     Json(body).into_response()
+}
+
+/// What has to be said of the routes out of this region.
+fn about_routes(policy: &Policy, now: Timestamp) -> Vec<&'static str> {
+    let open = policy.routes.out.values().filter(|route| route.shut.is_none());
+    let nearest = open.map(|route| seconds_until(route.review_by, now)).min();
+    let review = match nearest {
+        Some(left) if left < 0 => Some("the legal basis of a route should have been looked at by now: see `transfers`"),
+        Some(left) if left < REVIEW_TOLD => {
+            Some("the legal basis of a route has to be looked at within a month: see `transfers`")
+        }
+        _ => None,
+    };
+    let is_closed = policy.routes.out.values().any(|route| route.shut.is_some());
+    let closed = is_closed.then_some("a route out of this region is closed: see `transfers`");
+    review.into_iter().chain(closed).collect()
+}
+
+/// How a route out of this region stands.
+fn about_route((to, route): (&Region, &Route), now: Timestamp) -> Value {
+    json!({
+        "to": to, "open": route.shut.is_none(), "shut": route.shut.map(Shut::words), "basis": route.basis,
+        "review_by": date_of(route.review_by), "review_in_days": seconds_until(route.review_by, now).div_euclid(86_400),
+        "approved_by_officer": route.said.is_some_and(|(_, serial)| serial.is_some()),
+        "policy": route.said.map(|(version, _)| version),
+    })
 }
 
 /// How the keys are.
@@ -161,3 +191,26 @@ pub(in crate::present) fn about_keys(desk: &Desk) -> Value {
 
 /// After how many seconds of silence `status` says that the key store is away: three of its checks.
 const SILENCE_TOLD: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Routes;
+
+    #[test]
+    fn a_review_is_told_of_a_month_ahead_and_louder_when_it_is_late() {
+        let mut policy = Policy::empty("tokyo".parse().expect("a name"));
+        policy.routes = Routes::open_to(["frankfurt", "singapore"]);
+        // The day of both reviews.
+        let day = 20_970 * 86_400;
+        let told =
+            |policy: &Policy, seconds: i64| about_routes(policy, Timestamp(seconds * Timestamp::MICROS)).join("; ");
+        assert_eq!(told(&policy, day - REVIEW_TOLD), "");
+        assert!(told(&policy, day - REVIEW_TOLD + 1).contains("within a month"));
+        assert!(told(&policy, day + 1).contains("should have been looked at"));
+        for route in policy.routes.out.values_mut() {
+            route.shut = Some(Shut::Revoked);
+        }
+        assert_eq!(told(&policy, day + 1), "a route out of this region is closed: see `transfers`");
+    }
+}
