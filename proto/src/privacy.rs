@@ -252,6 +252,13 @@ impl FromStr for Action {
 #[error("no such {0}; `docs/guide/officer.md` lists them")]
 pub struct UnknownWord(&'static str);
 
+impl UnknownWord {
+    /// A word that is none of these.
+    pub(crate) const fn of(set: &'static str) -> Self {
+        Self(set)
+    }
+}
+
 /// What a stream's policy says about the personal data in its records. What it does not mention is left to the region's
 /// own defaults, which may be anything but [`Action::Keep`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

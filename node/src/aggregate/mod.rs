@@ -8,6 +8,7 @@ mod answer;
 mod book;
 mod compose;
 pub(crate) mod contributors;
+mod draft;
 mod errors;
 mod examined;
 mod journal;
@@ -15,10 +16,13 @@ mod judge;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod noise_test;
+#[cfg(test)]
 mod released_model;
 #[cfg(test)]
 mod released_test;
 mod releases;
+mod spent;
 mod sums;
 #[cfg(test)]
 mod sums_test;

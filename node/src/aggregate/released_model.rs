@@ -50,7 +50,7 @@ enum Step {
 /// A region with its bucket, clock and segments; and the plain records beside it.
 pub(super) struct Region {
     clock: Clock,
-    store: Store,
+    pub(super) store: Store,
     pub(super) releases: Releases,
     pub(super) view: StreamView,
     pub(super) policy: Policy,

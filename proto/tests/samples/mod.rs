@@ -28,6 +28,7 @@ use domicile_proto::metadata::{
     KeyRow, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
     StreamRow, ValueRow,
 };
+use domicile_proto::noise::{Mechanism, Noise};
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 use domicile_proto::region_key::{RegionKeyRow, RegionPublic, RegionWord};
@@ -80,6 +81,7 @@ pub(crate) fn all() -> Vec<Sample> {
         header.took_micros = 70_000;
         header.ledger_size = 1 << 40;
         header.ledger_root = [0xab; 32];
+        header.noise = Some(noise());
         add(&mut samples, "answer", &Answer { header, outcome });
     }
     add(&mut samples, "probe", &Probe { nonce: 0x0123_4567_89ab_cdef });
@@ -253,7 +255,12 @@ fn policy() -> StreamPolicy {
         close_after_s: 90,
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
         retention_days: std::num::NonZeroU16::new(400),
+        noise: Some(noise()),
     }
+}
+
+fn noise() -> Noise {
+    Noise { mechanism: Mechanism::Laplace, epsilon: 500, records: 3 }
 }
 
 fn key() -> AccessKey {

@@ -6,7 +6,7 @@ mod openapi;
 mod read;
 mod reveal;
 mod search;
-mod shown;
+pub(in crate::present) mod shown;
 mod state;
 mod streams;
 
