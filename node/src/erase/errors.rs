@@ -1,5 +1,7 @@
 //! What can go wrong with an order of erasure.
 
+use domicile_proto::ids::NodeId;
+
 use crate::audit::LedgerError;
 use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
@@ -110,6 +112,14 @@ pub(crate) enum EraseError {
     /// Another node cannot be told.
     #[error("that node of the region cannot be told; the order is kept for it")]
     Untold,
+    /// Another node of the region has not said which legal holds it has.
+    #[error(
+        "node {node} of this region has not said its legal holds, so nothing is erased or deleted here: one may stand against it; bring that node back, or take it out with `domicile node remove`"
+    )]
+    Unheard {
+        /// Which node.
+        node: NodeId,
+    },
     /// The node stops.
     #[error("the node stops; the order goes on at its next start")]
     Stopping,
@@ -132,6 +142,7 @@ impl Coded for EraseError {
             Self::OtherKeys => "DMC-ERASE-12",
             Self::Untold => "DMC-ERASE-13",
             Self::TooWide => "DMC-ERASE-14",
+            Self::Unheard { .. } => "DMC-ERASE-15",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
@@ -143,7 +154,7 @@ impl Coded for EraseError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Nobody | Self::Held { .. } | Self::Unknown { .. } | Self::TooWide => Verdict::Refused,
-            Self::Away | Self::Missing { .. } => Verdict::NotNow(2),
+            Self::Away | Self::Missing { .. } | Self::Unheard { .. } => Verdict::NotNow(2),
             Self::Left { .. } | Self::Stays { .. } | Self::Stopping => Verdict::NotNow(30),
             Self::Overdue { .. } | Self::OtherKeys | Self::Untold => Verdict::NotNow(30),
             Self::Damaged { .. } | Self::Key { .. } => Verdict::Broken,

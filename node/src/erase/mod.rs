@@ -9,6 +9,7 @@ mod deletion;
 #[cfg(test)]
 mod deletion_test;
 mod errors;
+mod holds;
 #[cfg(test)]
 mod measure_test;
 mod neighbours;
@@ -25,6 +26,7 @@ mod workflow;
 pub(crate) mod workflow_test;
 
 pub(crate) use errors::EraseError;
+pub(crate) use holds::HoldStands;
 pub(crate) use neighbours::{GroupView, Neighbours};
 pub(crate) use order::{Records, Whom};
 pub(crate) use retention::{Fate, Planned};

@@ -22,7 +22,7 @@ use domicile_proto::message::metadata::{
     AppendOutcome, Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
-use domicile_proto::message::region::{ErasureOrder, KeysMark, NodeStand, RegionAsk, RegionReply, Token};
+use domicile_proto::message::region::{ErasureOrder, KeysMark, LegalHold, NodeStand, RegionAsk, RegionReply, Token};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
     KeyRow, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
@@ -347,7 +347,14 @@ fn asks() -> Vec<RegionAsk> {
         how,
         RegionAsk::List(None),
         RegionAsk::List(Some(ErasureId(1))),
+        RegionAsk::Hold(KeysMark([9; 8]), vec![legal_hold()]),
+        RegionAsk::Holds(Some(ErasureId(1))),
     ]
+}
+
+fn legal_hold() -> LegalHold {
+    let ErasureOrder { id, tenant, subjects, tokens, only, at, .. } = order();
+    LegalHold { id, tenant, subjects, tokens, only, at, released: Some(Timestamp(7)) }
 }
 
 fn replies() -> Vec<RegionReply> {
@@ -361,7 +368,13 @@ fn replies() -> Vec<RegionReply> {
         NodeStand::Gone(Timestamp(2), [0xaa; 32]),
     ];
     let whole = ErasureOrder { only: None, ..order() };
-    vec![RegionReply::Stands(stands), RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true)]
+    let standing = LegalHold { only: None, released: None, ..legal_hold() };
+    vec![
+        RegionReply::Stands(stands),
+        RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true),
+        RegionReply::Held(vec![true, false]),
+        RegionReply::Holds(KeysMark([9; 8]), vec![legal_hold(), standing], false),
+    ]
 }
 
 fn rows() -> Vec<Row> {

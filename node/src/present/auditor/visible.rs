@@ -21,7 +21,7 @@ pub(super) struct Visible {
 impl Visible {
     pub(super) fn to(office: &Office, tenant: TenantId) -> Self {
         let mut own: BTreeSet<Box<str>> = office.erasure.all(tenant).into_iter().map(|stands| stands.id).collect();
-        own.extend(office.erasure.holds(tenant).into_iter().map(|(id, _)| id));
+        own.extend(office.erasure.holds(tenant).into_iter().map(|hold| hold.id));
         Self { tenant, own, policy: office.desk.parts.policy.now() }
     }
 
