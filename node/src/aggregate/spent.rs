@@ -252,8 +252,9 @@ mod tests {
         assert_eq!(back, before);
         // And one that became wider does not narrow it: what was paid for was paid at that width.
         let (wide, other) = (WHOLE, [series(1, "g")]);
-        let first = spent.pay(TENANT, 7, &other, &narrow).await.unwrap();
-        assert_eq!(spent.pay(TENANT, 7, &other, &wide).await.unwrap(), first);
+        let first = spent.pay(TENANT, 8, &other, &narrow).await.unwrap();
+        assert_eq!(spent.pay(TENANT, 8, &other, &wide).await.unwrap(), first);
+        assert!(is_spent(&spent.pay(TENANT, 7, &other, &narrow).await), "the day of before has cost more than that");
     }
 
     #[tokio::test]
