@@ -237,6 +237,7 @@ async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body)
         if named.whom.is_nobody() {
             return Err(failed(&EraseError::Nobody));
         }
+        at.desk.is_here(&named.streams)?;
         at.desk.is_whole(&named.streams)?;
         let own = at.own_values(&named, &body);
         let mut lines = Vec::new();
