@@ -73,8 +73,9 @@ impl Erasure {
             let _ordering = self.ordering.lock().await;
             let known = self.records.read().holds.get(id).filter(|hold| hold.tenant == tenant).cloned();
             let unknown = || EraseError::Unknown { id: id.chars().take(80).collect::<String>().into() };
-            let hold = known.ok_or_else(unknown)?;
-            self.lift(id, Hold { released: Some(self.parts.clock.now()), ..hold }).await?;
+            let mut hold = known.ok_or_else(unknown)?;
+            hold.released = Some(self.parts.clock.now());
+            self.lift(id, hold).await?;
         }
         let telling = self.addresses();
         let telling = telling.iter().map(|to| self.tell_holds(to));
@@ -284,6 +285,8 @@ impl Hold {
     fn taken(hold: LegalHold) -> Self {
         let LegalHold { tenant, subjects, tokens, only, at, released, .. } = hold;
         let tokens = tokens.into_iter().map(|token| String::from(token).into()).collect();
-        Self { released, ..Self::new(tenant, Whom { subjects, tokens, only }, at) }
+        let mut taken = Self::new(tenant, Whom { subjects, tokens, only }, at);
+        taken.released = released;
+        taken
     }
 }
