@@ -172,9 +172,8 @@ impl Erasure {
                 return Err(Silent);
             };
             let confirmed = holds.iter().zip(taken).filter(|(_, taken)| *taken).map(|(hold, _)| hold);
-            let mut told = self.around.holders.told.lock();
-            let of_node = told.entry(node).or_default();
-            confirmed.for_each(|hold| drop(of_node.insert((hold.id.to_string().into(), hold.released.is_some()))));
+            let confirmed = confirmed.map(|hold| (Box::from(hold.id.to_string()), hold.released.is_some()));
+            self.around.holders.told.lock().entry(node).or_default().extend(confirmed);
         }
         Ok(())
     }
