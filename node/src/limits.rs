@@ -186,6 +186,8 @@ pub(crate) const LEAF_CELLS_AT_ONCE: usize = 1 << 19;
 pub(crate) const RELEASED_LEAVES: usize = 600_000;
 /// Entries of a stream's release journal before they are written down as one.
 pub(crate) const JOURNAL_ENTRIES: u64 = 64;
+/// Days of tenants whose privacy budget is kept in memory, a few hundred bytes each; those of others are read again.
+pub(crate) const NOISE_ACCOUNTS: usize = 1_024;
 /// Streams whose released cells are kept in memory; those of others are read again when they are asked for.
 pub(crate) const BOOKS: usize = 256;
 /// How long keys that were unwrapped are used while the key store is out of reach: the bound of the privacy rules.

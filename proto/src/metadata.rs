@@ -16,6 +16,7 @@ use crate::ids::{
 };
 use crate::leaf::{CLOSE_AFTER_S, LeafWidth};
 use crate::message::ledger::SignedHead;
+use crate::noise::Noise;
 use crate::officer::{OfficerRow, OfficerSignature};
 use crate::privacy::Privacy;
 use crate::region_key::{RegionKeyRow, RegionPublic, RegionWord};
@@ -185,6 +186,8 @@ pub struct StreamPolicy {
     pub numbers: Vec<NumberField>,
     /// Days after their receipt at which records are deleted for good; `None` is the period of the region's file.
     pub retention_days: Option<NonZeroU16>,
+    /// Noise on what leaves the region; only of a stream whose subjects are known.
+    pub noise: Option<Noise>,
 }
 
 impl Default for StreamPolicy {
@@ -203,6 +206,7 @@ impl Default for StreamPolicy {
             close_after_s: CLOSE_AFTER_S,
             numbers: Vec::new(),
             retention_days: None,
+            noise: None,
         }
     }
 }
@@ -231,6 +235,7 @@ impl StreamPolicy {
             && self.numbers.iter().all(|number| other.numbers.contains(number))
             && self.durability == other.durability
             && self.retention_days == other.retention_days
+            && other.noise.is_none_or(|theirs| self.noise.is_some_and(|ours| ours.is_within(&theirs)))
     }
 }
 

@@ -21,7 +21,7 @@ use domicile_proto::border::{
     Cells, Counts, LiteralDetector, Measured, Nothing, NumbersShape, Released, ShapeError, TermsShape, VettedQuestion,
     release,
 };
-use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, RegionNumber, TimeRange, Timestamp};
+use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, RegionNumber, ShardId, TimeRange, Timestamp};
 use domicile_proto::leaf::{LeafWidth, MAX_FIELDS, Tally};
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{
@@ -130,6 +130,9 @@ pub(super) enum Way {
 /// The refusal that the asking region reads.
 pub(super) fn way(asked: &Asked) -> Result<Way, RefusalCode> {
     judge(asked)?;
+    if asked.stream.policy.noise.is_some() && !is_noisy(asked) {
+        return Err(RefusalCode::NotWithNoise);
+    }
     if asked.stream.policy.personal == Personal::No {
         return Ok(Way::Direct);
     }
@@ -142,6 +145,15 @@ pub(super) fn way(asked: &Asked) -> Result<Way, RefusalCode> {
     }
     let fields = compose::fields(asked).ok_or(RefusalCode::FieldNotAllowed)?;
     if fields.len() > MAX_FIELDS { Err(RefusalCode::TooManyFields) } else { Ok(Way::Table(fields)) }
+}
+
+/// Whether the question is one whose numbers are moved: sums, texts and streams whose subjects nobody names have no table in
+/// which a subject's part is bounded.
+fn is_noisy(asked: &Asked) -> bool {
+    let is_text = |condition: &Condition| matches!(condition, Condition::Text { .. });
+    matches!(asked.stream.policy.personal, Personal::Subject(_))
+        && !matches!(asked.question.ask, Ask::Sum(_))
+        && !asked.question.filters.iter().any(is_text)
 }
 
 /// The header of an answer, and the part of its range that is closed by now.
@@ -345,6 +357,12 @@ pub(super) fn put(content: Content, asked: &Asked, header: AnswerHeader) -> Resu
 }
 
 impl Asked {
+    /// The stream's shard here. A stream without one has no records: its shelf is that of no shard, and nothing is ever written
+    /// to it.
+    pub(super) fn shard(&self) -> ShardId {
+        self.stream.shard.map_or(ShardId(0), |(shard, _)| shard)
+    }
+
     /// The number of this region, as far as it knows; whoever asks puts what is answered under the number it knows itself.
     fn region(&self) -> RegionNumber {
         self.policy.regions.get(&self.policy.region).copied().unwrap_or(RegionNumber(0))

@@ -8,12 +8,15 @@ mod answer;
 mod book;
 mod compose;
 pub(crate) mod contributors;
+mod draft;
 mod errors;
 mod examined;
 mod journal;
 mod judge;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod noise_test;
 #[cfg(test)]
 mod released_model;
 #[cfg(test)]
@@ -22,6 +25,7 @@ mod releases;
 mod replay;
 #[cfg(test)]
 mod replay_test;
+mod spent;
 mod sums;
 #[cfg(test)]
 mod sums_test;

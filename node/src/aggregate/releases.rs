@@ -18,6 +18,7 @@ use super::contributors::{Contributors, contributors};
 use super::errors::AggregateError;
 use super::journal::Shelf;
 use super::judge::{Judge, settled};
+use super::spent::Spent;
 use super::sums;
 use super::text;
 use crate::audit::Drawn;
@@ -39,6 +40,7 @@ pub(crate) struct Releases {
     clock: Clock,
     pub(super) tasks: Tasks,
     shelves: Arc<Mutex<HashMap<ShardId, Slot>>>,
+    spent: Arc<Spent>,
 }
 
 /// What came of a question.
@@ -56,7 +58,8 @@ pub(crate) struct Judged {
 impl Releases {
     /// Over the segments that questions bring along; books are kept in the region's bucket.
     pub(crate) fn new(engine: Engine, store: Store, clock: Clock, tasks: Tasks) -> Self {
-        Self { engine, store, clock, tasks, shelves: Arc::default() }
+        let spent = Arc::new(Spent::new(store.clone()));
+        Self { engine, store, clock, tasks, shelves: Arc::default(), spent }
     }
 
     /// Books in memory.
@@ -140,8 +143,8 @@ impl Releases {
             };
             (slot, entry)
         };
-        let (mut slot, entry) = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?;
-        let entry = entry?;
+        let (mut slot, draft) = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?;
+        let entry = draft?.told(&self.spent, asked.stream.tenant, asked.shard()).await?;
         if !entry.is_empty() {
             // Taken out until it is kept: a shelf that is left half way is read again.
             let mut shelf = slot.take().ok_or(AggregateError::Interrupted)?;
@@ -155,7 +158,8 @@ impl Releases {
                 Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
                 _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
             };
-            let header = AnswerHeader { late_withheld: book.has_late(closed), ..header };
+            let noise = asked.stream.policy.noise.or_else(|| book.noise(closed));
+            let header = AnswerHeader { late_withheld: book.has_late(closed), noise, ..header };
             Ok(Judged::answered(answer::put(content, &asked, header)?, None, drawn))
         };
         self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
@@ -163,8 +167,7 @@ impl Releases {
 
     /// The shelf of the question's stream, read from the bucket where it is not here.
     async fn shelf(&self, asked: &Asked) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
-        // A stream without a shard has no records: its shelf is that of no shard, and nothing is ever written to it.
-        let shard = asked.stream.shard.map_or(ShardId(0), |(shard, _)| shard);
+        let shard = asked.shard();
         let slot = {
             let mut shelves = self.shelves.lock();
             if shelves.len() >= BOOKS && !shelves.contains_key(&shard) {

@@ -15,7 +15,7 @@ use super::arguments::{DictionaryVerb, KeyVerb, Role, RowsArgument, StreamVerb, 
 use super::door::Door;
 use super::officer::Officer;
 use super::profile::Profile;
-use super::{revoke, table};
+use super::{noise, revoke, table};
 use crate::admit::key_digest;
 
 /// Has commands decided; one outcome for each, none of them a refusal.
@@ -102,6 +102,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             number,
             text_questions,
             privacy,
+            noise,
             refresh_ms,
             grid,
             close_after,
@@ -133,7 +134,8 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             };
             let group_fields = group_field;
             let cells = StreamPolicy { grid, close_after_s, numbers: number, retention_days, ..standard };
-            let policy = StreamPolicy { personal, group_fields, text_questions, privacy, refresh_ms, ..cells };
+            let noise = noise.noise();
+            let policy = StreamPolicy { personal, group_fields, text_questions, privacy, refresh_ms, noise, ..cells };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?.after_newest_at(&door).await?;
                 let change = Change::SetPolicy { tenant: id, stream, policy: policy.clone() };
@@ -149,6 +151,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             list(&answer, "streams", &["tenant", "name", "id", "personal", "k", "group_fields", "text_questions"]);
             Ok(())
         }
+        StreamVerb::Noise(changed) => noise::change(changed, profile).await,
         StreamVerb::Revoke(revocation) => revoke::stream(revocation, profile).await,
     }
 }

@@ -9,6 +9,7 @@ use domicile_proto::metadata::NumberField;
 
 use super::audit::AuditVerb;
 use super::breach::BreachVerb;
+use super::noise::{NoiseArguments, NoiseChange};
 use super::privacy::PrivacyArguments;
 
 use super::retention::RetentionVerb;
@@ -358,6 +359,8 @@ pub(super) enum StreamVerb {
         text_questions: bool,
         #[command(flatten)]
         privacy: PrivacyArguments,
+        #[command(flatten)]
+        noise: NoiseArguments,
         /// Time from receipt to searchable, in milliseconds
         #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=30_000))]
         refresh_ms: u32,
@@ -379,6 +382,8 @@ pub(super) enum StreamVerb {
     },
     /// List streams
     List(At),
+    /// Move the numbers that leave a region by noise, or no longer
+    Noise(NoiseChange),
     /// Take back what a stream lets out of a region
     Revoke(StreamRevocation),
 }

@@ -14,6 +14,7 @@ mod cluster;
 mod dev;
 mod door;
 mod ingest;
+mod noise;
 mod officer;
 mod pack;
 mod pki;

@@ -131,6 +131,7 @@ impl Erasure {
     /// # Errors
     /// What keeps it; what was begun is finished by the next call.
     pub(crate) async fn drop_due(&self, tenant: Option<TenantId>) -> Result<Vec<Box<str>>, EraseError> {
+        self.hear_holds_anew().await?;
         let _working = self.working.lock().await;
         self.finish_deletions().await?;
         let planned = self.retention_plan_with_persons(tenant).await?;
@@ -166,11 +167,17 @@ impl Erasure {
     /// A look at what is due, now and then. A segment goes when two looks in a row found it so: a clock that jumps and comes
     /// back deletes nothing.
     pub(super) async fn look_for_due(&self, at: Instant) -> Result<(), EraseError> {
-        let _working = self.working.lock().await;
+        let working = self.working.lock().await;
         self.finish_deletions().await?;
         if self.looks.lock().last.is_some_and(|last| at.saturating_duration_since(last) < RETENTION_LOOK) {
             return Ok(());
         }
+        // Where somebody is silent the next look is as late as any: nothing goes early for it.
+        self.looks.lock().last = Some(at);
+        drop(working);
+        // A hold that is being told meanwhile waits for whoever works, so nobody works while the others are asked.
+        self.hear_holds_anew().await?;
+        let _working = self.working.lock().await;
         let planned = self.retention_plan_with_persons(None).await?;
         let due = planned.iter().filter(|one| one.fate == Fate::Due).map(|one| one.lying.segment).collect();
         let before = std::mem::replace(&mut *self.looks.lock(), Looks { last: Some(at), due }).due;

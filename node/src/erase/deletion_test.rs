@@ -144,7 +144,7 @@ async fn a_hold_on_a_stream_or_on_one_person_in_it_wins_over_the_period() {
     let of_person = Whom { subjects: vec![7], ..Whom::default() };
     let of_token = Whom { tokens: vec![TOKEN.into()], ..Whom::default() };
     for held in [of_stream, of_person, of_token] {
-        let hold = node.erasure.hold(TENANT, held).await.unwrap();
+        let hold = node.erasure.hold(TENANT, held).await.unwrap().id;
         assert!(node.erasure.drop_due(None).await.unwrap().is_empty());
         let planned = node.erasure.retention_plan_with_persons(None).await.unwrap();
         assert!(planned.iter().all(|one| one.fate == Fate::Held(hold.clone())));

@@ -1,5 +1,7 @@
 //! What can go wrong with an order of erasure.
 
+use domicile_proto::ids::NodeId;
+
 use crate::audit::LedgerError;
 use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
@@ -125,6 +127,14 @@ pub(crate) enum EraseError {
     /// There are as many links as may be.
     #[error("the tenant has {EXPORT_LINKS} links that have not expired; wait for one, or write the export to a file")]
     Links,
+    /// Another node of the region has not said which legal holds it has.
+    #[error(
+        "node {node} of this region has not said its legal holds, so nothing is erased or deleted here: one may stand against it; bring that node back, or take it out with `domicile node remove`"
+    )]
+    Unheard {
+        /// Which node.
+        node: NodeId,
+    },
     /// The node stops.
     #[error("the node stops; the order goes on at its next start")]
     Stopping,
@@ -147,10 +157,11 @@ impl Coded for EraseError {
             Self::OtherKeys => "DMC-ERASE-12",
             Self::Untold => "DMC-ERASE-13",
             Self::TooWide => "DMC-ERASE-14",
-            Self::NoExport => "DMC-ERASE-20",
-            Self::Overtaken => "DMC-ERASE-21",
-            Self::LinkHours => "DMC-ERASE-22",
-            Self::Links => "DMC-ERASE-23",
+            Self::NoExport => "DMC-ERASE-16",
+            Self::Overtaken => "DMC-ERASE-17",
+            Self::LinkHours => "DMC-ERASE-18",
+            Self::Links => "DMC-ERASE-19",
+            Self::Unheard { .. } => "DMC-ERASE-15",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
@@ -164,7 +175,7 @@ impl Coded for EraseError {
             Self::Nobody | Self::Held { .. } | Self::Unknown { .. } | Self::TooWide => Verdict::Refused,
             Self::NoExport | Self::LinkHours | Self::Links => Verdict::Refused,
             Self::Overtaken => Verdict::NotNow(1),
-            Self::Away | Self::Missing { .. } => Verdict::NotNow(2),
+            Self::Away | Self::Missing { .. } | Self::Unheard { .. } => Verdict::NotNow(2),
             Self::Left { .. } | Self::Stays { .. } | Self::Stopping => Verdict::NotNow(30),
             Self::Overdue { .. } | Self::OtherKeys | Self::Untold => Verdict::NotNow(30),
             Self::Damaged { .. } | Self::Key { .. } => Verdict::Broken,

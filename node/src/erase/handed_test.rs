@@ -20,7 +20,7 @@ async fn is_open(node: &Node, link: &Link) -> bool {
             true
         }
         Err(error) => {
-            assert_eq!(error.code(), "DMC-ERASE-20");
+            assert_eq!(error.code(), "DMC-ERASE-16");
             false
         }
     }
@@ -57,7 +57,7 @@ async fn an_export_is_read_through_its_link_until_it_expires_and_nobody_without_
         String::new(),
     ] {
         let refused = node.erasure.open_export(&wrong).await.err().unwrap();
-        assert_eq!(refused.code(), "DMC-ERASE-20", "{wrong}");
+        assert_eq!(refused.code(), "DMC-ERASE-16", "{wrong}");
     }
     assert_eq!(node.erasure.drop_expired_exports().await.unwrap(), 0);
     node.clock.turn_to(Timestamp(link.until.0 - 1));
@@ -82,7 +82,7 @@ async fn an_erasure_takes_back_every_link_of_its_tenant_and_no_other() {
     assert!(!is_open(&node, &ours).await && is_open(&node, &theirs).await);
     // An export whose records were read before the order came may hold the person.
     let late = node.erasure.keep_export(TENANT, LINES, 1, before).await.err().unwrap();
-    assert_eq!((late.code(), objects(&node).await), ("DMC-ERASE-21", 1));
+    assert_eq!((late.code(), objects(&node).await), ("DMC-ERASE-17", 1));
     let again = keep(&node, TENANT, 1).await.ok().unwrap();
     assert!(is_open(&node, &again).await);
     node.kill().await;
@@ -116,13 +116,13 @@ async fn a_tenant_has_so_many_links_and_each_is_good_for_so_long() {
     let dir = begin();
     let node = Node::start(dir.path()).await;
     for hours in [0, u64::from(EXPORT_LINK_HOURS) + 1, u64::MAX] {
-        assert_eq!(keep(&node, TENANT, hours).await.err().unwrap().code(), "DMC-ERASE-22", "{hours}");
+        assert_eq!(keep(&node, TENANT, hours).await.err().unwrap().code(), "DMC-ERASE-18", "{hours}");
     }
     keep(&node, TENANT, u64::from(EXPORT_LINK_HOURS)).await.ok().unwrap();
     for _ in 1..EXPORT_LINKS {
         keep(&node, TENANT, 1).await.ok().unwrap();
     }
-    assert_eq!(keep(&node, TENANT, 1).await.err().unwrap().code(), "DMC-ERASE-23");
+    assert_eq!(keep(&node, TENANT, 1).await.err().unwrap().code(), "DMC-ERASE-19");
     keep(&node, OTHER, 1).await.ok().unwrap();
     node.clock.turn_to(Timestamp(node.clock.now().0 + HOUR));
     keep(&node, TENANT, 1).await.ok().expect("those that have expired do not count");

@@ -10,6 +10,7 @@ mod deletion;
 mod deletion_test;
 mod errors;
 mod handed;
+mod holds;
 #[cfg(test)]
 mod measure_test;
 mod neighbours;
@@ -27,6 +28,7 @@ pub(crate) mod workflow_test;
 
 pub(crate) use errors::EraseError;
 pub(crate) use handed::Before;
+pub(crate) use holds::HoldStands;
 pub(crate) use neighbours::{GroupView, Neighbours};
 pub(crate) use order::{Records, Whom};
 pub(crate) use retention::{Fate, Planned};

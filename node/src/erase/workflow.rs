@@ -17,7 +17,7 @@ use super::Progress;
 use super::deletion::Looks;
 use super::errors::EraseError;
 use super::neighbours::{GroupView, Neighbours};
-use super::order::{self, Hold, Order, Records, Shredded, Step, Tracked, Whom};
+use super::order::{self, Order, Records, Shredded, Step, Tracked, Whom};
 use super::receipt::Signer;
 use super::retention::DAY;
 use super::told::Around;
@@ -138,7 +138,8 @@ impl Erasure {
     /// of the region. With an `id` it is one that another node of the region took and could not make understood here.
     ///
     /// # Errors
-    /// [`EraseError::Nobody`], [`EraseError::TooWide`], [`EraseError::Held`]; or it could not be made durable.
+    /// [`EraseError::Nobody`], [`EraseError::TooWide`], [`EraseError::Held`], [`EraseError::Unheard`]; or it could not be made
+    /// durable.
     pub(crate) async fn order(
         &self,
         tenant: TenantId,
@@ -155,6 +156,7 @@ impl Erasure {
         if !order.fits() {
             return Err(EraseError::TooWide);
         }
+        self.hear_holds().await?;
         let problem = {
             let _ordering = self.ordering.lock().await;
             if self.records.read().orders.contains_key(&id) {
@@ -318,47 +320,6 @@ impl Erasure {
             nodes: self.at_nodes(id, tracked),
             region_receipt: tracked.region.clone(),
         }
-    }
-
-    /// Sets a legal hold: no erasure touches it until it is released. Orders that were given before go on.
-    ///
-    /// # Errors
-    /// It could not be made durable.
-    pub(crate) async fn hold(&self, tenant: TenantId, whom: Whom) -> Result<Box<str>, EraseError> {
-        if whom.is_nobody() && whom.only.is_none() {
-            return Err(EraseError::Nobody);
-        }
-        let _working = self.working.lock().await;
-        let _ordering = self.ordering.lock().await;
-        let id: Box<str> = random_id()?;
-        self.parts.ledger.record_of(tenant, Event::HoldSet { hold: id.clone() }).await?;
-        let hold = Hold::new(tenant, whom, self.parts.clock.now());
-        order::put_hold(&self.parts.store, &id, &hold).await?;
-        self.records.write().holds.insert(id.clone(), hold);
-        Ok(id)
-    }
-
-    /// Releases a hold.
-    ///
-    /// # Errors
-    /// [`EraseError::Unknown`], or it could not be made durable.
-    pub(crate) async fn release(&self, tenant: TenantId, id: &str) -> Result<(), EraseError> {
-        let _working = self.working.lock().await;
-        let _ordering = self.ordering.lock().await;
-        if self.records.read().holds.get(id).is_none_or(|hold| hold.tenant != tenant) {
-            return Err(EraseError::Unknown { id: id.chars().take(80).collect::<String>().into() });
-        }
-        self.parts.ledger.record_of(tenant, Event::HoldReleased { hold: id.into() }).await?;
-        order::remove_hold(&self.parts.store, id).await?;
-        self.records.write().holds.remove(id);
-        Ok(())
-    }
-
-    /// Holds of a tenant: id and since when.
-    pub(crate) fn holds(&self, tenant: TenantId) -> Vec<(Box<str>, Timestamp)> {
-        let records = self.records.read();
-        let own = records.holds.iter().filter(|(_, hold)| hold.tenant == tenant);
-        own.map(|(id, hold)| (id.clone(), hold.at)).collect()
     }
 
     /// Records in the ledger that everything about somebody was handed over.

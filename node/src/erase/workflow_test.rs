@@ -312,7 +312,7 @@ async fn a_legal_hold_refuses_until_it_is_released_and_both_are_in_the_ledger() 
     let of_token = Whom { subjects: Vec::new(), ..whom() };
     let of_stream = Whom { only: Some(vec![(StreamId(1), None)]), ..Whom::default() };
     for held in [of_token, of_stream] {
-        let hold = node.erasure.hold(TENANT, held).await.unwrap();
+        let hold = node.erasure.hold(TENANT, held).await.unwrap().id;
         let refused = node.erasure.order(TENANT, whom(), None).await.err().unwrap();
         assert_eq!(refused.code(), "DMC-ERASE-02");
         assert!(refused.to_string().contains(&*hold));
@@ -321,7 +321,7 @@ async fn a_legal_hold_refuses_until_it_is_released_and_both_are_in_the_ledger() 
         node.erasure.release(TENANT, &hold).await.unwrap();
     }
     // A hold survives a restart, and one on another person or stream is no obstacle.
-    let hold = node.erasure.hold(TENANT, Whom { tokens: Vec::new(), ..whom() }).await.unwrap();
+    let hold = node.erasure.hold(TENANT, Whom { tokens: Vec::new(), ..whom() }).await.unwrap().id;
     node.erasure
         .hold(TENANT, Whom { only: Some(vec![(StreamId(2), None)]), subjects: vec![8], ..Whom::default() })
         .await

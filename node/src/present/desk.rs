@@ -212,6 +212,15 @@ impl Desk {
         Ok(())
     }
 
+    /// Whether this node writes all of these streams; what another one writes is not here.
+    pub(super) fn is_here(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
+        let elsewhere = streams.iter().find_map(|stream| {
+            let (_, owner) = stream.shard.filter(|(_, owner)| *owner != self.parts.node)?;
+            Some(OwnershipError::OwnedElsewhere { stream: stream.name.clone(), owner })
+        });
+        elsewhere.map_or(Ok(()), |elsewhere| Err(elsewhere.into()))
+    }
+
     /// Searches this region's own records of some streams. Of a stream that another node of the region writes, nothing is here:
     /// whoever asks is sent there, and no answer is smaller than it should be.
     pub(super) async fn search(
@@ -222,13 +231,7 @@ impl Desk {
         aggregations: Option<Value>,
     ) -> Result<Found, Failure> {
         let (permit, rows) = (self.permit(who.tenant())?, who.rows());
-        let elsewhere = streams.iter().find_map(|stream| {
-            let (_, owner) = stream.shard.filter(|(_, owner)| *owner != self.parts.node)?;
-            Some(OwnershipError::OwnedElsewhere { stream: stream.name.clone(), owner })
-        });
-        if let Some(elsewhere) = elsewhere {
-            return Err(elsewhere.into());
-        }
+        self.is_here(streams)?;
         self.is_whole(streams)?;
         let shards = streams.iter().filter_map(|stream| stream.shard);
         let segments: Vec<Arc<Segment>> =

@@ -22,12 +22,13 @@ use domicile_proto::message::metadata::{
     AppendOutcome, Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
-use domicile_proto::message::region::{ErasureOrder, KeysMark, NodeStand, RegionAsk, RegionReply, Token};
+use domicile_proto::message::region::{ErasureOrder, KeysMark, LegalHold, NodeStand, RegionAsk, RegionReply, Token};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
     KeyRow, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
     StreamRow, ValueRow,
 };
+use domicile_proto::noise::{Mechanism, Noise};
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 use domicile_proto::region_key::{RegionKeyRow, RegionPublic, RegionWord};
@@ -81,6 +82,7 @@ pub(crate) fn all() -> Vec<Sample> {
         header.took_micros = 70_000;
         header.ledger_size = 1 << 40;
         header.ledger_root = [0xab; 32];
+        header.noise = Some(noise());
         add(&mut samples, "answer", &Answer { header, outcome });
     }
     add(&mut samples, "probe", &Probe { nonce: 0x0123_4567_89ab_cdef });
@@ -263,7 +265,12 @@ fn policy() -> StreamPolicy {
         close_after_s: 90,
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
         retention_days: std::num::NonZeroU16::new(400),
+        noise: Some(noise()),
     }
+}
+
+fn noise() -> Noise {
+    Noise { mechanism: Mechanism::Laplace, epsilon: 500, records: 3 }
 }
 
 fn key() -> AccessKey {
@@ -360,7 +367,14 @@ fn asks() -> Vec<RegionAsk> {
         how,
         RegionAsk::List(None),
         RegionAsk::List(Some(ErasureId(1))),
+        RegionAsk::Hold(KeysMark([9; 8]), vec![legal_hold()]),
+        RegionAsk::Holds(Some(ErasureId(1))),
     ]
+}
+
+fn legal_hold() -> LegalHold {
+    let ErasureOrder { id, tenant, subjects, tokens, only, at, .. } = order();
+    LegalHold { id, tenant, subjects, tokens, only, at, released: Some(Timestamp(7)) }
 }
 
 fn replies() -> Vec<RegionReply> {
@@ -374,7 +388,13 @@ fn replies() -> Vec<RegionReply> {
         NodeStand::Gone(Timestamp(2), [0xaa; 32]),
     ];
     let whole = ErasureOrder { only: None, ..order() };
-    vec![RegionReply::Stands(stands), RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true)]
+    let standing = LegalHold { only: None, released: None, ..legal_hold() };
+    vec![
+        RegionReply::Stands(stands),
+        RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true),
+        RegionReply::Held(vec![true, false]),
+        RegionReply::Holds(KeysMark([9; 8]), vec![legal_hold(), standing], false),
+    ]
 }
 
 fn rows() -> Vec<Row> {

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::links::{self, Tries};
 use super::{Admin, retention};
-use crate::erase::{EraseError, Erasure, Progress, Stands, Whom};
+use crate::erase::{EraseError, Erasure, HoldStands, Progress, Stands, Whom};
 use crate::index::token;
 use crate::policy::{StreamView, Wanted, tokens_in};
 use crate::present::desk::Desk;
@@ -194,8 +194,7 @@ async fn status(
             return at.erasure.stands(tenant, id).map(|stands| shown(&stands)).map_err(|error| failed(&error));
         }
         let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(shown).collect();
-        let holds = at.erasure.holds(tenant).into_iter().map(|(id, since)| json!({"id": id, "since": since}));
-        let holds: Vec<Value> = holds.collect();
+        let holds: Vec<Value> = at.erasure.holds(tenant).iter().map(held).collect();
         Ok(json!({"erasures": erasures, "holds": holds, "late_records_left_out": at.erasure.late()}))
     };
     told(read())
@@ -210,10 +209,14 @@ async fn purge(State(at): State<Arc<Subjects>>, headers: HeaderMap) -> Response 
     told(purged.await)
 }
 
+fn held(stands: &HoldStands) -> Value {
+    json!({"id": stands.id, "since": stands.since, "not_held_at": stands.not_held_at})
+}
+
 async fn hold(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) -> Response {
     let held = async {
         let Named { tenant, whom, .. } = at.named(&headers, &body.0?)?;
-        at.erasure.hold(tenant, whom).await.map(|id| json!({"id": id})).map_err(|error| failed(&error))
+        at.erasure.hold(tenant, whom).await.map(|stands| held(&stands)).map_err(|error| failed(&error))
     };
     told(held.await)
 }
@@ -239,6 +242,7 @@ async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body)
             return Err(failed(&EraseError::Nobody));
         }
         let hours = Subjects::link_hours(&body)?;
+        at.desk.is_here(&named.streams)?;
         at.desk.is_whole(&named.streams)?;
         let before = at.erasure.before_export(named.tenant);
         let own = at.own_values(&named, &body);

@@ -117,7 +117,7 @@ async fn an_export_stays_in_the_region_behind_a_link_that_needs_no_key_and_is_tr
     assert_eq!(post(&doors, SEARCH, export, &wanted).await.0, 403);
     for wrong in [json!(0), json!("24"), json!(169), json!(-1)] {
         let (status, refused) = post(&doors, ADMIN, export, &json!({"token": TOKEN, "link_hours": wrong})).await;
-        assert!(status == 400 && refused.to_string().contains("DMC-ERASE-22"), "{refused}");
+        assert!(status == 400 && refused.to_string().contains("DMC-ERASE-18"), "{refused}");
     }
     let (status, kept) = post(&doors, ADMIN, export, &wanted).await;
     assert_eq!(status, 200, "{kept}");
@@ -128,7 +128,7 @@ async fn an_export_stays_in_the_region_behind_a_link_that_needs_no_key_and_is_tr
     assert_eq!((opened.status.as_u16(), opened.text.as_str()), (200, ""));
     assert!(opened.headers["cache-control"] == "no-store" && opened.headers["referrer-policy"] == "no-referrer");
     let refused = bare(&format!("{path}00")).await;
-    assert!(refused.status == 404 && refused.text.contains("DMC-ERASE-20"), "{}", refused.text);
+    assert!(refused.status == 404 && refused.text.contains("DMC-ERASE-16"), "{}", refused.text);
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..EXPORT_READS_PER_SECOND.get() * 4 {
         seen.insert(bare(&path).await.status.as_u16());

@@ -51,7 +51,12 @@ impl Office {
             bucket: self.bucket.clone(),
             segments: views.values().flat_map(|view| self.segments(view)).collect(),
             erasures: self.erasures(tenant),
-            holds: self.erasure.holds(tenant).into_iter().map(|(id, since)| Hold { id: id.into(), since }).collect(),
+            holds: self
+                .erasure
+                .holds(tenant)
+                .into_iter()
+                .map(|hold| Hold { id: hold.id.into(), since: hold.since })
+                .collect(),
             deletions: self.deletions(tenant),
         }
     }

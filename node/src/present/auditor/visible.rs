@@ -23,7 +23,7 @@ pub(super) struct Visible {
 impl Visible {
     pub(super) fn to(office: &Office, tenant: TenantId) -> Self {
         let mut own: BTreeSet<Box<str>> = office.erasure.all(tenant).into_iter().map(|stands| stands.id).collect();
-        own.extend(office.erasure.holds(tenant).into_iter().map(|(id, _)| id));
+        own.extend(office.erasure.holds(tenant).into_iter().map(|hold| hold.id));
         let views = office.desk.streams(tenant).into_values();
         let shards = views.filter_map(|view| view.shard.map(|(shard, _)| shard)).collect();
         Self { tenant, own, shards, policy: office.desk.parts.policy.now() }

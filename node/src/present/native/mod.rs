@@ -7,7 +7,7 @@ mod read;
 mod ready;
 mod reveal;
 mod search;
-mod shown;
+pub(in crate::present) mod shown;
 mod state;
 mod streams;
 
