@@ -25,7 +25,7 @@ use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, RegionNumber, Time
 use domicile_proto::leaf::{LeafWidth, MAX_FIELDS, Tally};
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{Ask, Filter as Condition, Question, QuestionError, TextMatch};
-use domicile_proto::metadata::{Personal, Rows};
+use domicile_proto::metadata::{Personal, Rows, StreamPolicy};
 use domicile_proto::numbers::SumTally;
 
 use super::compose;
@@ -150,12 +150,17 @@ pub(super) fn header(asked: &Asked, now: Option<Timestamp>) -> (AnswerHeader, Ti
     let version = asked.policy.version;
     let header = AnswerHeader { covered, open_from: None, late_withheld: false, policy: version, ..asked.header };
     let Some(now) = now else { return (header, covered) };
-    let micros = i64::from(width.seconds()) * Timestamp::MICROS;
-    let ripe = now.0.saturating_sub(i64::from(policy.close_after_s) * Timestamp::MICROS);
-    let closes = Timestamp(ripe.div_euclid(micros).saturating_mul(micros));
+    let closes = closes(policy, now);
     let closed = TimeRange { from: covered.from, to: covered.to.min(closes).max(covered.from) };
     let open_from = (covered.to > closes).then(|| closes.max(covered.from));
     (AnswerHeader { open_from, ..header }, closed)
+}
+
+/// Up to when the leaves of a stream are closed.
+pub(super) fn closes(policy: &StreamPolicy, now: Timestamp) -> Timestamp {
+    let micros = i64::from(policy.grid.seconds()) * Timestamp::MICROS;
+    let ripe = now.0.saturating_sub(i64::from(policy.close_after_s) * Timestamp::MICROS);
+    Timestamp(ripe.div_euclid(micros).saturating_mul(micros))
 }
 
 /// The question's range, shrunk to whole leaves and to the grid.

@@ -11,6 +11,7 @@ use domicile_proto::message::question::Ask;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
+use super::ahead::Ahead;
 use super::answer::{self, Answered, Asked, Content, Way};
 use super::book::FieldSet;
 use super::compose::compose;
@@ -35,9 +36,10 @@ type Slot = Arc<Turn<Option<Shelf>>>;
 pub(crate) struct Releases {
     engine: Engine,
     store: Store,
-    clock: Clock,
-    tasks: Tasks,
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
     shelves: Arc<Mutex<HashMap<ShardId, Slot>>>,
+    pub(super) ahead: Arc<Ahead>,
 }
 
 /// What came of a question.
@@ -53,7 +55,7 @@ pub(crate) struct Judged {
 impl Releases {
     /// Over the segments that questions bring along; books are kept in the region's bucket.
     pub(crate) fn new(engine: Engine, store: Store, clock: Clock, tasks: Tasks) -> Self {
-        Self { engine, store, clock, tasks, shelves: Arc::default() }
+        Self { engine, store, clock, tasks, shelves: Arc::default(), ahead: Arc::default() }
     }
 
     /// Books in memory.
@@ -125,8 +127,29 @@ impl Releases {
     ) -> Result<Judged, AggregateError> {
         answer::check_cells(&asked)?;
         let asked = Arc::new(asked);
-        let mut slot = self.shelf(&asked).await?;
-        let (engine, of, by) = (self.engine.clone(), Arc::clone(&asked), fields.clone());
+        let slot = self.judged(&asked, segments, &fields, closed).await?;
+        let work = move || {
+            let book = &slot.as_ref().ok_or(AggregateError::Interrupted)?.book;
+            let content = match asked.question.ask {
+                Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
+                _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
+            };
+            let header = AnswerHeader { late_withheld: book.has_late(closed), ..header };
+            answer::put(content, &asked, header)
+        };
+        Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
+    }
+
+    /// The shelf with everything judged and kept that the question needs of a closed range.
+    pub(super) async fn judged(
+        &self,
+        asked: &Arc<Asked>,
+        segments: Vec<Arc<Segment>>,
+        fields: &FieldSet,
+        closed: TimeRange,
+    ) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
+        let mut slot = self.shelf(asked).await?;
+        let (engine, of, by) = (self.engine.clone(), Arc::clone(asked), fields.clone());
         // The guard goes along, so that nobody else changes the book even where this caller has gone.
         let work = move || {
             let judge = Judge { engine: &engine, segments: &segments, asked: &of, closed };
@@ -144,20 +167,11 @@ impl Releases {
             shelf.keep(&self.store, &entry).await?;
             *slot = Some(shelf);
         }
-        let work = move || {
-            let book = &slot.as_ref().ok_or(AggregateError::Interrupted)?.book;
-            let content = match asked.question.ask {
-                Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
-                _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
-            };
-            let header = AnswerHeader { late_withheld: book.has_late(closed), ..header };
-            answer::put(content, &asked, header)
-        };
-        Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
+        Ok(slot)
     }
 
     /// The shelf of the question's stream, read from the bucket where it is not here.
-    async fn shelf(&self, asked: &Asked) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
+    pub(super) async fn shelf(&self, asked: &Asked) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
         // A stream without a shard has no records: its shelf is that of no shard, and nothing is ever written to it.
         let shard = asked.stream.shard.map_or(ShardId(0), |(shard, _)| shard);
         let slot = {
