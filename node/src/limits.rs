@@ -188,6 +188,12 @@ pub(crate) const RELEASED_LEAVES: usize = 600_000;
 pub(crate) const JOURNAL_ENTRIES: u64 = 64;
 /// Days of tenants whose privacy budget is kept in memory, a few hundred bytes each; those of others are read again.
 pub(crate) const NOISE_ACCOUNTS: usize = 1_024;
+/// Days of a question, the last ones, whose closed cells are released before anybody asks for more of them: a week and a day.
+pub(crate) const DAYS_AHEAD: i64 = 8;
+/// Tables of streams of which it is known up to when they were released ahead; beyond it they are gone through again.
+pub(crate) const TABLES_AHEAD: usize = 1_024;
+/// How long releasing the days of one question ahead may take: as long as a policy may be out of date.
+pub(crate) const AHEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// Streams whose released cells are kept in memory; those of others are read again when they are asked for.
 pub(crate) const BOOKS: usize = 256;
 /// How long keys that were unwrapped are used while the key store is out of reach: the bound of the privacy rules.

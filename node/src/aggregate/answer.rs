@@ -27,7 +27,7 @@ use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{
     Ask, Filter as Condition, Literal, Question, QuestionError, TextMatch, TextPlace,
 };
-use domicile_proto::metadata::{Personal, Rows};
+use domicile_proto::metadata::{Personal, Rows, StreamPolicy};
 use domicile_proto::numbers::SumTally;
 
 use super::compose;
@@ -150,7 +150,7 @@ pub(super) fn way(asked: &Asked) -> Result<Way, RefusalCode> {
 /// Whether the question is one whose numbers are moved: sums, texts and streams whose subjects nobody names have no table in
 /// which a subject's part is bounded.
 fn is_noisy(asked: &Asked) -> bool {
-    let is_text = |condition: &Condition| matches!(condition, Condition::Text { .. });
+    let is_text = |condition: &Condition| condition.literal().is_some();
     matches!(asked.stream.policy.personal, Personal::Subject(_))
         && !matches!(asked.question.ask, Ask::Sum(_))
         && !asked.question.filters.iter().any(is_text)
@@ -164,9 +164,7 @@ pub(super) fn header(asked: &Asked, now: Option<Timestamp>) -> (AnswerHeader, Ti
     let version = asked.policy.version;
     let header = AnswerHeader { covered, open_from: None, late_withheld: false, policy: version, ..asked.header };
     let Some(now) = now else { return (header, covered) };
-    let micros = i64::from(width.seconds()) * Timestamp::MICROS;
-    let ripe = now.0.saturating_sub(i64::from(policy.close_after_s) * Timestamp::MICROS);
-    let closes = Timestamp(ripe.div_euclid(micros).saturating_mul(micros));
+    let closes = closes(policy, now);
     let closed = TimeRange { from: covered.from, to: covered.to.min(closes).max(covered.from) };
     let open_from = (covered.to > closes).then(|| closes.max(covered.from));
     (AnswerHeader { open_from, ..header }, closed)
@@ -176,6 +174,13 @@ pub(super) fn header(asked: &Asked, now: Option<Timestamp>) -> (AnswerHeader, Ti
 pub(super) fn covered_by(asked: &Asked, way: &Way) -> TimeRange {
     let is_direct = matches!(way, Way::Direct);
     covered(&asked.question, if is_direct { LeafWidth::Minute } else { asked.stream.policy.grid })
+}
+
+/// Up to when the leaves of a stream are closed.
+pub(super) fn closes(policy: &StreamPolicy, now: Timestamp) -> Timestamp {
+    let micros = i64::from(policy.grid.seconds()) * Timestamp::MICROS;
+    let ripe = now.0.saturating_sub(i64::from(policy.close_after_s) * Timestamp::MICROS);
+    Timestamp(ripe.div_euclid(micros).saturating_mul(micros))
 }
 
 /// The question's range, shrunk to whole leaves and to the grid.

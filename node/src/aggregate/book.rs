@@ -197,6 +197,11 @@ impl Book {
         across.any(is_across) || (self.leaves.len() >= self.room && !self.leaves.contains_key(&start))
     }
 
+    /// Whether there is room for leaves that nobody has asked for yet: half of it is kept for those that somebody asks for.
+    pub(super) fn has_room_ahead(&self) -> bool {
+        self.leaves.len() < self.room / 2
+    }
+
     /// Last place that was judged or counted in a leaf.
     pub(super) fn counted_upto(&self, start: i64) -> u64 {
         self.pending.get(&start).map_or_else(|| self.released_upto(start), |pending| pending.upto)

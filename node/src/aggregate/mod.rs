@@ -2,8 +2,9 @@
 //!
 //! Here a region decides, under its own policy and once more with its own detectors, whether and how it answers another
 //! region's question. What it tells over allow-listed fields is summed up from one table of released cells: [`judge`] fills
-//! it, [`journal`] keeps it, [`compose`] reads it. Who may know what is the border's to say, in `proto`.
+//! it, [`journal`] keeps it, [`compose`] reads it, [`ahead`] fills it before somebody waits. Who may know what is the border's to say, in `proto`.
 
+mod ahead;
 mod answer;
 mod book;
 mod compose;

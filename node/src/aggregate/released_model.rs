@@ -18,7 +18,8 @@ use domicile_proto::metadata::Personal;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::answer::Asked;
+use super::ahead::{Ahead, View};
+use super::answer::{Asked, Way, way};
 use super::model::{LEVELS, SERVICES, asked, asks, filters, name, policy, question, releases, runtime, view};
 use super::releases::Releases;
 use super::replay::Replayed;
@@ -46,6 +47,7 @@ enum Step {
     Ingest(Vec<Record>),
     Turn(i64),
     Ask((i64, i64), Vec<Filter>, Ask),
+    Ahead((i64, i64), Vec<Filter>, Ask),
     Restart,
     Merge,
     Approve(u32),
@@ -53,7 +55,7 @@ enum Step {
 
 /// A region with its bucket, clock and segments; and the plain records beside it.
 pub(super) struct Region {
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) releases: Releases,
     pub(super) view: StreamView,
@@ -143,6 +145,19 @@ impl Region {
         for (asked, drawn, answer) in &*self.told.borrow() {
             assert_eq!(self.replay(asked, *drawn, answer), Replayed::Same, "{answer:?}");
         }
+    }
+
+    /// Releases ahead what a question would have released, and tells of which range.
+    pub(super) fn ahead(&self, question: &Question) -> Option<(i64, i64)> {
+        let asked = asked(question, &self.view, self.policy.clone());
+        let Ok(Way::Table(fields)) = way(&asked) else { panic!("a table") };
+        let days = Ahead::default().days(&asked, &fields, self.clock.now());
+        let seconds = |at: Timestamp| at.0 / 1_000_000;
+        let range = Some((seconds(days.last()?.1.from), seconds(days.first()?.1.to)));
+        let segments = self.segments.clone();
+        let view: View = Box::new(move || Some(segments.clone()));
+        self.runtime.block_on(self.releases.release_ahead(&asked, &view, &fields, days)).expect("released");
+        range
     }
 
     pub(super) fn aggregate(&self, question: &Question) -> Aggregate {
@@ -374,12 +389,14 @@ fn records(most: usize) -> impl Strategy<Value = Vec<Record>> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let tabulated = filters()
         .prop_map(|filters| filters.into_iter().filter(|filter| filter.literal().is_none()).collect::<Vec<_>>());
-    let ask = ((-60..400_i64, -60..600_i64), tabulated, asks())
-        .prop_map(|(range, filters, ask)| Step::Ask(range, filters, ask));
+    let asked = ((-60..400_i64, -60..600_i64), tabulated, asks()).boxed();
+    let ahead = asked.clone().prop_map(|(range, filters, ask)| Step::Ahead(range, filters, ask));
+    let ask = asked.prop_map(|(range, filters, ask)| Step::Ask(range, filters, ask));
     let step = prop_oneof![
         3 => records(60).prop_map(Step::Ingest),
         2 => (30..300_i64).prop_map(Step::Turn),
         6 => ask,
+        2 => ahead,
         1 => Just(Step::Restart),
         1 => Just(Step::Merge),
         1 => (0..8_u32).prop_map(Step::Approve),
@@ -407,6 +424,13 @@ proptest! {
                 Step::Restart => region.restart(),
                 Step::Merge => region.merge(),
                 Step::Approve(bits) => region.approve(bits),
+                Step::Ahead(range, filters, ask) => {
+                    // As if somebody had asked about all closed leaves of these days.
+                    let plain = ask.field().map_or(Ask::Count, Ask::Terms);
+                    if let Some(all) = region.ahead(&question(range, filters.clone(), ask)) {
+                        model.ask(&region, &question(all, filters, plain), now);
+                    }
+                }
                 Step::Ask(range, filters, ask) => {
                     let question = question(range, filters, ask);
                     let answer = region.ask(&question);

@@ -11,6 +11,7 @@ use domicile_proto::message::question::Ask;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
+use super::ahead::Ahead;
 use super::answer::{self, Answered, Asked, Content, Way};
 use super::book::FieldSet;
 use super::compose::compose;
@@ -37,10 +38,11 @@ type Slot = Arc<Turn<Option<Shelf>>>;
 pub(crate) struct Releases {
     pub(super) engine: Engine,
     pub(super) store: Store,
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) tasks: Tasks,
     shelves: Arc<Mutex<HashMap<ShardId, Slot>>>,
     spent: Arc<Spent>,
+    pub(super) ahead: Arc<Ahead>,
 }
 
 /// What came of a question.
@@ -59,7 +61,7 @@ impl Releases {
     /// Over the segments that questions bring along; books are kept in the region's bucket.
     pub(crate) fn new(engine: Engine, store: Store, clock: Clock, tasks: Tasks) -> Self {
         let spent = Arc::new(Spent::new(store.clone()));
-        Self { engine, store, clock, tasks, shelves: Arc::default(), spent }
+        Self { engine, store, clock, tasks, shelves: Arc::default(), spent, ahead: Arc::default() }
     }
 
     /// Books in memory.
@@ -132,8 +134,31 @@ impl Releases {
     ) -> Result<Judged, AggregateError> {
         answer::check_cells(&asked)?;
         let (asked, upto) = (Arc::new(asked), settled(&segments));
-        let mut slot = self.shelf(&asked).await?;
-        let (engine, of, by) = (self.engine.clone(), Arc::clone(&asked), fields.clone());
+        let slot = self.judged(&asked, segments, &fields, closed).await?;
+        let work = move || {
+            let shelf = slot.as_ref().ok_or(AggregateError::Interrupted)?;
+            let (book, drawn) = (&shelf.book, asked.drawn_upto(upto, shelf.number()));
+            let content = match asked.question.ask {
+                Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
+                _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
+            };
+            let noise = asked.stream.policy.noise.or_else(|| book.noise(closed));
+            let header = AnswerHeader { late_withheld: book.has_late(closed), noise, ..header };
+            Ok(Judged::answered(answer::put(content, &asked, header)?, None, drawn))
+        };
+        self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
+    }
+
+    /// The shelf with everything judged and kept that the question needs of a closed range.
+    pub(super) async fn judged(
+        &self,
+        asked: &Arc<Asked>,
+        segments: Vec<Arc<Segment>>,
+        fields: &FieldSet,
+        closed: TimeRange,
+    ) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
+        let mut slot = self.shelf(asked).await?;
+        let (engine, of, by) = (self.engine.clone(), Arc::clone(asked), fields.clone());
         // The guard goes along, so that nobody else changes the book even where this caller has gone.
         let work = move || {
             let judge = Judge { engine: &engine, segments: &segments, asked: &of, closed };
@@ -151,22 +176,11 @@ impl Releases {
             shelf.keep(&self.store, &entry).await?;
             *slot = Some(shelf);
         }
-        let work = move || {
-            let shelf = slot.as_ref().ok_or(AggregateError::Interrupted)?;
-            let (book, drawn) = (&shelf.book, asked.drawn_upto(upto, shelf.number()));
-            let content = match asked.question.ask {
-                Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
-                _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
-            };
-            let noise = asked.stream.policy.noise.or_else(|| book.noise(closed));
-            let header = AnswerHeader { late_withheld: book.has_late(closed), noise, ..header };
-            Ok(Judged::answered(answer::put(content, &asked, header)?, None, drawn))
-        };
-        self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
+        Ok(slot)
     }
 
     /// The shelf of the question's stream, read from the bucket where it is not here.
-    async fn shelf(&self, asked: &Asked) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
+    pub(super) async fn shelf(&self, asked: &Asked) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
         let shard = asked.shard();
         let slot = {
             let mut shelves = self.shelves.lock();

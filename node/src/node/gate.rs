@@ -12,7 +12,7 @@ use crate::aggregate::{Answered, Asked, Releases};
 use crate::federate::{Gate, Gated, Put};
 use crate::policy::{Awareness, Policy, StreamView};
 use crate::query::Budget;
-use crate::segment::{Catalog, Segment};
+use crate::segment::Catalog;
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
 /// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole, nor
@@ -28,18 +28,24 @@ pub(super) fn over(
         let (releases, catalog, detector) = (releases.clone(), catalog.clone(), Arc::clone(&detector));
         let awareness = awareness.clone();
         Box::pin(async move {
+            let of = Arc::clone(&put.stream);
             // Cells are judged once for the region, by the node that has all records of the stream.
-            if !has_all(&put.stream, us, &catalog, &put.policy) || awareness.unknown_of(put.stream.tenant).is_some() {
+            let policy = Arc::clone(&put.policy);
+            let view = move || {
+                let may_judge = has_all(&of, us, &catalog, &policy) && awareness.unknown_of(of.tenant).is_none();
+                let shown = || of.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect());
+                may_judge.then(|| shown().unwrap_or_default())
+            };
+            let Some(segments) = view() else {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
-            }
+            };
             let budget = Budget::until(Instant::now() + put.deadline);
             // Whoever gives up ends the work: the token goes with this future.
             let _guard = budget.token.clone().drop_guard();
-            let shard = put.stream.shard.map(|(shard, _)| shard);
-            let segments: Vec<Arc<Segment>> =
-                shard.map(|shard| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
             let Put { policy, stream, question, header, .. } = put;
-            let judged = releases.answer(Asked { question, stream, policy, detector, header, budget }, segments).await;
+            let asked = Asked { question, stream, policy, detector, header, budget };
+            let judged = releases.answer(asked.clone(), segments).await;
+            releases.go_ahead(&asked, Box::new(view));
             if let Some(error) = judged.error {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
             }
