@@ -157,6 +157,26 @@ impl NumberField {
     }
 }
 
+/// Days after their receipt at which records reach the next tier; `None` is the day of the region's file. Where one stands before
+/// another that should be reached first, the later day holds for both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// Segments of a day are merged into one and never written again.
+    pub warm_after_days: Option<NonZeroU16>,
+    /// They lie in the region's object store alone, and are searched there.
+    pub cold_after_days: Option<NonZeroU16>,
+    /// They lie in a storage class for what is rarely read, and are searched after a restore.
+    pub archive_after_days: Option<NonZeroU16>,
+}
+
+impl Lifecycle {
+    /// Whether the days that are named do not fall from tier to tier.
+    pub fn is_well_formed(&self) -> bool {
+        let named = [self.warm_after_days, self.cold_after_days, self.archive_after_days];
+        named.into_iter().flatten().is_sorted()
+    }
+}
+
 /// What one region lets out of one stream, and how it treats its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPolicy {
@@ -184,6 +204,8 @@ pub struct StreamPolicy {
     pub numbers: Vec<NumberField>,
     /// Days after their receipt at which records are deleted for good; `None` is the period of the region's file.
     pub retention_days: Option<NonZeroU16>,
+    /// When they reach which tier before that.
+    pub lifecycle: Lifecycle,
 }
 
 impl Default for StreamPolicy {
@@ -202,6 +224,7 @@ impl Default for StreamPolicy {
             close_after_s: CLOSE_AFTER_S,
             numbers: Vec::new(),
             retention_days: None,
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -216,8 +239,8 @@ impl StreamPolicy {
         }
     }
 
-    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does and as long:
-    /// such a change needs no signature.
+    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does, where and as
+    /// long: such a change needs no signature.
     pub fn is_within(&self, other: &Self) -> bool {
         let same_count = self.personal == other.personal || self.personal == Personal::Undeclared;
         same_count
@@ -230,6 +253,7 @@ impl StreamPolicy {
             && self.numbers.iter().all(|number| other.numbers.contains(number))
             && self.durability == other.durability
             && self.retention_days == other.retention_days
+            && self.lifecycle == other.lifecycle
     }
 }
 

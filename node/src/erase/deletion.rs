@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::errors::EraseError;
 use super::order;
-use super::retention::{DAY, Fate, Lying, Period, Planned, StreamHold, plan};
+use super::retention::{Fate, Lying, Period, Planned, plan};
 use super::workflow::{Erasure, random_id, sha256};
 use crate::audit::Event;
 use crate::errors::Coded;
@@ -23,7 +23,7 @@ use crate::keys::{Day, Target};
 use crate::limits::{RETENTION_LOOK, RETENTION_SEGMENTS};
 use crate::policy::Wanted;
 use crate::segment::{Segment, SegmentId, Whole};
-use crate::tier;
+use crate::tier::{self, DAY, StreamHold};
 
 /// The plan of a deletion, as it is on record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -270,7 +270,7 @@ impl Erasure {
                 shard: row.shard,
                 days: row.days,
             };
-            if self.person_holds(&period).is_empty() && !holds.iter().any(|hold| hold.concerns(&period)) {
+            if self.person_holds(&period).is_empty() && !holds.iter().any(|hold| hold.concerns(period.tenant, period.stream)) {
                 streams.insert(row.stream, row.days);
             }
         }

@@ -19,7 +19,6 @@ use super::errors::EraseError;
 use super::neighbours::{GroupView, Neighbours};
 use super::order::{self, Hold, Order, Records, Shredded, Step, Tracked, Whom};
 use super::receipt::Signer;
-use super::retention::DAY;
 use super::told::Around;
 use crate::audit::{Event, Ledger};
 use crate::clock::Clock;
@@ -31,7 +30,7 @@ use crate::policy::{Awareness, PolicyWatch, Suppression};
 use crate::segment::Shards;
 use crate::store::Store;
 use crate::tasks::Tasks;
-use crate::tier::Tier;
+use crate::tier::{DAY, Tier};
 
 /// What it works with.
 pub(crate) struct Parts {

@@ -25,7 +25,7 @@ use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatc
 use domicile_proto::message::region::{ErasureOrder, KeysMark, NodeStand, RegionAsk, RegionReply, Token};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
-    KeyRow, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
+    KeyRow, Lifecycle, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
     StreamRow, ValueRow,
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
@@ -253,6 +253,11 @@ fn policy() -> StreamPolicy {
         close_after_s: 90,
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
         retention_days: std::num::NonZeroU16::new(400),
+        lifecycle: Lifecycle {
+            warm_after_days: std::num::NonZeroU16::new(3),
+            cold_after_days: None,
+            archive_after_days: std::num::NonZeroU16::new(90),
+        },
     }
 }
 
