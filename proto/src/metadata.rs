@@ -165,14 +165,12 @@ pub struct Lifecycle {
     pub warm_after_days: Option<NonZeroU16>,
     /// They lie in the region's object store alone, and are searched there.
     pub cold_after_days: Option<NonZeroU16>,
-    /// They lie in a storage class for what is rarely read, and are searched after a restore.
-    pub archive_after_days: Option<NonZeroU16>,
 }
 
 impl Lifecycle {
     /// Whether the days that are named do not fall from tier to tier.
     pub fn is_well_formed(&self) -> bool {
-        let named = [self.warm_after_days, self.cold_after_days, self.archive_after_days];
+        let named = [self.warm_after_days, self.cold_after_days];
         named.into_iter().flatten().is_sorted()
     }
 }

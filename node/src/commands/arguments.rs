@@ -8,6 +8,7 @@ use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
 use domicile_proto::metadata::{Lifecycle, NumberField};
 
 use super::audit::AuditVerb;
+use super::lifecycle::{LifecycleVerb, StorageVerb};
 use super::privacy::PrivacyArguments;
 
 use super::retention::RetentionVerb;
@@ -68,6 +69,12 @@ pub(super) enum Verb {
     /// Records that have been kept long enough, and the evidence of their deletion
     #[command(subcommand)]
     Retention(RetentionVerb),
+    /// What should lie elsewhere, and why
+    #[command(subcommand)]
+    Lifecycle(LifecycleVerb),
+    /// Where everything lies, and whether it is whole
+    #[command(subcommand)]
+    Storage(StorageVerb),
     /// Show the original behind a token; the region's ledger records who, what for and which
     Reveal(RevealArguments),
     /// The keys under which originals are sealed
@@ -384,9 +391,6 @@ pub(super) struct Tiers {
     /// Days after which records lie in the region's object store alone, and are searched there
     #[arg(long, value_name = "DAYS")]
     cold_after_days: Option<std::num::NonZeroU16>,
-    /// Days after which records lie in the archive, and are searched after a restore
-    #[arg(long, value_name = "DAYS")]
-    archive_after_days: Option<std::num::NonZeroU16>,
 }
 
 impl Tiers {
@@ -395,9 +399,9 @@ impl Tiers {
     /// # Errors
     /// A later tier before an earlier one.
     pub(super) fn lifecycle(self) -> anyhow::Result<Lifecycle> {
-        let Self { warm_after_days, cold_after_days, archive_after_days } = self;
-        let lifecycle = Lifecycle { warm_after_days, cold_after_days, archive_after_days };
-        anyhow::ensure!(lifecycle.is_well_formed(), "records are warm before they are cold, and cold before the archive");
+        let Self { warm_after_days, cold_after_days } = self;
+        let lifecycle = Lifecycle { warm_after_days, cold_after_days };
+        anyhow::ensure!(lifecycle.is_well_formed(), "records are warm before they are cold");
         Ok(lifecycle)
     }
 }

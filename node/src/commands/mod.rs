@@ -13,6 +13,7 @@ mod cluster;
 mod dev;
 mod door;
 mod ingest;
+mod lifecycle;
 mod officer;
 mod pack;
 mod pki;
@@ -94,6 +95,8 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Audit(audit) => return audit::run(audit, profile).await,
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Lifecycle(verb) => lifecycle::lifecycle(verb, &profile()?).await?,
+        Verb::Storage(verb) => return lifecycle::storage(verb, &profile()?).await,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }

@@ -98,7 +98,8 @@ impl Erasure {
         catalog.shards().into_iter().flat_map(|shard| catalog.view(shard).to_vec()).collect()
     }
 
-    fn stream_holds(&self) -> Vec<StreamHold> {
+    /// The holds on whole streams.
+    pub(crate) fn stream_holds(&self) -> Vec<StreamHold> {
         let records = self.records.read();
         let of_streams = records.holds.iter().filter(|(_, hold)| hold.whom.is_nobody());
         let streams = |only: &Vec<(StreamId, Option<ShardId>)>| only.iter().map(|(stream, _)| *stream).collect();
@@ -236,6 +237,7 @@ impl Erasure {
         for (shard, segment) in deletion.ids() {
             gone.entry(shard).or_default().insert(segment);
         }
+        let moving = self.parts.shards.moving().write().await;
         self.parts.shards.drop_whole(gone).await?;
         self.step("segments deleted")?;
         let mut objects = 0;
@@ -245,6 +247,7 @@ impl Erasure {
         let originals = self.destroy_days(&deletion).await?;
         self.step("originals destroyed")?;
         self.nothing_stays(id, &deletion).await?;
+        drop(moving);
         let evidence = self.signer.sign(&self.said(id, &deletion, (objects, originals)))?;
         let (tenant, segments, records) = (deletion.tenant, deletion.segments(), deletion.records());
         let sha256 = sha256(&evidence);
@@ -270,7 +273,9 @@ impl Erasure {
                 shard: row.shard,
                 days: row.days,
             };
-            if self.person_holds(&period).is_empty() && !holds.iter().any(|hold| hold.concerns(period.tenant, period.stream)) {
+            if self.person_holds(&period).is_empty()
+                && !holds.iter().any(|hold| hold.concerns(period.tenant, period.stream))
+            {
                 streams.insert(row.stream, row.days);
             }
         }
@@ -351,7 +356,7 @@ fn lying_of(segment: &Arc<Segment>) -> Lying {
         records: segment.docs,
         bytes: segment.bytes,
         received_until: segment.received_until,
-        is_durable: segment.dir.is_some(),
+        is_durable: !segment.is_young(),
     }
 }
 

@@ -11,6 +11,8 @@ mod deletion_test;
 mod errors;
 #[cfg(test)]
 mod measure_test;
+#[cfg(test)]
+mod moving_test;
 mod neighbours;
 mod order;
 mod receipt;

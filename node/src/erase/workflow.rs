@@ -233,12 +233,15 @@ impl Erasure {
         let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
         // Copies in the bucket come first, and also where no order waits: one from before an erasure may have been put back.
         let tier = Tier::new(self.parts.store.clone(), self.parts.cache.clone(), self.parts.tasks.clone());
-        let mut rewritten = tier.purge(self.parts.shards.layout(), self.parts.clock.now()).await?;
+        let moving = self.parts.shards.moving().write().await;
+        let named = self.parts.shards.catalog().copied();
+        let mut rewritten = tier.purge(self.parts.shards.layout(), &named, self.parts.clock.now()).await?;
         self.step("copies made anew")?;
         if due.is_empty() {
             return Ok(0);
         }
         rewritten.extend(self.parts.shards.purge().await?);
+        drop(moving);
         self.step("rewritten")?;
         for (id, tracked) in &due {
             // An original that was being sealed while the order came in got a key after they were destroyed.

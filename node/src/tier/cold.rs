@@ -3,8 +3,6 @@
 //! Whole blocks are fetched and each is compared with its sum in the footer, so that no altered byte reaches a question. Blocks
 //! that lie beside each other are one request, requests of one read run beside each other. Decides not which segment is cold.
 
-#![allow(dead_code, reason = "nothing moves a segment out by itself yet; tests search cold segments through it")]
-
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
@@ -12,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use domicile_proto::ids::ShardId;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -21,8 +20,8 @@ use super::pack::{Cold, Footer, Tier, footer_name, part_name, read_footer, sha25
 use crate::index::builder::Layout;
 use crate::limits::{COLD_BLOCK_BYTES, COLD_CACHE_BYTES, COLD_GAP_BLOCKS, COLD_READS_AT_ONCE};
 use crate::policy::Scope;
-use crate::segment::ranged::{Ranges, open_ranged};
-use crate::segment::{Segment, SegmentError, SegmentId};
+use crate::segment::ranged::{OUT_OF_REACH, Ranges, open_ranged};
+use crate::segment::{OpenCopied, Segment, SegmentError, SegmentId};
 use crate::store::Store;
 
 /// A block of a part of a segment.
@@ -42,6 +41,8 @@ struct Held {
     order: BTreeMap<u64, Key>,
     bytes: usize,
     used: u64,
+    /// Requests and bytes that were fetched into it.
+    fetched: (u64, u64),
 }
 
 impl Default for Blocks {
@@ -83,7 +84,28 @@ impl Blocks {
         }
     }
 
+    fn count(&self, bytes: u64) {
+        let held = &mut *self.inner.lock();
+        held.fetched = (held.fetched.0 + 1, held.fetched.1 + bytes);
+    }
+
+    /// Requests that filled it, and their bytes.
+    pub(crate) fn fetched(&self) -> (u64, u64) {
+        self.inner.lock().fetched
+    }
+
+    /// Forgets a segment: what was erased stays in no cache.
+    fn forget(&self, segment: SegmentId) {
+        let held = &mut *self.inner.lock();
+        let gone: Vec<_> = held.blocks.keys().filter(|(id, ..)| *id == segment).copied().collect();
+        for (bytes, used) in gone.iter().filter_map(|key| held.blocks.remove(key)) {
+            held.order.remove(&used);
+            held.bytes -= bytes.len();
+        }
+    }
+
     /// Bytes that are held.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.inner.lock().bytes
     }
@@ -91,17 +113,29 @@ impl Blocks {
 
 #[cfg(test)]
 impl Tier {
-    /// The same with another cache.
-    pub(crate) fn with_blocks(self, blocks: Blocks) -> Self {
-        Self { blocks, ..self }
-    }
-
     pub(crate) const fn blocks(&self) -> &Blocks {
         &self.blocks
     }
 }
 
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.blocks.forget(self.id);
+    }
+}
+
 impl Tier {
+    /// The same with another cache.
+    pub(crate) fn with_blocks(self, blocks: Blocks) -> Self {
+        Self { blocks, ..self }
+    }
+
+    /// Bytes that opening a copy takes.
+    pub(super) async fn footer_bytes(&self, cold: &Cold) -> Result<u64, TierError> {
+        let stored = |source| TierError::Store { segment: cold.id, source: Box::new(source) };
+        Ok(self.store.read(&footer_name(&cold.object)).await.map_err(stored)?.len() as u64)
+    }
+
     /// Opens a segment that was copied out, for search where it lies. One request; nothing of it is kept on the disk.
     ///
     /// # Errors
@@ -117,15 +151,40 @@ impl Tier {
         let (layout, cold) = (layout.clone(), cold.clone());
         self.blocking(move || {
             let failed = |source| TierError::Open { segment: cold.id, source: Box::new(source) };
-            let segment =
-                open_ranged(&layout, (cold.id, cold.shard), &cold.row, &files, Arc::new(source)).map_err(failed)?;
-            // A copy from before an erasure still holds what was erased.
-            let sifted = segment.sift(&layout.suppression.now(), Scope::All);
+            let ids = (cold.id, cold.shard);
+            let mut segment = open_ranged(&layout, ids, &cold.row, &files, Arc::new(source)).map_err(failed)?;
+            segment.copied.clone_from(&cold.row.copied);
+            // A copy from before an erasure still holds what was erased. One that a manifest names was made anew by every purge
+            // since, like a segment on the disk; any other is looked through for all that ever was.
+            let scope = if segment.copied.is_some() { Scope::Open } else { Scope::All };
+            let sifted = segment.sift(&layout.suppression.now(), scope);
             sifted.map_err(|source| failed(SegmentError::Open { segment: cold.id, source }))?;
             Ok(segment)
         })
         .await
     }
+
+    /// Opens what a manifest names, for whoever opens the shards.
+    pub(crate) fn opener(&self) -> OpenCopied {
+        let tier = self.clone();
+        Arc::new(move |layout, shard, row| {
+            let tier = tier.clone();
+            Box::pin(async move {
+                let segment = row.id().unwrap_or(SegmentId(0));
+                let named =
+                    Cold::named(shard, &row).ok_or_else(|| TierError::Altered { object: row_name(shard, segment) });
+                let opened = match named {
+                    Ok(cold) => tier.open_in_place(&layout, &cold).await,
+                    Err(error) => Err(error),
+                };
+                opened.map_err(|source| SegmentError::Away { segment, source: Box::new(source) })
+            })
+        })
+    }
+}
+
+fn row_name(shard: ShardId, segment: SegmentId) -> String {
+    format!("segment {segment} in the manifest of shard {shard}")
 }
 
 /// Where the bytes of one cold segment come from.
@@ -241,7 +300,9 @@ impl Source {
         let PartOf { length, sums, .. } = self.parts.get(part).ok_or_else(altered)?;
         let from = (blocks.start * COLD_BLOCK_BYTES) as u64;
         let to = ((blocks.end * COLD_BLOCK_BYTES) as u64).min(*length);
-        let bytes = self.store.read_range(&name, from..to).await.map_err(io::Error::other)?;
+        let away = |error| io::Error::new(OUT_OF_REACH, error);
+        let bytes = self.store.read_range(&name, from..to).await.map_err(away)?;
+        self.blocks.count(to - from);
         if bytes.len() as u64 != to - from {
             return Err(altered());
         }

@@ -1,8 +1,8 @@
 //! Where every segment should lie, and why: a pure decision over ages, what lies there, holds and room on the disk.
 //!
 //! An age counts from receipt and never from the time that a producer wrote: a segment is as old as the last record that can be
-//! inside, so nothing moves early. A legal hold keeps a segment searchable: it is never archived and never deleted, and may lie in
-//! the bucket, where it is searched as before. What hides erased records stays until it was made anew. Reads and moves nothing.
+//! inside, so nothing moves early. A legal hold keeps a segment: it is never deleted, and may lie in the bucket,
+//! where it is searched as before. What hides erased records stays until it was made anew. Reads and moves nothing.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,13 @@ pub(crate) struct Rule {
     pub(crate) shard: ShardId,
     pub(crate) warm_after: u32,
     pub(crate) cold_after: u32,
-    pub(crate) archive_after: u32,
     pub(crate) delete_after: u32,
 }
 
 impl Rule {
     /// No tier before an earlier one.
-    fn in_order(&self) -> (u32, u32, u32) {
-        let cold = self.cold_after.max(self.warm_after);
-        (self.warm_after, cold, self.archive_after.max(cold))
+    fn in_order(&self) -> (u32, u32) {
+        (self.warm_after, self.cold_after.max(self.warm_after))
     }
 }
 
@@ -56,8 +54,6 @@ pub(crate) enum Place {
     Warm,
     /// In the bucket alone.
     Cold,
-    /// In the archive alone.
-    Archive,
 }
 
 impl Place {
@@ -67,7 +63,6 @@ impl Place {
             Self::Hot => "hot",
             Self::Warm => "warm",
             Self::Cold => "cold",
-            Self::Archive => "archive",
         }
     }
 }
@@ -104,8 +99,6 @@ pub(crate) enum Action {
     Warm,
     /// It is copied into the bucket, and its files leave the disk.
     Cool,
-    /// It goes to the archive.
-    Archive,
     /// It is deleted for good. Retention does this, with evidence of its own.
     Delete,
 }
@@ -116,7 +109,6 @@ impl Action {
         match self {
             Self::Warm => "warm",
             Self::Cool => "cold",
-            Self::Archive => "archive",
             Self::Delete => "delete",
         }
     }
@@ -184,19 +176,18 @@ pub(crate) const DAY: i64 = 86_400 * Timestamp::MICROS;
 /// The furthest move that the age of a segment asks for.
 fn of_age(rule: &Rule, lying: &Lying, holds: &[StreamHold], now: Timestamp) -> Option<Move> {
     let days = days_since(lying.received_until, now);
-    let (warm, cold, archive) = rule.in_order();
+    let (warm, cold) = rule.in_order();
     let is_over = end_of(lying.received_until, rule.delete_after) <= now;
     let held = || holds.iter().find(|hold| hold.concerns(rule.tenant, rule.stream)).map(|hold| hold.id.clone());
     let steps = [
         (is_over, Action::Delete, rule.delete_after),
-        (days >= archive && lying.place < Place::Archive, Action::Archive, archive),
         (days >= cold && lying.place < Place::Cold, Action::Cool, cold),
         (days >= warm && lying.place < Place::Warm, Action::Warm, warm),
     ];
     let mut kept = None;
     for (_, action, after) in steps.into_iter().filter(|(is_due, ..)| *is_due) {
         let mut why = Why::Age { days, after };
-        if matches!(action, Action::Archive | Action::Delete)
+        if action == Action::Delete
             && let Some(hold) = held()
         {
             why = Why::Held(hold);

@@ -12,7 +12,6 @@ fn rule(stream: u32) -> Rule {
         shard: ShardId(u64::from(stream)),
         warm_after: 7,
         cold_after: 30,
-        archive_after: 365,
         delete_after: 545,
     }
 }
@@ -41,24 +40,21 @@ fn planned(lying: &[Lying], holds: &[StreamHold], now: i64) -> Vec<(Action, Why)
 
 #[test]
 fn each_tier_is_reached_on_its_day_and_not_a_microsecond_before() {
-    for (place, days, action) in [
-        (Place::Hot, 7, Action::Warm),
-        (Place::Warm, 30, Action::Cool),
-        (Place::Hot, 30, Action::Cool),
-        (Place::Cold, 365, Action::Archive),
-    ] {
+    for (place, days, action) in
+        [(Place::Hot, 7, Action::Warm), (Place::Warm, 30, Action::Cool), (Place::Hot, 30, Action::Cool)]
+    {
         let there = [Lying { place, ..lying(1, 5) }];
         let at = i64::from(days) * DAY + 5;
         assert!(planned(&there, &[], at - 1).iter().all(|(found, _)| *found < action), "{action:?} early");
         assert_eq!(planned(&there, &[], at), [(action, Why::Age { days, after: days })]);
     }
-    let there = [Lying { place: Place::Archive, ..lying(1, 5) }];
-    assert!(planned(&there, &[], 546 * DAY - 1).is_empty(), "the archive is the last tier");
+    let there = [Lying { place: Place::Cold, ..lying(1, 5) }];
+    assert!(planned(&there, &[], 546 * DAY - 1).is_empty(), "the bucket is the last tier");
     assert_eq!(planned(&there, &[], 546 * DAY), [(Action::Delete, Why::Age { days: 545, after: 545 })]);
 }
 
 #[test]
-fn a_hold_keeps_a_segment_out_of_the_archive_and_alive_but_lets_it_become_cold() {
+fn a_hold_keeps_a_segment_alive_but_lets_it_become_cold() {
     let late = 600 * DAY;
     assert_eq!(planned(&[lying(1, 5)], &[hold()], late)[0].0, Action::Cool);
     let cold = Lying { place: Place::Cold, ..lying(1, 5) };
@@ -78,11 +74,11 @@ fn what_hides_erased_records_moves_only_when_it_was_made_anew_and_may_always_be_
 
 #[test]
 fn a_tier_that_is_set_before_an_earlier_one_waits_for_it() {
-    let rule = Rule { cold_after: 2, archive_after: 1, ..rule(1) };
+    let rule = Rule { cold_after: 2, ..rule(1) };
     let moves = plan(&[rule.clone()], &[lying(1, 0)], &[], None, Timestamp(6 * DAY));
     assert!(moves.is_empty());
     let moves = plan(&[rule], &[lying(1, 0)], &[], None, Timestamp(7 * DAY));
-    assert_eq!(moves[0].action, Action::Archive);
+    assert_eq!(moves[0].action, Action::Cool);
 }
 
 #[test]
@@ -98,7 +94,7 @@ fn above_the_mark_the_oldest_go_down_to_the_lower_one() {
 }
 
 fn places() -> impl Strategy<Value = Place> {
-    prop_oneof![Just(Place::Hot), Just(Place::Warm), Just(Place::Cold), Just(Place::Archive)]
+    prop_oneof![Just(Place::Hot), Just(Place::Warm), Just(Place::Cold)]
 }
 
 prop_compose! {
@@ -115,15 +111,15 @@ prop_compose! {
 prop_compose! {
     fn anything()(
         mut there in proptest::collection::vec(any_lying(), 0..30),
-        days in proptest::array::uniform4(1..600_u32),
+        days in proptest::array::uniform3(1..600_u32),
         is_held in any::<bool>(),
         room in proptest::option::of((0..2_000_u64, 0..2_000_u64)),
         now in 0..800_i64,
     ) -> (Vec<Rule>, Vec<Lying>, Vec<StreamHold>, Option<Room>, Timestamp) {
         there.sort_by_key(|lying| lying.segment);
         there.dedup_by_key(|lying| lying.segment);
-        let [warm_after, cold_after, archive_after, delete_after] = days;
-        let rules = vec![Rule { warm_after, cold_after, archive_after, delete_after, ..rule(1) }, rule(2)];
+        let [warm_after, cold_after, delete_after] = days;
+        let rules = vec![Rule { warm_after, cold_after, delete_after, ..rule(1) }, rule(2)];
         let holds = if is_held { vec![hold()] } else { Vec::new() };
         let room = room.map(|(mark, down_to)| Room { mark, down_to: down_to.min(mark) });
         (rules, there, holds, room, Timestamp(now * DAY))
@@ -138,7 +134,6 @@ fn carried_out(there: &[Lying], moves: &[Move]) -> Vec<Lying> {
             Some(Action::Delete) => return None,
             Some(Action::Warm) => Place::Warm,
             Some(Action::Cool) => Place::Cold,
-            Some(Action::Archive) => Place::Archive,
             None => lying.place,
         };
         Some(Lying { place, ..*lying })
@@ -160,18 +155,16 @@ proptest! {
             let after = match one.action {
                 Action::Warm => rule.warm_after,
                 Action::Cool => rule.cold_after,
-                Action::Archive => rule.archive_after,
                 Action::Delete => rule.delete_after,
             };
             let for_room = matches!(one.why, Why::Watermark { .. });
             prop_assert!(for_room || age >= i64::from(after) * DAY, "early");
-            prop_assert!(!for_room || one.action == Action::Cool, "for room nothing is deleted or archived");
-            prop_assert!(!is_held || one.action < Action::Archive, "held");
+            prop_assert!(!for_room || one.action == Action::Cool, "for room nothing is deleted");
+            prop_assert!(!is_held || one.action < Action::Delete, "held");
             prop_assert!(!one.lying.is_hiding || one.action == Action::Delete, "erased records are carried along");
             let to = match one.action {
                 Action::Warm => Place::Warm,
                 Action::Cool => Place::Cold,
-                Action::Archive => Place::Archive,
                 Action::Delete => continue,
             };
             prop_assert!(one.lying.place < to, "backward");

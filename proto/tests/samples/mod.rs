@@ -25,8 +25,8 @@ use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatc
 use domicile_proto::message::region::{ErasureOrder, KeysMark, NodeStand, RegionAsk, RegionReply, Token};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
-    KeyRow, Lifecycle, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
-    StreamRow, ValueRow,
+    KeyRow, Lifecycle, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow,
+    StreamPolicy, StreamRow, ValueRow,
 };
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
@@ -253,11 +253,7 @@ fn policy() -> StreamPolicy {
         close_after_s: 90,
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
         retention_days: std::num::NonZeroU16::new(400),
-        lifecycle: Lifecycle {
-            warm_after_days: std::num::NonZeroU16::new(3),
-            cold_after_days: None,
-            archive_after_days: std::num::NonZeroU16::new(90),
-        },
+        lifecycle: Lifecycle { warm_after_days: std::num::NonZeroU16::new(3), cold_after_days: None },
     }
 }
 
