@@ -179,6 +179,20 @@ async fn whichever_call_to_the_bucket_fails_a_move_loses_nothing_and_ends_when_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_move_the_same_segment_at_once_move_it_once_and_its_copy_stays() {
+    let dir = begin();
+    let node = filled(dir.path()).await;
+    turn(&node, 30);
+    let moving = mover(&node, tier(&node, dir.path()), None);
+    let (one, other) = futures::future::join(moving.carry_out(), moving.carry_out()).await;
+    assert_eq!(one + other, 1);
+    let [cold] = lying(&node).try_into().ok().unwrap();
+    moving.verify(cold).await.unwrap();
+    drop(moving);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erasure_that_comes_between_copy_and_switch_goes_first_and_nothing_erased_stays_in_the_bucket() {
     let dir = begin();
     let node = filled(dir.path()).await;

@@ -36,7 +36,7 @@ use crate::audit::Ledger;
 use crate::config::NodeConfig;
 use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
-use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
+use crate::limits::{ARRIVAL_QUEUE, COLD_DISK_BYTES, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::auditor::Office;
 use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
@@ -45,7 +45,7 @@ use crate::receive::{self, Inlet};
 use crate::segment::{Opened, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry;
-use crate::tier::Tier;
+use crate::tier::{Blocks, Tier};
 use crate::wal::{Wal, WalConfig};
 
 use base::Base;
@@ -86,7 +86,7 @@ struct Node {
 impl Node {
     async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let base = Base::open(&config).await?;
-        let tier = Tier::new(base.store.clone(), config.data_dir.join("cache"), base.tasks.clone());
+        let tier = tier(&base, &config);
         let (wal, shards) = open_shards(&base, &config, &tier).await?;
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
@@ -127,6 +127,12 @@ impl Node {
         drop(directory);
         if ended { Ok(()) } else { Err(NodeError::StopDeadline { limit: STOP_DEADLINE }) }
     }
+}
+
+/// tier: what was read of cold segments is kept in memory, and more of it on the disk.
+fn tier(base: &Base, config: &NodeConfig) -> Tier {
+    let blocks = Blocks::default().with_disk(config.data_dir.join("cache").join("blocks"), COLD_DISK_BYTES);
+    Tier::new(base.store.clone(), config.data_dir.join("cache"), base.tasks.clone()).with_blocks(blocks)
 }
 
 /// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.

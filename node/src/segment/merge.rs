@@ -43,7 +43,7 @@ pub(super) struct Merger {
     /// Manifests whose creation was begun, and nobody knows how it ended: they are repeated as they are before anything else.
     begun: BTreeMap<ShardId, Manifest>,
     /// Shards whose last step failed.
-    put_off: BTreeMap<ShardId, Retry>,
+    pub(super) put_off: BTreeMap<ShardId, Retry>,
     /// Shards that another node owns now.
     pub(super) deposed: BTreeSet<ShardId>,
     /// Where segments lay that were replaced; it goes as soon as no manifest names it.

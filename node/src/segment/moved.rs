@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use domicile_proto::ids::ShardId;
 use tokio::sync::oneshot;
 
 use super::merge::{Left, Merger, merge};
 use super::plan::Target;
+use super::repair::Retry;
 use super::{Segment, SegmentError, SegmentId};
 
 /// A wish that a segment lies elsewhere. The answer says whether it does now: not where what it replaces has changed meanwhile.
@@ -26,9 +28,23 @@ impl Merger {
     pub(super) async fn carry(&mut self, wish: Moving) {
         // Whoever asked and went away asks again.
         match wish {
-            Moving::To { new, done } => drop(done.send(self.switch(&new).await)),
-            Moving::Joined { shard, parts, done } => drop(done.send(self.join(shard, &parts).await)),
+            Moving::To { new, done } => {
+                let moved = self.switch(&new).await;
+                drop(done.send(self.again(new.shard, moved)));
+            }
+            Moving::Joined { shard, parts, done } => {
+                let joined = self.join(shard, &parts).await;
+                drop(done.send(self.again(shard, joined)));
+            }
         }
+    }
+
+    /// What is shown and not yet in a manifest is published as soon as that goes.
+    fn again(&mut self, shard: ShardId, outcome: Result<bool, SegmentError>) -> Result<bool, SegmentError> {
+        if outcome.is_err() {
+            self.put_off.entry(shard).or_insert_with(|| Retry::first(Instant::now()));
+        }
+        outcome
     }
 
     /// Shows a segment where it lies now, names it in the manifest, and gives up where it lay.

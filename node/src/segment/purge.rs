@@ -71,7 +71,8 @@ impl Merger {
             self.check_owned(shard)?;
             if let Some(gone) = gone.get(&shard) {
                 let taken = self.shared.catalog.take_out(shard, gone);
-                self.leave(shard, taken.iter().flat_map(|segment| Left::of(segment)));
+                // Their copies are deleted, and counted, by whoever wants them gone.
+                self.leave(shard, taken.iter().filter_map(|segment| segment.dir.clone().map(Left::Dir)));
                 self.shared.step("taken out")?;
                 self.publish(shard).await?;
                 self.shared.step("published")?;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::errors::TierError;
+use super::kept::Kept;
 use super::pack::{Cold, Footer, Tier, footer_name, part_name, read_footer, sha256};
 use crate::index::builder::Layout;
 use crate::limits::{COLD_BLOCK_BYTES, COLD_CACHE_BYTES, COLD_GAP_BLOCKS, COLD_READS_AT_ONCE};
@@ -25,13 +27,15 @@ use crate::segment::{OpenCopied, Segment, SegmentError, SegmentId};
 use crate::store::Store;
 
 /// A block of a part of a segment.
-type Key = (SegmentId, usize, usize);
+pub(super) type Key = (SegmentId, usize, usize);
 
 /// Blocks of cold segments in memory, the ones not used for longest leaving first. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(crate) struct Blocks {
     most: usize,
     inner: Arc<Mutex<Held>>,
+    /// What is kept on the disk besides.
+    kept: Option<Arc<Kept>>,
 }
 
 #[derive(Default)]
@@ -54,7 +58,35 @@ impl Default for Blocks {
 impl Blocks {
     /// At most so many bytes.
     pub(crate) fn of(most: usize) -> Self {
-        Self { most, inner: Arc::default() }
+        Self { most, inner: Arc::default(), kept: None }
+    }
+
+    /// The same, with more of them in a directory of the local disk, which is emptied.
+    pub(crate) fn with_disk(self, dir: PathBuf, most: u64) -> Self {
+        Self { kept: Some(Arc::new(Kept::within(dir, most))), ..self }
+    }
+
+    /// A block that is in memory, or on the disk and as its sum says.
+    fn find(&self, key: Key, sum: Option<u32>) -> Option<Bytes> {
+        if let Some(bytes) = self.get(key) {
+            return Some(bytes);
+        }
+        let kept = self.kept.as_ref()?;
+        let bytes = kept.get(key)?;
+        if sum != Some(crc32fast::hash(&bytes)) {
+            kept.forget_block(key);
+            return None;
+        }
+        self.put(key, bytes.clone());
+        Some(bytes)
+    }
+
+    /// Keeps a block that was fetched.
+    fn keep(&self, key: Key, bytes: Bytes) {
+        if let Some(kept) = &self.kept {
+            kept.put(key, &bytes);
+        }
+        self.put(key, bytes);
     }
 
     fn get(&self, key: Key) -> Option<Bytes> {
@@ -96,6 +128,9 @@ impl Blocks {
 
     /// Forgets a segment: what was erased stays in no cache.
     fn forget(&self, segment: SegmentId) {
+        if let Some(kept) = &self.kept {
+            kept.forget(segment);
+        }
         let held = &mut *self.inner.lock();
         let gone: Vec<_> = held.blocks.keys().filter(|(id, ..)| *id == segment).copied().collect();
         for (bytes, used) in gone.iter().filter_map(|key| held.blocks.remove(key)) {
@@ -254,7 +289,8 @@ impl Source {
         let wanted = self.wanted(&range);
         let mut found: BTreeMap<(usize, usize), Bytes> = BTreeMap::new();
         for (part, block) in &wanted {
-            if let Some(bytes) = self.blocks.get((self.id, *part, *block)) {
+            let sum = self.parts.get(*part).and_then(|part| part.sums.get(*block)).copied();
+            if let Some(bytes) = self.blocks.find((self.id, *part, *block), sum) {
                 found.insert((*part, *block), bytes);
             }
         }
@@ -263,7 +299,7 @@ impl Source {
         let mut fetched = futures::stream::iter(fetches).buffered(COLD_READS_AT_ONCE);
         while let Some(run) = fetched.try_next().await? {
             for (place, bytes) in run {
-                self.blocks.put((self.id, place.0, place.1), bytes.clone());
+                self.blocks.keep((self.id, place.0, place.1), bytes.clone());
                 found.insert(place, bytes);
             }
         }

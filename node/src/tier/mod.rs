@@ -6,12 +6,12 @@
 mod cold;
 mod errors;
 mod forget;
+mod kept;
 mod mover;
 mod pack;
 mod plan;
 mod renew;
 
-#[cfg(test)]
 pub(crate) use cold::Blocks;
 pub(crate) use errors::TierError;
 pub(crate) use forget::{forget, is_copied};

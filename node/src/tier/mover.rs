@@ -44,6 +44,8 @@ pub(crate) struct MoverParts {
 pub(crate) struct Mover {
     parts: MoverParts,
     state: Mutex<State>,
+    /// One round at a time.
+    working: tokio::sync::Mutex<()>,
 }
 
 /// How it goes.
@@ -75,7 +77,7 @@ impl Unread {
 impl Mover {
     /// From its parts.
     pub(crate) fn new(parts: MoverParts) -> Self {
-        Self { parts, state: Mutex::default() }
+        Self { parts, state: Mutex::default(), working: tokio::sync::Mutex::default() }
     }
 
     /// What should lie elsewhere, and why.
@@ -108,6 +110,8 @@ impl Mover {
 
     /// Does what is planned now; how many segments moved. One that fails is told of and tried again by the next call.
     pub(crate) async fn carry_out(&self) -> u64 {
+        // Two who move the same segment would each take the other's copy for a leftover.
+        let _working = self.working.lock().await;
         let planned: Vec<Move> = self.planned().into_iter().filter(Move::is_due).collect();
         let mut moved = self.join_days(&planned).await;
         let cooling = planned.into_iter().filter(|one| one.action == Action::Cool);
@@ -158,7 +162,7 @@ impl Mover {
     }
 
     /// Copies a segment out and lets it lie there. Whether it does: not where it changed meanwhile.
-    pub(crate) async fn cool(&self, lying: &Lying) -> Result<bool, TierError> {
+    async fn cool(&self, lying: &Lying) -> Result<bool, TierError> {
         let MoverParts { tier, shards, clock, .. } = &self.parts;
         let _moving = shards.moving().read().await;
         let view = shards.catalog().view(lying.shard);
@@ -173,7 +177,7 @@ impl Mover {
         let there = tier.open_in_place(shards.layout(), &cold).await?;
         let failed = |source: SegmentError| TierError::Open { segment: cold.id, source: Box::new(source) };
         let is_moved = shards.switch(Arc::new(there)).await.map_err(failed)?;
-        if !is_moved {
+        if !is_moved && !shards.catalog().copied().contains(&cold.id) {
             let stored = |source| TierError::Store { segment: cold.id, source: Box::new(source) };
             forget(&tier.store, cold.shard, cold.id).await.map_err(stored)?;
         }
