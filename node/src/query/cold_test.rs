@@ -189,8 +189,9 @@ async fn an_altered_byte_reaches_no_answer_and_a_store_that_is_back_is_used_agai
     assert!(both.asked(&both.there, &term("timeout")).await.is_err());
     std::fs::remove_file(&part).unwrap();
     assert!(both.asked(&both.there, &term("timeout")).await.is_err());
-    for clause in clauses() {
-        // Whatever is asked, a bucket that does not answer is told as that, and never as damage or as fewer records.
+    // No record has such a level, and no byte is read to know it.
+    for clause in clauses().into_iter().filter(|clause| *clause != json!({"term": {"level": "loud"}})) {
+        // Whatever else is asked, a bucket that does not answer is told as that, and never as damage or as fewer records.
         let asked = request(elastic::filter(&clause, &DateContext::utc(now())).unwrap());
         let there = Arc::new(both.with_empty_cache().await);
         let failed = both.asked(&there, &asked).await.err().map(|error| error.code());

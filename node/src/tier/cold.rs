@@ -398,6 +398,34 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_read_of_many_parts_is_whole_and_no_more_requests_run_beside_each_other_than_may() {
+        let store = Store::in_memory();
+        let mut parts = Vec::new();
+        for number in 0..10_u8 {
+            let bytes = vec![number; 10];
+            let from = u64::from(number) * 10;
+            parts.push(PartOf { from, length: 10, sums: sums(&bytes) });
+            store.create(&part_name("o", number.into()), Bytes::from(bytes)).await.unwrap();
+        }
+        // Long enough that all that may run are there together.
+        store.traffic.lock().pause = std::time::Duration::from_millis(20);
+        let source = Source {
+            store: store.clone(),
+            id: SegmentId(1),
+            object: "o".to_owned(),
+            parts,
+            hot: BTreeMap::new(),
+            blocks: Blocks::default(),
+            runtime: Handle::current(),
+            reading: tokio::sync::Mutex::default(),
+        };
+        let read = source.gather(5..95).await.unwrap();
+        let wanted: Vec<u8> = (5..95_u8).map(|at| at / 10).collect();
+        assert_eq!(read, wanted);
+        assert_eq!(store.traffic.lock().at_once, COLD_READS_AT_ONCE);
+    }
+
     #[test]
     fn the_cache_holds_no_more_than_it_may_and_the_block_used_last_stays() {
         let cache = Blocks::of(250);

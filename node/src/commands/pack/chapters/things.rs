@@ -180,7 +180,9 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
                 segment.bytes.to_string(),
                 instant(segment.oldest),
                 instant(segment.newest),
-                if segment.is_on_disk {
+                if segment.is_in_bucket {
+                    "bucket of the region alone"
+                } else if segment.is_on_disk {
                     "disk and bucket of the region"
                 } else {
                     "memory and write-ahead log of the node"
