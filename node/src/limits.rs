@@ -299,6 +299,14 @@ pub(crate) const COLD_GAP_BLOCKS: usize = 1;
 pub(crate) const COLD_READS_AT_ONCE: usize = 4;
 /// Blocks of all cold segments kept in memory, in bytes.
 pub(crate) const COLD_CACHE_BYTES: usize = 256 << 20;
+/// Blocks of all cold segments kept on the disk, in bytes: what was read today is often asked for tomorrow.
+pub(crate) const COLD_DISK_BYTES: u64 = 4 << 30;
+/// Copies opened beside each other when a node starts: hides the round trip to a bucket.
+pub(crate) const COPIES_OPENED_AT_ONCE: usize = 16;
+/// Segments that move beside each other; each holds a part at most.
+pub(crate) const MOVES_AT_ONCE: usize = 2;
+/// How often it is looked what should lie elsewhere; a move is not urgent, and one that failed is tried again then.
+pub(crate) const LIFECYCLE_LOOK: Duration = Duration::from_secs(60);
 /// Bytes of a segment that are kept in its footer, for they are read whenever it is opened; the rest is read in ranges.
 pub(crate) const COLD_HOT_BYTES: u64 = 1 << 20;
 

@@ -159,6 +159,24 @@ impl NumberField {
     }
 }
 
+/// Days after their receipt at which records reach the next tier; `None` is the day of the region's file. Where one stands before
+/// another that should be reached first, the later day holds for both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// Segments of a day are merged into one and never written again.
+    pub warm_after_days: Option<NonZeroU16>,
+    /// They lie in the region's object store alone, and are searched there.
+    pub cold_after_days: Option<NonZeroU16>,
+}
+
+impl Lifecycle {
+    /// Whether the days that are named do not fall from tier to tier.
+    pub fn is_well_formed(&self) -> bool {
+        let named = [self.warm_after_days, self.cold_after_days];
+        named.into_iter().flatten().is_sorted()
+    }
+}
+
 /// What one region lets out of one stream, and how it treats its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPolicy {
@@ -188,6 +206,8 @@ pub struct StreamPolicy {
     pub retention_days: Option<NonZeroU16>,
     /// Noise on what leaves the region; only of a stream whose subjects are known.
     pub noise: Option<Noise>,
+    /// When they reach which tier before that.
+    pub lifecycle: Lifecycle,
 }
 
 impl Default for StreamPolicy {
@@ -207,6 +227,7 @@ impl Default for StreamPolicy {
             numbers: Vec::new(),
             retention_days: None,
             noise: None,
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -221,8 +242,8 @@ impl StreamPolicy {
         }
     }
 
-    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does and as long:
-    /// such a change needs no signature.
+    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does, where and as
+    /// long: such a change needs no signature.
     pub fn is_within(&self, other: &Self) -> bool {
         let same_count = self.personal == other.personal || self.personal == Personal::Undeclared;
         same_count
@@ -236,6 +257,7 @@ impl StreamPolicy {
             && self.durability == other.durability
             && self.retention_days == other.retention_days
             && other.noise.is_none_or(|theirs| self.noise.is_some_and(|ours| ours.is_within(&theirs)))
+            && self.lifecycle == other.lifecycle
     }
 }
 

@@ -89,6 +89,7 @@ impl State {
         bounded(policy.group_fields.len() <= MAX_GROUP_FIELDS && policy.numbers.len() <= MAX_NUMBERS)?;
         bounded(policy.privacy.is_bounded() && policy.numbers.iter().all(NumberField::is_well_formed))?;
         bounded(policy.noise.is_none_or(|noise| noise.is_well_formed()))?;
+        bounded(policy.lifecycle.is_well_formed())?;
         let place = (stream, change.region.clone());
         let empty = PolicyRow { stream, region: change.region.clone(), signed: None, unsigned: None };
         let mut row = self.policies.get(&place).cloned().unwrap_or(empty);

@@ -345,6 +345,23 @@ pub(crate) enum Event {
         /// Its public name.
         export: Box<str>,
     },
+    /// A segment is about to lie elsewhere: the next manifest of its shard says so, and where it lay it goes then. Twice after a
+    /// crash.
+    SegmentMoved {
+        /// Of which shard.
+        shard: ShardId,
+        /// Number of the manifest.
+        manifest: u64,
+        /// Id of the segment.
+        segment: Box<str>,
+        /// To which tier: `cold` or `disk`.
+        to: Box<str>,
+        /// Size of it there.
+        bytes: ByteCount,
+        /// SHA-256 of the footer of its copy; nothing but zeros where it comes back to the disk.
+        #[serde(with = "hex_digest")]
+        sha256: [u8; 32],
+    },
 }
 
 impl Event {

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
 use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
-use domicile_proto::metadata::NumberField;
+use domicile_proto::metadata::{Lifecycle, NumberField};
 
 use super::audit::AuditVerb;
 use super::breach::BreachVerb;
+use super::lifecycle::{LifecycleVerb, StorageVerb};
 use super::noise::{NoiseArguments, NoiseChange};
 use super::privacy::PrivacyArguments;
 
@@ -74,6 +75,12 @@ pub(super) enum Verb {
     /// Records that have been kept long enough, and the evidence of their deletion
     #[command(subcommand)]
     Retention(RetentionVerb),
+    /// What should lie elsewhere, and why
+    #[command(subcommand)]
+    Lifecycle(LifecycleVerb),
+    /// Where everything lies, and whether it is whole
+    #[command(subcommand)]
+    Storage(StorageVerb),
     /// Show the original behind a token; the region's ledger records who, what for and which
     Reveal(RevealArguments),
     /// The keys under which originals are sealed
@@ -373,6 +380,8 @@ pub(super) enum StreamVerb {
         /// Days after their receipt at which records are deleted for good; default: the period of the region's file
         #[arg(long, value_name = "DAYS")]
         retention_days: Option<std::num::NonZeroU16>,
+        #[command(flatten)]
+        tiers: Tiers,
         /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
         #[arg(long)]
         region: Vec<Region>,
@@ -386,6 +395,30 @@ pub(super) enum StreamVerb {
     Noise(NoiseChange),
     /// Take back what a stream lets out of a region
     Revoke(StreamRevocation),
+}
+
+/// When records reach which tier, in days after their receipt; default: the days of the region's file.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct Tiers {
+    /// Days after which the segments of a day are merged into one and never written again
+    #[arg(long, value_name = "DAYS")]
+    warm_after_days: Option<std::num::NonZeroU16>,
+    /// Days after which records lie in the region's object store alone, and are searched there
+    #[arg(long, value_name = "DAYS")]
+    cold_after_days: Option<std::num::NonZeroU16>,
+}
+
+impl Tiers {
+    /// As the policy has it.
+    ///
+    /// # Errors
+    /// A later tier before an earlier one.
+    pub(super) fn lifecycle(self) -> anyhow::Result<Lifecycle> {
+        let Self { warm_after_days, cold_after_days } = self;
+        let lifecycle = Lifecycle { warm_after_days, cold_after_days };
+        anyhow::ensure!(lifecycle.is_well_formed(), "records are warm before they are cold");
+        Ok(lifecycle)
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ mod cluster;
 mod dev;
 mod door;
 mod ingest;
+mod lifecycle;
 mod noise;
 mod officer;
 mod pack;
@@ -101,6 +102,8 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Sbom => print!("{}", crate::audit::sbom()),
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Lifecycle(verb) => lifecycle::lifecycle(verb, &profile()?).await?,
+        Verb::Storage(verb) => return lifecycle::storage(verb, &profile()?).await,
         Verb::Transfer(transfer) => transfer::run(transfer, &profile()?).await?,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,

@@ -65,10 +65,8 @@ impl Clouds {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Retention {
-    #[serde(rename = "hot_days")]
-    _hot_days: u32,
-    #[serde(rename = "warm_days")]
-    _warm_days: u32,
+    hot_days: u32,
+    warm_days: u32,
     cold_days: u32,
     archive_days: u32,
 }
@@ -99,6 +97,11 @@ impl RegionFacts {
     /// Where what is released here may go, as far as the file says.
     pub(crate) fn routes(&self) -> BTreeMap<Region, FileRoute> {
         self.transfers.iter().map(|way| (way.to.clone(), way.route())).collect()
+    }
+
+    /// Days after their receipt at which records become warm and cold, where the stream's policy says nothing.
+    pub(crate) const fn tier_days(&self) -> (u32, u32) {
+        (self.retention.hot_days, self.retention.warm_days)
     }
 
     /// Days after their receipt at which records are deleted, where the stream's policy says nothing.

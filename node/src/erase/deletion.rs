@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::errors::EraseError;
 use super::order;
-use super::retention::{DAY, Fate, Lying, Period, Planned, StreamHold, plan};
+use super::retention::{Fate, Lying, Period, Planned, plan};
 use super::workflow::{Erasure, random_id, sha256};
 use crate::audit::Event;
 use crate::errors::Coded;
@@ -23,7 +23,7 @@ use crate::keys::{Day, Target};
 use crate::limits::{RETENTION_LOOK, RETENTION_SEGMENTS};
 use crate::policy::Wanted;
 use crate::segment::{Segment, SegmentId, Whole};
-use crate::tier;
+use crate::tier::{self, DAY, StreamHold};
 
 /// The plan of a deletion, as it is on record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,7 +98,8 @@ impl Erasure {
         catalog.shards().into_iter().flat_map(|shard| catalog.view(shard).to_vec()).collect()
     }
 
-    fn stream_holds(&self) -> Vec<StreamHold> {
+    /// The holds on whole streams.
+    pub(crate) fn stream_holds(&self) -> Vec<StreamHold> {
         let records = self.records.read();
         let of_streams = records.holds.iter().filter(|(_, hold)| hold.whom.is_nobody());
         let streams = |only: &Vec<(StreamId, Option<ShardId>)>| only.iter().map(|(stream, _)| *stream).collect();
@@ -243,6 +244,7 @@ impl Erasure {
         for (shard, segment) in deletion.ids() {
             gone.entry(shard).or_default().insert(segment);
         }
+        let moving = self.parts.shards.moving().write().await;
         self.parts.shards.drop_whole(gone).await?;
         self.step("segments deleted")?;
         let mut objects = 0;
@@ -252,6 +254,7 @@ impl Erasure {
         let originals = self.destroy_days(&deletion).await?;
         self.step("originals destroyed")?;
         self.nothing_stays(id, &deletion).await?;
+        drop(moving);
         let evidence = self.signer.sign(&self.said(id, &deletion, (objects, originals)))?;
         let (tenant, segments, records) = (deletion.tenant, deletion.segments(), deletion.records());
         let sha256 = sha256(&evidence);
@@ -277,7 +280,9 @@ impl Erasure {
                 shard: row.shard,
                 days: row.days,
             };
-            if self.person_holds(&period).is_empty() && !holds.iter().any(|hold| hold.concerns(&period)) {
+            if self.person_holds(&period).is_empty()
+                && !holds.iter().any(|hold| hold.concerns(period.tenant, period.stream))
+            {
                 streams.insert(row.stream, row.days);
             }
         }
@@ -358,7 +363,7 @@ fn lying_of(segment: &Arc<Segment>) -> Lying {
         records: segment.docs,
         bytes: segment.bytes,
         received_until: segment.received_until,
-        is_durable: segment.dir.is_some(),
+        is_durable: !segment.is_young(),
     }
 }
 

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::deletion::portion;
-use super::retention::{DAY, Lying, Period, Planned};
+use super::retention::{Lying, Period, Planned};
 use super::workflow_test::{Node, TENANT, TOKEN, begin, stream};
 use super::*;
 use crate::limits::{RETENTION_LOOK, RETENTION_SEGMENTS, SUPPRESS_FOR};
 use crate::policy::Policy;
 use crate::segment::SegmentId;
 use crate::segment::specimen::record;
-use crate::tier::Tier;
+use crate::tier::{DAY, Tier};
 
 const BEGIN: i64 = 1_000_000;
 /// The day on which what was received on the first one goes, at midnight: thirty days are kept whole.

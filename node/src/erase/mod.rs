@@ -13,6 +13,8 @@ mod handed;
 mod holds;
 #[cfg(test)]
 mod measure_test;
+#[cfg(test)]
+mod moving_test;
 mod neighbours;
 mod order;
 mod receipt;

@@ -19,7 +19,6 @@ use super::errors::EraseError;
 use super::neighbours::{GroupView, Neighbours};
 use super::order::{self, Order, Records, Shredded, Step, Tracked, Whom};
 use super::receipt::Signer;
-use super::retention::DAY;
 use super::told::Around;
 use crate::audit::{Event, Ledger};
 use crate::clock::Clock;
@@ -31,7 +30,7 @@ use crate::policy::{Awareness, PolicyWatch, Suppression};
 use crate::segment::Shards;
 use crate::store::Store;
 use crate::tasks::Tasks;
-use crate::tier::Tier;
+use crate::tier::{DAY, Tier};
 
 /// What it works with.
 pub(crate) struct Parts {
@@ -242,12 +241,15 @@ impl Erasure {
         let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
         // Copies in the bucket come first, and also where no order waits: one from before an erasure may have been put back.
         let tier = Tier::new(self.parts.store.clone(), self.parts.cache.clone(), self.parts.tasks.clone());
-        let mut rewritten = tier.purge(self.parts.shards.layout(), self.parts.clock.now()).await?;
+        let moving = self.parts.shards.moving().write().await;
+        let named = self.parts.shards.catalog().copied();
+        let mut rewritten = tier.purge(self.parts.shards.layout(), &named, self.parts.clock.now()).await?;
         self.step("copies made anew")?;
         if due.is_empty() {
             return Ok(0);
         }
         rewritten.extend(self.parts.shards.purge().await?);
+        drop(moving);
         self.step("rewritten")?;
         for (id, tracked) in &due {
             // An original that was being sealed while the order came in got a key after they were destroyed.

@@ -95,7 +95,9 @@ impl Node {
         let suppression = Suppression::default();
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let segments = dir.join("segments");
-        let opened = Opened::open(&segments, store.clone(), &tasks, clock.clone(), suppression.clone()).await.unwrap();
+        let copies = Tier::new(store.clone(), dir.join("cache"), tasks.clone()).opener();
+        let opened =
+            Opened::open(&segments, store.clone(), &tasks, clock.clone(), suppression.clone(), &copies).await.unwrap();
         let (wal, durable) = Wal::open(&WalConfig::new(dir.join("wal")), &opened.indexed(), clock.clone()).unwrap();
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
         let shards = opened.telling(Arc::clone(&ledger)).start(wal.clone(), durable).await.unwrap();

@@ -10,6 +10,7 @@ mod gate;
 mod group;
 pub(crate) mod ingest;
 mod keeper;
+mod lifecycle;
 mod measure;
 mod sealing;
 mod signals;
@@ -35,7 +36,7 @@ use crate::audit::Ledger;
 use crate::config::NodeConfig;
 use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
-use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
+use crate::limits::{ARRIVAL_QUEUE, COLD_DISK_BYTES, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::auditor::Office;
 use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
@@ -44,6 +45,7 @@ use crate::receive::{self, Inlet};
 use crate::segment::{Opened, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry;
+use crate::tier::{Blocks, Tier};
 use crate::wal::{Wal, WalConfig};
 
 use base::Base;
@@ -84,7 +86,8 @@ struct Node {
 impl Node {
     async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let base = Base::open(&config).await?;
-        let (wal, shards) = open_shards(&base, &config).await?;
+        let tier = tier(&base, &config);
+        let (wal, shards) = open_shards(&base, &config, &tier).await?;
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
@@ -93,9 +96,12 @@ impl Node {
         let gate = gate::over(releases.clone(), catalog, detector, base.us.node, base.awareness.clone());
         let gate = gate.guarded(open_guard(&base, &config).await?);
         let erasure = start_erasure(&base, &config, &shards)?;
+        let mover = lifecycle::start(&base, &config, (tier, &shards), &erasure)?;
         let federation = start_federation(&base, &config, gate, &erasure);
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
         let subjects = present::admin::subjects::router(Arc::clone(&desk), Arc::clone(&erasure));
+        let places = present::admin::lifecycle::router(Arc::clone(&desk), mover, config.store.clone());
+        let subjects = subjects.merge(places);
         let office = auditors(&base, &config, &desk, (erasure, releases)).await?;
         let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
@@ -123,11 +129,17 @@ impl Node {
     }
 }
 
+/// tier: what was read of cold segments is kept in memory, and more of it on the disk.
+fn tier(base: &Base, config: &NodeConfig) -> Tier {
+    let blocks = Blocks::default().with_disk(config.data_dir.join("cache").join("blocks"), COLD_DISK_BYTES);
+    Tier::new(base.store.clone(), config.data_dir.join("cache"), base.tasks.clone()).with_blocks(blocks)
+}
+
 /// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
-async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), NodeError> {
+async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(Wal, Shards), NodeError> {
     let dir = config.data_dir.join("segments");
-    let opened =
-        Opened::open(&dir, base.store.clone(), &base.tasks, base.clock.clone(), base.suppression.clone()).await?;
+    let (store, copies) = (base.store.clone(), tier.opener());
+    let opened = Opened::open(&dir, store, &base.tasks, base.clock.clone(), base.suppression.clone(), &copies).await?;
     let opened = opened.telling(Arc::clone(&base.ledger));
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));

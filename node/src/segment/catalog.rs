@@ -29,6 +29,8 @@ struct Inner {
     changing: Mutex<()>,
     /// Shards with accepted records that are in no segment, though they should be.
     failed: watch::Sender<BTreeSet<ShardId>>,
+    /// Shards with a segment that could not be looked through for what was erased.
+    unsifted: Mutex<BTreeSet<ShardId>>,
 }
 
 /// What a shard or a stream holds.
@@ -50,14 +52,31 @@ impl Catalog {
         self.0.shards.load().keys().copied().collect()
     }
 
+    /// The segments whose copy in the bucket is the segment.
+    pub(crate) fn copied(&self) -> BTreeSet<SegmentId> {
+        let views = self.shards().into_iter().map(|shard| self.view(shard));
+        let ids = |view: View| view.iter().filter(|one| one.copied.is_some()).map(|one| one.id).collect::<Vec<_>>();
+        views.flat_map(ids).collect()
+    }
+
     /// Whether everything of a shard that should be in a segment is in one. Of a shard that is not whole, no answer is the truth.
     pub(crate) fn is_whole(&self, shard: ShardId) -> bool {
-        !self.0.failed.borrow().contains(&shard)
+        !self.0.failed.borrow().contains(&shard) && !self.0.unsifted.lock().contains(&shard)
+    }
+
+    /// Says whether all of a shard was looked through for what was erased.
+    pub(super) fn set_sifted(&self, shard: ShardId, is_sifted: bool) {
+        let mut unsifted = self.0.unsifted.lock();
+        if is_sifted {
+            unsifted.remove(&shard)
+        } else {
+            unsifted.insert(shard)
+        };
     }
 
     /// How many shards are not whole.
     pub(crate) fn failures(&self) -> usize {
-        self.0.failed.borrow().len()
+        self.0.failed.borrow().len() + self.0.unsifted.lock().len()
     }
 
     /// A shard that has records here and belongs to no stream, if there is one: then this node knows less of the metadata

@@ -37,6 +37,14 @@ pub(crate) enum SegmentError {
         /// As its files say.
         found: u64,
     },
+    /// Its copy in the bucket could not be opened.
+    #[error("segment `{segment}` lies in the bucket alone and cannot be opened there")]
+    Away {
+        /// Which segment.
+        segment: SegmentId,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Files or directories could not be made, flushed or removed.
     #[error("`{path}` could not be written, flushed or listed; look at the disk below `data` and its permissions")]
     Disk {
@@ -139,6 +147,7 @@ impl Coded for SegmentError {
             Self::NotWhole { .. } => "DMC-SEGMENT-10",
             Self::LogStays { .. } => "DMC-SEGMENT-11",
             Self::Unclaimed { .. } => "DMC-SEGMENT-12",
+            Self::Away { .. } => "DMC-SEGMENT-13",
             Self::Log(error) => error.code(),
         }
     }
@@ -148,6 +157,7 @@ impl Coded for SegmentError {
             Self::Store { source, .. } => source.verdict(),
             Self::Deposed { .. } => Verdict::Refused,
             Self::NotWhole { .. } | Self::Unclaimed { .. } => Verdict::NotNow(5),
+            Self::Away { .. } => Verdict::NotNow(30),
             Self::Log(error) => error.verdict(),
             _ => Verdict::Broken,
         }

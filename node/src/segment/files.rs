@@ -60,7 +60,7 @@ impl Files {
         Ok(())
     }
 
-    /// Removes the directories of segments that no manifest names. `begins` says of a shard whether the write-ahead log holds its
+    /// Removes the directories of segments that no manifest names, or names in the bucket alone. `begins` says of a shard whether the write-ahead log holds its
     /// first record: a shard without a manifest whose records are not all in the log has lost its manifest, and nothing of any
     /// shard is removed then.
     pub(crate) fn remove_orphans(
@@ -81,8 +81,10 @@ impl Files {
                 None => orphans.extend(found),
                 Some(manifest) => {
                     let rows = manifest.body.segments.iter();
-                    let named: BTreeSet<PathBuf> =
-                        rows.filter_map(|row| Some(above.join(row.id()?.to_string()))).collect();
+                    let named: BTreeSet<PathBuf> = rows
+                        .filter(|row| row.copied.is_none())
+                        .filter_map(|row| Some(above.join(row.id()?.to_string())))
+                        .collect();
                     orphans.extend(found.into_iter().filter(|segment| !named.contains(segment)));
                 }
             }

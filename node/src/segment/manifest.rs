@@ -9,7 +9,7 @@ use domicile_proto::ids::{Epoch, ShardId, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::{Segment, SegmentError, SegmentId};
+use super::{Copied, Segment, SegmentError, SegmentId};
 use crate::store::{Store, StoreError};
 
 /// The durable segments of a shard.
@@ -46,6 +46,9 @@ pub(crate) struct Row {
     pub(crate) bytes: u64,
     pub(crate) built_at: Timestamp,
     pub(crate) received_until: Timestamp,
+    /// Where it lies, if not on the disk of the shard's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) copied: Option<Copied>,
 }
 
 impl Row {
@@ -60,6 +63,7 @@ impl Row {
             bytes: segment.bytes,
             built_at: segment.built_at,
             received_until: segment.received_until,
+            copied: segment.copied.clone(),
         }
     }
 
@@ -171,6 +175,7 @@ mod tests {
             bytes: 9,
             built_at: at,
             received_until: at,
+            copied: None,
         }
     }
 
@@ -253,5 +258,15 @@ mod tests {
         assert_eq!(serde_json::to_string(&manifest.body).unwrap(), golden);
         assert_eq!(serde_json::from_str::<Body>(golden).unwrap(), manifest.body);
         assert_eq!(parse(&manifest.object()), Some((ShardId(1), 1)));
+        let object = "segments/0000000000000001/ff".to_owned();
+        let copied = Copied { object, sha256: "00".repeat(32), bytes: 4, at: Timestamp(6) };
+        let moved = manifest.next(Epoch(1), 3, vec![Row { copied: Some(copied), ..row(255) }]);
+        let text = serde_json::to_string(&moved.body).unwrap();
+        let end = format!(
+            r#""copied":{{"object":"segments/0000000000000001/ff","sha256":"{}","bytes":4,"at":6}}}}]}}"#,
+            "00".repeat(32)
+        );
+        assert!(text.ends_with(&end), "{text}");
+        assert_eq!(serde_json::from_str::<Body>(&text).unwrap(), moved.body);
     }
 }

@@ -20,11 +20,12 @@ use tokio::sync::mpsc;
 
 use super::files::{self, Files};
 use super::manifest::{Manifest, Row};
+use super::moved::Moving;
 use super::plan::{Merge, Piece, Pressure, Target, plan};
 use super::purge::{Removal, sha256_of};
 use super::repair::Retry;
 use super::shards::Shared;
-use super::{Hidden, Segment, SegmentError, SegmentId};
+use super::{Copied, Hidden, Segment, SegmentError, SegmentId, delete_copy};
 use crate::audit::Event;
 use crate::errors::Coded;
 use crate::index::builder::{Built, Layout};
@@ -42,13 +43,31 @@ pub(super) struct Merger {
     /// Manifests whose creation was begun, and nobody knows how it ended: they are repeated as they are before anything else.
     begun: BTreeMap<ShardId, Manifest>,
     /// Shards whose last step failed.
-    put_off: BTreeMap<ShardId, Retry>,
+    pub(super) put_off: BTreeMap<ShardId, Retry>,
     /// Shards that another node owns now.
     pub(super) deposed: BTreeSet<ShardId>,
-    /// Directories of segments that were replaced; they go as soon as no manifest names them.
-    leaving: BTreeMap<ShardId, Vec<PathBuf>>,
+    /// Where segments lay that were replaced; it goes as soon as no manifest names it.
+    leaving: BTreeMap<ShardId, Vec<Left>>,
     /// Who wants something removed.
     pub(super) removing: mpsc::Receiver<Removal>,
+    /// Who wants something to lie elsewhere.
+    moving: mpsc::Receiver<Moving>,
+}
+
+/// Where a segment lay that was replaced.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// Its directory.
+    Dir(PathBuf),
+    /// What the names of its objects in the bucket begin with.
+    Copy(String),
+}
+
+impl Left {
+    pub(super) fn of(segment: &Segment) -> Vec<Self> {
+        let copy = segment.copied.as_ref().map(|copied| Self::Copy(copied.object.clone()));
+        segment.dir.clone().map(Self::Dir).into_iter().chain(copy).collect()
+    }
 }
 
 impl Merger {
@@ -56,10 +75,10 @@ impl Merger {
         shared: Arc<Shared>,
         store: Store,
         (wal, manifests): (Wal, BTreeMap<ShardId, Manifest>),
-        removing: mpsc::Receiver<Removal>,
+        (removing, moving): (mpsc::Receiver<Removal>, mpsc::Receiver<Moving>),
     ) -> Self {
         let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new(), leaving, removing }
+        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new(), leaving, removing, moving }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
@@ -90,6 +109,7 @@ impl Merger {
                         let _ = done.send(self.drop_whole(&gone).await);
                     }
                 },
+                Some(wish) = self.moving.recv() => self.carry(wish).await,
                 () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
             }
         }
@@ -171,7 +191,7 @@ impl Merger {
             let Some(Merge { pieces, target }) = next else { return published };
             let parts: Vec<_> = segments.drain(pieces).collect();
             let may_publish = may_publish && published.is_ok();
-            if !may_publish && parts.iter().any(|part| part.dir.is_some()) {
+            if !may_publish && parts.iter().any(|part| !part.is_young()) {
                 // What a manifest names stays until another one does without it.
                 return published;
             }
@@ -183,7 +203,7 @@ impl Merger {
             };
             let merged = self.shared.tasks.blocking(work).await;
             merged.map_err(|_| SegmentError::Interrupted { shard })??;
-            self.leave(shard, parts.iter().filter_map(|part| part.dir.clone()));
+            self.leave(shard, parts.iter().flat_map(|part| Left::of(part)));
             if may_publish {
                 published = self.publish_and_sweep(shard).await;
             }
@@ -192,28 +212,46 @@ impl Merger {
 
     async fn publish_and_sweep(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         self.publish(shard).await?;
-        self.sweep(shard);
+        self.sweep(shard).await;
         Ok(())
     }
 
-    /// Remembers directories of segments that were replaced.
-    pub(super) fn leave(&mut self, shard: ShardId, dirs: impl IntoIterator<Item = PathBuf>) {
-        self.leaving.entry(shard).or_default().extend(dirs);
+    /// Remembers where segments lay that were replaced.
+    pub(super) fn leave(&mut self, shard: ShardId, left: impl IntoIterator<Item = Left>) {
+        self.leaving.entry(shard).or_default().extend(left);
     }
 
     /// Removes what was replaced, after a manifest was created that does without it. What cannot be removed is tried again.
-    pub(super) fn sweep(&mut self, shard: ShardId) {
-        if let Some(mut dirs) = self.leaving.remove(&shard) {
-            dirs.retain(|dir| !is_removed(dir));
-            if !dirs.is_empty() {
-                self.leaving.insert(shard, dirs);
+    pub(super) async fn sweep(&mut self, shard: ShardId) {
+        let mut stays = Vec::new();
+        for left in self.leaving.remove(&shard).unwrap_or_default() {
+            let is_gone = match &left {
+                Left::Dir(dir) => is_removed(dir),
+                Left::Copy(object) => {
+                    let deleted = delete_copy(&self.store, object).await;
+                    if let Err(error) = &deleted {
+                        let (code, error) = (error.code(), error as &dyn std::error::Error);
+                        tracing::warn!(code, error, object, "a copy that was replaced stays; this is tried again");
+                    }
+                    deleted.is_ok()
+                }
+            };
+            if !is_gone {
+                stays.push(left);
             }
+        }
+        if !stays.is_empty() {
+            self.leaving.insert(shard, stays);
         }
     }
 
-    /// A directory that was replaced and is still there.
-    pub(super) fn left_over(&self) -> Option<&PathBuf> {
+    /// Where a segment lay that was replaced and is still there.
+    pub(super) fn left_over(&self) -> Option<&Left> {
         self.leaving.values().flatten().next()
+    }
+
+    pub(super) fn check_owned(&self, shard: ShardId) -> Result<(), SegmentError> {
+        if self.deposed.contains(&shard) { Err(SegmentError::Deposed { shard, number: 0 }) } else { Ok(()) }
     }
 
     /// Creates a manifest of the segments that are durable without a gap, if they are others than before, and releases the log.
@@ -227,7 +265,7 @@ impl Merger {
         let mut last_seq = manifest.body.last_seq;
         let mut durable = Vec::new();
         for segment in view.iter().rev() {
-            if segment.dir.is_none() || segment.first_seq > last_seq + 1 {
+            if segment.is_young() || segment.first_seq > last_seq + 1 {
                 break;
             }
             last_seq = last_seq.max(segment.last_seq);
@@ -237,6 +275,7 @@ impl Merger {
         if rows == manifest.body.segments {
             return Ok(());
         }
+        let moved: Vec<_> = rows.iter().filter(|row| is_moved(row, &manifest.body.segments)).cloned().collect();
         let known: BTreeSet<_> = manifest.body.segments.iter().filter_map(Row::id).collect();
         let files = self.shared.files.clone();
         let gone = manifest.body.segments.iter().filter_map(Row::id);
@@ -254,7 +293,7 @@ impl Merger {
         let flushed = self.shared.tasks.blocking(flush).await;
         let new = flushed.map_err(|_| SegmentError::Interrupted { shard })??;
         let next = manifest.next(EPOCH, last_seq, rows);
-        self.tell(&next, new, gone).await;
+        self.tell(&next, (new, moved), gone).await;
         self.begun.insert(shard, next.clone());
         next.publish(&self.store).await?;
         self.published(next);
@@ -263,7 +302,12 @@ impl Merger {
 
     /// What the next manifest changes lies in the ledger before it is there. A ledger that takes nothing holds up no segment: what
     /// was accepted must become durable, and nothing leaves the region meanwhile.
-    async fn tell(&self, next: &Manifest, new: Vec<(Arc<Segment>, [u8; 32])>, gone: Vec<SegmentId>) {
+    async fn tell(
+        &self,
+        next: &Manifest,
+        (new, moved): (Vec<(Arc<Segment>, [u8; 32])>, Vec<Row>),
+        gone: Vec<SegmentId>,
+    ) {
         let Some(ledger) = self.shared.ledger.get() else { return };
         let (shard, manifest) = (next.shard, next.number);
         let published = new.iter().map(|(segment, sha256)| Event::SegmentPublished {
@@ -275,7 +319,15 @@ impl Merger {
             sha256: *sha256,
         });
         let deleted = gone.iter().map(|id| Event::SegmentDeleted { shard, manifest, segment: id.to_string().into() });
-        for told in join_all(published.chain(deleted).map(|event| ledger.record(event))).await {
+        let moved = moved.iter().map(|row| Event::SegmentMoved {
+            shard,
+            manifest,
+            segment: row.id().unwrap_or(SegmentId(0)).to_string().into(),
+            to: if row.copied.is_some() { "cold".into() } else { "disk".into() },
+            bytes: ByteCount(row.copied.as_ref().map_or(row.bytes, |copied| copied.bytes)),
+            sha256: row.copied.as_ref().and_then(Copied::digest).unwrap_or_default(),
+        });
+        for told in join_all(published.chain(moved).chain(deleted).map(|event| ledger.record(event))).await {
             if let Err(error) = told {
                 tracing::error!(error = &error as &dyn std::error::Error, "a change of segments is not recorded");
             }
@@ -289,8 +341,14 @@ impl Merger {
     }
 }
 
+/// Whether a row names a segment that another manifest names elsewhere.
+fn is_moved(row: &Row, before: &[Row]) -> bool {
+    before.iter().any(|old| old.id() == row.id() && old.copied != row.copied)
+}
+
 fn piece(segment: &Segment) -> Piece {
-    Piece { bytes: segment.bytes, docs: segment.docs, in_memory: segment.dir.is_none(), built_at: segment.built_at }
+    let (in_memory, is_away) = (segment.is_young(), segment.copied.is_some());
+    Piece { bytes: segment.bytes, docs: segment.docs, in_memory, is_away, built_at: segment.built_at }
 }
 
 /// Merges neighbours into one segment, in the order given, without what is hidden in them. Blocks and computes.

@@ -3,12 +3,14 @@
 //! Does not move data between tiers.
 
 mod catalog;
+mod copied;
 mod errors;
 pub(crate) mod files;
 mod hidden;
 mod intake;
 pub(crate) mod manifest;
 mod merge;
+mod moved;
 pub(crate) mod plan;
 mod purge;
 #[cfg(test)]
@@ -25,6 +27,7 @@ pub(crate) mod specimen;
 pub(crate) mod walk;
 
 pub(crate) use catalog::Catalog;
+pub(crate) use copied::{COPIES, Copied, OpenCopied, delete_copy, object_of};
 pub(crate) use errors::SegmentError;
 pub(crate) use hidden::Hidden;
 pub(crate) use purge::{Rewritten, Whole, renew, sha256_of};

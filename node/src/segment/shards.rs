@@ -10,22 +10,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use domicile_proto::ids::ShardId;
+use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, RwLock, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::files::Files;
 use super::intake::{Intake, Refresh};
 use super::manifest::Manifest;
 use super::merge::{Merger, remove};
-use super::purge::{Removal, Sha256, Whole, sha256_of};
+use super::moved::Moving;
+use super::purge::{Removal, Sha256, Whole, digest_of};
 use super::repair::{Lost, Repairer};
-use super::{Catalog, Rewritten, Segment, SegmentError, SegmentId};
+use super::{Catalog, OpenCopied, Rewritten, Segment, SegmentError, SegmentId};
 use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
-use crate::limits::REFRESH_QUEUE;
+use crate::limits::{COPIES_OPENED_AT_ONCE, REFRESH_QUEUE};
 use crate::policy::{Scope, Suppressed, Suppression, Wanted};
 use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
@@ -45,6 +47,7 @@ pub(crate) struct Shards {
     wal: Wal,
     wishes: mpsc::Sender<Refresh>,
     removals: mpsc::Sender<Removal>,
+    moves: mpsc::Sender<Moving>,
     ended: CancellationToken,
 }
 
@@ -59,6 +62,7 @@ impl Opened {
         tasks: &Tasks,
         clock: Clock,
         suppression: Suppression,
+        copies: &OpenCopied,
     ) -> Result<Self, SegmentError> {
         let manifests = Manifest::read_all(&store).await?;
         let shared = Arc::new(Shared {
@@ -71,6 +75,7 @@ impl Opened {
             dirty: Mutex::new(BTreeSet::new()),
             lost: Lost::default(),
             ledger: OnceLock::new(),
+            moving: RwLock::new(()),
             retries: AtomicU64::new(0),
             has_intake_ended: AtomicBool::new(false),
             #[cfg(test)]
@@ -79,7 +84,7 @@ impl Opened {
         let (opening, named) = (Arc::clone(&shared), manifests.clone());
         let open = move || {
             for manifest in &named {
-                for row in &manifest.body.segments {
+                for row in manifest.body.segments.iter().filter(|row| row.copied.is_none()) {
                     let segment = opening.files.reopen(&opening.layout, manifest.shard, row)?;
                     opening.replace(&[], &Arc::new(segment))?;
                 }
@@ -87,6 +92,16 @@ impl Opened {
             Ok::<(), SegmentError>(())
         };
         tasks.blocking(open).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
+        let away = manifests.iter().flat_map(|manifest| {
+            let copied = manifest.body.segments.iter().filter(|row| row.copied.is_some());
+            copied.map(|row| copies(shared.layout.clone(), manifest.shard, row.clone()))
+        });
+        let mut away = futures::stream::iter(away.collect::<Vec<_>>()).buffer_unordered(COPIES_OPENED_AT_ONCE);
+        while let Some(segment) = away.try_next().await? {
+            let (shared, shard) = (Arc::clone(&shared), segment.shard);
+            let shown = tasks.blocking(move || shared.replace(&[], &Arc::new(segment))).await;
+            shown.map_err(|_| SegmentError::Interrupted { shard })??;
+        }
         let manifests = manifests.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
         Ok(Self { shared, store, manifests })
     }
@@ -119,15 +134,15 @@ impl Opened {
         let intake = Intake { shared: Arc::clone(&shared), growing: HashMap::new() };
         tasks.spawn(Kind::Indexer, intake.run(durable, wished));
         tasks.spawn(Kind::Indexer, Repairer { shared: Arc::clone(&shared), wal: wal.clone() }.run());
-        let (removals, removing) = mpsc::channel(1);
-        let merger = Merger::new(Arc::clone(&shared), store, (wal.clone(), manifests), removing);
+        let ((removals, removing), (moves, moving)) = (mpsc::channel(1), mpsc::channel(1));
+        let merger = Merger::new(Arc::clone(&shared), store, (wal.clone(), manifests), (removing, moving));
         let ended = CancellationToken::new();
         let at_end = ended.clone().drop_guard();
         tasks.spawn(Kind::Indexer, async move {
             merger.run().await;
             drop(at_end);
         });
-        let shards = Shards { shared, wal, wishes, removals, ended };
+        let shards = Shards { shared, wal, wishes, removals, moves, ended };
         shards.refresh(None).await;
         shards.wal.check()?;
         Ok(shards)
@@ -201,13 +216,52 @@ impl Shards {
         if oldest < behind { Err(SegmentError::LogStays { files: behind - oldest }) } else { Ok(removed) }
     }
 
-    /// The digest of all files of a durable segment.
+    /// Has a segment take the place of the one with its id, which lies elsewhere: in what is shown, then in the manifest; then
+    /// what lies there goes. Whether it did: not where that one is gone, or hides what was erased since.
+    ///
+    /// # Errors
+    /// Any [`SegmentError`]; until the manifest is created the old place holds.
+    pub(crate) async fn switch(&self, new: Arc<Segment>) -> Result<bool, SegmentError> {
+        let shard = new.shard;
+        self.wish(shard, |done| Moving::To { new, done }).await
+    }
+
+    /// Makes neighbours on the disk one segment. Whether it did: not where they are no neighbours, or not there any more.
+    ///
+    /// # Errors
+    /// Any [`SegmentError`].
+    pub(crate) async fn join(&self, shard: ShardId, parts: BTreeSet<SegmentId>) -> Result<bool, SegmentError> {
+        self.wish(shard, |done| Moving::Joined { shard, parts, done }).await
+    }
+
+    async fn wish(
+        &self,
+        shard: ShardId,
+        wish: impl FnOnce(oneshot::Sender<Result<bool, SegmentError>>) -> Moving,
+    ) -> Result<bool, SegmentError> {
+        let (done, moved) = oneshot::channel();
+        self.moves.send(wish(done)).await.map_err(|_| SegmentError::Interrupted { shard })?;
+        moved.await.map_err(|_| SegmentError::Interrupted { shard })?
+    }
+
+    /// Held by whoever moves a copy, shared; and alone by whoever deletes or makes anew what is copied.
+    pub(crate) fn moving(&self) -> &RwLock<()> {
+        &self.shared.moving
+    }
+
+    /// Ends the next step of a move, as a crash would.
+    #[cfg(test)]
+    pub(crate) fn end_move_at(&self, step: Option<&'static str>) {
+        *self.shared.ends_at.lock() = step;
+    }
+
+    /// The digest of a durable segment.
     ///
     /// # Errors
     /// [`SegmentError::Disk`].
     pub(crate) async fn digest(&self, segment: Arc<Segment>) -> Result<Sha256, SegmentError> {
         let shard = segment.shard;
-        let reading = self.shared.tasks.blocking(move || sha256_of(segment.dir.as_deref()));
+        let reading = self.shared.tasks.blocking(move || digest_of(&segment));
         reading.await.map_err(|_| SegmentError::Interrupted { shard })?
     }
 
@@ -293,6 +347,8 @@ pub(super) struct Shared {
     pub(super) lost: Lost,
     /// Where it is recorded which segments come and go.
     pub(super) ledger: OnceLock<Arc<Ledger>>,
+    /// Whether a copy is being moved, deleted or made anew.
+    moving: RwLock<()>,
     retries: AtomicU64,
     has_intake_ended: AtomicBool,
     /// Where a test ends the work, as a crash would.
@@ -324,13 +380,18 @@ impl Shared {
     /// Hides what the suppression list says in every segment that is shown.
     fn hide_all(&self) -> Result<(), SegmentError> {
         let list = self.layout.suppression.now();
+        let mut outcome = Ok(());
         for shard in self.catalog.shards() {
+            let mut is_sifted = true;
             for segment in self.catalog.view(shard).iter() {
-                let sifted = segment.sift(&list, Scope::Open);
-                sifted.map_err(|source| SegmentError::Open { segment: segment.id, source })?;
+                if let Err(source) = segment.sift(&list, Scope::Open) {
+                    (is_sifted, outcome) = (false, Err(SegmentError::Open { segment: segment.id, source }));
+                }
             }
+            // What may show somebody who was erased is not shown at all, until it was looked through.
+            self.catalog.set_sifted(shard, is_sifted);
         }
-        Ok(())
+        outcome
     }
 
     fn count(&self, order: &Suppressed) -> Result<u64, SegmentError> {
@@ -353,7 +414,7 @@ impl Shared {
     pub(super) fn young(&self) -> Vec<(ShardId, u64)> {
         let young = |shard: ShardId| {
             let view = self.catalog.view(shard);
-            let bytes = view.iter().filter(|segment| segment.dir.is_none()).map(|segment| segment.bytes).sum::<u64>();
+            let bytes = view.iter().filter(|segment| segment.is_young()).map(|segment| segment.bytes).sum::<u64>();
             (bytes > 0).then_some((shard, bytes))
         };
         self.catalog.shards().into_iter().filter_map(young).collect()

@@ -56,6 +56,9 @@ pub(crate) struct Traffic {
     pub(crate) reads: u64,
     pub(crate) bytes: u64,
     pub(crate) pause: std::time::Duration,
+    /// Reads that run now, and the most that ever ran beside each other.
+    pub(crate) running: usize,
+    pub(crate) at_once: usize,
 }
 
 /// Calls that fail as an object store does that answers 503.
@@ -122,11 +125,15 @@ impl Store {
             let mut traffic = self.traffic.lock();
             traffic.reads += 1;
             traffic.bytes += bytes;
+            traffic.running += 1;
+            traffic.at_once = traffic.at_once.max(traffic.running);
             traffic.pause
         };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+        let running = &mut self.traffic.lock().running;
+        *running = running.saturating_sub(1);
     }
 
     #[cfg(test)]

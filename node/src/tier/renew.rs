@@ -3,16 +3,17 @@
 //! A copy from before an erasure that somebody puts back is found again by the next purge. May be interrupted anywhere: the old
 //! copy goes only after the new one is there and was opened. Decides not when.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, Timestamp};
 
 use super::errors::TierError;
 use super::forget::forget;
-use super::pack::{COPIES, Cold, Tier};
+use super::pack::{Cold, Tier};
 use crate::index::builder::Layout;
 use crate::segment::files::Files;
-use crate::segment::{Rewritten, Segment, SegmentError, SegmentId, renew, sha256_of};
+use crate::segment::{COPIES, Rewritten, Segment, SegmentError, SegmentId, renew, sha256_of};
 
 impl Tier {
     /// Every copy in the bucket that is whole.
@@ -30,13 +31,19 @@ impl Tier {
         Ok(copies)
     }
 
-    /// Makes every copy anew that holds something of the suppression list; which. Fetches and decodes every copy.
+    /// Makes every copy anew that holds something of the suppression list and is no segment by itself, as those in `named` are; which.
+    /// Fetches and decodes every one.
     ///
     /// # Errors
     /// Any [`TierError`]; what was done stays done, and the rest is done by the next call.
-    pub(crate) async fn purge(&self, layout: &Layout, now: Timestamp) -> Result<Vec<Rewritten>, TierError> {
+    pub(crate) async fn purge(
+        &self,
+        layout: &Layout,
+        named: &BTreeSet<SegmentId>,
+        now: Timestamp,
+    ) -> Result<Vec<Rewritten>, TierError> {
         let mut rewritten = Vec::new();
-        for old in self.copies().await? {
+        for old in self.copies().await?.into_iter().filter(|copy| !named.contains(&copy.id)) {
             let segment = Arc::new(self.open(layout, &old).await?);
             if !segment.hidden().is_empty() {
                 rewritten.push(self.renew(layout, (&old, &segment), now).await?);

@@ -25,8 +25,8 @@ use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatc
 use domicile_proto::message::region::{ErasureOrder, KeysMark, LegalHold, NodeStand, RegionAsk, RegionReply, Token};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
-    KeyRow, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
-    StreamRow, ValueRow,
+    KeyRow, Lifecycle, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow,
+    StreamPolicy, StreamRow, ValueRow,
 };
 use domicile_proto::noise::{Mechanism, Noise};
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
@@ -266,6 +266,7 @@ fn policy() -> StreamPolicy {
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
         retention_days: std::num::NonZeroU16::new(400),
         noise: Some(noise()),
+        lifecycle: Lifecycle { warm_after_days: std::num::NonZeroU16::new(3), cold_after_days: None },
     }
 }
 

@@ -131,6 +131,7 @@ impl Office {
             newest: segment.newest,
             received_until: segment.received_until,
             is_on_disk: segment.dir.is_some(),
+            is_in_bucket: segment.copied.is_some(),
         };
         let mut rows: Vec<Segment> = lying.iter().map(row).collect();
         rows.sort_unstable_by_key(|row| (row.received_until, row.id.clone()));

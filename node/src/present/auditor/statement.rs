@@ -182,6 +182,9 @@ pub(crate) struct Segment {
     pub(crate) received_until: Timestamp,
     /// In memory it is young, and not yet on a disk.
     pub(crate) is_on_disk: bool,
+    /// It lies in the region's bucket alone.
+    #[serde(default)]
+    pub(crate) is_in_bucket: bool,
 }
 
 /// An order of erasure.

@@ -46,7 +46,9 @@ impl Visible {
             Event::ErasureRequested { erasure, .. }
             | Event::Shredded { erasure, .. }
             | Event::Purged { erasure, .. } => self.own.contains(erasure),
-            Event::SegmentPublished { shard, .. } | Event::SegmentDeleted { shard, .. } => self.shards.contains(shard),
+            Event::SegmentPublished { shard, .. }
+            | Event::SegmentMoved { shard, .. }
+            | Event::SegmentDeleted { shard, .. } => self.shards.contains(shard),
             Event::ErasureRefused { hold, .. } | Event::HoldSet { hold } | Event::HoldReleased { hold } => {
                 self.own.contains(hold)
             }

@@ -27,6 +27,7 @@ fn every_route_stands_in_the_document_and_nothing_else() {
     let routes = listed().into_iter().chain(crate::present::admin::listed());
     let mut routes: Vec<String> = routes.map(|(path, _)| path.to_owned()).collect();
     routes.extend(crate::present::admin::subjects::listed().into_iter().map(|(path, _)| path.to_owned()));
+    routes.extend(crate::present::admin::lifecycle::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.extend(crate::present::auditor::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.push("/api/v1/ingest/{stream}".to_owned());
     routes.sort();

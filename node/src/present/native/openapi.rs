@@ -166,6 +166,19 @@ fn paths() -> Value {
                 "Streams with what is due, held and kept; deletions with their evidence.",
             ),
         },
+        "/api/v1/lifecycle": {"get": read(
+            "What should lie elsewhere and why, and how it goes; roles `admin` and `audit`.", "Moves, oldest first.",
+        )},
+        "/api/v1/lifecycle/run": {"post": read("Moves it now; an admin of the operator.", "How many segments moved.")},
+        "/api/v1/storage": {"get": read(
+            "Where every segment of this node lies; roles `admin` and `audit`.", "The bucket and the segments.",
+        )},
+        "/api/v1/storage/verify": {"post": change(
+            "Reads a segment again and compares it with its checksums.", "Segment", "Whether it is whole; else what is damaged.",
+        )},
+        "/api/v1/storage/explain": {"post": change(
+            "What a question reads of a segment of which nothing has been read.", "Segment", "Requests and bytes.",
+        )},
         "/api/v1/retention/run": {"post": change(
             "Deletes what is past its retention now.", "Tenanted", "The ids of the deletions.",
         )},
@@ -210,6 +223,7 @@ fn schemas() -> Value {
             "step": {"type": ["object", "string"], "description": "`opened`, `assessed`, `notified` with `whom`, or `closed`."},
         }},
         "Sealed": {"type": "object", "required": ["sha256"], "properties": {"sha256": text}},
+        "Segment": {"type": "object", "required": ["segment"], "properties": {"segment": text, "query": {"type": "object"}}},
         "Tenanted": {"type": "object", "properties": {"tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
         "Commands": {"type": "object", "required": ["commands"], "properties": {

@@ -186,7 +186,9 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
                 segment.bytes.to_string(),
                 instant(segment.oldest),
                 instant(segment.newest),
-                if segment.is_on_disk {
+                if segment.is_in_bucket {
+                    format!("bucket of the region alone ({})", location(home))
+                } else if segment.is_on_disk {
                     format!("disk of node {}, and bucket of the region ({})", home.statement.node, location(home))
                 } else {
                     format!("memory and write-ahead log of node {}", home.statement.node)
