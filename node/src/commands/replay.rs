@@ -50,6 +50,7 @@ struct Answer {
     peer: String,
     policy: PolicyVersion,
     drawn: Option<Drawn>,
+    has_noise: bool,
     question: Option<(u64, TenantId, StreamId)>,
 }
 
@@ -85,7 +86,8 @@ impl Leaves {
                 if let (Some((_, tenant, stream)), Some(drawn)) = (question, drawn) {
                     self.rules.entry((tenant, stream, policy)).or_default().insert(drawn.rules);
                 }
-                self.answers.push(Answer { number, at: entry.at, peer, policy, drawn, question });
+                let has_noise = answer.header.noise.is_some();
+                self.answers.push(Answer { number, at: entry.at, peer, policy, drawn, has_noise, question });
             }
             Event::Shredded { hidden, .. } => self.gone.push((number, "erasure", *hidden)),
             Event::RetentionBegun { records, .. } => self.gone.push((number, "retention", *records)),
@@ -115,6 +117,7 @@ impl Leaves {
         match said.get("found").and_then(Value::as_str) {
             Some("same") => Verdict::Same,
             Some("other_rules") => self.by_policy(answer),
+            Some("moved") => self.by_noise(answer),
             Some("differs") if has_more => {
                 Verdict::Differs("the records give other numbers than were told, whatever was lost")
             }
@@ -136,6 +139,17 @@ impl Leaves {
         match later.min() {
             Some(leaf) => Verdict::Explained("policy", leaf),
             None => Verdict::Differs("the rules are others, and the ledger knows of no other policy since"),
+        }
+    }
+
+    /// Its numbers were moved by lot, as the policy of then wanted and the answer itself says.
+    fn by_noise(&self, answer: &Answer) -> Verdict {
+        let then = self.policies.iter().rfind(|(number, version)| *number < answer.number && *version <= answer.policy);
+        match then {
+            Some((leaf, _)) if answer.has_noise => Verdict::Explained("noise by the policy", *leaf),
+            _ => Verdict::Differs(
+                "the region calls its numbers moved by noise, and the answer that left says nothing of it",
+            ),
         }
     }
 
@@ -256,7 +270,8 @@ mod tests {
     fn answer(number: u64, policy: u64) -> Answer {
         let drawn = Some(Drawn { shard: ShardId(1), upto: 9, journal: 1, rules: [1; 32] });
         let (at, policy) = (Timestamp(number.cast_signed()), PolicyVersion(policy));
-        Answer { number, at, peer: "tokyo/1".to_owned(), policy, drawn, question: Some((1, TenantId(1), StreamId(1))) }
+        let question = Some((1, TenantId(1), StreamId(1)));
+        Answer { number, at, peer: "tokyo/1".to_owned(), policy, drawn, has_noise: false, question }
     }
 
     fn leaves() -> Leaves {
@@ -288,6 +303,16 @@ mod tests {
         {
             assert!(matches!(judge(10, said), Verdict::Unexplained(_)));
         }
+    }
+
+    #[test]
+    fn noise_explains_only_an_answer_that_says_of_itself_that_it_was_moved() {
+        let (leaves, said) = (leaves(), json!({"found": "moved"}));
+        let moved = Answer { has_noise: true, ..answer(10, 1) };
+        assert_eq!(leaves.judge(&moved, &said), Verdict::Explained("noise by the policy", 3));
+        assert!(matches!(leaves.judge(&answer(10, 1), &said), Verdict::Differs(_)));
+        let before = Answer { has_noise: true, ..answer(2, 1) };
+        assert!(matches!(leaves.judge(&before, &said), Verdict::Differs(_)), "no policy by then");
     }
 
     #[test]

@@ -64,6 +64,10 @@ impl Office {
         let (Some(question), Some(told), Some(drawn)) = (question.question(), answer.answer(), answer.drawn) else {
             return found("unreadable");
         };
+        // What was drawn by lot does not come again.
+        if told.header.noise.is_some() {
+            return found("moved");
+        }
         let parts = &self.desk.parts;
         let policy = parts.policy.now();
         let stream = policy.stream_by_id(question.tenant, question.stream).cloned();

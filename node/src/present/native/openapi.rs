@@ -51,7 +51,16 @@ fn change(summary: &str, schema: &str, description: &str) -> Value {
     })
 }
 
+/// Every path, in two parts: the macro takes only so many at once.
 fn paths() -> Value {
+    let mut all = asked();
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), administered()) {
+        all.extend(more);
+    }
+    all
+}
+
+fn asked() -> Value {
     let plain =
         |summary: &str| json!({"summary": summary, "security": [], "responses": {"200": {"description": "Text."}}});
     json!({
@@ -135,6 +144,11 @@ fn paths() -> Value {
             "get": read("The streams of the key's tenant.", "Streams with their policy in this region."),
             "post": change("Makes a stream.", "Named", "The stream, with the most restrictive policy."),
         },
+    })
+}
+
+fn administered() -> Value {
+    json!({
         "/api/v1/subjects/erase": {"post": change(
             "Erases a person in this region; role `admin`, as all of these.", "Whom", "How the erasure stands.",
         )},
@@ -200,6 +214,38 @@ fn paths() -> Value {
     })
 }
 
+fn search() -> Value {
+    let text = json!({"type": "string"});
+    json!({
+        "type": "object", "required": ["stream"], "additionalProperties": false,
+        "properties": {
+            "stream": text,
+            "query": {"type": "string", "description": "As a person types it: `level:ERROR checkout \"time out\" -debug`."},
+            "filter": {"type": "object", "description": "A query of the Elasticsearch DSL, beside or instead of `query`."},
+            "range": {"type": "object", "required": ["from", "to"], "properties": {"from": text, "to": text}},
+            "from": text,
+            "to": text,
+            "last": {"type": "string", "description": "Up to now: `15m`, `1h`, `7d`."},
+            "regions": {"type": "array", "items": text, "description": "Names, or `*`; without it this region alone."},
+            "on_missing": {"enum": ["partial", "fail"], "default": "partial"},
+            "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), both of them, `sum` (a numeric field) with them or alone, `numbers` (a numeric field), `quantile` (a numeric field) with `percent`, or `distinct` (a field); answered as `result`."},
+            "aggregations": {"type": "object", "properties": {
+                "count": {"type": "object"},
+                "histogram": {"type": "object", "properties": {"interval": text}},
+                "terms": {"type": "object", "properties": {"field": text}},
+                "numbers": {"type": "object", "properties": {"field": text}},
+                "sum": {"type": "object", "properties": {"field": text, "by": text, "interval": text}},
+                "quantile": {"type": "object", "properties": {"field": text, "percent": {"type": "number"}}},
+                "distinct": {"type": "object", "properties": {"field": text}},
+                "terms_histogram": {"type": "object", "properties": {"field": text, "interval": text}},
+            }},
+            "size": {"type": "integer", "minimum": 0, "maximum": 10_000, "description": "Rows of this region."},
+            "sort": {"enum": ["newest", "oldest", "score"], "default": "newest"},
+            "deadline_ms": {"type": "integer", "minimum": 0, "maximum": 10_000},
+        },
+    })
+}
+
 fn schemas() -> Value {
     let text = json!({"type": "string"});
     json!({
@@ -233,33 +279,6 @@ fn schemas() -> Value {
             "token": text,
             "purpose": {"enum": ["security_incident", "fraud", "legal_request", "subject_request", "customer_support"]},
         }},
-        "Search": {
-            "type": "object", "required": ["stream"], "additionalProperties": false,
-            "properties": {
-                "stream": text,
-                "query": {"type": "string", "description": "As a person types it: `level:ERROR checkout \"time out\" -debug`."},
-                "filter": {"type": "object", "description": "A query of the Elasticsearch DSL, beside or instead of `query`."},
-                "range": {"type": "object", "required": ["from", "to"], "properties": {"from": text, "to": text}},
-                "from": text,
-                "to": text,
-                "last": {"type": "string", "description": "Up to now: `15m`, `1h`, `7d`."},
-                "regions": {"type": "array", "items": text, "description": "Names, or `*`; without it this region alone."},
-                "on_missing": {"enum": ["partial", "fail"], "default": "partial"},
-                "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), both of them, `sum` (a numeric field) with them or alone, `numbers` (a numeric field), `quantile` (a numeric field) with `percent`, or `distinct` (a field); answered as `result`."},
-                "aggregations": {"type": "object", "properties": {
-                    "count": {"type": "object"},
-                    "histogram": {"type": "object", "properties": {"interval": text}},
-                    "terms": {"type": "object", "properties": {"field": text}},
-                    "numbers": {"type": "object", "properties": {"field": text}},
-                    "sum": {"type": "object", "properties": {"field": text, "by": text, "interval": text}},
-                    "quantile": {"type": "object", "properties": {"field": text, "percent": {"type": "number"}}},
-                    "distinct": {"type": "object", "properties": {"field": text}},
-                    "terms_histogram": {"type": "object", "properties": {"field": text, "interval": text}},
-                }},
-                "size": {"type": "integer", "minimum": 0, "maximum": 10_000, "description": "Rows of this region."},
-                "sort": {"enum": ["newest", "oldest", "score"], "default": "newest"},
-                "deadline_ms": {"type": "integer", "minimum": 0, "maximum": 10_000},
-            },
-        },
+        "Search": search(),
     })
 }
