@@ -339,11 +339,11 @@ impl Writer {
 
     /// A batch that was written, or found no room, says how it is; one that was refused for what it is says nothing.
     fn show_room(&self, answers: &[Result<Accepted, WalError>]) {
-        let said = answers.iter().filter_map(|answer| match answer {
+        let mut said = answers.iter().rev().filter_map(|answer| match answer {
             Ok(accepted) => (!accepted.repeated).then_some(false),
             Err(error) => matches!(error, WalError::NoRoom { .. }).then_some(true),
         });
-        if let Some(is_full) = said.last() {
+        if let Some(is_full) = said.next() {
             self.is_full.store(is_full, Ordering::Relaxed);
         }
     }
