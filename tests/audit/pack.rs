@@ -136,8 +136,8 @@ fn others_verify_it(pack: &Path) {
     let output = check(&[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for region in REGIONS {
-        let head = Command::new(BINARY).args(["audit", "verify"]).arg(pack.join("regions").join(region).join("log"));
-        let head = said(&head.output().unwrap());
+        let log = pack.join("regions").join(region).join("log");
+        let head = said(&Command::new(BINARY).args(["audit", "verify"]).arg(log).output().unwrap());
         let root = head.lines().find_map(|line| line.trim().strip_prefix("root ")).expect("a root").to_owned();
         assert!(said(&output).contains(&root), "{region}: {root} is not in {}", said(&output));
     }

@@ -17,7 +17,7 @@ const STREAM: &str = "people";
 /// What a number in the journal is raised by.
 const LIE: u64 = 40;
 
-fn ask(region: &Region, ask: &str, from: u64) {
+fn ask(region: &Region, ask: &str, from: i64) {
     let to = utc(DAY_MS + 3_600_000);
     let ask = if ask == "terms" { json!({"terms": "level"}) } else { json!(ask) };
     let asked = json!({"stream": STREAM, "ask": ask, "regions": ["tokyo"], "from": utc(DAY_MS + from), "to": to, "on_missing": "fail"});

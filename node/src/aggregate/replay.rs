@@ -48,9 +48,9 @@ impl Asked {
         self.drawn_upto(settled(segments), journal)
     }
 
-    /// What an answer over the shard up to a place is drawn from; `None` where the stream has no shard.
+    /// What an answer over the shard up to a place is drawn from. A stream without a shard has no records: shard 0 stands for none.
     pub(super) fn drawn_upto(&self, upto: u64, journal: u64) -> Option<Drawn> {
-        let (shard, _) = self.stream.shard?;
+        let shard = self.stream.shard.map_or(ShardId(0), |(shard, _)| shard);
         Some(Drawn { shard, upto, journal, rules: self.rules() })
     }
 
@@ -106,8 +106,7 @@ impl Releases {
         told: Answer,
     ) -> Result<Replayed, AggregateError> {
         // From the bucket, not from the memory of whoever answered.
-        let shard = asked.stream.shard.map_or(ShardId(0), |(shard, _)| shard);
-        let journal = Shelf::open(&self.store, shard).await?.book;
+        let journal = Shelf::open(&self.store, drawn.shard).await?.book;
         let engine = self.engine.clone();
         let work = move || again(&engine, &asked, &segments, &drawn, &journal, &told);
         self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?

@@ -321,11 +321,11 @@ mod tests {
         let counter = |ends, bytes| Flow { ends, span: None, bytes, observer: "domicile".to_owned() };
         let flows = [counter(ends("tokyo", "frankfurt"), 2_000_000), counter(ends("tokyo", "singapore"), 0)];
         let ledgers = ledgers(1_000_000);
-        let outcome = weigh(&ledgers, &flows, &BTreeMap::new(), (None, None), &Overhead::MEASURED);
+        let outcome = weigh(&ledgers, &flows, &BTreeMap::new(), (Some(START), None), &Overhead::MEASURED);
         assert_eq!(outcome.weighed.len(), 1, "nothing is nothing");
         assert_eq!(outcome.weighed[0].problem, None);
         let flows = [counter(ends("tokyo", "frankfurt"), 1_999_999)];
-        let outcome = weigh(&ledgers, &flows, &BTreeMap::new(), (None, None), &Overhead::MEASURED);
+        let outcome = weigh(&ledgers, &flows, &BTreeMap::new(), (Some(START), None), &Overhead::MEASURED);
         assert!(outcome.weighed[0].problem.is_some_and(|why| why.starts_with("fewer")), "{:?}", outcome.weighed);
     }
 }

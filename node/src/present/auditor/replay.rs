@@ -9,6 +9,7 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use domicile_proto::ids::ShardId;
 use domicile_proto::message::answer::AnswerHeader;
 use serde_json::{Value, json};
 
@@ -72,7 +73,9 @@ impl Office {
         let policy = parts.policy.now();
         let stream = policy.stream_by_id(question.tenant, question.stream).cloned();
         let Some(stream) = stream else { return found("other_rules") };
-        if stream.shard != Some((drawn.shard, parts.node)) {
+        // What was told of a stream without a shard was told of nothing.
+        let has_shard = drawn.shard != ShardId(0);
+        if has_shard && stream.shard != Some((drawn.shard, parts.node)) {
             return found("elsewhere");
         }
         if !parts.catalog.is_whole(drawn.shard) || parts.awareness.unknown_of(question.tenant).is_some() {
