@@ -192,11 +192,11 @@ mod tests {
             assert_eq!(paid, [WHOLE.scale_squared()]);
         }
         let more = series(1, "more");
-        assert!(is_spent(&spent.pay(TENANT, 7, &[more.clone()], &WHOLE).await));
+        assert!(is_spent(&spent.pay(TENANT, 7, std::slice::from_ref(&more), &WHOLE).await));
         assert!(is_spent(&spent.pay(TENANT, 7, &[series(2, "more")], &WHOLE).await), "streams share a tenant's day");
         assert!(spent.pay(TENANT, 7, &[series(1, "f0"), series(1, "f3")], &WHOLE).await.is_ok(), "paid for already");
-        assert!(spent.pay(TENANT, 8, &[more.clone()], &WHOLE).await.is_ok(), "another day");
-        assert!(spent.pay(TenantId(4), 7, &[more.clone()], &WHOLE).await.is_ok(), "another tenant");
+        assert!(spent.pay(TENANT, 8, std::slice::from_ref(&more), &WHOLE).await.is_ok(), "another day");
+        assert!(spent.pay(TenantId(4), 7, std::slice::from_ref(&more), &WHOLE).await.is_ok(), "another tenant");
         // What is spent stays spent, whatever node asks and after any stop.
         let other = Spent::new(store);
         assert!(is_spent(&other.pay(TENANT, 7, &[more], &WHOLE).await));

@@ -26,8 +26,11 @@ pub(super) struct Holders {
     /// Nodes that have said all their holds since this one started.
     heard: Mutex<BTreeSet<NodeId>>,
     /// By node, the holds that it has, and whether it has their release.
-    told: Mutex<BTreeMap<NodeId, BTreeSet<(Box<str>, bool)>>>,
+    told: Mutex<BTreeMap<NodeId, Confirmed>>,
 }
+
+/// Ids of holds, and whether it is their release.
+type Confirmed = BTreeSet<(Box<str>, bool)>;
 
 /// A hold as it stands in the region.
 pub(crate) struct HoldStands {
@@ -163,7 +166,7 @@ impl Erasure {
             let (records, told) = (self.records.read(), self.around.holders.told.lock());
             let is_told =
                 |id: &str, is_over| told.get(&node).is_some_and(|told| told.contains(&(Box::<str>::from(id), is_over)));
-            let untold = records.all_holds().filter(|(id, hold)| !is_told(*id, hold.released.is_some()));
+            let untold = records.all_holds().filter(|(id, hold)| !is_told(id, hold.released.is_some()));
             untold.filter_map(|(id, hold)| hold.told(id.parse().ok()?)).collect()
         };
         for holds in untold.chunks(MAX_HOLDS) {
