@@ -256,13 +256,13 @@ fn a_pack_holds_the_ledger_of_every_node_that_is_reached_and_names_the_others() 
     let beside = format!("{head}other_nodes = [\"{}\"]\n", second.doors.api);
     std::fs::write(&profile, text.replace(head, &beside)).unwrap();
     let pack = cluster.data().parent().unwrap().join("pack");
-    let report = |dir: &Path| {
+    let report = |cluster: &Cluster, dir: &Path| {
         std::fs::remove_dir_all(dir).ok();
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();
         cluster.command(&["audit", "report", "--regions", "tokyo", "--out", &name])
     };
     let told = wait_until(Duration::from_secs(120), || {
-        let told = report(&pack).ok()?;
+        let told = report(&cluster, &pack).ok()?;
         let is_whole =
             pack.join("regions/tokyo+4/log/cosigned").is_file() && pack.join("regions/tokyo/log/cosigned").is_file();
         is_whole.then_some(told)
@@ -289,7 +289,7 @@ fn a_pack_holds_the_ledger_of_every_node_that_is_reached_and_names_the_others() 
     }
     cluster.kill(SECOND).unwrap();
     let partial = pack.with_file_name("partial");
-    let told = report(&partial).unwrap();
+    let told = report(&cluster, &partial).unwrap();
     assert!(told.contains("SOUND"), "{told}");
     let missing = std::fs::read_to_string(partial.join("csv/missing.csv")).unwrap();
     assert!(missing.contains("tokyo,4"), "the node that was not reached is named: {missing}");

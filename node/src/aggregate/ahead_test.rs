@@ -107,6 +107,8 @@ fn a_book_that_is_half_full_is_filled_by_questions_alone() {
         records: 5,
         k: domicile_proto::ids::KThreshold(std::num::NonZeroU32::MIN),
         by_records: false,
+        journal: 0,
+        noisy: None,
     };
     let entry = super::super::book::Entry { version: 1, cuts: vec![cut], ..Default::default() };
     book.apply(&entry).expect("it follows");

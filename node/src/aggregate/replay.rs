@@ -305,7 +305,8 @@ impl Recount<'_> {
         for (width, leaves) in by_width {
             let windows = |start: i64| leaves.get(&start).cloned().unwrap_or_default();
             let (threshold, filter) = (self.asked.threshold(), Filter::All);
-            let plan = LeafPlan { width, fields: Vec::new(), threshold, filter, windows: &windows };
+            let (fields, is_sampled) = (Vec::new(), false);
+            let plan = LeafPlan { width, fields, threshold, filter, is_sampled, windows: &windows };
             let cells = self.engine.tabulate(self.segments, self.closed, &plan, &self.asked.budget);
             for (key, cells) in cells.map_err(AggregateError::Query)? {
                 found.insert(key, cells.iter().map(|cell| cell.records().0).sum());

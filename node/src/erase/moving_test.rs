@@ -289,10 +289,10 @@ async fn past_its_retention_a_cold_segment_goes_with_its_objects_unless_it_is_he
     let hold = node.erasure.hold(TENANT, everything).await.unwrap();
     turn(&node, 600);
     let [planned] = moving.planned().try_into().ok().unwrap();
-    assert_eq!((planned.action, planned.why), (Action::Delete, Why::Held(hold.clone())));
+    assert_eq!((planned.action, planned.why), (Action::Delete, Why::Held(hold.id.clone())));
     node.erasure.drop_due(Some(TENANT)).await.unwrap();
     assert_eq!(node.seen(), 12, "held");
-    node.erasure.release(TENANT, &hold).await.unwrap();
+    node.erasure.release(TENANT, &hold.id).await.unwrap();
     node.erasure.drop_due(Some(TENANT)).await.unwrap();
     assert_eq!((node.seen(), objects(&node).await), (0, 0));
     drop(moving);

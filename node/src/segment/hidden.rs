@@ -86,6 +86,7 @@ impl Segment {
             last_seq: self.last_seq,
             bytes: self.bytes,
             dir: self.dir.clone(),
+            copied: self.copied.clone(),
             built_at: self.built_at,
             received_until: self.received_until,
             fields: Arc::clone(&self.fields),

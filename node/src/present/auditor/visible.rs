@@ -39,9 +39,9 @@ impl Visible {
             Event::Egress(passage) | Event::Ingress(passage) => {
                 matches!(passage.class, EgressClass::LedgerHead | EgressClass::Metadata)
             }
-            Event::RefusedQuestion { stream: Some(stream), .. } | Event::ThresholdLowered { stream, .. } => {
-                self.policy.stream_by_id(self.tenant, *stream).is_some()
-            }
+            Event::NotSent { stream, .. }
+            | Event::RefusedQuestion { stream: Some(stream), .. }
+            | Event::ThresholdLowered { stream, .. } => self.policy.stream_by_id(self.tenant, *stream).is_some(),
             Event::RetentionBegun { tenant, .. } | Event::RetentionDropped { tenant, .. } => *tenant == self.tenant,
             Event::ErasureRequested { erasure, .. }
             | Event::Shredded { erasure, .. }
@@ -56,11 +56,13 @@ impl Visible {
             | Event::SubjectExported { tenant, .. }
             | Event::ExportKept { tenant, .. }
             | Event::ExportRead { tenant, .. }
+            | Event::Breach { tenant, .. }
             | Event::ValuesApproved { tenant, .. } => *tenant == self.tenant,
             Event::Key(notice) => notice.tenant.is_none_or(|tenant| tenant == self.tenant),
             // Nobody's stream is known of a question that named none. The rest is about the node.
             Event::RefusedQuestion { stream: None, .. }
             | Event::PolicyChanged { .. }
+            | Event::RouteChanged { .. }
             | Event::MembershipChanged { .. }
             | Event::NodeStarted { .. }
             | Event::ClockJumped { .. }
