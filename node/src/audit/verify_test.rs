@@ -178,7 +178,8 @@ async fn an_entry_dropped_doubled_or_moved_is_seen_wherever_it_stands() {
     let mut trials = 0;
     let mut try_one = |what: &str, at: (usize, usize), change: &dyn Fn(&mut Vec<Record>)| {
         rewrite(dir.path(), change);
-        if fs::read(&path).expect("there") != whole {
+        // What stands behind the last entry that is signed is no entry, and nobody is told of it.
+        if !fs::read(&path).expect("there").starts_with(&whole) {
             assert!(check(&dir.path().join("log")).is_err(), "{what} {at:?}");
             trials += 1;
         }
@@ -187,7 +188,6 @@ async fn an_entry_dropped_doubled_or_moved_is_seen_wherever_it_stands() {
     for at in 0..ENTRIES {
         try_one("dropped", (at, at), &|all| drop(all.remove(at)));
         try_one("cut off from", (at, at), &|all| all.truncate(at));
-        // What stands behind the last entry that is signed is no entry, and nobody is told of it.
         for to in 0..ENTRIES {
             try_one("doubled", (at, to), &|all| all.insert(to, all[at].clone()));
             try_one("in the place of", (at, to), &|all| all[to] = all[at].clone());
