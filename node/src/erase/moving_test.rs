@@ -365,8 +365,8 @@ async fn a_damaged_object_or_file_is_named_by_the_check() {
     let [hot] = lying(&node).try_into().ok().unwrap();
     let bytes = moving.verify(Arc::clone(&hot)).await.unwrap();
     assert_eq!(bytes, hot.bytes);
-    let store = std::fs::read_dir(hot.dir.clone().unwrap()).unwrap().map(|e| e.unwrap().path());
-    let store = store.filter(|path| path.extension().is_some_and(|ext| ext == "store")).next().unwrap();
+    let mut store = std::fs::read_dir(hot.dir.clone().unwrap()).unwrap().map(|e| e.unwrap().path());
+    let store = store.find(|path| path.extension().is_some_and(|ext| ext == "store")).unwrap();
     let whole = std::fs::read(&store).unwrap();
     let mut altered = whole.clone();
     altered[0] ^= 1;

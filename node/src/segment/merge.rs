@@ -34,6 +34,9 @@ use crate::limits::YOUNG_BYTES;
 use crate::store::Store;
 use crate::wal::Wal;
 
+/// A segment with the SHA-256 of its files.
+type Digested = (Arc<Segment>, [u8; 32]);
+
 /// The task.
 pub(super) struct Merger {
     pub(super) shared: Arc<Shared>,
@@ -302,12 +305,7 @@ impl Merger {
 
     /// What the next manifest changes lies in the ledger before it is there. A ledger that takes nothing holds up no segment: what
     /// was accepted must become durable, and nothing leaves the region meanwhile.
-    async fn tell(
-        &self,
-        next: &Manifest,
-        (new, moved): (Vec<(Arc<Segment>, [u8; 32])>, Vec<Row>),
-        gone: Vec<SegmentId>,
-    ) {
+    async fn tell(&self, next: &Manifest, (new, moved): (Vec<Digested>, Vec<Row>), gone: Vec<SegmentId>) {
         let Some(ledger) = self.shared.ledger.get() else { return };
         let (shard, manifest) = (next.shard, next.number);
         let published = new.iter().map(|(segment, sha256)| Event::SegmentPublished {

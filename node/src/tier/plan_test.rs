@@ -75,7 +75,7 @@ fn what_hides_erased_records_moves_only_when_it_was_made_anew_and_may_always_be_
 #[test]
 fn a_tier_that_is_set_before_an_earlier_one_waits_for_it() {
     let rule = Rule { cold_after: 2, ..rule(1) };
-    let moves = plan(&[rule.clone()], &[lying(1, 0)], &[], None, Timestamp(6 * DAY));
+    let moves = plan(std::slice::from_ref(&rule), &[lying(1, 0)], &[], None, Timestamp(6 * DAY));
     assert!(moves.is_empty());
     let moves = plan(&[rule], &[lying(1, 0)], &[], None, Timestamp(7 * DAY));
     assert_eq!(moves[0].action, Action::Cool);

@@ -49,7 +49,8 @@ fn shapes(at: &At<'_>, groups: &[Group], place: usize) -> u8 {
     let of = |table: &[u8; LONGEST_SHAPE + 1]| table.get(length).copied().unwrap_or(0);
     let dialled = DIALLED.get(length).map_or(0, |leads| leads >> (lead.wrapping_sub(b'0') & 15) & 1);
     let is_abroad = (before == b'+') | ((before == b' ') & (earlier == b'+'));
-    let all = of(&ALONE) | (of(&JOINED) & joins(next)) | ABROAD * u8::from(is_abroad) | PHONE * u8::from(dialled != 0);
+    let of_country = (ABROAD * u8::from(is_abroad)) | (PHONE * u8::from(dialled != 0));
+    let all = of(&ALONE) | (of(&JOINED) & joins(next)) | of_country;
     all & !follows(group.sign)
 }
 

@@ -51,7 +51,7 @@ impl Cut {
         let bytes = at.text.as_bytes();
         let mut words = Words::of(bytes);
         let mut run_to = 0;
-        while let Some(word) = words.next() {
+        for word in words.by_ref() {
             let Word { from, to, has_digit, has_letter, .. } = word;
             let length = to - from;
             let next = bytes.get(to).copied().unwrap_or(0);
