@@ -240,7 +240,7 @@ pub(crate) const EXPORT_RECORDS: usize = 100_000;
 pub(crate) const EXPORT_LINK_HOURS: u32 = 168;
 /// Links of one tenant at a time that have not expired: an officer answers a few persons a day, and each export may be large.
 pub(crate) const EXPORT_LINKS: usize = 100;
-/// Links that are tried in a second at a node, right ones and wrong ones; each reads the bucket, and whoever tries shows no key.
+/// Links that are tried in a second at a node, right ones and wrong ones of the right form; each reads the bucket, and whoever tries shows no key.
 pub(crate) const EXPORT_READS_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
 
 /// Largest body of an entry of the ledger, in bytes: the largest frame of a question or an answer in base64, and what surrounds it.

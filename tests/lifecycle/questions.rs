@@ -1,7 +1,10 @@
 //! The questions that are asked before and after: rows, counts, aggregations, and from another region.
 
-use domicile_tests::cluster::Cluster;
+use std::time::Duration;
+
+use domicile_tests::cluster::fixture::{DAY_MS, utc};
 use domicile_tests::cluster::region::{Region, counting};
+use domicile_tests::cluster::{Cluster, wait_until};
 use serde_json::{Value, json};
 
 pub(super) const STREAM: &str = "orders";
@@ -20,17 +23,36 @@ pub(super) fn asked(cluster: &Cluster) -> Vec<String> {
     let count =
         tokyo.es("search", "POST", &format!("/{STREAM}/_count"), &json!({"query": {"match": {"message": "took"}}}));
     answers.push(timeless(count.unwrap().json()));
-    let abroad = cluster.region("frankfurt").federated(&["tokyo"], STREAM, &counting());
-    answers.push(timeless(json!({"hits": abroad["hits"], "aggregations": abroad["aggregations"]})));
+    answers.push(abroad(&cluster.region("frankfurt")));
     answers
 }
 
-/// What another region says of this one, asked something it was not asked before.
-pub(super) fn missing_abroad(cluster: &Cluster, service: &str) -> Value {
-    let body = json!({"stream": STREAM, "regions": ["tokyo"], "filter": {"term": {"service": service}}});
-    let answer = cluster.region("frankfurt").api("search", "POST", "/api/v1/search", &body).unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["missing"].clone()
+/// What another region is told, once it knows the stream and reaches this one.
+fn abroad(frankfurt: &Region) -> String {
+    let mut body = counting();
+    body["query"] = json!({"range": {"timestamp": {"gte": utc(DAY_MS), "lt": utc(DAY_MS + 3_600_000)}}});
+    let mut last = Value::Null;
+    let told = wait_until(Duration::from_secs(30), || {
+        let answer = frankfurt.federated(&["tokyo"], STREAM, &body);
+        last.clone_from(&answer["_clusters"]);
+        let is_told = answer["_clusters"]["details"]["tokyo"]["residency"]["coverage"] == "complete";
+        is_told.then(|| timeless(json!({"hits": answer["hits"], "aggregations": answer["aggregations"]})))
+    });
+    told.unwrap_or_else(|| panic!("tokyo answers abroad: {last}"))
+}
+
+/// Waits until another region is told what is said of this one, asked for a text: that is counted in the segments and in no
+/// released table. `complete`, or the code of a refusal.
+pub(super) fn told_abroad(cluster: &Cluster, word: &str, wanted: &str) {
+    let body = json!({"stream": STREAM, "regions": ["tokyo"], "filter": {"match": {"message": word}}});
+    let mut last = String::new();
+    let told = wait_until(Duration::from_secs(30), || {
+        let answer = cluster.region("frankfurt").api("search", "POST", "/api/v1/search", &body).unwrap();
+        last = answer.text();
+        let tokyo = &answer.json()["coverage"]["tokyo"];
+        (tokyo["code"] == wanted || tokyo["status"] == wanted).then_some(())
+    });
+    assert!(told.is_some(), "{last}");
 }
 
 /// Status and text of a search that reads what nothing read before.

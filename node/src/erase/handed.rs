@@ -150,6 +150,11 @@ fn object(tenant: TenantId, until: Timestamp, key: &LinkKey) -> String {
     format!("{EXPORTS}/{tenant}/{:016x}-{}", until.0, key.name())
 }
 
+/// Whether a text has the form of a link.
+pub(crate) fn is_link(text: &str) -> bool {
+    read(text).is_some()
+}
+
 /// Tenant, expiry and key of a link.
 fn read(link: &str) -> Option<(TenantId, Timestamp, LinkKey)> {
     let mut parts = link.splitn(3, '-');

@@ -29,7 +29,7 @@ mod workflow;
 pub(crate) mod workflow_test;
 
 pub(crate) use errors::EraseError;
-pub(crate) use handed::Before;
+pub(crate) use handed::{Before, is_link};
 pub(crate) use holds::HoldStands;
 pub(crate) use neighbours::{GroupView, Neighbours};
 pub(crate) use order::{Records, Whom};

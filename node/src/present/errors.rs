@@ -162,6 +162,7 @@ impl From<QueryError> for Failure {
             QueryError::PageTooLarge => 413,
             QueryError::Crowded => 429,
             QueryError::Engine(_) => 500,
+            QueryError::Away(_) => 503,
             QueryError::Personal => 403,
             _ => 400,
         };

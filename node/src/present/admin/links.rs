@@ -13,7 +13,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde_json::{Value, json};
 
 use super::subjects::{Subjects, failed};
-use crate::erase::{Before, EraseError};
+use crate::erase::{Before, EraseError, is_link};
 use crate::limits::EXPORT_READS_PER_SECOND;
 use crate::present::errors::PresentError;
 use crate::present::native::told;
@@ -41,6 +41,10 @@ impl Tries {
 /// `GET /api/v1/exports/{link}`: needs no key, for the link is one.
 pub(super) async fn open(State(at): State<Arc<Subjects>>, Path(link): Path<String>) -> Response {
     let opened = async {
+        // What is no link reads nothing, and costs nobody a try.
+        if !is_link(&link) {
+            return Err(failed(&EraseError::NoExport));
+        }
         at.tries.one()?;
         let (tenant, lines) = at.erasure.open_export(&link).await.map_err(|error| failed(&error))?;
         at.desk.is_aware(tenant)?;
