@@ -110,9 +110,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "store" {
     content {
       id     = "tiers"
       status = "Enabled"
-      filter {
-        object_size_greater_than = 131072
-      }
+      # Objects below 128 KiB stay by the service's own default.
+      filter {}
       transition {
         days          = max(30, rule.value.warm_days)
         storage_class = "STANDARD_IA"
