@@ -1,5 +1,6 @@
 //! One run: a fresh cluster, clients at work, faults from a seed, healing, last reads, judgement, a directory full of evidence.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use crate::workload::{Stage, Workload, canary, control};
 const CAPTURE: &str = "wan.pcap";
 /// What was said of the ledgers, in the evidence.
 const LEDGERS: &str = "ledgers.json";
+/// What crossed, by the ledger of each node.
+const CROSSINGS: &str = "crossings.json";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -128,6 +131,9 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let ledgers = [0, 1, 2].map(|region| cluster.home(region).join("data/ledger"));
     drop(cluster);
     look_at_ledgers(&plan.binary, &homes, &kept, evidence)?;
+    // Read when every node has ended: each then published all that it has.
+    let crossings: BTreeMap<_, _> = ledgers.iter().map(|ledger| pages::crossings(ledger)).collect::<Result<_>>()?;
+    std::fs::write(evidence.join(CROSSINGS), serde_json::to_vec(&crossings)?)?;
     capture.flush()?;
     let events = recorder.events()?;
     let operations = history::operations(&events);
@@ -136,11 +142,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let mut verdicts = plan.workload.judge(&operations);
     verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.seconds)));
     verdicts.push(judge_ledgers(evidence)?);
-    // Read when every node has ended: each then published all that it has.
-    match ledgers.iter().map(|ledger| pages::crossings(ledger)).collect::<Result<_>>() {
-        Ok(ledgers) => verdicts.push(checker::double_entry::check(&ledgers)),
-        Err(error) => skipped.push(format!("double-entry: a ledger cannot be read: {error:#}")),
-    }
+    verdicts.push(judge_crossings(evidence)?);
     match judge_capture(evidence, plan.seed)? {
         Some(verdict) => verdicts.push(verdict),
         None => skipped.push("tshark: nobody looked into what the regions sent each other".to_owned()),
@@ -216,6 +218,11 @@ fn judge_ledgers(evidence: &Path) -> Result<Verdict> {
     Ok(checker::ledger::check(&said))
 }
 
+fn judge_crossings(evidence: &Path) -> Result<Verdict> {
+    let crossings = serde_json::from_slice(&std::fs::read(evidence.join(CROSSINGS))?)?;
+    Ok(checker::double_entry::check(&crossings))
+}
+
 /// Opens what the regions sent each other and looks for what was planted; none where the machine has no tshark.
 fn judge_capture(evidence: &Path, seed: u64) -> Result<Option<Verdict>> {
     if !runs("tshark") {
@@ -276,6 +283,7 @@ pub fn replay(evidence: &Path) -> Result<Report> {
     report.verdicts = workload.judge(&operations);
     report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(report.seconds)));
     report.verdicts.push(judge_ledgers(evidence)?);
+    report.verdicts.push(judge_crossings(evidence)?);
     report.verdicts.extend(judge_capture(evidence, report.seed)?);
     report.phases = availability::phases(&operations, &report.faults);
     Ok(report)
