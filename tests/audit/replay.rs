@@ -97,6 +97,8 @@ fn an_honest_answer_is_the_same_a_lost_one_is_explained_and_a_changed_one_is_nam
         said(&output)
     };
     assert_eq!(seeded("a"), seeded("a"));
+    let none = replay(&cluster, &honest, &["--to", "2001-01-01T00:00:00Z"]);
+    assert!(!none.status.success() && said(&none).starts_with("NOTHING ASKED"), "{}", said(&none));
     let denied = tokyo.api("search", "POST", "/api/v1/audit/replay", &json!({"question": 1, "answer": 2})).unwrap();
     assert_eq!(denied.status, 403);
     let none = tokyo.api("audit", "POST", "/api/v1/audit/replay", &json!({"question": 1, "answer": 2})).unwrap();

@@ -211,6 +211,10 @@ pub(super) async fn run(arguments: &ReplayArguments, trust: Trust, profile: &Pro
             lines.push(format!("  {place}, to {}: {words}", answer.peer));
         }
     }
+    if counts == [0; 3] {
+        println!("NOTHING ASKED: the pack holds no such answer of tenant `{}`, so nothing was compared.", sound.tenant);
+        return Ok(ExitCode::FAILURE);
+    }
     let [same, explained, failed] = counts;
     match &first {
         None => println!(
