@@ -215,8 +215,8 @@ fn root_up(square: u128) -> u64 {
     u64::try_from(root + u128::from(root * root < square)).unwrap_or(u64::MAX)
 }
 
-/// Spreads a number over all bits: one addition and three mixing steps.
-const fn mix(number: u64) -> u64 {
+/// Spreads a number over all bits: one addition and three mixing steps. Source: SplitMix64 (Steele, Lea and Flood, 2014).
+pub const fn mix(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

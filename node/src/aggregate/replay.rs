@@ -87,6 +87,14 @@ impl Asked {
             add(number.field.as_str());
             number.bounds.iter().for_each(|bound| add(&bound.to_string()));
         }
+        // Without noise nothing stands here, as in entries of before there was any.
+        if let Some(noise) = policy.noise {
+            add("");
+            add(noise.mechanism.as_str());
+            for number in [noise.epsilon, noise.records] {
+                add(&number.to_string());
+            }
+        }
         let mut rules = [0; 32];
         rules.copy_from_slice(context.finish().as_ref());
         rules

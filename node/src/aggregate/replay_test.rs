@@ -1,10 +1,13 @@
 //! Answers that are asked again: the same whatever came later, and other ones where a number was changed anywhere.
 
+use std::collections::BTreeSet;
+
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::ids::{FieldId, Timestamp};
 use domicile_proto::message::answer::{Answer, Outcome};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::metadata::{NumberField, Personal};
+use domicile_proto::noise::{Mechanism, Noise};
 use serde_json::Value;
 
 use super::model::{asked, name, question};
@@ -181,4 +184,18 @@ fn the_rules_are_those_that_change_an_answer_and_no_others() {
     for (place, change) in changes.into_iter().enumerate() {
         assert_ne!(rules(change), own, "change {place}");
     }
+}
+
+#[test]
+fn noise_is_one_of_the_rules_that_an_answer_was_drawn_by() {
+    let region = of_people();
+    let rules = |noise: Option<Noise>| {
+        let mut view = region.view.clone();
+        view.policy.noise = noise;
+        asked(&question((0, 180), vec![], Ask::Count), &view, region.policy.clone()).rules()
+    };
+    let noise = Noise { mechanism: Mechanism::Gaussian, epsilon: 1_000, records: 1 };
+    let all = [None, Some(noise), Some(Noise { epsilon: 999, ..noise }), Some(Noise { records: 2, ..noise })];
+    let distinct: BTreeSet<[u8; 32]> = all.into_iter().map(rules).collect();
+    assert_eq!(distinct.len(), all.len());
 }

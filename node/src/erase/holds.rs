@@ -10,7 +10,7 @@ use std::ops::Bound;
 
 use domicile_proto::ids::{ErasureId, NodeId, TenantId, Timestamp};
 use domicile_proto::link::identity::PeerAddr;
-use domicile_proto::message::region::{KeysMark, LegalHold, MAX_HOLDS, RegionAsk, RegionReply, Token};
+use domicile_proto::message::region::{KeysMark, LegalHold, MAX_HOLDS, RegionAsk, RegionReply};
 use parking_lot::Mutex;
 
 use super::errors::EraseError;
@@ -269,13 +269,11 @@ impl Erasure {
 impl Hold {
     /// In the words of the link; none where it does not fit them.
     fn told(&self, id: ErasureId) -> Option<LegalHold> {
-        let tokens: Result<Vec<Token>, _> =
-            self.whom.tokens.iter().map(|token| Token::try_from(token.to_string())).collect();
         let hold = LegalHold {
             id,
             tenant: self.tenant,
             subjects: self.whom.subjects.clone(),
-            tokens: tokens.ok()?,
+            tokens: self.whom.told_tokens()?,
             only: self.whom.only.clone(),
             at: self.at,
             released: self.released,

@@ -268,6 +268,7 @@ async fn a_cold_segment_that_cannot_be_looked_through_is_not_shown_until_it_was(
     let stood = node.erasure.order(TENANT, whom(), None).await;
     assert!(stood.is_ok_and(|stands| stands.progress == Progress::Ordered && stands.problem.is_some()));
     assert!(!node.shards.catalog().is_whole(SHARD), "no question is answered from it");
+    assert!(!node.is_revealed(), "the keys lie here, and wait for no bucket");
     std::fs::rename(&aside, &part).unwrap();
     node.erasure.tend().await.unwrap();
     assert!(node.shards.catalog().is_whole(SHARD));

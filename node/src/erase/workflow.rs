@@ -207,16 +207,20 @@ impl Erasure {
         if tracked.shredded.is_some() {
             return Ok(());
         }
-        let hidden = self.parts.shards.suppress(tracked.suppressed(id)).await?;
-        self.step("hidden")?;
-        // What was handed over before can hold the person, and nobody can look into it.
-        self.withdraw_exports(tracked.order.tenant).await?;
-        self.step("links taken back")?;
+        // What lies in the bucket may be out of reach; the keys lie here and go all the same.
+        let hidden = self.parts.shards.suppress(tracked.suppressed(id)).await;
+        if hidden.is_ok() {
+            self.step("hidden")?;
+        }
         let vault = Arc::clone(&self.parts.vault);
         let (tenant, order) = (tracked.order.tenant, tracked.order);
         let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
         let destroyed = destroying.await.map_err(|_| EraseError::Stopping)??;
         self.step("destroyed")?;
+        let hidden = hidden?;
+        // What was handed over before can hold the person, and nobody can look into it.
+        self.withdraw_exports(tenant).await?;
+        self.step("links taken back")?;
         let shredded = Shredded { at: self.parts.clock.now(), hidden, originals: destroyed.originals };
         let event = Event::Shredded { erasure: id.into(), hidden, originals: destroyed.originals };
         self.parts.ledger.record_of(tenant, event).await?;

@@ -276,7 +276,7 @@ async fn an_order_is_hidden_and_shredded_at_once_and_gone_with_a_receipt_that_ve
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_crash_at_any_step_nothing_is_shown_and_the_order_comes_to_its_end() {
-    for step in ["ordered", "hidden", "destroyed", "shredded told", "rewritten", "gone told"] {
+    for step in ["ordered", "hidden", "destroyed", "links taken back", "shredded told", "rewritten", "gone told"] {
         let dir = begin();
         let node = Node::start(dir.path()).await;
         node.fill().await;

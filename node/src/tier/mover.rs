@@ -164,7 +164,7 @@ impl Mover {
     /// Copies a segment out and lets it lie there. Whether it does: not where it changed meanwhile.
     async fn cool(&self, lying: &Lying) -> Result<bool, TierError> {
         let MoverParts { tier, shards, clock, .. } = &self.parts;
-        let _moving = shards.moving().read().await;
+        let moving = shards.moving().read().await;
         let view = shards.catalog().view(lying.shard);
         let found = view.iter().find(|segment| segment.id == lying.segment && segment.dir.is_some()).cloned();
         let Some(segment) = found.filter(|segment| segment.hidden().is_empty()) else { return Ok(false) };
@@ -181,6 +181,8 @@ impl Mover {
             let stored = |source| TierError::Store { segment: cold.id, source: Box::new(source) };
             forget(&tier.store, cold.shard, cold.id).await.map_err(stored)?;
         }
+        // A purge need not wait for what is only slow on purpose.
+        drop(moving);
         // Each of those who move beside each other has its share of the pace.
         let share = (self.parts.pace / MOVES_AT_ONCE as u64).max(1);
         let due = Duration::from_secs(bytes / share) + Duration::from_nanos(bytes % share * 1_000_000_000 / share);

@@ -1,5 +1,5 @@
 //! The doors of the lifecycle: what should lie elsewhere and why, where everything lies, whether it is whole, and what a question
-//! would read of it. Role `admin` or `audit`; of the own tenant, for the operator's of all. Only an `admin` has something moved.
+//! would read of it. Role `admin`; of the own tenant, for the operator's of all. Only the operator has something moved.
 //!
 //! Shows numbers and digests of segments, and nothing of a record. Decides nothing about when a segment moves.
 
@@ -12,16 +12,16 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use domicile_proto::ids::{ShardId, TenantId};
-use domicile_proto::metadata::Rows;
 use serde_json::{Value, json};
 
 use super::OPERATORS;
+use crate::admit::Principal;
 use crate::config::StoreSection;
 use crate::policy::StreamView;
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
 use crate::present::native::{Body, told};
-use crate::query::{SearchRequest, Sort, TrackTotal, elastic};
+use crate::query::{Literals, SearchRequest, Sort, TrackTotal, elastic};
 use crate::receive::Failure;
 use crate::segment::{Segment, SegmentId};
 use crate::tier::{Lying, Move, Mover, Why};
@@ -56,30 +56,39 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Places>>)> {
 type Seen = BTreeMap<ShardId, Arc<StreamView>>;
 
 impl Places {
-    fn seen(&self, headers: &HeaderMap) -> Result<Seen, Failure> {
-        let who = self.desk.holder(headers, "admin", |roles| roles.admin || roles.audit)?;
+    /// Who asks, and what is seen.
+    fn seen(&self, headers: &HeaderMap) -> Result<(Principal, Seen), Failure> {
+        let who = self.desk.holder(headers, "admin", |roles| roles.admin)?;
         let tenant = who.tenant();
         let may = |of: TenantId| tenant == OPERATORS || of == tenant;
         let policy = self.desk.parts.policy.now();
         let own = policy.streams.values().filter(|view| may(view.tenant));
-        Ok(own.filter_map(|view| Some((view.shard?.0, Arc::clone(view)))).collect())
+        Ok((who, own.filter_map(|view| Some((view.shard?.0, Arc::clone(view)))).collect()))
     }
 
-    /// The segment that a body names, where it may be seen.
-    fn named(&self, headers: &HeaderMap, body: &Value) -> Result<Arc<Segment>, Failure> {
-        let seen = self.seen(headers)?;
+    /// Who asks, and the segment that a body names with its stream, where it may be seen.
+    fn named(&self, headers: &HeaderMap, body: &Value) -> Result<Named, Failure> {
+        let (who, seen) = self.seen(headers)?;
         let wanted = || PresentError::Malformed { place: "segment", wanted: "the id of a segment of this node" };
         let id = body.get("segment").and_then(Value::as_str).and_then(|text| u128::from_str_radix(text, 16).ok());
         let id = SegmentId(id.ok_or_else(wanted)?);
-        let mut all = seen.keys().flat_map(|shard| self.desk.parts.catalog.view(*shard).to_vec());
-        Ok(all.find(|segment| segment.id == id).ok_or_else(wanted)?)
+        let all = |shard: &ShardId| self.desk.parts.catalog.view(*shard).to_vec();
+        let mut all = seen.iter().flat_map(|(shard, stream)| all(shard).into_iter().map(move |one| (one, stream)));
+        let (segment, stream) = all.find(|(segment, _)| segment.id == id).ok_or_else(wanted)?;
+        Ok(Named { who, segment, stream: Arc::clone(stream) })
     }
+}
+
+struct Named {
+    who: Principal,
+    segment: Arc<Segment>,
+    stream: Arc<StreamView>,
 }
 
 /// `GET /api/v1/lifecycle`.
 async fn plan(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
     let shown = async {
-        let seen = at.seen(&headers)?;
+        let (_, seen) = at.seen(&headers)?;
         let moves: Vec<_> =
             at.mover.planned().iter().filter(|one| seen.contains_key(&one.lying.shard)).map(shown).collect();
         let state = at.mover.state();
@@ -104,7 +113,7 @@ async fn run(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
 /// `GET /api/v1/storage`.
 async fn list(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
     let shown = async {
-        let seen = at.seen(&headers)?;
+        let (_, seen) = at.seen(&headers)?;
         let lying: BTreeMap<SegmentId, Lying> = at.mover.lying().iter().map(|one| (one.segment, *one)).collect();
         let mut rows = Vec::new();
         for (shard, stream) in &seen {
@@ -125,7 +134,8 @@ async fn list(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
 /// `POST /api/v1/storage/verify`: reads a segment again, all of it, and compares it with its checksums.
 async fn verify(State(at): State<Arc<Places>>, headers: HeaderMap, body: Body) -> Response {
     let verified = async {
-        let segment = at.named(&headers, &body.0?)?;
+        let Named { who, segment, .. } = at.named(&headers, &body.0?)?;
+        let _permit = at.desk.permit(who.tenant())?;
         let id = segment.id.to_string();
         Ok(match at.mover.verify(segment).await {
             Ok(bytes) => json!({"segment": id, "is_whole": true, "bytes": bytes}),
@@ -142,7 +152,8 @@ async fn verify(State(at): State<Arc<Places>>, headers: HeaderMap, body: Body) -
 async fn explain(State(at): State<Arc<Places>>, headers: HeaderMap, body: Body) -> Response {
     let explained = async {
         let body = body.0?;
-        let segment = at.named(&headers, &body)?;
+        let Named { who, segment, stream } = at.named(&headers, &body)?;
+        let permit = at.desk.permit(who.tenant())?;
         let Some(cold) = at.mover.unread(&segment).await.map_err(|error| Failure::of(&error))? else {
             return Ok(json!({
                 "segment": segment.id.to_string(), "tier": "disk",
@@ -150,7 +161,8 @@ async fn explain(State(at): State<Arc<Places>>, headers: HeaderMap, body: Body) 
             }));
         };
         let query = body.get("query").cloned().unwrap_or_else(|| json!({"match_all": {}}));
-        let filter = elastic::filter(&query, &at.desk.dates())?;
+        let (classifier, streams, rows) = (&at.desk.parts.classifier, &[stream][..], who.rows());
+        let filter = Literals { classifier, streams, rows }.in_filter(elastic::filter(&query, &at.desk.dates())?)?;
         let request = SearchRequest {
             filter,
             range: domicile_proto::ids::TimeRange::ALL,
@@ -161,7 +173,10 @@ async fn explain(State(at): State<Arc<Places>>, headers: HeaderMap, body: Body) 
             budget: Desk::budget(None),
         };
         let (engine, asked) = (at.desk.parts.engine.clone(), Arc::clone(&cold.segment));
-        let asking = at.desk.parts.tasks.blocking(move || engine.search(&request, vec![asked], Rows::Redacted)?.rows());
+        let asking = at.desk.parts.tasks.blocking(move || {
+            let _permit = permit;
+            engine.search(&request, vec![asked], rows)?.rows()
+        });
         asking.await.map_err(|_| crate::query::QueryError::Cancelled)??;
         let (requests, bytes) = cold.read();
         Ok(json!({
