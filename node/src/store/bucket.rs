@@ -229,7 +229,7 @@ impl Store {
         Ok(objects)
     }
 
-    /// Deletes an object, and every old version of it where S3 keeps some; one that is not there is no error.
+    /// Deletes an object, and every old version of it where the bucket keeps some; one that is not there is no error.
     pub(crate) async fn delete(&self, object: &str) -> Result<(), StoreError> {
         self.answered(object, false)?;
         if let Some(versions) = &self.versions {

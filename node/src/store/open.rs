@@ -13,7 +13,7 @@ use object_store::prefix::PrefixStore;
 
 use super::bucket::{Lies, Store, StoreConfig};
 use super::errors::StoreError;
-use super::provider::{Provider, Reached};
+use super::provider::Reached;
 use super::report::judge;
 use super::versions::Versions;
 use crate::config::{Backend, Clouds, StoreSection};
@@ -39,12 +39,11 @@ impl Store {
         for vouched in judge(config, region, clouds, &report)? {
             tracing::warn!(bucket = %config.bucket, ?vouched, "the provider does not tell this; the configuration vouches for it");
         }
-        let (objects, is_s3) =
-            (prefixed(reached.objects(), &config.prefix), matches!(reached.provider, Provider::S3(_)));
-        let versions = (report.keeps_versions && is_s3).then(|| Versions { reached, config: config.clone() });
-        if report.keeps_versions && versions.is_none() {
+        let objects = prefixed(reached.objects(), &config.prefix);
+        if report.keeps_deleted {
             tracing::warn!(bucket = %config.bucket, "the bucket keeps what is deleted: erased records are gone only when its rule says so");
         }
+        let versions = report.keeps_versions.then(|| Versions { reached, config: config.clone() });
         let lies = Lies {
             kind: config.kind.as_str().to_owned(),
             location: report.location.clone().or_else(|| Some(config.location.clone())),

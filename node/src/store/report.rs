@@ -22,8 +22,10 @@ pub(super) struct Report {
     /// Where it lies; `None` where the provider does not say.
     pub(super) location: Option<String>,
     pub(super) copies: Copies,
-    /// Whether a deleted object stays as an old version.
+    /// Whether a deleted object stays as an old version, which can be deleted as well.
     pub(super) keeps_versions: bool,
+    /// Whether what is deleted stays for a while, whoever deletes it.
+    pub(super) keeps_deleted: bool,
 }
 
 /// Whether something copies a bucket.
@@ -160,26 +162,28 @@ impl Reached {
         };
         let said = self.ask(config, Method::GET, "?versioning").await?;
         let keeps_versions = said.element("Status").is_some();
-        Ok(Report { location, copies, keeps_versions })
+        Ok(Report { location, copies, keeps_versions, keeps_deleted: false })
     }
 
     async fn report_azure(&self, config: &StoreSection) -> Result<Report, StoreError> {
+        self.permitted(config, &self.ask(config, Method::HEAD, "?restype=container").await?)?;
+        // An identity whose rights end at the container is not told of the account: then nobody says whether it is copied.
         let said = self.ask(config, Method::HEAD, "?restype=account&comp=properties").await?;
-        self.permitted(config, &said)?;
         let copies = match said.header("x-ms-sku-name") {
             Some(sku) if sku.ends_with("_LRS") || sku.ends_with("_ZRS") => Copies::Nothing,
             Some(sku) => Copies::To(format!("the paired region of `{sku}`")),
             None => Copies::Unknown,
         };
         // What lies where, Azure says to those alone who may manage the account.
-        Ok(Report { location: None, copies, keeps_versions: false })
+        Ok(Report { location: None, copies, keeps_versions: false, keeps_deleted: false })
     }
 
     async fn report_gcs(&self, config: &StoreSection) -> Result<Report, StoreError> {
         let said = self.ask(config, Method::GET, &format!("/storage/v1/b/{}", config.bucket)).await?;
         self.permitted(config, &said)?;
         let Ok(found) = serde_json::from_str::<GcsBucket>(&said.body) else {
-            return Ok(Report { location: None, copies: Copies::Unknown, keeps_versions: false });
+            let copies = Copies::Unknown;
+            return Ok(Report { location: None, copies, keeps_versions: false, keeps_deleted: false });
         };
         let location = found.location.map(|location| location.to_ascii_lowercase());
         let copies = match found.location_type.as_deref() {
@@ -188,9 +192,9 @@ impl Reached {
             None => Copies::Unknown,
         };
         let soft = found.soft_delete_policy.and_then(|policy| policy.retention_duration_seconds);
-        let keeps_versions =
-            found.versioning.is_some_and(|on| on.enabled) || soft.is_some_and(|seconds| seconds != "0");
-        Ok(Report { location, copies, keeps_versions })
+        let keeps_versions = found.versioning.is_some_and(|on| on.enabled);
+        let keeps_deleted = soft.is_some_and(|seconds| seconds != "0");
+        Ok(Report { location, copies, keeps_versions, keeps_deleted })
     }
 
     /// Whether the provider let us ask.
@@ -294,7 +298,8 @@ mod tests {
         let config: StoreSection = toml::from_str(&format!("{least}{more}")).unwrap();
         let (regions, home) = (Regions::built_in().unwrap(), "frankfurt".parse().unwrap());
         let clouds = regions.facts(&home).unwrap().clouds();
-        let report = Report { location: location.map(ToOwned::to_owned), copies, keeps_versions: false };
+        let report =
+            Report { location: location.map(ToOwned::to_owned), copies, keeps_versions: false, keeps_deleted: false };
         judge(&config, &home, clouds, &report).map_err(|refused| refused.code())
     }
 

@@ -1,12 +1,15 @@
-//! Old versions in S3: where a bucket keeps them, a deletion takes every version of the object and every mark of one.
+//! Old versions in S3 and GCS: where a bucket keeps them, a deletion takes every version of the object and every mark of one.
 //!
 //! An object that only looks deleted would be read again by whoever may, and an erasure would be reported done falsely.
 
+use std::collections::BTreeSet;
+
 use hyper::http::Method;
+use serde::Deserialize;
 
 use super::errors::StoreError;
 use super::provider::Reached;
-use crate::config::StoreSection;
+use crate::config::{Backend, StoreSection};
 
 /// What deletes versions.
 pub(super) struct Versions {
@@ -24,18 +27,32 @@ impl Versions {
             "" => object.to_owned(),
             prefix => format!("{prefix}/{object}"),
         };
+        let base = format!("/storage/v1/b/{}/o", self.config.bucket);
+        let mut gone = BTreeSet::new();
         loop {
             // A key that this one begins is listed as well, and passed over; this one comes first.
-            let query = format!("?prefix={}&versions=", encoded(&key));
+            let query = match self.config.kind {
+                Backend::Gcs => format!("{base}?versions=true&prefix={}", encoded(&key)),
+                _ => format!("?prefix={}&versions=", encoded(&key)),
+            };
             let said = self.reached.ask(&self.config, Method::GET, &query).await?;
             said.done(object)?;
-            let found = of_key(&said.body, &key);
+            let found = match self.config.kind {
+                Backend::Gcs => generations(&said.body, &key).ok_or_else(|| odd(object, "it cannot be read"))?,
+                _ => of_key(&said.body, &key),
+            };
             if found.is_empty() {
                 return Ok(());
             }
             for version in found {
-                let query = format!("/{key}?versionId={}", encoded(&version));
+                let query = match self.config.kind {
+                    Backend::Gcs => format!("{base}/{}?generation={}", encoded(&key), encoded(&version)),
+                    _ => format!("/{key}?versionId={}", encoded(&version)),
+                };
                 self.reached.ask(&self.config, Method::DELETE, &query).await?.done(object)?;
+                if !gone.insert(version) {
+                    return Err(odd(object, "it still has what was deleted twice"));
+                }
             }
         }
     }
@@ -50,6 +67,31 @@ fn of_key(listing: &str, key: &str) -> Vec<String> {
     let parts = listing.split("<Version>").flat_map(|part| part.split("<DeleteMarker>")).skip(1);
     let ours = parts.filter(|part| inside(part, "Key").as_deref() == Some(key));
     ours.filter_map(|part| inside(part, "VersionId")).collect()
+}
+
+/// What GCS lists.
+#[derive(Deserialize)]
+struct Generations {
+    #[serde(default)]
+    items: Vec<Generation>,
+}
+
+#[derive(Deserialize)]
+struct Generation {
+    name: String,
+    generation: String,
+}
+
+/// The generations of one key in a listing of GCS; none where that is not what was answered, which must not pass for an empty one.
+fn generations(listing: &str, key: &str) -> Option<Vec<String>> {
+    let listed: Generations = serde_json::from_str(listing).ok()?;
+    Some(listed.items.into_iter().filter(|item| item.name == key).map(|item| item.generation).collect())
+}
+
+/// A list of versions that cannot be gone by.
+fn odd(object: &str, what: &str) -> StoreError {
+    let source = format!("the provider's list of versions: {what}").into();
+    StoreError::Failed { object: object.to_owned(), source: object_store::Error::Generic { store: "provider", source } }
 }
 
 /// A value of a query, as signatures want it.

@@ -34,6 +34,7 @@ resource "alicloud_oss_bucket" "store" {
       days = 1
     }
   }
+  # Never a class that cannot be read at once: segments are searched where they lie.
   dynamic "lifecycle_rule" {
     for_each = each.key == "cold" ? [local.fact.retention] : []
     content {
@@ -43,10 +44,6 @@ resource "alicloud_oss_bucket" "store" {
       transitions {
         days          = lifecycle_rule.value.warm_days
         storage_class = "IA"
-      }
-      transitions {
-        days          = lifecycle_rule.value.cold_days
-        storage_class = "Archive"
       }
     }
   }

@@ -100,6 +100,16 @@ module "node_config" {
   secrets            = { kind = "azure", ref = local.secrets[each.key] }
   location           = var.location
   data_device        = "/dev/disk/azure/scsi1/lun10"
+  # An identity whose rights end at the container is not told where the account lies or whether it is copied: this module made it
+  # here and zone-redundant, and vouches for both. What the service contradicts is refused all the same.
+  store = {
+    kind     = "azure"
+    account  = azurerm_storage_account.store["cold"].name
+    bucket   = azurerm_storage_container.store["cold"].name
+    location = var.location
+    prefix   = each.key
+    vouched  = ["location", "replication"]
+  }
   keys = var.keys == null ? null : {
     address   = var.keys.address
     key       = "${var.keys.key_prefix}-${each.key}"

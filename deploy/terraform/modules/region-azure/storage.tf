@@ -130,6 +130,7 @@ resource "azurerm_storage_management_policy" "store" {
     }
   }
 
+  # Never a tier that cannot be read at once: segments are searched where they lie. The node deletes, not the account.
   dynamic "rule" {
     for_each = each.key == "cold" ? [local.fact.retention] : []
     content {
@@ -137,12 +138,12 @@ resource "azurerm_storage_management_policy" "store" {
       enabled = true
       filters {
         blob_types   = ["blockBlob"]
-        prefix_match = ["domicile/segments/"]
+        prefix_match = [for node in keys(var.nodes) : "domicile/${node}/segments/"]
       }
       actions {
         base_blob {
-          tier_to_cool_after_days_since_modification_greater_than    = rule.value.warm_days
-          tier_to_archive_after_days_since_modification_greater_than = rule.value.cold_days
+          tier_to_cool_after_days_since_modification_greater_than = rule.value.warm_days
+          tier_to_cold_after_days_since_modification_greater_than = rule.value.cold_days
         }
       }
     }

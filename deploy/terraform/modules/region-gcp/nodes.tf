@@ -24,6 +24,15 @@ resource "google_storage_bucket_iam_member" "cold" {
   member = "serviceAccount:${google_service_account.node[each.key].email}"
 }
 
+# A node asks where its bucket lies and whether it is of one place, before it writes into it.
+resource "google_storage_bucket_iam_member" "cold_facts" {
+  for_each = var.nodes
+
+  bucket = google_storage_bucket.store["cold"].name
+  role   = "roles/storage.legacyBucketReader"
+  member = "serviceAccount:${google_service_account.node[each.key].email}"
+}
+
 # The ledger is added to and read; nobody here may take from it.
 resource "google_storage_bucket_iam_member" "ledger" {
   for_each = { for pair in setproduct(keys(var.nodes), ["objectCreator", "objectViewer"]) : "${pair[0]}-${pair[1]}" => { node = pair[0], role = pair[1] } }
@@ -82,6 +91,12 @@ module "node_config" {
   secrets            = { kind = "gcp", ref = local.secrets[each.key] }
   location           = var.location
   data_device        = "/dev/disk/by-id/google-domicile-data"
+  store = {
+    kind     = "gcs"
+    bucket   = google_storage_bucket.store["cold"].name
+    location = var.location
+    prefix   = each.key
+  }
   keys = var.keys == null ? null : {
     address   = var.keys.address
     key       = "${var.keys.key_prefix}-${each.key}"

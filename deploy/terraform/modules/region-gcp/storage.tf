@@ -75,6 +75,7 @@ resource "google_storage_bucket" "store" {
       days_since_noncurrent_time = var.retention.noncurrent_days
     }
   }
+  # Every class of this cloud is read at once, so that segments are searched where they lie. The node deletes, not the bucket.
   dynamic "lifecycle_rule" {
     for_each = each.key == "cold" ? { NEARLINE = local.fact.retention.warm_days, ARCHIVE = local.fact.retention.cold_days } : {}
     content {
@@ -84,7 +85,7 @@ resource "google_storage_bucket" "store" {
       }
       condition {
         age            = lifecycle_rule.value
-        matches_prefix = ["segments/"]
+        matches_prefix = [for node in keys(var.nodes) : "${node}/segments/"]
       }
     }
   }
