@@ -160,22 +160,3 @@ resource "alicloud_ecs_disk_attachment" "data" {
   instance_id          = alicloud_instance.node[each.key].id
   delete_with_instance = false
 }
-
-resource "alicloud_cms_alarm" "busy" {
-  for_each = { for name, node in local.running : name => node if !node.standby }
-
-  name               = "${local.name}-${each.key}-busy"
-  project            = "acs_ecs_dashboard"
-  metric             = "CPUUtilization"
-  metric_dimensions  = jsonencode([{ instanceId = alicloud_instance.node[each.key].id }])
-  period             = 60
-  contact_groups     = var.alarm_groups
-  effective_interval = "00:00-23:59"
-
-  escalations_warn {
-    statistics          = "Average"
-    comparison_operator = ">"
-    threshold           = tostring(var.scale_out.cpu_percent)
-    times               = var.scale_out.minutes
-  }
-}

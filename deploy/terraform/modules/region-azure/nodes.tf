@@ -178,23 +178,3 @@ resource "azurerm_virtual_machine_data_disk_attachment" "data" {
   lun                = 10
   caching            = "None"
 }
-
-resource "azurerm_monitor_metric_alert" "busy" {
-  for_each = { for name, node in local.running : name => node if !node.standby }
-
-  name                = "${local.name}-${each.key}-busy"
-  resource_group_name = azurerm_resource_group.region.name
-  scopes              = [azurerm_linux_virtual_machine.node[each.key].id]
-  description         = "CPU above ${var.scale_out.cpu_percent} % for long: start a standby node."
-  frequency           = "PT1M"
-  window_size         = "PT15M"
-  tags                = local.tags
-
-  criteria {
-    metric_namespace = "Microsoft.Compute/virtualMachines"
-    metric_name      = "Percentage CPU"
-    aggregation      = "Average"
-    operator         = "GreaterThan"
-    threshold        = var.scale_out.cpu_percent
-  }
-}

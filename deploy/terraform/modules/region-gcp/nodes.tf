@@ -172,27 +172,3 @@ resource "google_compute_attached_disk" "data" {
   instance    = google_compute_instance.node[each.key].id
   device_name = "domicile-data"
 }
-
-resource "google_monitoring_alert_policy" "busy" {
-  count = length(local.running) > 0 ? 1 : 0
-
-  project               = var.project
-  display_name          = "${local.name} is busy"
-  combiner              = "OR"
-  notification_channels = var.alarm_channels
-  user_labels           = local.labels
-
-  conditions {
-    display_name = "CPU above ${var.scale_out.cpu_percent} % for ${var.scale_out.minutes} minutes: start a standby node"
-    condition_threshold {
-      filter          = "resource.type = \"gce_instance\" AND metric.type = \"compute.googleapis.com/instance/cpu/utilization\" AND metadata.user_labels.domicile_region = \"${var.region}\""
-      comparison      = "COMPARISON_GT"
-      threshold_value = var.scale_out.cpu_percent / 100
-      duration        = "${var.scale_out.minutes * 60}s"
-      aggregations {
-        alignment_period   = "60s"
-        per_series_aligner = "ALIGN_MEAN"
-      }
-    }
-  }
-}

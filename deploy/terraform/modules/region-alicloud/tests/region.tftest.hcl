@@ -237,3 +237,57 @@ run "a_busy_node_tells_somebody" {
     error_message = "Above the percentage, for the minutes, whoever is named."
   }
 }
+
+run "load_starts_the_standby_nodes_and_no_other_machine" {
+  command = plan
+
+  override_resource {
+    target          = alicloud_eip_address.node["singapore-5"]
+    override_during = plan
+    values          = { ip_address = "192.0.2.6" }
+  }
+
+  override_resource {
+    target          = alicloud_instance.node["singapore-2"]
+    override_during = plan
+    values          = { id = "i-2" }
+  }
+  override_resource {
+    target          = alicloud_instance.node["singapore-5"]
+    override_during = plan
+    values          = { id = "i-5" }
+  }
+  variables {
+    nodes = {
+      singapore-2 = { number = 2, zone = "ap-southeast-1a", size = "ecs.g7.large", voter = true }
+      singapore-5 = { number = 5, zone = "ap-southeast-1a", size = "ecs.g7.large", voter = false, standby = true }
+    }
+    mesh = {
+      tokyo-1     = { number = 1, region = "tokyo", zone = "a", voter = true, addr = "192.0.2.1" }
+      singapore-2 = { number = 2, region = "singapore", zone = "a", voter = true, addr = "192.0.2.2" }
+      frankfurt-3 = { number = 3, region = "frankfurt", zone = "a", voter = true, addr = "192.0.2.3" }
+      singapore-5 = { number = 5, region = "singapore", zone = "a", voter = false, addr = "192.0.2.6" }
+    }
+  }
+  assert {
+    condition     = jsondecode(alicloud_oos_template.start[0].content).Tasks[0].Properties.Threshold == "70" && jsondecode(alicloud_oos_template.start[0].content).Tasks[0].Properties.Resources == jsonencode([{ instanceId = "i-2" }])
+    error_message = "It waits for the load of the running one."
+  }
+  assert {
+    condition     = [for task in jsondecode(alicloud_oos_template.start[0].content).Tasks : task.Name] == ["busy", "start-singapore-5"]
+    error_message = "And starts the standby node alone."
+  }
+  assert {
+    condition     = length(jsondecode(alicloud_ram_policy.starter[0].policy_document).Statement[0].Resource) == 1 && alicloud_oos_execution.start[0].template_name == alicloud_oos_template.start[0].template_name
+    error_message = "It may start that one."
+  }
+}
+
+run "without_standby_nodes_nothing_can_be_started" {
+  command = plan
+
+  assert {
+    condition     = length(alicloud_oos_template.start) + length(alicloud_oos_execution.start) + length(alicloud_ram_role.starter) == 0
+    error_message = "No hook without a node to start."
+  }
+}

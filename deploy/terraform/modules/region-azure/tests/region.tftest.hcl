@@ -259,3 +259,62 @@ run "segments_lie_in_the_region_s_account_below_their_node_and_can_be_read_at_on
     error_message = "No tier that has to be thawed."
   }
 }
+
+run "load_starts_the_standby_nodes_and_no_other_machine" {
+  command = plan
+
+  override_resource {
+    target          = azurerm_public_ip.node["frankfurt-6"]
+    override_during = plan
+    values          = { ip_address = "192.0.2.6" }
+  }
+
+  override_resource {
+    target          = azurerm_linux_virtual_machine.node["frankfurt-3"]
+    override_during = plan
+    values          = { id = "/machines/3" }
+  }
+  override_resource {
+    target          = azurerm_linux_virtual_machine.node["frankfurt-6"]
+    override_during = plan
+    values          = { id = "/machines/6" }
+  }
+  override_resource {
+    target          = azurerm_user_assigned_identity.starter[0]
+    override_during = plan
+    values          = { id = "/identities/starter", principal_id = "p" }
+  }
+  variables {
+    nodes = {
+      frankfurt-3 = { number = 3, zone = "1", size = "Standard_D2s_v5", voter = true }
+      frankfurt-6 = { number = 6, zone = "2", size = "Standard_D2s_v5", voter = false, standby = true }
+    }
+    mesh = {
+      tokyo-1     = { number = 1, region = "tokyo", zone = "a", voter = true, addr = "192.0.2.1" }
+      singapore-2 = { number = 2, region = "singapore", zone = "a", voter = true, addr = "192.0.2.2" }
+      frankfurt-3 = { number = 3, region = "frankfurt", zone = "1", voter = true, addr = "192.0.2.3" }
+      frankfurt-6 = { number = 6, region = "frankfurt", zone = "2", voter = false, addr = "192.0.2.6" }
+    }
+  }
+  assert {
+    condition     = toset(keys(azurerm_role_assignment.starter)) == toset(["frankfurt-6"]) && azurerm_role_definition.starter[0].permissions[0].actions == tolist(["Microsoft.Compute/virtualMachines/start/action"]) && toset(keys(azurerm_role_assignment.load)) == toset(["frankfurt-3"])
+    error_message = "It may read the load of the running ones and start the standby node, and nothing else."
+  }
+  assert {
+    condition     = jsondecode(azurerm_logic_app_action_custom.start["frankfurt-3"].body).actions["busy-frankfurt-3"].expression.greater[1] == 70 && jsondecode(azurerm_logic_app_action_custom.start["frankfurt-3"].body).actions["busy-frankfurt-3"].actions["start-frankfurt-6-for-frankfurt-3"].inputs.uri == "https://management.azure.com/machines/6/start"
+    error_message = "Above the percentage, the standby node."
+  }
+  assert {
+    condition     = azurerm_logic_app_workflow.start[0].location == "germanywestcentral"
+    error_message = "It lies where the region does."
+  }
+}
+
+run "without_standby_nodes_nothing_can_be_started" {
+  command = plan
+
+  assert {
+    condition     = length(azurerm_logic_app_workflow.start) + length(azurerm_role_definition.starter) + length(azurerm_logic_app_action_custom.start) + length(azurerm_role_assignment.load) == 0
+    error_message = "No hook without a node to start."
+  }
+}

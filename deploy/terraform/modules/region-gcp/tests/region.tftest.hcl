@@ -286,3 +286,51 @@ run "segments_lie_in_the_region_s_bucket_below_their_node" {
     error_message = "Segments alone change their class."
   }
 }
+
+run "load_starts_the_standby_nodes_of_this_location_and_no_other_machine" {
+  command = plan
+
+  override_resource {
+    target          = google_compute_address.node["frankfurt-6"]
+    override_during = plan
+    values          = { address = "192.0.2.6" }
+  }
+
+  variables {
+    nodes = {
+      frankfurt-3 = { number = 3, zone = "europe-west3-a", size = "n2-standard-2", voter = true }
+      frankfurt-6 = { number = 6, zone = "europe-west3-b", size = "n2-standard-2", voter = false, standby = true }
+    }
+    mesh = {
+      tokyo-1     = { number = 1, region = "tokyo", zone = "a", voter = true, addr = "192.0.2.1" }
+      singapore-2 = { number = 2, region = "singapore", zone = "a", voter = true, addr = "192.0.2.2" }
+      frankfurt-3 = { number = 3, region = "frankfurt", zone = "a", voter = true, addr = "192.0.2.3" }
+      frankfurt-6 = { number = 6, region = "frankfurt", zone = "b", voter = false, addr = "192.0.2.6" }
+    }
+  }
+  assert {
+    condition     = toset(keys(google_compute_instance_iam_member.starter)) == toset(["frankfurt-6"]) && google_compute_instance_iam_member.starter["frankfurt-6"].instance_name == "domicile-frankfurt-frankfurt-6" && google_project_iam_custom_role.starter[0].permissions == toset(["compute.instances.start"])
+    error_message = "It may start the standby node, and nothing else."
+  }
+  assert {
+    condition     = jsondecode(google_workflows_workflow.start[0].source_contents).main.steps[2].start.for.in == [{ zone = "europe-west3-b", name = "domicile-frankfurt-frankfurt-6" }] && jsondecode(google_workflows_workflow.start[0].source_contents).main.steps[1].look.switch[0].next == "end"
+    error_message = "An incident that is open starts it, and one that ended does not."
+  }
+  assert {
+    condition     = google_workflows_workflow.start[0].region == "europe-west3" && google_eventarc_trigger.busy[0].location == "europe-west3" && tolist(google_pubsub_topic.busy[0].message_storage_policy[0].allowed_persistence_regions) == tolist(["europe-west3"])
+    error_message = "All of it lies where the region does."
+  }
+  assert {
+    condition     = length(google_monitoring_alert_policy.busy[0].notification_channels) == 1
+    error_message = "The alert tells the topic."
+  }
+}
+
+run "without_standby_nodes_nothing_can_be_started" {
+  command = plan
+
+  assert {
+    condition     = length(google_service_account.starter) + length(google_workflows_workflow.start) + length(google_eventarc_trigger.busy) + length(google_pubsub_topic.busy) == 0 && length(google_monitoring_alert_policy.busy[0].notification_channels) == 0
+    error_message = "No hook without a node to start."
+  }
+}
