@@ -33,14 +33,24 @@ resource "google_monitoring_alert_policy" "busy" {
 resource "google_pubsub_topic" "busy" {
   count = local.has_start
 
-  project = var.project
-  name    = "${local.name}-busy"
-  labels  = local.labels
+  project      = var.project
+  name         = "${local.name}-busy"
+  kms_key_name = google_kms_crypto_key.region.id
+  labels       = local.labels
 
   message_storage_policy {
     allowed_persistence_regions = [var.location]
     enforce_in_transit          = true
   }
+  depends_on = [google_kms_crypto_key_iam_member.topics]
+}
+
+resource "google_kms_crypto_key_iam_member" "topics" {
+  count = local.has_start
+
+  crypto_key_id = google_kms_crypto_key.region.id
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = "serviceAccount:service-${data.google_project.current[0].number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
 resource "google_monitoring_notification_channel" "busy" {
