@@ -9,6 +9,7 @@
 )]
 
 mod doors;
+mod load;
 mod neighbours;
 
 /// The product, built with these tests.

@@ -89,6 +89,8 @@ pub(crate) struct Shredded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counted {
     pub(super) originals: u64,
+    /// Records that were hidden; 0 also where they could not be counted yet.
+    pub(super) hidden: u64,
 }
 
 /// What another node of the region said of an order; each of it is on record before it counts.

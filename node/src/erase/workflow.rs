@@ -194,14 +194,14 @@ impl Erasure {
         if hidden.is_ok() {
             self.step("hidden")?;
         }
-        let counted = self.count(id, &tracked).await?;
+        let counted = self.count(id, &tracked, hidden.as_ref().copied().unwrap_or(0)).await?;
         let vault = Arc::clone(&self.parts.vault);
         let (tenant, order) = (tracked.order.tenant, tracked.order);
         let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
         let destroyed = destroying.await.map_err(|_| EraseError::Stopping)??;
         let originals = destroyed.originals.max(counted.originals);
         self.step("destroyed")?;
-        let hidden = hidden?;
+        let hidden = hidden?.max(counted.hidden);
         // What was handed over before can hold the person, and nobody can look into it.
         self.withdraw_exports(tenant).await?;
         self.step("links taken back")?;
@@ -216,15 +216,15 @@ impl Erasure {
         Ok(())
     }
 
-    /// How many originals an order destroys, on record before the first of them is gone.
-    async fn count(&self, id: &str, tracked: &Tracked) -> Result<Counted, EraseError> {
+    /// How many records an order hides and originals it destroys, on record before the first of them is gone.
+    async fn count(&self, id: &str, tracked: &Tracked, hidden: u64) -> Result<Counted, EraseError> {
         if let Some(counted) = tracked.counted {
             return Ok(counted);
         }
         let (vault, order) = (Arc::clone(&self.parts.vault), tracked.order.clone());
         let counting = self.parts.tasks.blocking(move || with_targets(&order, |targets| vault.would_destroy(targets)));
         let originals = counting.await.map_err(|_| EraseError::Stopping)??.originals;
-        let counted = Counted { originals };
+        let counted = Counted { originals, hidden };
         if let Some(tracked) = self.records.write().orders.get_mut(id) {
             tracked.counted = Some(counted);
         }
