@@ -8,6 +8,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod canaries;
 mod doors;
 mod load;
 mod neighbours;
