@@ -37,7 +37,7 @@ pub(crate) use holds::HoldStands;
 pub(crate) use neighbours::{GroupView, Neighbours, RowsHere};
 pub(crate) use order::{Records, Whom};
 pub(crate) use retention::{Fate, Planned};
-pub(crate) use whole::{SilentNode, Stands};
+pub(crate) use whole::{AtNode, SilentNode, Stands};
 pub(crate) use workflow::{Erasure, Parts};
 
 /// How far an erasure has come. Each step is reached only after the one before, and none is claimed early.

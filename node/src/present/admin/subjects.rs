@@ -14,12 +14,12 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use domicile_proto::ids::{Name, NodeId, TenantId};
 use domicile_proto::metadata::Personal;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::links::{self, Tries};
 use super::{Admin, export, retention};
-use crate::erase::{EraseError, Erasure, HoldStands, Progress, SilentNode, Stands, Whom};
+use crate::erase::{AtNode, EraseError, Erasure, HoldStands, Progress, SilentNode, Stands, Whom};
 use crate::index::token;
 use crate::policy::{StreamView, tokens_in};
 use crate::present::desk::Desk;
@@ -144,21 +144,7 @@ fn shown(stands: &Stands) -> Value {
         let behind = stands.nodes.iter().filter(|at| at.progress.is_none_or(|progress| progress < far));
         behind.map(|at| at.node).collect::<Vec<_>>()
     };
-    let nodes = stands.nodes.iter().map(|at| {
-        let state = at.progress.map_or("not_told", Progress::as_str);
-        let mut shown = json!({"node": at.node, "state": state, "problem": at.problem});
-        if let Some(seconds) = at.silent_for.filter(|_| at.progress != Some(Progress::Gone)) {
-            shown["silent_for_seconds"] = json!(seconds);
-            shown["what_to_do"] = json!(what_to_do(at.node));
-        }
-        if let Some(says) = at.says {
-            shown["percent"] = json!(says.percent);
-            shown["records_hidden"] = json!(says.hidden);
-            shown["originals_destroyed"] = json!(says.originals);
-            shown["gone_in_seconds_estimated"] = json!(says.gone_in_seconds);
-        }
-        shown
-    });
+    let nodes = stands.nodes.iter().map(at_node);
     let here = if stands.is_here { stands.progress.as_str() } else { "not_told" };
     json!({
         "id": stands.id, "state": stands.everywhere.as_str(), "state_of_this_node": here,
@@ -170,6 +156,26 @@ fn shown(stands: &Stands) -> Value {
         "percent": stands.percent, "gone_in_seconds_estimated": stands.gone_in_seconds,
         "receipt": stands.receipt, "problem": stands.problem,
     })
+}
+
+/// How an order stands at one node, in its own words where it says anything now.
+fn at_node(at: &AtNode) -> Value {
+    let mut shown = Map::new();
+    let mut put = |key: &str, value: Value| drop(shown.insert(key.to_owned(), value));
+    put("node", json!(at.node));
+    put("state", json!(at.progress.map_or("not_told", Progress::as_str)));
+    put("problem", json!(at.problem));
+    if let Some(seconds) = at.silent_for.filter(|_| at.progress != Some(Progress::Gone)) {
+        put("silent_for_seconds", json!(seconds));
+        put("what_to_do", json!(what_to_do(at.node)));
+    }
+    if let Some(says) = at.says {
+        put("percent", json!(says.percent));
+        put("records_hidden", json!(says.hidden));
+        put("originals_destroyed", json!(says.originals));
+        put("gone_in_seconds_estimated", json!(says.gone_in_seconds));
+    }
+    Value::Object(shown)
 }
 
 fn what_to_do(node: NodeId) -> String {
@@ -204,8 +210,9 @@ async fn erase(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) 
             .spawn(Kind::Connection, async move { drop(done.send(erasure.order(tenant, whom, id).await)) });
         let ordered = ended.await.unwrap_or(Err(EraseError::Stopping)).map_err(|error| failed(&error))?;
         // What the other nodes say of it comes beside what this one found.
+        let problem = ordered.problem;
         let region = at.erasure.stands_in_region(tenant, &ordered.id).await;
-        Ok(shown(&region.map_or(ordered.clone(), |region| Stands { problem: ordered.problem, ..region })))
+        Ok(shown(&region.map_or(ordered, |region| Stands { problem, ..region })))
     };
     told(ordered.await)
 }
