@@ -103,8 +103,8 @@ impl Silence {
     }
 }
 
-/// What the nodes that answered say, by node.
-type Said = BTreeMap<NodeId, Vec<Standing>>;
+/// What the nodes that answered say, by node and order.
+type Said = BTreeMap<NodeId, BTreeMap<ErasureId, Standing>>;
 
 impl Erasure {
     /// Asks another node, and notes whether it said anything.
@@ -138,7 +138,8 @@ impl Erasure {
             if said.is_err() {
                 self.around.silence.hear(to.id.node, true);
             }
-            Some((to.id.node, said.ok()?.ok()?))
+            let said = said.ok()?.ok()?.into_iter().map(|standing| (standing.id, standing));
+            Some((to.id.node, said.collect()))
         });
         futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
@@ -212,7 +213,7 @@ impl Erasure {
         let records = self.records.read();
         let own = records.orders.iter().filter(|(_, tracked)| tracked.order.tenant == tenant);
         let own = own.filter_map(|(id, tracked)| Some((id.parse::<ErasureId>().ok()?, Some(tracked))));
-        let theirs = said.values().flatten().map(|standing| (standing.id, None));
+        let theirs = said.values().flat_map(BTreeMap::keys).map(|id| (*id, None));
         // Their own come last, and stay.
         let all: BTreeMap<ErasureId, Option<&Tracked>> = theirs.chain(own).collect();
         let wanted = all.into_iter().filter(|(id, _)| only.is_none_or(|only| only == *id));
@@ -276,7 +277,7 @@ impl Erasure {
         let us = AtNode { node: us, progress: tracked.map(Tracked::progress), problem, says: None, silent_for: None };
         let place: Box<str> = id.to_string().into();
         let others = others.into_iter().map(|node| {
-            let says = said.get(&node).and_then(|said| said.iter().find(|standing| standing.id == id)).copied();
+            let says = said.get(&node).and_then(|said| said.get(&id)).copied();
             let recorded = tracked.and_then(|tracked| tracked.at(node));
             let progress = recorded.max(says.and_then(|standing| far(standing.stand)));
             let problem = seen.problems.get(&(place.clone(), node)).copied();
