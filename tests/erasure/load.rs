@@ -76,6 +76,9 @@ fn orders_come_while_records_do_and_each_segment_is_made_anew_once_for_all_of_th
     // Once through before anything is measured.
     assert_eq!(tokyo.bulk(STREAM, &batch(0), &[]).unwrap().status, 200);
     let (quiet, alone, _) = half(&tokyo, 1, lasts, |_| {});
+    // A purge makes durable what there is, so that there is something to be made anew.
+    told(&tokyo, "erase", &json!({"subject": "nobody"}));
+    assert_eq!(told(&tokyo, "purge", &json!({}))["gone"], json!(1));
     let (mut ids, mut took) = (Vec::new(), Vec::new());
     let (busy, beside, orders) = half(&tokyo, 1 + quiet, lasts, |turn| {
         let begun = Instant::now();
