@@ -15,7 +15,7 @@ const STREAM: &str = "visits";
 const HOURS: i64 = 24;
 const PERSONS: i64 = 200;
 
-/// Everybody once in every hour of three days.
+/// Everybody once in every hour of three days, the last of which is over.
 fn events() -> Vec<Value> {
     let event = |hour: i64, person: i64| {
         let at = DAY_MS + hour * 3_600_000 + person * 1_000;
@@ -23,7 +23,7 @@ fn events() -> Vec<Value> {
         json!({"timestamp": utc(at), "level": level, "user": format!("u{person}"), "message": "seen",
             "service": "shop", "zone": "z", "rack": "r"})
     };
-    (0..3 * HOURS).flat_map(|hour| (0..PERSONS).map(move |person| event(hour, person))).collect()
+    (-2 * HOURS..HOURS).flat_map(|hour| (0..PERSONS).map(move |person| event(hour, person))).collect()
 }
 
 /// Frankfurt's numbers of a day, asked in Tokyo: what Frankfurt says, without what differs by itself.
@@ -112,7 +112,7 @@ fn noise_is_drawn_and_paid_for_once_though_the_node_is_killed_and_only_its_offic
     let fourth = answered(&tokyo, 0, &tables[3]);
     assert!(!fourth["noise"].is_null(), "what was begun when it was killed is paid for once: {fourth}");
 
-    // The day is spent, and stays so whoever is killed; the next day is not.
+    // The day is spent, and stays so whoever is killed; another day is not.
     let spent = |when: &str| {
         let said = answered(&tokyo, 0, &one_more);
         assert_eq!((&said["status"], &said["code"]), (&json!("refused"), &json!("NoiseSpent")), "{when}: {said}");
@@ -125,7 +125,7 @@ fn noise_is_drawn_and_paid_for_once_though_the_node_is_killed_and_only_its_offic
     for (table, told) in tables.iter().zip([&first, &second, &third, &fourth]) {
         assert_eq!(&answered(&tokyo, 0, table), told, "{table}");
     }
-    assert!(!answered(&tokyo, 1, &one_more)["noise"].is_null(), "the next day has its own");
+    assert!(!answered(&tokyo, -1, &one_more)["noise"].is_null(), "another day has its own");
 
     // More noise needs no signature; less needs the officer's, and what was told stays as it was told.
     noise(&cluster, &["--law", "gaussian", "--epsilon", "0.5"]).unwrap();
@@ -138,7 +138,7 @@ fn noise_is_drawn_and_paid_for_once_though_the_node_is_killed_and_only_its_offic
     noise(&cluster, &["--off"]).unwrap();
     let people = u64::try_from(PERSONS).unwrap();
     let off = wait_until(Duration::from_secs(30), || {
-        Some(answered(&tokyo, 2, &tables[0])).filter(|said| said["noise"].is_null() && said["status"] != "refused")
+        Some(answered(&tokyo, -2, &tables[0])).filter(|said| said["noise"].is_null() && said["status"] != "refused")
     });
     let off = off.expect("Frankfurt has heard it");
     assert!(counts(&off["result"]).iter().all(|count| *count == people), "an officer has signed that: {off}");
