@@ -236,6 +236,12 @@ pub(crate) const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
 pub(crate) const RETENTION_SEGMENTS: usize = 1_024;
 /// Records that one export of a subject holds: what a person has in a year of logs, and a node in its memory.
 pub(crate) const EXPORT_RECORDS: usize = 100_000;
+/// Bytes of records that one node gives another one for an export: what a person has in a year of logs, twice in memory.
+pub(crate) const EXPORT_BYTES: usize = 256 << 20;
+/// Bytes of records in one message between nodes, but for a record that is larger by itself.
+pub(crate) const ROWS_PIECE_BYTES: usize = 1 << 20;
+/// Longest that another node of the region may take to read a person's records and to send them.
+pub(crate) const EXPORT_TELL_DEADLINE: Duration = Duration::from_secs(120);
 /// Longest that a link to an export is good, in hours: a week, for what waits longer is asked for again.
 pub(crate) const EXPORT_LINK_HOURS: u32 = 168;
 /// Links of one tenant at a time that have not expired: an officer answers a few persons a day, and each export may be large.

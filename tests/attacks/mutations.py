@@ -132,6 +132,15 @@ MUTANTS = [
     ("R12-cells", "an answer may have any number of cells",
      "node/src/aggregate/answer.rs", "if cells > MAX_CELLS {", "if cells > MAX_CELLS && !domicile_proto::mutant(\"R12-cells\") {",
      NODE, "aggregate::"),
+    ("R13-rows", "a key without rows is shown rows",
+     "node/src/query/search.rs", "let size = if rows == Rows::None { 0 }",
+     "let size = if rows == Rows::None && !domicile_proto::mutant(\"R13-rows\") { 0 }", NODE, "query:: present::"),
+    ("R13-home", "a key that another region issued is known here",
+     "node/src/policy/build.rs", "    fn take_key(&mut self, row: KeyRow, consents: &mut Consents) {\n        if row.region != *consents.region() {",
+     "    fn take_key(&mut self, row: KeyRow, consents: &mut Consents) {\n"
+     "        if domicile_proto::mutant(\"R13-home\") {\n"
+     "            self.policy.keys.insert(row.key.hash, Arc::new(row.key));\n            return;\n        }\n"
+     "        if row.region != *consents.region() {", NODE, "policy::"),
 ]
 
 

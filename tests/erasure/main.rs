@@ -8,7 +8,9 @@
     reason = "a panic is how a test fails"
 )]
 
+mod canaries;
 mod doors;
+mod load;
 mod neighbours;
 
 /// The product, built with these tests.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::second::{SECOND, Second};
-use domicile_tests::cluster::{Cluster, READY_WITHIN, wait_until};
+use domicile_tests::cluster::{Cluster, READY_WITHIN, http, wait_until};
 use serde_json::{Value, json};
 
 use crate::BINARY;
@@ -83,6 +83,28 @@ fn many(tokyo: &Region, second: &Region) -> u64 {
     persons
 }
 
+/// Everything about a person, from either node and behind a link of either: what both hold.
+fn exported_at_either(tokyo: &Region, second: &Region) {
+    let export = |region: &Region, body: &Value| {
+        let answer = region.api("admin", "POST", "/api/v1/subjects/export", body).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    };
+    let whole = export(tokyo, &json!({"subject": "u-4"})).text().to_owned();
+    assert_eq!(whole.lines().count() as u64, 2 * EACH, "{whole}");
+    for stream in ["first", "second"] {
+        assert_eq!(whole.matches(&format!("\"stream\":\"{stream}\"")).count() as u64, EACH, "{whole}");
+    }
+    assert_eq!(export(second, &json!({"subject": "u-4"})).text(), whole, "the same, whichever is asked");
+    assert!(export(second, &json!({"subject": "nobody"})).text().is_empty());
+    let own = export(tokyo, &json!({"subject": "u-4", "streams": ["second"], "values": ["u-4"]}));
+    assert_eq!(own.text().matches("\"uid\":\"u-4\"").count() as u64, EACH, "their own value: {}", own.text());
+    let link = export(second, &json!({"subject": "u-4", "link_hours": 1})).json();
+    assert_eq!(link["records"], json!(2 * EACH), "{link}");
+    let opened = http::request("GET", &format!("{}{}", second.doors.api, link["path"].as_str().unwrap()), &[], b"");
+    assert_eq!(opened.unwrap().text(), whole);
+}
+
 #[test]
 fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
@@ -114,16 +136,19 @@ fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() 
     second.refresh("second");
     assert_eq!((tokyo.count("first").unwrap(), second.count("second").unwrap()), (ALL, ALL));
 
+    exported_at_either(&tokyo, &second);
+
     // Given at one, shredded at both, gone when both are.
     let (id, _) = erase(&tokyo, "u-1");
     let stands = until_stands(&tokyo, &id, "shredded");
     assert_eq!(stands["nodes"].as_array().unwrap().len(), 2, "{stands}");
     assert_eq!((tokyo.count("first").unwrap(), second.count("second").unwrap()), (ALL - EACH, ALL - EACH));
-    told(&tokyo, "purge", &json!({}));
-    let stands = told(&tokyo, &format!("status?id={id}"), &Value::Null);
-    assert_eq!((stands["state_of_this_node"].as_str(), &stands["region_receipt"]), (Some("gone"), &Value::Null));
-    assert_eq!((stands["state"].as_str(), &stands["not_gone_at"]), (Some("shredded"), &json!([4])), "{stands}");
-    told(&second, "purge", &json!({}));
+    for region in [&tokyo, &second] {
+        let stands = told(region, &format!("status?id={id}"), &Value::Null);
+        assert_eq!(stands["records_hidden"], json!(2 * EACH), "of both nodes, whichever is asked: {stands}");
+    }
+    let purged = told(&second, "purge", &json!({}));
+    assert_eq!((&purged["begun_at"], &purged["not_begun_at"]), (&json!([1]), &json!([])), "{purged}");
     let receipt = |region: &Region| {
         let found = wait_until(SHREDDED_WITHIN, || {
             let stands = told(region, &format!("status?id={id}"), &Value::Null);
@@ -142,11 +167,22 @@ fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() 
     let (id, order) = erase(&tokyo, "u-2");
     assert_eq!((order["state"].as_str(), &order["not_shredded_at"]), (Some("ordered"), &json!([4])), "{order}");
     assert_eq!(tokyo.count("first").unwrap(), ALL - 2 * EACH);
+    let stands = told(&tokyo, &format!("status?id={id}"), &Value::Null);
+    let lost = &stands["nodes"][1];
+    assert!(lost["node"] == 4 && lost["silent_for_seconds"].is_u64(), "{stands}");
+    assert!(lost["what_to_do"].as_str().unwrap().contains("domicile node remove --node 4"), "{stands}");
+    let export = tokyo.api("admin", "POST", "/api/v1/subjects/export", &json!({"subject": "u-4"})).unwrap();
+    assert!(
+        export.status == 503 && export.text().contains("DMC-ERASE-20"),
+        "half of it is no answer: {}",
+        export.text()
+    );
     cluster.launch(SECOND).unwrap();
     until_shows(&second, "second", (ALL - 2 * EACH, ALL - 2 * EACH));
     until_stands(&tokyo, &id, "shredded");
 
-    // Away while the order was given, and the one that took it is away when it comes back: the group says that there is one.
+    // Away while the order was given, and the one that took it is away when it comes back: it waits for that one, whatever the
+    // group knows.
     cluster.kill(SECOND).unwrap();
     let (id, _) = erase(&tokyo, "u-3");
     let singapore = cluster.region("singapore");
@@ -161,10 +197,13 @@ fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() 
     let refused = wait_until(READY_WITHIN, || {
         let answer = second.es("search", "POST", "/second/_count", &json!({"query": {"match_all": {}}})).ok()?;
         assert_ne!(answer.status, 200, "it shows nothing before it knows whom: {}", answer.text());
-        answer.text().contains("DMC-ERASE-10").then_some(())
+        answer.text().contains("DMC-ERASE-09").then_some(())
     });
-    refused.expect("the order is known and not whom it means");
+    refused.expect("it has not heard of everything");
     assert!(!second.is_ready());
+    let named = told(&second, "status", &Value::Null)["silent_nodes"].clone();
+    assert_eq!((&named[0]["node"], &named[0]["keeps_answers_back"]), (&json!(1), &json!(true)), "{named}");
+    assert_eq!(named[0]["keeps_new_orders_back"], json!(true), "{named}");
     assert_eq!(second.bulk("second", &body, &[]).unwrap().status, 200, "records are taken all the while");
     cluster.restart("tokyo").unwrap();
     let tokyo = cluster.region("tokyo");

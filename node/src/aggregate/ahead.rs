@@ -83,7 +83,7 @@ impl Releases {
             let stopped = releases.tasks.token().clone();
             let done = tokio::select! {
                 () = stopped.cancelled() => Ok(()),
-                done = releases.release_ahead(&asked, &view, &fields, days) => done,
+                done = releases.release_ahead(&asked, &view, &fields, (days, Instant::now())) => done,
             };
             if let Err(error) = done {
                 let error = &error as &dyn std::error::Error;
@@ -99,10 +99,10 @@ impl Releases {
         asked: &Asked,
         view: &View,
         fields: &FieldSet,
-        days: Vec<(Page, TimeRange)>,
+        (days, begun): (Vec<(Page, TimeRange)>, Instant),
     ) -> Result<(), AggregateError> {
         // The policy of the question holds for all of it, so it is over before another one could long have come.
-        let budget = Budget::until(Instant::now() + AHEAD_DEADLINE);
+        let budget = Budget::until(begun + AHEAD_DEADLINE);
         // Where this is left, the work ends with it.
         let _guard = budget.token.clone().drop_guard();
         let asked = Arc::new(Asked { budget, ..asked.clone() });

@@ -85,6 +85,18 @@ fn a_day_is_gone_through_again_only_when_more_of_it_has_closed() {
 }
 
 #[test]
+fn what_has_had_its_time_releases_nothing_more_and_the_next_question_does() {
+    let region = region();
+    let all = question((0, HOUR), vec![], Ask::Count);
+    let spent = Instant::now().checked_sub(AHEAD_DEADLINE).expect("a machine that has run so long");
+    assert!(region.ahead_since(&all, spent).is_err());
+    assert_eq!(region.entries(), 0, "not a cell");
+    assert_eq!(region.count_of(0), 5, "whoever asks waits for it");
+    assert!(region.ahead(&all).is_some());
+    assert_eq!(region.entries(), 2);
+}
+
+#[test]
 fn what_is_known_of_days_has_a_bound() {
     let (region, ahead) = (region(), Ahead::default());
     let fields = FieldSet::new();

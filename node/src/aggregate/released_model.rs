@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
@@ -18,6 +19,7 @@ use domicile_proto::metadata::Personal;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::AggregateError;
 use super::ahead::{Ahead, View};
 use super::answer::{Asked, Way, way};
 use super::model::{LEVELS, SERVICES, asked, asks, filters, name, policy, question, releases, runtime, view};
@@ -151,15 +153,24 @@ impl Region {
 
     /// Releases ahead what a question would have released, and tells of which range.
     pub(super) fn ahead(&self, question: &Question) -> Option<(i64, i64)> {
+        self.ahead_since(question, Instant::now()).expect("released")
+    }
+
+    /// The same, as if the work had begun then.
+    pub(super) fn ahead_since(
+        &self,
+        question: &Question,
+        begun: Instant,
+    ) -> Result<Option<(i64, i64)>, AggregateError> {
         let asked = asked(question, &self.view, self.policy.clone());
         let Ok(Way::Table(fields)) = way(&asked) else { panic!("a table") };
         let days = Ahead::default().days(&asked, &fields, self.clock.now());
         let seconds = |at: Timestamp| at.0 / 1_000_000;
-        let range = Some((seconds(days.last()?.1.from), seconds(days.first()?.1.to)));
+        let range = days.last().zip(days.first()).map(|(last, first)| (seconds(last.1.from), seconds(first.1.to)));
         let segments = self.segments.clone();
         let view: View = Box::new(move || Some(segments.clone()));
-        self.runtime.block_on(self.releases.release_ahead(&asked, &view, &fields, days)).expect("released");
-        range
+        let work = self.releases.release_ahead(&asked, &view, &fields, (days, begun));
+        self.runtime.block_on(work).map(|()| range)
     }
 
     pub(super) fn aggregate(&self, question: &Question) -> Aggregate {

@@ -86,7 +86,7 @@ pub(crate) enum EraseError {
     TooWide,
     /// This node was away, and does not know what was erased meanwhile.
     #[error(
-        "this node has not heard yet what was erased while it was away, so it shows nothing; it asks the other nodes of its region and the metadata group, and goes on when one of them answers"
+        "this node has not heard yet what was erased while it was away, so it shows nothing; it asks every other node of its region each second and goes on when all have answered; `domicile subject status` names those that have not: bring them back, or take out with `domicile node remove` those that are lost"
     )]
     Away,
     /// An order exists that this node does not have.
@@ -129,11 +129,23 @@ pub(crate) enum EraseError {
     Links,
     /// Another node of the region has not said which legal holds it has.
     #[error(
-        "node {node} of this region has not said its legal holds, so nothing is erased or deleted here: one may stand against it; bring that node back, or take it out with `domicile node remove`"
+        "node {node} of this region has not said its legal holds and has been silent for {seconds} s at least, so nothing is erased or deleted here: one may stand against it; bring that node back, or take it out with `domicile node remove --node {node}`"
     )]
     Unheard {
         /// Which node.
         node: NodeId,
+        /// Seconds for which it has said nothing.
+        seconds: u64,
+    },
+    /// Another node holds part of what is wanted and does not give it.
+    #[error(
+        "node {node} of this region holds part of what is asked for and {why}; nothing is given, for half of what is known of a person is a wrong answer: ask again, or look at `domicile subject status`"
+    )]
+    Elsewhere {
+        /// Which node.
+        node: NodeId,
+        /// Why it does not give it.
+        why: &'static str,
     },
     /// The node stops.
     #[error("the node stops; the order goes on at its next start")]
@@ -162,6 +174,7 @@ impl Coded for EraseError {
             Self::LinkHours => "DMC-ERASE-18",
             Self::Links => "DMC-ERASE-19",
             Self::Unheard { .. } => "DMC-ERASE-15",
+            Self::Elsewhere { .. } => "DMC-ERASE-20",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
@@ -175,6 +188,7 @@ impl Coded for EraseError {
             Self::Nobody | Self::Held { .. } | Self::Unknown { .. } | Self::TooWide => Verdict::Refused,
             Self::NoExport | Self::LinkHours | Self::Links => Verdict::Refused,
             Self::Overtaken => Verdict::NotNow(1),
+            Self::Elsewhere { .. } => Verdict::NotNow(5),
             Self::Away | Self::Missing { .. } | Self::Unheard { .. } => Verdict::NotNow(2),
             Self::Left { .. } | Self::Stays { .. } | Self::Stopping => Verdict::NotNow(30),
             Self::Overdue { .. } | Self::OtherKeys | Self::Untold => Verdict::NotNow(30),

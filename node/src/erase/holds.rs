@@ -29,6 +29,13 @@ pub(super) struct Holders {
     told: Mutex<BTreeMap<NodeId, Confirmed>>,
 }
 
+impl Holders {
+    /// Nodes that have said all their holds since this one started.
+    pub(super) fn heard(&self) -> BTreeSet<NodeId> {
+        self.heard.lock().clone()
+    }
+}
+
 /// Ids of holds, and whether it is their release.
 type Confirmed = BTreeSet<(Box<str>, bool)>;
 
@@ -105,7 +112,7 @@ impl Erasure {
     /// # Errors
     /// [`EraseError::Unheard`].
     pub(super) async fn hear_holds(&self) -> Result<(), EraseError> {
-        let heard = self.around.holders.heard.lock().clone();
+        let heard = self.around.holders.heard();
         self.hear_holds_of(self.others().difference(&heard).copied().collect()).await
     }
 
@@ -123,7 +130,10 @@ impl Erasure {
         for (to, _) in asked.iter().zip(said).filter(|(_, said)| said.is_ok()) {
             nodes.remove(&to.id.node);
         }
-        nodes.first().map_or(Ok(()), |node| Err(EraseError::Unheard { node: *node }))
+        nodes.first().map_or(Ok(()), |node| {
+            let seconds = self.around.silence.of(*node).unwrap_or(0);
+            Err(EraseError::Unheard { node: *node, seconds })
+        })
     }
 
     /// Takes every hold and release that another node has.
@@ -131,7 +141,7 @@ impl Erasure {
         let mut after = None;
         loop {
             let ask = RegionAsk::Holds(after);
-            let RegionReply::Holds(keys, holds, is_last) = self.parts.neighbours.ask(to.clone(), ask).await? else {
+            let RegionReply::Holds(keys, holds, is_last) = self.ask(to, ask).await? else {
                 return Err(Silent);
             };
             let last = holds.iter().map(|hold| hold.id).max();
@@ -171,7 +181,7 @@ impl Erasure {
         };
         for holds in untold.chunks(MAX_HOLDS) {
             let ask = RegionAsk::Hold(self.mark(), holds.to_vec());
-            let RegionReply::Held(taken) = self.parts.neighbours.ask(to.clone(), ask).await? else {
+            let RegionReply::Held(taken) = self.ask(to, ask).await? else {
                 return Err(Silent);
             };
             let confirmed = holds.iter().zip(taken).filter(|(_, taken)| *taken).map(|(hold, _)| hold);

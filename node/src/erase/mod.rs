@@ -24,6 +24,9 @@ mod taken;
 mod told;
 #[cfg(test)]
 mod told_test;
+mod whole;
+#[cfg(test)]
+mod whole_test;
 mod workflow;
 #[cfg(test)]
 pub(crate) mod workflow_test;
@@ -31,11 +34,11 @@ pub(crate) mod workflow_test;
 pub(crate) use errors::EraseError;
 pub(crate) use handed::{Before, is_link};
 pub(crate) use holds::HoldStands;
-pub(crate) use neighbours::{GroupView, Neighbours};
+pub(crate) use neighbours::{GroupView, Neighbours, RowsHere};
 pub(crate) use order::{Records, Whom};
 pub(crate) use retention::{Fate, Planned};
-pub(crate) use told::CATCH_UP;
-pub(crate) use workflow::{Erasure, Parts, Stands};
+pub(crate) use whole::{AtNode, SilentNode, Stands};
+pub(crate) use workflow::{Erasure, Parts};
 
 /// How far an erasure has come. Each step is reached only after the one before, and none is claimed early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

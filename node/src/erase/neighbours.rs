@@ -11,12 +11,12 @@ use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::errors::LinkError;
 use domicile_proto::link::identity::PeerAddr;
 use domicile_proto::link::protocol::Protocol;
-use domicile_proto::message::region::{ErasureOrder, RegionAsk, RegionReply, Token};
+use domicile_proto::message::region::{ErasureOrder, NotGiven, PersonRows, RegionAsk, RegionReply, RowBytes, Token};
 use domicile_proto::metadata::ErasureRow;
 use futures::future::BoxFuture;
 
 use super::order::{Order, Whom};
-use crate::limits::ERASE_TELL_DEADLINE;
+use crate::limits::{ERASE_TELL_DEADLINE, EXPORT_BYTES, EXPORT_TELL_DEADLINE};
 
 /// The neighbour said nothing that can be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +24,20 @@ pub(crate) struct Silent;
 
 type Ask = dyn Fn(PeerAddr, RegionAsk) -> BoxFuture<'static, Result<RegionReply, Silent>> + Send + Sync;
 
+/// Pieces of records, and the word that ends them.
+pub(super) type Pieces = (Vec<RowBytes>, RegionReply);
+type Gather = dyn Fn(PeerAddr, RegionAsk) -> BoxFuture<'static, Result<Pieces, Silent>> + Send + Sync;
+
+/// Reads records of a person on this node: the pieces, and how many records are in them.
+pub(crate) type RowsHere =
+    Arc<dyn Fn(PersonRows) -> BoxFuture<'static, Result<(Vec<RowBytes>, u64), NotGiven>> + Send + Sync>;
+
 /// The way to other nodes of the region.
 #[derive(Clone)]
-pub(crate) struct Neighbours(Arc<Ask>);
+pub(crate) struct Neighbours {
+    ask: Arc<Ask>,
+    gather: Arc<Gather>,
+}
 
 impl Neighbours {
     /// Over some way; the tests have their own.
@@ -34,12 +45,21 @@ impl Neighbours {
     where
         F: Fn(PeerAddr, RegionAsk) -> BoxFuture<'static, Result<RegionReply, Silent>> + Send + Sync + 'static,
     {
-        Self(Arc::new(ask))
+        Self { ask: Arc::new(ask), gather: Arc::new(|_, _| Box::pin(async { Err(Silent) })) }
+    }
+
+    /// With some way for records.
+    pub(crate) fn gathering<F>(self, gather: F) -> Self
+    where
+        F: Fn(PeerAddr, RegionAsk) -> BoxFuture<'static, Result<Pieces, Silent>> + Send + Sync + 'static,
+    {
+        Self { gather: Arc::new(gather), ..self }
     }
 
     /// Over the link. A pooled connection may have died unnoticed: a loss is tried once more on a fresh one.
     pub(crate) fn by(link: Link) -> Self {
-        Self::over(move |to, ask| {
+        let records = link.clone();
+        let asking = Self::over(move |to, ask| {
             let link = link.clone();
             Box::pin(async move {
                 let mut said = tell(&link, &to, &ask).await;
@@ -51,12 +71,30 @@ impl Neighbours {
                     Silent
                 })
             })
+        });
+        asking.gathering(move |to, ask| {
+            let link = records.clone();
+            Box::pin(async move {
+                let mut said = gather(&link, &to, &ask).await;
+                if matches!(said, Err(LinkError::Lost { .. })) {
+                    said = gather(&link, &to, &ask).await;
+                }
+                said.map_err(|error| {
+                    tracing::warn!(peer = %to.id, code = error.code(), %error, "a neighbour gave no records");
+                    Silent
+                })
+            })
         })
     }
 
     /// Asks one, and waits for what it says.
     pub(super) async fn ask(&self, to: PeerAddr, ask: RegionAsk) -> Result<RegionReply, Silent> {
-        (self.0)(to, ask).await
+        (self.ask)(to, ask).await
+    }
+
+    /// Asks one for records, and waits for the word that ends them.
+    pub(super) async fn gather(&self, to: PeerAddr, ask: RegionAsk) -> Result<Pieces, Silent> {
+        (self.gather)(to, ask).await
     }
 }
 
@@ -67,20 +105,25 @@ async fn tell(link: &Link, to: &PeerAddr, ask: &RegionAsk) -> Result<RegionReply
     }
 }
 
+async fn gather(link: &Link, to: &PeerAddr, ask: &RegionAsk) -> Result<Pieces, LinkError> {
+    match link.peer(to, Protocol::Region).await? {
+        Peer::Neighbour(neighbour) => neighbour.tell_rows(ask, EXPORT_BYTES, EXPORT_TELL_DEADLINE).await,
+        Peer::Foreign(_) => Err(LinkError::Home { peer: to.id.clone() }),
+    }
+}
+
 /// What the metadata group says of this region's orders.
 #[derive(Clone)]
 pub(crate) struct GroupView {
     /// As this node's copy has it.
     pub(crate) rows: Arc<dyn Fn() -> Vec<ErasureRow> + Send + Sync>,
-    /// Waits until the copy has everything that was decided before; whether that was in time.
-    pub(crate) catch_up: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
 }
 
 impl GroupView {
     /// A group that knows nothing of this region.
     #[cfg(test)]
     pub(crate) fn empty() -> Self {
-        Self { rows: Arc::new(Vec::new), catch_up: Arc::new(|| Box::pin(async { true })) }
+        Self { rows: Arc::new(Vec::new) }
     }
 }
 

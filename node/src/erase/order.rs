@@ -1,8 +1,8 @@
 //! Orders, holds and deletions on record: objects of the region's bucket, created once. The newest object of an order is its
 //! state.
 //!
-//! `erasure/<id>/order`, and below `erasure/<id>/<node>` what that node did and saw: `shredded`, `gone`, `told-<other>-shredded`,
-//! `told-<other>-gone`, and `region` once all nodes are through; `holds/<id>` and `holds/<id>-released`; `retention/<id>/plan`, then `evidence`. JSON; subjects are keyed hashes, and there is no value.
+//! `erasure/<id>/order`, and below `erasure/<id>/<node>` what that node did and saw: `counted`, `shredded`, `gone`, `told-<other>-shredded`,
+//! `told-<other>-gone`, and `region` once all nodes are through; `erasure-nodes/<node>` says who puts orders here; `holds/<id>` and `holds/<id>-released`; `retention/<id>/plan`, then `evidence`. JSON; subjects are keyed hashes, and there is no value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,6 +85,14 @@ pub(crate) struct Shredded {
     pub(crate) originals: u64,
 }
 
+/// What there was before anything was destroyed: a second try finds nothing any more, and the receipt says it all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counted {
+    pub(super) originals: u64,
+    /// Records that were hidden; 0 also where they could not be counted yet.
+    pub(super) hidden: u64,
+}
+
 /// What another node of the region said of an order; each of it is on record before it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
@@ -107,6 +115,8 @@ pub(super) struct Word {
 pub(crate) struct Tracked {
     pub(crate) order: Order,
     pub(crate) shredded: Option<Shredded>,
+    /// Originals that there were before the first of them was destroyed.
+    pub(super) counted: Option<Counted>,
     /// The signed receipt of this node, as JSON.
     pub(crate) receipt: Option<serde_json::Value>,
     /// What the other nodes of the region said.
@@ -143,7 +153,7 @@ impl Hold {
 impl Tracked {
     /// As it was given.
     pub(super) const fn new(order: Order) -> Self {
-        Self { order, shredded: None, receipt: None, told: BTreeMap::new(), region: None }
+        Self { order, shredded: None, counted: None, receipt: None, told: BTreeMap::new(), region: None }
     }
 
     /// How far it is at another node, as far as that one said.
@@ -193,6 +203,8 @@ pub(crate) struct Records {
     pub(crate) deletions: BTreeMap<Box<str>, Deleted>,
     /// Orders with which not every node of the region is through.
     pub(crate) open: BTreeSet<Box<str>>,
+    /// Nodes that put their orders into this same bucket: what such a node had taken before it went silent lies here.
+    pub(crate) sharing: BTreeSet<NodeId>,
 }
 
 impl Records {
@@ -202,6 +214,10 @@ impl Records {
     /// [`EraseError::Store`], [`EraseError::Damaged`].
     pub(crate) async fn read(store: &Store, us: NodeId) -> Result<Self, EraseError> {
         let mut records = Self::default();
+        put(store, &format!("{NODES}/{us}"), &serde_json::json!({"version": VERSION})).await?;
+        let nodes = store.list(NODES).await?;
+        let named = nodes.iter().filter_map(|(object, _)| object.strip_prefix(NODES)?.strip_prefix('/')?.parse().ok());
+        records.sharing = named.map(NodeId).filter(|node| *node != us).collect();
         let listed = store.list(ORDERS).await?;
         for (object, _) in &listed {
             let Some(id) = id_of(object, ORDERS, "order") else { continue };
@@ -252,8 +268,19 @@ impl Records {
     }
 }
 
+/// Every order that lies in the bucket, whichever node put it there.
+pub(super) async fn orders_in(store: &Store) -> Result<Vec<(Box<str>, Order)>, EraseError> {
+    let mut orders = Vec::new();
+    for (object, _) in store.list(ORDERS).await? {
+        let Some(id) = id_of(&object, ORDERS, "order") else { continue };
+        orders.push((id.into(), parsed(store, &object).await?));
+    }
+    Ok(orders)
+}
+
 async fn take_step(tracked: &mut Tracked, step: Step, store: &Store, object: &str) -> Result<(), EraseError> {
     match step {
+        Step::Counted => tracked.counted = Some(parsed(store, object).await?),
         Step::Shredded => tracked.shredded = Some(parsed(store, object).await?),
         Step::Gone => tracked.receipt = Some(parsed(store, object).await?),
         Step::Region => tracked.region = Some(parsed(store, object).await?),
@@ -276,6 +303,7 @@ async fn take_step(tracked: &mut Tracked, step: Step, store: &Store, object: &st
 /// What a node did about an order, or was told about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    Counted,
     Shredded,
     Gone,
     Region,
@@ -286,6 +314,7 @@ pub(super) enum Step {
 impl Step {
     fn name(self) -> String {
         match self {
+            Self::Counted => "counted".to_owned(),
             Self::Shredded => "shredded".to_owned(),
             Self::Gone => "gone".to_owned(),
             Self::Region => "region".to_owned(),
@@ -297,6 +326,7 @@ impl Step {
     fn named(name: &str) -> Option<Self> {
         let told = |step| name.strip_prefix("told-")?.strip_suffix(step)?.parse().ok().map(NodeId);
         match name {
+            "counted" => Some(Self::Counted),
             "shredded" => Some(Self::Shredded),
             "gone" => Some(Self::Gone),
             "region" => Some(Self::Region),
@@ -363,6 +393,8 @@ fn id_of<'a>(object: &'a str, above: &str, step: &str) -> Option<&'a str> {
 }
 
 const ORDERS: &str = "erasure";
+/// An object for each node that puts its orders into the bucket.
+const NODES: &str = "erasure-nodes";
 const HOLDS: &str = "holds";
 /// Behind the id of a hold that was released.
 const RELEASED: &str = "-released";
@@ -380,8 +412,14 @@ mod tests {
         assert_eq!(step_of("erasure/aa/gone", us), Some(("aa", Step::Gone)), "from before steps had a node");
         assert_eq!(step_of("erasure/aa/1/gone", us), None, "another node's, in a bucket they share");
         assert_eq!(step_of("erasure/aa/order", us), None);
-        let steps =
-            [Step::Shredded, Step::Gone, Step::Region, Step::ToldShredded(NodeId(7)), Step::ToldGone(NodeId(17))];
+        let steps = [
+            Step::Counted,
+            Step::Shredded,
+            Step::Gone,
+            Step::Region,
+            Step::ToldShredded(NodeId(7)),
+            Step::ToldGone(NodeId(17)),
+        ];
         for step in steps {
             assert_eq!(step_of(&format!("erasure/aa/2/{}", step.name()), us), Some(("aa", step)));
         }

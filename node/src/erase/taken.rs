@@ -1,15 +1,16 @@
-//! What another node of the region asks: to take orders, how they stand here, and which there are.
+//! What another node of the region asks: to take orders, how they stand here, and which there are; and records of a person.
 //!
 //! An order is taken like one that was given here: durable, in the ledger, hidden and shredded before the answer. Twice is
 //! once. Only a neighbour is answered.
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use domicile_proto::ids::ErasureId;
 use domicile_proto::link::connection::{Inbound, Peer, RegionReplyTo};
 use domicile_proto::message::region::{
-    ErasureOrder, KeysMark, MAX_ASKED, MAX_ORDERS, NodeStand, RegionAsk, RegionReply,
+    ErasureOrder, KeysMark, MAX_ASKED, MAX_ORDERS, NodeStand, NotGiven, RegionAsk, RegionReply,
 };
 
 use super::errors::EraseError;
@@ -32,6 +33,10 @@ impl Erasure {
 
     async fn answer(&self, peer: &Peer, ask: RegionAsk, to: RegionReplyTo) {
         let Peer::Neighbour(neighbour) = peer else { return };
+        let ask = match ask {
+            RegionAsk::Rows(keys, person) => return self.give(neighbour, (keys, person), to).await,
+            other => other,
+        };
         let reply = self.asked(ask).await;
         if let Err(error) = neighbour.say(to, &reply).await {
             tracing::debug!(peer = %peer.id(), code = error.code(), %error, "a neighbour did not hear the answer");
@@ -51,6 +56,14 @@ impl Erasure {
             RegionAsk::List(after) => self.listed(after),
             RegionAsk::Hold(keys, holds) => self.told_holds(keys, holds).await,
             RegionAsk::Holds(after) => self.list_holds(after),
+            RegionAsk::Standings(tenant, only, after) => self.list_standings(tenant, only, after),
+            // In pieces, by `give`.
+            RegionAsk::Rows(..) => RegionReply::NotGiven(NotGiven::Failed),
+            RegionAsk::Purge => {
+                self.is_purge_due.store(true, Ordering::Release);
+                self.going_on.notify_one();
+                RegionReply::Begun
+            }
         }
     }
 
@@ -129,7 +142,7 @@ impl Erasure {
     }
 }
 
-fn stand_of(tracked: &Tracked) -> NodeStand {
+pub(super) fn stand_of(tracked: &Tracked) -> NodeStand {
     match (&tracked.receipt, &tracked.shredded) {
         (Some(receipt), shredded) => {
             NodeStand::Gone(shredded.map_or(tracked.order.at, |shredded| shredded.at), sha256(receipt))

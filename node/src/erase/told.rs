@@ -1,12 +1,12 @@
 //! An order reaches every node of the region: each node tells each other one until it is confirmed, and asks what it missed.
 //!
-//! What another node said is on record before it counts. A node that was away shows nothing before a neighbour, or the
-//! metadata group, said what there is; and nothing of a tenant of whom there is an order that it does not have. The group is
-//! told a salted commitment and a state, and is never waited for. Holds no lock while it waits for another node.
+//! What another node said is on record before it counts. A node that was away shows nothing before each neighbour that it knew
+//! has said what there is, or was taken out of the region, or shares its bucket and what lies there was read; and nothing of a
+//! tenant of whom there is an order that it does not have. The group is told a salted commitment and a state, and is never
+//! waited for: an order may have missed it. Holds no lock while it waits for another node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use domicile_proto::ids::{ErasureId, NodeId, TenantId, Timestamp};
 use domicile_proto::link::identity::{PeerAddr, PeerId};
@@ -23,7 +23,8 @@ use super::errors::EraseError;
 use super::holds::Holders;
 use super::neighbours::Silent;
 use super::order::{self, Step, Tracked, Word};
-use super::workflow::{AtNode, Erasure};
+use super::whole::Silence;
+use super::workflow::Erasure;
 use crate::errors::Coded;
 use crate::limits::{ERASE_OVERDUE, ERASE_TELL_EVERY, ERASE_TOLD_WAIT};
 use crate::policy::Unaware;
@@ -36,6 +37,8 @@ pub(super) struct Around {
     known: Mutex<BTreeSet<NodeId>>,
     /// What is known of the legal holds of other nodes.
     pub(super) holders: Holders,
+    /// Since when nodes say nothing.
+    pub(super) silence: Silence,
     /// There is something to tell.
     pub(super) wake: Notify,
     /// A node said something new.
@@ -45,7 +48,7 @@ pub(super) struct Around {
 #[derive(Default)]
 pub(super) struct Seen {
     /// Neighbours that were known when the node started, and have not said since which orders they have.
-    awaited: BTreeSet<NodeId>,
+    pub(super) awaited: BTreeSet<NodeId>,
     /// Neighbours that have said all their orders since the node started.
     listed: BTreeSet<NodeId>,
     /// Orders of the group that this node does not have, with the neighbours that do not have them either.
@@ -55,7 +58,7 @@ pub(super) struct Seen {
     /// Orders of neighbours against which a hold of this node stands.
     pub(super) held: BTreeSet<ErasureId>,
     /// Why a node has not taken an order.
-    problems: BTreeMap<(Box<str>, NodeId), &'static str>,
+    pub(super) problems: BTreeMap<(Box<str>, NodeId), &'static str>,
     /// Orders of which the log was told that they are overdue.
     overdue: BTreeSet<Box<str>>,
 }
@@ -114,15 +117,10 @@ impl Erasure {
     /// Tells every other node once what it has not confirmed, asks it what this one lacks, and concludes.
     pub(super) async fn tell_round(&self) {
         let others = self.addresses();
-        let telling = futures::future::join_all(others.iter().map(|to| self.tell_one(to)));
-        let catching_up = async {
-            let is_awaited = !self.around.seen.lock().awaited.is_empty();
-            if is_awaited && (self.parts.group.catch_up)().await {
-                // The group has every order that was recorded in it before; those that this node lacks hide their tenants.
-                self.around.seen.lock().awaited.clear();
-            }
-        };
-        tokio::join!(telling, catching_up);
+        futures::future::join_all(others.iter().map(|to| self.tell_one(to))).await;
+        if let Err(error) = self.take_from_bucket().await {
+            tracing::warn!(code = error.code(), error = &error as &dyn std::error::Error, "the bucket is read again");
+        }
         self.look_around();
         if let Err(error) = self.conclude().await {
             tracing::error!(code = error.code(), error = &error as &dyn std::error::Error, "a receipt is tried again");
@@ -153,7 +151,7 @@ impl Erasure {
         let (untold, unfinished) = self.open_at(node);
         for orders in untold.chunks(MAX_ORDERS) {
             let ids: Vec<ErasureId> = orders.iter().map(|order| order.id).collect();
-            let said = self.parts.neighbours.ask(to.clone(), RegionAsk::Take(self.mark(), orders.to_vec())).await;
+            let said = self.ask(to, RegionAsk::Take(self.mark(), orders.to_vec())).await;
             // Who is silent once is asked again in the next round, so that the others are not kept waiting.
             let is_silent = said.is_err();
             self.hear(node, &ids, said).await;
@@ -162,13 +160,31 @@ impl Erasure {
             }
         }
         for ids in unfinished.chunks(MAX_ASKED) {
-            let said = self.parts.neighbours.ask(to.clone(), RegionAsk::How(ids.to_vec())).await;
+            let said = self.ask(to, RegionAsk::How(ids.to_vec())).await;
             let is_silent = said.is_err();
             self.hear(node, ids, said).await;
             if is_silent {
                 return;
             }
         }
+    }
+
+    /// Takes what nodes that say nothing put into the bucket that they share with this one, as long as they are awaited.
+    async fn take_from_bucket(&self) -> Result<(), EraseError> {
+        let sharing = self.records.read().sharing.clone();
+        let awaited: BTreeSet<NodeId> = self.around.seen.lock().awaited.intersection(&sharing).copied().collect();
+        if awaited.is_empty() {
+            return Ok(());
+        }
+        for (id, order) in order::orders_in(&self.parts.store).await? {
+            let _ordering = self.ordering.lock().await;
+            if !self.records.read().orders.contains_key(&id) {
+                self.admit(&id, order).await?;
+                self.shred(&id).await?;
+            }
+        }
+        self.around.seen.lock().awaited.retain(|node| !awaited.contains(node));
+        Ok(())
     }
 
     /// Orders that a node has not confirmed, and those it has and is not through with.
@@ -191,7 +207,7 @@ impl Erasure {
         let mut after = None;
         loop {
             let ask = RegionAsk::List(after);
-            let RegionReply::Listed(keys, orders, is_last) = self.parts.neighbours.ask(to.clone(), ask).await? else {
+            let RegionReply::Listed(keys, orders, is_last) = self.ask(to, ask).await? else {
                 return Err(Silent);
             };
             let last = orders.iter().map(|order| order.id).max();
@@ -282,6 +298,8 @@ impl Erasure {
         let mut unaware = Unaware::default();
         {
             let (records, mut seen) = (self.records.read(), self.around.seen.lock());
+            // Who was taken out of the region is not waited for.
+            seen.awaited.retain(|node| others.contains(node));
             unaware.was_away = !seen.awaited.is_empty();
             seen.absent.retain(|id, _| lacking.iter().any(|row| row.id == *id));
             for row in &lacking {
@@ -376,19 +394,4 @@ impl Erasure {
             }
         }
     }
-
-    /// How an order stands at every node of the region, this one first.
-    pub(super) fn at_nodes(&self, id: &str, tracked: &Tracked) -> Vec<AtNode> {
-        let us = AtNode { node: self.parts.us, progress: Some(tracked.progress()), problem: None };
-        let (others, seen) = (self.others(), self.around.seen.lock());
-        let others = others.into_iter().map(|node| AtNode {
-            node,
-            progress: tracked.at(node),
-            problem: seen.problems.get(&(id.into(), node)).copied(),
-        });
-        std::iter::once(us).chain(others).collect()
-    }
 }
-
-/// How long the group may take to say what it has, when a node starts that can reach no neighbour.
-pub(crate) const CATCH_UP: Duration = Duration::from_secs(2);

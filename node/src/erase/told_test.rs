@@ -19,21 +19,29 @@ use crate::errors::Coded;
 use crate::ownership::{NotProposed, Propose};
 use crate::policy::{Policy, Unknown};
 
-const A: NodeId = NodeId(1);
-const B: NodeId = NodeId(2);
+pub(super) const A: NodeId = NodeId(1);
+pub(super) const B: NodeId = NodeId(2);
 
 /// The way between the nodes, and the group.
-#[derive(Clone, Default)]
-struct Between {
+#[derive(Clone)]
+pub(super) struct Between {
     there: Arc<Mutex<BTreeMap<NodeId, Arc<Erasure>>>>,
     rows: Arc<Mutex<Vec<ErasureRow>>>,
     has_group: Arc<AtomicBool>,
+    /// How records are read at each node.
+    pub(super) read: RowsHere,
+}
+
+impl Default for Between {
+    fn default() -> Self {
+        let (there, rows, has_group) = Default::default();
+        Self { there, rows, has_group, read: Arc::new(|_| Box::pin(async { Ok((Vec::new(), 0)) })) }
+    }
 }
 
 impl Between {
     fn sight(&self, us: NodeId) -> Sight {
-        let (there, rows, held, caught) =
-            (Arc::clone(&self.there), Arc::clone(&self.rows), self.clone(), Arc::clone(&self.has_group));
+        let (there, rows, held) = (Arc::clone(&self.there), Arc::clone(&self.rows), self.clone());
         let neighbours = Neighbours::over(move |to, ask| {
             let found = there.lock().get(&to.id.node).cloned();
             Box::pin(async move {
@@ -43,18 +51,22 @@ impl Between {
                 }
             })
         });
-        let group = GroupView {
-            rows: Arc::new(move || rows.lock().clone()),
-            catch_up: Arc::new(move || {
-                let is_there = caught.load(Ordering::SeqCst);
-                Box::pin(async move { is_there })
-            }),
-        };
+        let beyond = Arc::clone(&self.there);
+        let neighbours = neighbours.gathering(move |to, ask| {
+            let found = beyond.lock().get(&to.id.node).cloned();
+            Box::pin(async move {
+                match (found, ask) {
+                    (Some(there), RegionAsk::Rows(keys, person)) => Ok(there.asked_rows(keys, person).await),
+                    _ => Err(Silent),
+                }
+            })
+        });
+        let group = GroupView { rows: Arc::new(move || rows.lock().clone()) };
         let propose = Propose::over(move |command| {
             let decided = held.decide(command);
             Box::pin(async move { decided })
         });
-        Sight { us, neighbours, group, propose }
+        Sight { us, neighbours, rows: Arc::clone(&self.read), group, propose }
     }
 
     fn decide(&self, command: Command) -> Result<Applied, NotProposed> {
@@ -68,7 +80,7 @@ impl Between {
         Ok(Applied::Done)
     }
 
-    async fn start(&self, dir: &Path, us: NodeId) -> Node {
+    pub(super) async fn start(&self, dir: &Path, us: NodeId) -> Node {
         let node = Node::start_with(dir, self.sight(us)).await;
         let mut policy = Policy::clone(&node.policy.now());
         for node in [A, B] {
@@ -85,17 +97,17 @@ impl Between {
         node
     }
 
-    fn join(&self, us: NodeId, node: &Node) {
+    pub(super) fn join(&self, us: NodeId, node: &Node) {
         self.there.lock().insert(us, Arc::clone(&node.erasure));
     }
 
-    fn cut(&self, node: NodeId) {
+    pub(super) fn cut(&self, node: NodeId) {
         self.there.lock().remove(&node);
     }
 }
 
 /// The directories of two nodes with the same keys, as an operator gives them to the second one.
-async fn homes() -> (TempDir, TempDir) {
+pub(super) async fn homes() -> (TempDir, TempDir) {
     let (first, second) = (begin(), begin());
     Node::start(first.path()).await.kill().await;
     for entry in std::fs::read_dir(first.path().join("keys")).unwrap() {
@@ -105,7 +117,7 @@ async fn homes() -> (TempDir, TempDir) {
     (first, second)
 }
 
-fn whom() -> Whom {
+pub(super) fn whom() -> Whom {
     Whom { subjects: vec![7], tokens: vec![TOKEN.into()], only: None }
 }
 
@@ -212,15 +224,17 @@ async fn a_neighbour_that_is_killed_at_any_step_of_it_takes_the_order_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_was_away_shows_nothing_before_a_neighbour_or_the_group_told_it() {
+async fn a_node_that_was_away_shows_nothing_before_its_neighbour_told_it_though_the_group_knows_of_nothing() {
     let (between, (first, second)) = (Between::default(), homes().await);
-    between.has_group.store(true, Ordering::SeqCst);
     let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
     b.fill().await;
     between.cut(B);
     b.kill().await;
-    let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
-    between.has_group.store(false, Ordering::SeqCst);
+    // Nobody reaches the group when the order is given, and then the one that took it dies.
+    a.erasure.order(TENANT, whom(), None).await.unwrap();
+    a.erasure.record_round().await;
+    assert!(between.rows.lock().is_empty());
+    between.cut(A);
 
     // Before the first policy is there, the node does not take itself to be alone.
     let early = Node::start_with(second.path(), between.sight(B)).await;
@@ -231,24 +245,74 @@ async fn a_node_that_was_away_shows_nothing_before_a_neighbour_or_the_group_told
     assert!(early.erasure.all(TENANT).iter().all(|stands| stands.region_receipt.is_none()));
     early.kill().await;
 
-    // Neither is in reach: away. Its copy of the group's state is from before.
+    let b = between.start(second.path(), B).await;
+    b.erasure.begin([A, B]);
+    between.has_group.store(true, Ordering::SeqCst);
+    b.erasure.tell_round().await;
+    assert_eq!(b.awareness.unknown_of(TENANT), Some(Unknown::Away), "the group knows of no order, and there is one");
+    let named = b.erasure.silent();
+    let (node, keeps) = (named[0].node, (named[0].keeps_answers, named[0].keeps_orders));
+    assert_eq!((named.len(), node, keeps), (1, A, (true, true)), "the status says for whom it waits");
+    between.join(A, &a);
+    b.erasure.tell_round().await;
+    assert!(b.awareness.unknown_of(TENANT).is_none() && b.erasure.silent().is_empty());
+    assert_eq!(b.seen(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_waits_for_nobody_who_was_taken_out_of_the_region_and_hides_the_tenant_of_an_order_of_theirs() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    between.has_group.store(true, Ordering::SeqCst);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    b.fill().await;
+    between.cut(B);
+    b.kill().await;
+    let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
+    a.erasure.record_round().await;
     between.cut(A);
     let b = between.start(second.path(), B).await;
     b.erasure.begin([A, B]);
     b.erasure.tell_round().await;
     assert_eq!(b.awareness.unknown_of(TENANT), Some(Unknown::Away));
-    // The group is in reach, and has heard of the order.
-    between.has_group.store(true, Ordering::SeqCst);
-    a.erasure.record_round().await;
+    // `domicile node remove`: the group says that there is no such node.
+    let mut policy = Policy::clone(&b.policy.now());
+    policy.nodes.remove(&A);
+    b.policy.replace(policy);
     b.erasure.tell_round().await;
     let number: ErasureId = id.parse().unwrap();
-    assert_eq!(b.awareness.unknown_of(TENANT), Some(Unknown::Order(number)));
+    assert_eq!(b.awareness.unknown_of(TENANT), Some(Unknown::Order(number)), "the group has heard of the order");
     assert!(b.awareness.unknown_of(domicile_proto::ids::TenantId(9)).is_none(), "other tenants are shown");
-    // A neighbour says whom it means.
-    between.join(A, &a);
+    b.erasure.order(TENANT, whom(), Some(number)).await.unwrap();
     b.erasure.tell_round().await;
     assert!(b.awareness.unknown_of(TENANT).is_none());
     assert_eq!(b.seen(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_shares_its_bucket_with_one_that_is_silent_reads_there_what_that_one_took() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    std::fs::remove_dir_all(second.path().join("bucket"))
+        .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        .unwrap();
+    std::os::unix::fs::symlink(first.path().join("bucket"), second.path().join("bucket")).unwrap();
+    let a = between.start(first.path(), A).await;
+    let before = a.erasure.order(TENANT, whom(), None).await.err().unwrap().code();
+    assert_eq!(before, "DMC-ERASE-15", "the other one was never heard");
+    let b = between.start(second.path(), B).await;
+    b.erasure.begin([A, B]);
+    assert_eq!(b.awareness.unknown_of(TENANT), Some(Unknown::Away));
+    // Taken after the other one had read the bucket, and told to nobody.
+    between.cut(B);
+    let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
+    between.cut(A);
+    assert!(b.erasure.all(TENANT).is_empty());
+    b.erasure.tell_round().await;
+    let order = b.erasure.stands(TENANT, &id).unwrap();
+    assert_eq!((order.progress, b.awareness.unknown_of(TENANT)), (Progress::Shredded, None));
+    between.join(A, &a);
+    between.join(B, &b);
+    a.erasure.tell_round().await;
+    assert_eq!(stands(&a, &id).0, Progress::Shredded, "and it is one order");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,28 +3,32 @@
 //! Every step can be done twice. It is in the ledger before it is on record, so a crash between the two leaves an entry twice
 //! and never a claim without its entry.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domicile_proto::ids::{ErasureId, NodeId, Region, StreamId, TenantId, Timestamp};
 use parking_lot::RwLock;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
 use super::deletion::Looks;
 use super::errors::EraseError;
-use super::neighbours::{GroupView, Neighbours};
-use super::order::{self, Order, Records, Shredded, Step, Tracked, Whom};
+use super::neighbours::{GroupView, Neighbours, RowsHere};
+use super::order::{self, Counted, Order, Records, Shredded, Step, Tracked, Whom};
 use super::receipt::Signer;
 use super::told::Around;
+use super::whole::Stands;
 use crate::audit::{Event, Ledger};
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::keys::{Destroyed, Target, Vault};
-use crate::limits::{ERASE_WINDOW, REWRITE_BYTES_PER_SECOND, SUPPRESS_FOR};
+use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
 use crate::ownership::Propose;
 use crate::policy::{Awareness, PolicyWatch, Suppression};
 use crate::segment::Shards;
@@ -37,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) region: Region,
     pub(crate) us: NodeId,
     pub(crate) neighbours: Neighbours,
+    /// How records of a person are read on this node, where another one of the region asks for them.
+    pub(crate) rows: RowsHere,
     pub(crate) group: GroupView,
     pub(crate) propose: Propose,
     pub(crate) awareness: Awareness,
@@ -62,6 +68,10 @@ pub(crate) struct Erasure {
     pub(super) looks: parking_lot::Mutex<Looks>,
     /// When exports that have expired were looked for, by the steady clock.
     pub(super) exports_looked: parking_lot::Mutex<Option<tokio::time::Instant>>,
+    /// A purge is wanted before the window is over.
+    pub(super) is_purge_due: AtomicBool,
+    /// What waits is looked at now.
+    pub(super) going_on: Notify,
     /// What the other nodes of the region and the group are known to know.
     pub(super) around: Around,
     /// One purge, deletion or hold at a time. Taken before `ordering`, where both are.
@@ -71,36 +81,6 @@ pub(crate) struct Erasure {
     /// Where a test ends the work, as a crash would.
     #[cfg(test)]
     pub(super) ends_at: parking_lot::Mutex<Option<&'static str>>,
-}
-
-/// How an order stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Stands {
-    pub(crate) id: Box<str>,
-    pub(crate) progress: Progress,
-    pub(crate) ordered_at: Timestamp,
-    pub(crate) shredded: Option<Shredded>,
-    pub(crate) percent: u8,
-    /// When it is gone, as far as can be said; none where it is.
-    pub(crate) gone_in_seconds: Option<u64>,
-    pub(crate) receipt: Option<Value>,
-    /// Code of what keeps it from going on.
-    pub(crate) problem: Option<&'static str>,
-    /// How far every node of the region is, this one among them.
-    pub(crate) everywhere: Progress,
-    pub(crate) nodes: Vec<AtNode>,
-    /// The signed receipt for the region.
-    pub(crate) region_receipt: Option<Value>,
-}
-
-/// How an order stands at one node of the region.
-#[derive(Clone, Debug)]
-pub(crate) struct AtNode {
-    pub(crate) node: NodeId,
-    /// None where it did not say that it has the order.
-    pub(crate) progress: Option<Progress>,
-    /// Code of what keeps it.
-    pub(crate) problem: Option<&'static str>,
 }
 
 impl Erasure {
@@ -115,6 +95,8 @@ impl Erasure {
             records: RwLock::new(records),
             looks: parking_lot::Mutex::default(),
             exports_looked: parking_lot::Mutex::default(),
+            is_purge_due: AtomicBool::new(false),
+            going_on: Notify::new(),
             around: Around::default(),
             working: tokio::sync::Mutex::new(()),
             ordering: tokio::sync::Mutex::new(()),
@@ -212,17 +194,19 @@ impl Erasure {
         if hidden.is_ok() {
             self.step("hidden")?;
         }
+        let counted = self.count(id, &tracked, hidden.as_ref().copied().unwrap_or(0)).await?;
         let vault = Arc::clone(&self.parts.vault);
         let (tenant, order) = (tracked.order.tenant, tracked.order);
         let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
         let destroyed = destroying.await.map_err(|_| EraseError::Stopping)??;
+        let originals = destroyed.originals.max(counted.originals);
         self.step("destroyed")?;
-        let hidden = hidden?;
+        let hidden = hidden?.max(counted.hidden);
         // What was handed over before can hold the person, and nobody can look into it.
         self.withdraw_exports(tenant).await?;
         self.step("links taken back")?;
-        let shredded = Shredded { at: self.parts.clock.now(), hidden, originals: destroyed.originals };
-        let event = Event::Shredded { erasure: id.into(), hidden, originals: destroyed.originals };
+        let shredded = Shredded { at: self.parts.clock.now(), hidden, originals };
+        let event = Event::Shredded { erasure: id.into(), hidden, originals };
         self.parts.ledger.record_of(tenant, event).await?;
         self.step("shredded told")?;
         order::put_step(&self.parts.store, (id, self.parts.us), Step::Shredded, &shredded).await?;
@@ -230,6 +214,25 @@ impl Erasure {
             tracked.shredded = Some(shredded);
         }
         Ok(())
+    }
+
+    /// How many records an order hides and originals it destroys, on record before the first of them is gone.
+    async fn count(&self, id: &str, tracked: &Tracked, hidden: u64) -> Result<Counted, EraseError> {
+        if let Some(counted) = tracked.counted {
+            return Ok(counted);
+        }
+        let (vault, order) = (Arc::clone(&self.parts.vault), tracked.order.clone());
+        let counting = self.parts.tasks.blocking(move || with_targets(&order, |targets| vault.would_destroy(targets)));
+        let originals = counting.await.map_err(|_| EraseError::Stopping)??.originals;
+        let counted = Counted { originals, hidden };
+        if let Some(tracked) = self.records.write().orders.get_mut(id) {
+            tracked.counted = Some(counted);
+        }
+        // The keys go also where the bucket is away; then only a crash before it is back forgets the number.
+        if let Err(error) = order::put_step(&self.parts.store, (id, self.parts.us), Step::Counted, &counted).await {
+            tracing::warn!(code = error.code(), error = &error as &dyn std::error::Error, "a count is not on record");
+        }
+        Ok(counted)
     }
 
     /// Purges every order that is shredded; how many. Each segment is made anew at most once for all of them.
@@ -283,7 +286,7 @@ impl Erasure {
         Ok(due.len())
     }
 
-    /// How an order stands.
+    /// How an order stands, as far as this node has it on record.
     ///
     /// # Errors
     /// [`EraseError::Unknown`].
@@ -291,41 +294,16 @@ impl Erasure {
         let unknown = || EraseError::Unknown { id: id.chars().take(80).collect::<String>().into() };
         let records = self.records.read();
         let tracked = records.orders.get(id).filter(|tracked| tracked.order.tenant == tenant).ok_or_else(unknown)?;
-        Ok(self.as_it_stands(id, tracked))
+        let number = id.parse().map_err(|_| unknown())?;
+        Ok(self.as_it_stands(number, Some(tracked), &BTreeMap::new()))
     }
 
-    /// All orders of a tenant.
+    /// All orders of a tenant, as far as this node has them on record.
     pub(crate) fn all(&self, tenant: TenantId) -> Vec<Stands> {
         let records = self.records.read();
         let own = records.orders.iter().filter(|(_, tracked)| tracked.order.tenant == tenant);
-        own.map(|(id, tracked)| self.as_it_stands(id, tracked)).collect()
-    }
-
-    fn as_it_stands(&self, id: &str, tracked: &Tracked) -> Stands {
-        let (progress, everywhere) = (tracked.progress(), tracked.everywhere(&self.others()));
-        let (records, bytes) = self.parts.shards.remaining();
-        let hidden = tracked.shredded.map_or(0, |shredded| shredded.hidden).max(1);
-        let rewritten = 49 - 49 * records.min(hidden) / hidden;
-        let waits = i64::try_from(ERASE_WINDOW.as_micros()).unwrap_or(i64::MAX);
-        let due = tracked.order.at.0.saturating_add(waits).saturating_sub(self.parts.clock.now().0).max(0);
-        let seconds = u64::try_from(due / Timestamp::MICROS).unwrap_or(0) + bytes / REWRITE_BYTES_PER_SECOND;
-        Stands {
-            id: id.into(),
-            progress,
-            ordered_at: tracked.order.at,
-            shredded: tracked.shredded,
-            percent: match everywhere {
-                Progress::Ordered => 0,
-                Progress::Shredded => 50 + u8::try_from(rewritten).unwrap_or(0),
-                Progress::Gone => 100,
-            },
-            gone_in_seconds: (everywhere != Progress::Gone).then_some(seconds),
-            receipt: tracked.receipt.clone(),
-            problem: None,
-            everywhere,
-            nodes: self.at_nodes(id, tracked),
-            region_receipt: tracked.region.clone(),
-        }
+        let own = own.filter_map(|(id, tracked)| Some((id.parse().ok()?, tracked)));
+        own.map(|(id, tracked)| self.as_it_stands(id, Some(tracked), &BTreeMap::new())).collect()
     }
 
     /// Records in the ledger that everything about somebody was handed over.
@@ -349,7 +327,13 @@ impl Erasure {
             }
             self.tend_retention(tokio::time::Instant::now()).await;
             self.tend_exports(tokio::time::Instant::now()).await;
-            if token.run_until_cancelled(tokio::time::sleep(LOOK_AFTER)).await.is_none() {
+            let rest = async {
+                tokio::select! {
+                    () = self.going_on.notified() => {}
+                    () = tokio::time::sleep(LOOK_AFTER) => {}
+                }
+            };
+            if token.run_until_cancelled(rest).await.is_none() {
                 return;
             }
         }
@@ -368,7 +352,8 @@ impl Erasure {
         }
         let window = i64::try_from(ERASE_WINDOW.as_micros()).unwrap_or(i64::MAX);
         let mut shredded = records.orders.values().filter(|tracked| tracked.progress() == Progress::Shredded);
-        if shredded.any(|tracked| now.0.saturating_sub(tracked.order.at.0) >= window) {
+        let is_due = shredded.any(|tracked| now.0.saturating_sub(tracked.order.at.0) >= window);
+        if self.is_purge_due.swap(false, Ordering::AcqRel) || is_due {
             self.purge().await?;
         }
         self.parts.suppression.expire(now);
@@ -388,6 +373,10 @@ impl Erasure {
 }
 
 fn destroy(vault: &Vault, order: &Order) -> Result<Destroyed, EraseError> {
+    Ok(with_targets(order, |targets| vault.destroy(targets))?)
+}
+
+fn with_targets<T>(order: &Order, work: impl FnOnce(&[Target<'_>]) -> T) -> T {
     let tenant = order.tenant;
     let streams: Option<Vec<StreamId>> =
         order.whom.only.as_ref().map(|only| only.iter().map(|(stream, _)| *stream).collect());
@@ -396,7 +385,7 @@ fn destroy(vault: &Vault, order: &Order) -> Result<Destroyed, EraseError> {
         Some(streams) => Target::SubjectIn { tenant, subject: *subject, streams },
     });
     let tokens = order.whom.tokens.iter().map(|token| Target::Token { tenant, token });
-    Ok(vault.destroy(&subjects.chain(tokens).collect::<Vec<_>>())?)
+    work(&subjects.chain(tokens).collect::<Vec<_>>())
 }
 
 /// A fresh id: 128 random bits.

@@ -63,6 +63,7 @@ pub(crate) fn begin() -> tempfile::TempDir {
 pub(crate) struct Sight {
     pub(crate) us: NodeId,
     pub(crate) neighbours: Neighbours,
+    pub(crate) rows: RowsHere,
     pub(crate) group: GroupView,
     pub(crate) propose: Propose,
 }
@@ -73,6 +74,7 @@ impl Default for Sight {
         Self {
             us: NodeId(1),
             neighbours: Neighbours::over(|_, _| Box::pin(async { Err(Silent) })),
+            rows: Arc::new(|_| Box::pin(async { Ok((Vec::new(), 0)) })),
             group: GroupView::empty(),
             propose: Propose::over(|_| Box::pin(async { Err(NotProposed) })),
         }
@@ -87,7 +89,7 @@ impl Node {
 
     /// In the order of the node: what is on record is on the list before a segment is opened.
     pub(crate) async fn start_with(dir: &Path, sight: Sight) -> Self {
-        let Sight { us, neighbours, group, propose } = sight;
+        let Sight { us, neighbours, rows, group, propose } = sight;
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(Timestamp(1_000_000)));
         let region: domicile_proto::ids::Region = "tokyo".parse().unwrap();
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &region).await.unwrap();
@@ -107,6 +109,7 @@ impl Node {
             region,
             us,
             neighbours,
+            rows,
             group,
             propose,
             awareness: awareness.clone(),
@@ -299,6 +302,15 @@ async fn after_a_crash_at_any_step_nothing_is_shown_and_the_order_comes_to_its_e
         assert_eq!(one.progress, Progress::Gone, "{step}");
         let there: u64 = node.shards.catalog().view(ShardId(1)).iter().map(|segment| u64::from(segment.docs)).sum();
         assert_eq!((node.seen(), there), (10, 10), "{step}");
+        // The second try destroys nothing any more, and what the first one destroyed is told all the same.
+        assert_eq!(one.shredded.unwrap().originals, 1, "{step}");
+        let receipt = one.receipt.unwrap();
+        let said: serde_json::Value = serde_json::from_str(receipt["receipt"].as_str().unwrap()).unwrap();
+        assert_eq!(said["originals_destroyed"], json!(1), "{step}");
+        // Records of the log that were hidden before anybody counted them are not read back into a segment.
+        if !["ordered", "hidden"].contains(&step) {
+            assert_eq!(said["records_hidden"], json!(2), "{step}");
+        }
         for kind in ["requested", "shredded", "purged"] {
             assert!(node.kinds().contains(&kind), "{kind} is in the ledger; {step}");
         }

@@ -82,6 +82,20 @@ impl Vault {
         Ok(destroyed)
     }
 
+    /// What [`Vault::destroy`] of this would destroy now. Changes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn would_destroy(&self, targets: &[Target<'_>]) -> Result<Destroyed, KeysError> {
+        self.reach_keys(targets)?;
+        let _writer = self.writer.lock();
+        let ring = self.ring.load_full();
+        let transaction = ring.write()?;
+        let found = self.take_all(targets, &ring, &transaction)?;
+        transaction.abort().at(&ring.path)?;
+        Ok(found)
+    }
+
     #[allow(dead_code, reason = "erasure and retention stand on it")]
     /// [`Vault::destroy`] of one subject.
     pub(crate) fn destroy_subject(&self, tenant: TenantId, subject: u64) -> Result<Destroyed, KeysError> {
@@ -94,7 +108,8 @@ impl Vault {
         self.destroy(&[Target::Token { tenant, token }])
     }
 
-    fn take_out(&self, targets: &[Target<'_>]) -> Result<Destroyed, KeysError> {
+    /// Has the keys at hand that destroying these needs.
+    fn reach_keys(&self, targets: &[Target<'_>]) -> Result<(), KeysError> {
         // Originals that stay beside a destroyed one get a new key, for which their tenant's key is needed.
         for target in targets {
             if let Target::Token { tenant, token } = target {
@@ -105,6 +120,11 @@ impl Vault {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn take_out(&self, targets: &[Target<'_>]) -> Result<Destroyed, KeysError> {
+        self.reach_keys(targets)?;
         let _writer = self.writer.lock();
         let ring = self.ring.load_full();
         let transaction = ring.write()?;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::witnesses;
 use crate::audit::Witness;
 use crate::config::{MetaConfig, Seed};
-use crate::erase::{CATCH_UP, Erasure, GroupView};
+use crate::erase::{Erasure, GroupView};
 use crate::federate::Answerer;
 use crate::tasks::{Kind, Tasks};
 
@@ -60,14 +60,7 @@ pub(super) async fn join(group: Group, config: MetaConfig, token: CancellationTo
 
 /// What the group says of this region's erasures.
 pub(super) fn erasures(group: Group, region: Region) -> GroupView {
-    let copy = group.clone();
-    GroupView {
-        rows: Arc::new(move || copy.local().0.erasures_of(&region).cloned().collect()),
-        catch_up: Arc::new(move || {
-            let group = group.clone();
-            Box::pin(async move { group.linearizable(CATCH_UP).await.is_ok() })
-        }),
-    }
+    GroupView { rows: Arc::new(move || group.local().0.erasures_of(&region).cloned().collect()) }
 }
 
 /// The nodes of a region, as this node's copy of the group's state has them.

@@ -95,7 +95,7 @@ impl Node {
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
         let gate = gate::over(releases.clone(), catalog, detector, base.us.node, base.awareness.clone());
         let gate = gate.guarded(open_guard(&base, &config).await?);
-        let erasure = start_erasure(&base, &config, &shards)?;
+        let erasure = start_erasure(&base, &config, (&shards, &engine))?;
         let mover = lifecycle::start(&base, &config, (tier, &shards), &erasure)?;
         let federation = start_federation(&base, &config, gate, &erasure);
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
@@ -202,11 +202,23 @@ fn start_federation(base: &Base, config: &NodeConfig, gate: Gate, erasure: &Arc<
 }
 
 /// erase: goes on with what was interrupted. What is on record was hidden before a segment was opened.
-fn start_erasure(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Arc<Erasure>, NodeError> {
+fn start_erasure(
+    base: &Base,
+    config: &NodeConfig,
+    (shards, engine): (&Shards, &Engine),
+) -> Result<Arc<Erasure>, NodeError> {
+    let reading = present::admin::export::Reading {
+        us: base.us.node,
+        engine: engine.clone(),
+        catalog: shards.catalog().clone(),
+        policy: base.policy.clone(),
+        tasks: base.tasks.clone(),
+    };
     let parts = erase::Parts {
         region: base.us.region.clone(),
         us: base.us.node,
         neighbours: erase::Neighbours::by(base.link.clone()),
+        rows: present::admin::export::rows_here(reading),
         group: group::erasures(base.group.clone(), base.us.region.clone()),
         propose: base.propose.clone(),
         awareness: base.awareness.clone(),

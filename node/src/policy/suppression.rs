@@ -57,7 +57,7 @@ pub(crate) enum Scope {
 }
 
 /// What must not be shown of one shard. No `Debug`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Wanted {
     pub(crate) subjects: BTreeSet<u64>,
     pub(crate) tokens: BTreeSet<Box<str>>,

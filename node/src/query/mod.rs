@@ -23,6 +23,7 @@ mod leaves;
 mod listed;
 mod literals;
 mod matched;
+mod rows;
 mod search;
 mod visit;
 
@@ -34,6 +35,7 @@ pub(crate) use hits::{Row, Total};
 pub(crate) use leaves::{LeafPlan, Window};
 pub(crate) use literals::Literals;
 pub(crate) use matched::Match;
+pub(crate) use rows::{Given, RowBatch};
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
 

@@ -24,12 +24,13 @@ use super::protocol::Protocol;
 use super::stream::{FrameReceiver, FrameSender};
 use crate::aggregate::Aggregate;
 use crate::border::{CrossesBorder, EgressClass, Nothing, Received, ReceivedQuestion, Released, VettedQuestion};
+use crate::codec::CodecError;
 use crate::ids::QuestionId;
 use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
 use crate::message::question::Question;
-use crate::message::region::{RegionAsk, RegionReply};
+use crate::message::region::{RegionAsk, RegionReply, RowBytes};
 
 /// A peer, as its certificate decided.
 #[derive(Clone, Debug)]
@@ -334,6 +335,43 @@ impl Line {
             receiver.only::<RegionReply>().await?.ok_or_else(|| LinkError::NoReply { peer: self.peer() })?;
         self.prove();
         Ok(reply)
+    }
+
+    pub(super) async fn tell_rows(
+        &self,
+        ask: &RegionAsk,
+        most: usize,
+        deadline: Duration,
+    ) -> Result<(Vec<RowBytes>, RegionReply), LinkError> {
+        let told = tokio::time::timeout(deadline, self.tell_and_gather(ask, most)).await;
+        told.unwrap_or_else(|_| Err(LinkError::Deadline { peer: self.peer(), deadline }))
+    }
+
+    async fn tell_and_gather(&self, ask: &RegionAsk, most: usize) -> Result<(Vec<RowBytes>, RegionReply), LinkError> {
+        self.may_begin(Protocol::Region)?;
+        let frame = self.standing.depart_at_home(ask)?;
+        let (mut sender, mut receiver) = self.open(Protocol::Region).await?;
+        sender.send(&frame).await?;
+        sender.finish()?;
+        let (mut pieces, mut bytes) = (Vec::new(), 0_usize);
+        loop {
+            let next = receiver.next::<RegionReply>().await?;
+            let (reply, _) = next.ok_or_else(|| LinkError::NoReply { peer: self.peer() })?;
+            self.prove();
+            let RegionReply::Rows(rows) = reply else { return Ok((pieces, reply)) };
+            bytes = bytes.saturating_add(rows.0.len());
+            if bytes > most {
+                receiver.give_up(GivenUp::TooMany);
+                let source = CodecError::TooLarge { found: bytes, limit: most };
+                return Err(LinkError::Codec { peer: self.peer(), source });
+            }
+            pieces.push(rows);
+        }
+    }
+
+    pub(super) async fn send_rows(&self, to: &mut RegionReplyTo, rows: RowBytes) -> Result<(), LinkError> {
+        let frame = to.0.standing().depart_at_home(&RegionReply::Rows(rows))?;
+        to.0.send(&frame).await
     }
 
     pub(super) async fn say(&self, to: RegionReplyTo, reply: &RegionReply) -> Result<(), LinkError> {

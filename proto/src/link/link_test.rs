@@ -15,10 +15,11 @@ use super::pki::{CERTIFICATE_VALIDITY, RegionCa};
 use super::protocol::Protocol;
 use super::trust::TrustError;
 use crate::border::EgressClass;
-use crate::ids::{ErasureId, NodeId};
+use crate::codec::CodecError;
+use crate::ids::{ErasureId, NodeId, TenantId};
 use crate::message::ledger::Verdict;
 use crate::message::metadata::{MAX_ROWS_PER_FRAME, MetadataFrame};
-use crate::message::region::{NodeStand, RegionAsk, RegionReply};
+use crate::message::region::{KeysMark, NodeStand, PersonRows, RegionAsk, RegionReply};
 use crate::metadata::Row;
 
 fn rows() -> MetadataFrame {
@@ -206,6 +207,35 @@ async fn orders_of_erasure_are_said_to_nodes_of_the_same_region_alone() {
     let closed =
         tokio::time::timeout(PATIENCE, foreign.0.connection().closed()).await.expect("closed by the other side");
     assert!(matches!(closed, quinn::ConnectionError::ApplicationClosed(_)), "{closed}");
+    assert!(!there.begun().contains(&"region"));
+}
+
+#[tokio::test]
+async fn records_of_a_person_come_whole_from_a_node_of_the_same_region_or_not_at_all() {
+    let world = World::new();
+    let (here, there, near) = (world.node("tokyo", 1), world.node("frankfurt", 2), world.node("tokyo", 3));
+    let of = |subjects| {
+        let person = PersonRows { tenant: TenantId(1), subjects, tokens: vec![], streams: vec![] };
+        assert!(person.is_bounded() && !format!("{person:?}").contains('7'));
+        RegionAsk::Rows(KeysMark([0; 8]), person)
+    };
+    let peer = here.link.peer(&near.addr(), Protocol::Region).await.expect("a peer");
+    let Peer::Neighbour(neighbour) = peer else { panic!("a neighbour") };
+    let (pieces, end) = neighbour.tell_rows(&of(vec![7]), 3 * 1_024, PATIENCE).await.expect("all of them");
+    assert_eq!(pieces.iter().map(|piece| piece.0[0]).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(end, RegionReply::RowsEnd(3));
+    assert_eq!(format!("{:?}", pieces[1]), "RowBytes { bytes: 1024 }");
+    let more = neighbour.tell_rows(&of(vec![7]), 3 * 1_024 - 1, PATIENCE).await.expect_err("one byte too many");
+    assert!(matches!(more, LinkError::Codec { source: CodecError::TooLarge { found: 3_072, limit: 3_071 }, .. }));
+    // The other side ends before it has said that these are all.
+    let broken = neighbour.tell_rows(&of(vec![]), usize::MAX, PATIENCE).await.expect_err("not all of them");
+    assert!(matches!(broken, LinkError::GivenUp { .. }), "{broken}");
+    assert!(here.ledger.classes().is_empty() && near.ledger.classes().is_empty(), "it crosses no border");
+
+    let foreign = here.link.peer(&there.addr(), Protocol::Region).await.expect("a peer, before it looked at us");
+    let Peer::Foreign(foreign) = foreign else { panic!("foreign") };
+    let refused = foreign.0.tell_rows(&of(vec![7]), usize::MAX, PATIENCE).await.expect_err("another region");
+    assert!(matches!(refused, LinkError::Home { .. } | LinkError::Lost { .. }), "{refused}");
     assert!(!there.begun().contains(&"region"));
 }
 

@@ -1,6 +1,6 @@
 //! A peer of the same region: what is said to it crosses no border and needs no entry in the ledger.
 //!
-//! Orders of erasure stand here and only here; so will rows between neighbours (`send_rows`, with the query stage's own codec).
+//! Orders of erasure stand here and only here, and so do records of a person, in the query stage's own codec.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::metadata_stream::Channel;
 use crate::border::{CrossesBorder, Received, Released, VettedQuestion};
 use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
-use crate::message::region::{RegionAsk, RegionReply};
+use crate::message::region::{RegionAsk, RegionReply, RowBytes};
 
 /// A connection with a node of this node's own region.
 #[derive(Clone, Debug)]
@@ -73,6 +73,28 @@ impl Neighbour {
     /// [`LinkError::Home`] where it came over a connection with another region, or what became of the connection.
     pub async fn say(&self, to: RegionReplyTo, reply: &RegionReply) -> Result<(), LinkError> {
         self.0.say(to, reply).await
+    }
+
+    /// Asks a node of this region for records: the pieces, at most so many bytes of them, and the word that ends them.
+    ///
+    /// # Errors
+    /// [`LinkError::Deadline`], [`LinkError::Codec`] where there are more bytes, or what became of the connection. What came
+    /// before is not all then.
+    pub async fn tell_rows(
+        &self,
+        ask: &RegionAsk,
+        most: usize,
+        deadline: Duration,
+    ) -> Result<(Vec<RowBytes>, RegionReply), LinkError> {
+        self.0.tell_rows(ask, most, deadline).await
+    }
+
+    /// Sends one piece of the records that the other side asked for; [`Neighbour::say`] ends them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send_rows(&self, to: &mut RegionReplyTo, rows: RowBytes) -> Result<(), LinkError> {
+        self.0.send_rows(to, rows).await
     }
 
     /// As [`super::foreign::Foreign::next`].

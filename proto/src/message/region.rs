@@ -1,8 +1,8 @@
-//! What nodes of one region tell each other about erasures and legal holds. It never crosses a border (RES-1).
+//! What nodes of one region tell each other about erasures, legal holds and the records of a person. It never crosses a border (RES-1).
 //!
 //! An order holds keyed hashes and pseudonym tokens of a person, never a value. Only [`crate::link::neighbour::Neighbour`] sends
 //! it, over a protocol on which no node of another region is listened to. The metadata group knows of an order what
-//! [`crate::metadata::ErasureRow`] says, and nothing of this.
+//! [`crate::metadata::ErasureRow`] says, and nothing of this. Records go the same way, as the query stage of a node writes them.
 
 use std::fmt;
 
@@ -129,6 +129,80 @@ impl fmt::Debug for LegalHold {
     }
 }
 
+/// Whose records are wanted, of which streams. `Debug` says the tenant and nothing of whom.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonRows {
+    /// Whose records.
+    pub tenant: TenantId,
+    /// Keyed hashes of subjects.
+    pub subjects: Vec<u64>,
+    /// Tokens.
+    pub tokens: Vec<Token>,
+    /// Streams that the node holds.
+    pub streams: Vec<StreamId>,
+}
+
+impl PersonRows {
+    /// Whether every list is within its bound.
+    pub fn is_bounded(&self) -> bool {
+        let is_few = |len: usize, most: usize| len <= most;
+        is_few(self.subjects.len(), MAX_TERMS)
+            && is_few(self.tokens.len(), MAX_TERMS)
+            && is_few(self.streams.len(), MAX_STREAMS)
+    }
+}
+
+impl fmt::Debug for PersonRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PersonRows").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+/// Records of this region, in the codec of the query stage. `Debug` says how many bytes and shows none.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RowBytes(pub Vec<u8>);
+
+impl fmt::Debug for RowBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowBytes").field("bytes", &self.0.len()).finish()
+    }
+}
+
+/// Why a node does not give the records of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotGiven {
+    /// Its hashes and tokens are made under other keys: it cannot know whom they mean.
+    OtherKeys,
+    /// It does not know every erasure of the region.
+    Unaware,
+    /// Not everything that it accepted can be searched there, or it does not hold one of the streams.
+    NotWhole,
+    /// There are more than one export holds.
+    TooMany,
+    /// They could not be read.
+    Failed,
+}
+
+/// How one node is with one order, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Which order.
+    pub id: ErasureId,
+    /// When it was given.
+    pub ordered_at: Timestamp,
+    /// How far.
+    pub stand: NodeStand,
+    /// Records that were hidden there.
+    pub hidden: u64,
+    /// Originals that were destroyed there.
+    pub originals: u64,
+    /// How much of it is done there.
+    pub percent: u8,
+    /// When it is gone there, as far as can be said; none where it is.
+    pub gone_in_seconds: Option<u64>,
+}
+
 /// Under which keys the hashes and tokens of a message were made: a keyed hash of nothing, equal where the keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -147,6 +221,12 @@ pub enum RegionAsk {
     Hold(KeysMark, Vec<LegalHold>),
     /// Every hold and release it has, in rising order of their ids, after this one.
     Holds(Option<ErasureId>),
+    /// How it is with one order of a tenant or with all of them, in rising order of their ids, after this one.
+    Standings(TenantId, Option<ErasureId>, Option<ErasureId>),
+    /// Records of a person, hashes and tokens made under these keys. Answered piece by piece.
+    Rows(KeysMark, PersonRows),
+    /// To make segments anew now for what is shredded, without waiting for the window.
+    Purge,
 }
 
 /// How an order stands at one node.
@@ -179,4 +259,14 @@ pub enum RegionReply {
     Held(Vec<bool>),
     /// Holds and releases of the list, made under these keys; and whether there are no more.
     Holds(KeysMark, Vec<LegalHold>, bool),
+    /// How it is with the orders; and whether there are no more.
+    Standings(Vec<Standing>, bool),
+    /// A piece of the records; another piece or one of the next two follows.
+    Rows(RowBytes),
+    /// So many records went before, and they are all.
+    RowsEnd(u64),
+    /// The records are not given; what went before is not all.
+    NotGiven(NotGiven),
+    /// It is begun.
+    Begun,
 }

@@ -22,7 +22,10 @@ use domicile_proto::message::metadata::{
     AppendOutcome, Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
-use domicile_proto::message::region::{ErasureOrder, KeysMark, LegalHold, NodeStand, RegionAsk, RegionReply, Token};
+use domicile_proto::message::region::{
+    ErasureOrder, KeysMark, LegalHold, NodeStand, NotGiven, PersonRows, RegionAsk, RegionReply, RowBytes, Standing,
+    Token,
+};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
     KeyRow, Lifecycle, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow,
@@ -370,12 +373,32 @@ fn asks() -> Vec<RegionAsk> {
         RegionAsk::List(Some(ErasureId(1))),
         RegionAsk::Hold(KeysMark([9; 8]), vec![legal_hold()]),
         RegionAsk::Holds(Some(ErasureId(1))),
+        RegionAsk::Standings(TenantId(1), Some(ErasureId(2)), None),
+        RegionAsk::Rows(KeysMark([9; 8]), person_rows()),
+        RegionAsk::Purge,
     ]
 }
 
 fn legal_hold() -> LegalHold {
     let ErasureOrder { id, tenant, subjects, tokens, only, at, .. } = order();
     LegalHold { id, tenant, subjects, tokens, only, at, released: Some(Timestamp(7)) }
+}
+
+fn person_rows() -> PersonRows {
+    let ErasureOrder { tenant, subjects, tokens, .. } = order();
+    PersonRows { tenant, subjects, tokens, streams: vec![StreamId(1), StreamId(2)] }
+}
+
+fn node_standing() -> Standing {
+    Standing {
+        id: ErasureId(3 << 120),
+        ordered_at: Timestamp(1_800_000_000_000_000),
+        stand: NodeStand::Shredded(Timestamp(1)),
+        hidden: 7,
+        originals: 3,
+        percent: 61,
+        gone_in_seconds: Some(3_600),
+    }
 }
 
 fn replies() -> Vec<RegionReply> {
@@ -395,6 +418,11 @@ fn replies() -> Vec<RegionReply> {
         RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true),
         RegionReply::Held(vec![true, false]),
         RegionReply::Holds(KeysMark([9; 8]), vec![legal_hold(), standing], false),
+        RegionReply::Standings(vec![node_standing()], true),
+        RegionReply::Rows(RowBytes(vec![1, 2, 3])),
+        RegionReply::RowsEnd(7),
+        RegionReply::NotGiven(NotGiven::NotWhole),
+        RegionReply::Begun,
     ]
 }
 

@@ -4,6 +4,7 @@
 //! refused here, so that nobody waits for something that every node would ignore. Signs nothing itself.
 
 mod commands;
+pub(crate) mod export;
 pub(crate) mod lifecycle;
 mod links;
 mod lists;

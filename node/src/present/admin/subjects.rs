@@ -1,4 +1,4 @@
-//! The doors of erasure: erase, status, purge, hold, release, export; those of retention are beside them. All need the role `admin` of this region.
+//! The doors of erasure: erase, status, purge, hold, release; those of exports and of retention are beside them. All need the role `admin` of this region.
 //!
 //! A value is turned into keyed hashes and tokens here and goes no further. Values come in bodies, never in an address, for
 //! addresses end up in logs. Decides nothing about an order.
@@ -9,23 +9,22 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use domicile_proto::ids::{Name, TenantId, TimeRange};
+use domicile_proto::ids::{Name, NodeId, TenantId};
 use domicile_proto::metadata::Personal;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::links::{self, Tries};
-use super::{Admin, retention};
-use crate::erase::{EraseError, Erasure, HoldStands, Progress, Stands, Whom};
+use super::{Admin, export, retention};
+use crate::erase::{AtNode, EraseError, Erasure, HoldStands, Progress, SilentNode, Stands, Whom};
 use crate::index::token;
-use crate::policy::{StreamView, Wanted, tokens_in};
+use crate::policy::{StreamView, tokens_in};
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
 use crate::present::native::{Body, told};
-use crate::query::QueryError;
 use crate::receive::Failure;
 use crate::tasks::Kind;
 
@@ -52,7 +51,7 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Subjects>>)> {
         ("/api/v1/subjects/purge", post(purge)),
         ("/api/v1/subjects/hold", post(hold)),
         ("/api/v1/subjects/release", post(release)),
-        ("/api/v1/subjects/export", post(export)),
+        ("/api/v1/subjects/export", post(export::export)),
         ("/api/v1/exports/{link}", get(links::open)),
         ("/api/v1/retention", get(retention::show)),
         ("/api/v1/retention/run", post(retention::run)),
@@ -60,10 +59,10 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Subjects>>)> {
 }
 
 /// Whom a body is about.
-struct Named {
-    tenant: TenantId,
-    whom: Whom,
-    streams: Vec<Arc<StreamView>>,
+pub(super) struct Named {
+    pub(super) tenant: TenantId,
+    pub(super) whom: Whom,
+    pub(super) streams: Vec<Arc<StreamView>>,
 }
 
 impl Subjects {
@@ -84,7 +83,7 @@ impl Subjects {
         if admin.may(tenant) { Ok(tenant) } else { Err(PresentError::OtherTenant.into()) }
     }
 
-    fn named(&self, headers: &HeaderMap, body: &Value) -> Result<Named, Failure> {
+    pub(super) fn named(&self, headers: &HeaderMap, body: &Value) -> Result<Named, Failure> {
         let admin = self.admin(headers)?;
         let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
         let tenant = self.tenant(&admin, text("tenant"))?;
@@ -138,26 +137,59 @@ pub(super) fn failed(error: &EraseError) -> Failure {
     }
 }
 
-/// The state is that of the region: what its slowest node says. Nodes that have not come as far are named.
+/// The state is that of the region: what its slowest node says. Nodes that have not come as far are named, and those that say
+/// nothing with what to do.
 fn shown(stands: &Stands) -> Value {
     let missing = |far: Progress| {
         let behind = stands.nodes.iter().filter(|at| at.progress.is_none_or(|progress| progress < far));
         behind.map(|at| at.node).collect::<Vec<_>>()
     };
-    let nodes = stands.nodes.iter().map(|at| {
-        let state = at.progress.map_or("not_told", Progress::as_str);
-        json!({"node": at.node, "state": state, "problem": at.problem})
-    });
+    let nodes = stands.nodes.iter().map(at_node);
+    let here = if stands.is_here { stands.progress.as_str() } else { "not_told" };
     json!({
-        "id": stands.id, "state": stands.everywhere.as_str(), "state_of_this_node": stands.progress.as_str(),
+        "id": stands.id, "state": stands.everywhere.as_str(), "state_of_this_node": here,
         "nodes": nodes.collect::<Vec<_>>(), "not_shredded_at": missing(Progress::Shredded),
         "not_gone_at": missing(Progress::Gone), "region_receipt": stands.region_receipt,
         "ordered_at": stands.ordered_at,
         "shredded_at": stands.shredded.map(|shredded| shredded.at),
-        "records_hidden": stands.shredded.map(|shredded| shredded.hidden),
-        "originals_destroyed": stands.shredded.map(|shredded| shredded.originals),
+        "records_hidden": stands.hidden, "originals_destroyed": stands.originals,
         "percent": stands.percent, "gone_in_seconds_estimated": stands.gone_in_seconds,
         "receipt": stands.receipt, "problem": stands.problem,
+    })
+}
+
+/// How an order stands at one node, in its own words where it says anything now.
+fn at_node(at: &AtNode) -> Value {
+    let mut shown = Map::new();
+    let mut put = |key: &str, value: Value| drop(shown.insert(key.to_owned(), value));
+    put("node", json!(at.node));
+    put("state", json!(at.progress.map_or("not_told", Progress::as_str)));
+    put("problem", json!(at.problem));
+    if let Some(seconds) = at.silent_for.filter(|_| at.progress != Some(Progress::Gone)) {
+        put("silent_for_seconds", json!(seconds));
+        put("what_to_do", json!(what_to_do(at.node)));
+    }
+    if let Some(says) = at.says {
+        put("percent", json!(says.percent));
+        put("records_hidden", json!(says.hidden));
+        put("originals_destroyed", json!(says.originals));
+        put("gone_in_seconds_estimated", json!(says.gone_in_seconds));
+    }
+    Value::Object(shown)
+}
+
+fn what_to_do(node: NodeId) -> String {
+    format!(
+        "start node {node} again, or see why it cannot be reached; if its machine is lost, its region's officer takes it out: `domicile node remove --node {node}`"
+    )
+}
+
+/// A node that says nothing, and what waits for it.
+fn silent(silent: &SilentNode) -> Value {
+    json!({
+        "node": silent.node, "silent_for_seconds": silent.seconds, "keeps_answers_back": silent.keeps_answers,
+        "keeps_new_orders_back": silent.keeps_orders, "orders_unfinished_there": silent.unfinished,
+        "what_to_do": what_to_do(silent.node),
     })
 }
 
@@ -176,8 +208,11 @@ async fn erase(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) 
             .parts
             .tasks
             .spawn(Kind::Connection, async move { drop(done.send(erasure.order(tenant, whom, id).await)) });
-        let ordered = ended.await.unwrap_or(Err(EraseError::Stopping));
-        ordered.map(|stands| shown(&stands)).map_err(|error| failed(&error))
+        let ordered = ended.await.unwrap_or(Err(EraseError::Stopping)).map_err(|error| failed(&error))?;
+        // What the other nodes say of it comes beside what this one found.
+        let problem = ordered.problem;
+        let region = at.erasure.stands_in_region(tenant, &ordered.id).await;
+        Ok(shown(&region.map_or(ordered, |region| Stands { problem, ..region })))
     };
     told(ordered.await)
 }
@@ -187,24 +222,31 @@ async fn status(
     headers: HeaderMap,
     Query(parameters): Query<BTreeMap<String, String>>,
 ) -> Response {
-    let read = || {
+    let read = async {
         let admin = at.admin(&headers)?;
         let tenant = at.tenant(&admin, parameters.get("tenant").map(String::as_str))?;
         if let Some(id) = parameters.get("id") {
-            return at.erasure.stands(tenant, id).map(|stands| shown(&stands)).map_err(|error| failed(&error));
+            let stands = at.erasure.stands_in_region(tenant, id).await;
+            return stands.map(|stands| shown(&stands)).map_err(|error| failed(&error));
         }
-        let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(shown).collect();
+        let erasures: Vec<Value> = at.erasure.all_in_region(tenant).await.iter().map(shown).collect();
         let holds: Vec<Value> = at.erasure.holds(tenant).iter().map(held).collect();
-        Ok(json!({"erasures": erasures, "holds": holds, "late_records_left_out": at.erasure.late()}))
+        let silent: Vec<Value> = at.erasure.silent().iter().map(silent).collect();
+        let late = at.erasure.late();
+        Ok(json!({"erasures": erasures, "holds": holds, "silent_nodes": silent, "late_records_left_out": late}))
     };
-    told(read())
+    told(read.await)
 }
 
-/// Does not wait for the window. Rewrites for all tenants at once, so it is the operator's.
+/// Does not wait for the window, on no node of the region. Rewrites for all tenants at once, so it is the operator's.
 async fn purge(State(at): State<Arc<Subjects>>, headers: HeaderMap) -> Response {
     let purged = async {
         at.admin(&headers)?.operator()?;
-        at.erasure.purge().await.map(|gone| json!({"gone": gone})).map_err(|error| failed(&error))
+        let told = at.erasure.have_purged().await;
+        let gone = at.erasure.purge().await.map_err(|error| failed(&error))?;
+        let of =
+            |wanted: bool| told.iter().filter(|(_, begun)| **begun == wanted).map(|(node, _)| node).collect::<Vec<_>>();
+        Ok(json!({"gone": gone, "begun_at": of(true), "not_begun_at": of(false)}))
     };
     told(purged.await)
 }
@@ -232,35 +274,6 @@ async fn release(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body
     told(released.await)
 }
 
-/// JSON lines: each record of the subject with its stream, at once or behind a link. Tokens stay tokens but for those of values that the caller names:
-/// whose the others are is not known.
-async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) -> Response {
-    let exported = async {
-        let body = body.0?;
-        let named = at.named(&headers, &body)?;
-        if named.whom.is_nobody() {
-            return Err(failed(&EraseError::Nobody));
-        }
-        let hours = Subjects::link_hours(&body)?;
-        at.desk.is_here(&named.streams)?;
-        at.desk.is_whole(&named.streams)?;
-        let before = at.erasure.before_export(named.tenant);
-        let own = at.own_values(&named, &body);
-        let mut lines = Vec::new();
-        let mut records = 0;
-        for view in &named.streams {
-            records += at.export_stream(view, &named.whom, &own, &mut lines).await?;
-        }
-        let originals = u64::try_from(own.len()).unwrap_or(u64::MAX);
-        at.erasure.tell_export(named.tenant, records, originals).await.map_err(|error| failed(&error))?;
-        Ok(match hours {
-            Some(hours) => told(at.linked(named.tenant, (&lines, records), hours, before).await),
-            None => (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response(),
-        })
-    };
-    exported.await.unwrap_or_else(|failure| told(Err(failure)))
-}
-
 impl Subjects {
     /// How a value stands in the records of a stream: where detectors find it, and in each field that is replaced whole.
     fn written(&self, value: &str, view: &StreamView) -> BTreeSet<String> {
@@ -270,7 +283,7 @@ impl Subjects {
     }
 
     /// Tokens of the values that the caller names as the subject's own, each with the value.
-    fn own_values(&self, named: &Named, body: &Value) -> BTreeMap<String, String> {
+    pub(super) fn own_values(&self, named: &Named, body: &Value) -> BTreeMap<String, String> {
         let listed = body.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
         let values = listed.iter().chain(body.get("value")).filter_map(Value::as_str).map(str::trim);
         let mut own = BTreeMap::new();
@@ -283,36 +296,5 @@ impl Subjects {
             }
         }
         own
-    }
-
-    /// The records of one stream, oldest first; how many.
-    async fn export_stream(
-        &self,
-        view: &StreamView,
-        whom: &Whom,
-        own: &BTreeMap<String, String>,
-        lines: &mut Vec<u8>,
-    ) -> Result<u64, Failure> {
-        let Some((shard, _)) = view.shard else { return Ok(0) };
-        let wanted =
-            Wanted { subjects: whom.subjects.iter().copied().collect(), tokens: whom.tokens.iter().cloned().collect() };
-        let (engine, segments) = (self.desk.parts.engine.clone(), self.desk.parts.catalog.view(shard).to_vec());
-        let reading = self
-            .desk
-            .parts
-            .tasks
-            .blocking(move || engine.holding(segments, &wanted, TimeRange::ALL, Desk::budget(None)));
-        let rows = reading.await.map_err(|_| QueryError::Cancelled)??;
-        for row in &rows {
-            let text = own.iter().fold(String::from_utf8_lossy(&row.source).into_owned(), |text, (token, value)| {
-                let quoted = Value::String(value.clone()).to_string();
-                text.replace(token.as_str(), quoted.trim_matches('"'))
-            });
-            let source: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-            let line = json!({"stream": view.name, "_id": row.id, "record": source});
-            lines.extend_from_slice(line.to_string().as_bytes());
-            lines.push(b'\n');
-        }
-        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
     }
 }

@@ -154,13 +154,13 @@ fn administered() -> Value {
         )},
         "/api/v1/subjects/status": {
             "parameters": [{"name": "id", "in": "query", "schema": {"type": "string"}}],
-            "get": read("How erasures stand.", "State of the region and of each of its nodes, percent, estimate and receipts; holds."),
+            "get": read("How erasures stand.", "State of the region and of each of its nodes, percent, estimate and receipts; holds; nodes that say nothing, and what to do."),
         },
-        "/api/v1/subjects/purge": {"post": read("Makes segments anew now.", "How many erasures are gone.")},
+        "/api/v1/subjects/purge": {"post": read("Makes segments anew now, at every node of the region.", "How many erasures are gone here, and which other nodes have begun.")},
         "/api/v1/subjects/hold": {"post": change("Sets a legal hold.", "Whom", "Its id.")},
         "/api/v1/subjects/release": {"post": change("Releases a legal hold.", "Held", "Done.")},
         "/api/v1/subjects/export": {"post": change(
-            "Everything about a person, as JSON lines; with `link_hours` the export stays in the region behind a link.",
+            "Everything about a person at every node of the region, as JSON lines; with `link_hours` the export stays in the region behind a link.",
             "Whom", "A record on each line, with its stream; or the path of the link, shown once, and until when it is good.",
         )},
         "/api/v1/exports/{link}": {
