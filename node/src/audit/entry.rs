@@ -51,6 +51,12 @@ impl Entry {
         Self::new(at, tenant, &Link::NONE, event)
     }
 
+    /// The next of its chain, of what is about no tenant.
+    #[cfg(test)]
+    pub(super) const fn specimen_behind(at: Timestamp, end: &Link, event: Event) -> Self {
+        Self::new(at, None, end, event)
+    }
+
     /// Its bytes, the only ones it has.
     pub(super) fn body(&self) -> Vec<u8> {
         // Plain data always serialises.
