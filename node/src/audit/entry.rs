@@ -182,6 +182,9 @@ pub(crate) enum Event {
         sent: u64,
         /// Bytes that came.
         received: u64,
+        /// In how many frames they left and came; earlier builds counted none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        frames: Option<[u64; 2]>,
     },
     /// A peer began more questions or heads of its ledger than are let in; these were turned away unread, within one minute.
     TurnedAway {

@@ -12,6 +12,8 @@ mod chains;
 mod copy;
 mod cosigned;
 mod cosigning;
+#[cfg(test)]
+mod crossing_cost_test;
 mod crossings;
 mod entry;
 mod errors;

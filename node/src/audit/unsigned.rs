@@ -60,7 +60,9 @@ pub(super) fn check(
     end: &End<'_>,
 ) -> Result<Unsigned, Broken> {
     let bundles = end.size.div_ceil(WIDTH);
-    (0..bundles).for_each(|index| drop(listed.remove(&log.join(tiles::bodies_path(index)))));
+    for index in 0..bundles {
+        listed.remove(&log.join(tiles::bodies_path(index)));
+    }
     let mut walk = Walk { end, chains: end.chains.clone(), found: Unsigned::default(), is_torn: false };
     if !rest.is_empty() {
         walk.file(&tiles::bodies_path(bundles.saturating_sub(1)), &rest)?;
@@ -123,7 +125,8 @@ impl Walk<'_> {
         if self.end.durable.get(place).is_some_and(|durable| *durable != commitment) {
             return Err("the body is another than the one that became durable");
         }
-        let entry = Entry::read(&record.body).ok_or("the body is no entry that this build knows, and nobody signed it")?;
+        let entry =
+            Entry::read(&record.body).ok_or("the body is no entry that this build knows, and nobody signed it")?;
         let end = self.chains.end(entry.tenant);
         let is_next = entry.seq == end.seq + 1 && entry.prev == end.commitment;
         if !is_next && !(self.end.has_gaps && entry.seq > end.seq) {

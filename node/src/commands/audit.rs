@@ -16,9 +16,7 @@ use super::profile::Profile;
 use super::reconcile::{Counters, ReconcileArguments};
 use super::replay::ReplayArguments;
 use super::{reconcile, replay, scan, wire};
-use crate::audit::{
-    Checked, Entry, Event, Passage, Peer, Unsigned, Verifier, Why, prove_entry, prove_since, verify,
-};
+use crate::audit::{Checked, Entry, Event, Passage, Peer, Unsigned, Verifier, Why, prove_entry, prove_since, verify};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditVerb {
