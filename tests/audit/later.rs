@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::BINARY;
 use crate::pack::{files, said};
 use crate::replay::{STREAM, ask, lie, pack, replay};
+use crate::wire::now;
 
 /// The policy of a stream in a region, signed anew.
 fn sign(cluster: &Cluster, region: &str, more: &[&str]) {
@@ -62,15 +63,38 @@ fn restart(cluster: &mut Cluster, while_off: impl FnOnce(&Cluster)) {
     cluster.restart("tokyo").unwrap();
 }
 
-/// Replays a pack until it says so: a node that has just started may not see all of its records yet.
-fn replays(cluster: &Cluster, pack: &Path, wanted: &str) -> Output {
-    let mut last = String::new();
-    let found = wait_until(Duration::from_secs(60), || {
-        let output = replay(cluster, pack, &[]);
-        last = format!("{}{}", said(&output), String::from_utf8_lossy(&output.stderr));
-        last.contains(wanted).then_some(output)
-    });
-    found.unwrap_or_else(|| panic!("`{wanted}` is not said: {last}"))
+/// Replays of what was told since a moment.
+struct Since(String);
+
+impl Since {
+    fn now(cluster: &Cluster) -> Self {
+        Self(utc(now(cluster.data())))
+    }
+
+    fn replay(&self, cluster: &Cluster, pack: &Path) -> Output {
+        replay(cluster, pack, &["--from", &self.0])
+    }
+
+    /// A new pack, with so many answers in it.
+    fn pack(&self, cluster: &Cluster, name: &str, answers: usize) -> PathBuf {
+        let whole = wait_until(Duration::from_secs(60), || {
+            let pack = pack(cluster, name, 1);
+            let told = said(&self.replay(cluster, &pack));
+            (told.lines().filter(|line| line.starts_with("  ledger.")).count() >= answers).then_some(pack)
+        });
+        whole.unwrap_or_else(|| panic!("`{name}` has no {answers} answers"))
+    }
+
+    /// Replays a pack until it says so: a node that has just started may not see all of its records yet.
+    fn replays(&self, cluster: &Cluster, pack: &Path, wanted: &str) -> Output {
+        let mut last = String::new();
+        let found = wait_until(Duration::from_secs(60), || {
+            let output = self.replay(cluster, pack);
+            last = format!("{}{}", said(&output), String::from_utf8_lossy(&output.stderr));
+            last.contains(wanted).then_some(output)
+        });
+        found.unwrap_or_else(|| panic!("`{wanted}` is not said: {last}"))
+    }
 }
 
 #[test]
@@ -88,24 +112,25 @@ fn a_later_policy_excuses_no_answer_and_a_deletion_at_the_end_of_retention_expla
     });
     assert_eq!(tokyo.bulk(STREAM, &bulk(&events.collect::<Vec<_>>(), None), &[]).unwrap().status, 200);
     tokyo.refresh(STREAM);
+    let since = Since::now(&cluster);
     for by in ["level", "service"] {
         ask(&frankfurt, by, 0);
     }
-    let before = pack(&cluster, "before", 2);
-    assert!(first(&replay(&cluster, &before, &[])).starts_with("SOUND: "), "{}", said(&replay(&cluster, &before, &[])));
+    let before = since.pack(&cluster, "before", 2);
+    since.replays(&cluster, &before, "SOUND: 2 sampled answers");
 
     // Now nothing may be told by service any more: by the rules of now the second answer would be a refusal.
     sign(&cluster, "tokyo", &[]);
     cluster.command(&["dictionary", "revoke", "tokyo", "service", "cart", "--tenant", "default"]).unwrap();
-    let later = pack(&cluster, "later", 2);
-    let output = replays(&cluster, &later, "SOUND: 2 sampled answers");
+    let later = since.pack(&cluster, "later", 2);
+    let output = since.replays(&cluster, &later, "SOUND: 2 sampled answers");
     assert!(output.status.success() && said(&output).contains("; 0 cannot"), "{}", said(&output));
 
     // Without the rules of then nobody can say, and that is not called sound.
     let mut kept = Vec::new();
     restart(&mut cluster, |cluster| kept = take_rules(cluster, "tokyo"));
     assert!(!kept.is_empty(), "rules are kept");
-    let output = replays(&cluster, &later, "the rules of then were not kept");
+    let output = since.replays(&cluster, &later, "the rules of then were not kept");
     assert!(!output.status.success() && first(&output).starts_with("NOT JUDGED: "), "{}", said(&output));
 
     // With them a changed number is found out, though the policy is another since.
@@ -121,8 +146,8 @@ fn a_later_policy_excuses_no_answer_and_a_deletion_at_the_end_of_retention_expla
     assert!(tokyo.is_ready());
     ask(&frankfurt, "level", 0);
     sign(&cluster, "tokyo", &["--number", "ms=10,100"]);
-    let changed = pack(&cluster, "changed", 3);
-    let output = replays(&cluster, &changed, "DIFFERS");
+    let changed = since.pack(&cluster, "changed", 3);
+    let output = since.replays(&cluster, &changed, "DIFFERS");
     assert!(!output.status.success() && first(&output).starts_with("NOT SOUND: "), "{}", said(&output));
 
     // Records that are past their retention are deleted for good; the leaf that says so explains what is missing.
@@ -138,8 +163,7 @@ fn a_later_policy_excuses_no_answer_and_a_deletion_at_the_end_of_retention_expla
     });
     deleted.expect("what is past its retention is deleted");
     let gone = wait_until(Duration::from_secs(60), || {
-        let pack = pack(&cluster, "gone", 3);
-        let output = replay(&cluster, &pack, &["--to", &until(&later)]);
+        let output = replay(&cluster, &since.pack(&cluster, "gone", 3), &["--from", &since.0, "--to", &until(&later)]);
         said(&output).contains("not replayable: retention, entry").then_some(output)
     });
     let gone = gone.expect("the deletion stands in the ledger");

@@ -204,13 +204,18 @@ fn fill_disk(cluster: &Cluster, region: &str) {
     std::fs::write(path, format!("{before}{full}{rest}")).unwrap();
 }
 
-/// Every segment of a region goes to its bucket, and the ledger has an entry of each move.
-fn segments_are_moved(cluster: &Cluster, region: &str) {
-    cluster.command(&["lifecycle", "run", "--region", region]).unwrap();
-    let listed = cluster.command(&["storage", "ls", "--region", region, "--json"]).unwrap();
-    let listed: Value = serde_json::from_str(&listed).unwrap();
-    let rows = listed["segments"].as_array().unwrap();
-    assert!(!rows.is_empty() && rows.iter().all(|row| row["tier"] == "cold"), "{listed}");
+/// The segments are made anew without whom was erased, and every one of them goes to the region's bucket.
+fn segments_are_purged_and_moved(cluster: &Cluster, region: &str) {
+    let mut last = String::new();
+    let moved = wait_until(Duration::from_secs(60), || {
+        cluster.command(&["subject", "purge", "--region", region]).ok()?;
+        cluster.command(&["lifecycle", "run", "--region", region]).ok()?;
+        last = cluster.command(&["storage", "ls", "--region", region, "--json"]).ok()?;
+        let listed: Value = serde_json::from_str(&last).unwrap();
+        let rows = listed["segments"].as_array().unwrap();
+        (!rows.is_empty() && rows.iter().all(|row| row["tier"] == "cold")).then_some(())
+    });
+    moved.unwrap_or_else(|| panic!("not all of it is moved: {last}"));
 }
 
 /// A route is closed, so that a question is refused; another is signed; and the register of breaches has one with a clock that runs
@@ -347,7 +352,7 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     }
     let erased = tokyo.api("admin", "POST", "/api/v1/subjects/erase", &json!({"subject": "u-7"})).unwrap();
     assert_eq!(erased.status, 200, "{}", erased.text());
-    segments_are_moved(&cluster, "tokyo");
+    segments_are_purged_and_moved(&cluster, "tokyo");
     cluster.command(&["dictionary", "approve", "frankfurt", "level", "NOTICE"]).unwrap();
     a_policy_is_changed_and_a_breach_is_opened(&cluster, &asked);
     an_auditor_reads_the_ledger_and_nothing_else(&tokyo);
@@ -361,7 +366,9 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
         let has_crossings = std::fs::read_to_string(pack.join("csv/crossings.csv")).ok()?.contains("question");
         let places = REGIONS.map(|region| pack.join("regions").join(region).join("log/cosigned"));
         let is_cosigned = places.iter().all(|path| path.is_file());
-        (has_crossings && is_cosigned && report.contains("tokyo") && told.contains("SOUND")).then_some(told)
+        let is_moved = std::fs::read_to_string(pack.join("csv/entries.csv")).ok()?.contains("segment moved");
+        let is_whole = has_crossings && is_cosigned && is_moved && report.contains("tokyo");
+        (is_whole && told.contains("SOUND")).then_some(told)
     });
     let said_first = said_first.expect("a sound pack with the order in it");
     assert!(said_first.contains("SOUND: the audit pack of tenant `default`"), "{said_first}");

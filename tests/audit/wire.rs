@@ -141,7 +141,7 @@ fn ledger(cluster: &Cluster, region: &str) -> PathBuf {
 }
 
 /// Now, in milliseconds since 1970, by the clock of the file system.
-fn now(directory: &Path) -> i64 {
+pub(crate) fn now(directory: &Path) -> i64 {
     let file = directory.join("now");
     std::fs::write(&file, "").unwrap();
     let at = std::fs::metadata(file).unwrap().modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();

@@ -1,6 +1,6 @@
 //! Bodies behind the newest checkpoint of a log: what a node wrote that no checkpoint is over yet, or what somebody put there.
 //!
-//! They are counted and never shown, for nobody signed them. What cannot have been written there by the node fails: bodies that do
+//! They are never shown, for nobody signed them, and those that no tail holds either are counted. What cannot have been written there by the node fails: bodies that do
 //! not go on from the last entry, others than those that became durable, and files that no bundle has. Whether the rest is
 //! believed is not decided here.
 
@@ -13,7 +13,7 @@ use super::merkle::{Hash, WIDTH};
 use super::tiles::{self, Kept};
 use super::verify::{Broken, broken};
 
-/// What lies there.
+/// What lies there that no tail holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unsigned {
     /// Whole bodies.
@@ -63,7 +63,7 @@ pub(super) fn check(
     for index in 0..bundles {
         listed.remove(&log.join(tiles::bodies_path(index)));
     }
-    let mut walk = Walk { end, chains: end.chains.clone(), found: Unsigned::default(), is_torn: false };
+    let mut walk = Walk { end, chains: end.chains.clone(), seen: 0, found: Unsigned::default(), is_torn: false };
     if !rest.is_empty() {
         walk.file(&tiles::bodies_path(bundles.saturating_sub(1)), &rest)?;
     }
@@ -73,7 +73,7 @@ pub(super) fn check(
         if !listed.remove(&path) {
             break;
         }
-        if walk.is_torn || end.size + walk.found.entries != index * WIDTH {
+        if walk.is_torn || end.size + walk.seen != index * WIDTH {
             return Err(broken(place, "bodies before these are missing"));
         }
         let bytes = std::fs::read(&path).map_err(|_| broken(&place, "this file is missing or cannot be read"))?;
@@ -90,6 +90,8 @@ pub(super) fn check(
 struct Walk<'a> {
     end: &'a End<'a>,
     chains: Chains,
+    /// Whole bodies so far.
+    seen: u64,
     found: Unsigned,
     /// A body ended before its end: the last one of a copy that was made while the node wrote.
     is_torn: bool,
@@ -99,30 +101,37 @@ impl Walk<'_> {
     fn file(&mut self, place: &str, bytes: &[u8]) -> Result<(), Broken> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let number = self.end.size + self.found.entries + 1;
+            let number = self.end.size + self.seen + 1;
             let at = || format!("{place}, behind the last signed entry, number {number}");
             let before = rest.len();
-            match tiles::take(&mut rest) {
+            let taken = tiles::take(&mut rest);
+            let is_durable = self.durable().is_some();
+            match taken {
                 Some(Kept::Whole(record)) => {
                     self.entry(&record).map_err(|why| broken(at(), why))?;
-                    self.found.entries += 1;
-                    self.found.bytes += (before - rest.len()) as u64;
+                    self.seen += 1;
+                    self.found.entries += u64::from(!is_durable);
                 }
-                None if tiles::is_begun(rest) => {
-                    self.is_torn = true;
-                    self.found.bytes += before as u64;
-                    return Ok(());
-                }
+                None if tiles::is_begun(rest) => self.is_torn = true,
                 _ => return Err(broken(at(), "there are bytes that are no body, and no checkpoint is over them")),
+            }
+            let taken = if self.is_torn { before } else { before - rest.len() };
+            self.found.bytes += if is_durable { 0 } else { taken as u64 };
+            if self.is_torn {
+                break;
             }
         }
         Ok(())
     }
 
+    /// What the tails say of the next body.
+    fn durable(&self) -> Option<&Hash> {
+        self.end.durable.get(usize::try_from(self.seen).unwrap_or(usize::MAX))
+    }
+
     fn entry(&mut self, record: &tiles::Record) -> Result<(), &'static str> {
         let commitment = record.commitment();
-        let place = usize::try_from(self.found.entries).unwrap_or(usize::MAX);
-        if self.end.durable.get(place).is_some_and(|durable| *durable != commitment) {
+        if self.durable().is_some_and(|durable| *durable != commitment) {
             return Err("the body is another than the one that became durable");
         }
         let entry =

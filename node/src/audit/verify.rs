@@ -53,7 +53,7 @@ pub(crate) struct Checked {
     pub(crate) withheld: u64,
     /// Entries that are durable and under no checkpoint yet.
     pub(crate) beyond: u64,
-    /// Bodies behind the newest checkpoint, which nobody signed and nobody is shown.
+    /// Bodies behind the newest checkpoint that no tail holds; nobody signed them and nobody is shown them.
     pub(crate) unsigned: Unsigned,
     /// Names of the witnesses that cosigned the newest checkpoint that anybody cosigned.
     pub(crate) cosigners: Vec<String>,
