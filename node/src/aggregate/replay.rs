@@ -71,7 +71,7 @@ impl Releases {
         // From the bucket, not from the memory of whoever answered.
         let journal = Shelf::open(&self.store, drawn.shard).await?.book;
         let then = if asked.rules() == drawn.rules { None } else { RuleBook::of_then(&self.store, &drawn).await? };
-        let asked = then.map_or(asked.clone(), |rules| rules.over(&asked));
+        let asked = then.map_or_else(|| asked.clone(), |rules| rules.over(&asked));
         let is_by_others = asked.rules() != drawn.rules;
         let engine = self.engine.clone();
         let work = move || again(&engine, &asked, &segments, &drawn, &journal, &told);
