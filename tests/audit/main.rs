@@ -8,7 +8,9 @@
     reason = "a panic is how a test fails"
 )]
 
+mod later;
 mod pack;
+mod page;
 mod replay;
 mod wire;
 

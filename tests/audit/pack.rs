@@ -1,5 +1,5 @@
-//! One run from records to a pack: asked across regions, a person erased, a policy changed; then the pack, its check, and one
-//! byte changed in every file of it.
+//! One run from records to a pack: samples in, asked across regions, a person erased, segments moved, a policy changed; then the
+//! pack, its check, and one bit changed in every file of it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,6 +13,7 @@ use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
 use serde_json::{Value, json};
 
 use crate::BINARY;
+use crate::page::a_browser_shows_the_report;
 
 const STREAM: &str = "people";
 /// Stands in every record, and must stand nowhere in a pack.
@@ -193,6 +194,30 @@ fn no_network_is_used(pack: &Path) {
     assert!(used.is_empty(), "{used:?}");
 }
 
+/// Makes a region's disk full by its configuration, so that segments are due to move to its bucket.
+fn fill_disk(cluster: &Cluster, region: &str) {
+    let path = cluster.configuration(region);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, lifecycle) = text.split_once("[lifecycle]\n").expect("`dev` writes every section");
+    let rest = lifecycle.find("\n[").map_or("", |end| &lifecycle[end + 1..]);
+    let full = "[lifecycle]\ndisk_mark_bytes = 1\nmove_bytes_per_second = 1000000000\n\n";
+    std::fs::write(path, format!("{before}{full}{rest}")).unwrap();
+}
+
+/// The segments are made anew without whom was erased, and every one of them goes to the region's bucket.
+fn segments_are_purged_and_moved(cluster: &Cluster, region: &str) {
+    let mut last = String::new();
+    let moved = wait_until(Duration::from_secs(60), || {
+        cluster.command(&["subject", "purge", "--region", region]).ok()?;
+        cluster.command(&["lifecycle", "run", "--region", region]).ok()?;
+        last = cluster.command(&["storage", "ls", "--region", region, "--json"]).ok()?;
+        let listed: Value = serde_json::from_str(&last).unwrap();
+        let rows = listed["segments"].as_array().unwrap();
+        (!rows.is_empty() && rows.iter().all(|row| row["tier"] == "cold")).then_some(())
+    });
+    moved.unwrap_or_else(|| panic!("not all of it is moved: {last}"));
+}
+
 /// A route is closed, so that a question is refused; another is signed; and the register of breaches has one with a clock that runs
 /// and one that ran out.
 fn a_policy_is_changed_and_a_breach_is_opened(cluster: &Cluster, asked: &Value) {
@@ -228,7 +253,7 @@ fn a_policy_is_changed_and_a_breach_is_opened(cluster: &Cluster, asked: &Value) 
 fn the_registers_say_what_happened(pack: &Path) {
     let table = |name: &str| std::fs::read_to_string(pack.join("csv").join(name)).unwrap();
     for (name, wanted) in [
-        ("transfers.csv", "closed: closed"),
+        ("transfers.csv", "closed: nothing may go this way"),
         ("transfers.csv", "the region's officer, consent"),
         ("transfers.csv", "ATTENTION: open by the region's file"),
         ("policy-history.csv", "to tokyo: closed"),
@@ -237,6 +262,8 @@ fn the_registers_say_what_happened(pack: &Path) {
         ("breach-clocks.csv", "runs, "),
         ("breach-clocks.csv", "ATTENTION: "),
         ("buckets.csv", "in its region"),
+        ("segments.csv", "bucket of the region alone"),
+        ("entries.csv", "segment moved"),
         ("cosigners.csv", "witness."),
         ("cosigners.csv", "none; the ledgers are vouched for by their own operator alone"),
     ] {
@@ -304,13 +331,19 @@ fn a_pack_holds_the_ledger_of_every_node_that_is_reached_and_names_the_others() 
 
 #[test]
 fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
-    let cluster = Cluster::start(BINARY, &[]).unwrap();
+    let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     for region in REGIONS {
         cluster
             .command(&["stream", "create", STREAM, "--tenant", "default", "--subject", "uid", "--region", region])
             .ok();
         fill(&cluster.region(region));
     }
+    cluster
+        .split_with(|cluster| {
+            fill_disk(cluster, "tokyo");
+            Ok(())
+        })
+        .unwrap();
     let tokyo = cluster.region("tokyo");
     let asked =
         json!({"stream": STREAM, "ask": "count", "regions": ["*"], "from": utc(DAY_MS), "to": utc(DAY_MS + 3_600_000)});
@@ -319,6 +352,7 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     }
     let erased = tokyo.api("admin", "POST", "/api/v1/subjects/erase", &json!({"subject": "u-7"})).unwrap();
     assert_eq!(erased.status, 200, "{}", erased.text());
+    segments_are_purged_and_moved(&cluster, "tokyo");
     cluster.command(&["dictionary", "approve", "frankfurt", "level", "NOTICE"]).unwrap();
     a_policy_is_changed_and_a_breach_is_opened(&cluster, &asked);
     an_auditor_reads_the_ledger_and_nothing_else(&tokyo);
@@ -332,7 +366,9 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
         let has_crossings = std::fs::read_to_string(pack.join("csv/crossings.csv")).ok()?.contains("question");
         let places = REGIONS.map(|region| pack.join("regions").join(region).join("log/cosigned"));
         let is_cosigned = places.iter().all(|path| path.is_file());
-        (has_crossings && is_cosigned && report.contains("tokyo") && told.contains("SOUND")).then_some(told)
+        let is_moved = std::fs::read_to_string(pack.join("csv/entries.csv")).ok()?.contains("segment moved");
+        let is_whole = has_crossings && is_cosigned && is_moved && report.contains("tokyo");
+        (is_whole && told.contains("SOUND")).then_some(told)
     });
     let said_first = said_first.expect("a sound pack with the order in it");
     assert!(said_first.contains("SOUND: the audit pack of tenant `default`"), "{said_first}");
@@ -352,6 +388,7 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     others_find_the_same(&pack);
     others_verify_it(&pack);
     no_network_is_used(&pack);
+    a_browser_shows_the_report(&pack);
     let keys: Vec<String> = REGIONS
         .iter()
         .map(|region| pack.join("regions").join(region).join("log/log.vkey").display().to_string())

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use crate::BINARY;
 use crate::pack::{files, said};
 
-const STREAM: &str = "people";
+pub(crate) const STREAM: &str = "people";
 /// What a number in the journal is raised by.
 const LIE: u64 = 40;
 
-fn ask(region: &Region, ask: &str, from: i64) {
+pub(crate) fn ask(region: &Region, ask: &str, from: i64) {
     let to = utc(DAY_MS + 3_600_000);
-    let ask = if ask == "terms" { json!({"terms": "level"}) } else { json!(ask) };
+    let ask = if ask == "count" { json!(ask) } else { json!({"terms": ask}) };
     let asked = json!({"stream": STREAM, "ask": ask, "regions": ["tokyo"], "from": utc(DAY_MS + from), "to": to, "on_missing": "fail"});
     // A link that was just made may not reach the other region yet.
     let answered = wait_until(Duration::from_secs(30), || {
@@ -29,7 +29,7 @@ fn ask(region: &Region, ask: &str, from: i64) {
 }
 
 /// A new pack, with at least so many answers of tokyo in it.
-fn pack(cluster: &Cluster, name: &str, answers: usize) -> PathBuf {
+pub(crate) fn pack(cluster: &Cluster, name: &str, answers: usize) -> PathBuf {
     let pack = cluster.data().parent().unwrap().join(name);
     let whole = wait_until(Duration::from_secs(60), || {
         std::fs::remove_dir_all(&pack).ok();
@@ -42,7 +42,7 @@ fn pack(cluster: &Cluster, name: &str, answers: usize) -> PathBuf {
     pack
 }
 
-fn replay(cluster: &Cluster, pack: &Path, more: &[&str]) -> Output {
+pub(crate) fn replay(cluster: &Cluster, pack: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     let sample: &[&str] = if more.contains(&"--sample") { &[] } else { &["--sample", "1000"] };
     command.args(["audit", "replay"]).arg(pack).args(sample).args(more);
@@ -50,7 +50,7 @@ fn replay(cluster: &Cluster, pack: &Path, more: &[&str]) -> Output {
 }
 
 /// Raises every released number of a table in the journal of a region that does not run.
-fn lie(cluster: &Cluster) {
+pub(crate) fn lie(cluster: &Cluster) {
     let is_entry = |path: &PathBuf| path.iter().any(|part| part == "released") && path.is_file();
     let mut lies = 0;
     for path in files(&cluster.data().join("nodes/tokyo")).into_iter().filter(is_entry) {
@@ -81,7 +81,7 @@ fn an_honest_answer_is_the_same_a_lost_one_is_explained_and_a_changed_one_is_nam
     assert_eq!(tokyo.bulk(STREAM, &bulk(&events, None), &[]).unwrap().status, 200);
     tokyo.refresh(STREAM);
     ask(&frankfurt, "count", 0);
-    ask(&frankfurt, "terms", 0);
+    ask(&frankfurt, "level", 0);
     // Records that come later, and of the same minutes, change nothing of what was told.
     assert_eq!(tokyo.bulk(STREAM, &bulk(&events, None), &[]).unwrap().status, 200);
     tokyo.refresh(STREAM);
@@ -122,7 +122,7 @@ fn an_honest_answer_is_the_same_a_lost_one_is_explained_and_a_changed_one_is_nam
         .unwrap();
     let (tokyo, frankfurt) = (cluster.region("tokyo"), cluster.region("frankfurt"));
     assert!(tokyo.is_ready());
-    ask(&frankfurt, "terms", 0);
+    ask(&frankfurt, "level", 0);
     // The newest answer stands in a pack once a checkpoint is over it.
     let told = wait_until(Duration::from_secs(60), || {
         let output = replay(&cluster, &pack(&cluster, "changed", 4), &[]);

@@ -31,8 +31,11 @@ fn tap(cluster: &Cluster, region: &str, relays: &[(String, SocketAddrV4, Relay)]
     Ok(std::fs::write(path, format!("{before}[link.via]{via}{after}"))?)
 }
 
-/// Bytes of IP packets in a capture, by the regions they went between.
-fn counted(pcap: &Path, whose: &BTreeMap<SocketAddrV4, String>) -> BTreeMap<(String, String), u64> {
+/// Packets and bytes by the regions they went between.
+type Counted = BTreeMap<(String, String), (u64, u64)>;
+
+/// IP packets in a capture, and their bytes.
+fn counted(pcap: &Path, whose: &BTreeMap<SocketAddrV4, String>) -> Counted {
     let bytes = std::fs::read(pcap).unwrap();
     let (mut rest, mut sums) = (&bytes[24..], BTreeMap::new());
     while rest.len() >= 16 {
@@ -44,14 +47,15 @@ fn counted(pcap: &Path, whose: &BTreeMap<SocketAddrV4, String>) -> BTreeMap<(Str
         };
         let route = (whose.get(&end(12, 20)), whose.get(&end(16, 22)));
         let (Some(from), Some(to)) = route else { panic!("a packet of nobody: {:?}", (end(12, 20), end(16, 22))) };
-        *sums.entry((from.clone(), to.clone())).or_default() += length as u64;
+        let sum: &mut (u64, u64) = sums.entry((from.clone(), to.clone())).or_default();
+        *sum = (sum.0 + 1, sum.1 + length as u64);
         rest = &rest[16 + length..];
     }
     sums
 }
 
-fn counters(sums: &BTreeMap<(String, String), u64>) -> String {
-    let counter = |((from, to), bytes): (&(String, String), &u64)| json!({"counter": {"family": "inet", "table": "domicile", "name": format!("{from}/{to}"), "packets": 1, "bytes": bytes}});
+fn counters(sums: &Counted) -> String {
+    let counter = |((from, to), (packets, bytes)): (&(String, String), &(u64, u64))| json!({"counter": {"family": "inet", "table": "domicile", "name": format!("{from}/{to}"), "packets": packets, "bytes": bytes}});
     json!({"nftables": sums.iter().map(counter).collect::<Vec<Value>>()}).to_string()
 }
 
@@ -98,7 +102,7 @@ fn what_the_wire_carried_is_what_the_ledgers_say_and_a_changed_counter_is_named(
     assert_eq!(honest.len(), 6, "three regions speak with each other: {honest:?}");
     let ledgers: Vec<PathBuf> = REGIONS.iter().map(|name| ledger(&cluster, name)).collect();
     let from = utc(begun);
-    let reconcile = |sums: &BTreeMap<(String, String), u64>| -> Output {
+    let reconcile = |sums: &Counted| -> Output {
         let file = directory.path().join("counters.json");
         std::fs::write(&file, counters(sums)).unwrap();
         let mut command = Command::new(BINARY);
@@ -106,15 +110,17 @@ fn what_the_wire_carried_is_what_the_ledgers_say_and_a_changed_counter_is_named(
         command.args(["--wire-from", &from]).output().unwrap()
     };
     let output = reconcile(&honest);
-    println!("{} ms\n{}", ended - begun, said(&output));
+    println!("{} ms, {honest:?}\n{}", ended - begun, said(&output));
     assert!(output.status.success(), "{}{}", said(&output), String::from_utf8_lossy(&output.stderr));
     assert!(said(&output).starts_with("SOUND: in 6 route-hours on 6 routes"), "{}", said(&output));
 
     let route = ("tokyo".to_owned(), "frankfurt".to_owned());
     let mut more = honest.clone();
-    *more.get_mut(&route).unwrap() += 10 << 20;
+    // A mebibyte in full packets, beside all that is honest.
+    let hidden = more.get_mut(&route).unwrap();
+    *hidden = (hidden.0 + (1 << 20) / 1_200, hidden.1 + (1 << 20));
     let mut unknown = honest.clone();
-    unknown.insert(("tokyo".to_owned(), "osaka".to_owned()), 1);
+    unknown.insert(("tokyo".to_owned(), "osaka".to_owned()), (1, 1));
     for (sums, wanted) in [(more, "tokyo to frankfurt"), (unknown, "tokyo to osaka")] {
         let output = reconcile(&sums);
         let first = said(&output).lines().next().unwrap_or_default().to_owned();
@@ -135,7 +141,7 @@ fn ledger(cluster: &Cluster, region: &str) -> PathBuf {
 }
 
 /// Now, in milliseconds since 1970, by the clock of the file system.
-fn now(directory: &Path) -> i64 {
+pub(crate) fn now(directory: &Path) -> i64 {
     let file = directory.join("now");
     std::fs::write(&file, "").unwrap();
     let at = std::fs::metadata(file).unwrap().modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();

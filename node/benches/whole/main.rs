@@ -95,6 +95,7 @@ struct Cost {
 async fn ingest(dev: &Dev, client: &reqwest::Client, region: &str, lines: &[u8], refresh_ms: u64) -> Result<Cost> {
     let pid = dev.pid(region)?;
     let cpu_before = cpu_seconds(pid)?;
+    let ledger_before = dev.ledger_bytes(region)?;
     let begun = Instant::now();
     let (sender, receiver) = tokio::sync::mpsc::channel::<Vec<u8>>(LOADERS);
     let receiver = std::sync::Arc::new(tokio::sync::Mutex::new(receiver));
@@ -126,6 +127,7 @@ async fn ingest(dev: &Dev, client: &reqwest::Client, region: &str, lines: &[u8],
     let megabytes = lines.len() as f64 / 1e6;
     let files = dev.segment_bytes(region)?;
     let sealed: u64 = files.values().sum();
+    let ledger = dev.ledger_bytes(region)?.saturating_sub(ledger_before);
     println!(
         "{}",
         json!({
@@ -135,6 +137,7 @@ async fn ingest(dev: &Dev, client: &reqwest::Client, region: &str, lines: &[u8],
             "mb_per_cpu_s": megabytes / (cpu - cpu_before), "peak_rss_mib": peak_rss_mib(pid)?,
             "segment_bytes": sealed, "segment_bytes_per_raw_byte": sealed as f64 / lines.len() as f64,
             "segment_bytes_by_file": files,
+            "ledger_bytes": ledger, "ledger_bytes_per_million_events": ledger as f64 * 1e6 / events as f64,
         })
     );
     ensure!(found == events, "{found} of {events} records were found");

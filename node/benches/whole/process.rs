@@ -112,6 +112,13 @@ impl Dev {
         add_bytes(&self.data.join("nodes").join(region).join("data/segments"), &mut bytes)?;
         Ok(bytes)
     }
+
+    /// Bytes of the region's ledger on disk: the log, without the tail that a new one replaces.
+    pub(crate) fn ledger_bytes(&self, region: &str) -> Result<u64> {
+        let mut bytes = BTreeMap::new();
+        add_bytes(&self.data.join("nodes").join(region).join("data/ledger/log"), &mut bytes)?;
+        Ok(bytes.values().sum())
+    }
 }
 
 impl Drop for Dev {
@@ -135,7 +142,8 @@ impl Drop for Dev {
 fn add_bytes(dir: &Path, bytes: &mut BTreeMap<String, u64>) -> Result<()> {
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot list `{}`", dir.display()))? {
         let entry = entry?;
-        let kind = entry.metadata()?;
+        // A file that is replaced or grows whole meanwhile is not there any more.
+        let Ok(kind) = entry.metadata() else { continue };
         if kind.is_dir() {
             add_bytes(&entry.path(), bytes)?;
         } else {

@@ -26,6 +26,7 @@ mod releases;
 mod replay;
 #[cfg(test)]
 mod replay_test;
+mod rules;
 mod spent;
 mod sums;
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::contributors::{Contributors, contributors};
 use super::errors::AggregateError;
 use super::journal::Shelf;
 use super::judge::{Judge, settled};
+use super::rules::RuleBook;
 use super::spent::Spent;
 use super::sums;
 use super::text;
@@ -42,6 +43,7 @@ pub(crate) struct Releases {
     pub(super) tasks: Tasks,
     shelves: Arc<Mutex<HashMap<ShardId, Slot>>>,
     spent: Arc<Spent>,
+    rules: Arc<RuleBook>,
     pub(super) ahead: Arc<Ahead>,
 }
 
@@ -61,7 +63,16 @@ impl Releases {
     /// Over the segments that questions bring along; books are kept in the region's bucket.
     pub(crate) fn new(engine: Engine, store: Store, clock: Clock, tasks: Tasks) -> Self {
         let spent = Arc::new(Spent::new(store.clone()));
-        Self { engine, store, clock, tasks, shelves: Arc::default(), spent, ahead: Arc::default() }
+        Self {
+            engine,
+            store,
+            clock,
+            tasks,
+            shelves: Arc::default(),
+            spent,
+            rules: Arc::default(),
+            ahead: Arc::default(),
+        }
     }
 
     /// Books in memory.
@@ -78,6 +89,11 @@ impl Releases {
             Ok(way) => way,
             Err(code) => return Judged::refused(answer::header(&asked, None).0, code, None),
         };
+        if let Err(error) = self.rules.keep(&self.store, &asked).await {
+            // The answer says what rules it was drawn by. That they cannot be looked up costs the region its proof, not the asker
+            // the answer; the next question tries again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "rules of a stream could not be kept");
+        }
         let now = if matches!(way, Way::Direct) { None } else { Some(self.clock.now()) };
         let (header, range) = answer::header(&asked, now);
         let judged = match way {

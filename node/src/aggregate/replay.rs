@@ -13,8 +13,6 @@ use domicile_proto::codec;
 use domicile_proto::ids::{KThreshold, ShardId, TimeRange};
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
 use domicile_proto::message::question::Ask;
-use domicile_proto::metadata::Personal;
-use ring::digest::{Context, SHA256};
 
 use super::answer::{self, Answered, Asked, Content, Way};
 use super::book::{Book, CutRow, Dictionary, Entry, FieldSet, Leaf};
@@ -23,6 +21,7 @@ use super::errors::AggregateError;
 use super::journal::Shelf;
 use super::judge::{Judge, settled};
 use super::releases::Releases;
+use super::rules::RuleBook;
 use super::{sums, text};
 use crate::audit::Drawn;
 use crate::query::{Engine, Filter, LeafPlan, QueryError, Window};
@@ -40,6 +39,8 @@ pub(crate) enum Replayed {
         /// Whether the numbers fit the records in no way, whatever is missing: nothing explains that.
         has_more: bool,
     },
+    /// Other ones by the rules of now. Those of then are others, and were not kept.
+    OtherRules,
 }
 
 impl Asked {
@@ -53,56 +54,10 @@ impl Asked {
         let shard = self.stream.shard.map_or(ShardId(0), |(shard, _)| shard);
         Some(Drawn { shard, upto, journal, rules: self.rules() })
     }
-
-    /// SHA-256 of the rules that decide what an answer holds. What changes no answer is not among them.
-    pub(crate) fn rules(&self) -> [u8; 32] {
-        let policy = &self.stream.policy;
-        let mut context = Context::new(&SHA256);
-        let mut add = |text: &str| {
-            context.update(&(text.len() as u64).to_be_bytes());
-            context.update(text.as_bytes());
-        };
-        let subject = match &policy.personal {
-            Personal::Subject(field) => field.as_str(),
-            Personal::No => "-",
-            Personal::Undeclared => "?",
-        };
-        add(subject);
-        for number in [policy.threshold().get(), policy.grid.seconds(), u32::from(policy.text_questions)] {
-            add(&number.to_string());
-        }
-        for field in &self.stream.fields {
-            add(field.as_str());
-        }
-        add("");
-        for field in &policy.group_fields {
-            add(field.as_str());
-            for (id, value) in &self.policy.dictionary(self.stream.tenant, field).approved {
-                add(&id.0.to_string());
-                add(value);
-            }
-        }
-        add("");
-        for number in &policy.numbers {
-            add(number.field.as_str());
-            number.bounds.iter().for_each(|bound| add(&bound.to_string()));
-        }
-        // Without noise nothing stands here, as in entries of before there was any.
-        if let Some(noise) = policy.noise {
-            add("");
-            add(noise.mechanism.as_str());
-            for number in [noise.epsilon, noise.records] {
-                add(&number.to_string());
-            }
-        }
-        let mut rules = [0; 32];
-        rules.copy_from_slice(context.finish().as_ref());
-        rules
-    }
 }
 
 impl Releases {
-    /// Asks a question again, over the segments as they were, and compares with what was told.
+    /// Asks a question again, by the rules of then and over the segments as they were, and compares with what was told.
     ///
     /// # Errors
     /// [`AggregateError`] where the segments or the journal cannot be read in time.
@@ -115,9 +70,13 @@ impl Releases {
     ) -> Result<Replayed, AggregateError> {
         // From the bucket, not from the memory of whoever answered.
         let journal = Shelf::open(&self.store, drawn.shard).await?.book;
+        let then = if asked.rules() == drawn.rules { None } else { RuleBook::of_then(&self.store, &drawn).await? };
+        let asked = then.map_or_else(|| asked.clone(), |rules| rules.over(&asked));
+        let is_by_others = asked.rules() != drawn.rules;
         let engine = self.engine.clone();
         let work = move || again(&engine, &asked, &segments, &drawn, &journal, &told);
-        self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
+        let found = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??;
+        Ok(if is_by_others && found != Replayed::Same { Replayed::OtherRules } else { found })
     }
 }
 

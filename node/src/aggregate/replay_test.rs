@@ -199,3 +199,62 @@ fn noise_is_one_of_the_rules_that_an_answer_was_drawn_by() {
     let distinct: BTreeSet<[u8; 32]> = all.into_iter().map(rules).collect();
     assert_eq!(distinct.len(), all.len());
 }
+
+/// Asks everything again that was told, as the region treats the stream now.
+fn again(region: &Region) -> Vec<Replayed> {
+    let told = region.told.borrow();
+    let now = |was: &Question| asked(was, &region.view, region.policy.clone());
+    told.iter().map(|(was, drawn, answer)| region.replay(&now(&was.question), *drawn, answer)).collect()
+}
+
+/// Every kind of question, told under rules that do not hold any more.
+fn under_earlier_rules(personal: Personal) -> Region {
+    let mut region = region(personal);
+    region.approve(1);
+    let literal = Literal::try_from("ok".to_owned()).unwrap();
+    let text = vec![Filter::Text { how: TextMatch::Words, literal, negated: false }];
+    for ask in [Ask::Count, Ask::Terms(FieldId(0)), Ask::Terms(FieldId(1))] {
+        region.ask(&question((0, 180), vec![], ask));
+        region.ask(&question((0, 180), text.clone(), ask));
+    }
+    region.approve(0);
+    region.view.policy.k = std::num::NonZeroU32::new(9).map(domicile_proto::ids::KThreshold);
+    region.view.policy.grid = domicile_proto::leaf::LeafWidth::Hour;
+    region.view.policy.group_fields.clear();
+    region.view.policy.text_questions = false;
+    region.restart();
+    region
+}
+
+#[test]
+fn an_answer_is_asked_again_by_the_rules_of_then_whatever_holds_now() {
+    for personal in [Personal::Subject(name("user")), Personal::No] {
+        let region = under_earlier_rules(personal);
+        assert_eq!(again(&region), vec![Replayed::Same; 6]);
+        region.told.borrow_mut().iter_mut().for_each(|(_, _, answer)| *answer = with_one_more(answer));
+        for found in again(&region) {
+            assert!(matches!(found, Replayed::Differs { .. }), "other rules excuse no lie: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn without_the_rules_of_then_nobody_can_say_and_changed_ones_are_damage() {
+    let region = under_earlier_rules(Personal::Subject(name("user")));
+    let pages = region.runtime.block_on(region.store.list("rules")).unwrap();
+    assert_eq!(pages.len(), 1, "one page for one set of rules, however often it was asked by them");
+    let page = pages[0].0.clone();
+    let whole = region.runtime.block_on(region.store.read(&page)).unwrap();
+    region.runtime.block_on(region.store.delete(&page)).unwrap();
+    assert!(again(&region).contains(&Replayed::OtherRules));
+    let text = String::from_utf8(whole.to_vec()).unwrap();
+    let changed = text.replace(&format!("\"k\":{K}"), "\"k\":1");
+    assert_ne!(text, changed, "{text}");
+    region.runtime.block_on(region.store.create(&page, changed.into())).unwrap();
+    let told = region.told.borrow();
+    let (was, drawn, answer) = &told[0];
+    let now = asked(&was.question, &region.view, region.policy.clone());
+    let found = region.releases.replay(now, region.segments.clone(), *drawn, answer.clone());
+    let error = region.runtime.block_on(found).expect_err("its digest is another");
+    assert!(matches!(error, super::AggregateError::Damaged { ref object } if *object == page), "{error}");
+}

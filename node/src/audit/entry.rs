@@ -51,6 +51,12 @@ impl Entry {
         Self::new(at, tenant, &Link::NONE, event)
     }
 
+    /// The next of its chain, of what is about no tenant.
+    #[cfg(test)]
+    pub(super) const fn specimen_behind(at: Timestamp, end: &Link, event: Event) -> Self {
+        Self::new(at, None, end, event)
+    }
+
     /// Its bytes, the only ones it has.
     pub(super) fn body(&self) -> Vec<u8> {
         // Plain data always serialises.
@@ -176,6 +182,9 @@ pub(crate) enum Event {
         sent: u64,
         /// Bytes that came.
         received: u64,
+        /// In how many frames they left and came; earlier builds counted none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        frames: Option<[u64; 2]>,
     },
     /// A peer began more questions or heads of its ledger than are let in; these were turned away unread, within one minute.
     TurnedAway {

@@ -33,6 +33,23 @@ use crate::limits::{
     METADATA_INTERVAL,
 };
 
+/// Metadata to and from a peer since the last entry about it: bytes, and frames each way.
+#[derive(Clone, Copy, Default)]
+struct Exchanged {
+    sent: u64,
+    received: u64,
+    frames: [u64; 2],
+}
+
+impl Exchanged {
+    const fn add(&mut self, other: &Self) {
+        let ([sent, received], [more_sent, more_received]) = (self.frames, other.frames);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.received = self.received.saturating_add(other.received);
+        self.frames = [sent.saturating_add(more_sent), received.saturating_add(more_received)];
+    }
+}
+
 /// The ledger of this node. Shared; written by one thread.
 pub(crate) struct Ledger {
     pub(super) dir: PathBuf,
@@ -40,7 +57,7 @@ pub(crate) struct Ledger {
     queue: Mutex<Option<mpsc::Sender<Wanted>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     head: Arc<Mutex<Head>>,
-    metadata: Mutex<BTreeMap<Peer, (u64, u64)>>,
+    metadata: Mutex<BTreeMap<Peer, Exchanged>>,
     asked: Mutex<VecDeque<(QuestionId, TenantId)>>,
     drawn: Mutex<VecDeque<(QuestionId, Drawn)>>,
     turned_away: Mutex<BTreeMap<Peer, u64>>,
@@ -292,11 +309,10 @@ impl Ledger {
         *counted = counted.saturating_add(1);
     }
 
-    /// Counts bytes of metadata with a peer; recorded by [`Ledger::record_metadata`].
+    /// Counts the bytes of a frame of metadata to or from a peer; recorded by [`Ledger::record_metadata`].
     pub(crate) fn count_metadata(&self, peer: Peer, sent: u64, received: u64) {
-        let mut metadata = self.metadata.lock();
-        let counted = metadata.entry(peer).or_default();
-        *counted = (counted.0.saturating_add(sent), counted.1.saturating_add(received));
+        let frames = [u64::from(sent > 0), u64::from(received > 0)];
+        self.metadata.lock().entry(peer).or_default().add(&Exchanged { sent, received, frames });
     }
 
     /// Records what was counted since the last call, one entry for each peer.
@@ -306,9 +322,11 @@ impl Ledger {
     pub(crate) async fn record_metadata(&self) -> Result<(), LedgerError> {
         let counted = std::mem::take(&mut *self.metadata.lock());
         let mut outcome = Ok(());
-        for (peer, (sent, received)) in counted {
-            if let Err(error) = self.record(Event::Metadata { peer: peer.clone(), sent, received }).await {
-                self.count_metadata(peer, sent, received);
+        for (peer, exchanged) in counted {
+            let Exchanged { sent, received, frames } = exchanged;
+            let event = Event::Metadata { peer: peer.clone(), sent, received, frames: Some(frames) };
+            if let Err(error) = self.record(event).await {
+                self.metadata.lock().entry(peer).or_default().add(&exchanged);
                 outcome = Err(error);
             }
         }

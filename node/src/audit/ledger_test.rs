@@ -230,7 +230,8 @@ async fn metadata_is_one_entry_for_each_peer() {
     ledger.count_metadata(peer(), 5, 7);
     ledger.record_metadata().await.expect("recorded");
     ledger.record_metadata().await.expect("nothing to record");
-    assert_eq!(events(dir.path()), [Event::Metadata { peer: peer(), sent: 15, received: 7 }]);
+    let frames = Some([2, 1]);
+    assert_eq!(events(dir.path()), [Event::Metadata { peer: peer(), sent: 15, received: 7, frames }]);
 }
 
 #[tokio::test]

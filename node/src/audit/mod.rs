@@ -12,6 +12,8 @@ mod chains;
 mod copy;
 mod cosigned;
 mod cosigning;
+#[cfg(test)]
+mod crossing_cost_test;
 mod crossings;
 mod entry;
 mod errors;
@@ -31,6 +33,7 @@ mod sbom;
 mod strays;
 mod tail;
 mod tiles;
+mod unsigned;
 mod verify;
 mod witness;
 mod writer;
@@ -47,5 +50,6 @@ pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;
 pub(crate) use sbom::{sbom, sbom_digest};
+pub(crate) use unsigned::Unsigned;
 pub(crate) use verify::{Broken, Checked, verify};
 pub(crate) use witness::{Witness, WitnessFacts};

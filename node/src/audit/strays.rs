@@ -26,7 +26,7 @@ fn stray(log: &Path, path: &Path, checked: &BTreeSet<PathBuf>) -> Result<(), Bro
     let place = path.strip_prefix(log).unwrap_or(path).display();
     let inside = path.strip_prefix(log).unwrap_or(path);
     if inside.starts_with("bodies") {
-        // Bodies behind the checkpoint, which the next one will be over.
+        // Bodies behind the checkpoint are `unsigned`'s.
         return Ok(());
     }
     let parent = path.parent().filter(|parent| parent.extension().is_some_and(|end| end == "p"));

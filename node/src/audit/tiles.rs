@@ -129,6 +129,14 @@ pub(super) fn take(bytes: &mut &[u8]) -> Option<Kept> {
     Some(Kept::Whole(Record { nonce: *nonce, body: body.to_vec() }))
 }
 
+/// Whether the bytes are the beginning of a body that is not whole.
+pub(super) fn is_begun(bytes: &[u8]) -> bool {
+    let Some((&THERE, rest)) = bytes.split_first() else { return false };
+    let Some((length, rest)) = rest.split_first_chunk::<4>() else { return true };
+    let length = u32::from_be_bytes(*length) as usize;
+    length <= LEDGER_BODY_BYTES && rest.len() < 32 + length
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,7 @@ use super::note::{Cosigner, Verifier};
 use super::strays;
 use super::tail;
 use super::tiles::{self, CHECKPOINT, CHECKPOINTS, COSIGNED, Kept, LOG, VERIFIER, WITNESSES};
+use super::unsigned::{self, End, Unsigned};
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
 use domicile_proto::ids::Timestamp;
@@ -52,6 +53,8 @@ pub(crate) struct Checked {
     pub(crate) withheld: u64,
     /// Entries that are durable and under no checkpoint yet.
     pub(crate) beyond: u64,
+    /// Bodies behind the newest checkpoint that no tail holds; nobody signed them and nobody is shown them.
+    pub(crate) unsigned: Unsigned,
     /// Names of the witnesses that cosigned the newest checkpoint that anybody cosigned.
     pub(crate) cosigners: Vec<String>,
     /// Their keys, and how many entries that checkpoint is over.
@@ -76,6 +79,10 @@ pub(crate) struct Walk<'a> {
     /// And the chain of what is about no tenant.
     leapt_of_none: u64,
     files: BTreeSet<PathBuf>,
+    /// What the tails say of entries behind the checkpoint.
+    durable: Vec<Hash>,
+    /// What stands behind the last signed body in the file of it.
+    behind: Vec<u8>,
     erasures: BTreeMap<Box<str>, (u64, Timestamp)>,
     last_at: Timestamp,
     findings: Vec<String>,
@@ -116,6 +123,8 @@ pub(crate) fn verify(
         leapt: 0,
         leapt_of_none: 0,
         files,
+        durable: Vec::new(),
+        behind: Vec::new(),
         erasures: BTreeMap::new(),
         last_at: Timestamp(0),
         findings: Vec::new(),
@@ -127,13 +136,15 @@ pub(crate) fn verify(
     walk.expect_checkpoints(saved)?;
     let cosigners = walk.expect_cosigned()?;
     let beyond = walk.expect_tails(dir)?;
+    let listed = unsigned::list(&walk.log);
     walk.entries()?;
     walk.edges()?;
+    let unsigned = walk.unsigned(listed)?;
     strays::check(&walk.log, &walk.files)?;
     let (cosigned, cosigners) = cosigners;
     let cosigner_keys = cosigners.iter().map(ToString::to_string).collect();
     let cosigners = cosigners.iter().map(|key| key.name().to_owned()).collect();
-    Ok(Checked { cosigners, cosigner_keys, cosigned, ..walk.conclude(beyond) })
+    Ok(Checked { cosigners, cosigner_keys, cosigned, unsigned, ..walk.conclude(beyond) })
 }
 
 fn text(path: &Path) -> Result<String, Broken> {
@@ -225,6 +236,9 @@ impl Walk<'_> {
                 if tree.size() == self.head.size {
                     self.expect(place.clone(), tree.head());
                 }
+                if tree.size() == self.head.size + self.durable.len() as u64 + 1 {
+                    self.durable.push(record.commitment());
+                }
             }
             size = size.max(tree.size());
         }
@@ -262,6 +276,7 @@ impl Walk<'_> {
             if width == WIDTH && !rest.is_empty() {
                 return Err(broken(bodies_place, "there are more bodies than entries"));
             }
+            self.behind = rest.to_vec();
         }
         Ok(())
     }
@@ -281,6 +296,13 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What lies behind the last entry that is signed.
+    fn unsigned(&mut self, listed: BTreeSet<PathBuf>) -> Result<Unsigned, Broken> {
+        let has_gaps = self.destroyed + self.withheld > 0;
+        let end = End { size: self.head.size, chains: &self.chains, has_gaps, durable: &self.durable };
+        unsigned::check(&self.log, listed, std::mem::take(&mut self.behind), &end)
     }
 
     /// Whether the tree has the roots that it must have at this size.

@@ -16,7 +16,7 @@ use super::profile::Profile;
 use super::reconcile::{Counters, ReconcileArguments};
 use super::replay::ReplayArguments;
 use super::{reconcile, replay, scan, wire};
-use crate::audit::{Checked, Entry, Event, Passage, Peer, Verifier, Why, prove_entry, prove_since, verify};
+use crate::audit::{Checked, Entry, Event, Passage, Peer, Unsigned, Verifier, Why, prove_entry, prove_since, verify};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditVerb {
@@ -34,6 +34,9 @@ pub(super) enum AuditVerb {
         /// Checkpoint that you kept from last time: the log must go on from it; may be repeated
         #[arg(long, value_name = "FILE")]
         saved: Vec<PathBuf>,
+        /// The node stood still when its ledger was copied: then nothing may lie behind the newest checkpoint
+        #[arg(long)]
+        stopped: bool,
         /// Of a pack: key of a witness outside the deployment, `name+id+key` or a file with it; may be repeated
         #[arg(long, value_name = "KEY")]
         witness: Vec<String>,
@@ -94,8 +97,8 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     match &verb {
         AuditVerb::Report(arguments) => pack::report(arguments, &profile()?).await,
-        AuditVerb::Verify { dirs, key, saved, witness, release, counters } => {
-            verify_all(dirs, (key, saved, witness), (release.as_deref(), counters))
+        AuditVerb::Verify { dirs, key, saved, stopped, witness, release, counters } => {
+            verify_all(dirs, *stopped, (key, saved, witness), (release.as_deref(), counters))
         }
         AuditVerb::Reconcile(arguments) => reconcile::run(arguments, &verifiers(&arguments.key)?),
         AuditVerb::Replay(arguments) => {
@@ -133,6 +136,7 @@ struct Traffic {
 
 fn verify_all(
     dirs: &[PathBuf],
+    is_stopped: bool,
     (keys, saved, witnesses): (&[String], &[PathBuf], &[String]),
     (release, counters): (Option<&Path>, &Counters),
 ) -> anyhow::Result<ExitCode> {
@@ -148,7 +152,10 @@ fn verify_all(
     let (mut logs, mut is_sound) = (Vec::new(), true);
     for dir in dirs {
         match verify_one(dir, &keys, &saved) {
-            Ok((checked, traffic)) => {
+            Ok((mut checked, traffic)) => {
+                if is_stopped && checked.unsigned.bytes > 0 {
+                    checked.findings.push(UNSIGNED.to_owned());
+                }
                 is_sound &= checked.findings.is_empty();
                 tell(dir, &checked, &traffic, !keys.is_empty());
                 logs.push((checked, traffic));
@@ -168,6 +175,8 @@ fn verify_all(
     );
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+const UNSIGNED: &str = "something lies behind the newest checkpoint, and a node that stopped leaves nothing there";
 
 fn verify_one(dir: &Path, keys: &[Verifier], saved: &[(String, String)]) -> anyhow::Result<(Checked, Traffic)> {
     let origin = |note: &str| note.lines().next().unwrap_or_default().to_owned();
@@ -222,9 +231,19 @@ fn unmatched(logs: &[(Checked, Traffic)]) -> Vec<String> {
 
 fn tell(dir: &Path, checked: &Checked, traffic: &Traffic, is_pinned: bool) {
     let (size, root) = checked.head.map_or((0, String::new()), |head| (head.size, hex::encode(head.root)));
-    let verdict = if checked.findings.is_empty() { "SOUND" } else { "SOUND, WITH FINDINGS" };
+    let verdict = match (checked.findings.is_empty(), checked.unsigned.bytes) {
+        (true, 0) => "SOUND",
+        (true, _) => "SOUND AS FAR AS IT IS SIGNED",
+        (false, _) => "SOUND, WITH FINDINGS",
+    };
+    let behind = match checked.unsigned {
+        Unsigned { bytes: 0, .. } => String::new(),
+        Unsigned { entries, bytes } => {
+            format!("; behind them lie {entries} that nobody signed ({bytes} bytes), which prove nothing")
+        }
+    };
     println!(
-        "{verdict}: the {size} entries of {} in {} are whole and as they were signed.",
+        "{verdict}: the {size} entries of {} in {} are whole and as they were signed{behind}.",
         checked.origin,
         dir.display()
     );

@@ -115,6 +115,9 @@ impl Leaves {
         let missing = said.get("missing").and_then(Value::as_u64);
         let has_more = said.get("has_more").and_then(Value::as_bool).unwrap_or(false);
         match said.get("found").and_then(Value::as_str) {
+            _ if self.has_two_rules(answer) => {
+                Verdict::Differs("entries under one version of the policy name different rules")
+            }
             Some("same") => Verdict::Same,
             Some("other_rules") => self.by_policy(answer),
             Some("moved") => self.by_noise(answer),
@@ -130,14 +133,18 @@ impl Leaves {
         }
     }
 
-    fn by_policy(&self, answer: &Answer) -> Verdict {
+    /// Whether the ledger says of the stream that it had more than one set of rules under the version of the answer.
+    fn has_two_rules(&self, answer: &Answer) -> bool {
         let stream = answer.question.map(|(_, tenant, stream)| (tenant, stream, answer.policy));
-        if stream.and_then(|stream| self.rules.get(&stream)).is_some_and(|rules| rules.len() > 1) {
-            return Verdict::Differs("entries under one version of the policy name different rules");
-        }
+        stream.and_then(|stream| self.rules.get(&stream)).is_some_and(|rules| rules.len() > 1)
+    }
+
+    /// The rules of now are others, and the region has not kept those of then. A later policy makes that possible; what the answer
+    /// should have been it does not say.
+    fn by_policy(&self, answer: &Answer) -> Verdict {
         let later = self.policies.iter().filter(|(_, version)| *version > answer.policy).map(|(number, _)| *number);
         match later.min() {
-            Some(leaf) => Verdict::Explained("policy", leaf),
+            Some(leaf) => Verdict::Unjudged(leaf),
             None => Verdict::Differs("the rules are others, and the ledger knows of no other policy since"),
         }
     }
@@ -177,6 +184,8 @@ impl Leaves {
 enum Verdict {
     Same,
     Explained(&'static str, u64),
+    /// Nobody can say: the rules of then are gone, since the entry.
+    Unjudged(u64),
     Differs(&'static str),
     Unexplained(&'static str),
 }
@@ -186,7 +195,7 @@ pub(super) async fn run(arguments: &ReplayArguments, trust: Trust, profile: &Pro
         // Says itself what does not hold.
         return pack::verify(&arguments.pack, &trust, None, &Counters::default());
     };
-    let (mut lines, mut counts, mut first) = (Vec::new(), [0_u64; 3], None);
+    let (mut lines, mut counts, mut first) = (Vec::new(), [0_u64; 4], [None, None]);
     for home in &sound.homes {
         let log = arguments.pack.join("regions").join(&home.place).join("log");
         let (leaves, root) = leaves(&log)?;
@@ -197,37 +206,52 @@ pub(super) async fn run(arguments: &ReplayArguments, trust: Trust, profile: &Pro
             let words = match verdict {
                 Verdict::Same => "the same bytes".to_owned(),
                 Verdict::Explained(what, leaf) => format!("not replayable: {what}, entry {leaf}"),
+                Verdict::Unjudged(leaf) => {
+                    format!("not replayable: the rules of then were not kept; others hold since entry {leaf}")
+                }
                 Verdict::Differs(why) => format!("DIFFERS: {why}"),
                 Verdict::Unexplained(why) => format!("NOT EXPLAINED: {why}"),
             };
-            match verdict {
-                Verdict::Same => counts[0] += 1,
-                Verdict::Explained(..) => counts[1] += 1,
-                Verdict::Differs(_) | Verdict::Unexplained(_) => {
-                    counts[2] += 1;
-                    first.get_or_insert_with(|| format!("{place}: {words}"));
-                }
+            let kind = match verdict {
+                Verdict::Same => 0,
+                Verdict::Explained(..) => 1,
+                Verdict::Unjudged(_) => 2,
+                Verdict::Differs(_) | Verdict::Unexplained(_) => 3,
+            };
+            if let Some(count) = counts.get_mut(kind) {
+                *count += 1;
+            }
+            if let Some(first) = kind.checked_sub(2).and_then(|kind| first.get_mut(kind)) {
+                first.get_or_insert_with(|| format!("{place}: {words}"));
             }
             lines.push(format!("  {place}, to {}: {words}", answer.peer));
         }
     }
-    if counts == [0; 3] {
-        println!("NOTHING ASKED: the pack holds no such answer of tenant `{}`, so nothing was compared.", sound.tenant);
-        return Ok(ExitCode::FAILURE);
-    }
-    let [same, explained, failed] = counts;
-    match &first {
-        None => println!(
-            "SOUND: {same} sampled answers of tenant `{}` came out again byte by byte; {explained} cannot be asked again, and each names why.",
-            sound.tenant
-        ),
-        Some(first) => {
-            let more = if failed > 1 { format!(" (and {} more)", failed - 1) } else { String::new() };
-            println!("NOT SOUND: an answer that left is not what the records give: {first}{more}.");
-        }
-    }
+    let headline = headline(&counts, &first, &sound.tenant);
+    println!("{headline}");
     lines.iter().for_each(|line| println!("{line}"));
-    Ok(if first.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if headline.starts_with("SOUND") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The verdict over all: how many came out again, are explained, cannot be judged and fail; with the first of the last two.
+fn headline(counts: &[u64; 4], [unjudged, failed]: &[Option<String>; 2], tenant: &str) -> String {
+    let [same, explained, gone, wrong] = counts;
+    let more = |count: &u64| if *count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+    match (failed, unjudged) {
+        (Some(first), _) => {
+            format!("NOT SOUND: an answer that left is not what the records give: {first}{}.", more(wrong))
+        }
+        (None, Some(first)) => format!(
+            "NOT JUDGED: {same} sampled answers of tenant `{tenant}` came out again byte by byte and {explained} name why they cannot, but nobody can say it of this one: {first}{}.",
+            more(gone)
+        ),
+        (None, None) if *counts == [0; 4] => {
+            format!("NOTHING ASKED: the pack holds no such answer of tenant `{tenant}`, so nothing was compared.")
+        }
+        (None, None) => format!(
+            "SOUND: {same} sampled answers of tenant `{tenant}` came out again byte by byte; {explained} cannot be asked again, and each names why."
+        ),
+    }
 }
 
 /// What a log in a pack that was checked holds about answers, and its root.
@@ -320,13 +344,33 @@ mod tests {
     }
 
     #[test]
-    fn other_rules_need_another_policy_and_one_version_has_one_set_of_rules() {
+    fn a_later_policy_excuses_no_difference_and_one_version_has_one_set_of_rules() {
         let mut leaves = leaves();
-        let other = json!({"found": "other_rules", "missing": null, "has_more": false});
-        assert_eq!(leaves.judge(&answer(10, 1), &other), Verdict::Explained("policy", 20));
+        let other = json!({"found": "other_rules"});
+        assert_eq!(leaves.judge(&answer(10, 1), &other), Verdict::Unjudged(20));
         assert!(matches!(leaves.judge(&answer(21, 2), &other), Verdict::Differs(_)), "no policy since");
+        // By the rules of then the numbers are others: the policy since has nothing to do with it.
+        let differs = json!({"found": "differs", "missing": 0, "has_more": false});
+        assert!(matches!(leaves.judge(&answer(10, 1), &differs), Verdict::Differs(_)));
         leaves.rules.insert((TenantId(1), StreamId(1), PolicyVersion(1)), [[1; 32], [2; 32]].into());
-        assert!(matches!(leaves.judge(&answer(10, 1), &other), Verdict::Differs(_)), "one of the two is a lie");
+        for said in [other, json!({"found": "same"})] {
+            assert!(matches!(leaves.judge(&answer(10, 1), &said), Verdict::Differs(_)), "one of the two is a lie");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_nobody_can_judge_is_not_called_sound() {
+        let told = |counts: [u64; 4]| {
+            let first = |kind: usize| (counts[kind] > 0).then(|| format!("entry {kind}: words"));
+            headline(&counts, &[first(2), first(3)], "shop")
+        };
+        assert!(told([3, 2, 0, 0]).starts_with("SOUND: 3 sampled answers of tenant `shop`"));
+        assert!(
+            told([3, 2, 2, 0]).starts_with("NOT JUDGED: ")
+                && told([3, 2, 2, 0]).contains("entry 2: words (and 1 more)")
+        );
+        assert!(told([3, 2, 2, 1]).starts_with("NOT SOUND: ") && told([3, 2, 2, 1]).ends_with("entry 3: words."));
+        assert!(told([0; 4]).starts_with("NOTHING ASKED: "));
     }
 
     #[test]

@@ -83,6 +83,11 @@ pub(super) fn print(layout: &Layout, has_samples: bool) {
     );
     println!("    -H 'Content-Type: application/json' \\");
     println!("    -d '{{\"stream\":\"shop\",\"regions\":[\"*\"],\"ask\":{{\"terms\":\"level\"}}}}'");
+    println!(
+        "\nMake the pack of an auditor, with a report to read, and have it checked by anybody who has a copy, without a network:\n"
+    );
+    println!("  domicile --profile {} audit report --out pack", profile.display());
+    println!("  domicile audit verify pack");
     if has_samples {
         println!(
             "\n{} sample lines of nobody are in the streams `{}` and `{}`; something went wrong with payments in one region.",

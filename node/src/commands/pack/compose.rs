@@ -160,38 +160,62 @@ fn lead(request: &Request, homes: &[Home]) -> Vec<String> {
 
 /// What a reader must not overlook, each with how often.
 pub(super) fn attention(request: &Request, homes: &[Home]) -> Vec<String> {
-    let mut found: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for home in homes {
         for way in home.statement.transfers.iter().filter(|_| home.is_first()) {
             if chapters::transfer_state(way, request.made_at).starts_with("ATTENTION") {
-                *found.entry("routes without a signed and reviewed legal basis (section 4)").or_default() += 1;
+                *found
+                    .entry((
+                        "route without a signed and reviewed legal basis (section 4)",
+                        "routes without a signed and reviewed legal basis (section 4)",
+                    ))
+                    .or_default() += 1;
             }
         }
         for erasure in &home.statement.erasures {
             if chapters::erasure_state(erasure, request.made_at).starts_with("ATTENTION") {
-                *found.entry("erasures beyond their clock (section 7)").or_default() += 1;
+                *found
+                    .entry(("erasure beyond its clock (section 7)", "erasures beyond their clock (section 7)"))
+                    .or_default() += 1;
             }
         }
         for stream in &home.statement.streams {
             if chapters::retention_state(stream, request.made_at).starts_with("ATTENTION") {
-                *found.entry("streams with records beyond their retention (section 9)").or_default() += 1;
+                *found
+                    .entry((
+                        "stream with records beyond its retention (section 9)",
+                        "streams with records beyond their retention (section 9)",
+                    ))
+                    .or_default() += 1;
             }
         }
         let lowered = home.tally.policy.iter().filter(|line| line.what.starts_with("ATTENTION")).count() as u64;
         if lowered > 0 {
-            *found.entry("lowered thresholds (section 6)").or_default() += lowered;
+            *found.entry(("lowered threshold (section 6)", "lowered thresholds (section 6)")).or_default() += lowered;
         }
         if !home.findings.is_empty() {
-            *found.entry("findings of the ledgers (section 13)").or_default() += home.findings.len() as u64;
+            *found
+                .entry(("finding of the ledgers (section 13)", "findings of the ledgers (section 13)"))
+                .or_default() += home.findings.len() as u64;
         }
     }
     let missing = missing(homes).len() as u64;
     if missing > 0 {
-        found.insert("nodes whose ledger is not in this pack (section 13)", missing);
+        found.insert(
+            (
+                "node whose ledger is not in this pack (section 13)",
+                "nodes whose ledger is not in this pack (section 13)",
+            ),
+            missing,
+        );
     }
     let late = chapters::late_clocks(request, homes);
     if late > 0 {
-        found.insert("clocks of breaches that ran out (section 14)", late);
+        found.insert(
+            ("clock of a breach that ran out (section 14)", "clocks of breaches that ran out (section 14)"),
+            late,
+        );
     }
-    found.into_iter().map(|(what, count)| format!("{count} {what}")).collect()
+    let told = |((one, many), count)| if count == 1 { format!("1 {one}") } else { format!("{count} {many}") };
+    found.into_iter().map(told).collect()
 }

@@ -73,12 +73,15 @@ impl Map {
         let (x, y) = (to.0 - from.0, to.1 - from.1);
         let length = x.hypot(y).max(1.0);
         let (x, y) = (x / length, y / length);
-        let aside = |(px, py): (f64, f64)| (px - y * APART, py + x * APART);
-        let (from, to) = (aside(from), aside(to));
-        // From the middle of a box to its edge along the line.
-        let out = (BOX.0 / 2.0 / x.abs().max(1e-9)).min(BOX.1 / 2.0 / y.abs().max(1e-9)) + 4.0;
-        let from = (from.0 + x * out, from.1 + y * out);
-        let to = (to.0 - x * out, to.1 - y * out);
+        let aside = (-y * APART, x * APART);
+        // From beside the middle of a box to its edge along the line, and a little further.
+        let out = |x: f64, y: f64| {
+            let way = |half: f64, aside: f64, along: f64| (half - aside * along.signum()) / along.abs().max(1e-9);
+            way(BOX.0 / 2.0, aside.0, x).min(way(BOX.1 / 2.0, aside.1, y)) + 4.0
+        };
+        let (begin, end) = (out(x, y), out(-x, -y));
+        let from = (from.0 + aside.0 + x * begin, from.1 + aside.1 + y * begin);
+        let to = (to.0 + aside.0 - x * end, to.1 + aside.1 - y * end);
         let badge = (from.0 + (to.0 - from.0) * 0.38, from.1 + (to.1 - from.1) * 0.38);
         Arrow { from, to, badge }
     }
@@ -93,6 +96,22 @@ mod tests {
         let routes = (0..count).flat_map(|from| (0..count).filter(move |to| *to != from).map(move |to| (from, to)));
         let routes = routes.zip(1..).map(|((from, to), number)| Route { from, to, number, is_open: true });
         Map { words: String::new(), places: (0..count).map(place).collect(), routes: routes.collect() }
+    }
+
+    #[test]
+    fn arrows_begin_and_end_just_outside_of_their_boxes() {
+        for count in 2..=6 {
+            let map = map(count);
+            for route in &map.routes {
+                let arrow = map.arrow(route);
+                for ((x, y), place) in [(arrow.from, route.from), (arrow.to, route.to)] {
+                    let middle = map.middle(place);
+                    let (beside, above) = ((x - middle.0).abs() - BOX.0 / 2.0, (y - middle.1).abs() - BOX.1 / 2.0);
+                    let outside = beside.max(above);
+                    assert!((0.1..=4.1).contains(&outside), "{count} regions, route {}: {outside}", route.number);
+                }
+            }
+        }
     }
 
     #[test]

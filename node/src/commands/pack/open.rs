@@ -50,6 +50,10 @@ pub(super) fn home(dir: &Path, at: &str, request: &Request, trust: &Trust) -> Re
     let mut tally = Tally::new(request.period(), TenantId(u32::try_from(statement.tenant_id).unwrap_or(u32::MAX)));
     let checked = verify(&log, Some(&own), &saved, &mut |number, entry| tally.take(number, entry));
     let checked = checked.map_err(|broken| of_log(at, &broken))?;
+    if checked.unsigned.bytes > 0 {
+        let why = "a body lies behind the last entry that is signed; a pack has none";
+        return Err(Problem::new(4, place("log/bodies"), why));
+    }
     let (size, root) = checked.head.map_or((0, String::new()), |head| (head.size, hex::encode(head.root)));
     Ok(Home {
         place: at.to_owned(),

@@ -19,9 +19,9 @@ pub(super) fn pages(paper: &Paper) -> String {
         format_args!("<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n", escape(&paper.title)),
     );
     html.push_str("<a class=\"skip\" href=\"#main\">To the report</a>\n<header>\n");
-    put(&mut html, format_args!("<h1>{}</h1>\n", escape(&paper.title)));
-    for words in &paper.lead {
-        put(&mut html, format_args!("<p class=\"lead\">{}</p>\n", escape(words)));
+    put(&mut html, format_args!("<h1>{}</h1>\n", words(&paper.title)));
+    for said in &paper.lead {
+        put(&mut html, format_args!("<p class=\"lead\">{}</p>\n", linked(said, &paper.sections)));
     }
     html.push_str("</header>\n<nav aria-label=\"Contents\">\n<h2>Contents</h2>\n<ol>\n");
     for section in &paper.sections {
@@ -57,12 +57,63 @@ fn escape(text: &str) -> String {
     escaped
 }
 
+/// Text between tags; what stands between two backticks is something to type, or a name.
+fn words(text: &str) -> String {
+    let escaped = escape(text);
+    if escaped.matches('`').count() % 2 == 1 {
+        return escaped;
+    }
+    let mut parts = escaped.split('`');
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for (place, part) in parts.enumerate() {
+        shown.push_str(if place % 2 == 0 { "<code>" } else { "</code>" });
+        shown.push_str(part);
+    }
+    shown
+}
+
+/// The same, with a way to each section that it names by its number.
+fn linked(text: &str, sections: &[Section]) -> String {
+    let mut shown = words(text);
+    for (number, section) in (1..).zip(sections) {
+        let (named, id) = (format!("(section {number})"), escape(&section.id));
+        shown = shown.replace(&named, &format!("(<a href=\"#{id}\">section {number}</a>)"));
+    }
+    shown
+}
+
+/// What stands in a cell: long numbers in groups of three, times as a day and a time that are not broken.
+fn cell(text: &str) -> String {
+    let is_number = text.len() > 4 && text.len() < 20 && text.bytes().all(|letter| letter.is_ascii_digit());
+    if is_number {
+        let digits: Vec<&str> = text.split("").filter(|digit| !digit.is_empty()).collect();
+        let groups: Vec<String> = digits.rchunks(3).rev().map(|group| group.concat()).collect();
+        return groups.join("\u{202f}");
+    }
+    match text.split_once('T') {
+        Some((day, time)) if is_day(day) && time.ends_with('Z') && !time.contains(' ') => {
+            format!("<time>{day}</time> <time>{}</time>", escape(time))
+        }
+        None if is_day(text) => format!("<time>{text}</time>"),
+        _ => words(text),
+    }
+}
+
+fn is_day(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(
+            |(place, letter)| {
+                if place == 4 || place == 7 { letter == b'-' } else { letter.is_ascii_digit() }
+            },
+        )
+}
+
 fn section(html: &mut String, number: usize, section: &Section) {
     let (id, title) = (escape(&section.id), escape(&section.title));
     put(html, format_args!("<section id=\"{id}\" aria-labelledby=\"{id}-title\">\n"));
     put(html, format_args!("<h2 id=\"{id}-title\">{number}. {title}</h2>\n"));
-    for words in &section.words {
-        put(html, format_args!("<p>{}</p>\n", escape(words)));
+    for said in &section.words {
+        put(html, format_args!("<p>{}</p>\n", words(said)));
     }
     if let Some(map) = &section.map {
         picture(html, map);
@@ -76,7 +127,7 @@ fn section(html: &mut String, number: usize, section: &Section) {
 fn table(html: &mut String, table: &Table) {
     let caption = escape(&table.caption);
     if table.rows.is_empty() {
-        put(html, format_args!("<p class=\"none\"><strong>{caption}</strong>: {}</p>\n", escape(&table.empty)));
+        put(html, format_args!("<p class=\"none\"><strong>{caption}</strong>: {}</p>\n", words(&table.empty)));
         return;
     }
     put(
@@ -91,9 +142,8 @@ fn table(html: &mut String, table: &Table) {
     html.push_str("</tr>\n</thead>\n<tbody>\n");
     for row in &table.rows {
         html.push_str("<tr>");
-        for (place, cell) in row.iter().enumerate() {
-            let class = class_of(cell);
-            let cell = escape(cell);
+        for (place, text) in row.iter().enumerate() {
+            let (class, cell) = (class_of(text), cell(text));
             match place {
                 0 => put(html, format_args!("<th scope=\"row\"{class}>{cell}</th>")),
                 _ => put(html, format_args!("<td{class}>{cell}</td>")),
@@ -104,14 +154,16 @@ fn table(html: &mut String, table: &Table) {
     html.push_str("</tbody>\n</table>\n</div>\n");
 }
 
-/// Numbers stand to the right; what needs a look has a mark beside its word, never a colour alone.
+/// Numbers stand to the right; what has no place to break may be broken anywhere; what needs a look has a mark beside its word, never a colour alone.
 fn class_of(cell: &str) -> &'static str {
     let is_number = !cell.is_empty() && cell.chars().all(|letter| letter.is_ascii_digit() || letter == ' ');
     let is_digest = cell.len() == 64 && cell.chars().all(|letter| letter.is_ascii_hexdigit());
+    let is_long = cell.split([' ', '-', '/']).any(|word| word.chars().count() > 20);
     match cell {
         _ if is_number => " class=\"number\"",
         _ if is_digest => " class=\"digest\"",
         _ if cell.starts_with("ATTENTION") => " class=\"attention\"",
+        _ if is_long => " class=\"long\"",
         _ => "",
     }
 }
@@ -122,15 +174,15 @@ fn picture(html: &mut String, map: &Map) {
         format_args!("<figure>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"map-words\">\n"),
     );
     put(html, format_args!("<title id=\"map-words\">{}</title>\n", escape(&map.words)));
-    html.push_str("<defs><marker id=\"tip\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0L10 5L0 10z\" class=\"tip\"/></marker></defs>\n");
+    html.push_str("<defs><marker id=\"tip\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0L10 5L0 10z\" class=\"tip\"/></marker><marker id=\"tip-shut\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0L10 5L0 10z\" class=\"tip-shut\"/></marker></defs>\n");
     for route in &map.routes {
         let arrow = map.arrow(route);
-        let class = if route.is_open { "way" } else { "way shut" };
+        let (class, tip) = if route.is_open { ("way", "tip") } else { ("way shut", "tip-shut") };
         let ((x1, y1), (x2, y2), (x, y)) = (arrow.from, arrow.to, arrow.badge);
         put(
             html,
             format_args!(
-                "<line class=\"{class}\" stroke=\"#1f4e8c\" stroke-width=\"2\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" marker-end=\"url(#tip)\"/>\n"
+                "<line class=\"{class}\" stroke=\"#1f4e8c\" stroke-width=\"2\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" marker-end=\"url(#{tip})\"/>\n"
             ),
         );
         put(
@@ -206,6 +258,25 @@ mod tests {
         let html = pages(&paper);
         assert!(html.contains("<title>&lt;b&gt;&amp;&quot;&#39;</title>"));
         assert!(!html.contains("<img") && html.contains("&lt;img onerror=x&gt;"));
+    }
+
+    #[test]
+    fn numbers_days_and_names_are_shown_as_people_read_them() {
+        for (text, shown) in [
+            ("1234", "1234"),
+            ("50000", "50\u{202f}000"),
+            ("1234567", "1\u{202f}234\u{202f}567"),
+            ("2026-11-21", "<time>2026-11-21</time>"),
+            ("2026-11-21T21:26:40Z", "<time>2026-11-21</time> <time>21:26:40Z</time>"),
+            ("tenant `a<b`", "tenant <code>a&lt;b</code>"),
+            ("one ` alone", "one ` alone"),
+            ("2026-11-2<", "2026-11-2&lt;"),
+        ] {
+            assert_eq!(cell(text), shown);
+        }
+        let mut paper = specimen::paper();
+        paper.lead = vec!["1 thing needs attention: it (section 2).".to_owned()];
+        assert!(pages(&paper).contains("(<a href=\"#second\">section 2</a>)"));
     }
 
     #[test]

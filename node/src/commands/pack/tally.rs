@@ -223,7 +223,7 @@ impl Tally {
         match &entry.event {
             Event::Egress(passage) => self.cross(entry.at, Way::Left, passage),
             Event::Ingress(passage) => self.cross(entry.at, Way::Arrived, passage),
-            Event::Metadata { peer, sent, received } => {
+            Event::Metadata { peer, sent, received, .. } => {
                 let sums = self.metadata.entry((day(entry.at), peer.region.to_string())).or_default();
                 *sums = (sums.0.saturating_add(*sent), sums.1.saturating_add(*received));
             }

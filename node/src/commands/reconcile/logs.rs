@@ -16,8 +16,18 @@ pub(super) struct Flow {
     /// In seconds since 1970, the end exclusive; `None` for a counter without times.
     pub(super) span: Option<(i64, i64)>,
     pub(super) bytes: u64,
+    /// In how many packets, where that was counted too.
+    pub(super) packets: Option<u64>,
     /// Who counted. The same packets may be counted at both ends.
     pub(super) observer: String,
+}
+
+impl Flow {
+    /// Bytes that the addresses of its packets take beyond those of IPv4.
+    pub(super) fn beyond_v4(&self) -> u64 {
+        let is_v6 = matches!(self.ends, Ends::Addresses(IpAddr::V6(_), _));
+        if is_v6 { self.packets.unwrap_or_default().saturating_mul(20) } else { 0 }
+    }
 }
 
 /// Between what.
@@ -117,7 +127,8 @@ fn row<'a>(field: &dyn Fn(&str) -> Option<&'a str>, log: &mut Log) -> anyhow::Re
     let (start, end) = (number(wanted("start")?)?, number(wanted("end")?)?);
     let observer = field("interface-id").or_else(|| field("eni-id")).unwrap_or_default().to_owned();
     let bytes = wanted("bytes")?.parse().context("`bytes` is no number")?;
-    log.flows.push(Flow { ends, span: Some((start, end.max(start) + 1)), bytes, observer });
+    let packets = field("packets").and_then(|packets| packets.parse().ok());
+    log.flows.push(Flow { ends, span: Some((start, end.max(start) + 1)), bytes, packets, observer });
     Ok(())
 }
 
@@ -145,7 +156,9 @@ fn nft(counter: &Value, log: &mut Log) {
     let bytes = counter.get("bytes").and_then(Value::as_u64);
     if let (Some((from, to)), Some(bytes)) = (name.split_once('/'), bytes) {
         let observer = counter.get("table").and_then(Value::as_str).unwrap_or_default().to_owned();
-        log.flows.push(Flow { ends: Ends::Regions(from.to_owned(), to.to_owned()), span: None, bytes, observer });
+        let (ends, packets) =
+            (Ends::Regions(from.to_owned(), to.to_owned()), counter.get("packets").and_then(Value::as_u64));
+        log.flows.push(Flow { ends, span: None, bytes, packets, observer });
     }
 }
 
@@ -158,7 +171,8 @@ fn gcp(payload: &Value, log: &mut Log) -> anyhow::Result<()> {
     let (start, end) = (instant(&text("/start_time")?)?, instant(&text("/end_time")?)?);
     let bytes = text("/bytes_sent")?.parse().context("`bytes_sent` is no number")?;
     let observer = text("/reporter").unwrap_or_default();
-    log.flows.push(Flow { ends, span: Some((start, end.max(start) + 1)), bytes, observer });
+    let packets = text("/packets_sent").ok().and_then(|packets| packets.parse().ok());
+    log.flows.push(Flow { ends, span: Some((start, end.max(start) + 1)), bytes, packets, observer });
     Ok(())
 }
 
@@ -197,9 +211,11 @@ fn azure_tuple(tuple: &str, observer: &str, log: &mut Log) -> anyhow::Result<()>
         if bytes.is_empty() {
             continue;
         }
+        // The packets stand before their bytes.
+        let packets = field(place - 1).unwrap_or_default().parse().ok();
         let (ends, span) = (Ends::Addresses(from, to), Some((at - AZURE_INTERVAL, at)));
         let bytes = bytes.parse().context("bytes are no number")?;
-        log.flows.push(Flow { ends, span, bytes, observer: observer.to_owned() });
+        log.flows.push(Flow { ends, span, bytes, packets, observer: observer.to_owned() });
     }
     Ok(())
 }
@@ -223,9 +239,9 @@ mod tests {
 
     use super::*;
 
-    fn flow(from: &str, to: &str, span: (i64, i64), bytes: u64, observer: &str) -> Flow {
+    fn flow(from: &str, to: &str, span: (i64, i64), (packets, bytes): (u64, u64), observer: &str) -> Flow {
         let ends = Ends::Addresses(from.parse().expect("an address"), to.parse().expect("an address"));
-        Flow { ends, span: Some(span), bytes, observer: observer.to_owned() }
+        Flow { ends, span: Some(span), bytes, packets: Some(packets), observer: observer.to_owned() }
     }
 
     #[test]
@@ -234,11 +250,12 @@ mod tests {
                     2 1 eni-a 10.0.0.4 10.1.0.4 7443 22 6 9 40 1700000000 1700000059 REJECT OK\n\
                     2 1 eni-a - - - - - - - 1700000060 1700000119 - NODATA\n\
                     2 1 eni-a - - - - - - - 1700000120 1700000179 - SKIPDATA\n";
-        let expected = vec![flow("10.0.0.4", "10.1.0.4", (1_700_000_000, 1_700_000_060), 1_200, "eni-a")];
+        let expected = vec![flow("10.0.0.4", "10.1.0.4", (1_700_000_000, 1_700_000_060), (9, 1_200), "eni-a")];
         assert_eq!(read(rows).expect("read"), Log { flows: expected.clone(), skipped: 1 });
         let named =
             "bytes end start dstaddr srcaddr interface-id\n1200 1700000059 1700000000 10.1.0.4 10.0.0.4 eni-a\n";
-        assert_eq!(read(named).expect("read").flows, expected);
+        let uncounted = expected.into_iter().map(|flow| Flow { packets: None, ..flow }).collect::<Vec<_>>();
+        assert_eq!(read(named).expect("read").flows, uncounted);
         let short = read("2 1 eni-a 10.0.0.4\n").expect_err("cut");
         assert!(format!("{short:#}").contains("line 1"), "{short:#}");
         assert!(read(&rows.replace("1200", "many")).is_err());
@@ -252,12 +269,12 @@ mod tests {
             "bytes_sent": "1200", "packets_sent": "9", "reporter": "SRC",
             "start_time": "2023-11-14T22:13:20.5Z", "end_time": "2023-11-14T22:14:19Z",
         });
-        let expected = [flow("10.0.0.4", "10.1.0.4", (1_700_000_000, 1_700_000_060), 1_200, "SRC")];
+        let expected = [flow("10.0.0.4", "10.1.0.4", (1_700_000_000, 1_700_000_060), (9, 1_200), "SRC")];
         assert_eq!(read(&google(payload.clone())).expect("read").flows, expected);
         assert_eq!(read(&format!("{payload}\n{payload}\n")).expect("read").flows.len(), 2, "one document a line");
-        let alibaba = json!({"eni-id": "eni-a", "srcaddr": "10.0.0.4", "dstaddr": "10.1.0.4", "bytes": "1200",
+        let alibaba = json!({"eni-id": "eni-a", "srcaddr": "10.0.0.4", "dstaddr": "10.1.0.4", "bytes": "1200", "packets": "9",
             "start": "1700000000", "end": "1700000059", "action": "ACCEPT", "log-status": "OK"});
-        let expected = [flow("10.0.0.4", "10.1.0.4", (1_700_000_000, 1_700_000_060), 1_200, "eni-a")];
+        let expected = [flow("10.0.0.4", "10.1.0.4", (1_700_000_000, 1_700_000_060), (9, 1_200), "eni-a")];
         assert_eq!(read(&alibaba.to_string()).expect("read").flows, expected);
     }
 
@@ -277,8 +294,8 @@ mod tests {
             ]},
         ]}]}}]});
         let span = (1_700_000_000, 1_700_000_060);
-        let there = flow("10.0.0.4", "10.1.0.4", span, 1_200, "000D3A");
-        let back = flow("10.1.0.4", "10.0.0.4", span, 800, "000D3A");
+        let there = flow("10.0.0.4", "10.1.0.4", span, (9, 1_200), "000D3A");
+        let back = flow("10.1.0.4", "10.0.0.4", span, (7, 800), "000D3A");
         assert_eq!(read(&group.to_string()).expect("read").flows, [there.clone(), back.clone()]);
         assert_eq!(read(&network.to_string()).expect("read").flows, [there, back]);
     }
@@ -291,7 +308,7 @@ mod tests {
             {"counter": {"family": "inet", "table": "other", "name": "ssh", "packets": 1, "bytes": 2}},
         ]});
         let ends = Ends::Regions("tokyo".to_owned(), "frankfurt".to_owned());
-        let expected = [Flow { ends, span: None, bytes: 1_200, observer: "domicile".to_owned() }];
+        let expected = [Flow { ends, span: None, bytes: 1_200, packets: Some(9), observer: "domicile".to_owned() }];
         assert_eq!(read(&counters.to_string()).expect("read").flows, expected);
         for wrong in ["{}", "[1]", "{\"nftables\": [", "hello\n"] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -162,15 +162,23 @@ fn ledgers(dirs: &[PathBuf], keys: &[Verifier]) -> anyhow::Result<Result<Ledgers
         let own = origin.rsplit('/').nth(1).context("the log has no region in its name")?.to_owned();
         let key = keys.iter().find(|key| key.name() == origin);
         anyhow::ensure!(key.is_some() || keys.is_empty(), "no key that you gave is for `{origin}`");
-        let mut take = |region: &str, at: Timestamp, bytes: u64, messages: u64| {
+        let mut take = |region: &str, at: Timestamp, (bytes, messages): (u64, Option<u64>), (heard_bytes, heard)| {
             if region != own {
-                let left = Left { at: at.0.div_euclid(Timestamp::MICROS), bytes, messages };
+                let left = Left { at: at.0.div_euclid(Timestamp::MICROS), bytes, messages, heard, heard_bytes };
                 all.left.entry((own.clone(), region.to_owned())).or_default().push(left);
             }
         };
         let checked = verify(dir, key, &[], &mut |_, entry| match &entry.event {
-            Event::Egress(passage) => take(passage.peer.region.as_str(), entry.at, passage.bytes.0, 1),
-            Event::Metadata { peer, sent, .. } => take(peer.region.as_str(), entry.at, *sent, 0),
+            Event::Egress(passage) => {
+                take(passage.peer.region.as_str(), entry.at, (passage.bytes.0, Some(1)), (0, 0));
+            }
+            Event::Ingress(passage) => {
+                take(passage.peer.region.as_str(), entry.at, (0, Some(0)), (passage.bytes.0, 1));
+            }
+            Event::Metadata { peer, sent, received, frames } => {
+                let (messages, heard) = frames.map_or((None, 0), |[sent, heard]| (Some(sent), heard));
+                take(peer.region.as_str(), entry.at, (*sent, messages), (*received, heard));
+            }
             _ => {}
         });
         match checked {

@@ -85,12 +85,12 @@ impl Office {
         let header = AnswerHeader::new(question.id, question.range);
         let (detector, budget) = (Arc::clone(&parts.detector), Budget::until(Instant::now() + SEARCH_DEADLINE));
         let asked = Asked { question, stream, policy, detector, header, budget };
-        let has_other_rules = asked.rules() != drawn.rules;
         match self.releases.replay(asked, segments, drawn, told).await {
             Ok(Replayed::Same) => found("same"),
             Ok(Replayed::Differs { missing, has_more }) => {
-                json!({"found": if has_other_rules { "other_rules" } else { "differs" }, "missing": missing, "has_more": has_more})
+                json!({"found": "differs", "missing": missing, "has_more": has_more})
             }
+            Ok(Replayed::OtherRules) => found("other_rules"),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an answer could not be asked again");
                 found("unreadable")

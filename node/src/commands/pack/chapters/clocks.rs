@@ -27,7 +27,11 @@ pub(in super::super) fn transfer_state(way: &Transfer, now: Timestamp) -> String
     let review = review.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
     let left = review.map(|day| day.timestamp().as_microsecond() - now.0);
     match left {
-        _ if !way.is_open => format!("closed: {}", way.shut.as_deref().unwrap_or("no reason is stated")),
+        _ if !way.is_open => match way.shut.as_deref() {
+            Some("closed") => "closed: nothing may go this way".to_owned(),
+            Some(why) => format!("closed: {why}"),
+            None => "closed: no reason is stated".to_owned(),
+        },
         None => "ATTENTION: the day of the review cannot be read".to_owned(),
         Some(left) if left < 0 => format!("ATTENTION: the review is {} late", span(-left)),
         Some(left) if left < REVIEW_TOLD => format!("ATTENTION: review due in {}", span(left)),

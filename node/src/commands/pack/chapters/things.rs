@@ -13,10 +13,21 @@ fn listed(values: &[String], none: &str) -> String {
 fn lines(homes: &[Home], of: fn(&Home) -> &Vec<Line>) -> Vec<[String; 5]> {
     let rows = homes.iter().flat_map(move |home| {
         of(home).iter().map(|line| {
-            [home.label(), instant(line.at), line.what.clone(), line.words.clone(), line.number.to_string()]
+            let words = named(home, &line.words);
+            [home.label(), instant(line.at), line.what.clone(), words, line.number.to_string()]
         })
     });
     rows.collect()
+}
+
+/// The words of an entry, which has numbers alone, with the name of the stream that it begins with.
+fn named(home: &Home, words: &str) -> String {
+    let numbered = words.strip_prefix("stream ").and_then(|rest| rest.split_once(": "));
+    let stream = |id: &str| home.statement.streams.iter().find(|stream| stream.id.to_string() == id);
+    match numbered.and_then(|(id, rest)| Some((stream(id)?, rest))) {
+        Some((stream, rest)) => format!("stream `{}`: {rest}", stream.name),
+        None => words.to_owned(),
+    }
 }
 
 /// Whose data a stream holds, in a sentence.

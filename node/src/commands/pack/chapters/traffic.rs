@@ -87,7 +87,7 @@ pub(in super::super) fn flows(homes: &[Home]) -> Section {
             bytes.to_string(),
             arrived.to_string(),
             metadata.to_string(),
-            basis.map_or_else(|| "ATTENTION: not in the register".to_owned(), |way| way.basis.clone()),
+            basis.map_or_else(|| "ATTENTION: not in the register".to_owned(), |way| way.basis.replace('_', " ")),
         ]
     });
     let columns = [

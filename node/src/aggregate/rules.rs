@@ -1,0 +1,235 @@
+//! The rules that decide what an answer holds, kept in the region's bucket under their digest before the first answer that is
+//! drawn by them leaves. An entry of the ledger names the digest; whoever asks the answer again finds the rules of then.
+//!
+//! A page of rules is created if absent and never changed. It says what a region lets out and nothing of a record. What the rules
+//! decide is not decided here.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domicile_proto::ids::{DictionaryId, KThreshold, Name, ShardId};
+use domicile_proto::leaf::LeafWidth;
+use domicile_proto::metadata::{NumberField, Personal, StreamPolicy};
+use domicile_proto::noise::Noise;
+use parking_lot::Mutex;
+use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
+
+use super::AggregateError;
+use super::answer::Asked;
+use crate::audit::Drawn;
+use crate::limits::RULES_KNOWN;
+use crate::policy::{Dictionary, Policy, StreamView};
+use crate::store::{Store, StoreError};
+
+/// SHA-256 of rules.
+type RulesDigest = [u8; 32];
+
+/// A page of rules. What changes no answer is not among them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rules {
+    version: u32,
+    personal: Personal,
+    /// The smallest group that held.
+    k: KThreshold,
+    grid: LeafWidth,
+    text_questions: bool,
+    /// Every field that any region ever allowed, in the order of their ids.
+    fields: Vec<Name>,
+    /// Those this region allows, each with the values that may be named.
+    group_fields: Vec<(Name, Vec<(DictionaryId, String)>)>,
+    numbers: Vec<NumberField>,
+    noise: Option<Noise>,
+}
+
+const VERSION: u32 = 1;
+const PREFIX: &str = "rules";
+
+impl Rules {
+    /// Those that a question is judged by.
+    pub(super) fn of(asked: &Asked) -> Self {
+        let policy = &asked.stream.policy;
+        let named = |field: &Name| {
+            let dictionary = asked.policy.dictionary(asked.stream.tenant, field);
+            (field.clone(), dictionary.approved.iter().map(|(id, value)| (*id, value.clone())).collect())
+        };
+        Self {
+            version: VERSION,
+            personal: policy.personal.clone(),
+            k: policy.threshold(),
+            grid: policy.grid,
+            text_questions: policy.text_questions,
+            fields: asked.stream.fields.clone(),
+            group_fields: policy.group_fields.iter().map(named).collect(),
+            numbers: policy.numbers.clone(),
+            noise: policy.noise,
+        }
+    }
+
+    /// What stands for them in the ledger.
+    pub(super) fn digest(&self) -> RulesDigest {
+        let head = Head {
+            personal: &self.personal,
+            numbers_of: [self.k.get(), self.grid.seconds(), u32::from(self.text_questions)],
+            fields: &self.fields,
+            numbers: &self.numbers,
+            noise: self.noise,
+        };
+        let groups = self.group_fields.iter();
+        head.digest(groups.map(|(field, values)| (field, values.iter().map(|(id, value)| (*id, value.as_str())))))
+    }
+
+    /// The same question, judged by these rules; all else is as it is now.
+    pub(super) fn over(&self, asked: &Asked) -> Asked {
+        let stream = StreamView {
+            fields: self.fields.clone(),
+            policy: StreamPolicy {
+                personal: self.personal.clone(),
+                k: Some(self.k),
+                grid: self.grid,
+                text_questions: self.text_questions,
+                group_fields: self.group_fields.iter().map(|(field, _)| field.clone()).collect(),
+                numbers: self.numbers.clone(),
+                noise: self.noise,
+                ..asked.stream.policy.clone()
+            },
+            ..(*asked.stream).clone()
+        };
+        let mut policy = Policy { dictionaries: BTreeMap::new(), ..(*asked.policy).clone() };
+        for (field, values) in &self.group_fields {
+            let approved: BTreeMap<DictionaryId, String> = values.iter().cloned().collect();
+            let dictionary = Dictionary { texts: approved.clone(), approved };
+            policy.dictionaries.insert((stream.tenant, field.clone()), Arc::new(dictionary));
+        }
+        Asked { stream: Arc::new(stream), policy: Arc::new(policy), ..asked.clone() }
+    }
+}
+
+impl Asked {
+    /// SHA-256 of the rules that decide what an answer holds. What changes no answer is not among them.
+    pub(crate) fn rules(&self) -> RulesDigest {
+        let policy = &self.stream.policy;
+        let head = Head {
+            personal: &policy.personal,
+            numbers_of: [policy.threshold().get(), policy.grid.seconds(), u32::from(policy.text_questions)],
+            fields: &self.stream.fields,
+            numbers: &policy.numbers,
+            noise: policy.noise,
+        };
+        let of = |field| (field, self.policy.dictionary(self.stream.tenant, field));
+        let dictionaries: Vec<(&Name, Arc<Dictionary>)> = policy.group_fields.iter().map(of).collect();
+        head.digest(
+            dictionaries.iter().map(|(field, dictionary)| {
+                (*field, dictionary.approved.iter().map(|(id, value)| (*id, value.as_str())))
+            }),
+        )
+    }
+}
+
+/// Rules without the values that may be named.
+struct Head<'a> {
+    personal: &'a Personal,
+    /// The smallest group, the width of a cell, and whether texts are answered.
+    numbers_of: [u32; 3],
+    fields: &'a [Name],
+    numbers: &'a [NumberField],
+    noise: Option<Noise>,
+}
+
+impl<'a> Head<'a> {
+    fn digest<V>(&self, groups: impl Iterator<Item = (&'a Name, V)>) -> RulesDigest
+    where
+        V: Iterator<Item = (DictionaryId, &'a str)>,
+    {
+        let mut context = Context::new(&SHA256);
+        let mut add = |text: &str| {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        };
+        add(match self.personal {
+            Personal::Subject(field) => field.as_str(),
+            Personal::No => "-",
+            Personal::Undeclared => "?",
+        });
+        self.numbers_of.iter().for_each(|number| add(&number.to_string()));
+        self.fields.iter().for_each(|field| add(field.as_str()));
+        add("");
+        for (field, values) in groups {
+            add(field.as_str());
+            for (id, value) in values {
+                add(&id.0.to_string());
+                add(value);
+            }
+        }
+        add("");
+        for number in self.numbers {
+            add(number.field.as_str());
+            number.bounds.iter().for_each(|bound| add(&bound.to_string()));
+        }
+        // Without noise nothing stands here, as in entries of before there was any.
+        if let Some(noise) = self.noise {
+            add("");
+            add(noise.mechanism.as_str());
+            for number in [noise.epsilon, noise.records] {
+                add(&number.to_string());
+            }
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        digest
+    }
+}
+
+/// The pages of all rules of this node's streams.
+#[derive(Default)]
+pub(super) struct RuleBook {
+    /// Those that are known to be there.
+    kept: Mutex<HashSet<(ShardId, RulesDigest)>>,
+}
+
+impl RuleBook {
+    /// Keeps the rules that a question is judged by, where they are not kept yet.
+    ///
+    /// # Errors
+    /// [`AggregateError::Journal`] where the bucket does not take them.
+    pub(super) async fn keep(&self, store: &Store, asked: &Asked) -> Result<(), AggregateError> {
+        let (shard, digest) = (asked.shard(), asked.rules());
+        if self.kept.lock().contains(&(shard, digest)) {
+            return Ok(());
+        }
+        let name = name(shard, &digest);
+        let page = serde_json::to_vec(&Rules::of(asked));
+        let page = page.map_err(|_| AggregateError::Damaged { object: name.clone() })?;
+        match store.create(&name, Bytes::from(page)).await {
+            Ok(()) | Err(StoreError::AlreadyThere { .. }) => {}
+            Err(error) => return Err(AggregateError::Journal(error)),
+        }
+        let mut kept = self.kept.lock();
+        if kept.len() >= RULES_KNOWN {
+            kept.clear();
+        }
+        kept.insert((shard, digest));
+        Ok(())
+    }
+
+    /// The rules that an answer was drawn by; `None` where they were not kept.
+    ///
+    /// # Errors
+    /// [`AggregateError::Journal`] where the bucket cannot be read, [`AggregateError::Damaged`] where they are others.
+    pub(super) async fn of_then(store: &Store, drawn: &Drawn) -> Result<Option<Rules>, AggregateError> {
+        let name = name(drawn.shard, &drawn.rules);
+        let page = match store.read(&name).await {
+            Err(StoreError::Missing { .. }) => return Ok(None),
+            page => page.map_err(AggregateError::Journal)?,
+        };
+        let rules = serde_json::from_slice::<Rules>(&page).ok();
+        let rules = rules.filter(|rules| rules.version == VERSION && rules.digest() == drawn.rules);
+        rules.map(Some).ok_or(AggregateError::Damaged { object: name })
+    }
+}
+
+fn name(shard: ShardId, digest: &RulesDigest) -> String {
+    format!("{PREFIX}/{:016x}/{}", shard.0, hex::encode(digest))
+}
