@@ -40,7 +40,8 @@ impl Journal {
 
     /// Appends one frame, durably. After an error nothing more can be appended, and what was appended before is still there.
     pub(super) fn append(&mut self, rows: &Body) -> Result<(), KeysError> {
-        let frame = framed(&self.number, rows)?;
+        let frame = framed(&self.number, rows);
+        let frame = frame.ok_or_else(|| unwritten(&self.path, io::ErrorKind::FileTooLarge.into()))?;
         self.is_broken = true;
         let written = self.file.write_all(&frame).and_then(|()| self.file.sync_data());
         written.map_err(|source| unwritten(&self.path, source))?;
@@ -133,14 +134,15 @@ fn is_header(bytes: &[u8]) -> bool {
     number.is_some_and(|number| bytes.starts_with(&header(*number)))
 }
 
-fn framed(number: &Number, Body(body): &Body) -> Result<Vec<u8>, KeysError> {
-    let length = u32::try_from(body.len()).map_err(|_| KeysError::DoesNotOpen { place: "a batch beyond 4 GiB" })?;
+/// `None` beyond 4 GiB, which the room for work keeps far away.
+fn framed(number: &Number, Body(body): &Body) -> Option<Vec<u8>> {
+    let length = u32::try_from(body.len()).ok()?;
     let mut frame = Vec::with_capacity(FRAME_BYTES + body.len());
     frame.extend_from_slice(&BEGIN);
     frame.extend_from_slice(&length.to_le_bytes());
     frame.extend_from_slice(&sum(number, body).to_le_bytes());
     frame.extend_from_slice(body);
-    Ok(frame)
+    Some(frame)
 }
 
 /// The frame that the bytes begin with, and what follows it.
