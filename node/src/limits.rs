@@ -208,6 +208,10 @@ pub(crate) const KEY_STORE_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) const KEYRING_CACHE_BYTES: usize = 32 << 20;
 /// Unwrapped keys of days kept in memory, 100 bytes each: a thousand tenants with sixteen streams.
 pub(crate) const KEYRING_DAY_KEYS: usize = 16_384;
+/// Length at which the rows of the keyring's journal are folded into its tree, in bytes: 70,000 new values, 40 MiB of memory.
+pub(crate) const KEYRING_JOURNAL_BYTES: u64 = 16 << 20;
+/// How long rows lie in the keyring's journal where few come: it is read whole at a start.
+pub(crate) const KEYRING_FOLD_AFTER: Duration = Duration::from_secs(60);
 /// Sealed originals remembered in memory, in each of two halves, 17 bytes each.
 pub(crate) const SEALED_KNOWN: usize = 262_144;
 /// Days of streams whose keys a destruction replaces one by one; beyond that all are replaced.

@@ -47,8 +47,8 @@ impl<'a> Stored<'a> {
     pub(crate) fn encode(id: Option<&str>, json: &[u8], at: Timestamp, values: &[(&str, &str)]) -> Vec<u8> {
         let id = id.and_then(|id| u16::try_from(id.len()).ok().map(|length| (length, id)));
         let (stamp, json) = without_stamp(json, at).unwrap_or((0, json));
-        let (keys, json) = without_tokens(json, values).unwrap_or((Vec::new(), Cow::Borrowed(json)));
-        let stamp = if keys.is_empty() { stamp } else { stamp + WITH_TOKENS };
+        let gaps = gaps(json, values);
+        let stamp = if gaps.is_empty() { stamp } else { stamp + WITH_TOKENS };
         let mut bytes = Vec::with_capacity(3 + id.map_or(0, |(_, id)| id.len()) + json.len());
         match id {
             None => bytes.push(PLAIN + stamp),
@@ -58,14 +58,20 @@ impl<'a> Stored<'a> {
                 bytes.extend_from_slice(id.as_bytes());
             }
         }
-        if let Some(count) = u8::try_from(keys.len()).ok().filter(|count| *count > 0) {
+        if let Some(count) = u8::try_from(gaps.len()).ok().filter(|count| *count > 0) {
             bytes.push(count);
-            for key in keys {
+            for Gap { key, .. } in &gaps {
                 bytes.push(u8::try_from(key.len()).unwrap_or(0));
                 bytes.extend_from_slice(key.as_bytes());
             }
         }
-        bytes.extend_from_slice(&json);
+        let mut from = 0;
+        for gap in gaps {
+            bytes.extend_from_slice(json.get(from..gap.from).unwrap_or_default());
+            bytes.extend_from_slice(GAP.as_bytes());
+            from = gap.to;
+        }
+        bytes.extend_from_slice(json.get(from..).unwrap_or_default());
         bytes
     }
 
@@ -102,27 +108,33 @@ fn without_stamp(json: &[u8], at: Timestamp) -> Option<(u8, &[u8])> {
     Some((*bit, json.strip_prefix(beginning(name, at)?.as_bytes())?))
 }
 
-/// The keys of entries whose tokens are left out, and the JSON without them.
-fn without_tokens<'k>(json: &[u8], values: &[(&'k str, &str)]) -> Option<(Vec<&'k str>, Cow<'static, [u8]>)> {
-    let is_plain = |key: &str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !key.is_empty();
-    let mut tokens = values.iter().filter(|(key, value)| {
-        token::at_start(value) == Some(value.len()) && is_plain(key) && key.len() <= MAX_KEY_BYTES
-    });
-    let first = tokens.next()?;
-    if FIND_GAP.find(json).is_some() {
-        return None;
-    }
-    let (mut keys, mut json) = (Vec::new(), json.to_vec());
-    for (key, token) in std::iter::once(first).chain(tokens).take(MAX_TOKENS) {
-        // An entry of the same key further in may come first: it has the same value then, so either may be left out.
-        if swap(&mut json, key, token, GAP) {
-            keys.push(*key);
-        }
-    }
-    Some((keys, Cow::Owned(json)))
+/// A token that is left out of the JSON, and the key of its entry.
+struct Gap<'k> {
+    key: &'k str,
+    from: usize,
+    to: usize,
 }
 
-/// Undoes [`without_tokens`].
+/// The tokens that are left out of the JSON, in its order.
+fn gaps<'k>(json: &[u8], values: &[(&'k str, &str)]) -> Vec<Gap<'k>> {
+    let is_plain = |key: &str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !key.is_empty();
+    let tokens = values.iter().filter(|(key, value)| {
+        token::at_start(value) == Some(value.len()) && is_plain(key) && key.len() <= MAX_KEY_BYTES
+    });
+    let mut tokens = tokens.take(MAX_TOKENS).peekable();
+    if tokens.peek().is_none() || FIND_GAP.find(json).is_some() {
+        return Vec::new();
+    }
+    // An entry of the same key further in may come first: it has the same value then, so either may be left out.
+    let gap = |(key, token): &(&'k str, &str)| {
+        place_of(json, key, token).map(|from| Gap { key, from, to: from + token.len() })
+    };
+    let mut gaps: Vec<Gap<'k>> = tokens.filter_map(gap).collect();
+    gaps.sort_unstable_by_key(|gap| gap.from);
+    gaps
+}
+
+/// Fills the [`gaps`] again.
 fn with_tokens(bytes: &[u8], mut value: impl FnMut(&str) -> Option<String>) -> Option<Vec<u8>> {
     let (&count, mut rest) = bytes.split_first()?;
     let mut keys = Vec::new();
@@ -135,26 +147,22 @@ fn with_tokens(bytes: &[u8], mut value: impl FnMut(&str) -> Option<String>) -> O
     let mut json = rest.to_vec();
     for key in keys {
         let token = value(key)?;
-        if !swap(&mut json, key, GAP, &token) {
-            return None;
-        }
+        let at = place_of(&json, key, GAP)?;
+        json.splice(at..at + GAP.len(), token.bytes());
     }
     Some(json)
 }
 
-/// Puts `new` in the first place where `old` is the text of a key in compact JSON; `false` where there is none. Inside of a text
-/// quotation marks would have backslashes, so an entry is found nowhere else.
-fn swap(json: &mut Vec<u8>, key: &str, old: &str, new: &str) -> bool {
-    let Some(&first) = old.as_bytes().first() else { return false };
-    let is_entry = |at: usize| {
-        let (Some(before), Some(after)) = (json.get(..at), json.get(at..)) else { return false };
-        let ends = after.strip_prefix(old.as_bytes()).is_some_and(|after| after.first() == Some(&b'"'));
+/// The first place where `text` is the text of a key in compact JSON. Inside of a text quotation marks would have backslashes, so
+/// an entry is found nowhere else.
+fn place_of(json: &[u8], key: &str, text: &str) -> Option<usize> {
+    let is_entry = |at: &usize| {
+        let (Some(before), Some(after)) = (json.get(..*at), json.get(*at..)) else { return false };
+        let ends = after.strip_prefix(text.as_bytes()).is_some_and(|after| after.first() == Some(&b'"'));
         let head = before.strip_suffix(b"\":\"").and_then(|head| head.strip_suffix(key.as_bytes()));
         ends && head.is_some_and(|head| head.last() == Some(&b'"'))
     };
-    let Some(at) = memchr::memchr_iter(first, json).find(|at| is_entry(*at)) else { return false };
-    json.splice(at..at + old.len(), new.bytes());
-    true
+    memchr::memchr_iter(*text.as_bytes().first()?, json).find(is_entry)
 }
 
 /// How an event begins whose first entry is its time.

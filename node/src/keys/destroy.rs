@@ -113,7 +113,8 @@ impl Vault {
         // Originals that stay beside a destroyed one get a new key, for which their tenant's key is needed.
         for target in targets {
             if let Target::Token { tenant, token } = target {
-                let places = self.places_of_token(&self.ring.load(), *tenant, token)?;
+                let ring = self.folded()?;
+                let places = self.places_of_token(&ring, *tenant, token)?;
                 if places.iter().any(|(_, is_declared)| *is_declared) {
                     self.in_contact()?;
                     self.tenant_key(*tenant)?;
@@ -127,10 +128,12 @@ impl Vault {
         self.reach_keys(targets)?;
         let _writer = self.writer.lock();
         let ring = self.ring.load_full();
+        self.fold(&ring)?;
         let transaction = ring.write()?;
         let destroyed = self.take_all(targets, &ring, &transaction)?;
         if destroyed != Destroyed::default() {
             transaction.commit().at(&ring.path)?;
+            ring.unfolded.changed();
             let mut known = self.known.lock();
             self.epoch.fetch_add(1, Ordering::SeqCst);
             known.clear();

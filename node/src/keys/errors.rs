@@ -46,6 +46,15 @@ pub(crate) enum KeysError {
         #[source]
         source: Box<redb::Error>,
     },
+    /// The journal of the keyring cannot be written.
+    #[error("the journal of the keyring `{path}` cannot be written; look at its disk and make room, nothing is lost")]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The keyring is not this node's.
     #[error("the keyring `{path}` does not belong here: {found}; give this node its own data directory back")]
     NotOurs {
@@ -111,6 +120,7 @@ impl Coded for KeysError {
             Self::Denied { .. } => "DMC-KEYS-08",
             Self::Expired { .. } => "DMC-KEYS-09",
             Self::DoesNotOpen { .. } => "DMC-KEYS-10",
+            Self::Journal { .. } => "DMC-KEYS-11",
         }
     }
 

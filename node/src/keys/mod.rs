@@ -6,6 +6,7 @@
 mod destroy;
 mod errors;
 mod file;
+mod journal;
 mod known;
 mod link;
 mod notice;
@@ -16,6 +17,7 @@ mod ring;
 mod root;
 mod seal;
 mod secret;
+mod unfolded;
 mod vault;
 
 #[cfg(test)]

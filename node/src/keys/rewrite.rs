@@ -27,6 +27,7 @@ impl Vault {
             let old = self.ring.load_full();
             let pending = if is_wanted { Some(Pending::All) } else { pending(&old)? };
             if let Some(pending) = pending {
+                self.fold(&old)?;
                 let version = self.store.rotate()?;
                 self.step("root rotated");
                 let (path, draft) = (self.dir.join(FILE), self.dir.join(DRAFT));

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::KeysError;
 use super::file;
+use super::journal::Number;
 use super::root::{KeyStore, OpenedKey, WrappableKey, Wrapped};
 use super::secret::Secret;
+use super::unfolded::{Unfolded, number};
 use crate::limits::{KEYRING_CACHE_BYTES, KEYRING_DAY_KEYS};
 
 type Rows<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
@@ -177,6 +179,8 @@ impl Rooted {
 pub(super) struct Ring {
     pub(super) path: PathBuf,
     database: Database,
+    /// Rows of subjects, originals and tokens that the tables lack.
+    pub(super) unfolded: Unfolded,
     pub(super) tenants: RwLock<BTreeMap<TenantId, Arc<Secret>>>,
     days: RwLock<BTreeMap<Bucket, Arc<Secret>>>,
 }
@@ -196,11 +200,13 @@ impl Ring {
     /// A new and empty file, in the place of any that is there.
     pub(super) fn create(path: &Path, region: &Region) -> Result<Self, KeysError> {
         let file = file::create(path).map_err(|source| file::unreadable(path, source))?;
-        let ring = Self::over(path, builder().create_file(file).at(path)?);
+        let journal = number()?;
+        let ring = Self::over(path, builder().create_file(file).at(path)?, Unfolded::new(journal));
         let transaction = ring.write()?;
         {
             let mut facts = transaction.open_table(FACTS).at(path)?;
             facts.insert(FORMAT, FORMAT_VERSION).at(path)?;
+            facts.insert(JOURNAL, journal.as_slice()).at(path)?;
             facts.insert(REGION, region.as_str().as_bytes()).at(path)?;
             for table in [ROOTED, DAYS, SUBJECTS, SEALED, TOKENS] {
                 transaction.open_table(table).at(path)?;
@@ -211,24 +217,49 @@ impl Ring {
         Ok(ring)
     }
 
-    /// The file that is there.
+    /// The file that is there, with what its journal holds beyond it.
     pub(super) fn open(path: &Path, region: &Region) -> Result<Self, KeysError> {
-        let ring = Self::over(path, builder().open(path).at(path)?);
+        let mut ring = Self::over(path, builder().open(path).at(path)?, Unfolded::new(Number::default()));
         let not_ours = |found| KeysError::NotOurs { path: path.to_owned(), found };
-        let transaction = ring.read()?;
-        let facts = transaction.open_table(FACTS).map_err(|_| not_ours("it is no keyring"))?;
-        if facts.get(FORMAT).at(path)?.is_none_or(|format| format.value() != FORMAT_VERSION) {
-            return Err(not_ours("another version of this program made it"));
+        let number = {
+            let facts = ring.read()?.open_table(FACTS).map_err(|_| not_ours("it is no keyring"))?;
+            let format = facts.get(FORMAT).at(path)?;
+            let is_known = |format: &[u8]| format == FORMAT_VERSION || format == BEFORE_JOURNALS;
+            if !format.is_some_and(|format| is_known(format.value())) {
+                return Err(not_ours("another version of this program made it"));
+            }
+            if facts.get(REGION).at(path)?.is_none_or(|found| found.value() != region.as_str().as_bytes()) {
+                return Err(not_ours("it is another region's"));
+            }
+            facts.get(JOURNAL).at(path)?.and_then(|number| number.value().try_into().ok())
+        };
+        match number {
+            Some(number) => ring.unfolded = Unfolded::recovered(path, number)?,
+            None => ring.have_journals()?,
         }
-        if facts.get(REGION).at(path)?.is_none_or(|found| found.value() != region.as_str().as_bytes()) {
-            return Err(not_ours("it is another region's"));
+        if !ring.unfolded.is_empty() {
+            ring.fold()?;
         }
-        drop((facts, transaction));
+        ring.end_journal();
         Ok(ring)
     }
 
-    fn over(path: &Path, database: Database) -> Self {
-        Self { path: path.to_owned(), database, tenants: RwLock::default(), days: RwLock::default() }
+    /// A keyring of the time when every row went into the tree at once has a journal from now on.
+    fn have_journals(&mut self) -> Result<(), KeysError> {
+        let number = number()?;
+        let transaction = self.write()?;
+        {
+            let mut facts = transaction.open_table(FACTS).at(&self.path)?;
+            facts.insert(FORMAT, FORMAT_VERSION).at(&self.path)?;
+            facts.insert(JOURNAL, number.as_slice()).at(&self.path)?;
+        }
+        transaction.commit().at(&self.path)?;
+        self.unfolded = Unfolded::new(number);
+        Ok(())
+    }
+
+    fn over(path: &Path, database: Database, unfolded: Unfolded) -> Self {
+        Self { path: path.to_owned(), database, unfolded, tenants: RwLock::default(), days: RwLock::default() }
     }
 
     /// The same file under another name.
@@ -336,7 +367,11 @@ pub(super) const DRAFT: &str = "keyring.next";
 const FORMAT: &str = "format";
 const REGION: &str = "region";
 /// The layout this build reads and writes.
-const FORMAT_VERSION: &[u8] = &[1];
+const FORMAT_VERSION: &[u8] = &[2];
+/// The layout of a file without a journal beside it, which this build reads as well.
+const BEFORE_JOURNALS: &[u8] = &[1];
+/// The number of the journal whose rows the tables lack.
+pub(super) const JOURNAL: &str = "journal";
 /// Days of streams whose keys must be replaced, because something under them was destroyed.
 pub(super) const PENDING: &str = "pending";
 /// The version of the root whose predecessors are to be destroyed.

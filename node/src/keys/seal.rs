@@ -10,18 +10,19 @@ use std::sync::atomic::Ordering;
 
 use domicile_proto::ids::{StreamId, TenantId};
 use parking_lot::Mutex;
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::ReadOnlyTable;
 use zeroize::Zeroizing;
 
 use super::errors::KeysError;
 use super::known::Prints;
 use super::notice::{Notice, NoticeKind};
 use super::original::Original;
-use super::ring::{At, Bucket, DAYS, Day, Hash, NOTICES, Place, Ring, SEALED, SUBJECTS, TOKENS, dated, undated};
-use super::secret::Secret;
+use super::ring::{At, Bucket, DAYS, Day, Hash, NOTICES, Place, Ring, SEALED, SUBJECTS, dated, undated};
+use super::secret::{Random, Secret};
+use super::unfolded::{Of, Staged};
 use super::vault::{Vault, packed};
 
-type Keys<'t> = Table<'t, &'static [u8], &'static [u8]>;
+type Keys = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// An original that is not known to be sealed.
 struct Item {
@@ -30,12 +31,17 @@ struct Item {
     token: Hash,
     is_declared: bool,
     plain: Zeroizing<Vec<u8>>,
+    /// How it was sealed on an earlier day, as the tree had it.
+    before: Option<Vec<u8>>,
 }
 
 /// The new originals of one batch.
 pub(super) struct Sealing {
     day: Day,
     items: Vec<Item>,
+    /// Which tree was looked into, and the number of its last change then.
+    ring: Arc<Ring>,
+    as_of: u64,
 }
 
 /// A batch that waits for the writer, and where it hears what became of it.
@@ -65,20 +71,10 @@ impl Vault {
         if items.is_empty() {
             return Ok(());
         }
-        // In the order of the tables: neighbours lie on one page, which is then looked for once.
-        items.sort_unstable_by_key(|item| item.place);
         let ring = self.ring.load_full();
+        let as_of = ring.unfolded.changes();
         let mut present = Vec::new();
-        {
-            let sealed = ring.read()?.open_table(SEALED).at(&ring.path)?;
-            let mut missing = Vec::with_capacity(items.len());
-            for item in items {
-                let row = sealed.get(item.place.sealed_row(&item.token).as_slice()).at(&ring.path)?;
-                let is_there = row.map(|row| Ok::<_, KeysError>(undated(row.value())?.0 >= day)).transpose()?;
-                if is_there == Some(true) { present.push(item.fingerprint) } else { missing.push(item) }
-            }
-            items = missing;
-        }
+        items = missing(&ring, items, day, &mut present)?;
         self.remember(epoch, present);
         if items.is_empty() {
             return Ok(());
@@ -86,7 +82,7 @@ impl Vault {
         self.in_contact()?;
         self.tenant_key(tenant)?;
         let fingerprints: Vec<u128> = items.iter().map(|item| item.fingerprint).collect();
-        self.commit(Sealing { day, items })?;
+        self.commit(Sealing { day, items, ring, as_of })?;
         self.remember(epoch, fingerprints);
         Ok(())
     }
@@ -122,6 +118,7 @@ impl Vault {
                 token: self.token_hash(bucket.tenant, &original.token),
                 is_declared: original.subject.is_some(),
                 plain: packed(&original.token, &original.text),
+                before: None,
             }
         };
         let mut items = Vec::with_capacity(count);
@@ -155,107 +152,157 @@ impl Vault {
         Ok(())
     }
 
-    /// One transaction and one flush; the writer's lock is held.
+    /// One frame of the journal and one flush; the writer's lock is held.
     fn write(&self, group: &[&Sealing]) -> Result<(), KeysError> {
-        let ring = self.ring.load_full();
         // A rewrite may have put another ring here, with the keys of the tenants it knew.
-        let transaction = ring.write()?;
-        let made = {
-            let mut writing = Writing::new(&ring, &transaction)?;
-            for sealing in group {
-                for item in &sealing.items {
-                    writing.put(item, sealing.day)?;
-                }
+        let ring = self.ring.load_full();
+        if ring.unfolded.is_full() {
+            self.fold(&ring)?;
+        }
+        let mut writing = Writing::new(&ring)?;
+        for sealing in group {
+            let is_current = Arc::ptr_eq(&sealing.ring, &ring) && sealing.as_of == ring.unfolded.changes();
+            for item in &sealing.items {
+                writing.put(item, sealing.day, is_current)?;
             }
-            writing.made
-        };
-        transaction.commit().at(&ring.path)?;
-        made.into_iter().for_each(|(bucket, key)| ring.remember_day(bucket, key));
-        Ok(())
+        }
+        let staged = writing.staged;
+        ring.unfolded.keep(&ring.path, staged, self.clock.now())
     }
 }
 
-/// The tables of one transaction, and the keys it makes.
-struct Writing<'t> {
-    ring: &'t Ring,
-    path: &'t Path,
-    days: Keys<'t>,
-    subjects: Keys<'t>,
-    sealed: Keys<'t>,
-    tokens: Keys<'t>,
-    notices: Table<'t, u64, &'static [u8]>,
-    made: BTreeMap<Bucket, Arc<Secret>>,
+/// Those that are not sealed on this day or a later one, in the order of the tree; fingerprints of the others are `present`.
+fn missing(ring: &Ring, mut items: Vec<Item>, day: Day, present: &mut Vec<u128>) -> Result<Vec<Item>, KeysError> {
+    // The journal first: what is folded meanwhile is found in the tree.
+    let mut is_there = |item: &Item, value: &[u8]| {
+        let is_there = undated(value)?.0 >= day;
+        if is_there {
+            present.push(item.fingerprint);
+        }
+        Ok::<_, KeysError>(is_there)
+    };
+    {
+        let unfolded = ring.unfolded.rows.read();
+        let mut missing = Vec::with_capacity(items.len());
+        for item in items {
+            let row = unfolded.find(Of::Sealed, &item.place.sealed_row(&item.token));
+            if !row.is_some_and(|row| is_there(&item, row).unwrap_or(false)) {
+                missing.push(item);
+            }
+        }
+        items = missing;
+    }
+    // In the order of the tree: neighbours lie on one page, which is then looked for once.
+    items.sort_unstable_by_key(|item| item.place);
+    let sealed = ring.read()?.open_table(SEALED).at(&ring.path)?;
+    let mut missing = Vec::with_capacity(items.len());
+    for mut item in items {
+        match sealed.get(item.place.sealed_row(&item.token).as_slice()).at(&ring.path)? {
+            Some(row) if is_there(&item, row.value())? => continue,
+            row => item.before = row.map(|row| row.value().to_vec()),
+        }
+        missing.push(item);
+    }
+    Ok(missing)
 }
 
-impl<'t> Writing<'t> {
-    fn new(ring: &'t Ring, transaction: &'t WriteTransaction) -> Result<Self, KeysError> {
-        let path = ring.path.as_path();
+/// What one group adds to the keyring.
+struct Writing<'r> {
+    ring: &'r Ring,
+    path: &'r Path,
+    // The tree as it is: only whoever holds the writer's lock changes it.
+    days: Keys,
+    subjects: Keys,
+    sealed: Keys,
+    /// Keys of days that this group made.
+    made: BTreeMap<Bucket, Arc<Secret>>,
+    staged: Staged,
+    random: Random,
+}
+
+impl<'r> Writing<'r> {
+    fn new(ring: &'r Ring) -> Result<Self, KeysError> {
+        let (path, reading) = (ring.path.as_path(), ring.read()?);
         Ok(Self {
             ring,
             path,
-            days: transaction.open_table(DAYS).at(path)?,
-            subjects: transaction.open_table(SUBJECTS).at(path)?,
-            sealed: transaction.open_table(SEALED).at(path)?,
-            tokens: transaction.open_table(TOKENS).at(path)?,
-            notices: transaction.open_table(NOTICES).at(path)?,
+            days: reading.open_table(DAYS).at(path)?,
+            subjects: reading.open_table(SUBJECTS).at(path)?,
+            sealed: reading.open_table(SEALED).at(path)?,
             made: BTreeMap::new(),
+            staged: Staged::default(),
+            random: Random::new(),
         })
     }
 
-    fn put(&mut self, item: &Item, day: Day) -> Result<(), KeysError> {
+    /// `is_current` where the item knows how the tree is.
+    fn put(&mut self, item: &Item, day: Day, is_current: bool) -> Result<(), KeysError> {
         let row = item.place.sealed_row(&item.token);
-        let before = match self.sealed.get(row.as_slice()).at(self.path)? {
-            Some(value) => {
-                let (day, bytes) = undated(value.value())?;
-                Some((day, bytes.to_vec()))
-            }
-            None => None,
+        let before = match self.waiting(Of::Sealed, &row) {
+            Some(value) => Some(value),
+            None if is_current => item.before.clone(),
+            None => self.in_tree(&self.sealed, &row)?,
         };
-        if before.as_ref().is_some_and(|(before, _)| *before >= day) {
+        let before = before.as_deref().map(undated).transpose()?;
+        if before.is_some_and(|(before, _)| before >= day) {
             return Ok(());
         }
-        let key = self.subject_key(item.place, day)?;
-        let bytes = match before {
-            Some((_, bytes)) => bytes,
-            None => key.seal(&item.plain, &item.place.sealed_label(&item.token))?,
+        // A token that is its own subject has a key where it is sealed, and nowhere else.
+        let key = self.subject_key(item.place, day, item.is_declared || before.is_some())?;
+        let value = match before {
+            Some((_, bytes)) => dated(day, bytes),
+            None => {
+                self.staged.originals += 1;
+                dated(day, &key.seal_drawing(&mut self.random, &item.plain, &item.place.sealed_label(&item.token))?)
+            }
         };
-        self.sealed.insert(row.as_slice(), dated(day, &bytes).as_slice()).at(self.path)?;
+        self.staged.put(Of::Sealed, &row, &value);
         if item.is_declared {
-            let row = item.place.token_row(&item.token);
-            self.tokens.insert(row.as_slice(), [].as_slice()).at(self.path)?;
+            self.staged.put(Of::Tokens, &item.place.token_row(&item.token), &[]);
         }
         Ok(())
     }
 
-    /// The key of a subject, under the key of its last day.
-    fn subject_key(&mut self, place: Place, day: Day) -> Result<Secret, KeysError> {
+    /// The key of a subject, under the key of its last day; a new one where there is none.
+    fn subject_key(&mut self, place: Place, day: Day, may_exist: bool) -> Result<Secret, KeysError> {
         let does_not_open = || KeysError::DoesNotOpen { place: "the keyring" };
         let row = place.to_row();
-        let before = match self.subjects.get(row.as_slice()).at(self.path)? {
-            Some(value) => {
-                let (day, wrapped) = undated(value.value())?;
-                Some((day, wrapped.to_vec()))
-            }
+        let before = match self.waiting(Of::Subjects, &row) {
+            Some(value) => Some(value),
+            None if may_exist => self.in_tree(&self.subjects, &row)?,
             None => None,
         };
-        let key = match before {
+        let key = match before.as_deref().map(undated).transpose()? {
             Some((before, wrapped)) => {
                 let above = self.day_key(place.on(before))?.ok_or_else(does_not_open)?;
-                let key = above.open_key(&wrapped, &place.label(before)).ok_or_else(does_not_open)?;
+                let key = above.open_key(wrapped, &place.label(before)).ok_or_else(does_not_open)?;
                 if before >= day {
                     return Ok(key);
                 }
                 key
             }
-            None => Secret::random()?,
+            None => {
+                self.staged.subjects += 1;
+                Secret::drawn(&mut self.random)?
+            }
         };
         let above = match self.day_key(place.on(day))? {
             Some(above) => above,
             None => self.make_day_key(place.on(day))?,
         };
-        let wrapped = above.wrap(&key, &place.label(day))?;
-        self.subjects.insert(row.as_slice(), dated(day, &wrapped).as_slice()).at(self.path)?;
+        let wrapped = above.wrap_drawing(&mut self.random, &key, &place.label(day))?;
+        self.staged.put(Of::Subjects, &row, &dated(day, &wrapped));
         Ok(key)
+    }
+
+    /// A row of this group or of the journal.
+    fn waiting(&self, of: Of, row: &[u8]) -> Option<Vec<u8>> {
+        let found = self.staged.rows.find(of, row).map(<[u8]>::to_vec);
+        found.or_else(|| self.ring.unfolded.rows.read().find(of, row).map(<[u8]>::to_vec))
+    }
+
+    fn in_tree(&self, table: &Keys, row: &[u8]) -> Result<Option<Vec<u8>>, KeysError> {
+        Ok(table.get(row).at(self.path)?.map(|value| value.value().to_vec()))
     }
 
     fn day_key(&self, bucket: Bucket) -> Result<Option<Arc<Secret>>, KeysError> {
@@ -265,14 +312,22 @@ impl<'t> Writing<'t> {
         }
     }
 
+    /// Durable before anything lies under it.
     fn make_day_key(&mut self, bucket: Bucket) -> Result<Arc<Secret>, KeysError> {
-        let tenant = self.ring.tenant(bucket.tenant).ok_or_else(KeysError::expired)?;
-        let (key, row) = (Arc::new(Secret::random()?), bucket.to_row());
-        self.days.insert(row.as_slice(), tenant.wrap(&key, &row)?.as_slice()).at(self.path)?;
-        let Bucket { tenant, stream, day } = bucket;
-        let kind = Notice::of(NoticeKind::DayKeyCreated);
-        let notice = Notice { tenant: Some(tenant), stream: Some(stream), day: Some(day), ..kind };
-        notice.put(&mut self.notices, self.path)?;
+        let (ring, path) = (self.ring, self.path);
+        let tenant = ring.tenant(bucket.tenant).ok_or_else(KeysError::expired)?;
+        let (key, row) = (Arc::new(Secret::drawn(&mut self.random)?), bucket.to_row());
+        let transaction = ring.write()?;
+        {
+            let wrapped = tenant.wrap_drawing(&mut self.random, &key, &row)?;
+            transaction.open_table(DAYS).at(path)?.insert(row.as_slice(), wrapped.as_slice()).at(path)?;
+            let Bucket { tenant, stream, day } = bucket;
+            let kind = Notice::of(NoticeKind::DayKeyCreated);
+            let notice = Notice { tenant: Some(tenant), stream: Some(stream), day: Some(day), ..kind };
+            notice.put(&mut transaction.open_table(NOTICES).at(path)?, path)?;
+        }
+        transaction.commit().at(path)?;
+        ring.remember_day(bucket, Arc::clone(&key));
         self.made.insert(bucket, Arc::clone(&key));
         Ok(key)
     }

@@ -21,6 +21,11 @@ impl Secret {
         Ok(Self(bytes))
     }
 
+    /// A new one out of many.
+    pub(super) fn drawn(random: &mut Random) -> Result<Self, KeysError> {
+        random.draw().map(Self)
+    }
+
     /// One that is known already; `None` where the bytes are not 32.
     pub(super) fn from_slice(bytes: &[u8]) -> Option<Self> {
         let bytes: [u8; 32] = bytes.try_into().ok()?;
@@ -40,6 +45,15 @@ impl Secret {
     pub(super) fn seal(&self, plain: &[u8], aad: &[u8]) -> Result<Vec<u8>, KeysError> {
         let mut nonce = [0; NONCE];
         SystemRandom::new().fill(&mut nonce).map_err(|_| KeysError::NoRandomness)?;
+        self.seal_under(nonce, plain, aad)
+    }
+
+    /// [`Secret::seal`], with a nonce out of many.
+    pub(super) fn seal_drawing(&self, random: &mut Random, plain: &[u8], aad: &[u8]) -> Result<Vec<u8>, KeysError> {
+        self.seal_under(*random.draw()?, plain, aad)
+    }
+
+    fn seal_under(&self, nonce: [u8; NONCE], plain: &[u8], aad: &[u8]) -> Result<Vec<u8>, KeysError> {
         let sealed = self.cipher().encrypt(&Nonce::from(nonce), Payload { msg: plain, aad });
         // Fails only beyond 64 GiB.
         let sealed = sealed.map_err(|_| KeysError::DoesNotOpen { place: "memory" })?;
@@ -61,6 +75,11 @@ impl Secret {
         self.seal(key.0.as_slice(), aad)
     }
 
+    /// [`Secret::wrap`], with a nonce out of many.
+    pub(super) fn wrap_drawing(&self, random: &mut Random, key: &Self, aad: &[u8]) -> Result<Vec<u8>, KeysError> {
+        self.seal_drawing(random, key.0.as_slice(), aad)
+    }
+
     /// A key that was wrapped under this one.
     pub(super) fn open_key(&self, wrapped: &[u8], aad: &[u8]) -> Option<Self> {
         Self::from_slice(&self.open(wrapped, aad)?)
@@ -71,6 +90,36 @@ impl Secret {
     }
 }
 
+/// Random bytes of the system, asked for by the page: asking for each key costs more than the rest of making it. Each is given
+/// once.
+pub(super) struct Random {
+    page: Zeroizing<[u8; RANDOM_BYTES]>,
+    /// How many of them were given.
+    given: usize,
+}
+
+impl Random {
+    pub(super) fn new() -> Self {
+        Self { page: Zeroizing::new([0; RANDOM_BYTES]), given: RANDOM_BYTES }
+    }
+
+    fn draw<const N: usize>(&mut self) -> Result<Zeroizing<[u8; N]>, KeysError> {
+        const { assert!(N <= RANDOM_BYTES) }
+        if self.given + N > RANDOM_BYTES {
+            SystemRandom::new().fill(self.page.as_mut_slice()).map_err(|_| KeysError::NoRandomness)?;
+            self.given = 0;
+        }
+        let mut drawn = Zeroizing::new([0; N]);
+        let page = self.page.get_mut(self.given..).and_then(|page| page.first_chunk_mut::<N>());
+        let page = page.ok_or(KeysError::NoRandomness)?;
+        std::mem::swap(page, &mut *drawn);
+        self.given += N;
+        Ok(drawn)
+    }
+}
+
+/// Random bytes that are asked for at once.
+const RANDOM_BYTES: usize = 4_096;
 /// Bytes of a nonce.
 const NONCE: usize = 12;
 
@@ -116,5 +165,17 @@ mod tests {
         let (first, second) = (key.seal(b"a@b.de", b"").unwrap(), key.seal(b"a@b.de", b"").unwrap());
         assert_ne!(first[..NONCE], second[..NONCE]);
         assert_ne!(first[NONCE..], second[NONCE..]);
+    }
+
+    #[test]
+    fn drawn_bytes_are_given_once_over_the_end_of_every_page() {
+        let mut random = Random::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..3 * RANDOM_BYTES / 32 {
+            assert!(seen.insert(*random.draw::<32>().unwrap()), "the same key twice");
+            assert!(seen.len() == 1 || random.draw::<12>().unwrap().iter().any(|byte| *byte != 0));
+        }
+        let left = random.page.get(..random.given).unwrap();
+        assert!(left.iter().all(|byte| *byte == 0), "what was given is wiped");
     }
 }

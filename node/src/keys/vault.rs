@@ -25,7 +25,7 @@ use super::root::{KeyStore, Wrapped};
 use super::seal::Waiting;
 use super::secret::Secret;
 use crate::clock::Clock;
-use crate::limits::{KEYS_WITHOUT_STORE, SEALED_KNOWN};
+use crate::limits::{KEYRING_FOLD_AFTER, KEYS_WITHOUT_STORE, SEALED_KNOWN};
 
 /// What is told the name of a step.
 #[cfg(test)]
@@ -160,7 +160,7 @@ impl Vault {
     pub(crate) fn reveal(&self, tenant: TenantId, token: &str) -> Result<Option<Revealed>, KeysError> {
         self.in_contact()?;
         self.tenant_key(tenant)?;
-        let ring = self.ring.load_full();
+        let ring = self.folded()?;
         for (place, _) in self.places_of_token(&ring, tenant, token)? {
             let found = self.open_place(&ring, place, Some(self.token_hash(tenant, token)))?;
             if let Some(revealed) = found.into_iter().next() {
@@ -178,7 +178,7 @@ impl Vault {
     pub(crate) fn sealed_for(&self, tenant: TenantId, subject: u64) -> Result<Vec<Revealed>, KeysError> {
         self.in_contact()?;
         self.tenant_key(tenant)?;
-        let ring = self.ring.load_full();
+        let ring = self.folded()?;
         let mut all = Vec::new();
         for place in self.places_of_subject(&ring, tenant, self.subject_hash(tenant, Some(subject), ""))? {
             all.extend(self.open_place(&ring, place, None)?);
@@ -186,11 +186,13 @@ impl Vault {
         Ok(all)
     }
 
-    /// Asks the key store whether it still opens what it wrapped, and replaces keys where that is due.
+    /// Asks the key store whether it still opens what it wrapped, replaces keys where that is due, and folds a journal that is
+    /// old.
     ///
     /// # Errors
     /// What the key store or the disk says; nothing is lost by it.
     pub(crate) fn tend(&self) -> Result<(), KeysError> {
+        let folded = self.fold_old();
         let ring = self.ring.load_full();
         let wrapped = ring.rooted(Rooted::Lookup)?.ok_or(KeysError::DoesNotOpen { place: "the keyring" })?;
         match Rooted::Lookup.open(&wrapped, self.store.as_ref(), &self.region) {
@@ -207,7 +209,7 @@ impl Vault {
         if self.is_rewrite_due()? {
             self.rewrite(false)?;
         }
-        self.retire()
+        self.retire().and(folded)
     }
 
     /// New versions of all keys but those of subjects and pseudonyms, from the root down; the older root is destroyed.
@@ -226,12 +228,13 @@ impl Vault {
             let read = ring.read().ok()?;
             read.open_table(table).ok()?.len().ok()
         };
+        let (subjects, originals) = ring.unfolded.counts();
         VaultFacts {
             store: self.store.kind(),
             silent_seconds: u64::try_from(silent / Timestamp::MICROS).unwrap_or(0),
             is_expired: self.is_expired(),
-            subjects: count(SUBJECTS).unwrap_or(0),
-            originals: count(SEALED).unwrap_or(0),
+            subjects: count(SUBJECTS).unwrap_or(0).saturating_add(subjects),
+            originals: count(SEALED).unwrap_or(0).saturating_add(originals),
             is_rewrite_due: self.is_rewrite_due().unwrap_or(true),
         }
     }
@@ -261,6 +264,36 @@ impl Vault {
         let transaction = ring.write()?;
         transaction.open_table(NOTICES).at(&ring.path)?.retain_in(..=last, |_, _| false).at(&ring.path)?;
         transaction.commit().at(&ring.path)
+    }
+
+    /// The keyring with every row in its tree.
+    pub(super) fn folded(&self) -> Result<Arc<Ring>, KeysError> {
+        let ring = self.ring.load_full();
+        if ring.unfolded.is_empty() {
+            return Ok(ring);
+        }
+        let _writer = self.writer.lock();
+        let ring = self.ring.load_full();
+        self.fold(&ring)?;
+        Ok(ring)
+    }
+
+    /// Folds the journal into the tree, where there is anything in it; the writer's lock is held.
+    pub(super) fn fold(&self, ring: &Ring) -> Result<(), KeysError> {
+        if !ring.unfolded.is_empty() {
+            ring.fold()?;
+            self.step("folded");
+            ring.end_journal();
+        }
+        Ok(())
+    }
+
+    /// Folds a journal that is old.
+    fn fold_old(&self) -> Result<(), KeysError> {
+        let since = self.ring.load().unfolded.since();
+        let age = since.map_or(0, |since| self.clock.now().0.saturating_sub(since.0));
+        let is_old = i128::from(age) >= i128::try_from(KEYRING_FOLD_AFTER.as_micros()).unwrap_or(i128::MAX);
+        if is_old { self.folded().map(drop) } else { Ok(()) }
     }
 
     /// The key of a tenant in memory; made where there is none.

@@ -124,8 +124,7 @@ fn an_original_is_sealed_once_and_what_is_known_costs_no_write_and_no_call() {
     assert_eq!((room.vault.facts().originals, room.vault.facts().subjects), (2, 2));
     let calls = room.calls.load(Ordering::SeqCst);
     // Somebody else writes: a seal that wrote would wait for ever.
-    let ring = room.vault.ring.load_full();
-    let writer = ring.write().unwrap();
+    let writer = room.vault.writer.lock();
     for _ in 0..100 {
         room.vault.seal(TENANT, STREAM, DAY, &batch).unwrap();
     }
@@ -248,6 +247,7 @@ fn a_kill_at_any_step_of_a_destruction_leaves_a_keyring_that_opens_and_goes_on()
     vault.seal(TENANT, STREAM, DAY, &[original("victim", Some(1), "secret"), original("stays", Some(2), "x")]).unwrap();
     let before = copies.path().join("before");
     copy(dir.path(), &before);
+    vault.folded().unwrap();
     let (from, to, steps) = (dir.path().to_owned(), copies.path().to_owned(), Arc::new(Mutex::new(Vec::new())));
     let seen = Arc::clone(&steps);
     *vault.on_step.lock() = Some(Box::new(move |step| {
@@ -398,6 +398,11 @@ fn batches_of_many_threads_are_all_sealed_while_keys_are_rotated_and_subjects_de
             for _ in 0..3 {
                 vault.rotate().unwrap();
                 vault.destroy_subject(TENANT, 99).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            for _ in 0..10 {
+                vault.folded().unwrap();
             }
         });
     });

@@ -7,7 +7,8 @@ use domicile_proto::privacy::PersonalClass;
 use super::context::{Keys, Memory, meaning};
 use super::phone::Plan;
 use super::rules::Rules;
-use super::span::{Span, settle};
+use super::shape::{self, Shape};
+use super::span::{Span, are_apart, settle};
 use super::view::View;
 use super::words::{self, Cut};
 use super::{address, email, numbers};
@@ -136,34 +137,53 @@ impl<'a> Finder<'a> {
 
     /// The personal spans of a text, in order, never overlapping.
     pub(crate) fn spans(&self, text: &str, keys: Keys<'_>) -> Vec<Span> {
+        if self.rules.is_none() && self.skipped & SOUGHT != SOUGHT {
+            match shape::of(text) {
+                Shape::Harmless => return Vec::new(),
+                Shape::V4(_) if self.skips(PersonalClass::Ip) => return Vec::new(),
+                Shape::V4(value) => return vec![Span::known(PersonalClass::Ip, 0, text.len(), value)],
+                Shape::Other => {}
+            }
+        }
+        self.all_spans(text, keys)
+    }
+
+    /// [`Finder::spans`], whatever the shape of the text.
+    pub(super) fn all_spans(&self, text: &str, keys: Keys<'_>) -> Vec<Span> {
         self.spans_to_depth(text, keys, 0, &Cell::new(MAX_UNZIPPED_BYTES))
     }
 
     pub(super) fn spans_to_depth(&self, text: &str, keys: Keys<'_>, depth: u8, room: &Cell<usize>) -> Vec<Span> {
-        let mut found = Vec::new();
         if text.len() < SHORTEST || (self.rules.is_none() && (self.skipped & SOUGHT == SOUGHT || words::is_bare(text)))
         {
             return Vec::new();
         }
         let mut views: Vec<View> = words::has_wide(text).then(|| View::folded(text)).flatten().into_iter().collect();
-        let mut is_escaped = true;
-        for layer in 0..=MAX_DEPTH.saturating_sub(depth) {
-            if layer > 0 {
-                if !is_escaped {
-                    break;
-                }
-                let Some(view) = View::unescaped(views.last().map_or(text, View::text)) else { break };
-                views.push(view);
-            }
-            let top = views.last().map_or(text, View::text);
-            is_escaped = self.view(top, (keys, room), depth + layer, |span| found.push((layer, back(span, &views))));
+        let top = views.last().map_or(text, View::text);
+        let (mut spans, mut is_escaped) = self.view(top, (keys, room), depth);
+        let below = |top: &str, is_escaped: bool, layer: u8| {
+            if is_escaped && depth + layer < MAX_DEPTH { View::unescaped(top) } else { None }
+        };
+        let mut next = below(top, is_escaped, 0);
+        // Most texts are what they seem, and their spans lie apart.
+        if views.is_empty() && next.is_none() && are_apart(&mut spans) {
+            return spans;
+        }
+        let mut found: Vec<(u8, Span)> = spans.into_iter().map(|span| (0, back(span, &views))).collect();
+        let mut layer = 0;
+        while let Some(view) = next {
+            layer += 1;
+            (spans, is_escaped) = self.view(view.text(), (keys, room), depth + layer);
+            next = below(view.text(), is_escaped, layer);
+            views.push(view);
+            found.extend(spans.into_iter().map(|span| (layer, back(span, &views))));
         }
         settle(&mut found);
         found.into_iter().map(|(_, span)| span).collect()
     }
 
-    /// All finders over one view; whether it holds what may be an escape.
-    fn view(&self, text: &str, (keys, room): (Keys<'_>, &Cell<usize>), depth: u8, take: impl FnMut(Span)) -> bool {
+    /// All finders over one view: what they found, and whether it holds what may be an escape.
+    fn view(&self, text: &str, (keys, room): (Keys<'_>, &Cell<usize>), depth: u8) -> (Vec<Span>, bool) {
         let mut at = At::new(text, keys, self, room);
         let cut = Cut::of(&mut at, depth);
         if cut.seen.has_at {
@@ -178,10 +198,9 @@ impl<'a> Finder<'a> {
         if let Some(rules) = self.rules {
             rules.find(&mut at);
         }
-        at.spans.into_iter().for_each(take);
         let is_escaped = cut.seen.is_escaped;
         cut.put_back();
-        is_escaped
+        (at.spans, is_escaped)
     }
 }
 

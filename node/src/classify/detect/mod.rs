@@ -1,6 +1,6 @@
 //! Finds personal spans in one text. No I/O, no keys, no policy: text in, spans out.
 //!
-//! In reading order: [`finder`] asks cheap questions and calls the precise finders only where those say maybe; [`view`] shows
+//! In reading order: [`shape`] settles what is nothing but a stamp, an id or an address; [`finder`] asks cheap questions and calls the precise finders only where those say maybe; [`view`] shows
 //! a text without its escapes; [`words`] cuts it once into words and runs of digits, by the bits of [`mask`]; [`numbers`] ([`card`], [`phone`] and the
 //! national numbers), [`signs`] (numbers with letters), [`address`], [`email`] and [`secret`] judge; [`check`] is arithmetic,
 //! [`context`] the words around a weak shape; [`packed`] opens base64 and gzip; [`rules`] are a tenant's own.
@@ -17,6 +17,7 @@ mod packed;
 mod phone;
 mod rules;
 mod secret;
+mod shape;
 mod signs;
 mod span;
 mod view;

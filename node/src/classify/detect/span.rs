@@ -54,6 +54,12 @@ impl Span {
     }
 }
 
+/// Puts spans in order; whether none of them overlaps another, so that there is nothing to settle.
+pub(super) fn are_apart(spans: &mut [Span]) -> bool {
+    spans.sort_by_key(|span| (span.from, std::cmp::Reverse(span.to)));
+    spans.iter().zip(spans.iter().skip(1)).all(|(span, next)| span.to <= next.from)
+}
+
 /// Spans in order, never overlapping. Where two overlap, the one that lies deeper in escapes knows better what it is, then the
 /// longer one; its neighbour's rest is covered too, unless that is no more than a sign of an escape.
 pub(super) fn settle(spans: &mut Vec<(u8, Span)>) {

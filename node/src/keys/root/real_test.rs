@@ -132,7 +132,9 @@ fn vault_laws(dir: &Path, open: &dyn Fn() -> Box<dyn KeyStore>) {
         let vault = vault(dir).unwrap();
         vault.seal(TENANT, StreamId(1), Day(1), &[original("victim", 1), original("stays", 2)]).unwrap();
     }
-    std::fs::copy(dir.join("keyring.redb"), stolen.path().join("keyring.redb")).unwrap();
+    for name in ["keyring.redb", "keyring.journal"] {
+        std::fs::copy(dir.join(name), stolen.path().join(name)).unwrap();
+    }
     {
         let control = vault(stolen.path()).unwrap();
         assert_eq!(shown(&control, "victim").as_deref(), Some("value of victim"), "the copy is good");
