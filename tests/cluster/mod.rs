@@ -183,6 +183,16 @@ impl Cluster {
             .context("the node outlived SIGKILL")
     }
 
+    /// Sends a signal to a node that this test started: `STOP` and `CONT` pause it and let it go on.
+    ///
+    /// # Errors
+    /// When this test started no such node.
+    pub fn signal(&self, node: &str, signal: &str) -> Result<()> {
+        let (_, child) = self.nodes.iter().find(|(name, _)| name == node).context("a node of this test")?;
+        guard::signal(signal, child.id());
+        Ok(())
+    }
+
     /// Starts one region's node from its configuration, after [`Self::split`] or [`Self::kill`], and waits for it.
     ///
     /// # Errors

@@ -102,6 +102,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             number,
             text_questions,
             privacy,
+            durability,
             refresh_ms,
             grid,
             close_after,
@@ -119,7 +120,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             let (close_after_s, is_own_pace) = (close_after, refresh_ms != standard.refresh_ms);
             let is_own_grid = grid != standard.grid || close_after_s != standard.close_after_s;
             let has_policy = subject.is_some() || no_personal_data || is_wider || is_own_pace || is_own_grid;
-            let has_policy = has_policy || retention_days.is_some();
+            let has_policy = has_policy || retention_days.is_some() || durability != standard.durability;
             if has_policy && region.is_empty() {
                 bail!("a policy widens what a region lets out; say which with `--region`");
             }
@@ -132,7 +133,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None => Personal::Undeclared,
             };
             let group_fields = group_field;
-            let cells = StreamPolicy { grid, close_after_s, numbers: number, retention_days, ..standard };
+            let cells = StreamPolicy { grid, close_after_s, numbers: number, retention_days, durability, ..standard };
             let policy = StreamPolicy { personal, group_fields, text_questions, privacy, refresh_ms, ..cells };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?.after_newest_at(&door).await?;

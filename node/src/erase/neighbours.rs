@@ -55,7 +55,7 @@ impl Neighbours {
     }
 
     /// Asks one, and waits for what it says.
-    pub(super) async fn ask(&self, to: PeerAddr, ask: RegionAsk) -> Result<RegionReply, Silent> {
+    pub(crate) async fn ask(&self, to: PeerAddr, ask: RegionAsk) -> Result<RegionReply, Silent> {
         (self.0)(to, ask).await
     }
 }

@@ -29,6 +29,7 @@ use crate::limits::{ERASE_WINDOW, REWRITE_BYTES_PER_SECOND, SUPPRESS_FOR};
 use crate::ownership::Propose;
 use crate::policy::{Awareness, PolicyWatch, Suppression};
 use crate::segment::Shards;
+use crate::segment::manifest::Manifest;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::tier::Tier;
@@ -232,15 +233,17 @@ impl Erasure {
         let is_due = |tracked: &Tracked| tracked.progress() == Progress::Shredded;
         let records = self.records.read().clone();
         let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
-        // Copies in the bucket come first, and also where no order waits: one from before an erasure may have been put back.
+        let mut rewritten = if due.is_empty() { Vec::new() } else { self.parts.shards.purge().await? };
+        self.step("rewritten")?;
+        // Copies in the bucket come last, so that none which a segment left behind is forgotten, and also where no order waits: one
+        // from before an erasure may have been put back.
         let tier = Tier::new(self.parts.store.clone(), self.parts.cache.clone(), self.parts.tasks.clone());
-        let mut rewritten = tier.purge(self.parts.shards.layout(), self.parts.clock.now()).await?;
+        let named = Manifest::copied(&self.parts.store).await?;
+        rewritten.extend(tier.purge(self.parts.shards.layout(), self.parts.clock.now(), &named).await?);
         self.step("copies made anew")?;
         if due.is_empty() {
             return Ok(0);
         }
-        rewritten.extend(self.parts.shards.purge().await?);
-        self.step("rewritten")?;
         for (id, tracked) in &due {
             // An original that was being sealed while the order came in got a key after they were destroyed.
             let (vault, order) = (Arc::clone(&self.parts.vault), tracked.order.clone());

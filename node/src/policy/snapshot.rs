@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use domicile_proto::border::{QuestionRules, ReleasePolicy};
 use domicile_proto::ids::{
-    DictionaryId, FieldId, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
+    DictionaryId, Epoch, FieldId, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId,
+    TenantId,
 };
 use domicile_proto::metadata::{AccessKey, NodeRow, NumberField, StreamPolicy};
 use domicile_proto::officer::OfficerRow;
@@ -96,6 +97,8 @@ pub(crate) struct Policy {
     pub(crate) kept_longer: BTreeMap<StreamId, NonZeroU16>,
     /// How many erasures the group knows of each region.
     pub(crate) erasures: BTreeMap<Region, u64>,
+    /// In which epoch each shard of this region is written by its owner.
+    pub(crate) epochs: BTreeMap<ShardId, Epoch>,
 }
 
 impl Policy {
@@ -113,6 +116,7 @@ impl Policy {
             officers: Vec::new(),
             kept_longer: BTreeMap::new(),
             erasures: BTreeMap::new(),
+            epochs: BTreeMap::new(),
         }
     }
 
@@ -198,6 +202,11 @@ impl PolicyWatch {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Told whenever a snapshot is replaced.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// How long the group has been silent; beyond 30 s this region answers outward in the most restrictive view only.

@@ -106,6 +106,14 @@ pub(crate) enum SegmentError {
         /// How many.
         files: u64,
     },
+    /// A segment could not be copied into the store, or fetched from it.
+    #[error("segment `{segment}` could not be copied into the region's store, or fetched from it; this is tried again")]
+    Copy {
+        /// Which segment.
+        segment: SegmentId,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Merging failed.
     #[error("segments of shard `{shard}` could not be merged; they stay as they are")]
     Merge {
@@ -130,6 +138,7 @@ impl Coded for SegmentError {
             Self::Interrupted { .. } => "DMC-SEGMENT-09",
             Self::NotWhole { .. } => "DMC-SEGMENT-10",
             Self::LogStays { .. } => "DMC-SEGMENT-11",
+            Self::Copy { .. } => "DMC-SEGMENT-12",
             Self::Log(error) => error.code(),
         }
     }
@@ -138,7 +147,7 @@ impl Coded for SegmentError {
         match self {
             Self::Store { source, .. } => source.verdict(),
             Self::Deposed { .. } => Verdict::Refused,
-            Self::NotWhole { .. } => Verdict::NotNow(5),
+            Self::NotWhole { .. } | Self::Copy { .. } => Verdict::NotNow(5),
             Self::Log(error) => error.verdict(),
             _ => Verdict::Broken,
         }

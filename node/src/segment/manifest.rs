@@ -4,6 +4,8 @@
 //! Two nodes that both take themselves for the owner cannot both create the next number: the second loses. Holds nothing of
 //! any record.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
 use futures::{StreamExt, TryStreamExt};
@@ -31,6 +33,17 @@ pub(crate) struct Body {
     pub(crate) last_seq: u64,
     /// In the order of their places.
     pub(crate) segments: Vec<Row>,
+    /// Whether every segment lies in the store as well, and what follows in the logs there. Stays once it is so.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub(crate) in_bucket: bool,
+    /// Whether the owner of this epoch has written what it took over from others into its own log.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub(crate) settled: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_no(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A durable segment.
@@ -46,6 +59,9 @@ pub(crate) struct Row {
     pub(crate) bytes: u64,
     pub(crate) built_at: Timestamp,
     pub(crate) received_until: Timestamp,
+    /// Digest of its copy's footer, in hexadecimal, where it lies in the store as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) copied: Option<String>,
 }
 
 impl Row {
@@ -60,6 +76,7 @@ impl Row {
             bytes: segment.bytes,
             built_at: segment.built_at,
             received_until: segment.received_until,
+            copied: None,
         }
     }
 
@@ -70,6 +87,12 @@ impl Row {
 }
 
 impl Manifest {
+    /// The row of a segment, with what is known of its copy.
+    pub(crate) fn row_of(&self, segment: &Segment) -> Row {
+        let known = self.body.segments.iter().find(|row| row.id() == Some(segment.id));
+        Row { copied: known.and_then(|row| row.copied.clone()), ..Row::of(segment) }
+    }
+
     /// What comes before the first one.
     pub(crate) fn none(shard: ShardId) -> Self {
         Self { shard, number: 0, body: Body::default() }
@@ -77,8 +100,40 @@ impl Manifest {
 
     /// The one that follows, with other segments.
     pub(crate) fn next(&self, epoch: Epoch, last_seq: u64, segments: Vec<Row>) -> Self {
-        let body = Body { version: VERSION, epoch, last_seq, segments };
+        let in_bucket = self.body.in_bucket;
+        let body = Body { version: VERSION, epoch, last_seq, segments, in_bucket, settled: self.body.settled };
         Self { shard: self.shard, number: self.number + 1, body }
+    }
+
+    /// The one that follows when a node begins to write the shard in another epoch: the same segments, in the store from now on.
+    pub(crate) fn taken_over(&self, epoch: Epoch) -> Self {
+        let body = Body { version: VERSION, epoch, in_bucket: true, settled: false, ..self.body.clone() };
+        Self { shard: self.shard, number: self.number + 1, body }
+    }
+
+    /// The newest manifest of a shard.
+    ///
+    /// # Errors
+    /// [`SegmentError::Store`], [`SegmentError::Manifest`].
+    pub(crate) async fn newest(store: &Store, shard: ShardId) -> Result<Option<Self>, SegmentError> {
+        for _ in 0..TRIES {
+            let listed = store.list(&format!("{PREFIX}/{:016x}", shard.0)).await;
+            let listed = listed.map_err(|source| SegmentError::Store { shard, source })?;
+            let newest = listed.into_iter().filter_map(|(object, _)| Some((parse(&object)?.1, object))).max();
+            let Some((number, object)) = newest else { return Ok(None) };
+            match store.read(&object).await {
+                // Another one has come meanwhile, and this one went.
+                Err(StoreError::Missing { .. }) => {}
+                read => {
+                    let content = read.map_err(|source| SegmentError::Store { shard, source })?;
+                    let body = serde_json::from_slice::<Body>(&content).ok().filter(|body| body.version == VERSION);
+                    return body
+                        .map(|body| Some(Self { shard, number, body }))
+                        .ok_or(SegmentError::Manifest { object });
+                }
+            }
+        }
+        Err(SegmentError::Interrupted { shard })
     }
 
     /// Name of its object.
@@ -118,6 +173,16 @@ impl Manifest {
         Ok(())
     }
 
+    /// Every segment whose copy in the store a manifest names.
+    ///
+    /// # Errors
+    /// As [`Self::read_all`].
+    pub(crate) async fn copied(store: &Store) -> Result<BTreeSet<SegmentId>, SegmentError> {
+        let all = Self::read_all(store).await?;
+        let rows = all.iter().flat_map(|manifest| &manifest.body.segments).filter(|row| row.copied.is_some());
+        Ok(rows.filter_map(Row::id).collect())
+    }
+
     /// The newest manifest of every shard of the bucket; older ones are deleted.
     pub(crate) async fn read_all(store: &Store) -> Result<Vec<Self>, SegmentError> {
         let listed = store.list(PREFIX).await.map_err(|source| SegmentError::Store { shard: ShardId(0), source })?;
@@ -133,7 +198,14 @@ impl Manifest {
             }
         }
         let read = newest.into_iter().map(|(shard, number, object)| async move {
-            let content = store.read(&object).await.map_err(|source| SegmentError::Store { shard, source })?;
+            let content = match store.read(&object).await {
+                // Its owner, another node, has published the next one meanwhile.
+                Err(StoreError::Missing { .. }) => {
+                    let newest = Self::newest(store, shard).await?;
+                    return newest.ok_or(SegmentError::Manifest { object });
+                }
+                read => read.map_err(|source| SegmentError::Store { shard, source })?,
+            };
             let body = serde_json::from_slice::<Body>(&content).ok().filter(|body| body.version == VERSION);
             body.map(|body| Self { shard, number, body }).ok_or(SegmentError::Manifest { object })
         });
@@ -149,6 +221,8 @@ fn parse(object: &str) -> Option<(ShardId, u64)> {
 
 const PREFIX: &str = "shards";
 const VERSION: u32 = 1;
+/// How often the newest manifest is looked for while newer ones come.
+const TRIES: usize = 8;
 /// Manifests read at once at start: enough to hide a round trip to a bucket.
 const READS_AT_ONCE: usize = 16;
 
@@ -171,6 +245,7 @@ mod tests {
             bytes: 9,
             built_at: at,
             received_until: at,
+            copied: None,
         }
     }
 

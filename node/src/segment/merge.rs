@@ -43,6 +43,8 @@ pub(super) struct Merger {
     begun: BTreeMap<ShardId, Manifest>,
     /// Shards whose last step failed.
     put_off: BTreeMap<ShardId, Retry>,
+    /// Shards of which this node has written what it took over into its own log.
+    settled: BTreeSet<ShardId>,
     /// Shards that another node owns now.
     pub(super) deposed: BTreeSet<ShardId>,
     /// Directories of segments that were replaced; they go as soon as no manifest names them.
@@ -59,7 +61,8 @@ impl Merger {
         removing: mpsc::Receiver<Removal>,
     ) -> Self {
         let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new(), leaving, removing }
+        let (settled, deposed) = (BTreeSet::new(), BTreeSet::new());
+        Self { shared, store, wal, manifests, begun, put_off, settled, deposed, leaving, removing }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
@@ -81,18 +84,43 @@ impl Merger {
             tokio::select! {
                 () = token.cancelled() => return,
                 () = self.shared.wake.notified() => {}
-                Some(removal) = self.removing.recv() => match removal {
-                    // Whoever asked and went away asks again.
-                    Removal::Hidden { done } => {
-                        let _ = done.send(self.purge().await);
-                    }
-                    Removal::Whole { gone, done } => {
-                        let _ = done.send(self.drop_whole(&gone).await);
-                    }
-                },
+                Some(removal) = self.removing.recv() => self.obey(removal).await,
                 () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
             }
         }
+    }
+
+    /// Whoever asked and went away asks again.
+    async fn obey(&mut self, removal: Removal) {
+        match removal {
+            Removal::Hidden { done } => drop(done.send(self.purge().await)),
+            Removal::Whole { gone, done } => drop(done.send(self.drop_whole(&gone).await)),
+            Removal::Adopt { adopted, done } => drop(done.send(self.take_up(adopted))),
+            Removal::Settle { shard, done } => drop(done.send(self.settle_now(shard).await)),
+            Removal::Settled { shard } => self.settled_now(shard).await,
+            Removal::Leave { shard, done } => {
+                self.leave_shard(shard);
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// A shard goes on after this manifest.
+    pub(super) fn begin_with(&mut self, manifest: Manifest) {
+        self.forget_shard(manifest.shard);
+        self.wal.release(&BTreeMap::from([(manifest.shard, manifest.body.last_seq)]));
+        self.manifests.insert(manifest.shard, manifest);
+    }
+
+    pub(super) fn is_settled(&mut self, shard: ShardId) {
+        self.settled.insert(shard);
+    }
+
+    pub(super) fn forget_shard(&mut self, shard: ShardId) {
+        self.settled.remove(&shard);
+        self.begun.remove(&shard);
+        self.put_off.remove(&shard);
+        self.manifests.remove(&shard);
     }
 
     /// Shards whose young segments must go to the disk now, largest first, until half of the limit is left; at the end, all.
@@ -233,10 +261,14 @@ impl Merger {
             last_seq = last_seq.max(segment.last_seq);
             durable.push(Arc::clone(segment));
         }
-        let rows: Vec<_> = durable.iter().map(|segment| Row::of(segment)).collect();
-        if rows == manifest.body.segments {
+        let mut rows: Vec<_> = durable.iter().map(|segment| manifest.row_of(segment)).collect();
+        let is_settled = self.settled.contains(&shard);
+        let lacks = manifest.body.in_bucket
+            && (manifest.body.settled != is_settled || rows.iter().any(|row| row.copied.is_none()));
+        if rows == manifest.body.segments && !lacks {
             return Ok(());
         }
+        let manifest = manifest.clone();
         let known: BTreeSet<_> = manifest.body.segments.iter().filter_map(Row::id).collect();
         let files = self.shared.files.clone();
         let gone = manifest.body.segments.iter().filter_map(Row::id);
@@ -253,11 +285,34 @@ impl Merger {
         };
         let flushed = self.shared.tasks.blocking(flush).await;
         let new = flushed.map_err(|_| SegmentError::Interrupted { shard })??;
-        let next = manifest.next(EPOCH, last_seq, rows);
-        self.tell(&next, new, gone).await;
+        if manifest.body.in_bucket {
+            self.copy_out(shard, &view, &mut rows).await?;
+        }
+        let mut next = manifest.next(manifest.body.epoch.max(FIRST_EPOCH), last_seq, rows);
+        next.body.settled = is_settled && manifest.body.in_bucket;
+        self.tell(&next, new, gone.clone()).await;
         self.begun.insert(shard, next.clone());
         next.publish(&self.store).await?;
         self.published(next);
+        if let Some(copies) = self.shared.copies.get().filter(|_| manifest.body.in_bucket) {
+            for segment in gone {
+                if let Err(error) = (copies.forget)(shard, segment).await {
+                    // No manifest names it: it costs room, and the next purge of copies finds what was erased in it.
+                    tracing::warn!(error = &error as &dyn std::error::Error, %segment, "a copy in the store stays for now");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees that every segment lies in the store, and notes it in its row.
+    async fn copy_out(&self, shard: ShardId, view: &[Arc<Segment>], rows: &mut [Row]) -> Result<(), SegmentError> {
+        let copies = self.shared.copies.get().ok_or(SegmentError::Interrupted { shard })?;
+        for row in rows.iter_mut().filter(|row| row.copied.is_none()) {
+            let segment = view.iter().find(|segment| row.id() == Some(segment.id)).cloned();
+            let sha256 = (copies.out)(segment.ok_or(SegmentError::Interrupted { shard })?).await?;
+            row.copied = Some(hex::encode(sha256));
+        }
         Ok(())
     }
 
@@ -386,5 +441,5 @@ fn is_removed(dir: &Path) -> bool {
 
 /// How often young segments are looked at when nothing else happens.
 const LOOK_AFTER: Duration = Duration::from_secs(5);
-/// The epoch of every shard until ownership passes another one.
-const EPOCH: Epoch = Epoch(1);
+/// The epoch of a shard that was never taken over.
+const FIRST_EPOCH: Epoch = Epoch(1);

@@ -2,6 +2,7 @@
 //!
 //! Does not move data between tiers.
 
+mod adopt;
 mod catalog;
 mod errors;
 pub(crate) mod files;
@@ -24,6 +25,7 @@ mod shards_test;
 pub(crate) mod specimen;
 pub(crate) mod walk;
 
+pub(crate) use adopt::Copies;
 pub(crate) use catalog::Catalog;
 pub(crate) use errors::SegmentError;
 pub(crate) use hidden::Hidden;

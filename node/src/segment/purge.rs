@@ -15,6 +15,7 @@ use domicile_proto::ids::{ShardId, Timestamp};
 use ring::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
+use super::adopt::Adopted;
 use super::files::{Files, disk};
 use super::merge::{Merger, merge};
 use super::plan::{Pressure, Target};
@@ -24,12 +25,20 @@ use crate::index::builder::Layout;
 /// A digest of all files of a segment.
 pub(crate) type Sha256 = [u8; 32];
 
-/// A wish that something is removed.
+/// A wish to the task that alone changes manifests.
 pub(super) enum Removal {
     /// Everything that is hidden.
     Hidden { done: oneshot::Sender<Result<Vec<Rewritten>, SegmentError>> },
     /// Whole segments.
     Whole { gone: Whole, done: oneshot::Sender<Result<(), SegmentError>> },
+    /// Nothing: a shard is taken up.
+    Adopt { adopted: Adopted, done: oneshot::Sender<Result<(), SegmentError>> },
+    /// Nothing: everything of a shard becomes durable.
+    Settle { shard: ShardId, done: oneshot::Sender<Result<(), SegmentError>> },
+    /// Nothing: what was taken over of a shard lies in this node's own log.
+    Settled { shard: ShardId },
+    /// A shard from this node; another one writes it.
+    Leave { shard: ShardId, done: oneshot::Sender<()> },
 }
 
 /// Whole segments, by shard.

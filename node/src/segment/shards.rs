@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::adopt::Copies;
 use super::files::Files;
 use super::intake::{Intake, Refresh};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Row};
 use super::merge::{Merger, remove};
 use super::purge::{Removal, Sha256, Whole, sha256_of};
 use super::repair::{Lost, Repairer};
@@ -36,6 +37,8 @@ pub(crate) struct Opened {
     shared: Arc<Shared>,
     store: Store,
     manifests: BTreeMap<ShardId, Manifest>,
+    /// Shards whose segments lie in the store: who writes them takes them up.
+    in_bucket: BTreeMap<ShardId, Manifest>,
 }
 
 /// The shards while the node runs. Cheap to clone.
@@ -43,6 +46,7 @@ pub(crate) struct Opened {
 pub(crate) struct Shards {
     shared: Arc<Shared>,
     wal: Wal,
+    store: Store,
     wishes: mpsc::Sender<Refresh>,
     removals: mpsc::Sender<Removal>,
     ended: CancellationToken,
@@ -60,7 +64,24 @@ impl Opened {
         clock: Clock,
         suppression: Suppression,
     ) -> Result<Self, SegmentError> {
-        let manifests = Manifest::read_all(&store).await?;
+        Self::open_of(dir, store, tasks, (clock, suppression), |_| None).await
+    }
+
+    /// As [`Self::open`], in a store that other nodes of the region use as well: `is_ours` says of a shard who writes it, where
+    /// it is known. One of which it is not known is opened where its directory is there.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn open_of(
+        dir: &Path,
+        store: Store,
+        tasks: &Tasks,
+        (clock, suppression): (Clock, Suppression),
+        is_ours: impl Fn(ShardId) -> Option<bool>,
+    ) -> Result<Self, SegmentError> {
+        let (in_bucket, manifests): (Vec<_>, Vec<_>) =
+            Manifest::read_all(&store).await?.into_iter().partition(|manifest| manifest.body.in_bucket);
+        let manifests: Vec<_> = manifests.into_iter().filter(|one| is_ours(one.shard) != Some(false)).collect();
         let shared = Arc::new(Shared {
             layout: Layout::under(suppression),
             files: Files::open(dir)?,
@@ -71,6 +92,7 @@ impl Opened {
             dirty: Mutex::new(BTreeSet::new()),
             lost: Lost::default(),
             ledger: OnceLock::new(),
+            copies: OnceLock::new(),
             retries: AtomicU64::new(0),
             has_intake_ended: AtomicBool::new(false),
             #[cfg(test)]
@@ -87,8 +109,20 @@ impl Opened {
             Ok::<(), SegmentError>(())
         };
         tasks.blocking(open).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
-        let manifests = manifests.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
-        Ok(Self { shared, store, manifests })
+        let by_shard = |all: Vec<Manifest>| all.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
+        Ok(Self { shared, store, manifests: by_shard(manifests), in_bucket: by_shard(in_bucket) })
+    }
+
+    /// Has segments of shards of durability `bucket` moved by this.
+    pub(crate) fn copying(self, copies: Copies) -> Self {
+        // There is none yet: nobody else has seen these shards.
+        let _ = self.shared.copies.set(copies);
+        self
+    }
+
+    /// Shards whose segments lie in the store, of any node: none of them can be searched before it is taken up.
+    pub(crate) fn in_bucket(&self) -> BTreeSet<ShardId> {
+        self.in_bucket.keys().copied().collect()
     }
 
     /// Has it recorded which segments come and go.
@@ -100,7 +134,8 @@ impl Opened {
 
     /// Last place of each shard that lies in a durable segment: what the write-ahead log need not give again.
     pub(crate) fn indexed(&self) -> BTreeMap<ShardId, u64> {
-        self.manifests.iter().map(|(shard, manifest)| (*shard, manifest.body.last_seq)).collect()
+        let all = self.manifests.iter().chain(&self.in_bucket);
+        all.map(|(shard, manifest)| (*shard, manifest.body.last_seq)).collect()
     }
 
     /// Removes segments that no manifest names, then starts taking in what the log gives, and merging. Returns when what the log
@@ -110,9 +145,10 @@ impl Opened {
     /// [`WalError::NoManifest`](crate::wal::WalError::NoManifest) where that would remove the only copy of records; then nothing
     /// is removed. [`SegmentError::Disk`]. [`SegmentError::Log`] where the log could not be read again.
     pub(crate) async fn start(self, wal: Wal, durable: mpsc::Receiver<Vec<Durable>>) -> Result<Shards, SegmentError> {
-        let Self { shared, store, manifests } = self;
+        let Self { shared, store, manifests, in_bucket } = self;
         let tasks = shared.tasks.clone();
-        let (files, named, log) = (shared.files.clone(), manifests.clone(), wal.clone());
+        let (files, mut named, log) = (shared.files.clone(), manifests.clone(), wal.clone());
+        named.extend(in_bucket);
         let removing = tasks.blocking(move || files.remove_orphans(&named, |shard| log.begins(shard)));
         removing.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let (wishes, wished) = mpsc::channel(REFRESH_QUEUE);
@@ -120,14 +156,14 @@ impl Opened {
         tasks.spawn(Kind::Indexer, intake.run(durable, wished));
         tasks.spawn(Kind::Indexer, Repairer { shared: Arc::clone(&shared), wal: wal.clone() }.run());
         let (removals, removing) = mpsc::channel(1);
-        let merger = Merger::new(Arc::clone(&shared), store, (wal.clone(), manifests), removing);
+        let merger = Merger::new(Arc::clone(&shared), store.clone(), (wal.clone(), manifests), removing);
         let ended = CancellationToken::new();
         let at_end = ended.clone().drop_guard();
         tasks.spawn(Kind::Indexer, async move {
             merger.run().await;
             drop(at_end);
         });
-        let shards = Shards { shared, wal, wishes, removals, ended };
+        let shards = Shards { shared, wal, store, wishes, removals, ended };
         shards.refresh(None).await;
         shards.wal.check()?;
         Ok(shards)
@@ -135,6 +171,29 @@ impl Opened {
 }
 
 impl Shards {
+    pub(super) const fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn copies(&self) -> Option<&Copies> {
+        self.shared.copies.get()
+    }
+
+    /// A segment from this node's disk.
+    pub(super) async fn reopened(&self, shard: ShardId, row: &Row) -> Result<Segment, SegmentError> {
+        let (shared, row) = (Arc::clone(&self.shared), row.clone());
+        let opening = self.shared.tasks.blocking(move || shared.files.reopen(&shared.layout, shard, &row));
+        opening.await.map_err(|_| SegmentError::Interrupted { shard })?
+    }
+
+    pub(super) async fn ask(&self, wish: Removal) -> Result<(), SegmentError> {
+        self.removals.send(wish).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })
+    }
+
     /// The segments that can be searched.
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.shared.catalog
@@ -198,7 +257,10 @@ impl Shards {
         self.removals.send(wish(done)).await.map_err(|_| interrupted())?;
         let removed = removed.await.map_err(|_| interrupted())??;
         let oldest = self.wal.oldest().await.ok_or_else(interrupted)?;
-        if oldest < behind { Err(SegmentError::LogStays { files: behind - oldest }) } else { Ok(removed) }
+        match oldest.before(behind) {
+            0 => Ok(removed),
+            files => Err(SegmentError::LogStays { files }),
+        }
     }
 
     /// The digest of all files of a durable segment.
@@ -288,6 +350,8 @@ pub(super) struct Shared {
     pub(super) lost: Lost,
     /// Where it is recorded which segments come and go.
     pub(super) ledger: OnceLock<Arc<Ledger>>,
+    /// What moves segments between the disk and the store.
+    pub(super) copies: OnceLock<Copies>,
     retries: AtomicU64,
     has_intake_ended: AtomicBool,
     /// Where a test ends the work, as a crash would.
@@ -299,8 +363,7 @@ impl Shared {
     /// Shows a new segment. Where it may not be shown, it goes: its records are in the log.
     pub(super) fn show(&self, segment: &Arc<Segment>) -> Result<(), SegmentError> {
         self.replace(&[], segment).inspect_err(|_| remove(segment.dir.clone()))?;
-        self.dirty.lock().insert(segment.shard);
-        self.wake.notify_one();
+        self.mark(segment.shard);
         Ok(())
     }
 
@@ -352,6 +415,12 @@ impl Shared {
             (bytes > 0).then_some((shard, bytes))
         };
         self.catalog.shards().into_iter().filter_map(young).collect()
+    }
+
+    /// Lets the merger look at a shard.
+    pub(super) fn mark(&self, shard: ShardId) {
+        self.dirty.lock().insert(shard);
+        self.wake.notify_one();
     }
 
     /// Lets the merger look at every shard with segments in memory.

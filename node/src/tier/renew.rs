@@ -3,6 +3,7 @@
 //! A copy from before an erasure that somebody puts back is found again by the next purge. May be interrupted anywhere: the old
 //! copy goes only after the new one is there and was opened. Decides not when.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, Timestamp};
@@ -30,13 +31,20 @@ impl Tier {
         Ok(copies)
     }
 
-    /// Makes every copy anew that holds something of the suppression list; which. Fetches and decodes every copy.
+    /// Makes every copy anew that holds something of the suppression list; which. Fetches and decodes every copy but those that a
+    /// manifest names: their owner makes them anew with their segments.
     ///
     /// # Errors
     /// Any [`TierError`]; what was done stays done, and the rest is done by the next call.
-    pub(crate) async fn purge(&self, layout: &Layout, now: Timestamp) -> Result<Vec<Rewritten>, TierError> {
+    pub(crate) async fn purge(
+        &self,
+        layout: &Layout,
+        now: Timestamp,
+        named: &BTreeSet<SegmentId>,
+    ) -> Result<Vec<Rewritten>, TierError> {
         let mut rewritten = Vec::new();
-        for old in self.copies().await? {
+        let copies = self.copies().await?;
+        for old in copies.into_iter().filter(|copy| !named.contains(&copy.id)) {
             let segment = Arc::new(self.open(layout, &old).await?);
             if !segment.hidden().is_empty() {
                 rewritten.push(self.renew(layout, (&old, &segment), now).await?);

@@ -1,0 +1,208 @@
+//! Shards of durability `bucket` come to this node and leave it: what the metadata group decided is carried out, and what an owner
+//! left behind that fell silent is taken over.
+//!
+//! Taking up, writing and leaving are the stages' own; who may take over is decided in `ownership`. This walks around.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use domicile_proto::ids::{Epoch, NodeId, ShardId};
+use domicile_proto::link::identity::{PeerAddr, PeerId};
+use domicile_proto::message::region::RegionAsk;
+use domicile_proto::metadata::Durability;
+use futures::future::{BoxFuture, join_all};
+
+use crate::erase::Neighbours;
+use crate::errors::Coded;
+use crate::index::builder::Layout;
+use crate::limits::{OWNER_HEARD, OWNER_LEASE, OWNER_ROUND};
+use crate::ownership::{Heard, Owned, Ownership, Sight, plan};
+use crate::policy::{Policy, PolicyWatch, StreamView};
+use crate::segment::{Copies, Segment, SegmentError, SegmentId, Shards};
+use crate::store::{Store, StoreError};
+use crate::tier::{Cold, Tier, TierError, forget};
+
+/// Walks around.
+pub(super) struct Keeper {
+    pub(super) us: PeerId,
+    pub(super) policy: PolicyWatch,
+    pub(super) shards: Shards,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) neighbours: Neighbours,
+    /// Shards that wait to be taken up since the start: nothing of them can be searched.
+    pub(super) waiting: BTreeSet<ShardId>,
+}
+
+impl Keeper {
+    /// Until the node stops.
+    pub(super) async fn keep(mut self, token: tokio_util::sync::CancellationToken) {
+        let (mut heard, mut told) = (Heard::default(), BTreeSet::new());
+        let mut changes = self.policy.changes();
+        let work = async {
+            loop {
+                changes.mark_unchanged();
+                self.carry_out(&mut told).await;
+                self.take_over(&mut heard).await;
+                self.shards.forget_what_others_have().await;
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep(OWNER_ROUND) => {}
+                }
+            }
+        };
+        token.run_until_cancelled(work).await;
+    }
+
+    /// What the group decided: shards that are ours are taken up, others are left.
+    async fn carry_out(&mut self, told: &mut BTreeSet<ShardId>) {
+        let Some(bucket) = self.shards.bucket() else { return };
+        let policy = self.policy.now();
+        let mut wanted = BTreeMap::new();
+        for stream in policy.streams.values() {
+            let Some((shard, owner)) = stream.shard else { continue };
+            let epoch = policy.epochs.get(&shard).copied().unwrap_or(Epoch(1));
+            let held = bucket.epoch_of(shard);
+            if owner != self.us.node {
+                if held.is_some_and(|held| held < epoch) || self.waiting.remove(&shard) {
+                    tracing::info!(%shard, %owner, epoch = epoch.0, "another node of the region writes the shard");
+                    self.shards.leave(shard, epoch).await;
+                }
+            } else if held.is_none_or(|held| held < epoch)
+                && self.is_in_bucket(stream, shard)
+                && bucket.deposed_by(shard).is_none_or(|by| by <= epoch)
+            {
+                if held.is_some() {
+                    // It went and came back before this node heard of it.
+                    self.shards.leave(shard, epoch).await;
+                }
+                wanted.insert(shard, epoch);
+            }
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let failed = self.shards.adopt(&self.others(&policy), &wanted).await;
+        for shard in wanted.keys().filter(|shard| !failed.contains_key(shard)) {
+            self.waiting.remove(shard);
+            told.remove(shard);
+        }
+        for (shard, error) in failed {
+            self.shards.catalog().set_whole(shard, false);
+            if told.insert(shard) {
+                let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                tracing::error!(%shard, code, error, "the shard could not be taken up; this is tried again");
+            }
+        }
+    }
+
+    fn is_in_bucket(&self, stream: &StreamView, shard: ShardId) -> bool {
+        stream.policy.durability == Durability::Bucket || self.waiting.contains(&shard)
+    }
+
+    fn others(&self, policy: &Policy) -> BTreeSet<NodeId> {
+        self.addresses(policy)
+            .into_iter()
+            .map(|to| to.id.node)
+            .chain(owners(policy))
+            .filter(|n| *n != self.us.node)
+            .collect()
+    }
+
+    fn addresses(&self, policy: &Policy) -> Vec<PeerAddr> {
+        let others = policy.nodes.values().filter(|row| row.region == self.us.region && row.node != self.us.node);
+        others
+            .map(|row| PeerAddr { id: PeerId { region: row.region.clone(), node: row.node }, addr: row.addr })
+            .collect()
+    }
+
+    /// Shards of owners that were silent too long.
+    async fn take_over(&self, heard: &mut Heard) {
+        let (policy, addresses) = (self.policy.now(), self.addresses(&self.policy.now()));
+        if addresses.is_empty() {
+            return;
+        }
+        heard.look(&self.others(&policy), Instant::now());
+        let asked = addresses.iter().map(|to| async move {
+            let asking = self.neighbours.ask(to.clone(), RegionAsk::How(Vec::new()));
+            let said = tokio::time::timeout(OWNER_HEARD, asking).await;
+            matches!(said, Ok(Ok(_))).then_some(to.id.node)
+        });
+        for node in join_all(asked).await.into_iter().flatten() {
+            heard.heard(node, Instant::now());
+        }
+        let now = Instant::now();
+        let nodes = addresses.iter().map(|to| to.id.node).chain([self.us.node]).collect();
+        let has_group = !self.policy.lease().is_over(now);
+        let shards = owned(&policy);
+        let sight = Sight { us: self.us.node, has_group, silent: heard.silent(now), nodes, shards };
+        for moved in plan(&sight) {
+            let Owned { shard, stream, owner, epoch, .. } = moved;
+            // What is accepted of it is not here yet: no question is answered until it is.
+            self.shards.catalog().set_whole(shard, false);
+            match self.ownership.take(stream, epoch).await {
+                Some(epoch) => {
+                    let silence = OWNER_LEASE.as_secs();
+                    tracing::warn!(%shard, %owner, epoch = epoch.0, silence, "its owner is silent: this node takes the shard over");
+                }
+                None => self.shards.catalog().set_whole(shard, true),
+            }
+        }
+    }
+}
+
+fn owners(policy: &Policy) -> impl Iterator<Item = NodeId> {
+    policy.streams.values().filter_map(|stream| stream.shard.map(|(_, owner)| owner))
+}
+
+fn owned(policy: &Policy) -> Vec<Owned> {
+    let shards = policy.streams.values().filter_map(|stream| {
+        let (shard, owner) = stream.shard?;
+        let epoch = policy.epochs.get(&shard).copied()?;
+        let in_bucket = stream.policy.durability == Durability::Bucket;
+        Some(Owned { shard, stream: stream.id, owner, epoch, in_bucket })
+    });
+    shards.collect()
+}
+
+/// How segments move between this node's disk and the store.
+pub(super) fn copies(tier: Tier, store: Store) -> Copies {
+    let (out, fetch) = (tier.clone(), tier);
+    Copies {
+        out: Arc::new(move |segment| Box::pin(copy_out(out.clone(), segment))),
+        fetch: Arc::new(move |layout: Layout, shard, row| {
+            let tier = fetch.clone();
+            Box::pin(async move {
+                let id = row.id().unwrap_or(SegmentId(0));
+                let failed = |source: TierError| SegmentError::Copy { segment: id, source: Box::new(source) };
+                let known = tier.copy_at(shard, id).await.map_err(failed)?;
+                let is_named = row.copied == Some(hex::encode(known.sha256));
+                if !is_named {
+                    return Err(failed(TierError::Altered { object: known.object }));
+                }
+                let cold = Cold { row, ..known };
+                tier.open(&layout, &cold).await.map_err(failed)
+            })
+        }),
+        forget: Arc::new(move |shard, segment| {
+            let store = store.clone();
+            Box::pin(async move {
+                let forgotten = forget(&store, shard, segment).await;
+                forgotten.map(drop).map_err(|source| SegmentError::Copy { segment, source: Box::new(source) })
+            }) as BoxFuture<'static, _>
+        }),
+    }
+}
+
+async fn copy_out(tier: Tier, segment: Arc<Segment>) -> Result<[u8; 32], SegmentError> {
+    let (id, shard) = (segment.id, segment.shard);
+    let failed = |source: TierError| SegmentError::Copy { segment: id, source: Box::new(source) };
+    match tier.copy_out(&segment).await {
+        Ok(cold) => Ok(cold.sha256),
+        // An interrupted try copied it whole.
+        Err(TierError::Store { source, .. }) if matches!(*source, StoreError::AlreadyThere { .. }) => {
+            tier.copy_at(shard, id).await.map(|cold| cold.sha256).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}

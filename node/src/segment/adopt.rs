@@ -1,0 +1,246 @@
+//! A shard whose segments lie in the region's store comes to this node, or leaves it.
+//!
+//! A shard comes in four steps: the logs of other nodes are sealed for it (`wal`), a manifest of the new epoch is created, so that
+//! the owner before can publish none, its segments are opened, and what the logs hold behind them is taken up. Every step may be
+//! interrupted and repeated. Decides not which shards come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use domicile_proto::ids::{Epoch, NodeId, ShardId};
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::manifest::{Manifest, Row};
+use super::merge::Merger;
+use super::plan::Pressure;
+use super::purge::Removal;
+use super::shards::Shards;
+use super::{Segment, SegmentError, SegmentId};
+use crate::index::builder::Layout;
+use crate::wal::{Bucket, Tail, WalError};
+
+/// What moves segments between this node's disk and the region's store.
+#[derive(Clone)]
+pub(crate) struct Copies {
+    /// Copies a durable segment into the store, where it is not there yet; the digest of its footer.
+    pub(crate) out: Arc<dyn Fn(Arc<Segment>) -> BoxFuture<'static, Result<[u8; 32], SegmentError>> + Send + Sync>,
+    /// Fetches a segment as a row of a manifest describes it.
+    pub(crate) fetch:
+        Arc<dyn Fn(Layout, ShardId, Row) -> BoxFuture<'static, Result<Segment, SegmentError>> + Send + Sync>,
+    /// Deletes the copy of a segment.
+    pub(crate) forget: Arc<dyn Fn(ShardId, SegmentId) -> BoxFuture<'static, Result<(), SegmentError>> + Send + Sync>,
+}
+
+/// A shard that the merger is given.
+pub(super) struct Adopted {
+    manifest: Manifest,
+    segments: Vec<Arc<Segment>>,
+}
+
+impl Shards {
+    /// The log in the region's store.
+    pub(crate) fn bucket(&self) -> Option<Bucket> {
+        self.wal().bucket().cloned()
+    }
+
+    /// Takes shards up, each in an epoch in which this node writes it; `others` are the region's other nodes. What failed of which
+    /// shard; the rest can be written and searched.
+    pub(crate) async fn adopt(
+        &self,
+        others: &BTreeSet<NodeId>,
+        shards: &BTreeMap<ShardId, Epoch>,
+    ) -> BTreeMap<ShardId, SegmentError> {
+        let mut failed = BTreeMap::new();
+        let Some(bucket) = self.bucket() else { return failed };
+        let is_moved = |(_, epoch): &(&ShardId, &Epoch)| epoch.0 > 1;
+        let moved: BTreeMap<_, _> = shards.iter().filter(is_moved).map(|(shard, epoch)| (*shard, *epoch)).collect();
+        let mut due = shards.clone();
+        if !moved.is_empty()
+            && let Err(error) = bucket.seal(others, &moved).await
+        {
+            due.retain(|shard, _| !moved.contains_key(shard));
+            failed.extend(moved.keys().map(|shard| (*shard, SegmentError::Log(error.clone()))));
+        }
+        let (mut reach, mut last) = (BTreeMap::new(), BTreeMap::new());
+        for (shard, epoch) in due {
+            match self.take_up(shard, epoch).await {
+                Ok((last_seq, tail)) => {
+                    if tail.is_none() {
+                        last.insert(shard, last_seq);
+                    }
+                    reach.insert(shard, (epoch, tail));
+                }
+                Err(error) => drop(failed.insert(shard, error)),
+            }
+        }
+        let mut tails = bucket
+            .collect(&last)
+            .await
+            .unwrap_or_else(|error| last.keys().map(|shard| (*shard, Err(error.clone()))).collect());
+        for (shard, (epoch, tail)) in reach {
+            let Some(tail) = tail.map(Ok).or_else(|| tails.remove(&shard)) else { continue };
+            let held = match tail {
+                Ok(tail) => self.go_on(&bucket, (shard, epoch), tail).await,
+                Err(error) => Err(error.into()),
+            };
+            match held {
+                Ok(()) => self.catalog().set_whole(shard, true),
+                Err(error) => drop(failed.insert(shard, error)),
+            }
+        }
+        failed
+    }
+
+    async fn go_on(&self, bucket: &Bucket, (shard, epoch): (ShardId, Epoch), tail: Tail) -> Result<(), SegmentError> {
+        let batches = tail.batches();
+        bucket.hold(shard, epoch, tail).await?;
+        self.refresh(Some(shard)).await;
+        if epoch.0 > 1 {
+            // What came from others becomes segments soon, and then their logs can let go of it.
+            let _ = self.ask(Removal::Settled { shard }).await;
+        }
+        tracing::info!(%shard, epoch = epoch.0, batches, "this node writes the shard");
+        Ok(())
+    }
+
+    /// Manifest and segments of a shard; the last place in them. A shard that was written to this node's disk until now brings all of its records into
+    /// segments first; what it brings is the tail then.
+    async fn take_up(&self, shard: ShardId, epoch: Epoch) -> Result<(u64, Option<Tail>), SegmentError> {
+        let store = self.store();
+        let mut tail = None;
+        let newest = Manifest::newest(store, shard).await?;
+        let was_on_disk = newest.as_ref().is_some_and(|manifest| !manifest.body.in_bucket);
+        if was_on_disk || self.wal().is_on_disk(shard) {
+            let handed = self.wal().hand_over(shard).await.ok_or(WalError::Stopped)?;
+            self.settle(shard).await?;
+            if self.last_seq(shard).await? != handed.last_place() {
+                return Err(SegmentError::NotWhole { shard });
+            }
+            tail = Some(handed);
+        }
+        for _ in 0..TRIES {
+            let newest = Manifest::newest(store, shard).await?.unwrap_or_else(|| Manifest::none(shard));
+            if newest.body.epoch > epoch {
+                return Err(SegmentError::Deposed { shard, number: newest.number });
+            }
+            let manifest = if newest.body.in_bucket && newest.body.epoch == epoch {
+                newest
+            } else {
+                let next = newest.taken_over(epoch);
+                match next.publish(store).await {
+                    // The owner before published once more: what it says is new counts.
+                    Err(SegmentError::Deposed { .. }) => continue,
+                    published => published.map(|()| next)?,
+                }
+            };
+            let mut segments = Vec::with_capacity(manifest.body.segments.len());
+            for row in &manifest.body.segments {
+                segments.push(Arc::new(self.segment_of(shard, row).await?));
+            }
+            let last_seq = manifest.body.last_seq;
+            let (done, told) = oneshot::channel();
+            self.ask(Removal::Adopt { adopted: Adopted { manifest, segments }, done }).await?;
+            told.await.map_err(|_| SegmentError::Interrupted { shard })??;
+            return Ok((last_seq, tail));
+        }
+        Err(SegmentError::Deposed { shard, number: 0 })
+    }
+
+    async fn last_seq(&self, shard: ShardId) -> Result<u64, SegmentError> {
+        Ok(Manifest::newest(self.store(), shard).await?.map_or(0, |manifest| manifest.body.last_seq))
+    }
+
+    /// From this node's disk where it is still there, else from the store.
+    async fn segment_of(&self, shard: ShardId, row: &Row) -> Result<Segment, SegmentError> {
+        if let Some(open) = self.catalog().view(shard).iter().find(|segment| row.id() == Some(segment.id)) {
+            // Open already: it was written to this disk until now.
+            return self.reopened(open.shard, row).await;
+        }
+        match self.reopened(shard, row).await {
+            Err(error) if row.copied.is_some() => match self.copies() {
+                Some(copies) => (copies.fetch)(self.layout().clone(), shard, row.clone()).await,
+                None => Err(error),
+            },
+            opened => opened,
+        }
+    }
+
+    /// Brings everything of a shard into durable segments and a manifest.
+    pub(crate) async fn settle(&self, shard: ShardId) -> Result<(), SegmentError> {
+        self.refresh(Some(shard)).await;
+        let (done, told) = oneshot::channel();
+        self.ask(Removal::Settle { shard, done }).await?;
+        told.await.map_err(|_| SegmentError::Interrupted { shard })?
+    }
+
+    /// Ends shards here that another node writes from now on: they can be neither written nor searched here any more.
+    pub(crate) async fn leave(&self, shard: ShardId, by: Epoch) {
+        if let Some(bucket) = self.wal().bucket() {
+            bucket.end(shard, by).await;
+        }
+        // What intake still holds of it is shown first, so that nothing of it comes later.
+        self.refresh(Some(shard)).await;
+        let (done, told) = oneshot::channel();
+        if self.ask(Removal::Leave { shard, done }).await.is_ok() {
+            let _ = told.await;
+        }
+    }
+
+    /// Objects of this node's log go whose records other nodes took over whole.
+    pub(crate) async fn forget_what_others_have(&self) {
+        let Some(bucket) = self.wal().bucket() else { return };
+        for shard in bucket.held_up() {
+            let Some(by) = bucket.deposed_by(shard) else { continue };
+            // A manifest of the later epoch is there before the new owner reads; it has written what it read once it publishes
+            // records of its own.
+            if let Ok(Some(manifest)) = Manifest::newest(self.store(), shard).await
+                && manifest.body.epoch >= by
+                && manifest.body.settled
+            {
+                bucket.forget(shard);
+            }
+        }
+    }
+}
+
+impl Merger {
+    pub(super) fn take_up(&mut self, adopted: Adopted) -> Result<(), SegmentError> {
+        let Adopted { manifest, segments } = adopted;
+        let shard = manifest.shard;
+        let shown: BTreeSet<SegmentId> = self.shared.catalog.view(shard).iter().map(|segment| segment.id).collect();
+        let named: BTreeSet<SegmentId> = segments.iter().map(|segment| segment.id).collect();
+        // What was shown of an earlier epoch and no manifest took up is in the logs, or was never accepted.
+        self.shared.catalog.take_out(shard, &shown.difference(&named).copied().collect());
+        for segment in segments.iter().filter(|segment| !shown.contains(&segment.id)) {
+            self.shared.replace(&[], segment)?;
+        }
+        self.deposed.remove(&shard);
+        self.begin_with(manifest);
+        self.shared.mark(shard);
+        Ok(())
+    }
+
+    /// What was taken over lies in this node's own log.
+    pub(super) async fn settled_now(&mut self, shard: ShardId) {
+        self.is_settled(shard);
+        if let Err(error) = self.try_settle(shard, Pressure::None, true).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, %shard, "the manifest follows later");
+        }
+    }
+
+    pub(super) async fn settle_now(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+        self.try_settle(shard, Pressure::High, true).await
+    }
+
+    pub(super) fn leave_shard(&mut self, shard: ShardId) {
+        self.deposed.insert(shard);
+        let all = self.shared.catalog.view(shard).iter().map(|segment| segment.id).collect();
+        self.shared.catalog.take_out(shard, &all);
+        self.shared.catalog.set_whole(shard, true);
+        self.forget_shard(shard);
+    }
+}
+
+/// How often a manifest of the new epoch is tried while the owner before still publishes.
+const TRIES: usize = 8;
