@@ -133,7 +133,7 @@ async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), 
     let time = (base.clock.clone(), base.suppression.clone());
     let opened = Opened::open_of(&dir, base.store.clone(), &base.tasks, time, is_ours).await?;
     let tier = Tier::new(base.store.clone(), cache, base.tasks.clone());
-    let opened = opened.telling(Arc::clone(&base.ledger)).copying(shards::copies(tier, base.store.clone()));
+    let opened = opened.telling(Arc::clone(&base.ledger)).copying(tier.copies());
     let bucket = Bucket::open(base.store.clone(), base.us.node, base.clock.clone(), base.tasks.clone()).await?;
     // Nothing of them can be searched before this node knows whose they are, and has read what was accepted.
     let mut waiting = opened.in_bucket();

@@ -11,17 +11,14 @@ use domicile_proto::ids::{Epoch, NodeId, ShardId};
 use domicile_proto::link::identity::{PeerAddr, PeerId};
 use domicile_proto::message::region::RegionAsk;
 use domicile_proto::metadata::Durability;
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 
 use crate::erase::Neighbours;
 use crate::errors::Coded;
-use crate::index::builder::Layout;
 use crate::limits::{OWNER_HEARD, OWNER_LEASE, OWNER_ROUND};
 use crate::ownership::{Heard, Owned, Ownership, Sight, plan};
 use crate::policy::{Policy, PolicyWatch, StreamView};
-use crate::segment::{Copies, Segment, SegmentError, SegmentId, Shards};
-use crate::store::{Store, StoreError};
-use crate::tier::{Cold, Tier, TierError, forget};
+use crate::segment::Shards;
 
 /// Walks around.
 pub(super) struct Keeper {
@@ -163,46 +160,4 @@ fn owned(policy: &Policy) -> Vec<Owned> {
         Some(Owned { shard, stream: stream.id, owner, epoch, in_bucket })
     });
     shards.collect()
-}
-
-/// How segments move between this node's disk and the store.
-pub(super) fn copies(tier: Tier, store: Store) -> Copies {
-    let (out, fetch) = (tier.clone(), tier);
-    Copies {
-        out: Arc::new(move |segment| Box::pin(copy_out(out.clone(), segment))),
-        fetch: Arc::new(move |layout: Layout, shard, row| {
-            let tier = fetch.clone();
-            Box::pin(async move {
-                let id = row.id().unwrap_or(SegmentId(0));
-                let failed = |source: TierError| SegmentError::Copy { segment: id, source: Box::new(source) };
-                let known = tier.copy_at(shard, id).await.map_err(failed)?;
-                let is_named = row.copied == Some(hex::encode(known.sha256));
-                if !is_named {
-                    return Err(failed(TierError::Altered { object: known.object }));
-                }
-                let cold = Cold { row, ..known };
-                tier.open(&layout, &cold).await.map_err(failed)
-            })
-        }),
-        forget: Arc::new(move |shard, segment| {
-            let store = store.clone();
-            Box::pin(async move {
-                let forgotten = forget(&store, shard, segment).await;
-                forgotten.map(drop).map_err(|source| SegmentError::Copy { segment, source: Box::new(source) })
-            }) as BoxFuture<'static, _>
-        }),
-    }
-}
-
-async fn copy_out(tier: Tier, segment: Arc<Segment>) -> Result<[u8; 32], SegmentError> {
-    let (id, shard) = (segment.id, segment.shard);
-    let failed = |source: TierError| SegmentError::Copy { segment: id, source: Box::new(source) };
-    match tier.copy_out(&segment).await {
-        Ok(cold) => Ok(cold.sha256),
-        // An interrupted try copied it whole.
-        Err(TierError::Store { source, .. }) if matches!(*source, StoreError::AlreadyThere { .. }) => {
-            tier.copy_at(shard, id).await.map(|cold| cold.sha256).map_err(failed)
-        }
-        Err(error) => Err(failed(error)),
-    }
 }

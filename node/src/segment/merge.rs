@@ -108,6 +108,9 @@ impl Merger {
     /// A shard goes on after this manifest.
     pub(super) fn begin_with(&mut self, manifest: Manifest) {
         self.forget_shard(manifest.shard);
+        if manifest.body.settled {
+            self.is_settled(manifest.shard);
+        }
         self.wal.release(&BTreeMap::from([(manifest.shard, manifest.body.last_seq)]));
         self.manifests.insert(manifest.shard, manifest);
     }

@@ -3,6 +3,8 @@
 //! Does not move data between tiers.
 
 mod adopt;
+#[cfg(test)]
+mod adopt_test;
 mod catalog;
 mod errors;
 pub(crate) mod files;

@@ -4,6 +4,7 @@
 //! lies. What decides when, the plan over age, room and holds, is not here yet: nothing moves by itself.
 
 mod cold;
+mod copies;
 mod errors;
 mod forget;
 mod pack;

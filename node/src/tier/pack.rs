@@ -149,7 +149,7 @@ impl Tier {
     ///
     /// # Errors
     /// [`TierError::Altered`] where the footer is none of this build.
-    pub(crate) async fn copy_at(&self, shard: ShardId, id: SegmentId) -> Result<Cold, TierError> {
+    pub(super) async fn copy_at(&self, shard: ShardId, id: SegmentId) -> Result<Cold, TierError> {
         let object = object_of(shard, id);
         let name = footer_name(&object);
         let stored = |source| TierError::Store { segment: id, source: Box::new(source) };

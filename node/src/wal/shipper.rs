@@ -237,6 +237,8 @@ impl Bucket {
 
     /// Closes the newest object, so that all before can go; the number from which on they stay.
     pub(super) async fn roll(&self) -> Option<u64> {
+        // What waits comes into an object of its own, before the one that closes it.
+        self.given().await;
         let (done, rolled) = oneshot::channel();
         let behind = self.0.core.lock().roll(self.now(), done);
         self.0.wake.notify_one();
