@@ -135,6 +135,9 @@ impl Keeper {
         let sight = Sight { us: self.us.node, has_group, silent: heard.silent(now), nodes, shards };
         for moved in plan(&sight) {
             let Owned { shard, stream, owner, epoch, .. } = moved;
+            if !self.shards.lies_in_store(shard).await {
+                continue;
+            }
             // What is accepted of it is not here yet: no question is answered until it is.
             self.shards.catalog().set_whole(shard, false);
             match self.ownership.take(stream, epoch).await {

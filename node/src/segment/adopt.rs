@@ -44,6 +44,13 @@ impl Shards {
         self.wal().bucket().cloned()
     }
 
+    /// Whether all that was accepted of a shard lies in the store that this node uses: its owner said so there before it took the
+    /// first batch. A node with a bucket of its own can take nothing over.
+    pub(crate) async fn lies_in_store(&self, shard: ShardId) -> bool {
+        let newest = Manifest::newest(self.store(), shard).await;
+        matches!(newest, Ok(Some(manifest)) if manifest.body.in_bucket)
+    }
+
     /// Takes shards up, each in an epoch in which this node writes it; `others` are the region's other nodes. What failed of which
     /// shard; the rest can be written and searched.
     pub(crate) async fn adopt(
@@ -120,7 +127,12 @@ impl Shards {
             tail = Some(handed);
         }
         for _ in 0..TRIES {
-            let newest = Manifest::newest(store, shard).await?.unwrap_or_else(|| Manifest::none(shard));
+            let newest = Manifest::newest(store, shard).await?;
+            if newest.is_none() && epoch.0 > 1 {
+                // Who wrote it before wrote a manifest first: this is another bucket.
+                return Err(SegmentError::NotWhole { shard });
+            }
+            let newest = newest.unwrap_or_else(|| Manifest::none(shard));
             if newest.body.epoch > epoch {
                 return Err(SegmentError::Deposed { shard, number: newest.number });
             }

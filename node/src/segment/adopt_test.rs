@@ -139,6 +139,18 @@ async fn a_shard_moves_to_another_node_with_all_that_was_accepted_and_what_was_k
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_bucket_takes_nothing_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), 2).await;
+    assert!(!node.shards.lies_in_store(SHARD).await);
+    assert_eq!(node.adopt(2).await.unwrap().code(), "DMC-SEGMENT-10");
+    assert!(node.shards.bucket().unwrap().epoch_of(SHARD).is_none(), "an empty shard would hide what was accepted");
+    assert!(node.adopt(1).await.is_none(), "a new one is empty");
+    assert!(node.shards.lies_in_store(SHARD).await);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_is_empty_reads_the_store_alone() {
     let dir = tempfile::tempdir().unwrap();
     for round in 0..4 {
