@@ -28,7 +28,9 @@ impl Heard {
         }
         self.looked = Some(now);
         self.since.retain(|node, _| nodes.contains(node));
-        nodes.iter().for_each(|node| drop(self.since.entry(*node).or_insert(now)));
+        for node in nodes {
+            self.since.entry(*node).or_insert(now);
+        }
     }
 
     /// A node was heard.

@@ -73,8 +73,12 @@ impl Waiting {
     /// It is there.
     pub(super) fn tell(self) {
         match self {
-            Self::Batch(reply, accepted) => drop(reply.send(Ok(accepted))),
-            Self::Barrier(done) => drop(done.send(())),
+            Self::Batch(reply, accepted) => {
+                let _ = reply.send(Ok(accepted));
+            }
+            Self::Barrier(done) => {
+                let _ = done.send(());
+            }
         }
     }
 }

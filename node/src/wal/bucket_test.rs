@@ -140,7 +140,7 @@ impl Told {
         for sent in &self.doubtful {
             let there = sent.texts.iter().filter(|text| texts.contains(text)).count();
             assert!(there == 0 || there == sent.texts.len(), "{whole}: a part of {} is there", sent.id);
-            sent.texts.iter().for_each(|text| drop(extra.remove(text)));
+            extra.retain(|text| !sent.texts.contains(text));
         }
         assert!(extra.is_empty(), "{whole}: {extra:?} was never sent, or refused");
     }
@@ -179,7 +179,7 @@ async fn live(seed: u64, faults: bool) {
             told.acked.entry(*place).or_insert_with(|| text.clone());
         }
         doubtful.retain(|sent| !sent.texts.iter().any(|text| found.values().any(|found| found == text)));
-        for round in 0..6 {
+        for _ in 0..6 {
             if faults && dice.below(2) == 0 {
                 store.fail(Faults { after: dice.below(4), count: dice.below(4), is_done: dice.below(2) == 0 });
             }
@@ -203,7 +203,6 @@ async fn live(seed: u64, faults: bool) {
                 }
                 node.bucket.release(&told.indexed);
             }
-            let _ = round;
         }
         node.taken();
         if dice.below(2) == 0 { node.kill() } else { aside.push(node) }

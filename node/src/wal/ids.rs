@@ -64,8 +64,8 @@ impl Ids {
                 let _ = store.delete(&objects::seen_name(node, before)).await;
             }
         }
-        while let Some((oldest, newest)) = self.objects.front().filter(|(_, newest)| *newest < since) {
-            let (name, _) = (objects::seen_name(node, *oldest), newest);
+        while let Some((oldest, _)) = self.objects.front().filter(|(_, newest)| *newest < since) {
+            let name = objects::seen_name(node, *oldest);
             store.delete(&name).await.map_err(|source| failed(&name, source))?;
             self.objects.pop_front();
         }
