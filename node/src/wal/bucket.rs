@@ -152,11 +152,6 @@ impl Core {
         self.deposed.get(&shard).copied()
     }
 
-    /// Shards that this node writes.
-    pub(super) fn held(&self) -> BTreeSet<ShardId> {
-        self.shards.keys().copied().collect()
-    }
-
     /// Shards of which something lies in the objects of this log.
     pub(super) fn mentioned(&self) -> BTreeSet<ShardId> {
         self.kept.iter().flat_map(|kept| kept.last.keys().copied()).collect()
@@ -370,11 +365,6 @@ impl Core {
     /// Number of the oldest object, or of the next one.
     pub(super) fn oldest(&self) -> u64 {
         self.kept.front().map_or(self.next, |kept| kept.number)
-    }
-
-    /// How many objects there are.
-    pub(super) fn objects(&self) -> usize {
-        self.kept.len()
     }
 
     /// Numbers of the objects that hold records of a shard from a place on.

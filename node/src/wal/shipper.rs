@@ -169,11 +169,6 @@ impl Bucket {
         self.0.core.lock().deposed_by(shard)
     }
 
-    /// Shards that this node writes.
-    pub(crate) fn held(&self) -> BTreeSet<ShardId> {
-        self.0.core.lock().held()
-    }
-
     /// Shards of which something lies in this node's log.
     pub(crate) fn mentioned(&self) -> BTreeSet<ShardId> {
         self.0.core.lock().mentioned()
@@ -251,11 +246,6 @@ impl Bucket {
             tracing::error!(error = &error as &dyn std::error::Error, "objects of the write-ahead log stay for now");
         }
         self.0.core.lock().oldest()
-    }
-
-    /// How many objects the log has.
-    pub(crate) fn objects(&self) -> usize {
-        self.0.core.lock().objects()
     }
 
     /// How many objects were begun.
