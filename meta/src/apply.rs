@@ -11,6 +11,7 @@
 mod consent;
 mod erasure;
 mod regional;
+mod transfer;
 
 use domicile_proto::ids::{
     DictionaryId, Epoch, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
@@ -40,6 +41,7 @@ pub fn apply(state: &mut State, command: &Command) -> Applied {
         Command::RevokeValue { region, tenant, id } => state.revoke_value(region, *tenant, *id),
         Command::RecordHead(head) => state.record_head(head),
         Command::RecordErasure(row) => state.record_erasure(row),
+        Command::RevokeTransfer { from, to } => state.revoke_transfer(from, to),
     };
     outcome.unwrap_or_else(Applied::Refused)
 }

@@ -25,6 +25,19 @@ pub enum MetaError {
         /// What was found.
         found: String,
     },
+    /// The log holds less than was written.
+    #[error(
+        "`{path}` went back: it ends with write {found}, and this node has written {written}; what it voted for or \
+         acknowledged may be lost, so it does not take part. Have the node leave the group, move the directory away and join anew"
+    )]
+    WentBack {
+        /// The file.
+        path: PathBuf,
+        /// How many writes the mark beside it counts.
+        written: u64,
+        /// How many the file holds.
+        found: u64,
+    },
     /// The directory belongs to another node.
     #[error("`{path}` belongs to node {owner}; give each node its own directory")]
     OtherNode {
@@ -98,6 +111,7 @@ impl MetaError {
             Self::Initialised => "DMC-META-10",
             Self::Refused { .. } => "DMC-META-11",
             Self::TooLarge => "DMC-META-12",
+            Self::WentBack { .. } => "DMC-META-13",
         }
     }
 

@@ -26,6 +26,11 @@ pub(crate) const WAL_QUEUE: usize = 256;
 pub(crate) const MAX_RULE_FILE_BYTES: u64 = 64 << 10;
 /// Size at which a file of the write-ahead log ends, in bytes.
 pub(crate) const WAL_FILE_BYTES: u64 = 64 << 20;
+/// What is written and removed again to see whether a disk that was full has room, in bytes: a usual batch fits, and it is
+/// little beside what a node writes in a second.
+pub(crate) const WAL_ROOM_BYTES: usize = 1 << 20;
+/// Shortest time between two looks whether there is room again: whoever polls `/readyz` must not keep a full disk busy.
+pub(crate) const WAL_ROOM_EVERY: Duration = Duration::from_secs(1);
 /// JSON that is flushed together, in bytes: beyond it a flush is dominated by writing, not by waiting.
 pub(crate) const WAL_GROUP_BYTES: usize = 8 << 20;
 /// Shortest time between two objects of the log in the region's store: a node asks for four a second at most, which every store
@@ -203,6 +208,14 @@ pub(crate) const LEAF_CELLS_AT_ONCE: usize = 1 << 19;
 pub(crate) const RELEASED_LEAVES: usize = 600_000;
 /// Entries of a stream's release journal before they are written down as one.
 pub(crate) const JOURNAL_ENTRIES: u64 = 64;
+/// Days of tenants whose privacy budget is kept in memory, a few hundred bytes each; those of others are read again.
+pub(crate) const NOISE_ACCOUNTS: usize = 1_024;
+/// Days of a question, the last ones, whose closed cells are released before anybody asks for more of them: a week and a day.
+pub(crate) const DAYS_AHEAD: i64 = 8;
+/// Tables of streams of which it is known up to when they were released ahead; beyond it they are gone through again.
+pub(crate) const TABLES_AHEAD: usize = 1_024;
+/// How long releasing the days of one question ahead may take: as long as a policy may be out of date.
+pub(crate) const AHEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// Streams whose released cells are kept in memory; those of others are read again when they are asked for.
 pub(crate) const BOOKS: usize = 256;
 /// How long keys that were unwrapped are used while the key store is out of reach: the bound of the privacy rules.
@@ -245,6 +258,12 @@ pub(crate) const RETENTION_LOOK: Duration = Duration::from_secs(3_600);
 pub(crate) const RETENTION_SEGMENTS: usize = 1_024;
 /// Records that one export of a subject holds: what a person has in a year of logs, and a node in its memory.
 pub(crate) const EXPORT_RECORDS: usize = 100_000;
+/// Longest that a link to an export is good, in hours: a week, for what waits longer is asked for again.
+pub(crate) const EXPORT_LINK_HOURS: u32 = 168;
+/// Links of one tenant at a time that have not expired: an officer answers a few persons a day, and each export may be large.
+pub(crate) const EXPORT_LINKS: usize = 100;
+/// Links that are tried in a second at a node, right ones and wrong ones of the right form; each reads the bucket, and whoever tries shows no key.
+pub(crate) const EXPORT_READS_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
 
 /// Largest body of an entry of the ledger, in bytes: the largest frame of a question or an answer in base64, and what surrounds it.
 pub(crate) const LEDGER_BODY_BYTES: usize = 128 << 10;
@@ -302,6 +321,14 @@ pub(crate) const COLD_GAP_BLOCKS: usize = 1;
 pub(crate) const COLD_READS_AT_ONCE: usize = 4;
 /// Blocks of all cold segments kept in memory, in bytes.
 pub(crate) const COLD_CACHE_BYTES: usize = 256 << 20;
+/// Blocks of all cold segments kept on the disk, in bytes: what was read today is often asked for tomorrow.
+pub(crate) const COLD_DISK_BYTES: u64 = 4 << 30;
+/// Copies opened beside each other when a node starts: hides the round trip to a bucket.
+pub(crate) const COPIES_OPENED_AT_ONCE: usize = 16;
+/// Segments that move beside each other; each holds a part at most.
+pub(crate) const MOVES_AT_ONCE: usize = 2;
+/// How often it is looked what should lie elsewhere; a move is not urgent, and one that failed is tried again then.
+pub(crate) const LIFECYCLE_LOOK: Duration = Duration::from_secs(60);
 /// Bytes of a segment that are kept in its footer, for they are read whenever it is opened; the rest is read in ranges.
 pub(crate) const COLD_HOT_BYTES: u64 = 1 << 20;
 

@@ -331,10 +331,11 @@ impl VettedQuestion {
             return Err(QuestionError::FieldNotAllowed);
         }
         for filter in &question.filters {
-            match filter {
-                Filter::Value { field, .. } if !known(*field) => return Err(QuestionError::FieldNotAllowed),
-                Filter::Text { literal, .. } => vet_literal(literal, rules, detector)?,
-                Filter::Value { .. } | Filter::Level { .. } => {}
+            if matches!(filter, Filter::Value { field, .. } if !known(*field)) {
+                return Err(QuestionError::FieldNotAllowed);
+            }
+            if let Some(literal) = filter.literal() {
+                vet_literal(literal, rules, detector)?;
             }
         }
         Ok(Self(question))

@@ -1,7 +1,7 @@
 //! The border of Domicile: everything that may be said between machines, and nothing else.
 //!
 //! Audited as one unit. Reading order: [`ids`] (what things are called), [`aggregate`] (the closed set that may cross),
-//! [`leaf`] and [`numbers`] (how a region judges), [`border`] (the only way out), [`metadata`], [`privacy`], [`officer`] and [`region_key`] (what the metadata group may hold, who consents and who speaks),
+//! [`leaf`], [`numbers`] and [`noise`] (how a region judges), [`border`] (the only way out), [`metadata`], [`privacy`], [`transfer`], [`officer`] and [`region_key`] (what the metadata group may hold, who consents and who speaks),
 //! [`message`] (what travels), [`codec`] (as which bytes), [`link`] (over which connection). Nothing here knows a log line.
 
 pub mod aggregate;
@@ -12,8 +12,14 @@ pub mod leaf;
 pub mod link;
 pub mod message;
 pub mod metadata;
+pub mod noise;
 pub mod numbers;
 pub mod officer;
 pub mod privacy;
 pub mod region_key;
 mod signing;
+pub mod transfer;
+
+// cargo-bolero builds every test of the package with hooks that bolero alone resolves.
+#[cfg(test)]
+use bolero as _;

@@ -16,9 +16,11 @@ use crate::ids::{
 };
 use crate::leaf::{CLOSE_AFTER_S, LeafWidth};
 use crate::message::ledger::SignedHead;
+use crate::noise::Noise;
 use crate::officer::{OfficerRow, OfficerSignature};
 use crate::privacy::Privacy;
 use crate::region_key::{RegionKeyRow, RegionPublic, RegionWord};
+use crate::transfer::{Day, TransferBasis, TransferRow};
 
 /// Most group fields one stream may declare.
 pub const MAX_GROUP_FIELDS: usize = 32;
@@ -157,6 +159,24 @@ impl NumberField {
     }
 }
 
+/// Days after their receipt at which records reach the next tier; `None` is the day of the region's file. Where one stands before
+/// another that should be reached first, the later day holds for both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// Segments of a day are merged into one and never written again.
+    pub warm_after_days: Option<NonZeroU16>,
+    /// They lie in the region's object store alone, and are searched there.
+    pub cold_after_days: Option<NonZeroU16>,
+}
+
+impl Lifecycle {
+    /// Whether the days that are named do not fall from tier to tier.
+    pub fn is_well_formed(&self) -> bool {
+        let named = [self.warm_after_days, self.cold_after_days];
+        named.into_iter().flatten().is_sorted()
+    }
+}
+
 /// What one region lets out of one stream, and how it treats its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPolicy {
@@ -184,6 +204,10 @@ pub struct StreamPolicy {
     pub numbers: Vec<NumberField>,
     /// Days after their receipt at which records are deleted for good; `None` is the period of the region's file.
     pub retention_days: Option<NonZeroU16>,
+    /// Noise on what leaves the region; only of a stream whose subjects are known.
+    pub noise: Option<Noise>,
+    /// When they reach which tier before that.
+    pub lifecycle: Lifecycle,
 }
 
 impl Default for StreamPolicy {
@@ -202,6 +226,8 @@ impl Default for StreamPolicy {
             close_after_s: CLOSE_AFTER_S,
             numbers: Vec::new(),
             retention_days: None,
+            noise: None,
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -216,8 +242,8 @@ impl StreamPolicy {
         }
     }
 
-    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does and as long:
-    /// such a change needs no signature.
+    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does, where and as
+    /// long: such a change needs no signature.
     pub fn is_within(&self, other: &Self) -> bool {
         let same_count = self.personal == other.personal || self.personal == Personal::Undeclared;
         same_count
@@ -230,6 +256,8 @@ impl StreamPolicy {
             && self.numbers.iter().all(|number| other.numbers.contains(number))
             && self.durability == other.durability
             && self.retention_days == other.retention_days
+            && other.noise.is_none_or(|theirs| self.noise.is_some_and(|ours| ours.is_within(&theirs)))
+            && self.lifecycle == other.lifecycle
     }
 }
 
@@ -272,6 +300,15 @@ pub enum Change {
     RemoveNode {
         /// Which.
         node: NodeId,
+    },
+    /// What the region releases may go to another one.
+    ApproveTransfer {
+        /// The region that receives.
+        to: Region,
+        /// On which legal basis.
+        basis: TransferBasis,
+        /// The day by which the basis is looked at again.
+        review_by: Day,
     },
 }
 
@@ -346,6 +383,13 @@ pub enum Command {
     RecordHead(SignedHead),
     /// An order of erasure exists in a region, and how far all nodes of the region have come with it.
     RecordErasure(ErasureRow),
+    /// From now on nothing the region answers or asks goes to another one.
+    RevokeTransfer {
+        /// The region that sends.
+        from: Region,
+        /// The region that receives.
+        to: Region,
+    },
 }
 
 /// What became of a command.
@@ -463,6 +507,8 @@ pub enum Row {
     RegionKey(RegionKeyRow),
     /// An order of erasure.
     Erasure(ErasureRow),
+    /// A route of the transfer register.
+    Transfer(TransferRow),
 }
 
 /// The counters ids are drawn from; each holds the next free number.

@@ -51,6 +51,11 @@ impl Contributions {
         i64::try_from(self.total.saturating_add(half) / PARTS).ok()
     }
 
+    /// How much each contributor added, without signs.
+    pub(crate) fn by(&self) -> impl Iterator<Item = (u64, u128)> {
+        self.by.iter().map(|(by, size)| (*by, *size))
+    }
+
     /// Whether the sum would tell of its largest contributor.
     fn is_one_persons(&self) -> bool {
         let all = self.by.values().fold(0_u128, |sum, size| sum.saturating_add(*size));

@@ -252,6 +252,13 @@ impl FromStr for Action {
 #[error("no such {0}; `docs/guide/officer.md` lists them")]
 pub struct UnknownWord(&'static str);
 
+impl UnknownWord {
+    /// For a word that should have named `what`.
+    pub(crate) const fn of(what: &'static str) -> Self {
+        Self(what)
+    }
+}
+
 /// What a stream's policy says about the personal data in its records. What it does not mention is left to the region's
 /// own defaults, which may be anything but [`Action::Keep`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

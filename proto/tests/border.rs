@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+// cargo-bolero builds every test of the package with hooks that bolero alone resolves.
+use bolero as _;
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::histogram::FixedHistogram;
@@ -23,7 +25,7 @@ use domicile_proto::border::{
 };
 use domicile_proto::ids::{FieldId, QuestionId, RegionNumber, StreamId, TenantId, TimeRange};
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
-use domicile_proto::message::question::{Ask, Filter, Literal, Question, QuestionError, TextMatch};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, QuestionError, TextMatch, TextPlace};
 
 /// Fails to compile, with an ambiguity, as soon as the type has the trait: both blanket impls then fit.
 macro_rules! lacks {
@@ -148,13 +150,24 @@ impl LiteralDetector for FindsNothing {
 /// A token names a person to everybody who has seen it beside the person; no detector of originals knows it.
 #[test]
 fn a_token_that_stands_for_somebody_leaves_no_region_and_neither_does_a_piece_of_it() {
-    let vet = |literal: &str| {
+    let vet_under = |text_questions, literal: &str| {
         let literal = Literal::try_from(literal.to_owned()).expect("short");
-        let (tenant, stream, range) = (TenantId(1), StreamId(1), TimeRange::ALL);
-        let filters = vec![Filter::Text { how: TextMatch::Prefix, literal, negated: true }];
-        let question = Question { id: QuestionId(1), tenant, stream, range, filters, ask: Ask::Count, deadline_ms: 1 };
-        VettedQuestion::vet(question, &QuestionRules { fields: 0, text_questions: true }, &FindsNothing).map(drop)
+        let (how, negated) = (TextMatch::Prefix, true);
+        let forms = [
+            Filter::Text { how, literal: literal.clone(), negated },
+            Filter::TextIn { place: TextPlace::Exception, how, literal, negated },
+        ];
+        let vetted = forms.map(|filter| {
+            let (tenant, stream, range, filters) = (TenantId(1), StreamId(1), TimeRange::ALL, vec![filter]);
+            let id = QuestionId(1);
+            let question = Question { id, tenant, stream, range, filters, ask: Ask::Count, deadline_ms: 1 };
+            VettedQuestion::vet(question, &QuestionRules { fields: 0, text_questions }, &FindsNothing).map(drop)
+        });
+        assert_eq!(vetted[0], vetted[1], "whichever text it is asked of");
+        vetted[0]
     };
+    let vet = |literal: &str| vet_under(true, literal);
+    assert_eq!(vet_under(false, "timeout"), Err(QuestionError::TextNotAllowed));
     for token in [
         "\u{2039}email:mzxw6ytboi2dgnrtgy4tembvgq\u{203a}",
         "email:mzxw6ytboi2dgnrtgy4tembvgq",

@@ -9,6 +9,8 @@ mod samples;
 
 use std::path::Path;
 
+// cargo-bolero builds every test of the package with hooks that bolero alone resolves.
+use bolero as _;
 use domicile_proto::codec::{CodecError, HEADER_BYTES};
 use samples::Sample;
 

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
+// cargo-bolero builds every test of the package with hooks that bolero alone resolves.
+use bolero as _;
 use domicile_proto::ids::KThreshold;
 use domicile_proto::leaf::{Counted, LeafCell, MAX_LEAF_CELLS, Table, Tally, Threshold};
 use domicile_proto::numbers::{self, Sums};

@@ -4,6 +4,8 @@
 
 mod samples;
 
+// cargo-bolero builds every test of the package with hooks that bolero alone resolves.
+use bolero as _;
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
@@ -19,7 +21,7 @@ use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::{HeadOffer, MAX_PROOF, SignedHead, TreeHash};
 use domicile_proto::message::metadata::{Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Vote};
-use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
 use domicile_proto::metadata::{ApprovedValue, Change, Command, RegionalChange, Row};
 use proptest::collection::vec;
 use proptest::option;
@@ -69,8 +71,14 @@ fn filter() -> impl Strategy<Value = Filter> {
         (vec(level, 0..9), any::<bool>()).prop_map(|(levels, negated)| Filter::Level { levels, negated }),
         (any::<u16>(), vec(any::<u32>().prop_map(DictionaryId), 0..65), any::<bool>())
             .prop_map(|(field, values, negated)| Filter::Value { field: FieldId(field), values, negated }),
-        (literal, any::<bool>()).prop_map(|(literal, negated)| Filter::Text {
+        (literal.clone(), any::<bool>()).prop_map(|(literal, negated)| Filter::Text {
             how: TextMatch::Prefix,
+            literal,
+            negated
+        }),
+        (literal, any::<bool>(), any::<bool>()).prop_map(|(literal, is_message, negated)| Filter::TextIn {
+            place: if is_message { TextPlace::Message } else { TextPlace::Exception },
+            how: TextMatch::Phrase,
             literal,
             negated
         }),

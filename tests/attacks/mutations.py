@@ -1,11 +1,11 @@
 """Which test fails without which rule of the disclosure gate: every rule is taken out of a copy of the sources in turn.
 
-    python3 tests/attacks/mutations.py [--keep DIR]
+    python3 tests/attacks/mutations.py [--keep DIR] [--only RULE]
 
 Copies the workspace to a directory of its own, writes every change of the list below into the copy at once, each behind the
 environment variable `MUTANT`, builds the tests of that copy and runs them once for each rule, and once without any (all must
 pass). Prints one line for each change: the rule, what was taken out, and the tests that failed. Ends with 1 where a change goes
-unnoticed. Nothing of this is in the product: the sources that ship have no such switch. `CARGO` may name another cargo, and
+unnoticed. `--only R11` runs what begins so. Nothing of this is in the product: the sources that ship have no such switch. `CARGO` may name another cargo, and
 `CARGO_TARGET_DIR` where the copy is built.
 """
 
@@ -59,8 +59,8 @@ MUTANTS = [
      "if !domicile_proto::mutant(\"R6-grid\") && asked.question.ask.grid().is_some_and(|grid| !grid.step.is_multiple_of(width)) {",
      NODE, "aggregate::"),
     ("R6-once", "a generation is judged again under a stricter threshold",
-     "node/src/aggregate/judge.rs", "then.counted == now.counted && then.k >= now.k",
-     "domicile_proto::mutant(\"R6-once\") || (then.counted == now.counted && then.k >= now.k)", NODE, "aggregate::"),
+     "node/src/aggregate/judge.rs", "now.counted && then.k >= now.k",
+     "now.counted && (domicile_proto::mutant(\"R6-once\") || then.k >= now.k)", NODE, "aggregate::"),
     ("R7-line", "nothing is withheld beside a small cell",
      "proto/src/leaf.rs", "        if !is_too_little(&withheld) {", "        if crate::mutant(\"R7-line\") || !is_too_little(&withheld) {",
      PROTO, ""),
@@ -99,6 +99,30 @@ MUTANTS = [
      "proto/src/border.rs", "if is_pseudonym(literal.as_str()) || detector.finds_personal_data(literal.as_str()) {",
      "if !crate::mutant(\"R10-literal\") && (is_pseudonym(literal.as_str()) || detector.finds_personal_data(literal.as_str())) {",
      BORDER, "a_token_that_stands"),
+    ("R11-noise", "numbers are told as they are",
+     "proto/src/noise.rs", "let moved = i128::from(records).saturating_add(drawn).max(0);",
+     "let moved = i128::from(records).saturating_add(if crate::mutant(\"R11-noise\") { 0 } else { drawn }).max(0);",
+     NODE, "aggregate::"),
+    ("R11-cells", "a subject counts in every cell of time",
+     "node/src/query/leaves.rs", "noise::counts(*by, self.leaf.start, self.plan.width)",
+     "domicile_proto::mutant(\"R11-cells\") || noise::counts(*by, self.leaf.start, self.plan.width)", NODE, "aggregate::"),
+    ("R11-records", "a subject counts with all its records",
+     "proto/src/noise.rs", "unwrap_or(u64::MAX).min(noise.records.into());",
+     "unwrap_or(u64::MAX).min(if crate::mutant(\"R11-records\") { u64::MAX } else { noise.records.into() });",
+     NODE, "aggregate::"),
+    ("R11-budget", "a day pays for any number of tables",
+     "node/src/aggregate/spent.rs", "all <= Cost::of_tenant() && of_stream",
+     "domicile_proto::mutant(\"R11-budget\") || all <= Cost::of_tenant() && of_stream", NODE, "aggregate::"),
+    ("R11-exact", "what has no noise is told without",
+     "node/src/aggregate/answer.rs", "if asked.stream.policy.noise.is_some() && !is_noisy(asked) {",
+     "if !domicile_proto::mutant(\"R11-exact\") && asked.stream.policy.noise.is_some() && !is_noisy(asked) {",
+     NODE, "aggregate::"),
+    ("R11-late", "who comes late to a cell is told of again",
+     "node/src/aggregate/judge.rs", "noise.is_none() || book.released_upto(**start) == 0",
+     "domicile_proto::mutant(\"R11-late\") || noise.is_none() || book.released_upto(**start) == 0", NODE, "aggregate::"),
+    ("R11-once", "what was told with noise is judged again without",
+     "node/src/aggregate/judge.rs", "is_alike && then.counted == now.counted",
+     "(domicile_proto::mutant(\"R11-once\") || is_alike) && then.counted == now.counted", NODE, "aggregate::"),
     ("R12-questions", "a tenant asks without end",
      "node/src/federate/guard.rs", "if is_new && of_tenant", "if !domicile_proto::mutant(\"R12-questions\") && is_new && of_tenant",
      NODE, "federate::"),
@@ -114,6 +138,9 @@ MUTANTS = [
 def main():
     keep = sys.argv[sys.argv.index("--keep") + 1] if "--keep" in sys.argv else None
     work = Path(keep or tempfile.mkdtemp(prefix="domicile-mutations-"))
+    if "--only" in sys.argv:
+        wanted = sys.argv[sys.argv.index("--only") + 1]
+        MUTANTS[:] = [mutant for mutant in MUTANTS if mutant[0].startswith(wanted)]
     try:
         copy = work / "tree"
         shutil.rmtree(copy, ignore_errors=True)

@@ -9,6 +9,8 @@
 )]
 
 mod pack;
+mod replay;
+mod wire;
 
 /// The product, built with these tests.
 const BINARY: &str = env!("CARGO_BIN_EXE_domicile-under-test");

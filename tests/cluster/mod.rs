@@ -193,6 +193,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// Ends one region's node as an operator would, so that what is in memory becomes durable.
+    ///
+    /// # Errors
+    /// When there is no such process of this test, or it does not stop in time.
+    pub fn end(&mut self, region: &str) -> Result<()> {
+        let at = self.nodes.iter().position(|(name, _)| name == region).context("a node of this test")?;
+        let (_, mut child) = self.nodes.swap_remove(at);
+        anyhow::ensure!(stop_gently(&mut child, STOP_WITHIN), "the node did not stop within {STOP_WITHIN:?}");
+        self.guard.forget(child.id());
+        Ok(())
+    }
+
     /// Starts one region's node from its configuration, after [`Self::split`] or [`Self::kill`], and waits for it.
     ///
     /// # Errors

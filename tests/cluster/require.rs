@@ -41,6 +41,18 @@ pub fn require_python_client(version: u8) -> Option<PathBuf> {
     }
 }
 
+/// The Python that an environment variable names, if it has the module.
+///
+/// # Panics
+/// When it is missing and everything is required.
+#[track_caller]
+pub fn require_python_with(variable: &str, module: &str) -> Option<PathBuf> {
+    let python = std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| PathBuf::from("python3"));
+    let check = format!("import {module}");
+    let runs = Command::new(&python).args(["-c", &check]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if runs.is_ok_and(|status| status.success()) { Some(python) } else { missing(&format!("Python with {module}")) }
+}
+
 #[track_caller]
 fn missing(what: &str) -> Option<PathBuf> {
     assert!(!everything_is_required(), "`{what}` is missing and DOMICILE_REQUIRE=all");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
 use domicile_tests::cluster::region::Region;
-use domicile_tests::cluster::{Cluster, wait_until};
+use domicile_tests::cluster::{Cluster, http, wait_until};
 use serde_json::{Value, json};
 
 use crate::BINARY;
@@ -159,6 +159,10 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     // No detector knows this value, and the declared subject holds a token of it all the same.
     let exported = tokyo.api("admin", "POST", "/api/v1/subjects/export", &json!({"value": "u-9"})).unwrap();
     assert_eq!(exported.text().matches("\"uid\":\"u-9\"").count() as u64, EACH, "{}", exported.status);
+    let export = ["subject", "export", "--subject", ERASED, "--own", ADDRESS, "--link", "2", "--region", "tokyo"];
+    let link = cluster.command(&export).unwrap().trim().to_owned();
+    let opened = http::request("GET", &link, &[], b"").unwrap();
+    assert_eq!((opened.status, opened.text().matches(ADDRESS).count() as u64), (200, EACH), "{}", opened.text());
     let refused = tokyo.api("search", "POST", "/api/v1/subjects/erase", &named).unwrap();
     assert_eq!(refused.status, 403, "a searcher may not");
 
@@ -174,6 +178,7 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     eprintln!("shredded within {:?}", began.elapsed());
     assert_eq!((status, order["state"].as_str()), (200, Some("shredded")), "{order}");
     assert_eq!(order["records_hidden"], json!(EACH + 1));
+    assert_eq!(http::request("GET", &link, &[], b"").unwrap().status, 404, "the link is taken back");
     let hidden = |region: &Region, when: &str| {
         for (door, person, all) in doors(region) {
             assert_eq!((person, all), (0, LEFT), "{door}, {when}");

@@ -13,6 +13,7 @@ mod absence;
 mod leader;
 mod metrics;
 mod neighbours;
+mod routes;
 mod sum;
 mod witnesses;
 

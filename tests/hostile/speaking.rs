@@ -21,6 +21,7 @@ fn an_operator_of_frankfurt_decides_nothing_of_tokyo() {
         (json!({"RemoveNode": {"node": 1}}), "OtherRegion"),
         (json!({"RevokeKey": {"region": "tokyo", "id": "dev-search"}}), "OtherRegion"),
         (json!({"RevokeValue": {"region": "tokyo", "tenant": 1, "id": 64}}), "OtherRegion"),
+        (json!({"RevokeTransfer": {"from": "tokyo", "to": "frankfurt"}}), "OtherRegion"),
     ] {
         assert_eq!(decide(&frankfurt, &command), json!({"Refused": refusal}), "{command}");
     }

@@ -12,6 +12,7 @@ use domicile_proto::metadata::{
 };
 use domicile_proto::officer::OfficerKey;
 use domicile_proto::region_key::RegionKey;
+use domicile_proto::transfer::{Day, TransferBasis};
 use proptest::prelude::*;
 
 use super::apply;
@@ -368,7 +369,13 @@ fn any_command() -> impl Strategy<Value = Command> {
         prop::sample::select(vec!["tokyo", "frankfurt"]).prop_map(speaks),
         (prop::collection::vec(word.clone(), 0..4), any::<bool>()).prop_map(|(fields, text)| policy(&fields, text)),
         (word.clone(), prop::collection::vec(word.clone(), 0..4)).prop_map(|(field, texts)| values(field, &texts)),
+        (place.clone(), 0..2_u32).prop_map(|(to, day)| Change::ApproveTransfer {
+            to,
+            basis: TransferBasis::Contract,
+            review_by: Day(day)
+        }),
     ];
+    let ways = place.clone();
     let regional = (place.clone(), change).prop_map(|(place, change)| unsigned(place, change));
     prop_oneof![
         place.clone().prop_map(|region| Command::AddRegion { region }),
@@ -386,6 +393,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             id: DictionaryId(FIRST_APPROVED_ID + n)
         }),
         (1..4_u16, 0..3_u64, 0..2_u8).prop_map(|(region, size, root)| head(region, size, root)),
+        (ways.clone(), ways).prop_map(|(from, to)| Command::RevokeTransfer { from, to }),
     ]
 }
 

@@ -55,6 +55,9 @@ impl State {
                 self.region_key(region).is_some_and(|row| row.key == *key && row.signature == change.signature)
             }
             Change::RemoveNode { node } => self.node(*node).is_none(),
+            Change::ApproveTransfer { to, .. } => {
+                self.transfer(region, to).is_some_and(|row| row.approval.as_ref() == Some(change))
+            }
             Change::ApproveValues { tenant, field, values } => {
                 let approved = |id: &DictionaryId| {
                     let row = self.value(*id);

@@ -36,6 +36,7 @@ impl State {
             Change::ApproveValues { tenant, field, values } => self.approve_values(change, *tenant, field, values),
             Change::SetRegionKey { key } => self.set_region_key(change, *key),
             Change::RemoveNode { node } => self.remove_signed_node(change, *node),
+            Change::ApproveTransfer { to, .. } => self.approve_transfer(change, to),
         }
     }
 
@@ -87,6 +88,8 @@ impl State {
         let mut stream_row = stream_row.ok_or(CommandRefusal::UnknownStream)?.clone();
         bounded(policy.group_fields.len() <= MAX_GROUP_FIELDS && policy.numbers.len() <= MAX_NUMBERS)?;
         bounded(policy.privacy.is_bounded() && policy.numbers.iter().all(NumberField::is_well_formed))?;
+        bounded(policy.noise.is_none_or(|noise| noise.is_well_formed()))?;
+        bounded(policy.lifecycle.is_well_formed())?;
         let place = (stream, change.region.clone());
         let empty = PolicyRow { stream, region: change.region.clone(), signed: None, unsigned: None };
         let mut row = self.policies.get(&place).cloned().unwrap_or(empty);

@@ -93,8 +93,7 @@ impl Group {
         std::fs::create_dir_all(&directory).map_err(|source| MetaError::Io { path: directory.clone(), source })?;
         let timing = Timing::for_round_trip(config.round_trip);
         let log = LogStore::open(&directory.join("log.redb"), config.node)?;
-        let opened = Machine::open(directory.join("snapshot"));
-        let machine = opened.inspect_err(|_| log.close())?;
+        let machine = standing_on(&log, directory.join("snapshot")).inspect_err(|_| log.close())?;
         let network = Network { transport: Arc::clone(&transport), pause: timing.heartbeat.saturating_mul(2) };
         let settings = raft::config(timing, config.snapshot_every, config.keep_entries)?;
         let started = Raft::new(config.node.0, settings, network, log.clone(), machine.clone()).await;
@@ -150,10 +149,27 @@ impl Group {
         if let Err(error) = self.0.raft.shutdown().await {
             tracing::error!(%error, "the metadata group did not stop cleanly");
         }
-        let log = self.0.log.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+        let (log, machine) = (self.0.log.clone(), self.0.machine.clone());
+        let closing = tokio::task::spawn_blocking(move || {
+            machine.close();
+            log.close();
+        });
+        if let Err(error) = closing.await {
             tracing::error!(%error, "the metadata log did not close cleanly");
         }
+    }
+}
+
+/// The state as the snapshot has it, which must reach as far as the log relies on it.
+fn standing_on(log: &LogStore, snapshot: PathBuf) -> Result<Machine, MetaError> {
+    let machine = Machine::open(snapshot.clone())?;
+    let purged = log.purged().map_err(|error| MetaError::Consensus { found: error.to_string() })?;
+    match purged {
+        Some(purged) if machine.applied().is_none_or(|applied| applied < purged) => {
+            let found = format!("it does not reach to entry {purged}, up to which the log was cut off because of it");
+            Err(MetaError::Damaged { path: snapshot, found })
+        }
+        _ => Ok(machine),
     }
 }
 

@@ -235,9 +235,11 @@ fn is_repeatable(command: &Command) -> bool {
         | Command::AssignShard { .. }
         | Command::RecordHead(_)
         | Command::RecordErasure(_) => true,
-        Command::Regional(_) | Command::RemoveNode { .. } | Command::RevokeKey { .. } | Command::RevokeValue { .. } => {
-            false
-        }
+        Command::Regional(_)
+        | Command::RemoveNode { .. }
+        | Command::RevokeKey { .. }
+        | Command::RevokeValue { .. }
+        | Command::RevokeTransfer { .. } => false,
     }
 }
 
@@ -248,12 +250,13 @@ pub(super) fn brings_unsigned_text(command: &Command) -> bool {
 }
 
 /// Whether the command takes something from a region other than `from`, without that region's signature: its keys, its
-/// approvals, its policies, its nodes. What is signed may come from anywhere.
+/// approvals, its policies, its nodes, its routes. What is signed may come from anywhere.
 pub(super) fn takes_from_another(command: &Command, from: &Region, state: &State) -> bool {
     match command {
         Command::Regional(change) => change.signature.is_none() && change.region != *from,
         Command::RevokeKey { region, .. } | Command::RevokeValue { region, .. } => region != from,
         Command::RemoveNode { node } => state.node(*node).is_some_and(|row| row.region != *from),
+        Command::RevokeTransfer { from: of, .. } => of != from,
         // An order nobody gave would keep that region's nodes waiting for it.
         Command::RecordErasure(row) => row.region != *from,
         Command::AddRegion { .. }

@@ -1,9 +1,12 @@
 //! The durable log of the consensus: entries, the vote, what was purged, and a hint how far the group has committed.
 //!
 //! One writer thread owns all writes (`writer`); reads go straight to the database. Entries and votes are durable before
-//! the call returns. After a failed write nothing is written any more until the node restarts. What entries mean is none of
-//! its business; the state made of them lies in `machine`.
+//! the call returns. After a failed write nothing is written any more until the node restarts. A log that is damaged, or holds
+//! less than was written, is refused when it is opened (`check`, `mark`). What entries mean is none of its business; the state
+//! made of them lies in `machine`.
 
+mod check;
+mod mark;
 mod writer;
 
 use std::fmt::Debug;
@@ -39,6 +42,8 @@ const PURGED: &str = "purged";
 const COMMITTED: &str = "committed";
 const FORMAT: &str = "format";
 const NODE: &str = "node";
+/// How many durable writes there were; [`mark::Mark`] has the same number.
+const WRITES: &str = "writes";
 /// The layout this build reads and writes.
 const FORMAT_VERSION: u64 = 1;
 
@@ -58,11 +63,10 @@ struct Inner {
 impl LogStore {
     /// Opens the log of `node`, or creates it.
     pub(crate) fn open(path: &Path, node: NodeId) -> Result<Self, MetaError> {
-        let database = Database::create(path).map_err(|error| open_error(path, error))?;
-        prepare(&database, path, node)?;
+        let (database, mark) = check::open(path, node)?;
         let database = Arc::new(database);
-        let (jobs, thread) =
-            writer::start(Arc::clone(&database)).map_err(|source| MetaError::Io { path: path.to_owned(), source })?;
+        let (jobs, thread) = writer::start(Arc::clone(&database), mark)
+            .map_err(|source| MetaError::Io { path: path.to_owned(), source })?;
         Ok(Self(Arc::new(Inner {
             path: path.to_owned(),
             database: RwLock::new(Some(database)),
@@ -70,6 +74,11 @@ impl LogStore {
             thread: Mutex::new(Some(thread)),
             committed: Mutex::new(None),
         })))
+    }
+
+    /// Up to which index entries were taken out, because a snapshot stands for them.
+    pub(crate) fn purged(&self) -> Result<Option<u64>, StorageError> {
+        Ok(self.place(PURGED)?.map(|place| place.index))
     }
 
     /// Ends the writer and closes the file, so that it may be opened again. Blocks until what was asked is written.
@@ -205,39 +214,6 @@ impl RaftLogStorage<Types> for LogStore {
     }
 }
 
-fn prepare(database: &Database, path: &Path, node: NodeId) -> Result<(), MetaError> {
-    let failed = |error: redb::Error| MetaError::Open { path: path.to_owned(), source: Box::new(error) };
-    let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
-    let found = (|| -> Result<(u64, u64), redb::Error> {
-        transaction.open_table(ENTRIES)?;
-        transaction.open_table(VOTES)?;
-        transaction.open_table(PLACES)?;
-        let mut facts = transaction.open_table(FACTS)?;
-        let format = facts.get(FORMAT)?.map(|fact| fact.value());
-        let owner = facts.get(NODE)?.map(|fact| fact.value());
-        if let (Some(format), Some(owner)) = (format, owner) {
-            return Ok((format, owner));
-        }
-        facts.insert(FORMAT, FORMAT_VERSION)?;
-        facts.insert(NODE, node.0)?;
-        Ok((FORMAT_VERSION, node.0))
-    })();
-    let (format, owner) = found.map_err(failed)?;
-    transaction.commit().map_err(|error| failed(error.into()))?;
-    if format != FORMAT_VERSION {
-        let found = format!("format {format}, this build reads format {FORMAT_VERSION}");
-        return Err(MetaError::Damaged { path: path.to_owned(), found });
-    }
-    if owner != node.0 {
-        return Err(MetaError::OtherNode { path: path.to_owned(), owner: NodeId(owner) });
-    }
-    Ok(())
-}
-
-fn open_error(path: &Path, error: redb::DatabaseError) -> MetaError {
-    MetaError::Open { path: path.to_owned(), source: Box::new(error.into()) }
-}
-
 fn decoded<M: Message>(frame: &[u8]) -> Result<M, StorageError> {
     codec::decode(frame).map_err(|error| StorageIOError::read_logs(&error).into())
 }
@@ -246,5 +222,7 @@ fn reading<E: std::error::Error + 'static>(error: E) -> StorageError {
     StorageIOError::read_logs(AnyError::new(&error)).into()
 }
 
+#[cfg(test)]
+mod damage_test;
 #[cfg(test)]
 mod suite_test;

@@ -27,6 +27,10 @@ fn open(directory: &TempDir) -> Result<(LogStore, Machine), MetaError> {
     Ok((log, Machine::open(directory.path().join("snapshot"))?))
 }
 
+fn open_machine(directory: &TempDir) -> Machine {
+    Machine::open(directory.path().join("snapshot")).unwrap()
+}
+
 fn id(index: u64) -> LogId {
     LogId::new(openraft::CommittedLeaderId::new(1, 1), index)
 }
@@ -115,6 +119,23 @@ async fn a_later_snapshot_is_not_replaced_by_an_earlier_one() {
     ahead.keep_for_test(&early.meta, &early.snapshot).unwrap();
     let kept = Machine::open(directory.path().join("snapshot")).unwrap().get_current_snapshot().await.unwrap();
     assert_eq!(kept.unwrap().meta, late.meta);
+    log.close();
+}
+
+#[tokio::test]
+async fn a_builder_that_is_slower_than_the_stop_writes_over_nothing() {
+    let directory = TempDir::new().unwrap();
+    let (log, mut slow) = open(&directory).unwrap();
+    slow.apply((0..5).map(tenant)).await.unwrap();
+    let late = slow.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    slow.close();
+    let (path, mut next) = (directory.path().join("snapshot"), open_machine(&directory));
+    next.apply((5..9).map(tenant)).await.unwrap();
+    let newer = next.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    // Of the same place as the last one that the slow machine kept, so that it alone would take it.
+    assert!(slow.keep_for_test(&late.meta, &late.snapshot).is_err());
+    let kept = Machine::open(path).unwrap().get_current_snapshot().await.unwrap();
+    assert_eq!(kept.unwrap().meta, newer.meta);
     log.close();
 }
 

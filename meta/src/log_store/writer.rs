@@ -13,8 +13,9 @@ use domicile_proto::message::metadata::LogPlace;
 use redb::{Database, Durability, ReadableTable};
 use tokio::sync::oneshot;
 
-use super::{COMMITTED, ENTRIES, PLACES, PURGED, VOTE, VOTES};
-use crate::limits::{COMMITTED_FLUSH, LOG_JOBS_WAITING};
+use super::mark::Mark;
+use super::{COMMITTED, ENTRIES, FACTS, PLACES, PURGED, VOTE, VOTES, WRITES};
+use crate::limits::{COMMITTED_FLUSH, LOG_JOBS_WAITING, MARK_FLUSH};
 
 /// Something to be written durably.
 pub(super) enum Write {
@@ -57,28 +58,43 @@ pub(super) fn closed() -> io::Error {
     io::Error::other("the metadata log is closed")
 }
 
-pub(super) fn start(database: Arc<Database>) -> io::Result<(Jobs, JoinHandle<()>)> {
+pub(super) fn start(database: Arc<Database>, mark: Mark) -> io::Result<(Jobs, JoinHandle<()>)> {
     let (jobs, waiting) = sync_channel(LOG_JOBS_WAITING);
-    let thread = std::thread::Builder::new().name("metadata-log".to_owned()).spawn(move || run(&database, &waiting))?;
+    let thread =
+        std::thread::Builder::new().name("metadata-log".to_owned()).spawn(move || run(&database, mark, &waiting))?;
     Ok((Jobs(jobs), thread))
 }
 
-fn run(database: &Database, waiting: &Receiver<Job>) {
+fn run(database: &Database, mut mark: Mark, waiting: &Receiver<Job>) {
     let mut failed: Option<String> = None;
     let mut is_unflushed = false;
     loop {
-        let first =
-            if is_unflushed { waiting.recv_timeout(COMMITTED_FLUSH) } else { waiting.recv().map_err(From::from) };
+        let first = if is_unflushed {
+            waiting.recv_timeout(COMMITTED_FLUSH)
+        } else if mark.is_unflushed() && failed.is_none() {
+            waiting.recv_timeout(MARK_FLUSH)
+        } else {
+            waiting.recv().map_err(From::from)
+        };
         let mut jobs = match first {
             Ok(job) => vec![job],
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) if is_unflushed => Vec::new(),
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => {
+                // The log holds what the mark would say; one that says less does no harm.
+                drop(mark.flush());
+                return;
+            }
         };
         jobs.extend(waiting.try_iter().take(LOG_JOBS_WAITING));
         let is_lazy = !jobs.is_empty() && jobs.iter().all(|job| matches!(job, Job::Hint(_)));
         if failed.is_none() {
-            failed = commit(database, &jobs, is_lazy).err().map(|error| error.to_string());
+            let written = if jobs.is_empty() && !is_unflushed {
+                mark.flush()
+            } else {
+                commit(database, &mut mark, &jobs, is_lazy).map_err(io::Error::other)
+            };
+            failed = written.err().map(|error| error.to_string());
             if let Some(error) = &failed {
                 tracing::error!(error, "a write of the metadata log failed; restart the node to recover");
             }
@@ -94,7 +110,8 @@ fn run(database: &Database, waiting: &Receiver<Job>) {
     }
 }
 
-fn commit(database: &Database, jobs: &[Job], is_lazy: bool) -> Result<(), redb::Error> {
+fn commit(database: &Database, mark: &mut Mark, jobs: &[Job], is_lazy: bool) -> Result<(), redb::Error> {
+    let number = mark.written().saturating_add(1);
     let mut transaction = database.begin_write()?;
     transaction.set_durability(if is_lazy { Durability::None } else { Durability::Immediate })?;
     {
@@ -123,7 +140,14 @@ fn commit(database: &Database, jobs: &[Job], is_lazy: bool) -> Result<(), redb::
                 }
             }
         }
+        if !is_lazy {
+            transaction.open_table(FACTS)?.insert(WRITES, number)?;
+        }
     }
     transaction.commit()?;
+    if !is_lazy {
+        let has_vote = jobs.iter().any(|job| matches!(job, Job::Durable(Write::Vote(_), _)));
+        mark.put(number, has_vote).map_err(redb::Error::Io)?;
+    }
     Ok(())
 }

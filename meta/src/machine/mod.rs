@@ -29,7 +29,13 @@ struct Inner {
     published: watch::Sender<Arc<State>>,
     current: Mutex<Current>,
     /// The last snapshot that is durable; held while another one is written.
-    snapshot: Mutex<Option<(SnapshotMeta, State)>>,
+    snapshot: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    last: Option<(SnapshotMeta, State)>,
+    is_closed: bool,
 }
 
 #[derive(Default)]
@@ -49,12 +55,24 @@ impl Machine {
             membership: meta.last_membership.clone(),
         });
         let published = watch::Sender::new(Arc::new(current.state.clone()));
-        Ok(Self(Arc::new(Inner { path, published, current: Mutex::new(current), snapshot: Mutex::new(snapshot) })))
+        let snapshot = Mutex::new(Kept { last: snapshot, is_closed: false });
+        Ok(Self(Arc::new(Inner { path, published, current: Mutex::new(current), snapshot })))
     }
 
     /// How to learn of changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<State>> {
         self.0.published.subscribe()
+    }
+
+    /// The entry of the log up to which the state was made.
+    pub(crate) fn applied(&self) -> Option<u64> {
+        self.0.current.lock().last.map(|last| last.index)
+    }
+
+    /// Ends the writing of snapshots, so that the directory may be opened again: one that is being written is waited for, and
+    /// a builder that comes later writes nothing over what the next owner wrote. Blocks.
+    pub(crate) fn close(&self) {
+        self.0.snapshot.lock().is_closed = true;
     }
 
     /// What a builder does at its end.
@@ -78,12 +96,13 @@ impl Inner {
     /// Makes a snapshot durable, unless a later one is already. Blocks.
     fn keep(&self, meta: &SnapshotMeta, state: &State) -> Result<(), StorageError> {
         let mut kept = self.snapshot.lock();
-        if kept.as_ref().is_some_and(|(known, _)| known.last_log_id > meta.last_log_id) {
+        if kept.last.as_ref().is_some_and(|(known, _)| known.last_log_id > meta.last_log_id) {
             return Ok(());
         }
-        let written = file::write(&self.path, meta, state);
+        let closed = || std::io::Error::other("the metadata group has stopped");
+        let written = if kept.is_closed { Err(closed()) } else { file::write(&self.path, meta, state) };
         written.map_err(|error| StorageIOError::write_snapshot(Some(meta.signature()), &error))?;
-        *kept = Some((meta.clone(), state.clone()));
+        kept.last = Some((meta.clone(), state.clone()));
         Ok(())
     }
 }
@@ -154,7 +173,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
         let kept = self.0.snapshot.lock();
-        Ok(kept.as_ref().map(|(meta, state)| Snapshot { meta: meta.clone(), snapshot: Box::new(state.clone()) }))
+        Ok(kept.last.as_ref().map(|(meta, state)| Snapshot { meta: meta.clone(), snapshot: Box::new(state.clone()) }))
     }
 }
 

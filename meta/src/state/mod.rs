@@ -19,6 +19,7 @@ use domicile_proto::metadata::{
 };
 use domicile_proto::officer::{OfficerPublic, OfficerRow};
 use domicile_proto::region_key::RegionKeyRow;
+use domicile_proto::transfer::TransferRow;
 
 pub use self::rows::RowsError;
 pub(crate) use self::table::Table;
@@ -50,6 +51,7 @@ pub struct State {
     pub(crate) officers: Table<(Region, OfficerPublic), OfficerRow>,
     pub(crate) region_keys: Table<Region, RegionKeyRow>,
     pub(crate) erasures: Table<(Region, ErasureId), ErasureRow>,
+    pub(crate) transfers: Table<(Region, Region), TransferRow>,
 }
 
 impl Default for State {
@@ -81,6 +83,7 @@ impl Default for State {
             officers: Table::default(),
             region_keys: Table::default(),
             erasures: Table::default(),
+            transfers: Table::default(),
         }
     }
 }
@@ -260,6 +263,11 @@ impl State {
         self.erasures.within(keys).map(|(_, row)| row)
     }
 
+    /// What is said of the route from one region to another.
+    pub fn transfer(&self, from: &Region, to: &Region) -> Option<&TransferRow> {
+        self.transfers.get(&(from.clone(), to.clone()))
+    }
+
     /// Whether nothing was written between the two copies; cheap, and `false` proves nothing.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.counters == other.counters
@@ -275,5 +283,6 @@ impl State {
             && self.officers.is_same(&other.officers)
             && self.region_keys.is_same(&other.region_keys)
             && self.erasures.is_same(&other.erasures)
+            && self.transfers.is_same(&other.transfers)
     }
 }

@@ -38,6 +38,7 @@ impl State {
             self.officers.len(),
             self.region_keys.len(),
             self.erasures.len(),
+            self.transfers.len(),
         ];
         1 + tables.iter().sum::<usize>() as u64
     }
@@ -60,6 +61,7 @@ impl State {
             .chain(self.officers().cloned().map(Row::Officer))
             .chain(self.region_keys().cloned().map(Row::RegionKey))
             .chain(self.erasures.iter().map(|(_, row)| Row::Erasure(row.clone())))
+            .chain(self.transfers.iter().map(|(_, row)| Row::Transfer(row.clone())))
     }
 
     /// Builds the state that has these rows.
@@ -128,6 +130,12 @@ impl State {
                 fresh(self.erasure(&row.region, row.id).is_none())?;
                 known(self.region(&row.region).is_some() && self.tenant_name(row.tenant).is_some())?;
                 self.erasures.insert((row.region.clone(), row.id), row);
+                Ok(())
+            }
+            Row::Transfer(row) => {
+                fresh(self.transfer(&row.from, &row.to).is_none())?;
+                known(self.region(&row.from).is_some() && self.region(&row.to).is_some())?;
+                self.transfers.insert((row.from.clone(), row.to.clone()), row);
                 Ok(())
             }
         }

@@ -169,6 +169,7 @@ async fn what_frankfurt_says_for_tokyo_is_ignored_by_all() {
         Command::RecordErasure(nobodys_order(&tokyo)),
         Command::RevokeKey { region: tokyo.clone(), id: name("ops") },
         Command::RevokeValue { region: tokyo.clone(), tenant: TenantId(1), id: DictionaryId(FIRST_APPROVED_ID) },
+        Command::RevokeTransfer { from: tokyo.clone(), to: region("frankfurt") },
     ] {
         let applied = cluster.groups[other].propose(command.clone(), LONG).await.unwrap();
         assert_eq!(applied, Applied::Refused(CommandRefusal::OtherRegion), "{command:?}");

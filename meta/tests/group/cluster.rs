@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domicile_meta::error::MetaError;
-use domicile_meta::group::{Group, GroupConfig};
+use domicile_meta::group::{Group, GroupConfig, GroupMetrics};
 use domicile_proto::ids::{ConsentSerial, Name, NodeId, Region};
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::metadata::{Applied, Change, Command};
@@ -18,6 +18,9 @@ use crate::network::{Network, Port};
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// Long enough to be sure that nothing will come: the longest election and more.
 pub(crate) const SHORT: Duration = Duration::from_secs(2);
+
+/// More entries than are ever needed for a snapshot of every ten.
+const MOST_FILLED: usize = 5_000;
 
 pub(crate) const REGIONS: [&str; 3] = ["tokyo", "singapore", "frankfurt"];
 
@@ -123,6 +126,18 @@ impl Cluster {
             let applied = self.decide(place, tenant(&format!("{prefix}-{n}"))).await;
             assert!(matches!(applied, Applied::Tenant(_)));
         }
+    }
+
+    /// Creates tenants until what the node knows of the group is as wanted: a snapshot that was being made while the last
+    /// entries came is followed by another one only when more of them come.
+    pub(crate) async fn fill_until(&self, place: usize, prefix: &str, is_wanted: impl Fn(&GroupMetrics) -> bool) {
+        for n in 0..MOST_FILLED {
+            if is_wanted(&self.groups[place].metrics()) {
+                return;
+            }
+            self.decide(place, tenant(&format!("{prefix}-{n}"))).await;
+        }
+        panic!("{MOST_FILLED} entries later: {:?}", self.groups[place].metrics());
     }
 
     /// The place of the node that leads, once all running nodes of `places` agree on one of them.

@@ -12,9 +12,7 @@ async fn a_node_alone_comes_back_after_its_log_was_purged() {
     cluster.groups[0].initialize(&[(NodeId(1), addr(1))]).await.unwrap();
     let again = cluster.groups[0].initialize(&[(NodeId(1), addr(1))]).await;
     assert!(matches!(again, Err(MetaError::Initialised)));
-    cluster.fill(0, "t", 45).await;
-    let purged = |group: &domicile_meta::group::GroupMetrics| group.purged.is_some_and(|index| index > 20);
-    cluster.groups[0].until(LONG, purged).await.unwrap();
+    cluster.fill_until(0, "t", |group| group.purged.is_some_and(|index| index > 20)).await;
     let before = cluster.groups[0].local().0;
     for _ in 0..3 {
         cluster.stop(0).await;
@@ -52,7 +50,7 @@ async fn a_node_that_missed_a_purge_gets_the_rows() {
     let sent_before = cluster.network.snapshots();
     let last = cluster.groups[follower].metrics().last_log.unwrap();
     cluster.fill(leader, "missed", 60).await;
-    cluster.groups[leader].until(LONG, |group| group.purged > Some(last)).await.unwrap();
+    cluster.fill_until(leader, "further", |group| group.purged > Some(last)).await;
     cluster.restart(follower).await;
     knows_tenant(&cluster.groups[follower], "missed-59").await;
     assert!(cluster.network.snapshots() > sent_before, "no rows were sent");

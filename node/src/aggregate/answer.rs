@@ -21,11 +21,13 @@ use domicile_proto::border::{
     Cells, Counts, LiteralDetector, Measured, Nothing, NumbersShape, Released, ShapeError, TermsShape, VettedQuestion,
     release,
 };
-use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, RegionNumber, TimeRange, Timestamp};
+use domicile_proto::ids::{DictionaryId, FieldId, Level, Name, RegionNumber, ShardId, TimeRange, Timestamp};
 use domicile_proto::leaf::{LeafWidth, MAX_FIELDS, Tally};
 use domicile_proto::message::answer::{Answer, AnswerHeader, RefusalCode};
-use domicile_proto::message::question::{Ask, Filter as Condition, Question, QuestionError, TextMatch};
-use domicile_proto::metadata::{Personal, Rows};
+use domicile_proto::message::question::{
+    Ask, Filter as Condition, Literal, Question, QuestionError, TextMatch, TextPlace,
+};
+use domicile_proto::metadata::{Personal, Rows, StreamPolicy};
 use domicile_proto::numbers::SumTally;
 
 use super::compose;
@@ -128,6 +130,9 @@ pub(super) enum Way {
 /// The refusal that the asking region reads.
 pub(super) fn way(asked: &Asked) -> Result<Way, RefusalCode> {
     judge(asked)?;
+    if asked.stream.policy.noise.is_some() && !is_noisy(asked) {
+        return Err(RefusalCode::NotWithNoise);
+    }
     if asked.stream.policy.personal == Personal::No {
         return Ok(Way::Direct);
     }
@@ -135,11 +140,20 @@ pub(super) fn way(asked: &Asked) -> Result<Way, RefusalCode> {
     if asked.question.ask.grid().is_some_and(|grid| !grid.step.is_multiple_of(width)) {
         return Err(RefusalCode::GridTooFine);
     }
-    if asked.question.filters.iter().any(|condition| matches!(condition, Condition::Text { .. })) {
+    if asked.question.filters.iter().any(|condition| condition.literal().is_some()) {
         return Ok(Way::Text);
     }
     let fields = compose::fields(asked).ok_or(RefusalCode::FieldNotAllowed)?;
     if fields.len() > MAX_FIELDS { Err(RefusalCode::TooManyFields) } else { Ok(Way::Table(fields)) }
+}
+
+/// Whether the question is one whose numbers are moved: sums, texts and streams whose subjects nobody names have no table in
+/// which a subject's part is bounded.
+fn is_noisy(asked: &Asked) -> bool {
+    let is_text = |condition: &Condition| condition.literal().is_some();
+    matches!(asked.stream.policy.personal, Personal::Subject(_))
+        && !matches!(asked.question.ask, Ask::Sum(_))
+        && !asked.question.filters.iter().any(is_text)
 }
 
 /// The header of an answer, and the part of its range that is closed by now.
@@ -150,12 +164,23 @@ pub(super) fn header(asked: &Asked, now: Option<Timestamp>) -> (AnswerHeader, Ti
     let version = asked.policy.version;
     let header = AnswerHeader { covered, open_from: None, late_withheld: false, policy: version, ..asked.header };
     let Some(now) = now else { return (header, covered) };
-    let micros = i64::from(width.seconds()) * Timestamp::MICROS;
-    let ripe = now.0.saturating_sub(i64::from(policy.close_after_s) * Timestamp::MICROS);
-    let closes = Timestamp(ripe.div_euclid(micros).saturating_mul(micros));
+    let closes = closes(policy, now);
     let closed = TimeRange { from: covered.from, to: covered.to.min(closes).max(covered.from) };
     let open_from = (covered.to > closes).then(|| closes.max(covered.from));
     (AnswerHeader { open_from, ..header }, closed)
+}
+
+/// The range that an answer covers that is made this way.
+pub(super) fn covered_by(asked: &Asked, way: &Way) -> TimeRange {
+    let is_direct = matches!(way, Way::Direct);
+    covered(&asked.question, if is_direct { LeafWidth::Minute } else { asked.stream.policy.grid })
+}
+
+/// Up to when the leaves of a stream are closed.
+pub(super) fn closes(policy: &StreamPolicy, now: Timestamp) -> Timestamp {
+    let micros = i64::from(policy.grid.seconds()) * Timestamp::MICROS;
+    let ripe = now.0.saturating_sub(i64::from(policy.close_after_s) * Timestamp::MICROS);
+    Timestamp(ripe.div_euclid(micros).saturating_mul(micros))
 }
 
 /// The question's range, shrunk to whole leaves and to the grid.
@@ -189,7 +214,7 @@ fn judge(asked: &Asked) -> Result<(), RefusalCode> {
     VettedQuestion::vet((*question).clone(), &stream.question_rules(), detector.as_ref()).map_err(refusal_of)?;
     let named = question.filters.iter().filter_map(|condition| match condition {
         Condition::Value { field, .. } => Some(*field),
-        Condition::Level { .. } | Condition::Text { .. } => None,
+        Condition::Level { .. } | Condition::Text { .. } | Condition::TextIn { .. } => None,
     });
     for field in named.chain(question.ask.field()) {
         stream.field(field).ok_or(RefusalCode::FieldNotAllowed)?;
@@ -337,6 +362,12 @@ pub(super) fn put(content: Content, asked: &Asked, header: AnswerHeader) -> Resu
 }
 
 impl Asked {
+    /// The stream's shard here. A stream without one has no records: its shelf is that of no shard, and nothing is ever written
+    /// to it.
+    pub(super) fn shard(&self) -> ShardId {
+        self.stream.shard.map_or(ShardId(0), |(shard, _)| shard)
+    }
+
     /// The number of this region, as far as it knows; whoever asks puts what is answered under the number it knows itself.
     fn region(&self) -> RegionNumber {
         self.policy.regions.get(&self.policy.region).copied().unwrap_or(RegionNumber(0))
@@ -382,16 +413,25 @@ fn filter(asked: &Asked, condition: &Condition) -> Filter {
         }
         Condition::Text { how, literal, negated } => {
             // The same fields as for words without a field at home.
-            let clause = |field: String| {
-                let text = literal.as_str().to_owned();
-                match how {
-                    TextMatch::Words => Filter::Words { field, text, every: true },
-                    TextMatch::Phrase => Filter::Phrase { field, text, open: false },
-                    TextMatch::Prefix => Filter::Prefix { field, text },
-                }
+            let clauses = all_texts().into_iter().map(|field| in_text(field, *how, literal));
+            (Filter::any(clauses.collect()), *negated)
+        }
+        Condition::TextIn { place, how, literal, negated } => {
+            let field = match place {
+                TextPlace::Message => "message",
+                TextPlace::Exception => "exception",
             };
-            (Filter::any(all_texts().into_iter().map(clause).collect()), *negated)
+            (in_text(field.to_owned(), *how, literal), *negated)
         }
     };
     if negated { filter.negated() } else { filter }
+}
+
+fn in_text(field: String, how: TextMatch, literal: &Literal) -> Filter {
+    let text = literal.as_str().to_owned();
+    match how {
+        TextMatch::Words => Filter::Words { field, text, every: true },
+        TextMatch::Phrase => Filter::Phrase { field, text, open: false },
+        TextMatch::Prefix => Filter::Prefix { field, text },
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use domicile_proto::ids::{DictionaryId, KThreshold, Name, TimeRange, Timestamp};
 use domicile_proto::leaf::{Counted, LeafCell, Table, Threshold};
+use domicile_proto::noise::Noise;
 use domicile_proto::numbers::Sums;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ pub(super) struct Book {
     pub(super) pending: BTreeMap<i64, Pending>,
     pub(super) examined: Examined,
     /// Under what `pending` was counted.
-    aim: Option<(u32, Threshold)>,
+    aim: Option<(u32, Threshold, Option<Noise>)>,
     room: usize,
 }
 
@@ -102,6 +103,32 @@ pub(super) struct CutRow {
     pub(super) records: u64,
     pub(super) k: KThreshold,
     pub(super) by_records: bool,
+    /// Number of the entry of the journal that it came with; 0 in journals of earlier builds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) journal: u64,
+    /// What is told in place of `records`, where the policy wanted noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) noisy: Option<Noisy>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A total that was moved, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Noisy {
+    pub(super) records: u64,
+    pub(super) noise: Noise,
+}
+
+impl TableRow {
+    /// The fields without their dictionaries.
+    pub(super) fn field_set(&self) -> FieldSet {
+        self.fields.iter().map(|(name, _)| name.clone()).collect()
+    }
 }
 
 impl CutRow {
@@ -155,8 +182,8 @@ impl Book {
     }
 
     /// Under what leaves are cut from now on. What was counted under another policy is counted again.
-    pub(super) fn aim(&mut self, width: u32, threshold: Threshold) {
-        if self.aim.replace((width, threshold)) != Some((width, threshold)) {
+    pub(super) fn aim(&mut self, width: u32, threshold: Threshold, noise: Option<Noise>) {
+        if self.aim.replace((width, threshold, noise)) != Some((width, threshold, noise)) {
             self.pending.clear();
             self.examined = Examined::default();
         }
@@ -168,6 +195,11 @@ impl Book {
         let mut across = self.leaves.range(start.saturating_sub(WIDEST)..end);
         let is_across = |(at, leaf): (&i64, &Leaf)| leaf.width != width && at.saturating_add(leaf.width.into()) > start;
         across.any(is_across) || (self.leaves.len() >= self.room && !self.leaves.contains_key(&start))
+    }
+
+    /// Whether there is room for leaves that nobody has asked for yet: half of it is kept for those that somebody asks for.
+    pub(super) fn has_room_ahead(&self) -> bool {
+        self.leaves.len() < self.room / 2
     }
 
     /// Last place that was judged or counted in a leaf.
@@ -197,6 +229,12 @@ impl Book {
     /// Whether late records wait in a leaf of the range of which something was released.
     pub(super) fn has_late(&self, range: TimeRange) -> bool {
         self.inside(range).any(|(start, _)| self.pending.get(&start).is_some_and(|pending| !pending.cell.is_empty()))
+    }
+
+    /// The noise of what is told of the range, where any of it was moved.
+    pub(super) fn noise(&self, range: TimeRange) -> Option<Noise> {
+        let mut cuts = self.inside(range).flat_map(|(_, leaf)| &leaf.generations).map(|generation| &generation.cut);
+        cuts.find_map(|cut| cut.noisy).map(|noisy| noisy.noise)
     }
 
     /// All dictionaries, by their numbers.
@@ -237,7 +275,7 @@ impl Book {
                     return Err(Misfit);
                 }
             }
-            let fields: FieldSet = row.fields.iter().map(|(name, _)| name.clone()).collect();
+            let fields = row.field_set();
             if !sums.cells().is_empty() {
                 generation.sums.insert(fields.clone(), sums);
             }
@@ -256,7 +294,8 @@ impl Book {
         if self.pending.get(&cut.start).is_some_and(|pending| pending.upto <= cut.upto) {
             self.pending.remove(&cut.start);
         }
-        let total = Table::reopen(vec![(0, cut.records)], Vec::new()).ok_or(Misfit)?;
+        let told = cut.noisy.map_or(cut.records, |noisy| noisy.records);
+        let total = Table::reopen(vec![(0, told)], Vec::new()).ok_or(Misfit)?;
         let tables = BTreeMap::from([(FieldSet::new(), total)]);
         let generation = Generation { cut: cut.clone(), fields: BTreeMap::new(), tables, sums: BTreeMap::new() };
         let new = || Leaf { width: cut.width, generations: Vec::new() };

@@ -26,7 +26,7 @@ pub(super) fn fields(asked: &Asked) -> Option<FieldSet> {
         match condition {
             Condition::Level { .. } => drop(fields.insert(Name::level())),
             Condition::Value { field, .. } => drop(fields.insert(asked.stream.field(*field)?.clone())),
-            Condition::Text { .. } => {}
+            Condition::Text { .. } | Condition::TextIn { .. } => {}
         }
     }
     Some(fields.into_iter().collect())
@@ -322,7 +322,7 @@ impl Sieve<'_> {
                 let wanted = values.iter().copied().filter(|id| approved.contains(id)).collect();
                 Some(Test { field, wanted, negated: *negated })
             }
-            Condition::Text { .. } => None,
+            Condition::Text { .. } | Condition::TextIn { .. } => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use domicile_proto::ids::TimeRange;
 use domicile_proto::metadata::{Personal, Rows};
+use domicile_proto::noise::mix;
 
 use super::AggregateError;
 use super::answer::{Asked, conditions};
@@ -121,14 +122,6 @@ fn add(found: &mut HashMap<u64, u64>, subject: u64, records: u64) -> Result<(), 
     let sum = found.entry(subject).or_default();
     *sum = sum.wrapping_add(records);
     if found.len() > MAX_CONTRIBUTORS { Err(QueryError::TooCostly) } else { Ok(()) }
-}
-
-/// Spreads a number over all bits: one addition and three mixing steps.
-const fn mix(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

@@ -36,6 +36,14 @@ pub(crate) enum AggregateError {
         "another node released cells of the stream at the same time; the question is answered when it is asked again"
     )]
     Overtaken,
+    /// A day's privacy budget does not pay for a table that was not told of before.
+    #[error(
+        "a question of another region needs more of the tenant's privacy budget of a day than is left; it was refused, and what is paid for already is still told"
+    )]
+    NoiseSpent,
+    /// The system gives no random numbers.
+    #[error("the system gave no random numbers for the noise of an answer; nothing was told, ask again")]
+    NoRandomness,
     /// The node stops.
     #[error("a question of another region was interrupted; the node is stopping")]
     Interrupted,
@@ -54,8 +62,10 @@ impl AggregateError {
             | Self::Journal(_)
             | Self::Damaged { .. }
             | Self::Overtaken
+            | Self::NoRandomness
             | Self::Interrupted => RefusalCode::Unavailable,
             Self::TooManyCells => RefusalCode::TooManyCells,
+            Self::NoiseSpent => RefusalCode::NoiseSpent,
         }
     }
 }
@@ -70,6 +80,8 @@ impl Coded for AggregateError {
             Self::Damaged { .. } => "DMC-AGGREGATE-05",
             Self::Overtaken => "DMC-AGGREGATE-06",
             Self::Interrupted => "DMC-AGGREGATE-07",
+            Self::NoiseSpent => "DMC-AGGREGATE-08",
+            Self::NoRandomness => "DMC-AGGREGATE-09",
         }
     }
 
@@ -78,8 +90,8 @@ impl Coded for AggregateError {
             Self::Query(error) => error.verdict(),
             Self::Journal(error) => error.verdict(),
             Self::Shape(_) | Self::Damaged { .. } => Verdict::Broken,
-            Self::Overtaken | Self::Interrupted => Verdict::NotNow(1),
-            Self::TooManyCells => Verdict::Refused,
+            Self::Overtaken | Self::Interrupted | Self::NoRandomness => Verdict::NotNow(1),
+            Self::TooManyCells | Self::NoiseSpent => Verdict::Refused,
         }
     }
 }

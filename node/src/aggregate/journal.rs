@@ -45,20 +45,27 @@ impl Shelf {
         Ok(shelf)
     }
 
+    /// Number of the newest entry.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Keeps an entry, and then takes it in. Durable once this returns.
     ///
     /// # Errors
     /// [`AggregateError::Overtaken`] where another node has written the next entry: the journal must be read again.
     pub(super) async fn keep(&mut self, store: &Store, entry: &Entry) -> Result<(), AggregateError> {
         let (name, next) = (name(self.shard, self.number + 1, false), self.number + 1);
-        write(store, &name, entry).await?;
+        let mut entry = entry.clone();
+        entry.cuts.iter_mut().for_each(|cut| cut.journal = next);
+        write(store, &name, &entry).await?;
         // Entries that a whole one sums up are gone, so that a number that is free proves nothing by itself.
         let newer = list(store, self.shard).await?;
         if newer.iter().any(|object| object.number > next || (object.is_whole && object.number >= next)) {
             return Err(AggregateError::Overtaken);
         }
         self.number = next;
-        self.book.apply(entry).map_err(|_| AggregateError::Damaged { object: name })?;
+        self.book.apply(&entry).map_err(|_| AggregateError::Damaged { object: name })?;
         if self.number - self.whole >= JOURNAL_ENTRIES {
             self.sum_up(store).await?;
         }

@@ -12,7 +12,8 @@ const SHARD: ShardId = ShardId(7);
 
 fn cut(minute: i64, after: u64) -> CutRow {
     let k = KThreshold(NonZeroU32::new(5).unwrap());
-    CutRow { start: minute * 60, width: 60, after, upto: after + 10, records: 9, k, by_records: false }
+    let (upto, noisy) = (after + 10, None);
+    CutRow { start: minute * 60, width: 60, after, upto, records: 9, k, by_records: false, journal: 0, noisy }
 }
 
 fn entry(minute: i64) -> Entry {

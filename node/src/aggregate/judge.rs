@@ -1,4 +1,4 @@
-//! What of a closed range is not judged yet -> the next entry of the journal. Reads segments, decides nothing by time: the
+//! What of a closed range is not judged yet -> a draft of the journal's next entry. Reads segments, decides nothing by time: the
 //! range it is given is closed.
 
 use std::collections::BTreeMap;
@@ -7,11 +7,13 @@ use std::sync::Arc;
 use domicile_proto::ids::{DictionaryId, KThreshold, Level, Name, TimeRange, Timestamp};
 use domicile_proto::leaf::{Counted, LeafCell, MAX_LEAF_CELLS, Table, Threshold};
 use domicile_proto::metadata::{NumberField, Personal};
+use domicile_proto::noise::{self, Noise};
 use domicile_proto::numbers::{self, Sums};
 
 use super::AggregateError;
 use super::answer::Asked;
-use super::book::{Book, CutRow, Dictionary, Entry, FieldSet, Generation, TableRow};
+use super::book::{Book, CutRow, Dictionary, Entry, FieldSet, Generation, Noisy, TableRow};
+use super::draft::Draft;
 use crate::limits::LEAF_CELLS_AT_ONCE;
 use crate::query::{Engine, Filter, LeafPlan, Slots, Window};
 use crate::segment::Segment;
@@ -26,7 +28,7 @@ pub(super) struct Judge<'a> {
 }
 
 /// A generation that lacks the table that is asked for.
-struct Target {
+pub(super) struct Target {
     start: i64,
     generation: u32,
     window: Window,
@@ -34,7 +36,7 @@ struct Target {
 }
 
 /// Targets that are judged alike: width, threshold, and the dictionary of each field.
-type Alike = (u32, KThreshold, bool, Vec<u32>);
+pub(super) type Alike = (u32, KThreshold, bool, Vec<u32>);
 
 impl Asked {
     /// The smallest group of the stream, and what it counts.
@@ -82,10 +84,11 @@ impl Judge<'_> {
     ///
     /// # Errors
     /// [`AggregateError`] where the segments cannot be read in time or the cells are too many.
-    pub(super) fn next_entry(&self, book: &mut Book, fields: &FieldSet) -> Result<Entry, AggregateError> {
+    pub(super) fn next_entry(&self, book: &mut Book, fields: &FieldSet) -> Result<Draft, AggregateError> {
         let width = self.asked.stream.policy.grid.seconds();
         let threshold = self.asked.threshold();
-        book.aim(width, threshold);
+        let noise = self.asked.stream.policy.noise;
+        book.aim(width, threshold, noise);
         self.examine(book, width, threshold)?;
         let mut entry = Entry { version: Entry::VERSION, ..Entry::default() };
         entry.cuts = self.cuts(book, width, threshold);
@@ -94,7 +97,7 @@ impl Judge<'_> {
                 self.judge(book, fields, alike, targets, &mut entry)?;
             }
         }
-        Ok(entry)
+        Ok(Draft { entry, noise })
     }
 
     /// Counts the records that no generation holds, where there may be ones that were not counted yet.
@@ -112,7 +115,8 @@ impl Judge<'_> {
                         Vec::new()
                     }
                 };
-                let plan = LeafPlan { width, fields: Vec::new(), threshold, filter: Filter::All, windows: &windows };
+                let (fields, filter, is_sampled) = (Vec::new(), Filter::All, self.asked.stream.policy.noise.is_some());
+                let plan = LeafPlan { width, fields, threshold, filter, is_sampled, windows: &windows };
                 self.engine.tabulate(&news, piece, &plan, &self.asked.budget).map_err(AggregateError::Query)?
             };
             for ((start, _), cells) in counted {
@@ -130,6 +134,13 @@ impl Judge<'_> {
         let inside = seconds(self.closed, width);
         let pending = book.pending.range(inside);
         let full = pending.filter(|(start, pending)| pending.cell.fills(&threshold) && !book.is_barred(**start, width));
+        let noise = self.asked.stream.policy.noise;
+        // With noise a subject counts once in a leaf: whoever comes late is not told of in a second generation.
+        let full = full.filter(|(start, _)| noise.is_none() || book.released_upto(**start) == 0);
+        let noisy = |start: i64, cell: &LeafCell, noise: Noise| {
+            let bounded = noise::bound(std::slice::from_ref(cell), start, &noise, &threshold);
+            Noisy { records: bounded.iter().map(|cell| cell.records().0).sum(), noise }
+        };
         let cut = |(start, pending): (&i64, &super::book::Pending)| CutRow {
             start: *start,
             width,
@@ -138,6 +149,8 @@ impl Judge<'_> {
             records: pending.cell.records().0,
             k: threshold.k,
             by_records: threshold.counted == Counted::Records,
+            journal: 0,
+            noisy: noise.map(|noise| noisy(*start, &pending.cell, noise)),
         };
         full.map(cut).collect()
     }
@@ -147,10 +160,8 @@ impl Judge<'_> {
         let mut found: BTreeMap<Alike, Vec<Target>> = BTreeMap::new();
         let mut now: Option<Vec<u32>> = None;
         let mut add = |cut: &CutRow, number: usize, dictionaries: Vec<u32>| {
-            let window = Window { after: cut.after, upto: cut.upto };
             let generation = u32::try_from(number).unwrap_or(u32::MAX);
-            let alike = (cut.width, cut.k, cut.by_records, dictionaries);
-            found.entry(alike).or_default().push(Target { start: cut.start, generation, window, records: cut.records });
+            self.again(&mut found, (cut.start, generation), cut, dictionaries);
         };
         let approved = |entry: &mut Entry, now: &mut Option<Vec<u32>>| {
             let number = |name| book.number_of(&self.asked.dictionary(name), entry);
@@ -174,14 +185,29 @@ impl Judge<'_> {
     }
 
     /// A generation is judged to its end under the threshold it was cut under. Where the policy has become stricter since,
-    /// or counts something else, what was not judged stays withheld.
+    /// or counts something else, what was not judged stays withheld; and so where it wants noise and did not, or the other way.
     fn may_still_judge(&self, cut: &CutRow) -> bool {
         let (then, now) = (cut.threshold(), self.asked.threshold());
-        then.counted == now.counted && then.k >= now.k
+        let is_alike = cut.noisy.is_some() == self.asked.stream.policy.noise.is_some();
+        is_alike && then.counted == now.counted && then.k >= now.k
+    }
+
+    /// Adds a generation that was judged before, to judge it again. It was judged as a whole or not at all: against the records
+    /// it was cut with.
+    pub(super) fn again(
+        &self,
+        found: &mut BTreeMap<Alike, Vec<Target>>,
+        (start, generation): (i64, u32),
+        cut: &CutRow,
+        dictionaries: Vec<u32>,
+    ) {
+        let window = Window { after: cut.after, upto: cut.upto };
+        let alike = (cut.width, cut.k, cut.by_records, dictionaries);
+        found.entry(alike).or_default().push(Target { start, generation, window, records: cut.records });
     }
 
     /// Judges one table for all targets that are alike.
-    fn judge(
+    pub(super) fn judge(
         &self,
         book: &Book,
         fields: &FieldSet,
@@ -204,7 +230,9 @@ impl Judge<'_> {
             let mut by_leaf: BTreeMap<i64, Vec<(Window, &Target)>> = BTreeMap::new();
             targets.iter().for_each(|target| by_leaf.entry(target.start).or_default().push((target.window, target)));
             let windows = |start: i64| by_leaf.get(&start).into_iter().flatten().map(|(window, _)| *window).collect();
-            let plan = LeafPlan { width, fields: slots.clone(), threshold, filter: Filter::All, windows: &windows };
+            let noise = self.asked.stream.policy.noise;
+            let (fields_of, filter, is_sampled) = (slots.clone(), Filter::All, noise.is_some());
+            let plan = LeafPlan { width, fields: fields_of, threshold, filter, is_sampled, windows: &windows };
             let range = hull(&by_leaf, width);
             let mut found =
                 self.engine.tabulate(self.segments, range, &plan, &self.asked.budget).map_err(AggregateError::Query)?;
@@ -212,6 +240,10 @@ impl Judge<'_> {
                 for (window, (_, target)) in in_leaf.iter().enumerate() {
                     let measured = found.remove(&(*start, window)).unwrap_or_default();
                     let found: u64 = measured.iter().map(|cell| cell.records().0).sum();
+                    let measured = match noise {
+                        Some(noise) => noise::bound(&measured, *start, &noise, &threshold),
+                        None => measured,
+                    };
                     // Where the records of a generation are not those it was cut with (some were erased since), the difference
                     // to what is already released would tell of exactly those: then nothing more is published of it.
                     let (table, sums) = if found == target.records {
@@ -270,7 +302,7 @@ fn dictionaries(generation: &Generation, fields: &FieldSet, standard: Vec<u32>) 
 }
 
 /// Last place up to which no record is missing: a build that failed leaves a gap, and what lies behind it comes later.
-fn settled(segments: &[Arc<Segment>]) -> u64 {
+pub(super) fn settled(segments: &[Arc<Segment>]) -> u64 {
     let mut upto = None;
     let mut in_order: Vec<_> = segments.iter().collect();
     in_order.sort_unstable_by_key(|segment| segment.first_seq);

@@ -2,12 +2,14 @@
 //!
 //! Here a region decides, under its own policy and once more with its own detectors, whether and how it answers another
 //! region's question. What it tells over allow-listed fields is summed up from one table of released cells: [`judge`] fills
-//! it, [`journal`] keeps it, [`compose`] reads it. Who may know what is the border's to say, in `proto`.
+//! it, [`journal`] keeps it, [`compose`] reads it, [`ahead`] fills it before somebody waits. Who may know what is the border's to say, in `proto`.
 
+mod ahead;
 mod answer;
 mod book;
 mod compose;
 pub(crate) mod contributors;
+mod draft;
 mod errors;
 mod examined;
 mod journal;
@@ -15,10 +17,16 @@ mod judge;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod noise_test;
+#[cfg(test)]
 mod released_model;
 #[cfg(test)]
 mod released_test;
 mod releases;
+mod replay;
+#[cfg(test)]
+mod replay_test;
+mod spent;
 mod sums;
 #[cfg(test)]
 mod sums_test;
@@ -27,3 +35,4 @@ mod text;
 pub(crate) use answer::{Answered, Asked};
 pub(crate) use errors::AggregateError;
 pub(crate) use releases::Releases;
+pub(crate) use replay::Replayed;

@@ -20,7 +20,7 @@ use domicile_proto::ids::{
     TimeRange, Timestamp,
 };
 use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
-use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
 use domicile_proto::metadata::{Personal, StreamPolicy};
 use proptest::prelude::*;
 use serde_json::json;
@@ -188,23 +188,21 @@ fn model(sketches: &[Sketch], question: &Question, personal: &Personal, k: u32) 
         let approves = |service: usize| service < 3 && service != region;
         let passes = |sketch: &&Sketch| {
             let at = sketch.at * 1_000_000;
-            let holds = |filter: &Filter| match filter {
+            let passes = |filter: &Filter| match filter {
                 Filter::Level { levels, negated } => levels.contains(&LEVELS[sketch.level]) != *negated,
                 Filter::Value { values, negated, .. } => {
                     let has =
                         |service: usize| approves(service) && values.iter().any(|id| id.0 as usize == 64 + service);
                     sketch.service.is_some_and(has) != *negated
                 }
-                Filter::Text { literal, how, negated } => {
-                    let word = WORDS[sketch.word];
-                    let matches = match how {
-                        TextMatch::Prefix => word.starts_with(literal.as_str()),
-                        TextMatch::Words | TextMatch::Phrase => word == literal.as_str(),
-                    };
-                    matches != *negated
+                Filter::Text { literal, how, negated } => holds(WORDS[sketch.word], literal, *how) != *negated,
+                Filter::TextIn { place: TextPlace::Message, literal, how, negated } => {
+                    holds(WORDS[sketch.word], literal, *how) != *negated
                 }
+                // No event of these has one.
+                Filter::TextIn { place: TextPlace::Exception, negated, .. } => *negated,
             };
-            sketch.region == region && from <= at && at < to && question.filters.iter().all(holds)
+            sketch.region == region && from <= at && at < to && question.filters.iter().all(passes)
         };
         let mine: Vec<&Sketch> = sketches.iter().filter(passes).collect();
         let cell = |matches: &dyn Fn(&Sketch) -> bool| {
@@ -261,6 +259,13 @@ fn model(sketches: &[Sketch], question: &Question, personal: &Personal, k: u32) 
     merged
 }
 
+fn holds(word: &str, literal: &Literal, how: TextMatch) -> bool {
+    match how {
+        TextMatch::Prefix => word.starts_with(literal.as_str()),
+        TextMatch::Words | TextMatch::Phrase => word == literal.as_str(),
+    }
+}
+
 pub(super) fn filters() -> impl Strategy<Value = Vec<Filter>> {
     let level = (prop::collection::vec(prop::sample::select(LEVELS.to_vec()), 1..3), any::<bool>())
         .prop_map(|(levels, negated)| Filter::Level { levels, negated });
@@ -269,13 +274,15 @@ pub(super) fn filters() -> impl Strategy<Value = Vec<Filter>> {
         values: ids.into_iter().map(DictionaryId).collect(),
         negated,
     });
-    let text = (prop::sample::select(vec!["timeout", "con", "ok", "none"]), 0..3, any::<bool>()).prop_map(
-        |(word, how, negated)| Filter::Text {
-            how: [TextMatch::Words, TextMatch::Phrase, TextMatch::Prefix][how as usize],
-            literal: Literal::try_from(word.to_owned()).unwrap(),
-            negated,
-        },
-    );
+    let text = (prop::sample::select(vec!["timeout", "con", "ok", "none"]), 0..3_usize, 0..3_usize, any::<bool>())
+        .prop_map(|(word, how, place, negated)| {
+            let how = [TextMatch::Words, TextMatch::Phrase, TextMatch::Prefix][how];
+            let literal = Literal::try_from(word.to_owned()).unwrap();
+            match [None, Some(TextPlace::Message), Some(TextPlace::Exception)][place] {
+                None => Filter::Text { how, literal, negated },
+                Some(place) => Filter::TextIn { place, how, literal, negated },
+            }
+        });
     prop::collection::vec(prop_oneof![level, value, text], 0..3)
 }
 

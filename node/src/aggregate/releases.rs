@@ -11,15 +11,18 @@ use domicile_proto::message::question::Ask;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
+use super::ahead::Ahead;
 use super::answer::{self, Answered, Asked, Content, Way};
 use super::book::FieldSet;
 use super::compose::compose;
 use super::contributors::{Contributors, contributors};
 use super::errors::AggregateError;
 use super::journal::Shelf;
-use super::judge::Judge;
+use super::judge::{Judge, settled};
+use super::spent::Spent;
 use super::sums;
 use super::text;
+use crate::audit::Drawn;
 use crate::clock::Clock;
 use crate::limits::BOOKS;
 use crate::query::Engine;
@@ -33,11 +36,13 @@ type Slot = Arc<Turn<Option<Shelf>>>;
 /// The releases. Cheap to clone; clones share the books.
 #[derive(Clone)]
 pub(crate) struct Releases {
-    engine: Engine,
-    store: Store,
-    clock: Clock,
-    tasks: Tasks,
+    pub(super) engine: Engine,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
     shelves: Arc<Mutex<HashMap<ShardId, Slot>>>,
+    spent: Arc<Spent>,
+    pub(super) ahead: Arc<Ahead>,
 }
 
 /// What came of a question.
@@ -48,12 +53,15 @@ pub(crate) struct Judged {
     pub(crate) error: Option<AggregateError>,
     /// Whom the answer of a text question is about; `None` for other questions.
     pub(crate) contributors: Option<Contributors>,
+    /// What the answer was drawn from.
+    pub(crate) drawn: Option<Drawn>,
 }
 
 impl Releases {
     /// Over the segments that questions bring along; books are kept in the region's bucket.
     pub(crate) fn new(engine: Engine, store: Store, clock: Clock, tasks: Tasks) -> Self {
-        Self { engine, store, clock, tasks, shelves: Arc::default() }
+        let spent = Arc::new(Spent::new(store.clone()));
+        Self { engine, store, clock, tasks, shelves: Arc::default(), spent, ahead: Arc::default() }
     }
 
     /// Books in memory.
@@ -87,7 +95,7 @@ impl Releases {
         header: AnswerHeader,
         range: TimeRange,
     ) -> Result<Judged, AggregateError> {
-        let engine = self.engine.clone();
+        let (engine, drawn) = (self.engine.clone(), asked.drawn_from(&segments, 0));
         let work = move || {
             let content = match asked.question.ask {
                 Ask::Sum(_) => Content::Summed(sums::measure(&engine, &segments, &asked, range)?),
@@ -95,7 +103,8 @@ impl Releases {
             };
             answer::put(content, &asked, header)
         };
-        Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
+        let answered = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??;
+        Ok(Judged::answered(answered, None, drawn))
     }
 
     /// A text question, with those it is about.
@@ -106,11 +115,11 @@ impl Releases {
         header: AnswerHeader,
         closed: TimeRange,
     ) -> Result<Judged, AggregateError> {
-        let engine = self.engine.clone();
+        let (engine, drawn) = (self.engine.clone(), asked.drawn_from(&segments, 0));
         let work = move || {
             let content = text::tally(&engine, &segments, &asked, header.covered, closed)?;
             let contributors = contributors(&engine, segments, &asked, closed)?;
-            Ok(Judged::answered(answer::put(content, &asked, header)?, Some(contributors)))
+            Ok(Judged::answered(answer::put(content, &asked, header)?, Some(contributors), drawn))
         };
         self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
     }
@@ -124,9 +133,32 @@ impl Releases {
         closed: TimeRange,
     ) -> Result<Judged, AggregateError> {
         answer::check_cells(&asked)?;
-        let asked = Arc::new(asked);
-        let mut slot = self.shelf(&asked).await?;
-        let (engine, of, by) = (self.engine.clone(), Arc::clone(&asked), fields.clone());
+        let (asked, upto) = (Arc::new(asked), settled(&segments));
+        let slot = self.judged(&asked, segments, &fields, closed).await?;
+        let work = move || {
+            let shelf = slot.as_ref().ok_or(AggregateError::Interrupted)?;
+            let (book, drawn) = (&shelf.book, asked.drawn_upto(upto, shelf.number()));
+            let content = match asked.question.ask {
+                Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
+                _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
+            };
+            let noise = asked.stream.policy.noise.or_else(|| book.noise(closed));
+            let header = AnswerHeader { late_withheld: book.has_late(closed), noise, ..header };
+            Ok(Judged::answered(answer::put(content, &asked, header)?, None, drawn))
+        };
+        self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?
+    }
+
+    /// The shelf with everything judged and kept that the question needs of a closed range.
+    pub(super) async fn judged(
+        &self,
+        asked: &Arc<Asked>,
+        segments: Vec<Arc<Segment>>,
+        fields: &FieldSet,
+        closed: TimeRange,
+    ) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
+        let mut slot = self.shelf(asked).await?;
+        let (engine, of, by) = (self.engine.clone(), Arc::clone(asked), fields.clone());
         // The guard goes along, so that nobody else changes the book even where this caller has gone.
         let work = move || {
             let judge = Judge { engine: &engine, segments: &segments, asked: &of, closed };
@@ -136,30 +168,20 @@ impl Releases {
             };
             (slot, entry)
         };
-        let (mut slot, entry) = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?;
-        let entry = entry?;
+        let (mut slot, draft) = self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)?;
+        let entry = draft?.told(&self.spent, asked.stream.tenant, asked.shard()).await?;
         if !entry.is_empty() {
             // Taken out until it is kept: a shelf that is left half way is read again.
             let mut shelf = slot.take().ok_or(AggregateError::Interrupted)?;
             shelf.keep(&self.store, &entry).await?;
             *slot = Some(shelf);
         }
-        let work = move || {
-            let book = &slot.as_ref().ok_or(AggregateError::Interrupted)?.book;
-            let content = match asked.question.ask {
-                Ask::Sum(_) => Content::Summed(compose(&asked, book, &fields, header.covered, closed)),
-                _ => Content::Tallied(compose(&asked, book, &fields, header.covered, closed)),
-            };
-            let header = AnswerHeader { late_withheld: book.has_late(closed), ..header };
-            answer::put(content, &asked, header)
-        };
-        Ok(Judged::answered(self.tasks.blocking(work).await.map_err(|_| AggregateError::Interrupted)??, None))
+        Ok(slot)
     }
 
     /// The shelf of the question's stream, read from the bucket where it is not here.
-    async fn shelf(&self, asked: &Asked) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
-        // A stream without a shard has no records: its shelf is that of no shard, and nothing is ever written to it.
-        let shard = asked.stream.shard.map_or(ShardId(0), |(shard, _)| shard);
+    pub(super) async fn shelf(&self, asked: &Asked) -> Result<OwnedMutexGuard<Option<Shelf>>, AggregateError> {
+        let shard = asked.shard();
         let slot = {
             let mut shelves = self.shelves.lock();
             if shelves.len() >= BOOKS && !shelves.contains_key(&shard) {
@@ -176,11 +198,11 @@ impl Releases {
 }
 
 impl Judged {
-    const fn answered(answered: Answered, contributors: Option<Contributors>) -> Self {
-        Self { answered, error: None, contributors }
+    const fn answered(answered: Answered, contributors: Option<Contributors>, drawn: Option<Drawn>) -> Self {
+        Self { answered, error: None, contributors, drawn }
     }
 
     const fn refused(header: AnswerHeader, code: RefusalCode, error: Option<AggregateError>) -> Self {
-        Self { answered: Answered::refused(header, code), error, contributors: None }
+        Self { answered: Answered::refused(header, code), error, contributors: None, drawn: None }
     }
 }

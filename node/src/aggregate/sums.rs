@@ -46,7 +46,7 @@ pub(super) fn measure(
     let buckets = Buckets { grid, covered: range };
     let mut sums = vec![vec![SumTally::default(); buckets.len()]; rows(&fields)];
     let all = |_| vec![Window { after: 0, upto: u64::MAX }];
-    let plan = LeafPlan { width, fields, threshold, filter, windows: &all };
+    let plan = LeafPlan { width, fields, threshold, filter, is_sampled: false, windows: &all };
     let leaves = engine.tabulate(segments, range, &plan, &asked.budget).map_err(AggregateError::Query)?;
     for ((start, _), cells) in &leaves {
         let Some(bucket) = buckets.of(*start, width) else { continue };

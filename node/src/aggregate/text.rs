@@ -57,7 +57,7 @@ fn add_up<T: Adds>(
         return Err(AggregateError::TooManyCells);
     }
     let all = |_| vec![Window { after: 0, upto: u64::MAX }];
-    let plan = LeafPlan { width, fields, threshold, filter: conditions(asked), windows: &all };
+    let plan = LeafPlan { width, fields, threshold, filter: conditions(asked), is_sampled: false, windows: &all };
     let leaves = engine.tabulate(segments, closed, &plan, &asked.budget).map_err(AggregateError::Query)?;
 
     let buckets = Buckets { grid: asked.question.ask.grid(), covered };

@@ -12,7 +12,7 @@ use super::errors::LedgerError;
 use super::ledger::Ledger;
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf};
 use super::note::{Signer, Verifier};
-use super::tiles::{self, CHECKPOINT, CHECKPOINTS, DESTROYED, Kept, LOG, VERIFIER, WITHHELD};
+use super::tiles::{self, CHECKPOINT, CHECKPOINTS, COSIGNED, DESTROYED, Kept, LOG, VERIFIER, WITHHELD, WITNESSES};
 use super::verify::{Broken, broken};
 
 /// What everybody may know of a log.
@@ -24,6 +24,8 @@ pub(crate) struct Shown {
     pub(crate) checkpoint: String,
     /// Checkpoints that were kept.
     pub(crate) kept: Vec<String>,
+    /// The newest checkpoint that others cosigned, with their lines, and the keys of the witnesses; where there is one.
+    pub(crate) cosigned: Option<(String, String)>,
 }
 
 impl Ledger {
@@ -37,6 +39,8 @@ impl Ledger {
             let path = log.join(name);
             std::fs::read_to_string(&path).map_err(|source| LedgerError::Open { path, source })
         };
+        // Before the newest checkpoint, which is then over no fewer entries.
+        let cosigned = text(COSIGNED).ok().and_then(|note| Some((note, text(WITNESSES).ok()?)));
         let mut kept = Vec::new();
         for entry in std::fs::read_dir(log.join(CHECKPOINTS)).into_iter().flatten().filter_map(Result::ok) {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -44,7 +48,7 @@ impl Ledger {
                 kept.push(text(&format!("{CHECKPOINTS}/{name}"))?);
             }
         }
-        Ok(Shown { verifier: text(VERIFIER)?.trim_end().to_owned(), checkpoint: text(CHECKPOINT)?, kept })
+        Ok(Shown { verifier: text(VERIFIER)?.trim_end().to_owned(), checkpoint: text(CHECKPOINT)?, kept, cosigned })
     }
 
     /// A note under a title, signed with the key of the log; blocks for two small files.
@@ -145,6 +149,12 @@ impl Copy {
             if let Some(kept) = verifier.checkpoint(note).filter(|kept| kept.size <= head.size) {
                 copy.write(&format!("{CHECKPOINTS}/{:020}", kept.size), note.as_bytes())?;
             }
+        }
+        if let Some((note, keys)) = &shown.cosigned
+            && verifier.checkpoint(note).is_some_and(|cosigned| cosigned.size <= head.size)
+        {
+            copy.write(COSIGNED, note.as_bytes())?;
+            copy.write(WITNESSES, keys.as_bytes())?;
         }
         Ok(copy)
     }

@@ -8,7 +8,7 @@ use super::ledger::Ledger;
 
 impl CrossingLedger for Ledger {
     fn departing(&self, crossing: Crossing) -> BoxFuture<'_, Result<(), LedgerRefused>> {
-        Box::pin(self.pass(Event::Egress(passage(crossing))))
+        Box::pin(self.pass(Event::Egress(self.with_inputs(passage(crossing)))))
     }
 
     fn arrived(&self, crossing: Crossing) -> BoxFuture<'_, Result<(), LedgerRefused>> {
@@ -39,7 +39,7 @@ impl From<&PeerId> for Peer {
 
 fn passage(crossing: Crossing) -> Passage {
     let Crossing { peer, class, bytes, sha256, body } = crossing;
-    Passage { peer: Peer::from(&peer), class, bytes, sha256, body }
+    Passage { peer: Peer::from(&peer), class, bytes, sha256, body, drawn: None }
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use domicile_proto::ids::{
 };
 use domicile_proto::message::answer::{Answer, RefusalCode};
 use domicile_proto::message::question::Question;
+use domicile_proto::transfer::TransferBasis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::breach::BreachStep;
 use super::chains::Link;
 use crate::keys::Notice;
 
@@ -41,6 +43,12 @@ pub(crate) struct Entry {
 impl Entry {
     pub(super) const fn new(at: Timestamp, tenant: Option<TenantId>, end: &Link, event: Event) -> Self {
         Self { v: VERSION, at, tenant, seq: end.seq + 1, prev: end.commitment, event }
+    }
+
+    /// The first of its chain.
+    #[cfg(test)]
+    pub(crate) fn specimen(at: Timestamp, tenant: Option<TenantId>, event: Event) -> Self {
+        Self::new(at, tenant, &Link::NONE, event)
     }
 
     /// Its bytes, the only ones it has.
@@ -126,6 +134,9 @@ pub(crate) enum Event {
         /// SHA-256 of its configuration, every default written out.
         #[serde(with = "hex_digest")]
         config: [u8; 32],
+        /// SHA-256 of the list of what it was built of; earlier builds had none.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "hex_digest_or_none")]
+        sbom: Option<[u8; 32]>,
     },
     /// The clock went otherwise than time did within one minute: somebody set it, or the machine slept.
     ClockJumped {
@@ -279,11 +290,75 @@ pub(crate) enum Event {
         #[serde(with = "hex_digest")]
         sha256: [u8; 32],
     },
+    /// A question that was put here did not go to a region: nothing may, or the policy is not known to be the newest.
+    NotSent {
+        /// Which region.
+        to: Region,
+        /// About what.
+        stream: StreamId,
+        /// Why.
+        why: Why,
+    },
+    /// A breach of personal data was opened in the register, or something was done about it. No words stand here.
+    Breach {
+        /// Its id.
+        breach: Box<str>,
+        /// Whose data.
+        tenant: TenantId,
+        /// What.
+        step: BreachStep,
+        /// When, as the officer says.
+        when: Timestamp,
+    },
+    /// From now on what is released here goes to a region, or does no more.
+    RouteChanged {
+        /// Which region.
+        to: Region,
+        /// Whether it goes there.
+        open: bool,
+        /// On which legal basis, where there is one.
+        basis: Option<TransferBasis>,
+        /// The version of the policy that says so.
+        policy: PolicyVersion,
+    },
     /// The end of the file was not a whole entry when the node started; it was put aside beside the ledger.
     TornTail {
         /// How many bytes.
         bytes: u64,
         /// Their SHA-256.
+        #[serde(with = "hex_digest")]
+        sha256: [u8; 32],
+    },
+    /// An export of a subject was kept in the region behind a link; written before it is there.
+    ExportKept {
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Its public name.
+        export: Box<str>,
+        /// From when on it can be read no more.
+        until: Timestamp,
+    },
+    /// An export is about to be given to somebody who has its link.
+    ExportRead {
+        /// Of which tenant.
+        tenant: TenantId,
+        /// Its public name.
+        export: Box<str>,
+    },
+    /// A segment is about to lie elsewhere: the next manifest of its shard says so, and where it lay it goes then. Twice after a
+    /// crash.
+    SegmentMoved {
+        /// Of which shard.
+        shard: ShardId,
+        /// Number of the manifest.
+        manifest: u64,
+        /// Id of the segment.
+        segment: Box<str>,
+        /// To which tier: `cold` or `disk`.
+        to: Box<str>,
+        /// Size of it there.
+        bytes: ByteCount,
+        /// SHA-256 of the footer of its copy; nothing but zeros where it comes back to the disk.
         #[serde(with = "hex_digest")]
         sha256: [u8; 32],
     },
@@ -295,7 +370,10 @@ impl Event {
         match self {
             Self::Egress(passage) | Self::Ingress(passage) => passage.question().map(|question| question.tenant),
             Self::SubjectExported { tenant, .. }
+            | Self::ExportKept { tenant, .. }
+            | Self::ExportRead { tenant, .. }
             | Self::Reveal { tenant, .. }
+            | Self::Breach { tenant, .. }
             | Self::RetentionBegun { tenant, .. }
             | Self::RetentionDropped { tenant, .. }
             | Self::ValuesApproved { tenant, .. } => Some(*tenant),
@@ -368,6 +446,23 @@ pub(crate) struct Passage {
     /// The frame itself.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub(crate) body: Vec<u8>,
+    /// Of an answer that leaves: what it was drawn from, so that it can be asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drawn: Option<Drawn>,
+}
+
+/// What an answer was drawn from: as much of a shard as could be searched then, and the rules of then. Numbers and a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Drawn {
+    /// The shard.
+    pub(crate) shard: ShardId,
+    /// Last place in it that was counted.
+    pub(crate) upto: u64,
+    /// Number of the newest entry of the release journal that it was composed from; 0 where none was.
+    pub(crate) journal: u64,
+    /// SHA-256 of the rules that decide what such an answer holds: those of the stream, and the values that may be named.
+    #[serde(with = "hex_digest")]
+    pub(crate) rules: [u8; 32],
 }
 
 impl Passage {
@@ -408,6 +503,22 @@ pub(crate) enum Why {
     Code(RefusalCode),
     /// It could not be put into the words that may travel.
     NotExpressible,
+}
+
+mod hex_digest_or_none {
+    use serde::{Deserializer, Serializer};
+
+    #[allow(clippy::ref_option, reason = "serde gives a reference")]
+    pub(super) fn serialize<S: Serializer>(digest: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => super::hex_digest::serialize(digest, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+        super::hex_digest::deserialize(deserializer).map(Some)
+    }
 }
 
 pub(super) mod hex_digest {

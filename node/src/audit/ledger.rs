@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::entry::{Entry, Event, Peer};
+use super::entry::{Drawn, Entry, Event, Passage, Peer};
 use super::errors::LedgerError;
 use super::files::Files;
 use super::merkle::{Hash, Head};
@@ -42,6 +42,7 @@ pub(crate) struct Ledger {
     head: Arc<Mutex<Head>>,
     metadata: Mutex<BTreeMap<Peer, (u64, u64)>>,
     asked: Mutex<VecDeque<(QuestionId, TenantId)>>,
+    drawn: Mutex<VecDeque<(QuestionId, Drawn)>>,
     turned_away: Mutex<BTreeMap<Peer, u64>>,
     /// Entries but those about heads of ledgers: while there are no new ones, a new head has nothing to say.
     news: AtomicU64,
@@ -128,6 +129,7 @@ impl Ledger {
             head,
             metadata: Mutex::new(BTreeMap::new()),
             asked: Mutex::new(VecDeque::new()),
+            drawn: Mutex::new(VecDeque::new()),
             turned_away: Mutex::new(BTreeMap::new()),
             news: AtomicU64::new(1),
             verifier,
@@ -183,6 +185,24 @@ impl Ledger {
         }
         let answered = passage.answered()?;
         asked.iter().rev().find(|(id, _)| *id == answered).map(|(_, tenant)| *tenant)
+    }
+
+    /// Says what the answer to a question was drawn from, before it leaves: it stands in the entry of that answer.
+    pub(crate) fn draws(&self, question: QuestionId, from: Drawn) {
+        let mut drawn = self.drawn.lock();
+        if drawn.len() == LEDGER_QUESTIONS_REMEMBERED {
+            drawn.pop_front();
+        }
+        drawn.push_back((question, from));
+    }
+
+    /// What leaves, with what it was drawn from where that was said.
+    pub(super) fn with_inputs(&self, passage: Passage) -> Passage {
+        let Some(question) = passage.answered() else { return passage };
+        let mut drawn = self.drawn.lock();
+        let place = drawn.iter().rposition(|(id, _)| *id == question);
+        let from = place.and_then(|place| drawn.remove(place)).map(|(_, from)| from);
+        Passage { drawn: from, ..passage }
     }
 
     /// Signs a checkpoint now, for a test that looks at it.

@@ -27,6 +27,7 @@ fn peer() -> Peer {
 
 fn egress(text: &str) -> Event {
     Event::Egress(Passage {
+        drawn: None,
         peer: peer(),
         class: EgressClass::Count,
         bytes: ByteCount(text.len() as u64),
@@ -36,7 +37,7 @@ fn egress(text: &str) -> Event {
 }
 
 fn started() -> Event {
-    Event::NodeStarted { node: NodeId(1), binary: [1; 32], config: [2; 32] }
+    Event::NodeStarted { node: NodeId(1), binary: [1; 32], config: [2; 32], sbom: None }
 }
 
 /// An event with a number in it.

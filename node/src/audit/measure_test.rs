@@ -22,6 +22,7 @@ fn crossing(number: u128) -> Event {
     let answer = Answer { header, outcome: Outcome::Refused(RefusalCode::UnknownStream) };
     let body = codec::encode(&answer).expect("small");
     Event::Egress(Passage {
+        drawn: None,
         peer: Peer { region: "frankfurt".parse().expect("a name"), node: NodeId(3) },
         class: domicile_proto::border::EgressClass::Refusal,
         bytes: domicile_proto::ids::ByteCount(body.len() as u64),

@@ -7,6 +7,7 @@
 //!
 //! `witness` cosigns what other regions' ledgers publish, `cosigning` has this one cosigned.
 
+mod breach;
 mod chains;
 mod copy;
 mod cosigned;
@@ -26,6 +27,7 @@ mod prove;
 mod publish;
 mod read;
 mod recover;
+mod sbom;
 mod strays;
 mod tail;
 mod tiles;
@@ -33,9 +35,10 @@ mod verify;
 mod witness;
 mod writer;
 
+pub(crate) use breach::{Breach, BreachStep, Breaches, CLOCKS, Clock as BreachClock};
 pub(crate) use copy::{Copy, Shown, roots_at};
 pub(crate) use cosigning::{Ask, Cosigning, Standing, Trouble};
-pub(crate) use entry::{Entry, Event, Passage, Peer, Purpose, Why};
+pub(crate) use entry::{Drawn, Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
 pub(crate) use note::Verifier;
@@ -43,5 +46,6 @@ pub(crate) use outside::Outside;
 pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;
+pub(crate) use sbom::{sbom, sbom_digest};
 pub(crate) use verify::{Broken, Checked, verify};
 pub(crate) use witness::{Witness, WitnessFacts};

@@ -11,7 +11,7 @@ use super::chains::{Chains, Link};
 use super::cosigned;
 use super::entry::{Entry, Event, Passage};
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf, sha256};
-use super::note::Verifier;
+use super::note::{Cosigner, Verifier};
 use super::strays;
 use super::tail;
 use super::tiles::{self, CHECKPOINT, CHECKPOINTS, COSIGNED, Kept, LOG, VERIFIER, WITNESSES};
@@ -54,6 +54,9 @@ pub(crate) struct Checked {
     pub(crate) beyond: u64,
     /// Names of the witnesses that cosigned the newest checkpoint that anybody cosigned.
     pub(crate) cosigners: Vec<String>,
+    /// Their keys, and how many entries that checkpoint is over.
+    pub(crate) cosigner_keys: Vec<String>,
+    pub(crate) cosigned: u64,
     /// What the entries say against the region.
     pub(crate) findings: Vec<String>,
 }
@@ -68,6 +71,10 @@ pub(crate) struct Walk<'a> {
     chains: Chains,
     destroyed: u64,
     withheld: u64,
+    /// Entries that chains of tenants went on without.
+    leapt: u64,
+    /// And the chain of what is about no tenant.
+    leapt_of_none: u64,
     files: BTreeSet<PathBuf>,
     erasures: BTreeMap<Box<str>, (u64, Timestamp)>,
     last_at: Timestamp,
@@ -106,6 +113,8 @@ pub(crate) fn verify(
         chains: Chains::default(),
         destroyed: 0,
         withheld: 0,
+        leapt: 0,
+        leapt_of_none: 0,
         files,
         erasures: BTreeMap::new(),
         last_at: Timestamp(0),
@@ -121,7 +130,10 @@ pub(crate) fn verify(
     walk.entries()?;
     walk.edges()?;
     strays::check(&walk.log, &walk.files)?;
-    Ok(Checked { cosigners, ..walk.conclude(beyond) })
+    let (cosigned, cosigners) = cosigners;
+    let cosigner_keys = cosigners.iter().map(ToString::to_string).collect();
+    let cosigners = cosigners.iter().map(|key| key.name().to_owned()).collect();
+    Ok(Checked { cosigners, cosigner_keys, cosigned, ..walk.conclude(beyond) })
 }
 
 fn text(path: &Path) -> Result<String, Broken> {
@@ -177,10 +189,10 @@ impl Walk<'_> {
     }
 
     /// The checkpoint that others cosigned is one of this log, and over no more than there is.
-    fn expect_cosigned(&mut self) -> Result<Vec<String>, Broken> {
+    fn expect_cosigned(&mut self) -> Result<(u64, Vec<Cosigner>), Broken> {
         self.known(COSIGNED);
         self.known(WITNESSES);
-        let Some((head, cosigners)) = cosigned::read(&self.log, &self.verifier)? else { return Ok(Vec::new()) };
+        let Some((head, cosigners)) = cosigned::read(&self.log, &self.verifier)? else { return Ok((0, Vec::new())) };
         if head.size > self.head.size {
             return Err(broken(
                 COSIGNED,
@@ -188,7 +200,7 @@ impl Walk<'_> {
             ));
         }
         self.expect(COSIGNED.to_owned(), head);
-        Ok(cosigners.iter().map(|key| key.name().to_owned()).collect())
+        Ok((head.size, cosigners))
     }
 
     /// What the tails say of the tree; how many entries lie in them behind the checkpoint.
@@ -293,11 +305,17 @@ impl Walk<'_> {
         let is_next = entry.seq == end.seq + 1 && entry.prev == end.commitment;
         // Where bodies were destroyed a chain may leap, but never further than that and never back. What is withheld from an
         // auditor of one tenant is about others: no chain of a tenant leaps over it, only that of the region.
-        let missing = self.destroyed + if entry.tenant.is_none() { self.withheld } else { 0 };
-        let leaps = entry.seq.checked_sub(end.seq + 1).is_some_and(|leap| leap > 0 && leap <= missing);
-        if !is_next && !leaps {
+        // One body that is missing explains a leap of one in one chain.
+        let missing = self.destroyed.saturating_sub(self.leapt);
+        let missing = match entry.tenant {
+            Some(_) => missing,
+            None => (missing + self.withheld).saturating_sub(self.leapt_of_none),
+        };
+        let leap = entry.seq.checked_sub(end.seq + 1).filter(|leap| (1..=missing).contains(leap));
+        if !is_next && leap.is_none() {
             return Err("an entry of the same tenant before this one is withheld, or is another");
         }
+        *if entry.tenant.is_some() { &mut self.leapt } else { &mut self.leapt_of_none } += leap.unwrap_or_default();
         self.chains.grow(entry.tenant, Link { seq: entry.seq, commitment: *commitment });
         match &entry.event {
             Event::Egress(passage) | Event::Ingress(passage) => frame(passage)?,
@@ -327,6 +345,10 @@ impl Walk<'_> {
             .filter(|(_, at)| self.last_at.0 - at.0 > SHREDDED_WITHIN_US)
             .map(|(number, _)| *number)
             .collect();
+        if self.destroyed > 0 {
+            self.findings
+                .push(format!("the bodies of {} entries were destroyed, and no entry says why", self.destroyed));
+        }
         for number in late {
             self.findings.push(format!("entry {number}: the erasure was asked for and is not carried out after 60 s"));
         }
@@ -338,8 +360,8 @@ impl Walk<'_> {
             destroyed: self.destroyed,
             withheld: self.withheld,
             beyond,
-            cosigners: Vec::new(),
             findings: self.findings,
+            ..Checked::default()
         }
     }
 }

@@ -168,6 +168,61 @@ async fn an_entry_dropped_moved_doubled_or_cut_off_is_seen_and_named() {
     assert!(check(dir.path()).is_err(), "what does not belong there is seen");
 }
 
+/// Every position, and every pair of positions.
+#[tokio::test]
+async fn an_entry_dropped_doubled_or_moved_is_seen_wherever_it_stands() {
+    const ENTRIES: usize = 40;
+    let dir = ledger(ENTRIES).await;
+    let path = dir.path().join("log/bodies/000");
+    let whole = fs::read(&path).expect("there");
+    let mut trials = 0;
+    let mut try_one = |what: &str, at: (usize, usize), change: &dyn Fn(&mut Vec<Record>)| {
+        rewrite(dir.path(), change);
+        // What stands behind the last entry that is signed is no entry, and nobody is told of it.
+        if !fs::read(&path).expect("there").starts_with(&whole) {
+            assert!(check(&dir.path().join("log")).is_err(), "{what} {at:?}");
+            trials += 1;
+        }
+        fs::write(&path, &whole).expect("as it was");
+    };
+    for at in 0..ENTRIES {
+        try_one("dropped", (at, at), &|all| drop(all.remove(at)));
+        try_one("cut off from", (at, at), &|all| all.truncate(at));
+        for to in 0..ENTRIES {
+            try_one("doubled", (at, to), &|all| all.insert(to, all[at].clone()));
+            try_one("in the place of", (at, to), &|all| all[to] = all[at].clone());
+            if at < to {
+                try_one("swapped", (at, to), &|all| all.swap(at, to));
+                try_one("moved", (at, to), &|all| {
+                    let moved = all.remove(at);
+                    all.insert(to, moved);
+                });
+            }
+        }
+    }
+    assert!(trials > 4_500, "{trials} changes");
+    check(dir.path()).expect("as it was");
+}
+
+/// The same with bundles and tiles that were made to fit: what is left is a log of its own, and not the one that was signed.
+#[tokio::test]
+async fn an_entry_dropped_anywhere_from_bodies_and_tree_alike_is_seen() {
+    const ENTRIES: usize = 20;
+    for at in 0..ENTRIES {
+        let dir = ledger(ENTRIES).await;
+        rewrite(dir.path(), |all| drop(all.remove(at)));
+        let path = dir.path().join(format!("log/{}", tiles::bundle_path(0, ENTRIES as u64)));
+        let mut all = commitments(&fs::read(&path).expect("there")).expect("a bundle");
+        all.remove(at);
+        fs::write(&path, bundle(&all)).expect("written");
+        assert!(check(&dir.path().join("log")).is_err(), "entry {}", at + 1);
+        fs::remove_file(&path).expect("removed");
+        let narrower = dir.path().join(format!("log/{}", tiles::bundle_path(0, ENTRIES as u64 - 1)));
+        fs::write(&narrower, bundle(&all)).expect("written");
+        assert!(check(&dir.path().join("log")).is_err(), "entry {} and the bundle's width", at + 1);
+    }
+}
+
 /// Bundles and bodies that fit each other, and tiles that follow, under the old checkpoint.
 #[tokio::test]
 async fn a_log_rewritten_as_a_whole_does_not_give_the_signed_root() {
@@ -216,7 +271,7 @@ async fn ledger_of_another_key() -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn a_destroyed_body_breaks_nothing_and_a_withheld_one_is_a_gap() {
+async fn a_destroyed_body_is_found_and_excuses_one_gap_and_no_second() {
     let dir = ledger(30).await;
     let path = dir.path().join("log/bodies/000");
     let bytes = fs::read(&path).expect("there");
@@ -226,9 +281,15 @@ async fn a_destroyed_body_breaks_nothing_and_a_withheld_one_is_a_gap() {
         take(&mut rest).expect("whole");
     }
     let destroyed = [&bytes[..at[10]], &[0xd6], &bytes[at[11]..]].concat();
-    fs::write(&path, destroyed).expect("written");
+    fs::write(&path, &destroyed).expect("written");
     let checked = check(&dir.path().join("log")).expect("the tree is as it was");
-    assert_eq!(checked.destroyed, 1);
+    assert_eq!((checked.destroyed, checked.findings.len()), (1, 1));
+    assert!(checked.findings[0].contains("no entry says why"), "{:?}", checked.findings);
+    // Two of tenants, one called destroyed and the other withheld, as if it were somebody else's.
+    let second = [&bytes[..at[5]], &[0xd7], &bytes[at[6]..at[7]], &[0xd6], &bytes[at[8]..]].concat();
+    fs::write(&path, second).expect("written");
+    let broken = check(&dir.path().join("log")).expect_err("two gaps, one excuse");
+    assert!(broken.why.contains("withheld"), "{broken}");
 }
 
 #[tokio::test]

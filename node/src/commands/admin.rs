@@ -15,7 +15,7 @@ use super::arguments::{DictionaryVerb, KeyVerb, Role, RowsArgument, StreamVerb, 
 use super::door::Door;
 use super::officer::Officer;
 use super::profile::Profile;
-use super::{revoke, table};
+use super::{noise, revoke, table};
 use crate::admit::key_digest;
 
 /// Has commands decided; one outcome for each, none of them a refusal.
@@ -103,10 +103,12 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             text_questions,
             privacy,
             durability,
+            noise,
             refresh_ms,
             grid,
             close_after,
             retention_days,
+            tiers,
             region,
             officer_key,
         } => {
@@ -120,7 +122,9 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             let (close_after_s, is_own_pace) = (close_after, refresh_ms != standard.refresh_ms);
             let is_own_grid = grid != standard.grid || close_after_s != standard.close_after_s;
             let has_policy = subject.is_some() || no_personal_data || is_wider || is_own_pace || is_own_grid;
-            let has_policy = has_policy || retention_days.is_some() || durability != standard.durability;
+            let lifecycle = tiers.lifecycle()?;
+            let has_policy = has_policy || retention_days.is_some() || lifecycle != standard.lifecycle;
+            let has_policy = has_policy || durability != standard.durability;
             if has_policy && region.is_empty() {
                 bail!("a policy widens what a region lets out; say which with `--region`");
             }
@@ -133,8 +137,10 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None => Personal::Undeclared,
             };
             let group_fields = group_field;
-            let cells = StreamPolicy { grid, close_after_s, numbers: number, retention_days, durability, ..standard };
-            let policy = StreamPolicy { personal, group_fields, text_questions, privacy, refresh_ms, ..cells };
+            let kept = StreamPolicy { retention_days, lifecycle, durability, ..standard };
+            let cells = StreamPolicy { grid, close_after_s, numbers: number, ..kept };
+            let noise = noise.noise();
+            let policy = StreamPolicy { personal, group_fields, text_questions, privacy, refresh_ms, noise, ..cells };
             for region in &region {
                 let officer = Officer::read(region, officer_key.as_deref())?.after_newest_at(&door).await?;
                 let change = Change::SetPolicy { tenant: id, stream, policy: policy.clone() };
@@ -150,6 +156,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             list(&answer, "streams", &["tenant", "name", "id", "personal", "k", "group_fields", "text_questions"]);
             Ok(())
         }
+        StreamVerb::Noise(changed) => noise::change(changed, profile).await,
         StreamVerb::Revoke(revocation) => revoke::stream(revocation, profile).await,
     }
 }

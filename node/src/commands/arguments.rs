@@ -5,14 +5,18 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
 use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
-use domicile_proto::metadata::{Durability, NumberField};
+use domicile_proto::metadata::{Durability, Lifecycle, NumberField};
 
 use super::audit::AuditVerb;
+use super::breach::BreachVerb;
+use super::lifecycle::{LifecycleVerb, StorageVerb};
+use super::noise::{NoiseArguments, NoiseChange};
 use super::privacy::PrivacyArguments;
 
 use super::retention::RetentionVerb;
 use super::revoke::{StreamRevocation, TenantRevocation, ValueRevocation};
 use super::subject::SubjectVerb;
+use super::transfer::TransferVerb;
 
 /// Logs stay at home. Answers travel.
 ///
@@ -65,9 +69,18 @@ pub(super) enum Verb {
     /// Persons: erasure, legal hold, access to their data
     #[command(subcommand)]
     Subject(SubjectVerb),
+    /// Where what a region releases may go: the transfer register
+    #[command(subcommand)]
+    Transfer(TransferVerb),
     /// Records that have been kept long enough, and the evidence of their deletion
     #[command(subcommand)]
     Retention(RetentionVerb),
+    /// What should lie elsewhere, and why
+    #[command(subcommand)]
+    Lifecycle(LifecycleVerb),
+    /// Where everything lies, and whether it is whole
+    #[command(subcommand)]
+    Storage(StorageVerb),
     /// Show the original behind a token; the region's ledger records who, what for and which
     Reveal(RevealArguments),
     /// The keys under which originals are sealed
@@ -76,6 +89,11 @@ pub(super) enum Verb {
     /// Check a ledger, read what left, look for what should not be there
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// The register of breaches, and until when whom must be told
+    #[command(subcommand)]
+    Breach(BreachVerb),
+    /// Print what this program was built of, as CycloneDX
+    Sbom,
     /// Where data may lie: judge a Terraform plan, show the facts about regions
     #[command(subcommand)]
     Residency(ResidencyVerb),
@@ -351,6 +369,8 @@ pub(super) enum StreamVerb {
         /// What an acknowledged batch has survived: `disk` (the node) or `bucket` (the loss of the node and its disk)
         #[arg(long, value_name = "WHAT", default_value = "disk", value_parser = durability)]
         durability: Durability,
+        #[command(flatten)]
+        noise: NoiseArguments,
         /// Time from receipt to searchable, in milliseconds
         #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=30_000))]
         refresh_ms: u32,
@@ -363,6 +383,8 @@ pub(super) enum StreamVerb {
         /// Days after their receipt at which records are deleted for good; default: the period of the region's file
         #[arg(long, value_name = "DAYS")]
         retention_days: Option<std::num::NonZeroU16>,
+        #[command(flatten)]
+        tiers: Tiers,
         /// Region whose policy this is; may be repeated. Without it the stream lets out nothing but its existence
         #[arg(long)]
         region: Vec<Region>,
@@ -372,8 +394,34 @@ pub(super) enum StreamVerb {
     },
     /// List streams
     List(At),
+    /// Move the numbers that leave a region by noise, or no longer
+    Noise(NoiseChange),
     /// Take back what a stream lets out of a region
     Revoke(StreamRevocation),
+}
+
+/// When records reach which tier, in days after their receipt; default: the days of the region's file.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct Tiers {
+    /// Days after which the segments of a day are merged into one and never written again
+    #[arg(long, value_name = "DAYS")]
+    warm_after_days: Option<std::num::NonZeroU16>,
+    /// Days after which records lie in the region's object store alone, and are searched there
+    #[arg(long, value_name = "DAYS")]
+    cold_after_days: Option<std::num::NonZeroU16>,
+}
+
+impl Tiers {
+    /// As the policy has it.
+    ///
+    /// # Errors
+    /// A later tier before an earlier one.
+    pub(super) fn lifecycle(self) -> anyhow::Result<Lifecycle> {
+        let Self { warm_after_days, cold_after_days } = self;
+        let lifecycle = Lifecycle { warm_after_days, cold_after_days };
+        anyhow::ensure!(lifecycle.is_well_formed(), "records are warm before they are cold");
+        Ok(lifecycle)
+    }
 }
 
 #[derive(Debug, Subcommand)]

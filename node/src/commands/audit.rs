@@ -13,8 +13,10 @@ use domicile_proto::ids::{Region, Timestamp};
 
 use super::pack::{self, BreachArguments, ReportArguments};
 use super::profile::Profile;
-use super::{scan, wire};
-use crate::audit::{Checked, Entry, Event, Passage, Verifier, prove_entry, prove_since, verify};
+use super::reconcile::{Counters, ReconcileArguments};
+use super::replay::ReplayArguments;
+use super::{reconcile, replay, scan, wire};
+use crate::audit::{Checked, Entry, Event, Passage, Peer, Verifier, Why, prove_entry, prove_since, verify};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditVerb {
@@ -32,10 +34,20 @@ pub(super) enum AuditVerb {
         /// Checkpoint that you kept from last time: the log must go on from it; may be repeated
         #[arg(long, value_name = "FILE")]
         saved: Vec<PathBuf>,
+        /// Of a pack: key of a witness outside the deployment, `name+id+key` or a file with it; may be repeated
+        #[arg(long, value_name = "KEY")]
+        witness: Vec<String>,
         /// Of a pack: digests of the programs you trust, as `sha256sum` writes them
         #[arg(long, value_name = "FILE")]
         release: Option<PathBuf>,
+        /// Of a pack: counters of the wire, as `audit reconcile` compares them
+        #[command(flatten)]
+        counters: Counters,
     },
+    /// Ask sampled answers of an audit pack again in the regions that gave them, and compare bytes
+    Replay(ReplayArguments),
+    /// Compare what ledgers say that left with flow logs of the provider, or with counters of nftables, by route and hour
+    Reconcile(ReconcileArguments),
     /// Say the first facts of a breach out of a pack: regions, streams, times, most records and persons, and the clocks of
     /// the laws
     Breach(BreachArguments),
@@ -82,7 +94,14 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     match &verb {
         AuditVerb::Report(arguments) => pack::report(arguments, &profile()?).await,
-        AuditVerb::Verify { dirs, key, saved, release } => verify_all(dirs, key, saved, release.as_deref()),
+        AuditVerb::Verify { dirs, key, saved, witness, release, counters } => {
+            verify_all(dirs, (key, saved, witness), (release.as_deref(), counters))
+        }
+        AuditVerb::Reconcile(arguments) => reconcile::run(arguments, &verifiers(&arguments.key)?),
+        AuditVerb::Replay(arguments) => {
+            let keys = verifiers(&arguments.key)?;
+            replay::run(arguments, pack::Trust { keys, ..pack::Trust::default() }, &profile()?).await
+        }
         AuditVerb::Breach(arguments) => Ok(pack::breach(arguments)),
         AuditVerb::Prove { dir, entry, since } => prove(dir, *entry, since.as_deref()),
         AuditVerb::Crossings { dir, from, to, region } => crossings(dir, (*from, *to), region.as_ref()),
@@ -114,16 +133,17 @@ struct Traffic {
 
 fn verify_all(
     dirs: &[PathBuf],
-    keys: &[String],
-    saved: &[PathBuf],
-    release: Option<&Path>,
+    (keys, saved, witnesses): (&[String], &[PathBuf], &[String]),
+    (release, counters): (Option<&Path>, &Counters),
 ) -> anyhow::Result<ExitCode> {
-    let keys = keys.iter().map(|text| verifier(text)).collect::<anyhow::Result<Vec<Verifier>>>()?;
+    let keys = verifiers(keys)?;
     let saved = saved.iter().map(|path| read_note(path)).collect::<anyhow::Result<Vec<_>>>()?;
     if let [dir] = dirs
         && pack::is_pack(dir)
     {
-        return pack::verify(dir, &pack::Trust { keys, saved }, release);
+        let key = |given: &String| std::fs::read_to_string(given).unwrap_or_else(|_| given.clone()).trim().to_owned();
+        let witnesses = witnesses.iter().map(key).collect();
+        return pack::verify(dir, &pack::Trust { keys, saved, witnesses }, release, counters);
     }
     let (mut logs, mut is_sound) = (Vec::new(), true);
     for dir in dirs {
@@ -230,6 +250,10 @@ fn tell(dir: &Path, checked: &Checked, traffic: &Traffic, is_pinned: bool) {
     }
 }
 
+fn verifiers(texts: &[String]) -> anyhow::Result<Vec<Verifier>> {
+    texts.iter().map(|text| verifier(text)).collect()
+}
+
 fn verifier(text: &str) -> anyhow::Result<Verifier> {
     let read = Verifier::read(text.trim()).or_else(|| Verifier::read(std::fs::read_to_string(text).ok()?.trim()));
     read.with_context(|| format!("`{text}` is no verifier key (`name+id+key`) and no file with one"))
@@ -251,7 +275,14 @@ fn crossings(
         let (way, passage) = match &entry.event {
             Event::Egress(passage) => (Way::Left, passage),
             Event::Ingress(passage) => (Way::Arrived, passage),
-            _ => return,
+            other => {
+                if let Some((peer, said)) = withheld(other).filter(|_| is_asked)
+                    && region.is_none_or(|region| peer == Some(region))
+                {
+                    println!("{number}  {}  {said}", at(entry.at));
+                }
+                return;
+            }
         };
         if is_asked && region.is_none_or(|region| *region == passage.peer.region) {
             if way == Way::Left {
@@ -272,6 +303,39 @@ fn crossings(
     }
 }
 
+/// What did not cross, and why; and which way was opened or closed. With the region it is about, where it is about one.
+fn withheld(event: &Event) -> Option<(Option<&Region>, String)> {
+    match event {
+        Event::NotSent { to, stream, why } => {
+            Some((Some(to), format!("a question about stream {stream} was not sent to {to}: {}", reason(why))))
+        }
+        Event::RefusedQuestion { peer: Some(peer), why, .. } => {
+            let Peer { region, node } = peer;
+            Some((Some(region), format!("a question of {region} (node {node}) was refused: {}", reason(why))))
+        }
+        Event::RefusedQuestion { peer: None, why, .. } => {
+            Some((None, format!("a question that was put here was refused: {}", reason(why))))
+        }
+        Event::RouteChanged { to, open, basis, policy } => {
+            let basis = basis.map_or_else(|| "no basis".to_owned(), |basis| basis.to_string());
+            let said = if *open { format!("opened, {basis}") } else { "closed".to_owned() };
+            Some((Some(to), format!("the route to {to} was {said}, policy {}", policy.0)))
+        }
+        _ => None,
+    }
+}
+
+fn reason(why: &Why) -> &'static str {
+    match why {
+        Why::Code(code) => code.explain(),
+        Why::NotExpressible => "it cannot be put into the words that may travel",
+    }
+}
+
+fn at(at: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Left,
@@ -279,7 +343,7 @@ enum Way {
 }
 
 fn line(number: u64, at: Timestamp, way: Way, passage: &Passage) -> String {
-    let at = jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string());
+    let at = self::at(at);
     let way = if way == Way::Left { "left for" } else { "arrived from" };
     let Passage { peer, bytes, .. } = passage;
     let said = passage.answer().map_or_else(|| wire::frame_words(&passage.body), |answer| wire::answer_words(&answer));

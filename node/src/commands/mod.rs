@@ -8,16 +8,21 @@
 mod admin;
 mod arguments;
 mod audit;
+mod breach;
 mod canary;
 mod cluster;
 mod dev;
 mod door;
 mod ingest;
+mod lifecycle;
+mod noise;
 mod officer;
 mod pack;
 mod pki;
 mod privacy;
 mod profile;
+mod reconcile;
+mod replay;
 mod residency;
 mod retention;
 mod reveal;
@@ -28,6 +33,7 @@ mod search;
 mod status;
 mod subject;
 mod table;
+mod transfer;
 mod wire;
 
 use std::process::ExitCode;
@@ -92,8 +98,13 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Reveal(reveal) => reveal::run(reveal, &profile()?).await?,
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
         Verb::Audit(audit) => return audit::run(audit, profile).await,
+        Verb::Breach(breach) => breach::run(breach, &profile()?).await?,
+        Verb::Sbom => print!("{}", crate::audit::sbom()),
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
+        Verb::Lifecycle(verb) => lifecycle::lifecycle(verb, &profile()?).await?,
+        Verb::Storage(verb) => return lifecycle::storage(verb, &profile()?).await,
+        Verb::Transfer(transfer) => transfer::run(transfer, &profile()?).await?,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,
         Verb::Subject(subject) => subject::run(subject, &profile()?).await?,
     }

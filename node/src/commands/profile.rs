@@ -27,6 +27,9 @@ pub(super) struct Endpoint {
     pub(super) es: String,
     /// The access key this region issued.
     pub(super) key: String,
+    /// Native APIs of the region's other nodes; an audit pack is made of the ledgers of all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) other_nodes: Vec<String>,
     /// Certificate of the authority behind the listeners, PEM, where it is not a public one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ca: Option<PathBuf>,
@@ -93,6 +96,16 @@ impl Profile {
         Door::new(Some(region.clone()), &endpoint.api, &endpoint.key, endpoint.ca.as_deref())
     }
 
+    /// Doors to the other nodes of a region that the profile names.
+    pub(super) fn doors_beside(&self, region: &Region) -> anyhow::Result<Vec<Door>> {
+        let endpoint = self.regions.get(region);
+        let doors = endpoint.into_iter().flat_map(|endpoint| {
+            let ca = endpoint.ca.as_deref();
+            endpoint.other_nodes.iter().map(move |api| Door::new(Some(region.clone()), api, &endpoint.key, ca))
+        });
+        doors.collect()
+    }
+
     /// A door through which something of this region can be decided: its own where the profile knows it, for its node checks
     /// the officer's consent at once; else any other, so that a region without a key can be given its first.
     pub(super) fn door_for(&self, region: &Region) -> anyhow::Result<Door> {
@@ -143,6 +156,7 @@ mod tests {
             api: format!("http://127.0.0.1:{port}"),
             es: "http://127.0.0.1:1".to_owned(),
             key: "verysecret".to_owned(),
+            other_nodes: Vec::new(),
             ca: None,
         };
         let region = |name: &str| name.parse::<Region>().expect("a name");

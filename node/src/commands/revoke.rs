@@ -131,7 +131,7 @@ fn text<'a>(row: &'a Value, key: &str) -> Option<&'a str> {
     row.get(key).and_then(Value::as_str)
 }
 
-fn part<T: serde::de::DeserializeOwned>(row: &Value, key: &str) -> anyhow::Result<T> {
+pub(super) fn part<T: serde::de::DeserializeOwned>(row: &Value, key: &str) -> anyhow::Result<T> {
     let part = row.get(key).cloned().unwrap_or_default();
     serde_json::from_value(part)
         .with_context(|| format!("the node answered with no `{key}`; is it of another version?"))

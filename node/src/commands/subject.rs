@@ -11,6 +11,7 @@ use domicile_proto::ids::{ErasureId, Name, Region};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::door::Door;
 use super::profile::Profile;
 
 /// What is done about a person.
@@ -53,10 +54,21 @@ pub(super) enum SubjectVerb {
         /// A value that is the person's own: its token is replaced by it; may be repeated
         #[arg(long)]
         own: Vec<String>,
-        /// File to write; must not be there yet
-        #[arg(long)]
-        out: PathBuf,
+        #[command(flatten)]
+        to: Destination,
     },
+}
+
+/// Where an export goes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Destination {
+    /// File to write; must not be there yet
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Keep it in the region and print a link that whoever has it can read it with, for so many hours; 72 where none are said
+    #[arg(long, value_name = "HOURS", num_args = 0..=1, default_missing_value = "72")]
+    link: Option<u64>,
 }
 
 /// Where.
@@ -141,12 +153,14 @@ pub(super) async fn run(verb: SubjectVerb, profile: &Profile) -> anyhow::Result<
             eprintln!("hold `{id}` is released");
             Ok(())
         }
-        SubjectVerb::Export { whom, own, out } => {
+        SubjectVerb::Export { whom, own, to } => {
             let mut body = whom.body()?;
             if let Some(body) = body.as_object_mut() {
                 body.insert("values".to_owned(), json!(own));
+                body.insert("link_hours".to_owned(), json!(to.link));
             }
             let (door, path) = (profile.door(&whom.place.region)?, "/api/v1/subjects/export");
+            let Some(out) = to.out else { return linked(&door, &door.post(path, &body).await?) };
             let sent = door.request(Method::POST, path).json(&body).send().await;
             let response = door.checked(sent.with_context(|| door.unreachable())?, path).await?;
             let lines = response.bytes().await.context("the answer broke off")?;
@@ -157,6 +171,19 @@ pub(super) async fn run(verb: SubjectVerb, profile: &Profile) -> anyhow::Result<
             Ok(())
         }
     }
+}
+
+/// The link goes to standard output and all else does not, so that it can be piped.
+fn linked(door: &Door, answer: &Value) -> anyhow::Result<()> {
+    let path = answer.get("path").and_then(Value::as_str).context("the region gave no link")?;
+    println!("{}{path}", door.url);
+    let until = answer.get("until").and_then(Value::as_i64).unwrap_or_default();
+    let until = jiff::Timestamp::from_microsecond(until).map_or_else(|_| until.to_string(), |until| until.to_string());
+    let records = answer.get("records").and_then(Value::as_u64).unwrap_or_default();
+    eprintln!(
+        "{records} records are kept in the region until {until}; the link is shown this once, and whoever has it reads them"
+    );
+    Ok(())
 }
 
 fn print(answer: &Value) -> anyhow::Result<()> {

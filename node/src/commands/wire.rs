@@ -140,6 +140,10 @@ fn question(question: &Question) -> String {
             Filter::Text { how, literal, negated } => {
                 format!("{}text {how:?} {:?}", if *negated { "not " } else { "" }, literal.as_str())
             }
+            Filter::TextIn { place, how, literal, negated } => {
+                let not = if *negated { "not " } else { "" };
+                format!("{not}text of the {place:?} {how:?} {:?}", literal.as_str())
+            }
             other => format!("{other:?}"),
         })
         .collect();

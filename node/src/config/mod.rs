@@ -12,7 +12,8 @@ mod store;
 pub(crate) use errors::ConfigError;
 pub(crate) use keys::{KeysConfig, Pkcs11Config, StoreKind, TransitConfig};
 pub(crate) use node_config::{
-    AuditConfig, LinkSection, ListenersConfig, LogFormat, MetaConfig, NodeConfig, OfficerConfig, Seed, TelemetryConfig,
+    AuditConfig, LifecycleConfig, LinkSection, ListenersConfig, LogFormat, MetaConfig, NodeConfig, OfficerConfig, Seed,
+    TelemetryConfig,
 };
 pub(crate) use region::{Clouds, RegionFacts, Regions};
 pub(crate) use store::{Addressing, Backend, Cloud, Credentials, Encryption, StoreSection, Vouched};

@@ -49,12 +49,36 @@ pub(crate) struct NodeConfig {
     /// Where the region's objects lie.
     #[serde(default)]
     pub(crate) store: StoreSection,
+    /// How segments move.
+    #[serde(default)]
+    pub(crate) lifecycle: LifecycleConfig,
     /// The ledger.
     #[serde(default)]
     pub(crate) audit: AuditConfig,
     /// The node's own log.
     #[serde(default)]
     pub(crate) telemetry: TelemetryConfig,
+}
+
+/// How segments move from the disk into the bucket. When they do is policy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LifecycleConfig {
+    /// Bytes of segments that this node's disk may hold; above it the oldest go to the bucket, whatever their age. Default: none,
+    /// age alone moves them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) disk_mark_bytes: Option<u64>,
+    /// Bytes that are left when they have gone. Default: nine tenths of `disk_mark_bytes`, so that not every minute begins anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) disk_down_to_bytes: Option<u64>,
+    /// Bytes a second that are copied out, of all moves together. Default 50,000,000: a slow disk still serves searches.
+    pub(crate) move_bytes_per_second: u64,
+}
+
+impl Default for LifecycleConfig {
+    fn default() -> Self {
+        Self { disk_mark_bytes: None, disk_down_to_bytes: None, move_bytes_per_second: 50_000_000 }
+    }
 }
 
 /// Listeners for clients.

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use domicile_proto::ids::{Name, Region};
 use domicile_proto::privacy::{Action, PersonalClass};
+use domicile_proto::transfer::TransferBasis;
 use serde::{Deserialize, Serialize};
 
 use super::errors::ConfigError;
+use crate::policy::{FileRoute, day_of};
 
 /// What is known about one region. Keys that only Terraform and reports read are parsed all the same, so that a wrong one
 /// is refused by both.
@@ -63,10 +65,8 @@ impl Clouds {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Retention {
-    #[serde(rename = "hot_days")]
-    _hot_days: u32,
-    #[serde(rename = "warm_days")]
-    _warm_days: u32,
+    hot_days: u32,
+    warm_days: u32,
     cold_days: u32,
     archive_days: u32,
 }
@@ -94,6 +94,16 @@ impl RegionFacts {
         self.detectors.iter().map(|(class, action)| (*class, *action))
     }
 
+    /// Where what is released here may go, as far as the file says.
+    pub(crate) fn routes(&self) -> BTreeMap<Region, FileRoute> {
+        self.transfers.iter().map(|way| (way.to.clone(), way.route())).collect()
+    }
+
+    /// Days after their receipt at which records become warm and cold, where the stream's policy says nothing.
+    pub(crate) const fn tier_days(&self) -> (u32, u32) {
+        (self.retention.hot_days, self.retention.warm_days)
+    }
+
     /// Days after their receipt at which records are deleted, where the stream's policy says nothing.
     pub(crate) const fn retention_days(&self) -> u32 {
         self.retention.cold_days.saturating_add(self.retention.archive_days)
@@ -117,11 +127,52 @@ pub(crate) struct Transfer {
     what: Transferred,
     /// The legal basis in a word; `undecided` until somebody has decided.
     pub(crate) basis: String,
+    /// The bases that the law of the sending region takes for this route.
+    admissible: Vec<TransferBasis>,
+    /// The countries that a contract names, where the law asks for it.
+    #[serde(default)]
+    countries: Vec<String>,
     /// The day of the next review.
     pub(crate) review_by: String,
 }
 
 impl Transfer {
+    /// The basis, where somebody has decided.
+    pub(crate) fn decided(&self) -> Option<TransferBasis> {
+        self.basis.parse().ok()
+    }
+
+    /// The bases that the law of the sending region takes.
+    pub(crate) fn admissible(&self) -> impl Iterator<Item = &TransferBasis> {
+        self.admissible.iter()
+    }
+
+    /// The countries that the basis names.
+    pub(crate) fn countries(&self) -> &[String] {
+        &self.countries
+    }
+
+    /// The route as the policy narrows it.
+    fn route(&self) -> FileRoute {
+        let review_by = self.review_by.parse().map(day_of).unwrap_or_default();
+        FileRoute { basis: self.decided(), admissible: self.admissible.clone(), review_by }
+    }
+
+    /// What is wrong with it under the laws of its region.
+    fn complaint(&self, laws: &[String]) -> Option<&'static str> {
+        match self.decided() {
+            _ if self.review_by.parse::<jiff::civil::Date>().is_err() => {
+                Some("`review_by` must be a date as `2027-05-31`")
+            }
+            None if self.basis != UNDECIDED => Some("`basis` must be `undecided` or one of the words in README.md"),
+            Some(basis) if !self.admissible.contains(&basis) => Some("`basis` must be one of `admissible`"),
+            Some(_) if laws.iter().any(|law| law == "PDPA") && self.countries.is_empty() => {
+                Some("`countries` must name the countries of the route: PDPA Regulations 2021 r. 11")
+            }
+            _ => None,
+        }
+    }
+
     /// What leaves on the route, as the file writes it.
     pub(crate) const fn what_travels(&self) -> &'static str {
         match self.what {
@@ -129,6 +180,9 @@ impl Transfer {
         }
     }
 }
+
+/// What stands for a basis that nobody has decided.
+const UNDECIDED: &str = "undecided";
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +240,15 @@ impl Regions {
                     let reason = format!("it names `{other}`, which is no other region with a file here");
                     return Err(ConfigError::RegionFacts { path, reason });
                 }
+            }
+            let there = |way: &Transfer| regions.get(&way.to).map(|other: &RegionFacts| other.jurisdiction.clone());
+            let is_left_out = |way: &&Transfer| {
+                !way.countries.is_empty() && there(way).is_some_and(|country| !way.countries.contains(&country))
+            };
+            if let Some(way) = facts.transfers.iter().find(is_left_out) {
+                let path = paths.get(&facts.name).cloned().unwrap_or_default();
+                let reason = format!("`countries` of the route to `{}` leaves out the country it lies in", way.to);
+                return Err(ConfigError::RegionFacts { path, reason });
             }
         }
         Ok(Self(regions))
@@ -249,8 +312,8 @@ fn parse(path: &Path, text: &str) -> Result<RegionFacts, ConfigError> {
     if facts.peers.iter().any(|peer| !(1..=5_000).contains(&peer.round_trip_ms)) {
         return Err(wrong("`round_trip_ms` of a peer must lie between 1 and 5000".to_owned()));
     }
-    if facts.transfers.iter().any(|way| way.review_by.parse::<jiff::civil::Date>().is_err()) {
-        return Err(wrong("`review_by` must be a date as `2027-05-31`".to_owned()));
+    if let Some(complaint) = facts.transfers.iter().find_map(|way| way.complaint(&facts.laws)) {
+        return Err(wrong(complaint.to_owned()));
     }
     Ok(facts)
 }
@@ -319,6 +382,11 @@ mod tests {
         refused("frankfurt", |text| text.replace("k_subjects: 5", "k_subjects: 2"), "at least 3 subjects");
         refused("frankfurt", |text| text.replace("230", "0"), "round_trip_ms");
         refused("tokyo", |text| text.replace("2027-05-31", "some day"), "review_by");
+        refused("tokyo", |text| text.replace("basis: adequacy", "basis: friendship"), "`basis` must be `undecided`");
+        refused("tokyo", |text| text.replace("basis: adequacy", "basis: contract"), "one of `admissible`");
+        refused("tokyo", |text| text.replace("admissible", "permitted"), "permitted");
+        refused("singapore", |text| text.replace("countries: [DE]", "countries: []"), "PDPA");
+        refused("singapore", |text| text.replace("countries: [DE]", "countries: [FR]"), "leaves out the country");
         refused("tokyo", |text| text.replace("  ssn: pseudonymise\n", ""), "`detectors.ssn` is missing");
         refused("tokyo", |text| text.replace("ssn: pseudonymise", "ssn: ignore"), "ssn");
         refused("tokyo", |text| text.replace("ip: pseudonymise", "ip:\n    keep: consent"), "cannot keep");

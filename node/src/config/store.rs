@@ -71,6 +71,18 @@ pub(crate) enum Backend {
     Gcs,
 }
 
+impl Backend {
+    /// What a reader of a report is told.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Directory => "directory of the node's machine",
+            Self::S3 => "S3",
+            Self::Azure => "Azure Blob Storage",
+            Self::Gcs => "Google Cloud Storage",
+        }
+    }
+}
+
 /// Whose names of locations are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

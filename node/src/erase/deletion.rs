@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::errors::EraseError;
 use super::order;
-use super::retention::{DAY, Fate, Lying, Period, Planned, StreamHold, plan};
+use super::retention::{Fate, Lying, Period, Planned, plan};
 use super::workflow::{Erasure, random_id, sha256};
 use crate::audit::Event;
 use crate::errors::Coded;
@@ -23,7 +23,7 @@ use crate::keys::{Day, Target};
 use crate::limits::{RETENTION_LOOK, RETENTION_SEGMENTS};
 use crate::policy::Wanted;
 use crate::segment::{Segment, SegmentId, Whole};
-use crate::tier;
+use crate::tier::{self, DAY, StreamHold};
 
 /// The plan of a deletion, as it is on record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,7 +98,8 @@ impl Erasure {
         catalog.shards().into_iter().flat_map(|shard| catalog.view(shard).to_vec()).collect()
     }
 
-    fn stream_holds(&self) -> Vec<StreamHold> {
+    /// The holds on whole streams.
+    pub(crate) fn stream_holds(&self) -> Vec<StreamHold> {
         let records = self.records.read();
         let of_streams = records.holds.iter().filter(|(_, hold)| hold.whom.is_nobody());
         let streams = |only: &Vec<(StreamId, Option<ShardId>)>| only.iter().map(|(stream, _)| *stream).collect();
@@ -131,6 +132,7 @@ impl Erasure {
     /// # Errors
     /// What keeps it; what was begun is finished by the next call.
     pub(crate) async fn drop_due(&self, tenant: Option<TenantId>) -> Result<Vec<Box<str>>, EraseError> {
+        self.hear_holds_anew().await?;
         let _working = self.working.lock().await;
         self.finish_deletions().await?;
         let planned = self.retention_plan_with_persons(tenant).await?;
@@ -166,11 +168,17 @@ impl Erasure {
     /// A look at what is due, now and then. A segment goes when two looks in a row found it so: a clock that jumps and comes
     /// back deletes nothing.
     pub(super) async fn look_for_due(&self, at: Instant) -> Result<(), EraseError> {
-        let _working = self.working.lock().await;
+        let working = self.working.lock().await;
         self.finish_deletions().await?;
         if self.looks.lock().last.is_some_and(|last| at.saturating_duration_since(last) < RETENTION_LOOK) {
             return Ok(());
         }
+        // Where somebody is silent the next look is as late as any: nothing goes early for it.
+        self.looks.lock().last = Some(at);
+        drop(working);
+        // A hold that is being told meanwhile waits for whoever works, so nobody works while the others are asked.
+        self.hear_holds_anew().await?;
+        let _working = self.working.lock().await;
         let planned = self.retention_plan_with_persons(None).await?;
         let due = planned.iter().filter(|one| one.fate == Fate::Due).map(|one| one.lying.segment).collect();
         let before = std::mem::replace(&mut *self.looks.lock(), Looks { last: Some(at), due }).due;
@@ -236,6 +244,7 @@ impl Erasure {
         for (shard, segment) in deletion.ids() {
             gone.entry(shard).or_default().insert(segment);
         }
+        let moving = self.parts.shards.moving().write().await;
         self.parts.shards.drop_whole(gone).await?;
         self.step("segments deleted")?;
         let mut objects = 0;
@@ -245,6 +254,7 @@ impl Erasure {
         let originals = self.destroy_days(&deletion).await?;
         self.step("originals destroyed")?;
         self.nothing_stays(id, &deletion).await?;
+        drop(moving);
         let evidence = self.signer.sign(&self.said(id, &deletion, (objects, originals)))?;
         let (tenant, segments, records) = (deletion.tenant, deletion.segments(), deletion.records());
         let sha256 = sha256(&evidence);
@@ -270,7 +280,9 @@ impl Erasure {
                 shard: row.shard,
                 days: row.days,
             };
-            if self.person_holds(&period).is_empty() && !holds.iter().any(|hold| hold.concerns(&period)) {
+            if self.person_holds(&period).is_empty()
+                && !holds.iter().any(|hold| hold.concerns(period.tenant, period.stream))
+            {
                 streams.insert(row.stream, row.days);
             }
         }
@@ -351,7 +363,7 @@ fn lying_of(segment: &Arc<Segment>) -> Lying {
         records: segment.docs,
         bytes: segment.bytes,
         received_until: segment.received_until,
-        is_durable: segment.dir.is_some(),
+        is_durable: !segment.is_young(),
     }
 }
 

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::deletion::portion;
-use super::retention::{DAY, Lying, Period, Planned};
+use super::retention::{Lying, Period, Planned};
 use super::workflow_test::{Node, TENANT, TOKEN, begin, stream};
 use super::*;
 use crate::limits::{RETENTION_LOOK, RETENTION_SEGMENTS, SUPPRESS_FOR};
 use crate::policy::Policy;
 use crate::segment::SegmentId;
 use crate::segment::specimen::record;
-use crate::tier::Tier;
+use crate::tier::{DAY, Tier};
 
 const BEGIN: i64 = 1_000_000;
 /// The day on which what was received on the first one goes, at midnight: thirty days are kept whole.
@@ -144,7 +144,7 @@ async fn a_hold_on_a_stream_or_on_one_person_in_it_wins_over_the_period() {
     let of_person = Whom { subjects: vec![7], ..Whom::default() };
     let of_token = Whom { tokens: vec![TOKEN.into()], ..Whom::default() };
     for held in [of_stream, of_person, of_token] {
-        let hold = node.erasure.hold(TENANT, held).await.unwrap();
+        let hold = node.erasure.hold(TENANT, held).await.unwrap().id;
         assert!(node.erasure.drop_due(None).await.unwrap().is_empty());
         let planned = node.erasure.retention_plan_with_persons(None).await.unwrap();
         assert!(planned.iter().all(|one| one.fate == Fate::Held(hold.clone())));

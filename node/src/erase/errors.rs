@@ -1,8 +1,11 @@
 //! What can go wrong with an order of erasure.
 
+use domicile_proto::ids::NodeId;
+
 use crate::audit::LedgerError;
 use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
+use crate::limits::{EXPORT_LINK_HOURS, EXPORT_LINKS};
 use crate::segment::SegmentError;
 use crate::store::StoreError;
 use crate::tier::TierError;
@@ -110,6 +113,28 @@ pub(crate) enum EraseError {
     /// Another node cannot be told.
     #[error("that node of the region cannot be told; the order is kept for it")]
     Untold,
+    /// Nothing lies behind a link.
+    #[error(
+        "nothing lies behind this link: it has expired, an erasure took it back, or it is not whole; ask whoever sent it for a new one"
+    )]
+    NoExport,
+    /// An erasure came while records were read.
+    #[error("an erasure was ordered while the export was read, so nothing of it is kept; export again")]
+    Overtaken,
+    /// The time is none a link can have.
+    #[error("a link is good for 1 to {EXPORT_LINK_HOURS} hours; give `link_hours` within that")]
+    LinkHours,
+    /// There are as many links as may be.
+    #[error("the tenant has {EXPORT_LINKS} links that have not expired; wait for one, or write the export to a file")]
+    Links,
+    /// Another node of the region has not said which legal holds it has.
+    #[error(
+        "node {node} of this region has not said its legal holds, so nothing is erased or deleted here: one may stand against it; bring that node back, or take it out with `domicile node remove`"
+    )]
+    Unheard {
+        /// Which node.
+        node: NodeId,
+    },
     /// The node stops.
     #[error("the node stops; the order goes on at its next start")]
     Stopping,
@@ -132,6 +157,11 @@ impl Coded for EraseError {
             Self::OtherKeys => "DMC-ERASE-12",
             Self::Untold => "DMC-ERASE-13",
             Self::TooWide => "DMC-ERASE-14",
+            Self::NoExport => "DMC-ERASE-16",
+            Self::Overtaken => "DMC-ERASE-17",
+            Self::LinkHours => "DMC-ERASE-18",
+            Self::Links => "DMC-ERASE-19",
+            Self::Unheard { .. } => "DMC-ERASE-15",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
@@ -143,7 +173,9 @@ impl Coded for EraseError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Nobody | Self::Held { .. } | Self::Unknown { .. } | Self::TooWide => Verdict::Refused,
-            Self::Away | Self::Missing { .. } => Verdict::NotNow(2),
+            Self::NoExport | Self::LinkHours | Self::Links => Verdict::Refused,
+            Self::Overtaken => Verdict::NotNow(1),
+            Self::Away | Self::Missing { .. } | Self::Unheard { .. } => Verdict::NotNow(2),
             Self::Left { .. } | Self::Stays { .. } | Self::Stopping => Verdict::NotNow(30),
             Self::Overdue { .. } | Self::OtherKeys | Self::Untold => Verdict::NotNow(30),
             Self::Damaged { .. } | Self::Key { .. } => Verdict::Broken,

@@ -9,8 +9,12 @@ mod deletion;
 #[cfg(test)]
 mod deletion_test;
 mod errors;
+mod handed;
+mod holds;
 #[cfg(test)]
 mod measure_test;
+#[cfg(test)]
+mod moving_test;
 mod neighbours;
 mod order;
 mod receipt;
@@ -25,6 +29,8 @@ mod workflow;
 pub(crate) mod workflow_test;
 
 pub(crate) use errors::EraseError;
+pub(crate) use handed::{Before, is_link};
+pub(crate) use holds::HoldStands;
 pub(crate) use neighbours::{GroupView, Neighbours};
 pub(crate) use order::{Records, Whom};
 pub(crate) use retention::{Fate, Planned};

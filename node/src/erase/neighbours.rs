@@ -84,18 +84,23 @@ impl GroupView {
     }
 }
 
+impl Whom {
+    /// Its tokens in the words of the link; none where one does not fit them.
+    pub(super) fn told_tokens(&self) -> Option<Vec<Token>> {
+        self.tokens.iter().map(|token| Token::try_from(token.to_string()).ok()).collect()
+    }
+}
+
 impl Order {
     /// In the words of the link; none where it does not fit them, which [`Order::new`] sees to.
     pub(super) fn told(&self, id: ErasureId) -> Option<ErasureOrder> {
-        let tokens: Result<Vec<Token>, _> =
-            self.whom.tokens.iter().map(|token| Token::try_from(token.to_string())).collect();
         let mut salt = [0; 32];
         hex::decode_to_slice(&self.salt, &mut salt).ok()?;
         let order = ErasureOrder {
             id,
             tenant: self.tenant,
             subjects: self.whom.subjects.clone(),
-            tokens: tokens.ok()?,
+            tokens: self.whom.told_tokens()?,
             only: self.whom.only.clone(),
             at: self.at,
             until: self.until,

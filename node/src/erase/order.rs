@@ -2,7 +2,7 @@
 //! state.
 //!
 //! `erasure/<id>/order`, and below `erasure/<id>/<node>` what that node did and saw: `shredded`, `gone`, `told-<other>-shredded`,
-//! `told-<other>-gone`, and `region` once all nodes are through; `holds/<id>`; `retention/<id>/plan`, then `evidence`. JSON; subjects are keyed hashes, and there is no value.
+//! `told-<other>-gone`, and `region` once all nodes are through; `holds/<id>` and `holds/<id>-released`; `retention/<id>/plan`, then `evidence`. JSON; subjects are keyed hashes, and there is no value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +70,9 @@ pub(crate) struct Hold {
     pub(crate) tenant: TenantId,
     pub(crate) whom: Whom,
     pub(crate) at: Timestamp,
+    /// When it was released; a hold that stands has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) released: Option<Timestamp>,
 }
 
 /// What was done when an order was shredded.
@@ -133,7 +136,7 @@ impl Order {
 
 impl Hold {
     pub(super) const fn new(tenant: TenantId, whom: Whom, at: Timestamp) -> Self {
-        Self { version: VERSION, tenant, whom, at }
+        Self { version: VERSION, tenant, whom, at, released: None }
     }
 }
 
@@ -185,6 +188,8 @@ impl Tracked {
 pub(crate) struct Records {
     pub(crate) orders: BTreeMap<Box<str>, Tracked>,
     pub(crate) holds: BTreeMap<Box<str>, Hold>,
+    /// Holds that were released, at whatever node of the region.
+    pub(crate) released: BTreeMap<Box<str>, Hold>,
     pub(crate) deletions: BTreeMap<Box<str>, Deleted>,
     /// Orders with which not every node of the region is through.
     pub(crate) open: BTreeSet<Box<str>>,
@@ -211,10 +216,14 @@ impl Records {
         let open = records.orders.iter().filter(|(_, tracked)| tracked.region.is_none());
         records.open = open.map(|(id, _)| id.clone()).collect();
         for (object, _) in store.list(HOLDS).await? {
-            if let Some(id) = object.strip_prefix(HOLDS).and_then(|rest| rest.strip_prefix('/')) {
-                records.holds.insert(id.into(), parsed(store, &object).await?);
-            }
+            let Some(id) = object.strip_prefix(HOLDS).and_then(|rest| rest.strip_prefix('/')) else { continue };
+            let hold = parsed(store, &object).await?;
+            match id.strip_suffix(RELEASED) {
+                Some(id) => records.released.insert(id.into(), hold),
+                None => records.holds.insert(id.into(), hold),
+            };
         }
+        records.holds.retain(|id, _| !records.released.contains_key(id));
         // In rising order: `evidence`, `plan`.
         let listed = store.list(DELETIONS).await?;
         for (object, _) in &listed {
@@ -229,6 +238,11 @@ impl Records {
             }
         }
         Ok(records)
+    }
+
+    /// Every hold and every release.
+    pub(super) fn all_holds(&self) -> impl Iterator<Item = (&str, &Hold)> {
+        self.holds.iter().chain(&self.released).map(|(id, hold)| (&**id, hold))
     }
 
     /// The hold that stands against an erasure, if any.
@@ -325,7 +339,9 @@ pub(super) async fn put_hold(store: &Store, id: &str, hold: &Hold) -> Result<(),
     put(store, &format!("{HOLDS}/{id}"), hold).await
 }
 
-pub(super) async fn remove_hold(store: &Store, id: &str) -> Result<(), EraseError> {
+/// Puts the release of a hold on record; from then on it stands no more, whatever becomes of its object.
+pub(super) async fn put_release(store: &Store, id: &str, released: &Hold) -> Result<(), EraseError> {
+    put(store, &format!("{HOLDS}/{id}{RELEASED}"), released).await?;
     Ok(store.delete(&format!("{HOLDS}/{id}")).await?)
 }
 
@@ -348,6 +364,8 @@ fn id_of<'a>(object: &'a str, above: &str, step: &str) -> Option<&'a str> {
 
 const ORDERS: &str = "erasure";
 const HOLDS: &str = "holds";
+/// Behind the id of a hold that was released.
+const RELEASED: &str = "-released";
 const DELETIONS: &str = "retention";
 const VERSION: u32 = 1;
 

@@ -7,6 +7,7 @@
 use domicile_proto::ids::{Name, ShardId, StreamId, TenantId, Timestamp};
 
 use crate::segment::SegmentId;
+use crate::tier::{StreamHold, end_of};
 
 /// How long the records of a shard are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +30,6 @@ pub(crate) struct Lying {
     /// All that is inside was received before.
     pub(crate) received_until: Timestamp,
     pub(crate) is_durable: bool,
-}
-
-/// A hold on everything of some streams.
-#[derive(Clone, Debug)]
-pub(crate) struct StreamHold {
-    pub(crate) id: Box<str>,
-    pub(crate) tenant: TenantId,
-    /// None means all of the tenant.
-    pub(crate) streams: Option<Vec<StreamId>>,
 }
 
 /// What is to happen to a segment.
@@ -65,7 +57,7 @@ pub(crate) fn plan(periods: &[Period], lying: &[Lying], holds: &[StreamHold], no
     for lying in lying {
         let Some(period) = periods.iter().find(|period| period.shard == lying.shard) else { continue };
         let until = end_of(lying.received_until, period.days);
-        let hold = holds.iter().find(|hold| hold.concerns(period));
+        let hold = holds.iter().find(|hold| hold.concerns(period.tenant, period.stream));
         let fate = match hold {
             _ if until > now || !lying.is_durable => Fate::Until(until),
             Some(hold) => Fate::Held(hold.id.clone()),
@@ -76,27 +68,12 @@ pub(crate) fn plan(periods: &[Period], lying: &[Lying], holds: &[StreamHold], no
     planned
 }
 
-impl StreamHold {
-    pub(super) fn concerns(&self, period: &Period) -> bool {
-        self.tenant == period.tenant && self.streams.as_ref().is_none_or(|streams| streams.contains(&period.stream))
-    }
-}
-
-/// When a period that began at a moment is over: at the first midnight after so many days, since originals lose their keys
-/// by whole days and go together with their records.
-pub(crate) fn end_of(from: Timestamp, days: u32) -> Timestamp {
-    let end = from.0.saturating_add(i64::from(days).saturating_mul(DAY));
-    Timestamp(end.div_euclid(DAY).saturating_add(1).saturating_mul(DAY))
-}
-
-/// A day, in microseconds.
-pub(crate) const DAY: i64 = 86_400 * Timestamp::MICROS;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tier::DAY;
 
     fn period(stream: u32, days: u32) -> Period {
         Period {

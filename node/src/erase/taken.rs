@@ -49,6 +49,8 @@ impl Erasure {
                 RegionReply::Stands(stands.collect())
             }
             RegionAsk::List(after) => self.listed(after),
+            RegionAsk::Hold(keys, holds) => self.told_holds(keys, holds).await,
+            RegionAsk::Holds(after) => self.list_holds(after),
         }
     }
 

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Progress;
 use super::errors::EraseError;
+use super::holds::Holders;
 use super::neighbours::Silent;
 use super::order::{self, Step, Tracked, Word};
 use super::workflow::{AtNode, Erasure};
@@ -33,6 +34,8 @@ pub(super) struct Around {
     pub(super) seen: Mutex<Seen>,
     /// The region's other nodes as the node's own copy of the group's state had them at the start.
     known: Mutex<BTreeSet<NodeId>>,
+    /// What is known of the legal holds of other nodes.
+    pub(super) holders: Holders,
     /// There is something to tell.
     pub(super) wake: Notify,
     /// A node said something new.
@@ -67,7 +70,7 @@ impl Erasure {
         self.addresses().into_iter().map(|to| to.id.node).collect()
     }
 
-    fn addresses(&self) -> Vec<PeerAddr> {
+    pub(super) fn addresses(&self) -> Vec<PeerAddr> {
         let (policy, region, us) = (self.parts.policy.now(), &self.parts.region, self.parts.us);
         let others = policy.nodes.values().filter(|row| row.region == *region && row.node != us);
         others
@@ -129,6 +132,10 @@ impl Erasure {
 
     async fn tell_one(&self, to: &PeerAddr) {
         let node = to.id.node;
+        // Holds go first, so that no order of a round overtakes one.
+        if self.tell_holds(to).await.is_err() {
+            tracing::debug!(node = %node, "a neighbour does not know every hold yet");
+        }
         let lacks = self.lacking();
         let is_listed = {
             let seen = self.around.seen.lock();

@@ -77,6 +77,11 @@ impl Between {
         }
         node.policy.replace(policy);
         self.join(us, &node);
+        // Whoever is there has said its holds: what a node knows that has run for a while.
+        let there: Vec<_> = self.there.lock().values().cloned().collect();
+        for erasure in there {
+            drop(erasure.hear_holds().await);
+        }
         node
     }
 
@@ -220,7 +225,8 @@ async fn a_node_that_was_away_shows_nothing_before_a_neighbour_or_the_group_told
     // Before the first policy is there, the node does not take itself to be alone.
     let early = Node::start_with(second.path(), between.sight(B)).await;
     early.erasure.begin([A, B]);
-    early.erasure.order(TENANT, Whom { subjects: vec![55], ..Whom::default() }, None).await.unwrap();
+    let someone = Whom { subjects: vec![55], ..Whom::default() };
+    assert_eq!(early.erasure.order(TENANT, someone, None).await.err().unwrap().code(), "DMC-ERASE-15");
     early.erasure.purge().await.unwrap();
     assert!(early.erasure.all(TENANT).iter().all(|stands| stands.region_receipt.is_none()));
     early.kill().await;
@@ -298,7 +304,9 @@ async fn a_hold_of_a_neighbour_stands_and_is_named_until_it_is_released() {
     let (between, (first, second)) = (Between::default(), homes().await);
     let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
     b.fill().await;
-    let hold = b.erasure.hold(TENANT, whom()).await.unwrap();
+    // Set while nobody could be told of it, as the order at the other one was given.
+    between.cut(A);
+    let hold = b.erasure.hold(TENANT, whom()).await.unwrap().id;
     let id = a.erasure.order(TENANT, whom(), None).await.unwrap().id;
     for _ in 0..3 {
         a.erasure.tell_round().await;
@@ -306,6 +314,7 @@ async fn a_hold_of_a_neighbour_stands_and_is_named_until_it_is_released() {
     assert_eq!(a.erasure.stands(TENANT, &id).unwrap().nodes[1].problem, Some("DMC-ERASE-02"));
     assert_eq!(b.kinds(), ["held", "refused"], "once, however often it is asked");
     assert_eq!((b.seen(), b.awareness.lacks()), (12, false));
+    between.join(A, &a);
     b.erasure.release(TENANT, &hold).await.unwrap();
     a.erasure.tell_round().await;
     assert_eq!((b.seen(), stands(&a, &id).0), (10, Progress::Shredded));
@@ -365,4 +374,64 @@ async fn many_orders_are_told_and_listed_page_by_page() {
     assert_eq!(stands, [NodeStand::Unknown]);
     let wide = Whom { subjects: (0..2_000).collect(), ..Whom::default() };
     assert_eq!(a.erasure.order(TENANT, wide, None).await.err().unwrap().code(), "DMC-ERASE-14");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_set_at_one_node_stands_at_the_other_and_is_released_at_either() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    a.fill().await;
+    let hold = b.erasure.hold(TENANT, whom()).await.unwrap();
+    assert!(hold.not_held_at.is_empty(), "the other one has it before this one says so");
+    let refused = async |node: &Node| node.erasure.order(TENANT, whom(), None).await.err().map(|error| error.code());
+    assert_eq!(refused(&a).await, Some("DMC-ERASE-02"));
+    assert_eq!((a.seen(), a.kinds()), (12, vec!["held", "refused"]), "and its ledger says so");
+
+    // It is on the other one's own disk: the one that set it is away, and comes back to find it released.
+    between.cut(B);
+    between.cut(A);
+    a.kill().await;
+    let a = between.start(first.path(), A).await;
+    assert_eq!(refused(&a).await, Some("DMC-ERASE-15"), "the other one may have one more");
+    let due = a.erasure.drop_due(None).await;
+    assert_eq!(due.err().unwrap().code(), "DMC-ERASE-15", "and nothing is deleted by age");
+    between.join(B, &b);
+    assert_eq!(refused(&a).await, Some("DMC-ERASE-02"));
+    assert!(a.erasure.drop_due(None).await.is_ok());
+    between.cut(B);
+    assert_eq!(a.erasure.drop_due(None).await.err().unwrap().code(), "DMC-ERASE-15", "each time anew");
+    a.erasure.release(TENANT, &hold.id).await.unwrap();
+    assert_eq!(refused(&b).await, Some("DMC-ERASE-02"));
+    between.join(B, &b);
+    a.erasure.tell_round().await;
+    assert!(b.erasure.holds(TENANT).is_empty());
+    // A release is final: whoever still tells of the hold does not bring it back.
+    b.erasure.tell_round().await;
+    a.erasure.tell_round().await;
+    assert!(a.erasure.holds(TENANT).is_empty() && b.erasure.holds(TENANT).is_empty());
+    assert_eq!(refused(&b).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_names_the_node_that_could_not_be_told_until_it_is() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    between.cut(A);
+    let hold = b.erasure.hold(TENANT, whom()).await.unwrap();
+    assert_eq!(hold.not_held_at, [A]);
+    assert_eq!(b.erasure.holds(TENANT)[0].not_held_at, [A]);
+    between.join(A, &a);
+    b.erasure.tell_round().await;
+    assert!(b.erasure.holds(TENANT)[0].not_held_at.is_empty());
+    assert_eq!(a.erasure.order(TENANT, whom(), None).await.err().unwrap().code(), "DMC-ERASE-02");
+    let wide = Whom { subjects: (0..2_000).collect(), ..Whom::default() };
+    assert_eq!(b.erasure.hold(TENANT, wide).await.err().unwrap().code(), "DMC-ERASE-14", "it could not be told");
+    // More than one message holds, and all of them are there.
+    for subject in 0..70 {
+        a.erasure.hold(TENANT, Whom { subjects: vec![subject], ..Whom::default() }).await.unwrap();
+    }
+    between.cut(B);
+    b.kill().await;
+    let b = between.start(second.path(), B).await;
+    assert_eq!(b.erasure.holds(TENANT).len(), 71);
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_proto::ids::{ErasureId, NodeId, Region, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{ErasureId, NodeId, Region, ShardId, StreamId, TenantId, Timestamp};
 use parking_lot::RwLock;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
@@ -17,9 +17,8 @@ use super::Progress;
 use super::deletion::Looks;
 use super::errors::EraseError;
 use super::neighbours::{GroupView, Neighbours};
-use super::order::{self, Hold, Order, Records, Shredded, Step, Tracked, Whom};
+use super::order::{self, Order, Records, Shredded, Step, Tracked, Whom};
 use super::receipt::Signer;
-use super::retention::DAY;
 use super::told::Around;
 use crate::audit::{Event, Ledger};
 use crate::clock::Clock;
@@ -32,7 +31,7 @@ use crate::segment::Shards;
 use crate::segment::manifest::Manifest;
 use crate::store::Store;
 use crate::tasks::Tasks;
-use crate::tier::Tier;
+use crate::tier::{DAY, Tier};
 
 /// What it works with.
 pub(crate) struct Parts {
@@ -62,6 +61,8 @@ pub(crate) struct Erasure {
     pub(super) signer: Signer,
     pub(super) records: RwLock<Records>,
     pub(super) looks: parking_lot::Mutex<Looks>,
+    /// When exports that have expired were looked for, by the steady clock.
+    pub(super) exports_looked: parking_lot::Mutex<Option<tokio::time::Instant>>,
     /// What the other nodes of the region and the group are known to know.
     pub(super) around: Around,
     /// One purge, deletion or hold at a time. Taken before `ordering`, where both are.
@@ -114,6 +115,7 @@ impl Erasure {
             signer: Signer::open(key)?,
             records: RwLock::new(records),
             looks: parking_lot::Mutex::default(),
+            exports_looked: parking_lot::Mutex::default(),
             around: Around::default(),
             working: tokio::sync::Mutex::new(()),
             ordering: tokio::sync::Mutex::new(()),
@@ -136,7 +138,8 @@ impl Erasure {
     /// of the region. With an `id` it is one that another node of the region took and could not make understood here.
     ///
     /// # Errors
-    /// [`EraseError::Nobody`], [`EraseError::TooWide`], [`EraseError::Held`]; or it could not be made durable.
+    /// [`EraseError::Nobody`], [`EraseError::TooWide`], [`EraseError::Held`], [`EraseError::Unheard`]; or it could not be made
+    /// durable.
     pub(crate) async fn order(
         &self,
         tenant: TenantId,
@@ -153,6 +156,7 @@ impl Erasure {
         if !order.fits() {
             return Err(EraseError::TooWide);
         }
+        self.hear_holds().await?;
         let problem = {
             let _ordering = self.ordering.lock().await;
             if self.records.read().orders.contains_key(&id) {
@@ -204,13 +208,20 @@ impl Erasure {
         if tracked.shredded.is_some() {
             return Ok(());
         }
-        let hidden = self.parts.shards.suppress(tracked.suppressed(id)).await?;
-        self.step("hidden")?;
+        // What lies in the bucket may be out of reach; the keys lie here and go all the same.
+        let hidden = self.parts.shards.suppress(tracked.suppressed(id)).await;
+        if hidden.is_ok() {
+            self.step("hidden")?;
+        }
         let vault = Arc::clone(&self.parts.vault);
         let (tenant, order) = (tracked.order.tenant, tracked.order);
         let destroying = self.parts.tasks.blocking(move || destroy(&vault, &order));
         let destroyed = destroying.await.map_err(|_| EraseError::Stopping)??;
         self.step("destroyed")?;
+        let hidden = hidden?;
+        // What was handed over before can hold the person, and nobody can look into it.
+        self.withdraw_exports(tenant).await?;
+        self.step("links taken back")?;
         let shredded = Shredded { at: self.parts.clock.now(), hidden, originals: destroyed.originals };
         let event = Event::Shredded { erasure: id.into(), hidden, originals: destroyed.originals };
         self.parts.ledger.record_of(tenant, event).await?;
@@ -233,17 +244,25 @@ impl Erasure {
         let is_due = |tracked: &Tracked| tracked.progress() == Progress::Shredded;
         let records = self.records.read().clone();
         let due: Vec<_> = records.orders.into_iter().filter(|(_, tracked)| is_due(tracked)).collect();
-        let mut rewritten = if due.is_empty() { Vec::new() } else { self.parts.shards.purge().await? };
-        self.step("rewritten")?;
-        // Copies in the bucket come last, so that none which a segment left behind is forgotten, and also where no order waits: one
-        // from before an erasure may have been put back.
+        // Copies in the bucket come first, and also where no order waits: one from before an erasure may have been put back.
         let tier = Tier::new(self.parts.store.clone(), self.parts.cache.clone(), self.parts.tasks.clone());
-        let named = Manifest::copied(&self.parts.store).await?;
-        rewritten.extend(tier.purge(self.parts.shards.layout(), self.parts.clock.now(), &named).await?);
+        let moving = self.parts.shards.moving().write().await;
+        let named = self.parts.shards.catalog().copied();
+        // Copies of durability `bucket` come and go with their manifest, and those of another node's shards with that node.
+        let kept_apart = Manifest::all_in_bucket(&self.parts.store).await?;
+        let owners = self.parts.policy.now().owners();
+        let is_ours = |shard: ShardId| {
+            !kept_apart.contains(&shard) && owners.get(&shard).is_none_or(|owner| *owner == self.parts.us)
+        };
+        let now = self.parts.clock.now();
+        let mut rewritten = tier.purge(self.parts.shards.layout(), (&named, is_ours), now).await?;
         self.step("copies made anew")?;
         if due.is_empty() {
             return Ok(0);
         }
+        rewritten.extend(self.parts.shards.purge().await?);
+        drop(moving);
+        self.step("rewritten")?;
         for (id, tracked) in &due {
             // An original that was being sealed while the order came in got a key after they were destroyed.
             let (vault, order) = (Arc::clone(&self.parts.vault), tracked.order.clone());
@@ -317,47 +336,6 @@ impl Erasure {
         }
     }
 
-    /// Sets a legal hold: no erasure touches it until it is released. Orders that were given before go on.
-    ///
-    /// # Errors
-    /// It could not be made durable.
-    pub(crate) async fn hold(&self, tenant: TenantId, whom: Whom) -> Result<Box<str>, EraseError> {
-        if whom.is_nobody() && whom.only.is_none() {
-            return Err(EraseError::Nobody);
-        }
-        let _working = self.working.lock().await;
-        let _ordering = self.ordering.lock().await;
-        let id: Box<str> = random_id()?;
-        self.parts.ledger.record_of(tenant, Event::HoldSet { hold: id.clone() }).await?;
-        let hold = Hold::new(tenant, whom, self.parts.clock.now());
-        order::put_hold(&self.parts.store, &id, &hold).await?;
-        self.records.write().holds.insert(id.clone(), hold);
-        Ok(id)
-    }
-
-    /// Releases a hold.
-    ///
-    /// # Errors
-    /// [`EraseError::Unknown`], or it could not be made durable.
-    pub(crate) async fn release(&self, tenant: TenantId, id: &str) -> Result<(), EraseError> {
-        let _working = self.working.lock().await;
-        let _ordering = self.ordering.lock().await;
-        if self.records.read().holds.get(id).is_none_or(|hold| hold.tenant != tenant) {
-            return Err(EraseError::Unknown { id: id.chars().take(80).collect::<String>().into() });
-        }
-        self.parts.ledger.record_of(tenant, Event::HoldReleased { hold: id.into() }).await?;
-        order::remove_hold(&self.parts.store, id).await?;
-        self.records.write().holds.remove(id);
-        Ok(())
-    }
-
-    /// Holds of a tenant: id and since when.
-    pub(crate) fn holds(&self, tenant: TenantId) -> Vec<(Box<str>, Timestamp)> {
-        let records = self.records.read();
-        let own = records.holds.iter().filter(|(_, hold)| hold.tenant == tenant);
-        own.map(|(id, hold)| (id.clone(), hold.at)).collect()
-    }
-
     /// Records in the ledger that everything about somebody was handed over.
     ///
     /// # Errors
@@ -378,6 +356,7 @@ impl Erasure {
                 );
             }
             self.tend_retention(tokio::time::Instant::now()).await;
+            self.tend_exports(tokio::time::Instant::now()).await;
             if token.run_until_cancelled(tokio::time::sleep(LOOK_AFTER)).await.is_none() {
                 return;
             }

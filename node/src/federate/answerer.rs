@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domicile_proto::border::LiteralDetector;
+use domicile_proto::ids::Region;
 use domicile_proto::link::connection::{Inbound, Peer, Reply};
 use domicile_proto::link::errors::LinkError;
 use domicile_proto::link::identity::PeerId;
@@ -70,12 +71,25 @@ impl Answerer {
 
     /// What this region says to a question; a refusal lies in the ledger with its reason.
     pub(crate) async fn answer(&self, peer: &PeerId, question: &Question) -> Answered {
-        let answered = match self.let_in(question) {
+        let answered = match self.let_in(&peer.region, question) {
             Ok(put) => match self.at_once.try_acquire() {
-                Ok(_permit) => self.gate.answer(put).await,
+                Ok(_permit) => {
+                    let (answered, drawn) = self.gate.answer_with_inputs(put).await;
+                    if let Some(drawn) = drawn {
+                        self.ledger.draws(question.id, drawn);
+                    }
+                    answered
+                }
                 Err(_) => Answered::refused(header(&self.ledger, question), RefusalCode::Busy),
             },
             Err(code) => Answered::refused(header(&self.ledger, question), code),
+        };
+        // The route may have been closed while the question was looked at.
+        let is_shut = !is_refused(&answered) && !self.may_answer(&peer.region);
+        let answered = if is_shut {
+            Answered::refused(header(&self.ledger, question), RefusalCode::NoTransferBasis)
+        } else {
+            answered
         };
         if let Outcome::Refused(code) = answered.answer().outcome {
             let (peer, stream) = (Some(peer.into()), Some(question.stream));
@@ -103,10 +117,19 @@ impl Answerer {
         self.metrics.flows().answered(&peer.region, whole, withheld);
     }
 
-    fn let_in(&self, question: &Question) -> Result<Put, RefusalCode> {
+    /// Whether what is released here may go to a region at this moment.
+    fn may_answer(&self, asking: &Region) -> bool {
+        let policy = self.policy.now();
+        *asking == policy.region || policy.routes.is_open_to(asking)
+    }
+
+    fn let_in(&self, asking: &Region, question: &Question) -> Result<Put, RefusalCode> {
         // A policy nobody can change any more may have been revoked: nothing is the most restrictive view.
         if self.policy.lease().is_over(Instant::now()) {
             return Err(RefusalCode::Unavailable);
+        }
+        if !self.may_answer(asking) {
+            return Err(RefusalCode::NoTransferBasis);
         }
         let policy = self.policy.now();
         let stream = policy.stream_by_id(question.tenant, question.stream).cloned();
@@ -122,6 +145,10 @@ impl Answerer {
             crosses: true,
         })
     }
+}
+
+fn is_refused(answered: &Answered) -> bool {
+    matches!(answered.answer().outcome, Outcome::Refused(_))
 }
 
 /// The header of an answer before anything is known: the question, and the head of the ledger.

@@ -6,6 +6,7 @@ use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::ids::{PolicyVersion, Region, TimeRange, Timestamp};
 use domicile_proto::message::answer::{Answer, Outcome, RefusalCode};
+use domicile_proto::noise::Noise;
 
 /// How a region stands in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +60,16 @@ pub(crate) struct RegionCoverage {
     pub(crate) policy: Option<PolicyVersion>,
     /// Size and root of its ledger when it answered.
     pub(crate) ledger: Option<(u64, [u8; 32])>,
+    /// The noise that its numbers are told with.
+    pub(crate) noise: Option<Noise>,
 }
 
 impl RegionCoverage {
     /// A region that did not answer.
     pub(crate) const fn silent(region: Region, standing: Standing, took: Duration) -> Self {
-        let (covered, open_from, policy, ledger) = (None, None, None, None);
-        Self { region, standing, took, withheld_cells: 0, covered, open_from, late_withheld: false, policy, ledger }
+        let (covered, open_from, policy, ledger, late_withheld) = (None, None, None, None, false);
+        let (withheld_cells, noise) = (0, None);
+        Self { region, standing, took, withheld_cells, covered, open_from, late_withheld, policy, ledger, noise }
     }
 
     /// A region that answered.
@@ -95,6 +99,7 @@ impl RegionCoverage {
             late_withheld: header.late_withheld,
             policy: Some(header.policy),
             ledger: (header.ledger_size > 0).then_some((header.ledger_size, header.ledger_root)),
+            noise: header.noise,
         }
     }
 }

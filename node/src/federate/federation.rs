@@ -153,6 +153,26 @@ impl Federation {
         }
     }
 
+    /// Whether a question may go to a region at this moment. A policy nobody can change any more may have been revoked: then
+    /// nothing goes out, and the region is one that could not be asked.
+    fn may_go(&self, to: &Region) -> Result<(), (Standing, RefusalCode)> {
+        if !self.policy.now().routes.may_ask(to) {
+            return Err((Standing::Refused(RefusalCode::NoTransferBasis), RefusalCode::NoTransferBasis));
+        }
+        if self.policy.lease().is_over(Instant::now()) {
+            return Err((Standing::Unreachable, RefusalCode::Unavailable));
+        }
+        Ok(())
+    }
+
+    /// A question that did not go to a region lies in the ledger with the region and the reason.
+    async fn record_not_sent(&self, stream: &StreamView, to: &Region, code: RefusalCode) {
+        let event = Event::NotSent { to: to.clone(), stream: stream.id, why: Why::Code(code) };
+        if let Err(error) = self.ledger.record_of(stream.tenant, event).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a question that was not sent is not recorded");
+        }
+    }
+
     async fn ask_one(
         &self,
         policy: &Arc<Policy>,
@@ -177,6 +197,10 @@ impl Federation {
             Some(Err(code)) => return Part::silent(region, Standing::Refused(*code), began.elapsed()),
             None => return Part::silent(region, Standing::Unreachable, began.elapsed()),
         };
+        if let Err((standing, code)) = self.may_go(&region) {
+            self.record_not_sent(stream, &region, code).await;
+            return Part::silent(region, standing, began.elapsed());
+        }
         match self.reach.ask(nodes_of(policy, &region, question.id), vetted, deadline).await {
             Ok(received) => Part::answered(region, received.answer().clone(), began.elapsed()),
             Err(_) => Part::silent(region, Standing::Unreachable, began.elapsed()),

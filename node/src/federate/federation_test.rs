@@ -8,7 +8,7 @@ use domicile_proto::ids::{
     TimeRange, Timestamp,
 };
 use domicile_proto::message::answer::AnswerHeader;
-use domicile_proto::message::question::{Filter, Literal, TextMatch};
+use domicile_proto::message::question::{Filter, Literal, TextMatch, TextPlace};
 use domicile_proto::metadata::{NodeRow, NumberField, StreamPolicy};
 use proptest::prelude::*;
 
@@ -18,6 +18,7 @@ use super::*;
 use crate::aggregate::Answered;
 use crate::audit::Entries;
 use crate::clock::Clock;
+use crate::policy::Routes;
 use crate::telemetry::Metrics;
 
 const TENANT: TenantId = TenantId(1);
@@ -48,6 +49,7 @@ fn policy_of(home: &str) -> Policy {
         let addr = "127.0.0.1:7443".parse().expect("an address");
         policy.nodes.insert(node, NodeRow { node, region: region(text), addr, signature: None });
     }
+    policy.routes = Routes::open_to(["frankfurt", "singapore", "tokyo"]);
     let policy_here = StreamPolicy {
         group_fields: vec![name("service")],
         text_questions: true,
@@ -153,6 +155,7 @@ fn world(home: Data, others: [(&str, Other); 2]) -> World {
     let ledger = Ledger::open(dir.path(), &region("tokyo"), Clock::standing_at(Timestamp(1))).expect("new");
     let others = others.into_iter().map(|(text, other)| (region(text), other)).collect();
     let policy = PolicyWatch::new(policy_of("tokyo"));
+    policy.lease().heard(Instant::now());
     let federation = Federation::new(policy, gate_of(home), reach_of(others), Arc::new(ledger), Arc::new(Detector));
     World { federation, dir }
 }
@@ -346,6 +349,10 @@ async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
         let literal = Literal::try_from(text.to_owned()).expect("short");
         vec![Filter::Text { how: TextMatch::Words, literal, negated: false }]
     };
+    let in_message = |text: &str| {
+        let literal = Literal::try_from(text.to_owned()).expect("short");
+        vec![Filter::TextIn { place: TextPlace::Message, how: TextMatch::Words, literal, negated: true }]
+    };
     let foreign_field = Filter::Value { field: FieldId(1), values: vec![DictionaryId(64)], negated: false };
     for (question, code) in [
         (Question { stream: StreamId(8), ..plain.clone() }, RefusalCode::UnknownStream),
@@ -354,6 +361,7 @@ async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
         (Question { ask: Ask::Terms(FieldId(9)), ..plain.clone() }, RefusalCode::FieldNotAllowed),
         (Question { filters: vec![foreign_field], ..plain.clone() }, RefusalCode::FieldNotAllowed),
         (Question { filters: literal("a@b.example"), ..plain.clone() }, RefusalCode::PersonalLiteral),
+        (Question { filters: in_message("a@b.example"), ..plain.clone() }, RefusalCode::PersonalLiteral),
     ] {
         assert_eq!(outcome(question).await, refused(code));
     }
@@ -361,9 +369,92 @@ async fn questions_of_others_are_let_in_by_this_regions_own_policy() {
     let view = silent.streams.get_mut(&(TENANT, name("app"))).expect("known");
     Arc::make_mut(view).policy.text_questions = false;
     policy.replace(silent);
-    assert_eq!(outcome(Question { filters: literal("time out"), ..plain }).await, refused(RefusalCode::TextNotAllowed));
+    for filters in [literal("time out"), in_message("time out")] {
+        assert_eq!(outcome(Question { filters, ..plain.clone() }).await, refused(RefusalCode::TextNotAllowed));
+    }
     let entries = Entries::open(dir.path(), &region("tokyo")).expect("there");
-    assert_eq!(entries.count(), 8, "every refusal is recorded");
+    assert_eq!(entries.count(), 10, "every refusal is recorded");
+}
+
+#[tokio::test]
+async fn nothing_is_told_to_a_region_to_which_there_is_no_route() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let closed = PolicyWatch::new(Policy { routes: Routes::open_to(["singapore"]), ..policy_of("tokyo") });
+    closed.lease().heard(Instant::now());
+    let ledger = Arc::new(Ledger::open(dir.path(), &region("tokyo"), Clock::standing_at(Timestamp(1))).expect("new"));
+    let metrics = Metrics::new(&crate::config::Regions::built_in().expect("built in"));
+    let answerer = |policy: PolicyWatch, gate| {
+        Answerer::new(policy, gate, Arc::clone(&ledger), metrics.clone(), Arc::new(Detector))
+    };
+    let plain = Question {
+        id: QuestionId(1),
+        tenant: TENANT,
+        stream: STREAM,
+        range: TimeRange::ALL,
+        filters: Vec::new(),
+        ask: Ask::Count,
+        deadline_ms: 1_000,
+    };
+    let of = |text: &str| PeerId { region: region(text), node: NodeId(1) };
+    let refused = Outcome::Refused(RefusalCode::NoTransferBasis);
+    let shut = answerer(closed.clone(), gate_of(SOME));
+    assert_eq!(shut.answer(&of("frankfurt"), &plain).await.answer().outcome, refused);
+    assert!(matches!(shut.answer(&of("singapore"), &plain).await.answer().outcome, Outcome::Aggregate(_)));
+    // The route is closed while the question is looked at: what was found stays here.
+    let open = PolicyWatch::new(policy_of("tokyo"));
+    open.lease().heard(Instant::now());
+    let (closing, answering) = (open.clone(), gate_of(SOME));
+    let gate = Gate::over(move |put| {
+        closing.replace(Policy { routes: Routes::default(), ..policy_of("tokyo") });
+        let answering = answering.clone();
+        Box::pin(async move { answering.answer(put).await })
+    });
+    let late = answerer(open, gate).answer(&of("frankfurt"), &plain).await;
+    assert_eq!(late.answer().outcome, refused);
+    let why = Why::Code(RefusalCode::NoTransferBasis);
+    let entries = Entries::open(dir.path(), &region("tokyo")).expect("there");
+    let told = entries.map(|entry| entry.expect("whole").1.event);
+    let told = told.filter(|event| matches!(event, Event::RefusedQuestion { why: found, .. } if *found == why));
+    assert_eq!(told.count(), 2, "each refusal is recorded");
+}
+
+#[tokio::test]
+async fn a_question_does_not_leave_where_there_is_no_route_or_no_word_of_the_group() {
+    let heard = Instant::now();
+    for (case, routes, heard, expected, code) in [
+        (
+            "no route",
+            Routes::open_to(["singapore"]),
+            Some(heard),
+            Standing::Refused(RefusalCode::NoTransferBasis),
+            RefusalCode::NoTransferBasis,
+        ),
+        (
+            "never heard of the group",
+            Routes::open_to(["frankfurt", "singapore"]),
+            None,
+            Standing::Unreachable,
+            RefusalCode::Unavailable,
+        ),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = Ledger::open(dir.path(), &region("tokyo"), Clock::standing_at(Timestamp(1))).expect("new");
+        let policy = PolicyWatch::new(Policy { routes, ..policy_of("tokyo") });
+        if let Some(heard) = heard {
+            policy.lease().heard(heard);
+        }
+        let others = [("frankfurt", Other::Answers(SOME)), ("singapore", Other::Answers(SOME))];
+        let reach = reach_of(others.into_iter().map(|(text, other)| (region(text), other)).collect());
+        let federation = Federation::new(policy, gate_of(SOME), reach, Arc::new(ledger), Arc::new(Detector));
+        let answer = federation.ask(asked(Ask::Count)).await.expect("partial");
+        assert_eq!(standings(&answer)[0], ("frankfurt", expected), "{case}");
+        assert_eq!(standings(&answer)[2], ("tokyo", Standing::Complete), "{case}: at home all goes on");
+        drop(federation);
+        let entries = Entries::open(dir.path(), &region("tokyo")).expect("there");
+        let (to, stream, why) = (region("frankfurt"), STREAM, Why::Code(code));
+        let event = Event::NotSent { to, stream, why };
+        assert!(entries.map(|entry| entry.expect("whole").1.event).any(|told| told == event), "{case}");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use super::guard::{Before, Guard};
 use super::predicate::is_text;
 use crate::aggregate::Answered;
 use crate::aggregate::contributors::Contributors;
+use crate::audit::Drawn;
 use crate::limits::TEXT_STEP;
 use crate::policy::{Policy, StreamView};
 
@@ -21,11 +22,13 @@ use crate::policy::{Policy, StreamView};
 pub(crate) struct Gated {
     pub(crate) answered: Answered,
     pub(crate) contributors: Option<Contributors>,
+    /// What it was drawn from, where something was looked at.
+    pub(crate) drawn: Option<Drawn>,
 }
 
 impl From<Answered> for Gated {
     fn from(answered: Answered) -> Self {
-        Self { answered, contributors: None }
+        Self { answered, contributors: None, drawn: None }
     }
 }
 
@@ -73,6 +76,11 @@ impl Gate {
     /// Answers, or refuses once the deadline has passed. What crosses and has a text condition leaves at a whole step of
     /// time after its arrival, whatever was found and whatever was decided.
     pub(crate) async fn answer(&self, put: Put) -> Answered {
+        self.answer_with_inputs(put).await.0
+    }
+
+    /// As [`Gate::answer`], with what the answer was drawn from.
+    pub(super) async fn answer_with_inputs(&self, put: Put) -> (Answered, Option<Drawn>) {
         let arrived = Instant::now();
         let is_padded = put.crosses && is_text(&put.question);
         let answered = self.judged(put).await;
@@ -82,13 +90,14 @@ impl Gate {
         answered
     }
 
-    async fn judged(&self, put: Put) -> Answered {
+    async fn judged(&self, put: Put) -> (Answered, Option<Drawn>) {
         let Some(guard) = self.guard.as_ref().filter(|_| put.crosses) else {
-            return self.looked_up(put).await.answered;
+            let gated = self.looked_up(put).await;
+            return (gated.answered, gated.drawn);
         };
         match guard.before(put.clone()).await {
             Before::Repeat(answered) => *answered,
-            Before::Refused(code) => Answered::refused(put.header, code),
+            Before::Refused(code) => (Answered::refused(put.header, code), None),
             Before::New => {
                 let gated = self.looked_up(put.clone()).await;
                 guard.after(put, gated).await
@@ -127,11 +136,14 @@ pub(super) fn admissible(
             Filter::Level { .. } => {}
             Filter::Value { field, .. } if known(*field) => {}
             Filter::Value { .. } => return Err(RefusalCode::FieldNotAllowed),
-            Filter::Text { .. } if !stream.policy.text_questions => return Err(RefusalCode::TextNotAllowed),
-            Filter::Text { literal, .. } if detector.finds_personal_data(literal.as_str()) => {
-                return Err(RefusalCode::PersonalLiteral);
+            Filter::Text { .. } | Filter::TextIn { .. } if !stream.policy.text_questions => {
+                return Err(RefusalCode::TextNotAllowed);
             }
-            Filter::Text { .. } => {}
+            Filter::Text { literal, .. } | Filter::TextIn { literal, .. } => {
+                if detector.finds_personal_data(literal.as_str()) {
+                    return Err(RefusalCode::PersonalLiteral);
+                }
+            }
         }
     }
     Ok(())

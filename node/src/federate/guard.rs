@@ -23,6 +23,7 @@ use super::journal::{Found, Journal, Noted};
 use super::predicate::{Predicate, is_text};
 use crate::aggregate::Answered;
 use crate::aggregate::contributors::Contributors;
+use crate::audit::Drawn;
 use crate::clock::Clock;
 use crate::limits::{GUARDED_ANSWERS, OVERLAPS_PER_DAY, QUESTIONS_PER_DAY, TEXT_ANSWERS_KEPT};
 use crate::tasks::Tasks;
@@ -39,7 +40,7 @@ pub(crate) struct Guard {
 /// What is known of a question before anything is looked up.
 pub(super) enum Before {
     /// It was answered before: this is the answer.
-    Repeat(Box<Answered>),
+    Repeat(Box<(Answered, Option<Drawn>)>),
     /// It is not answered.
     Refused(RefusalCode),
     /// It is looked at.
@@ -49,7 +50,7 @@ pub(super) enum Before {
 struct State {
     journal: Journal,
     today: Today,
-    kept: VecDeque<((Predicate, PolicyVersion), Answered)>,
+    kept: VecDeque<((Predicate, PolicyVersion), Answered, Option<Drawn>)>,
 }
 
 /// One UTC day.
@@ -105,20 +106,21 @@ impl Guard {
     }
 
     /// Judges an answer by what was released before, and keeps it in mind.
-    pub(super) async fn after(self: &Arc<Self>, put: Put, gated: Gated) -> Answered {
+    pub(super) async fn after(self: &Arc<Self>, put: Put, gated: Gated) -> (Answered, Option<Drawn>) {
         if matches!(gated.answered.answer().outcome, Outcome::Refused(_)) {
-            return gated.answered;
+            return (gated.answered, None);
         }
         let header = put.header;
+        let refused = |code| (Answered::refused(header, code), None);
         if codec::encode(gated.answered.answer()).is_err() {
-            return Answered::refused(header, RefusalCode::AnswerTooLarge);
+            return refused(RefusalCode::AnswerTooLarge);
         }
         let guard = Arc::clone(self);
         let judged = self.tasks.blocking(move || guard.release(&put, gated)).await;
-        judged.unwrap_or(Err(RefusalCode::Unavailable)).unwrap_or_else(|code| Answered::refused(header, code))
+        judged.unwrap_or(Err(RefusalCode::Unavailable)).unwrap_or_else(refused)
     }
 
-    fn release(&self, put: &Put, gated: Gated) -> Result<Answered, RefusalCode> {
+    fn release(&self, put: &Put, gated: Gated) -> Result<(Answered, Option<Drawn>), RefusalCode> {
         let now = self.clock.now();
         let predicate = predicate(put, now);
         let mut state = self.state.lock();
@@ -156,9 +158,9 @@ impl Guard {
             *guarded += 1;
         }
         if is_text(&put.question) {
-            state.keep(predicate, put, &gated.answered);
+            state.keep(predicate, put, (&gated.answered, gated.drawn));
         }
-        Ok(gated.answered)
+        Ok((gated.answered, gated.drawn))
     }
 }
 
@@ -225,17 +227,17 @@ impl State {
         let _ = self.note(&[Noted::Overlap { tenant }]);
     }
 
-    fn kept(&self, predicate: Predicate, put: &Put) -> Option<Answered> {
+    fn kept(&self, predicate: Predicate, put: &Put) -> Option<(Answered, Option<Drawn>)> {
         let key = (predicate, put.policy.version);
-        let (_, answered) = self.kept.iter().find(|(kept, _)| *kept == key)?;
-        Some(answered.repeat(&put.header))
+        let (_, answered, drawn) = self.kept.iter().find(|(kept, ..)| *kept == key)?;
+        Some((answered.repeat(&put.header), *drawn))
     }
 
-    fn keep(&mut self, predicate: Predicate, put: &Put, answered: &Answered) {
+    fn keep(&mut self, predicate: Predicate, put: &Put, (answered, drawn): (&Answered, Option<Drawn>)) {
         if self.kept.len() >= TEXT_ANSWERS_KEPT {
             self.kept.pop_front();
         }
-        self.kept.push_back(((predicate, put.policy.version), answered.clone()));
+        self.kept.push_back(((predicate, put.policy.version), answered.clone(), drawn));
     }
 }
 

@@ -63,7 +63,7 @@ fn world_in(dir: tempfile::TempDir) -> World {
         let measured = Measured { records: RecordCount(found + more), subjects: SubjectCount(found) };
         let policy = put.policy.release(&put.stream);
         let answered = answered(put.question.ask, measured, &policy, put.header);
-        Box::pin(async move { Gated { answered, contributors: Some(contributors) } })
+        Box::pin(async move { Gated { answered, contributors: Some(contributors), drawn: None } })
     });
     World { gate: gate.guarded(guard), clock, looked_up, grown, dir }
 }

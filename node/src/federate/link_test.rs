@@ -91,6 +91,7 @@ fn policy(home: &str, nodes: [&Node; 2]) -> PolicyWatch {
         let (id, addr) = (NodeId(number.into()), node.link.local_addr());
         policy.nodes.insert(id, NodeRow { node: id, region: region(text), addr, signature: None });
     }
+    policy.routes = crate::policy::Routes::open_to(REGIONS);
     let view = StreamView {
         id: StreamId(1),
         tenant: TenantId(1),

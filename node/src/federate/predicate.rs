@@ -1,7 +1,7 @@
 //! What a question asks, apart from how and when: by this a region knows a repeat from a new question.
 
 use domicile_proto::ids::Timestamp;
-use domicile_proto::message::question::{Filter, Question};
+use domicile_proto::message::question::Question;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ impl Predicate {
 
 /// Whether a question has a condition on text, which no table can answer.
 pub(super) fn is_text(question: &Question) -> bool {
-    question.filters.iter().any(|filter| matches!(filter, Filter::Text { .. }))
+    question.filters.iter().any(|filter| filter.literal().is_some())
 }
 
 /// First and last whole minute that a question covers.
@@ -45,7 +45,7 @@ fn closed(question: &Question, closed_at: Timestamp) -> (i64, i64) {
 mod tests {
     use domicile_proto::aggregate::date_grid::Grid;
     use domicile_proto::ids::{DictionaryId, FieldId, Level, QuestionId, StreamId, TenantId, TimeRange};
-    use domicile_proto::message::question::{Ask, Literal, TextMatch};
+    use domicile_proto::message::question::{Ask, Filter, Literal, TextMatch};
 
     use super::*;
 

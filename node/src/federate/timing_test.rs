@@ -59,7 +59,7 @@ fn gate(dir: &std::path::Path) -> Gate {
             let budget = Budget::until(Instant::now() + deadline);
             let asked = Asked { question, stream, policy, detector: Arc::new(Nothing), header, budget };
             let judged = releases.answer(asked, segments).await;
-            Gated { answered: judged.answered, contributors: judged.contributors }
+            Gated { answered: judged.answered, contributors: judged.contributors, drawn: judged.drawn }
         })
     });
     over.guarded(guard)

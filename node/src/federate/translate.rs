@@ -1,11 +1,12 @@
 //! A search of this region -> the words in which other regions may be asked. What has no such words is refused, never
-//! shortened: a question that asks for less would be answered with too much.
+//! shortened or widened: abroad a question counts what it counts at home.
 
 use domicile_proto::ids::{DictionaryId, FieldId, Level, TimeRange};
-use domicile_proto::message::question::{Filter as Condition, Literal, TextMatch};
+use domicile_proto::message::question::{Filter as Condition, Literal, TextMatch, TextPlace};
 
+use crate::index::words::words_of;
 use crate::policy::{Policy, StreamView};
-use crate::query::{Filter, Joined, Value};
+use crate::query::{Filter, Joined, Place, Value};
 
 /// The search cannot be put into words that may travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +19,7 @@ pub(crate) enum Untranslatable {
     Value,
     /// A clause of a kind that does not travel.
     #[error(
-        "the search has a clause that does not travel (only time, level, approved values and words of the message do); ask in that region itself"
+        "the search has a clause that does not travel (only time, level, approved values as a whole, and words of the message or of exceptions do); ask in that region itself"
     )]
     Clause,
 }
@@ -88,20 +89,29 @@ impl Words<'_> {
         match leaf {
             Filter::Term { field, value } => self.values(field, std::slice::from_ref(value)),
             Filter::Terms { field, values } => self.values(field, values),
-            Filter::Words { field, text, every } if is_text(field) => {
-                if !every && text.split_whitespace().nth(1).is_some() {
-                    return Err(Untranslatable::Clause);
-                }
-                literal(TextMatch::Words, text)
-            }
-            Filter::Words { field, text, .. } => self.values(field, &[Value::Text(text.clone())]),
-            Filter::Phrase { field, text, open: false } if is_text(field) => literal(TextMatch::Phrase, text),
-            Filter::Phrase { field, text, open: false } => self.values(field, &[Value::Text(text.clone())]),
-            Filter::Phrase { field, text, open: true } | Filter::Prefix { field, text }
-                if is_text(field) && text.split_whitespace().nth(1).is_none() =>
-            {
-                literal(TextMatch::Prefix, text)
-            }
+            Filter::Words { field, text, every } => match text_place(field) {
+                // One of several words has no words of its own.
+                Some(_) if !every && words_of(text).len() > 1 => Err(Untranslatable::Clause),
+                Some(place) => literal(place, TextMatch::Words, text),
+                None => self.whole(field, text),
+            },
+            Filter::Phrase { field, text, open: false } => match text_place(field) {
+                Some(place) => literal(place, TextMatch::Phrase, text),
+                None => self.whole(field, text),
+            },
+            Filter::Phrase { field, text, open: true } | Filter::Prefix { field, text } => match text_place(field) {
+                Some(place) if text.split_whitespace().nth(1).is_none() => literal(place, TextMatch::Prefix, text),
+                _ => Err(Untranslatable::Clause),
+            },
+            _ => Err(Untranslatable::Clause),
+        }
+    }
+
+    /// Words of a field whose values are looked for as a whole; of any other field they would match a part of a value at home.
+    fn whole(&self, field: &str, text: &str) -> Result<Condition, Untranslatable> {
+        match Place::of(field) {
+            Place::Level | Place::Service(_) | Place::Host(_) => self.values(field, &[Value::Text(text.to_owned())]),
+            _ if group_field(self.stream, field).is_none() => Err(Untranslatable::Field),
             _ => Err(Untranslatable::Clause),
         }
     }
@@ -112,9 +122,10 @@ impl Words<'_> {
             let levels = values.iter().map(|value| Level::recognise(&value.text()).ok_or(Untranslatable::Value));
             return Ok(Condition::Level { levels: levels.collect::<Result<_, _>>()?, negated: false });
         }
-        if is_text(field) {
+        if let Some(place) = text_place(field) {
+            // A value of a text is its words in a row.
             return match values {
-                [one] => literal(TextMatch::Words, &one.text()),
+                [one] => literal(place, TextMatch::Phrase, &one.text()),
                 _ => Err(Untranslatable::Clause),
             };
         }
@@ -144,14 +155,18 @@ fn is_level(field: &str) -> bool {
     matches!(field, "level" | "severity" | "log.level")
 }
 
-/// Fields of running text; abroad they are asked for as one.
-fn is_text(field: &str) -> bool {
-    matches!(plain(field), "message" | "msg" | "exception")
+/// Which text a field is, if it is one.
+fn text_place(field: &str) -> Option<TextPlace> {
+    match Place::of(field) {
+        Place::Message => Some(TextPlace::Message),
+        Place::More => Some(TextPlace::Exception),
+        _ => None,
+    }
 }
 
-fn literal(how: TextMatch, text: &str) -> Result<Condition, Untranslatable> {
+fn literal(place: TextPlace, how: TextMatch, text: &str) -> Result<Condition, Untranslatable> {
     let literal = Literal::try_from(text.to_owned()).map_err(|_| Untranslatable::Clause)?;
-    Ok(Condition::Text { how, literal, negated: false })
+    Ok(Condition::TextIn { place, how, literal, negated: false })
 }
 
 fn negated(condition: Condition) -> Result<Condition, Untranslatable> {
@@ -159,10 +174,13 @@ fn negated(condition: Condition) -> Result<Condition, Untranslatable> {
         Condition::Level { levels, negated } => Condition::Level { levels, negated: !negated },
         Condition::Value { field, values, negated } => Condition::Value { field, values, negated: !negated },
         Condition::Text { how, literal, negated } => Condition::Text { how, literal, negated: !negated },
+        Condition::TextIn { place, how, literal, negated } => {
+            Condition::TextIn { place, how, literal, negated: !negated }
+        }
     })
 }
 
-/// One condition for several of which one must hold: values of the same field, or the same text in several fields.
+/// One condition for several of which one must hold: values of the same field, or the same literal in several texts.
 fn any_of(conditions: Vec<Condition>) -> Result<Condition, Untranslatable> {
     let mut conditions = conditions.into_iter();
     let mut sum = conditions.next().ok_or(Untranslatable::Clause)?;
@@ -176,10 +194,24 @@ fn any_of(conditions: Vec<Condition>) -> Result<Condition, Untranslatable> {
                 Condition::Value { field: other, values: more, negated: false },
             ) if *field == other => values.extend(more),
             (sum, next) if *sum == next => {}
-            _ => return Err(Untranslatable::Clause),
+            (sum, next) => match (in_any_text(sum), in_any_text(&next)) {
+                // There are two texts, so either of two different ones is any.
+                (Some(here), Some(there)) if here == there => *sum = here,
+                _ => return Err(Untranslatable::Clause),
+            },
         }
     }
     Ok(sum)
+}
+
+/// The same condition on any text.
+fn in_any_text(condition: &Condition) -> Option<Condition> {
+    match condition {
+        Condition::Text { how, literal, negated: false } | Condition::TextIn { how, literal, negated: false, .. } => {
+            Some(Condition::Text { how: *how, literal: literal.clone(), negated: false })
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -219,8 +251,8 @@ mod tests {
         Filter::Words { field: field.to_owned(), text: text.to_owned(), every: true }
     }
 
-    fn text(text: &str) -> Condition {
-        literal(TextMatch::Words, text).expect("short")
+    fn in_message(how: TextMatch, text: &str) -> Condition {
+        literal(TextPlace::Message, how, text).expect("short")
     }
 
     #[test]
@@ -239,10 +271,19 @@ mod tests {
                 Filter::any(vec![Filter::term("level", "WARN"), Filter::term("level", "ERROR")]),
                 vec![levels(&[Level::Warn, Level::Error], false)],
             ),
-            (Filter::any(vec![words("message", "time"), words("exception", "time")]), vec![text("time")]),
+            (
+                Filter::any(vec![words("message", "time"), words("exception", "time")]),
+                vec![in_any_text(&in_message(TextMatch::Words, "time")).expect("a text")],
+            ),
+            (
+                Filter::any(vec![words("msg", "time"), words("message", "time")]),
+                vec![in_message(TextMatch::Words, "time")],
+            ),
+            (words("stack_trace", "a b"), vec![literal(TextPlace::Exception, TextMatch::Words, "a b").expect("short")]),
+            (Filter::term("message", "a b"), vec![in_message(TextMatch::Phrase, "a b")]),
             (
                 Filter::every(vec![Filter::term("service", "pay"), words("message", "time out")]),
-                vec![service(&[64]), text("time out")],
+                vec![service(&[64]), in_message(TextMatch::Words, "time out")],
             ),
         ] {
             assert_eq!(check(&filter), Ok(expected));
@@ -251,7 +292,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_said_is_never_shortened() {
-        let some_words = Filter::Words { field: "message".to_owned(), text: "a b".to_owned(), every: false };
+        let some_words =
+            |text: &str| Filter::Words { field: "message".to_owned(), text: text.to_owned(), every: false };
+        let time = [words("message", "time"), words("exception", "time")];
         for (filter, error) in [
             (Filter::term("hidden", "x"), Untranslatable::Field),
             (Filter::term("user", "hanako"), Untranslatable::Field),
@@ -259,7 +302,10 @@ mod tests {
             (Filter::term("level", "loud"), Untranslatable::Value),
             (Filter::Exists { field: "service".to_owned() }, Untranslatable::Clause),
             (Filter::None, Untranslatable::Clause),
-            (some_words, Untranslatable::Clause),
+            (some_words("a b"), Untranslatable::Clause),
+            (some_words("a-b"), Untranslatable::Clause),
+            (Filter::any(vec![words("message", "time"), words("exception", "out")]), Untranslatable::Clause),
+            (Filter::any(time.map(Filter::negated).to_vec()), Untranslatable::Clause),
             (Filter::any(vec![Filter::term("level", "WARN"), Filter::term("service", "pay")]), Untranslatable::Clause),
             (
                 Filter::every(vec![Filter::term("level", "WARN"), Filter::term("service", "pay")]).negated(),

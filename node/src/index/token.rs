@@ -53,6 +53,11 @@ pub(crate) fn halves(class: &str, letters: &str) -> bool {
     !class.is_empty() && class.bytes().all(is_class) && letters.len() == LETTERS && letters.bytes().all(is_base32)
 }
 
+/// Whether a text holds a token or a piece of one, with its quotation marks or without.
+pub(crate) fn is_in(text: &str) -> bool {
+    text.contains([OPENING, CLOSING]) || quoted_in(text).is_some()
+}
+
 /// A token in its quotation marks.
 pub(crate) fn quoted(class: &str, letters: &str) -> String {
     format!("{OPENING}{class}:{letters}{CLOSING}")

@@ -7,6 +7,7 @@ mod destroy;
 mod errors;
 mod file;
 mod known;
+mod link;
 mod notice;
 mod original;
 mod pseudonym;
@@ -23,6 +24,7 @@ pub(crate) mod specimen;
 #[allow(unused_imports, reason = "erasure and subject access stand on these")]
 pub(crate) use destroy::{Destroyed, Target};
 pub(crate) use errors::KeysError;
+pub(crate) use link::LinkKey;
 pub(crate) use notice::Notice;
 pub(crate) use original::Original;
 pub(crate) use pseudonym::{PseudonymKeys, TenantPseudonyms};

@@ -16,7 +16,7 @@ use ring::digest::{Context, SHA256};
 use super::NodeError;
 use super::measure::Counted;
 use super::{errors, group, keeper, witnesses};
-use crate::audit::{Cosigning, Event, Ledger, Outside, Witness};
+use crate::audit::{Cosigning, Event, Ledger, Outside, Witness, sbom_digest};
 use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
 use crate::config::{NodeConfig, Regions};
@@ -85,7 +85,9 @@ impl Base {
         let ledger = Arc::new(opening.await.map_err(|_| NodeError::Interrupted)??);
         let (binary, said) = (tasks.blocking(program).await, toml::to_string(config).unwrap_or_default());
         let (binary, config_hash) = (binary.map_err(|_| NodeError::Interrupted)?, digest(&mut said.as_bytes()));
-        ledger.record(Event::NodeStarted { node: us.node, binary, config: config_hash }).await?;
+        ledger
+            .record(Event::NodeStarted { node: us.node, binary, config: config_hash, sbom: Some(sbom_digest()) })
+            .await?;
         let round_trip = config.round_trip(&regions);
         let metrics = Metrics::new(&regions);
         let counted = Counted { ledger: Arc::clone(&ledger), metrics: metrics.clone() };
@@ -107,6 +109,7 @@ impl Base {
             Classifier::new(vault.pseudonyms(), Defaults::new(&facts.jurisdiction, facts.detectors()), rules);
         let honoured = Honoured::open(&data.join("policy"), config.officer.public_key)?;
         let consents = Consents::new(us.region.clone(), config.officer.public_key, honoured);
+        let consents = consents.with_routes(facts.routes());
         let token = tasks.token().clone();
         let follower = policy::follow(group.clone(), policy.clone(), consents, Arc::clone(&ledger), token);
         tasks.spawn(Kind::Follower, follower);

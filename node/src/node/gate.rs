@@ -10,9 +10,9 @@ use domicile_proto::message::answer::RefusalCode;
 
 use crate::aggregate::{Answered, Asked, Releases};
 use crate::federate::{Gate, Gated, Put};
-use crate::policy::{Awareness, StreamView};
+use crate::policy::{Awareness, Policy, StreamView};
 use crate::query::Budget;
-use crate::segment::{Catalog, Segment};
+use crate::segment::Catalog;
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
 /// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole, nor
@@ -28,29 +28,38 @@ pub(super) fn over(
         let (releases, catalog, detector) = (releases.clone(), catalog.clone(), Arc::clone(&detector));
         let awareness = awareness.clone();
         Box::pin(async move {
+            let of = Arc::clone(&put.stream);
             // Cells are judged once for the region, by the node that has all records of the stream.
-            if !has_all(&put.stream, us, &catalog) || awareness.unknown_of(put.stream.tenant).is_some() {
+            let policy = Arc::clone(&put.policy);
+            let view = move || {
+                let may_judge = has_all(&of, us, &catalog, &policy) && awareness.unknown_of(of.tenant).is_none();
+                let shown = || of.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect());
+                may_judge.then(|| shown().unwrap_or_default())
+            };
+            let Some(segments) = view() else {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
-            }
+            };
             let budget = Budget::until(Instant::now() + put.deadline);
             // Whoever gives up ends the work: the token goes with this future.
             let _guard = budget.token.clone().drop_guard();
-            let shard = put.stream.shard.map(|(shard, _)| shard);
-            let segments: Vec<Arc<Segment>> =
-                shard.map(|shard| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
             let Put { policy, stream, question, header, .. } = put;
-            let judged = releases.answer(Asked { question, stream, policy, detector, header, budget }, segments).await;
+            let asked = Asked { question, stream, policy, detector, header, budget };
+            let judged = releases.answer(asked.clone(), segments).await;
+            releases.go_ahead(&asked, Box::new(view));
             if let Some(error) = judged.error {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
             }
-            Gated { answered: judged.answered, contributors: judged.contributors }
+            Gated { answered: judged.answered, contributors: judged.contributors, drawn: judged.drawn }
         })
     })
 }
 
 /// Whether every accepted record of a stream can be searched on this node, but for what is younger than a refresh.
-fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog) -> bool {
-    stream.shard.is_none_or(|(shard, owner)| owner == node && catalog.is_whole(shard))
+fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog, policy: &Policy) -> bool {
+    match stream.shard {
+        Some((shard, owner)) => owner == node && catalog.is_whole(shard),
+        None => catalog.unclaimed(policy).is_none(),
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +68,8 @@ mod tests {
     use domicile_proto::metadata::StreamPolicy;
 
     use super::*;
+    use crate::index::builder::Layout;
+    use crate::segment::specimen::{durable, record, segment};
 
     #[test]
     fn a_node_answers_for_what_it_owns_as_long_as_all_of_it_can_be_searched() {
@@ -71,13 +82,35 @@ mod tests {
             policy: StreamPolicy::default(),
             shard,
         };
+        let empty = Policy::empty("tokyo".parse().unwrap());
+        let answers = |stream: &StreamView, node| has_all(stream, node, &catalog, &empty);
         let ours = stream(Some((ShardId(7), us)));
-        assert!(has_all(&ours, us, &catalog) && has_all(&stream(None), us, &catalog));
-        assert!(!has_all(&ours, other, &catalog));
+        assert!(answers(&ours, us) && answers(&stream(None), us));
+        assert!(!answers(&ours, other));
         catalog.set_whole(ShardId(7), false);
-        assert!(!has_all(&ours, us, &catalog));
-        assert!(has_all(&stream(Some((ShardId(8), us))), us, &catalog));
+        assert!(!answers(&ours, us));
+        assert!(answers(&stream(Some((ShardId(8), us))), us));
         catalog.set_whole(ShardId(7), true);
-        assert!(has_all(&ours, us, &catalog));
+        assert!(answers(&ours, us));
+    }
+
+    #[test]
+    fn a_stream_without_a_shard_is_not_said_to_be_empty_where_records_lie_that_belong_to_nobody() {
+        let stream = |name: &str, shard| StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: name.parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy::default(),
+            shard,
+        };
+        let records = durable(7, 1, vec![record(1, None, serde_json::json!({"message": "m"}))]);
+        let catalog = Catalog::of([segment(&Layout::new(), records)]);
+        let mut policy = Policy::empty("tokyo".parse().unwrap());
+        let asked = stream("app", None);
+        assert!(!has_all(&asked, NodeId(1), &catalog, &policy));
+        let owner = stream("web", Some((ShardId(7), NodeId(1))));
+        policy.streams.insert((TenantId(1), owner.name.clone()), Arc::new(owner));
+        assert!(has_all(&asked, NodeId(1), &catalog, &policy));
     }
 }

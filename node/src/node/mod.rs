@@ -10,6 +10,7 @@ mod gate;
 mod group;
 pub(crate) mod ingest;
 mod keeper;
+mod lifecycle;
 mod measure;
 mod sealing;
 mod shards;
@@ -36,7 +37,7 @@ use crate::audit::Ledger;
 use crate::config::NodeConfig;
 use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
-use crate::limits::{ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
+use crate::limits::{ARRIVAL_QUEUE, COLD_DISK_BYTES, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::auditor::Office;
 use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
@@ -45,7 +46,7 @@ use crate::receive::{self, Inlet};
 use crate::segment::{Opened, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry;
-use crate::tier::Tier;
+use crate::tier::{Blocks, Tier};
 use crate::wal::{Bucket, Wal, WalConfig};
 
 use base::Base;
@@ -86,19 +87,23 @@ struct Node {
 impl Node {
     async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let base = Base::open(&config).await?;
-        let (wal, shards) = open_shards(&base, &config).await?;
+        let tier = tier(&base, &config);
+        let (wal, shards) = open_shards(&base, &config, &tier).await?;
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
         let engine = Engine::new()?;
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
-        let gate = gate::over(releases, catalog, detector, base.us.node, base.awareness.clone());
+        let gate = gate::over(releases.clone(), catalog, detector, base.us.node, base.awareness.clone());
         let gate = gate.guarded(open_guard(&base, &config).await?);
         let erasure = start_erasure(&base, &config, &shards)?;
+        let mover = lifecycle::start(&base, &config, (tier, &shards), &erasure)?;
         let federation = start_federation(&base, &config, gate, &erasure);
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
         let subjects = present::admin::subjects::router(Arc::clone(&desk), Arc::clone(&erasure));
-        let office = auditors(&base, &config, &desk, erasure).await?;
+        let places = present::admin::lifecycle::router(Arc::clone(&desk), mover, config.store.clone());
+        let subjects = subjects.merge(places);
+        let office = auditors(&base, &config, &desk, (erasure, releases)).await?;
         let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
         let Base { tasks, ledger, group, link, directory, .. } = base;
@@ -125,15 +130,20 @@ impl Node {
     }
 }
 
+/// tier: what was read of cold segments is kept in memory, and more of it on the disk.
+fn tier(base: &Base, config: &NodeConfig) -> Tier {
+    let blocks = Blocks::default().with_disk(config.data_dir.join("cache").join("blocks"), COLD_DISK_BYTES);
+    Tier::new(base.store.clone(), config.data_dir.join("cache"), base.tasks.clone()).with_blocks(blocks)
+}
+
 /// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
-async fn open_shards(base: &Base, config: &NodeConfig) -> Result<(Wal, Shards), NodeError> {
-    let (dir, cache) = (config.data_dir.join("segments"), config.data_dir.join("cache"));
+async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(Wal, Shards), NodeError> {
+    let dir = config.data_dir.join("segments");
     let owners = group::owners(&base.group, &base.us.region);
     let is_ours = |shard| owners.get(&shard).map(|owner| *owner == base.us.node);
     let time = (base.clock.clone(), base.suppression.clone());
-    let opened = Opened::open_of(&dir, base.store.clone(), &base.tasks, time, is_ours).await?;
-    let tier = Tier::new(base.store.clone(), cache, base.tasks.clone());
-    let opened = opened.telling(Arc::clone(&base.ledger)).copying(tier.copies());
+    let opened = Opened::open_of(&dir, base.store.clone(), &base.tasks, time, &tier.opener(), is_ours).await?;
+    let opened = opened.telling(Arc::clone(&base.ledger)).copying(tier.copier());
     let bucket = Bucket::open(base.store.clone(), base.us.node, base.clock.clone(), base.tasks.clone()).await?;
     // Nothing of them can be searched before this node knows whose they are, and has read what was accepted.
     let mut waiting = opened.in_bucket();
@@ -262,6 +272,7 @@ fn desk(
         officer: config.officer.public_key,
         detector: Arc::new(base.classifier.clone()),
         us: base.us.clone(),
+        clock: base.clock.clone(),
     });
     Desk::new(Parts {
         region: base.us.region.clone(),
@@ -290,11 +301,27 @@ async fn auditors(
     base: &Base,
     config: &NodeConfig,
     desk: &Arc<Desk>,
-    erasure: Arc<Erasure>,
+    (erasure, releases): (Arc<Erasure>, Releases),
 ) -> Result<Arc<Office>, NodeError> {
     let facts = base.regions.facts(&base.us.region)?.clone();
     let program = base.tasks.blocking(program_digest).await.map_err(|_| NodeError::Interrupted)?;
-    Ok(Office::new(Arc::clone(desk), erasure, (config.deployment.clone(), facts), program))
+    let bucket = bucket_of(base);
+    Ok(Office::new(Arc::clone(desk), erasure, releases, (config.deployment.clone(), facts), program, bucket))
+}
+
+/// Where this region's objects lie, and who says so. The marker in the bucket named this region when it was opened, or the node would
+/// not run.
+fn bucket_of(base: &Base) -> present::auditor::Bucket {
+    let lies = base.store.lies();
+    let marker = "marker object in the bucket, checked when the node opened it";
+    let source = match (&lies.location, lies.is_told) {
+        (None, _) => marker.to_owned(),
+        (Some(_), true) => format!("the provider's answer and the {marker}"),
+        (Some(_), false) => format!("ATTENTION: the configuration, for the provider does not tell; and the {marker}"),
+    };
+    let kind = if lies.kind.is_empty() { "directory of the node's machine".to_owned() } else { lies.kind.clone() };
+    let (region, location) = (base.us.region.to_string(), lies.location.clone());
+    present::auditor::Bucket { kind, region, location, source }
 }
 
 /// SHA-256 of the program's file; nothing where it cannot be read.

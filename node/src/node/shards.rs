@@ -41,6 +41,7 @@ impl Keeper {
                 changes.mark_unchanged();
                 self.carry_out(&mut told).await;
                 self.take_over(&mut heard).await;
+                self.shards.settle_taken().await;
                 self.shards.forget_what_others_have().await;
                 tokio::select! {
                     _ = changes.changed() => {}

@@ -14,11 +14,12 @@ use domicile_proto::officer::OfficerPublic;
 
 use crate::audit::{Cosigning, Ledger, Trouble, Witness};
 use crate::classify::Classifier;
+use crate::clock::Clock;
 use crate::config::Regions;
 use crate::errors::{Coded, Verdict};
 use crate::keys::Vault;
 use crate::limits::PROPOSE_DEADLINE;
-use crate::policy::PolicyWatch;
+use crate::policy::{PolicyWatch, seconds_until};
 use crate::present::{Facts, Refresh, Surroundings};
 use crate::receive::Failure;
 use crate::segment::Shards;
@@ -46,6 +47,7 @@ pub(super) struct Sight {
     pub(super) officer: OfficerPublic,
     pub(super) detector: Arc<dyn LiteralDetector + Send + Sync>,
     pub(super) us: PeerId,
+    pub(super) clock: Clock,
 }
 
 /// Why the node around the doors did not do what was asked of it.
@@ -147,6 +149,7 @@ impl Sight {
             round_trips,
             has_tls_keylog: self.link.has_tls_keylog(),
             is_log_poisoned: self.shards.is_log_poisoned(),
+            is_log_full: self.shards.is_log_full(),
             witnesses: self.cosigning.standings(),
             witness: (self.witness.facts(), self.witness.verifier()),
         }
@@ -218,6 +221,11 @@ impl Sight {
         ] {
             self.metrics.set(metric, value);
         }
+        let now = self.clock.now();
+        for (to, route) in &self.policy.now().routes.out {
+            let seconds = seconds_until(route.review_by, now);
+            self.metrics.flows().route(to, route.shut.is_none(), seconds);
+        }
         self.metrics.text()
     }
 }
@@ -240,7 +248,10 @@ fn is_beginning(
         let begins = match &change.change {
             Change::AddNode { .. } | Change::SetRegionKey { .. } => true,
             Change::AddKey(key) => !detector.finds_personal_data(key.id.as_str()),
-            Change::SetPolicy { .. } | Change::ApproveValues { .. } | Change::RemoveNode { .. } => false,
+            Change::SetPolicy { .. }
+            | Change::ApproveValues { .. }
+            | Change::RemoveNode { .. }
+            | Change::ApproveTransfer { .. } => false,
         };
         let theirs = change.signature.map(|consent| consent.officer()).filter(|_| change.region != us.region);
         let is_known = regions.iter().any(|facts| facts.name == change.region);

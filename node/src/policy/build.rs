@@ -27,6 +27,7 @@ impl Policy {
             build.take(row, consents);
         }
         build.keep_what_has_no_policy(consents);
+        build.policy.routes.fill(consents);
         consents.forget_unused();
         build.finish()
     }
@@ -65,6 +66,7 @@ impl Build {
             // Which ones is the business of `erase`.
             Row::Erasure(row) => *self.policy.erasures.entry(row.region).or_default() += 1,
             Row::Officer(row) => self.policy.officers.push(row),
+            Row::Transfer(row) => self.policy.routes.take(&row, consents),
         }
     }
 

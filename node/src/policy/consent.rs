@@ -15,6 +15,7 @@ use ring::digest::{SHA256, digest};
 
 use super::errors::PolicyError;
 use super::honoured::{Honoured, Object};
+use super::routes::FileRoute;
 
 /// The officer of one region, with a memory of the changes that were looked at.
 pub(crate) struct Consents {
@@ -24,19 +25,34 @@ pub(crate) struct Consents {
     /// The verdicts used since the last [`Consents::forget_unused`].
     used: BTreeMap<[u8; 32], bool>,
     honoured: Arc<Mutex<Honoured>>,
+    /// Routes out of the region, as its own file has them.
+    routes: Arc<BTreeMap<Region, FileRoute>>,
 }
 
 impl Consents {
     /// The officer of `region`, by the key in this node's own configuration, and what of its consents was honoured.
     pub(crate) fn new(region: Region, officer: OfficerPublic, honoured: Honoured) -> Self {
         let honoured = Arc::new(Mutex::new(honoured));
-        Self { region, officer, known: BTreeMap::new(), used: BTreeMap::new(), honoured }
+        let routes = Arc::default();
+        Self { region, officer, known: BTreeMap::new(), used: BTreeMap::new(), honoured, routes }
+    }
+
+    /// With the routes that the region's own file opens; without, all of them are shut.
+    pub(crate) fn with_routes(self, routes: BTreeMap<Region, FileRoute>) -> Self {
+        Self { routes: Arc::new(routes), ..self }
     }
 
     /// The same officer without the memory of verdicts.
     pub(super) fn fresh(&self) -> Self {
         let (known, used) = (BTreeMap::new(), BTreeMap::new());
-        Self { region: self.region.clone(), officer: self.officer, known, used, honoured: Arc::clone(&self.honoured) }
+        Self {
+            region: self.region.clone(),
+            officer: self.officer,
+            known,
+            used,
+            honoured: Arc::clone(&self.honoured),
+            routes: Arc::clone(&self.routes),
+        }
     }
 
     /// The region it speaks for.
@@ -77,6 +93,31 @@ impl Consents {
     /// How long the last honoured policy keeps them.
     pub(super) fn kept(&self, object: &Object) -> Option<NonZeroU16> {
         self.honoured.lock().kept(object)
+    }
+
+    /// A route as the region's own file has it.
+    pub(super) fn file_route(&self, to: &Region) -> Option<&FileRoute> {
+        self.routes.get(to)
+    }
+
+    /// All routes of the region's own file.
+    pub(super) fn file_routes(&self) -> impl Iterator<Item = (&Region, &FileRoute)> {
+        self.routes.iter()
+    }
+
+    /// Remembers that a route was closed.
+    pub(super) fn shut(&self, object: &Object) {
+        self.honoured.lock().shut(object);
+    }
+
+    /// Remembers that a route was opened by an approval that is honoured.
+    pub(super) fn open(&self, object: &Object) {
+        self.honoured.lock().open_route(object);
+    }
+
+    /// Whether a route was closed and not opened again.
+    pub(super) fn is_shut(&self, object: &Object) -> bool {
+        self.honoured.lock().is_shut(object)
     }
 
     /// Ends the reading of a state; what was honoured in it is on the disk when this returns.

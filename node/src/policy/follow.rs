@@ -96,6 +96,18 @@ fn approvals(before: &Policy, after: &Policy) -> Vec<Event> {
     if before.version.0 == 0 { Vec::new() } else { changed.collect() }
 }
 
+/// Routes out of this region that were opened or closed, or stand on another basis than before.
+fn routes(before: &Policy, after: &Policy) -> Vec<Event> {
+    let changed = after.routes.out.iter().filter_map(|(to, route)| {
+        let known = before.routes.out.get(to);
+        let is_same =
+            known.is_some_and(|known| (known.shut.is_none(), known.basis) == (route.shut.is_none(), route.basis));
+        let (to, open, basis, policy) = (to.clone(), route.shut.is_none(), route.basis, after.version);
+        (!is_same).then_some(Event::RouteChanged { to, open, basis, policy })
+    });
+    changed.collect()
+}
+
 /// What changes lies in the ledger before it holds. What was so before this start is not told again, but for the version.
 async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
     let mut events = Vec::new();
@@ -113,6 +125,7 @@ async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
         events.extend(entered.map(|(_, row)| change(row, true)));
         let left = before.nodes.iter().filter(|(id, _)| !after.nodes.contains_key(id));
         events.extend(left.map(|(_, row)| change(row, false)));
+        events.extend(routes(before, after));
     }
     events.extend(approvals(before, after));
     let events = events.into_iter().map(|event| (None, event));

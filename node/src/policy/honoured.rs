@@ -2,7 +2,7 @@
 //!
 //! The metadata group refuses old consents, but a majority of it could agree on a state in which one is back. So each node of
 //! the region remembers, on its own disk: the highest serial it ever honoured, and by object (a node, a key, a stream's
-//! policy, a value) the serial that is in force there. A row is honoured if its serial is the one in force for its object,
+//! policy, a value, a route) the serial that is in force there. A row is honoured if its serial is the one in force for its object,
 //! or higher than any. What leaves the state is no longer in force, and so its old consent is worth nothing: no list of
 //! revoked things is needed. A policy that was narrowed without a signature stays at least as narrow until the officer signs
 //! again. Decides nothing about signatures; a node that joins later knows only what it finds.
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::Path;
 
-use domicile_proto::ids::{ConsentSerial, Name, NodeId, PolicyVersion, StreamId, TenantId};
+use domicile_proto::ids::{ConsentSerial, Name, NodeId, PolicyVersion, Region, StreamId, TenantId};
 use domicile_proto::metadata::{ApprovedValue, StreamPolicy};
 use domicile_proto::officer::OfficerPublic;
 use ring::digest::{SHA256, digest};
@@ -42,6 +42,10 @@ impl Object {
         Self::of("value", &(tenant, field, value))
     }
 
+    pub(super) fn route(to: &Region) -> Self {
+        Self::of("route", to)
+    }
+
     fn of(kind: &str, what: &impl Serialize) -> Self {
         // Names, numbers and texts always have a JSON form.
         let text = serde_json::to_vec(&(kind, what)).unwrap_or_default();
@@ -66,6 +70,8 @@ pub(super) struct Marks {
     pub(super) in_force: BTreeMap<Object, Mark>,
     /// Days that the last policy which was honoured of a stream said its records are kept; it outlives the policy.
     pub(super) kept: BTreeMap<Object, NonZeroU16>,
+    /// Routes that were closed and not opened again since.
+    pub(super) shut: BTreeSet<Object>,
 }
 
 impl Marks {
@@ -73,6 +79,14 @@ impl Marks {
         match days {
             Some(days) => drop(self.kept.insert(object, days)),
             None => drop(self.kept.remove(&object)),
+        }
+    }
+
+    pub(super) fn set_shut(&mut self, object: Object, is_shut: bool) {
+        if is_shut {
+            self.shut.insert(object);
+        } else {
+            self.shut.remove(&object);
         }
     }
 }
@@ -88,6 +102,8 @@ pub(crate) struct Honoured {
     notes: Vec<Note>,
     /// Periods that count once they are written down.
     periods: Vec<(Object, Option<NonZeroU16>)>,
+    /// Routes that are open again once that is written down.
+    opened: Vec<Object>,
     memory: Option<Memory>,
     /// Nothing new is honoured: it could not be written down.
     is_stuck: bool,
@@ -109,7 +125,8 @@ impl Honoured {
     pub(super) fn with(marks: Marks, memory: Option<Memory>) -> Self {
         let before = marks.highest;
         let (present, previous) = (BTreeSet::new(), BTreeSet::new());
-        Self { marks, before, present, previous, notes: Vec::new(), periods: Vec::new(), memory, is_stuck: false }
+        let (notes, periods, opened) = (Vec::new(), Vec::new(), Vec::new());
+        Self { marks, before, present, previous, notes, periods, opened, memory, is_stuck: false }
     }
 
     /// Whether a consent that holds is to be honoured for the object, and remembers that it was.
@@ -153,6 +170,26 @@ impl Honoured {
         self.marks.kept.get(object).copied()
     }
 
+    /// Remembers that a route was closed; that counts at once.
+    pub(super) fn shut(&mut self, object: &Object) {
+        if self.marks.shut.insert(object.clone()) {
+            self.notes.push(Note::Shut(object.clone(), true));
+        }
+    }
+
+    /// Remembers that a route was opened by an approval that is honoured.
+    pub(super) fn open_route(&mut self, object: &Object) {
+        if self.is_shut(object) {
+            self.notes.push(Note::Shut(object.clone(), false));
+            self.opened.push(object.clone());
+        }
+    }
+
+    /// Whether a route was closed and not opened again.
+    pub(super) fn is_shut(&self, object: &Object) -> bool {
+        self.marks.shut.contains(object)
+    }
+
     fn set(&mut self, object: &Object, mark: Mark) {
         self.notes.push(Note::InForce(object.clone(), mark.clone()));
         self.marks.in_force.insert(object.clone(), mark);
@@ -175,6 +212,7 @@ impl Honoured {
             self.marks.version = version;
         }
         let (notes, periods) = (std::mem::take(&mut self.notes), std::mem::take(&mut self.periods));
+        let opened = std::mem::take(&mut self.opened);
         if let Some(memory) = self.memory.as_mut().filter(|_| !notes.is_empty() && !self.is_stuck) {
             let written = memory.write(&notes, &self.marks);
             if let Err(error) = written {
@@ -184,6 +222,7 @@ impl Honoured {
             }
         }
         periods.into_iter().for_each(|(object, days)| self.marks.set_period(object, days));
+        opened.into_iter().for_each(|object| self.marks.set_shut(object, false));
         self.before = self.marks.highest;
         Ok(())
     }

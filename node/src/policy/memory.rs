@@ -27,6 +27,8 @@ pub(super) enum Note {
     Seen(ConsentSerial, PolicyVersion),
     /// So many days the last honoured policy of a stream keeps its records; none where the region's period holds.
     Kept(Object, Option<NonZeroU16>),
+    /// A route was closed, or opened again.
+    Shut(Object, bool),
 }
 
 /// The open file.
@@ -74,6 +76,7 @@ fn rewrite(dir: &Path, path: &Path, marks: &Marks) -> io::Result<File> {
     let mut text = Vec::new();
     marks.in_force.iter().for_each(|(object, mark)| line(&[Note::InForce(object.clone(), mark.clone())], &mut text));
     marks.kept.iter().for_each(|(object, days)| line(&[Note::Kept(object.clone(), Some(*days))], &mut text));
+    marks.shut.iter().for_each(|object| line(&[Note::Shut(object.clone(), true)], &mut text));
     line(&[Note::Seen(marks.highest, marks.version)], &mut text);
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
@@ -103,6 +106,7 @@ fn read(text: &[u8]) -> Result<Marks, usize> {
                 Note::Gone(object) => drop(marks.in_force.remove(&object)),
                 Note::Seen(highest, version) => (marks.highest, marks.version) = (highest, version),
                 Note::Kept(object, days) => marks.set_period(object, days),
+                Note::Shut(object, is_shut) => marks.set_shut(object, is_shut),
             }
         }
     }

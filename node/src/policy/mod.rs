@@ -12,6 +12,7 @@ mod follow;
 mod honoured;
 mod lease;
 mod memory;
+mod routes;
 mod snapshot;
 mod suppression;
 
@@ -20,5 +21,8 @@ pub(crate) use consent::Consents;
 pub(crate) use errors::PolicyError;
 pub(crate) use follow::follow;
 pub(crate) use honoured::Honoured;
+#[cfg(test)]
+pub(crate) use routes::Routes;
+pub(crate) use routes::{FileRoute, REVIEW_TOLD, Route, Shut, date_of, day_of, seconds_until};
 pub(crate) use snapshot::{Dictionary, Policy, PolicyWatch, StreamView};
 pub(crate) use suppression::{Scope, Suppressed, Suppression, Suppressions, Wanted, tokens_in};

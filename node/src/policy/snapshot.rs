@@ -15,6 +15,7 @@ use domicile_proto::officer::OfficerRow;
 use tokio::sync::watch;
 
 use super::lease::Lease;
+use super::routes::Routes;
 
 /// A stream as this region treats it.
 #[derive(Clone, Debug)]
@@ -99,6 +100,8 @@ pub(crate) struct Policy {
     pub(crate) erasures: BTreeMap<Region, u64>,
     /// In which epoch each shard of this region is written by its owner.
     pub(crate) epochs: BTreeMap<ShardId, Epoch>,
+    /// Where what is released here may go.
+    pub(crate) routes: Routes,
 }
 
 impl Policy {
@@ -117,7 +120,13 @@ impl Policy {
             kept_longer: BTreeMap::new(),
             erasures: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            routes: Routes::default(),
         }
+    }
+
+    /// Who writes each shard of this region.
+    pub(crate) fn owners(&self) -> BTreeMap<ShardId, NodeId> {
+        self.streams.values().filter_map(|stream| stream.shard).collect()
     }
 
     /// A stream by tenant and name.

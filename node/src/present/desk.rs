@@ -47,6 +47,8 @@ pub(crate) struct Facts {
     pub(crate) has_tls_keylog: bool,
     /// Whether the write-ahead log takes nothing more before a restart.
     pub(crate) is_log_poisoned: bool,
+    /// Whether it found no room of late.
+    pub(crate) is_log_full: bool,
     /// How the witnesses of this node's ledger are, by their names.
     pub(crate) witnesses: BTreeMap<String, Standing>,
     /// What this node's own witness has seen, and its key.
@@ -198,10 +200,25 @@ impl Desk {
     pub(super) fn is_whole(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
         streams.iter().try_for_each(|stream| self.is_aware(stream.tenant))?;
         let mut shards = streams.iter().filter_map(|stream| stream.shard);
-        match shards.find(|(shard, _)| !self.parts.catalog.is_whole(*shard)) {
-            Some((shard, _)) => Err(Failure::of(&SegmentError::NotWhole { shard })),
-            None => Ok(()),
+        if let Some((shard, _)) = shards.find(|(shard, _)| !self.parts.catalog.is_whole(*shard)) {
+            return Err(Failure::of(&SegmentError::NotWhole { shard }));
         }
+        // Nothing is an answer only where nothing lies that might be it.
+        if streams.iter().any(|stream| stream.shard.is_none())
+            && let Some(shard) = self.parts.catalog.unclaimed(&self.parts.policy.now())
+        {
+            return Err(Failure::of(&SegmentError::Unclaimed { shard }));
+        }
+        Ok(())
+    }
+
+    /// Whether this node writes all of these streams; what another one writes is not here.
+    pub(super) fn is_here(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
+        let elsewhere = streams.iter().find_map(|stream| {
+            let (_, owner) = stream.shard.filter(|(_, owner)| *owner != self.parts.node)?;
+            Some(OwnershipError::OwnedElsewhere { stream: stream.name.clone(), owner })
+        });
+        elsewhere.map_or(Ok(()), |elsewhere| Err(elsewhere.into()))
     }
 
     /// Searches this region's own records of some streams. Of a stream that another node of the region writes, nothing is here:
@@ -214,13 +231,7 @@ impl Desk {
         aggregations: Option<Value>,
     ) -> Result<Found, Failure> {
         let (permit, rows) = (self.permit(who.tenant())?, who.rows());
-        let elsewhere = streams.iter().find_map(|stream| {
-            let (_, owner) = stream.shard.filter(|(_, owner)| *owner != self.parts.node)?;
-            Some(OwnershipError::OwnedElsewhere { stream: stream.name.clone(), owner })
-        });
-        if let Some(elsewhere) = elsewhere {
-            return Err(elsewhere.into());
-        }
+        self.is_here(streams)?;
         self.is_whole(streams)?;
         let shards = streams.iter().filter_map(|stream| stream.shard);
         let segments: Vec<Arc<Segment>> =

@@ -38,6 +38,12 @@ pub(crate) enum PresentError {
     /// Too many searches at once.
     #[error("the node runs as many searches as it may; ask again after the time in `Retry-After`")]
     Busy,
+    /// Too many links to exports were tried.
+    #[error("links to exports are tried faster than they are answered; ask again after the time in `Retry-After`")]
+    LinksTried {
+        /// Seconds until there is room.
+        retry_after: u32,
+    },
     /// A path or method nobody serves.
     #[error("no handler found for [{method} {path}]; see the API document under `/api/v1/openapi.json`")]
     NoRoute {
@@ -112,12 +118,14 @@ impl Coded for PresentError {
             Self::NotDecided => "DMC-PRESENT-13",
             Self::Taken { .. } => "DMC-PRESENT-14",
             Self::OtherAuditor => "DMC-PRESENT-15",
+            Self::LinksTried { .. } => "DMC-PRESENT-16",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
             Self::Busy => Verdict::NotNow(1),
+            Self::LinksTried { retry_after } => Verdict::NotNow(*retry_after),
             Self::NotDecided => Verdict::NotNow(5),
             _ => Verdict::Refused,
         }
@@ -132,7 +140,7 @@ impl From<PresentError> for Failure {
             PresentError::NoCluster { .. } => (404, "no_such_remote_cluster_exception"),
             PresentError::NoRoute { .. } => (404, "resource_not_found_exception"),
             PresentError::Malformed { .. } => (400, "parsing_exception"),
-            PresentError::Busy => (429, "es_rejected_execution_exception"),
+            PresentError::Busy | PresentError::LinksTried { .. } => (429, "es_rejected_execution_exception"),
             PresentError::NeedsOfficer | PresentError::OtherTenant | PresentError::OtherAuditor => {
                 (403, "security_exception")
             }
@@ -154,6 +162,7 @@ impl From<QueryError> for Failure {
             QueryError::PageTooLarge => 413,
             QueryError::Crowded => 429,
             QueryError::Engine(_) => 500,
+            QueryError::Away(_) => 503,
             QueryError::Personal => 403,
             _ => 400,
         };

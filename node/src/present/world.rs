@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -67,6 +67,8 @@ pub(super) struct World {
     pub(super) officer: OfficerKey,
     pub(super) proposals: Arc<AtomicUsize>,
     pub(super) refreshes: Arc<AtomicUsize>,
+    /// Whether the log of this world finds no room.
+    pub(super) is_log_full: Arc<AtomicBool>,
     _dir: tempfile::TempDir,
 }
 
@@ -121,6 +123,7 @@ fn policy() -> Policy {
         let addr = "127.0.0.1:7443".parse().expect("an address");
         policy.nodes.insert(node, NodeRow { node, region: region(text), addr, signature: None });
     }
+    policy.routes = crate::policy::Routes::open_to(["frankfurt", "singapore"]);
     let open = StreamPolicy {
         personal: Personal::No,
         group_fields: vec![name("level"), name("service")],
@@ -221,10 +224,10 @@ fn proposals(policy: &PolicyWatch, count: &Arc<AtomicUsize>) -> Propose {
     })
 }
 
-fn around(refreshes: &Arc<AtomicUsize>) -> Surroundings {
-    let refreshes = Arc::clone(refreshes);
+fn around(refreshes: &Arc<AtomicUsize>, is_log_full: &Arc<AtomicBool>) -> Surroundings {
+    let (refreshes, is_log_full) = (Arc::clone(refreshes), Arc::clone(is_log_full));
     Surroundings {
-        facts: Arc::new(|| Facts {
+        facts: Arc::new(move || Facts {
             leader: Some(NodeId(2)),
             term: 3,
             voters: vec![NodeId(1), NodeId(2), NodeId(3)],
@@ -233,6 +236,7 @@ fn around(refreshes: &Arc<AtomicUsize>) -> Surroundings {
             witnesses: BTreeMap::new(),
             witness: Default::default(),
             is_log_poisoned: false,
+            is_log_full: is_log_full.load(Ordering::SeqCst),
         }),
         refresh: Arc::new(move |shards| {
             refreshes.fetch_add(shards.len(), Ordering::SeqCst);
@@ -258,8 +262,13 @@ impl World {
             id: StreamId(3),
             tenant: TenantId(1),
             name: name("people"),
-            fields: Vec::new(),
-            policy: StreamPolicy { personal: Personal::No, text_questions: true, ..StreamPolicy::default() },
+            fields: vec![name("level"), name("service")],
+            policy: StreamPolicy {
+                personal: Personal::No,
+                text_questions: true,
+                group_fields: vec![name("level"), name("service")],
+                ..StreamPolicy::default()
+            },
             shard: Some((ShardId(0x2a), NodeId(1))),
         };
         let classifier = classifier();
@@ -279,6 +288,7 @@ impl World {
         let clock = Clock::standing_at(now());
         let officer = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
         let policy = PolicyWatch::new(policy);
+        policy.lease().heard(Instant::now());
         let ledger = Arc::new(Ledger::open(dir.path(), &region("tokyo"), clock.clone()).expect("new"));
         let (events, segments) = sample(EVENTS);
         let segments = segments.into_iter().chain(more);
@@ -289,6 +299,7 @@ impl World {
         let detector = Arc::new(Detector);
         let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(&ledger), detector.clone());
         let (proposed, refreshed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let is_log_full = Arc::new(AtomicBool::new(false));
         let propose = proposals(&policy, &proposed);
         let ownership =
             Ownership::new(NodeId(1), None, policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
@@ -310,9 +321,9 @@ impl World {
             classifier,
             clock,
             tasks: Tasks::default(),
-            around: around(&refreshed),
+            around: around(&refreshed, &is_log_full),
         });
-        Self { desk, events, officer, proposals: proposed, refreshes: refreshed, _dir: dir }
+        Self { desk, events, officer, proposals: proposed, refreshes: refreshed, is_log_full, _dir: dir }
     }
 
     /// The Elasticsearch port, as the node puts it together.

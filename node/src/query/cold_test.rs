@@ -152,6 +152,30 @@ async fn a_cache_that_holds_one_block_answers_the_same_and_holds_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_once_is_read_from_the_disk_afterwards_and_an_altered_file_of_it_is_fetched_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = Both::of(dir.path(), 5_000).await;
+    let kept = dir.path().join("kept");
+    let blocks = Blocks::of(COLD_BLOCK_BYTES).with_disk(kept.clone(), 1 << 30);
+    let there = Arc::new(both.tier.clone().with_blocks(blocks).open_in_place(&both.layout, &both.cold).await.unwrap());
+    let wanted = both.asked(&both.hot, &term("timeout")).await.unwrap();
+    both.read();
+    assert!(both.asked(&there, &term("timeout")).await.unwrap() == wanted);
+    assert!(both.read().0 > 0);
+    assert!(both.asked(&there, &term("timeout")).await.unwrap() == wanted);
+    assert_eq!(both.read(), (0, 0), "memory holds one block, the disk all of them");
+    for entry in std::fs::read_dir(&kept).unwrap() {
+        let path = entry.unwrap().path();
+        let altered: Vec<u8> = std::fs::read(&path).unwrap().iter().map(|byte| byte ^ 1).collect();
+        std::fs::write(&path, altered).unwrap();
+    }
+    assert!(both.asked(&there, &term("timeout")).await.unwrap() == wanted);
+    assert!(both.read().0 > 0, "fetched again");
+    drop(there);
+    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 0, "with the segment go its blocks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_altered_byte_reaches_no_answer_and_a_store_that_is_back_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let both = Both::of(dir.path(), 5_000).await;
@@ -165,6 +189,14 @@ async fn an_altered_byte_reaches_no_answer_and_a_store_that_is_back_is_used_agai
     assert!(both.asked(&both.there, &term("timeout")).await.is_err());
     std::fs::remove_file(&part).unwrap();
     assert!(both.asked(&both.there, &term("timeout")).await.is_err());
+    // No record has such a level, and no byte is read to know it.
+    for clause in clauses().into_iter().filter(|clause| *clause != json!({"term": {"level": "loud"}})) {
+        // Whatever else is asked, a bucket that does not answer is told as that, and never as damage or as fewer records.
+        let asked = request(elastic::filter(&clause, &DateContext::utc(now())).unwrap());
+        let there = Arc::new(both.with_empty_cache().await);
+        let failed = both.asked(&there, &asked).await.err().map(|error| error.code());
+        assert_eq!(failed, Some("DMC-QUERY-18"), "{clause}");
+    }
     std::fs::write(&part, kept).unwrap();
     assert!(both.asked(&both.there, &term("timeout")).await.unwrap() == wanted);
     // A footer of another copy is none.

@@ -18,6 +18,7 @@ use super::filter::{Filter, Joined, Value};
 use super::listed::Listed;
 use super::visit::Budget;
 use crate::index::schema::{MAX_COLUMN_BYTES, PRODUCER_ID, TRACE_ID, id_hash, looks_like_id};
+use crate::index::token;
 use crate::index::words::words_of;
 use crate::limits::MAX_EXPANSIONS;
 use crate::segment::Segment;
@@ -189,7 +190,8 @@ impl Compiler<'_> {
     }
 
     /// A test of `service` or `host` and, where the field is another spelling, of the attribute of that name.
-    fn envelope_test(&self, column: &str, other: Option<&str>, test: &Test<'_>) -> Result<Compiled, QueryError> {
+    fn envelope_test(&self, place: &Place, test: &Test<'_>) -> Result<Compiled, QueryError> {
+        let Some((column, other)) = place.envelope() else { return Ok(Compiled::None) };
         let mut found = columns::matching(self.segment.reader(), column, &self.docs, test, self.budget)?;
         if let Some(path) = other {
             found.extend(self.attribute(path, test)?);
@@ -227,8 +229,8 @@ impl Compiler<'_> {
             }
             Place::Message => self.text_words(self.segment.fields.message, &words, every),
             Place::More => self.text_words(self.segment.fields.more, &words, every),
-            Place::Service(other) => self.envelope_test("service", other.as_deref(), &test),
-            Place::Host(other) => self.envelope_test("host", other.as_deref(), &test),
+            Place::Service(_) | Place::Host(_) if token::is_in(text) => self.envelope_test(place, &test),
+            Place::Service(_) | Place::Host(_) => self.equals(place, &[Value::Text(text.to_owned())]),
             Place::Attribute(path) if looks_like_id(text) => {
                 self.equals(&Place::Attribute(path.clone()), &[Value::Text(text.to_owned())])
             }
@@ -263,8 +265,8 @@ impl Compiler<'_> {
         match place {
             Place::Message => self.text_phrase(self.segment.fields.message, &words, open),
             Place::More => self.text_phrase(self.segment.fields.more, &words, open),
-            Place::Service(other) => self.envelope_test("service", other.as_deref(), &test),
-            Place::Host(other) => self.envelope_test("host", other.as_deref(), &test),
+            Place::Service(_) | Place::Host(_) if open || token::is_in(text) => self.envelope_test(place, &test),
+            Place::Service(_) | Place::Host(_) => self.equals(place, &[Value::Text(text.to_owned())]),
             Place::Attribute(path) if !looks_like_id(text) => {
                 let mut found = self.attribute(path, &test)?;
                 let value = [Value::Text(text.to_owned())];
@@ -310,8 +312,7 @@ impl Compiler<'_> {
             }
             Place::Message => self.text_prefix(self.segment.fields.message, text),
             Place::More => self.text_prefix(self.segment.fields.more, text),
-            Place::Service(other) => self.envelope_test("service", other.as_deref(), &test),
-            Place::Host(other) => self.envelope_test("host", other.as_deref(), &test),
+            Place::Service(_) | Place::Host(_) => self.envelope_test(place, &test),
             Place::Attribute(path) => Ok(Compiled::listed(self.attribute(path, &test)?)),
         }
     }
@@ -386,8 +387,7 @@ impl Compiler<'_> {
                 let inside = |level: &Level| std::ops::RangeBounds::contains(&(from, to), level);
                 Ok(self.levels(Level::ALL.into_iter().filter(inside).collect()))
             }
-            Place::Service(other) => self.envelope_test("service", other.as_deref(), &test),
-            Place::Host(other) => self.envelope_test("host", other.as_deref(), &test),
+            Place::Service(_) | Place::Host(_) => self.envelope_test(place, &test),
             Place::Attribute(path) => Ok(Compiled::listed(self.attribute(path, &test)?)),
             Place::Time | Place::Trace | Place::Id | Place::Message | Place::More => Ok(Compiled::None),
         }
@@ -407,8 +407,7 @@ impl Compiler<'_> {
                 let norms = reader.get_fieldnorms_reader(field)?;
                 Ok(Compiled::listed(self.docs.clone().filter(|doc| norms.fieldnorm(*doc) > 0).collect()))
             }
-            Place::Service(other) => self.envelope_test("service", other.as_deref(), &Test::Any),
-            Place::Host(other) => self.envelope_test("host", other.as_deref(), &Test::Any),
+            Place::Service(_) | Place::Host(_) => self.envelope_test(place, &Test::Any),
             Place::Attribute(path) => Ok(Compiled::listed(self.attribute(path, &Test::Any)?)),
         }
     }

@@ -5,6 +5,7 @@ use crate::errors::{Coded, Verdict};
 use crate::limits::{
     MAX_AGGREGATIONS, MAX_BUCKETS, MAX_CLAUSES, MAX_EXPANSIONS, MAX_FILTER_DEPTH, MAX_HITS, MAX_PAGE_BYTES,
 };
+use crate::segment::ranged::is_out_of_reach;
 
 /// Why a search has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,11 @@ pub(crate) enum QueryError {
         /// The field as it was written, shortened.
         field: String,
     },
+    /// A segment lies in the bucket, and the bucket does not answer.
+    #[error(
+        "a segment of the range lies in the region's bucket, which does not answer; an answer without it would be wrong: narrow the range to what lies on the disk, or ask again"
+    )]
+    Away(#[source] tantivy::TantivyError),
     /// The engine failed on a segment.
     #[error("a segment could not be read; look at the disk below `data`")]
     Engine(#[source] tantivy::TantivyError),
@@ -112,7 +118,7 @@ impl QueryError {
             Self::Crowded => "es_rejected_execution_exception",
             Self::Deadline | Self::Cancelled => "timeout_exception",
             Self::Personal => "security_exception",
-            Self::Engine(_) => "search_phase_execution_exception",
+            Self::Engine(_) | Self::Away(_) => "search_phase_execution_exception",
         }
     }
 
@@ -139,13 +145,13 @@ fn shortened(text: &str) -> String {
 
 impl From<tantivy::TantivyError> for QueryError {
     fn from(error: tantivy::TantivyError) -> Self {
-        Self::Engine(error)
+        if is_out_of_reach(&error) { Self::Away(error) } else { Self::Engine(error) }
     }
 }
 
 impl From<std::io::Error> for QueryError {
     fn from(error: std::io::Error) -> Self {
-        Self::Engine(error.into())
+        tantivy::TantivyError::from(error).into()
     }
 }
 
@@ -169,12 +175,14 @@ impl Coded for QueryError {
             Self::Crowded => "DMC-QUERY-15",
             Self::TooManyBeginnings => "DMC-QUERY-16",
             Self::Apart { .. } => "DMC-QUERY-17",
+            Self::Away(_) => "DMC-QUERY-18",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
             Self::Deadline | Self::Cancelled | Self::Crowded => Verdict::NotNow(1),
+            Self::Away(_) => Verdict::NotNow(5),
             Self::Engine(_) => Verdict::Broken,
             _ => Verdict::Refused,
         }

@@ -51,6 +51,15 @@ impl Place {
             Self::Attribute(field.to_owned())
         }
     }
+
+    /// The column of an envelope field, and the attribute that answers beside it.
+    pub(super) fn envelope(&self) -> Option<(&'static str, Option<&str>)> {
+        match self {
+            Self::Service(other) => Some(("service", other.as_deref())),
+            Self::Host(other) => Some(("host", other.as_deref())),
+            _ => None,
+        }
+    }
 }
 
 /// Whether a dotted field is this path.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use domicile_proto::ids::{TimeRange, Timestamp};
 use domicile_proto::leaf::{Counted, LeafCell, Threshold};
+use domicile_proto::noise;
 use tantivy::columnar::Column;
 
 use super::QueryError;
@@ -35,6 +36,8 @@ pub(crate) struct LeafPlan<'a> {
     pub(crate) threshold: Threshold,
     /// Which records are counted.
     pub(crate) filter: Filter,
+    /// Whether only chosen subjects count in each leaf, and each cell knows with how many records (CBAP-1 rule R11).
+    pub(crate) is_sampled: bool,
     /// What is counted of the leaf that begins at this second; windows do not overlap.
     pub(crate) windows: &'a (dyn Fn(i64) -> Vec<Window> + Sync),
 }
@@ -148,6 +151,10 @@ impl<'a> Tabulator<'a> {
             for (at, ((time, seq), subject)) in times.iter().zip(&seqs).zip(&subjects).enumerate() {
                 let Some(window) = self.window_of(*time, *seq) else { continue };
                 let place = self.place(&slots, at);
+                if self.plan.is_sampled {
+                    self.sample(window, place, *subject, budget)?;
+                    continue;
+                }
                 self.count(window, place, *subject)?;
                 if let Some(number) = numbers.get(at).copied().flatten() {
                     self.add_up(place, number, *subject, *seq, budget)?;
@@ -190,6 +197,17 @@ impl<'a> Tabulator<'a> {
         }
         if let Some(cell) = self.open.as_mut().and_then(|(_, cells)| cells.get_mut(place)) {
             cell.add(subject, &self.plan.threshold);
+        }
+        Ok(())
+    }
+
+    /// Counts a record whose subject counts in the leaf.
+    fn sample(&mut self, window: usize, place: usize, subject: Option<u64>, budget: &Budget) -> Result<(), QueryError> {
+        let Some(by) = subject.filter(|by| noise::counts(*by, self.leaf.start, self.plan.width)) else { return Ok(()) };
+        self.count(window, place, subject)?;
+        let cell = self.open.as_mut().and_then(|(_, cells)| cells.get_mut(place));
+        if cell.is_some_and(|cell| cell.add_number(1, Some(by))) {
+            budget.gather(CONTRIBUTION_BYTES)?;
         }
         Ok(())
     }
@@ -257,7 +275,8 @@ mod tests {
                 vec![Slots { field: "level".to_owned(), known: BTreeMap::new(), len: along, bounds: Vec::new() }];
             let threshold = Threshold { k: KThreshold(NonZeroU32::MIN), counted: Counted::Subjects };
             let windows = |_: i64| vec![Window { after: 0, upto: u64::MAX }];
-            let plan = LeafPlan { width: 60, fields, threshold, filter: Filter::All, windows: &windows };
+            let filter = Filter::All;
+            let plan = LeafPlan { width: 60, fields, threshold, filter, is_sampled: false, windows: &windows };
             let budget = Budget::until(Instant::now() + Duration::from_secs(60));
             let segments = [segment(&Layout::new(), records)];
             Engine::new().unwrap().tabulate(&segments, TimeRange::ALL, &plan, &budget).map(|cells| cells.len())

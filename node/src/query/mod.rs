@@ -27,6 +27,7 @@ mod search;
 mod visit;
 
 pub(crate) use errors::QueryError;
+pub(crate) use field::Place;
 pub(crate) use filter::{Filter, Joined, Value};
 pub(crate) use groups::{Cut, Plan, Slots, Subjects};
 pub(crate) use hits::{Row, Total};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domicile_proto::ids::{Epoch, NodeId, ShardId};
-use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
 use super::manifest::{Manifest, Row};
@@ -17,20 +17,10 @@ use super::plan::Pressure;
 use super::purge::Removal;
 use super::shards::Shards;
 use super::{Segment, SegmentError, SegmentId};
-use crate::index::builder::Layout;
+use crate::errors::Coded;
+use crate::limits::COPIES_OPENED_AT_ONCE;
+use crate::policy::Scope;
 use crate::wal::{Bucket, Tail, WalError};
-
-/// What moves segments between this node's disk and the region's store.
-#[derive(Clone)]
-pub(crate) struct Copies {
-    /// Copies a durable segment into the store, where it is not there yet; the digest of its footer.
-    pub(crate) out: Arc<dyn Fn(Arc<Segment>) -> BoxFuture<'static, Result<[u8; 32], SegmentError>> + Send + Sync>,
-    /// Fetches a segment as a row of a manifest describes it.
-    pub(crate) fetch:
-        Arc<dyn Fn(Layout, ShardId, Row) -> BoxFuture<'static, Result<Segment, SegmentError>> + Send + Sync>,
-    /// Deletes the copy of a segment.
-    pub(crate) forget: Arc<dyn Fn(ShardId, SegmentId) -> BoxFuture<'static, Result<(), SegmentError>> + Send + Sync>,
-}
 
 /// A shard that the merger is given.
 pub(super) struct Adopted {
@@ -103,16 +93,12 @@ impl Shards {
         let batches = tail.batches();
         bucket.hold(shard, epoch, tail).await?;
         self.refresh(Some(shard)).await;
-        if epoch.0 > 1 {
-            // What came from others becomes segments soon, and then their logs can let go of it.
-            let _ = self.ask(Removal::Settled { shard }).await;
-        }
         tracing::info!(%shard, epoch = epoch.0, batches, "this node writes the shard");
         Ok(())
     }
 
-    /// Manifest and segments of a shard; the last place in them. A shard that was written to this node's disk until now brings all of its records into
-    /// segments first; what it brings is the tail then.
+    /// Manifest and segments of a shard; the last place in them. A shard that was written to this node's disk until now brings all
+    /// of its records into segments first; what it brings is the tail then.
     async fn take_up(&self, shard: ShardId, epoch: Epoch) -> Result<(u64, Option<Tail>), SegmentError> {
         let store = self.store();
         let mut tail = None;
@@ -146,14 +132,20 @@ impl Shards {
                     published => published.map(|()| next)?,
                 }
             };
-            let mut segments = Vec::with_capacity(manifest.body.segments.len());
-            for row in &manifest.body.segments {
-                segments.push(Arc::new(self.segment_of(shard, row).await?));
-            }
+            let is_taken = epoch.0 > 1 && !manifest.body.settled;
+            let opening = manifest.body.segments.iter().map(|row| self.segment_of(shard, row, is_taken));
+            let segments: Vec<_> = futures::stream::iter(opening.collect::<Vec<_>>())
+                .buffered(COPIES_OPENED_AT_ONCE)
+                .map_ok(Arc::new)
+                .try_collect()
+                .await?;
             let last_seq = manifest.body.last_seq;
             let (done, told) = oneshot::channel();
             self.ask(Removal::Adopt { adopted: Adopted { manifest, segments }, done }).await?;
             told.await.map_err(|_| SegmentError::Interrupted { shard })??;
+            if is_taken {
+                self.shared().taken.lock().insert(shard);
+            }
             return Ok((last_seq, tail));
         }
         Err(SegmentError::Deposed { shard, number: 0 })
@@ -163,18 +155,63 @@ impl Shards {
         Ok(Manifest::newest(self.store(), shard).await?.map_or(0, |manifest| manifest.body.last_seq))
     }
 
-    /// From this node's disk where it is still there, else from the store.
-    async fn segment_of(&self, shard: ShardId, row: &Row) -> Result<Segment, SegmentError> {
-        if let Some(open) = self.catalog().view(shard).iter().find(|segment| row.id() == Some(segment.id)) {
-            // Open already: it was written to this disk until now.
-            return self.reopened(open.shard, row).await;
+    /// From this node's disk where it is still there, else where its copy lies.
+    async fn segment_of(&self, shard: ShardId, row: &Row, is_taken: bool) -> Result<Segment, SegmentError> {
+        let (shared, known) = (self.shared(), row.clone());
+        let reopening = self.shared().tasks.blocking(move || {
+            if known.is_away() {
+                return Ok(None);
+            }
+            match shared.files.reopen(&shared.layout, shard, &known) {
+                Err(_) if known.copied.is_some() => shared.files.discard(shard, known.id()).map(|()| None),
+                opened => opened.map(Some),
+            }
+        });
+        let segment = match reopening.await.map_err(|_| SegmentError::Interrupted { shard })?? {
+            Some(segment) => segment,
+            None => (self.shared().open_copied)(self.layout().clone(), shard, row.clone()).await?,
+        };
+        if !is_taken {
+            return Ok(segment);
         }
-        match self.reopened(shard, row).await {
-            Err(error) if row.copied.is_some() => match self.copies() {
-                Some(copies) => (copies.fetch)(self.layout().clone(), shard, row.clone()).await,
-                None => Err(error),
-            },
-            opened => opened,
+        // Who wrote it until now may have fallen silent before it carried out what was erased here long ago.
+        let list = self.layout().suppression.now();
+        let sifting = self.shared().tasks.blocking(move || {
+            let sifted = segment.sift(&list, Scope::All);
+            sifted.map_err(|source| SegmentError::Open { segment: segment.id, source }).map(|()| segment)
+        });
+        sifting.await.map_err(|_| SegmentError::Interrupted { shard })?
+    }
+
+    /// What was taken over becomes this node's own: nothing that was erased meanwhile is left of it, and then a manifest says that
+    /// the logs of others can let go of it. To be called again and again; what fails is done by the next call.
+    pub(crate) async fn settle_taken(&self) {
+        let shared = self.shared();
+        let taken = shared.taken.lock().clone();
+        if taken.is_empty() {
+            return;
+        }
+        // Where a move or an erasure is under way, the next call does it.
+        let Ok(_moving) = shared.moving.try_write() else { return };
+        let list = self.layout().suppression.now();
+        if taken.iter().any(|shard| !list.of_shard(*shard, Scope::All).is_empty())
+            && let Err(error) = self.purge().await
+        {
+            let (code, error) = (error.code(), &error as &dyn std::error::Error);
+            tracing::warn!(code, error, "what was erased lies in a shard that was taken over; this is tried again");
+            return;
+        }
+        for shard in taken {
+            let (done, told) = oneshot::channel();
+            let is_asked = self.ask(Removal::Settled { shard, done }).await.is_ok();
+            match told.await {
+                Ok(Ok(())) if is_asked => drop(shared.taken.lock().remove(&shard)),
+                Ok(Err(error)) => {
+                    let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                    tracing::debug!(code, error, %shard, "the manifest follows later");
+                }
+                _ => return,
+            }
         }
     }
 
@@ -194,8 +231,11 @@ impl Shards {
         // What intake still holds of it is shown first, so that nothing of it comes later.
         self.refresh(Some(shard)).await;
         let (done, told) = oneshot::channel();
-        if self.ask(Removal::Leave { shard, done }).await.is_ok() {
-            let _ = told.await;
+        if self.ask(Removal::Leave { shard, done }).await.is_ok()
+            && let Ok(Err(error)) = told.await
+        {
+            let (code, error) = (error.code(), &error as &dyn std::error::Error);
+            tracing::error!(%shard, code, error, "files of a shard that left stay until the next start");
         }
     }
 
@@ -234,23 +274,26 @@ impl Merger {
     }
 
     /// What was taken over lies in this node's own log.
-    pub(super) async fn settled_now(&mut self, shard: ShardId) {
-        self.is_settled(shard);
-        if let Err(error) = self.try_settle(shard, Pressure::None, true).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, %shard, "the manifest follows later");
-        }
+    pub(super) async fn settled_now(&mut self, shard: ShardId) -> Result<(), SegmentError> {
+        self.check_owned(shard)?;
+        self.settled.insert(shard);
+        self.try_settle(shard, Pressure::None, true).await
     }
 
     pub(super) async fn settle_now(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         self.try_settle(shard, Pressure::High, true).await
     }
 
-    pub(super) fn leave_shard(&mut self, shard: ShardId) {
+    /// All of it lies in the store, and is another node's: nothing of it stays here.
+    pub(super) async fn leave_shard(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         self.deposed.insert(shard);
         let all = self.shared.catalog.view(shard).iter().map(|segment| segment.id).collect();
         self.shared.catalog.take_out(shard, &all);
         self.shared.catalog.set_whole(shard, true);
         self.forget_shard(shard);
+        let shared = Arc::clone(&self.shared);
+        let discarding = self.shared.tasks.blocking(move || shared.files.discard(shard, None));
+        discarding.await.map_err(|_| SegmentError::Interrupted { shard })?
     }
 }
 

@@ -37,8 +37,10 @@ impl Node {
         std::fs::create_dir_all(&own).unwrap();
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
         let time = (clock.clone(), Suppression::default());
-        let opened = Opened::open_of(&own.join("segments"), store.clone(), &tasks, time, |_| None).await.unwrap();
-        let opened = opened.copying(Tier::new(store.clone(), own.join("cache"), tasks.clone()).copies());
+        let tier = Tier::new(store.clone(), own.join("cache"), tasks.clone());
+        let (segments, copies) = (own.join("segments"), tier.opener());
+        let opened = Opened::open_of(&segments, store.clone(), &tasks, time, &copies, |_| None).await.unwrap();
+        let opened = opened.copying(tier.copier());
         let bucket = Bucket::open(store.clone(), NodeId(node), clock.clone(), tasks.clone()).await.unwrap();
         let (config, indexed) = (WalConfig::new(own.join("wal")), opened.indexed());
         let (wal, durable) = Wal::open_beside(&config, &indexed, clock, Some(bucket)).unwrap();
@@ -124,6 +126,8 @@ async fn a_shard_moves_to_another_node_with_all_that_was_accepted_and_what_was_k
     assert_eq!(first.shards.settle(SHARD).await.unwrap_err().code(), "DMC-SEGMENT-04", "nor can it publish");
     assert_eq!(first.adopt(1).await.unwrap().code(), "DMC-SEGMENT-04", "nor take it up in its old epoch");
     second.shards.settle(SHARD).await.unwrap();
+    assert!(!second.manifest().await.body.settled, "not before it was looked through");
+    second.shards.settle_taken().await;
     let manifest = second.manifest().await;
     assert!(manifest.body.epoch == Epoch(2) && manifest.body.settled && manifest.body.last_seq == 10);
     first.shards.leave(SHARD, Epoch(2)).await;
@@ -210,6 +214,10 @@ async fn what_is_deleted_for_good_leaves_the_store_too() {
     let gone: BTreeSet<_> = node.manifest().await.body.segments.iter().filter_map(manifest::Row::id).collect();
     node.shards.drop_whole(BTreeMap::from([(SHARD, gone.clone())])).await.unwrap();
     assert_eq!(node.places().await, BTreeSet::from([4]));
+    for segment in &gone {
+        // As whoever has them deleted does, and counts it.
+        assert!(crate::tier::forget(&node.store, SHARD, *segment).await.unwrap() > 0, "counted once");
+    }
     let objects = node.store.list("segments").await.unwrap();
     assert!(gone.iter().all(|id| objects.iter().all(|(name, _)| !name.contains(&id.to_string()))), "a copy stays");
     for (name, _) in node.store.list("wal").await.unwrap() {

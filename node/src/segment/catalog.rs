@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{Segment, SegmentId};
-use crate::policy::Suppression;
+use crate::policy::{Policy, Suppression};
 
 /// The segments of one shard, newest first: their places fall, and so, nearly always, do their times.
 pub(crate) type View = Arc<Vec<Arc<Segment>>>;
@@ -29,6 +29,8 @@ struct Inner {
     changing: Mutex<()>,
     /// Shards with accepted records that are in no segment, though they should be.
     failed: watch::Sender<BTreeSet<ShardId>>,
+    /// Shards with a segment that could not be looked through for what was erased.
+    unsifted: Mutex<BTreeSet<ShardId>>,
 }
 
 /// What a shard or a stream holds.
@@ -50,14 +52,39 @@ impl Catalog {
         self.0.shards.load().keys().copied().collect()
     }
 
+    /// The segments whose copy in the bucket is the segment.
+    pub(crate) fn copied(&self) -> BTreeSet<SegmentId> {
+        let views = self.shards().into_iter().map(|shard| self.view(shard));
+        let ids = |view: View| view.iter().filter(|one| one.copied.is_some()).map(|one| one.id).collect::<Vec<_>>();
+        views.flat_map(ids).collect()
+    }
+
     /// Whether everything of a shard that should be in a segment is in one. Of a shard that is not whole, no answer is the truth.
     pub(crate) fn is_whole(&self, shard: ShardId) -> bool {
-        !self.0.failed.borrow().contains(&shard)
+        !self.0.failed.borrow().contains(&shard) && !self.0.unsifted.lock().contains(&shard)
+    }
+
+    /// Says whether all of a shard was looked through for what was erased.
+    pub(super) fn set_sifted(&self, shard: ShardId, is_sifted: bool) {
+        let mut unsifted = self.0.unsifted.lock();
+        if is_sifted {
+            unsifted.remove(&shard)
+        } else {
+            unsifted.insert(shard)
+        };
     }
 
     /// How many shards are not whole.
     pub(crate) fn failures(&self) -> usize {
-        self.0.failed.borrow().len()
+        self.0.failed.borrow().len() + self.0.unsifted.lock().len()
+    }
+
+    /// A shard that has records here and belongs to no stream, if there is one: then this node knows less of the metadata
+    /// group than it once did, and a stream of which it knows no shard may hold those records.
+    pub(crate) fn unclaimed(&self, policy: &Policy) -> Option<ShardId> {
+        let claimed: BTreeSet<_> =
+            policy.streams.values().filter_map(|stream| stream.shard).map(|(id, _)| id).collect();
+        self.0.shards.load().keys().find(|shard| !claimed.contains(shard)).copied()
     }
 
     /// Says that a shard is not whole, or that it is again.

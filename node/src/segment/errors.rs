@@ -37,6 +37,14 @@ pub(crate) enum SegmentError {
         /// As its files say.
         found: u64,
     },
+    /// Its copy in the bucket could not be opened.
+    #[error("segment `{segment}` lies in the bucket alone and cannot be opened there")]
+    Away {
+        /// Which segment.
+        segment: SegmentId,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Files or directories could not be made, flushed or removed.
     #[error("`{path}` could not be written, flushed or listed; look at the disk below `data` and its permissions")]
     Disk {
@@ -95,6 +103,14 @@ pub(crate) enum SegmentError {
         /// Which shard.
         shard: ShardId,
     },
+    /// Records lie here of which the metadata group's state, as this node has it, knows nothing.
+    #[error(
+        "shard `{shard}` has records on this node and belongs to no stream it knows of, so a stream without records may be wrong; ask again when the node has caught up with the metadata group"
+    )]
+    Unclaimed {
+        /// Which shard.
+        shard: ShardId,
+    },
     /// The write-ahead log does not fit the segments, or did not give records again.
     #[error(transparent)]
     Log(#[from] WalError),
@@ -106,8 +122,8 @@ pub(crate) enum SegmentError {
         /// How many.
         files: u64,
     },
-    /// A segment could not be copied into the store, or fetched from it.
-    #[error("segment `{segment}` could not be copied into the region's store, or fetched from it; this is tried again")]
+    /// A segment could not be copied into the store.
+    #[error("segment `{segment}` could not be copied into the region's store; this is tried again")]
     Copy {
         /// Which segment.
         segment: SegmentId,
@@ -138,7 +154,9 @@ impl Coded for SegmentError {
             Self::Interrupted { .. } => "DMC-SEGMENT-09",
             Self::NotWhole { .. } => "DMC-SEGMENT-10",
             Self::LogStays { .. } => "DMC-SEGMENT-11",
-            Self::Copy { .. } => "DMC-SEGMENT-12",
+            Self::Unclaimed { .. } => "DMC-SEGMENT-12",
+            Self::Away { .. } => "DMC-SEGMENT-13",
+            Self::Copy { .. } => "DMC-SEGMENT-14",
             Self::Log(error) => error.code(),
         }
     }
@@ -147,7 +165,8 @@ impl Coded for SegmentError {
         match self {
             Self::Store { source, .. } => source.verdict(),
             Self::Deposed { .. } => Verdict::Refused,
-            Self::NotWhole { .. } | Self::Copy { .. } => Verdict::NotNow(5),
+            Self::NotWhole { .. } | Self::Unclaimed { .. } | Self::Copy { .. } => Verdict::NotNow(5),
+            Self::Away { .. } => Verdict::NotNow(30),
             Self::Log(error) => error.verdict(),
             _ => Verdict::Broken,
         }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tantivy::columnar::DynamicColumn;
 use tantivy::schema::Value as _;
 use tantivy::{BitSet, DocAddress, DocId, TantivyDocument};
@@ -60,6 +61,38 @@ impl Segment {
     /// What is hidden of it now.
     pub(crate) fn hidden(&self) -> Arc<Hidden> {
         self.hidden.load_full()
+    }
+
+    /// The segment as it was when its shard ended at a place: what came later is hidden, as what is hidden now is.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub(crate) fn as_of(&self, upto: u64) -> Result<Self, tantivy::TantivyError> {
+        let hidden = self.hidden();
+        let later: Vec<DocId> = if self.last_seq <= upto {
+            Vec::new()
+        } else {
+            let seqs = self.reader().fast_fields().u64("seq")?;
+            (0..self.docs).filter(|doc| seqs.first(*doc).is_none_or(|seq| seq > upto)).collect()
+        };
+        let hidden = ArcSwap::from_pointee(hidden.and(&later, self.docs, hidden.sifted));
+        Ok(Self {
+            id: self.id,
+            shard: self.shard,
+            docs: self.docs,
+            oldest: self.oldest,
+            newest: self.newest,
+            first_seq: self.first_seq,
+            last_seq: self.last_seq,
+            bytes: self.bytes,
+            dir: self.dir.clone(),
+            copied: self.copied.clone(),
+            built_at: self.built_at,
+            received_until: self.received_until,
+            fields: Arc::clone(&self.fields),
+            searcher: self.searcher.clone(),
+            hidden,
+        })
     }
 
     /// Hides what the list says, if it was not asked before. Blocks and computes.

@@ -11,7 +11,7 @@ use domicile_proto::ids::{Epoch, ShardId, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::{Segment, SegmentError, SegmentId};
+use super::{Copied, Segment, SegmentError, SegmentId};
 use crate::store::{Store, StoreError};
 
 /// The durable segments of a shard.
@@ -59,9 +59,12 @@ pub(crate) struct Row {
     pub(crate) bytes: u64,
     pub(crate) built_at: Timestamp,
     pub(crate) received_until: Timestamp,
-    /// Digest of its copy's footer, in hexadecimal, where it lies in the store as well.
+    /// Its copy in the bucket, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) copied: Option<String>,
+    pub(crate) copied: Option<Copied>,
+    /// Whether it lies on the disk of the shard's owner beside its copy.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub(crate) beside: bool,
 }
 
 impl Row {
@@ -76,8 +79,14 @@ impl Row {
             bytes: segment.bytes,
             built_at: segment.built_at,
             received_until: segment.received_until,
-            copied: None,
+            copied: segment.copied.clone(),
+            beside: false,
         }
+    }
+
+    /// Whether it lies in the bucket alone.
+    pub(crate) const fn is_away(&self) -> bool {
+        self.copied.is_some() && !self.beside
     }
 
     /// The segment's id; `None` where the manifest was not written by this build.
@@ -87,10 +96,14 @@ impl Row {
 }
 
 impl Manifest {
-    /// The row of a segment, with what is known of its copy.
+    /// The row of a segment. One on the disk may have a copy as well, of which the manifest alone knows.
     pub(crate) fn row_of(&self, segment: &Segment) -> Row {
-        let known = self.body.segments.iter().find(|row| row.id() == Some(segment.id));
-        Row { copied: known.and_then(|row| row.copied.clone()), ..Row::of(segment) }
+        let row = Row::of(segment);
+        let known = self.body.segments.iter().find(|known| known.id() == Some(segment.id));
+        match known.and_then(|known| known.copied.clone()).filter(|_| segment.dir.is_some()) {
+            Some(copied) if self.body.in_bucket => Row { copied: Some(copied), beside: true, ..row },
+            _ => row,
+        }
     }
 
     /// What comes before the first one.
@@ -173,14 +186,13 @@ impl Manifest {
         Ok(())
     }
 
-    /// Every segment whose copy in the store a manifest names.
+    /// Every shard all of whose segments lie in the store: their copies come and go with their manifest.
     ///
     /// # Errors
     /// As [`Self::read_all`].
-    pub(crate) async fn copied(store: &Store) -> Result<BTreeSet<SegmentId>, SegmentError> {
+    pub(crate) async fn all_in_bucket(store: &Store) -> Result<BTreeSet<ShardId>, SegmentError> {
         let all = Self::read_all(store).await?;
-        let rows = all.iter().flat_map(|manifest| &manifest.body.segments).filter(|row| row.copied.is_some());
-        Ok(rows.filter_map(Row::id).collect())
+        Ok(all.into_iter().filter(|manifest| manifest.body.in_bucket).map(|manifest| manifest.shard).collect())
     }
 
     /// The newest manifest of every shard of the bucket; older ones are deleted.
@@ -246,6 +258,7 @@ mod tests {
             built_at: at,
             received_until: at,
             copied: None,
+            beside: false,
         }
     }
 
@@ -328,5 +341,15 @@ mod tests {
         assert_eq!(serde_json::to_string(&manifest.body).unwrap(), golden);
         assert_eq!(serde_json::from_str::<Body>(golden).unwrap(), manifest.body);
         assert_eq!(parse(&manifest.object()), Some((ShardId(1), 1)));
+        let object = "segments/0000000000000001/ff".to_owned();
+        let copied = Copied { object, sha256: "00".repeat(32), bytes: 4, at: Timestamp(6) };
+        let moved = manifest.next(Epoch(1), 3, vec![Row { copied: Some(copied), ..row(255) }]);
+        let text = serde_json::to_string(&moved.body).unwrap();
+        let end = format!(
+            r#""copied":{{"object":"segments/0000000000000001/ff","sha256":"{}","bytes":4,"at":6}}}}]}}"#,
+            "00".repeat(32)
+        );
+        assert!(text.ends_with(&end), "{text}");
+        assert_eq!(serde_json::from_str::<Body>(&text).unwrap(), moved.body);
     }
 }

@@ -1,4 +1,4 @@
-//! Merges, flushes and publishes: one task that follows the plan of each shard, one merge at a time.
+//! Merges, and has it published: one task that follows the plan of each shard, one merge at a time.
 //!
 //! Intake only ever adds a segment at the new end of a shard and this task alone replaces segments, so neither waits for the
 //! other. A segment is in a manifest only after its files and their names are flushed; the write-ahead log is released only
@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domicile_proto::ids::{ByteCount, Epoch, ShardId, Timestamp};
-use futures::future::join_all;
+use domicile_proto::ids::{ShardId, Timestamp};
 use tantivy::BitSet;
 use tantivy::directory::{Directory, OwnedBytes, RamDirectory};
 use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
@@ -19,13 +18,13 @@ use tantivy::indexer::merge_filtered_segments;
 use tokio::sync::mpsc;
 
 use super::files::{self, Files};
-use super::manifest::{Manifest, Row};
+use super::manifest::Manifest;
+use super::moved::Moving;
 use super::plan::{Merge, Piece, Pressure, Target, plan};
-use super::purge::{Removal, sha256_of};
+use super::purge::Removal;
 use super::repair::Retry;
-use super::shards::Shared;
-use super::{Hidden, Segment, SegmentError, SegmentId};
-use crate::audit::Event;
+use super::shared::Shared;
+use super::{Hidden, Segment, SegmentError, delete_copy};
 use crate::errors::Coded;
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
@@ -36,21 +35,44 @@ use crate::wal::Wal;
 /// The task.
 pub(super) struct Merger {
     pub(super) shared: Arc<Shared>,
-    store: Store,
-    wal: Wal,
-    manifests: BTreeMap<ShardId, Manifest>,
+    pub(super) store: Store,
+    pub(super) wal: Wal,
+    pub(super) manifests: BTreeMap<ShardId, Manifest>,
     /// Manifests whose creation was begun, and nobody knows how it ended: they are repeated as they are before anything else.
-    begun: BTreeMap<ShardId, Manifest>,
+    pub(super) begun: BTreeMap<ShardId, Manifest>,
     /// Shards whose last step failed.
-    put_off: BTreeMap<ShardId, Retry>,
+    pub(super) put_off: BTreeMap<ShardId, Retry>,
     /// Shards of which this node has written what it took over into its own log.
-    settled: BTreeSet<ShardId>,
+    pub(super) settled: BTreeSet<ShardId>,
     /// Shards that another node owns now.
     pub(super) deposed: BTreeSet<ShardId>,
-    /// Directories of segments that were replaced; they go as soon as no manifest names them.
-    leaving: BTreeMap<ShardId, Vec<PathBuf>>,
+    /// Where segments lay that were replaced; it goes as soon as no manifest names it.
+    pub(super) leaving: BTreeMap<ShardId, Vec<Left>>,
     /// Who wants something removed.
     pub(super) removing: mpsc::Receiver<Removal>,
+    /// Who wants something to lie elsewhere.
+    moving: mpsc::Receiver<Moving>,
+}
+
+/// Where a segment lay that was replaced.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// Its directory.
+    Dir(PathBuf),
+    /// What the names of its objects in the bucket begin with.
+    Copy(String),
+}
+
+impl Left {
+    pub(super) fn of(segment: &Segment) -> Vec<Self> {
+        let copy = segment.copied.as_ref().map(|copied| Self::Copy(copied.object.clone()));
+        segment.dir.clone().map(Self::Dir).into_iter().chain(copy).collect()
+    }
+
+    /// Whether it is one of these copies.
+    pub(super) fn is_copy_of(&self, objects: &[String]) -> bool {
+        matches!(self, Self::Copy(object) if objects.contains(object))
+    }
 }
 
 impl Merger {
@@ -58,11 +80,11 @@ impl Merger {
         shared: Arc<Shared>,
         store: Store,
         (wal, manifests): (Wal, BTreeMap<ShardId, Manifest>),
-        removing: mpsc::Receiver<Removal>,
+        (removing, moving): (mpsc::Receiver<Removal>, mpsc::Receiver<Moving>),
     ) -> Self {
         let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (settled, deposed) = (BTreeSet::new(), BTreeSet::new());
-        Self { shared, store, wal, manifests, begun, put_off, settled, deposed, leaving, removing }
+        Self { shared, store, wal, manifests, begun, put_off, settled, deposed, leaving, removing, moving }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
@@ -85,6 +107,7 @@ impl Merger {
                 () = token.cancelled() => return,
                 () = self.shared.wake.notified() => {}
                 Some(removal) = self.removing.recv() => self.obey(removal).await,
+                Some(wish) = self.moving.recv() => self.carry(wish).await,
                 () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
             }
         }
@@ -97,33 +120,11 @@ impl Merger {
             Removal::Whole { gone, done } => drop(done.send(self.drop_whole(&gone).await)),
             Removal::Adopt { adopted, done } => drop(done.send(self.take_up(adopted))),
             Removal::Settle { shard, done } => drop(done.send(self.settle_now(shard).await)),
-            Removal::Settled { shard } => self.settled_now(shard).await,
+            Removal::Settled { shard, done } => drop(done.send(self.settled_now(shard).await)),
             Removal::Leave { shard, done } => {
-                self.leave_shard(shard);
-                let _ = done.send(());
+                drop(done.send(self.leave_shard(shard).await));
             }
         }
-    }
-
-    /// A shard goes on after this manifest.
-    pub(super) fn begin_with(&mut self, manifest: Manifest) {
-        self.forget_shard(manifest.shard);
-        if manifest.body.settled {
-            self.is_settled(manifest.shard);
-        }
-        self.wal.release(&BTreeMap::from([(manifest.shard, manifest.body.last_seq)]));
-        self.manifests.insert(manifest.shard, manifest);
-    }
-
-    pub(super) fn is_settled(&mut self, shard: ShardId) {
-        self.settled.insert(shard);
-    }
-
-    pub(super) fn forget_shard(&mut self, shard: ShardId) {
-        self.settled.remove(&shard);
-        self.begun.remove(&shard);
-        self.put_off.remove(&shard);
-        self.manifests.remove(&shard);
     }
 
     /// Shards whose young segments must go to the disk now, largest first, until half of the limit is left; at the end, all.
@@ -202,7 +203,7 @@ impl Merger {
             let Some(Merge { pieces, target }) = next else { return published };
             let parts: Vec<_> = segments.drain(pieces).collect();
             let may_publish = may_publish && published.is_ok();
-            if !may_publish && parts.iter().any(|part| part.dir.is_some()) {
+            if !may_publish && parts.iter().any(|part| !part.is_young()) {
                 // What a manifest names stays until another one does without it.
                 return published;
             }
@@ -214,7 +215,7 @@ impl Merger {
             };
             let merged = self.shared.tasks.blocking(work).await;
             merged.map_err(|_| SegmentError::Interrupted { shard })??;
-            self.leave(shard, parts.iter().filter_map(|part| part.dir.clone()));
+            self.leave(shard, parts.iter().flat_map(|part| Left::of(part)));
             if may_publish {
                 published = self.publish_and_sweep(shard).await;
             }
@@ -223,132 +224,52 @@ impl Merger {
 
     async fn publish_and_sweep(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         self.publish(shard).await?;
-        self.sweep(shard);
+        self.sweep(shard).await;
         Ok(())
     }
 
-    /// Remembers directories of segments that were replaced.
-    pub(super) fn leave(&mut self, shard: ShardId, dirs: impl IntoIterator<Item = PathBuf>) {
-        self.leaving.entry(shard).or_default().extend(dirs);
+    /// Remembers where segments lay that were replaced.
+    pub(super) fn leave(&mut self, shard: ShardId, left: impl IntoIterator<Item = Left>) {
+        self.leaving.entry(shard).or_default().extend(left);
     }
 
     /// Removes what was replaced, after a manifest was created that does without it. What cannot be removed is tried again.
-    pub(super) fn sweep(&mut self, shard: ShardId) {
-        if let Some(mut dirs) = self.leaving.remove(&shard) {
-            dirs.retain(|dir| !is_removed(dir));
-            if !dirs.is_empty() {
-                self.leaving.insert(shard, dirs);
+    pub(super) async fn sweep(&mut self, shard: ShardId) {
+        let mut stays = Vec::new();
+        for left in self.leaving.remove(&shard).unwrap_or_default() {
+            let is_gone = match &left {
+                Left::Dir(dir) => is_removed(dir),
+                Left::Copy(object) => {
+                    let deleted = delete_copy(&self.store, object).await;
+                    if let Err(error) = &deleted {
+                        let (code, error) = (error.code(), error as &dyn std::error::Error);
+                        tracing::warn!(code, error, object, "a copy that was replaced stays; this is tried again");
+                    }
+                    deleted.is_ok()
+                }
+            };
+            if !is_gone {
+                stays.push(left);
             }
+        }
+        if !stays.is_empty() {
+            self.leaving.insert(shard, stays);
         }
     }
 
-    /// A directory that was replaced and is still there.
-    pub(super) fn left_over(&self) -> Option<&PathBuf> {
+    /// Where a segment lay that was replaced and is still there.
+    pub(super) fn left_over(&self) -> Option<&Left> {
         self.leaving.values().flatten().next()
     }
 
-    /// Creates a manifest of the segments that are durable without a gap, if they are others than before, and releases the log.
-    pub(super) async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
-        if let Some(begun) = self.begun.get(&shard).cloned() {
-            begun.publish(&self.store).await?;
-            self.published(begun);
-        }
-        let manifest = self.manifests.entry(shard).or_insert_with(|| Manifest::none(shard));
-        let view = self.shared.catalog.view(shard);
-        let mut last_seq = manifest.body.last_seq;
-        let mut durable = Vec::new();
-        for segment in view.iter().rev() {
-            if segment.dir.is_none() || segment.first_seq > last_seq + 1 {
-                break;
-            }
-            last_seq = last_seq.max(segment.last_seq);
-            durable.push(Arc::clone(segment));
-        }
-        let mut rows: Vec<_> = durable.iter().map(|segment| manifest.row_of(segment)).collect();
-        let is_settled = self.settled.contains(&shard);
-        let lacks = manifest.body.in_bucket
-            && (manifest.body.settled != is_settled || rows.iter().any(|row| row.copied.is_none()));
-        if rows == manifest.body.segments && !lacks {
-            return Ok(());
-        }
-        let manifest = manifest.clone();
-        let known: BTreeSet<_> = manifest.body.segments.iter().filter_map(Row::id).collect();
-        let files = self.shared.files.clone();
-        let gone = manifest.body.segments.iter().filter_map(Row::id);
-        let gone: Vec<_> = gone.filter(|id| durable.iter().all(|segment| segment.id != *id)).collect();
-        let is_told = self.shared.ledger.get().is_some();
-        let flush = move || {
-            let new = durable.iter().filter(|segment| !known.contains(&segment.id));
-            let flushed = new.map(|segment| {
-                files.flush(segment)?;
-                let digest = if is_told { sha256_of(segment.dir.as_deref())? } else { [0; 32] };
-                Ok((Arc::clone(segment), digest))
-            });
-            flushed.collect::<Result<Vec<_>, SegmentError>>()
-        };
-        let flushed = self.shared.tasks.blocking(flush).await;
-        let new = flushed.map_err(|_| SegmentError::Interrupted { shard })??;
-        if manifest.body.in_bucket {
-            self.copy_out(shard, &view, &mut rows).await?;
-        }
-        let mut next = manifest.next(manifest.body.epoch.max(FIRST_EPOCH), last_seq, rows);
-        next.body.settled = is_settled && manifest.body.in_bucket;
-        self.tell(&next, new, gone.clone()).await;
-        self.begun.insert(shard, next.clone());
-        next.publish(&self.store).await?;
-        self.published(next);
-        if let Some(copies) = self.shared.copies.get().filter(|_| manifest.body.in_bucket) {
-            for segment in gone {
-                if let Err(error) = (copies.forget)(shard, segment).await {
-                    // No manifest names it: it costs room, and the next purge of copies finds what was erased in it.
-                    tracing::warn!(error = &error as &dyn std::error::Error, %segment, "a copy in the store stays for now");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Sees that every segment lies in the store, and notes it in its row.
-    async fn copy_out(&self, shard: ShardId, view: &[Arc<Segment>], rows: &mut [Row]) -> Result<(), SegmentError> {
-        let copies = self.shared.copies.get().ok_or(SegmentError::Interrupted { shard })?;
-        for row in rows.iter_mut().filter(|row| row.copied.is_none()) {
-            let segment = view.iter().find(|segment| row.id() == Some(segment.id)).cloned();
-            let sha256 = (copies.out)(segment.ok_or(SegmentError::Interrupted { shard })?).await?;
-            row.copied = Some(hex::encode(sha256));
-        }
-        Ok(())
-    }
-
-    /// What the next manifest changes lies in the ledger before it is there. A ledger that takes nothing holds up no segment: what
-    /// was accepted must become durable, and nothing leaves the region meanwhile.
-    async fn tell(&self, next: &Manifest, new: Vec<(Arc<Segment>, [u8; 32])>, gone: Vec<SegmentId>) {
-        let Some(ledger) = self.shared.ledger.get() else { return };
-        let (shard, manifest) = (next.shard, next.number);
-        let published = new.iter().map(|(segment, sha256)| Event::SegmentPublished {
-            shard,
-            manifest,
-            segment: segment.id.to_string().into(),
-            records: segment.docs.into(),
-            bytes: ByteCount(segment.bytes),
-            sha256: *sha256,
-        });
-        let deleted = gone.iter().map(|id| Event::SegmentDeleted { shard, manifest, segment: id.to_string().into() });
-        for told in join_all(published.chain(deleted).map(|event| ledger.record(event))).await {
-            if let Err(error) = told {
-                tracing::error!(error = &error as &dyn std::error::Error, "a change of segments is not recorded");
-            }
-        }
-    }
-
-    fn published(&mut self, manifest: Manifest) {
-        self.begun.remove(&manifest.shard);
-        self.wal.release(&BTreeMap::from([(manifest.shard, manifest.body.last_seq)]));
-        self.manifests.insert(manifest.shard, manifest);
+    pub(super) fn check_owned(&self, shard: ShardId) -> Result<(), SegmentError> {
+        if self.deposed.contains(&shard) { Err(SegmentError::Deposed { shard, number: 0 }) } else { Ok(()) }
     }
 }
 
 fn piece(segment: &Segment) -> Piece {
-    Piece { bytes: segment.bytes, docs: segment.docs, in_memory: segment.dir.is_none(), built_at: segment.built_at }
+    let (in_memory, is_away) = (segment.is_young(), segment.copied.is_some());
+    Piece { bytes: segment.bytes, docs: segment.docs, in_memory, is_away, built_at: segment.built_at }
 }
 
 /// Merges neighbours into one segment, in the order given, without what is hidden in them. Blocks and computes.
@@ -444,5 +365,3 @@ fn is_removed(dir: &Path) -> bool {
 
 /// How often young segments are looked at when nothing else happens.
 const LOOK_AFTER: Duration = Duration::from_secs(5);
-/// The epoch of a shard that was never taken over.
-const FIRST_EPOCH: Epoch = Epoch(1);

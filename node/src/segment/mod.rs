@@ -6,13 +6,16 @@ mod adopt;
 #[cfg(test)]
 mod adopt_test;
 mod catalog;
+mod copied;
 mod errors;
 pub(crate) mod files;
 mod hidden;
 mod intake;
 pub(crate) mod manifest;
 mod merge;
+mod moved;
 pub(crate) mod plan;
+mod publish;
 mod purge;
 #[cfg(test)]
 mod purge_test;
@@ -21,14 +24,15 @@ mod repair;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
 mod shards;
+mod shared;
 #[cfg(test)]
 mod shards_test;
 #[cfg(test)]
 pub(crate) mod specimen;
 pub(crate) mod walk;
 
-pub(crate) use adopt::Copies;
 pub(crate) use catalog::Catalog;
+pub(crate) use copied::{COPIES, Copied, CopyOut, OpenCopied, delete_copy, object_of};
 pub(crate) use errors::SegmentError;
 pub(crate) use hidden::Hidden;
 pub(crate) use purge::{Rewritten, Whole, renew, sha256_of};

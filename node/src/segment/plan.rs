@@ -14,6 +14,8 @@ pub(crate) struct Piece {
     pub(crate) bytes: u64,
     pub(crate) docs: u32,
     pub(crate) in_memory: bool,
+    /// It lies in the bucket alone, and is never merged.
+    pub(crate) is_away: bool,
     pub(crate) built_at: Timestamp,
 }
 
@@ -48,7 +50,8 @@ pub(crate) fn plan(pieces: &[Piece], now: Timestamp, pressure: Pressure) -> Opti
 /// Whether a segment is never merged again.
 pub(crate) fn is_sealed(piece: &Piece, now: Timestamp) -> bool {
     let age = now.0.saturating_sub(piece.built_at.0);
-    !piece.in_memory && (piece.bytes >= SEAL_BYTES || piece.docs >= SEAL_DOCS || age >= micros(SEAL_AFTER))
+    piece.is_away
+        || !piece.in_memory && (piece.bytes >= SEAL_BYTES || piece.docs >= SEAL_DOCS || age >= micros(SEAL_AFTER))
 }
 
 /// Neighbours in memory that must become durable.
@@ -133,7 +136,7 @@ mod tests {
     const MB: u64 = 1 << 20;
 
     fn disk(bytes: u64) -> Piece {
-        Piece { bytes, docs: 1, in_memory: false, built_at: Timestamp(0) }
+        Piece { bytes, docs: 1, in_memory: false, is_away: false, built_at: Timestamp(0) }
     }
 
     fn memory(bytes: u64) -> Piece {
@@ -162,6 +165,7 @@ mod tests {
             ("memory on both sides", between, soon, Pressure::High, merge(0..2, Target::Disk)),
             ("yesterday's", vec![disk(MB); 10], next_day, Pressure::None, None),
             ("sealed by size", vec![disk(3 << 30); 10], soon, Pressure::None, None),
+            ("in the bucket", vec![Piece { is_away: true, ..disk(MB) }; 10], soon, Pressure::High, None),
         ] {
             assert_eq!(plan(&pieces, now, pressure), expected, "{name}");
         }

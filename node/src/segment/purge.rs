@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 
 use super::adopt::Adopted;
 use super::files::{Files, disk};
-use super::merge::{Merger, merge};
+use super::merge::{Left, Merger, merge};
 use super::plan::{Pressure, Target};
-use super::{Segment, SegmentError, SegmentId};
+use super::{Segment, SegmentError, SegmentId, object_of};
 use crate::index::builder::Layout;
 
 /// A digest of all files of a segment.
@@ -36,9 +36,9 @@ pub(super) enum Removal {
     /// Nothing: everything of a shard becomes durable.
     Settle { shard: ShardId, done: oneshot::Sender<Result<(), SegmentError>> },
     /// Nothing: what was taken over of a shard lies in this node's own log.
-    Settled { shard: ShardId },
+    Settled { shard: ShardId, done: oneshot::Sender<Result<(), SegmentError>> },
     /// A shard from this node; another one writes it.
-    Leave { shard: ShardId, done: oneshot::Sender<()> },
+    Leave { shard: ShardId, done: oneshot::Sender<Result<(), SegmentError>> },
 }
 
 /// Whole segments, by shard.
@@ -63,11 +63,10 @@ impl Merger {
     pub(super) async fn purge(&mut self) -> Result<Vec<Rewritten>, SegmentError> {
         let mut rewritten = Vec::new();
         for shard in self.shared.catalog.shards() {
-            if self.deposed.contains(&shard) {
-                return Err(SegmentError::Deposed { shard, number: 0 });
-            }
+            self.check_owned(shard)?;
             self.rewrite(shard, &mut rewritten).await?;
             self.try_settle(shard, Pressure::High, true).await?;
+            self.sweep_copies(shard).await?;
         }
         self.nothing_left()?;
         Ok(rewritten)
@@ -79,16 +78,17 @@ impl Merger {
         let mut shards: BTreeSet<ShardId> = self.shared.catalog.shards().into_iter().collect();
         shards.extend(gone.keys());
         for shard in shards {
-            if self.deposed.contains(&shard) {
-                return Err(SegmentError::Deposed { shard, number: 0 });
-            }
+            self.check_owned(shard)?;
             if let Some(gone) = gone.get(&shard) {
                 let taken = self.shared.catalog.take_out(shard, gone);
-                self.leave(shard, taken.iter().filter_map(|segment| segment.dir.clone()));
+                // Their copies are deleted, and counted, by whoever wants them gone.
+                self.leave(shard, taken.iter().filter_map(|segment| segment.dir.clone().map(Left::Dir)));
                 self.shared.step("taken out")?;
                 self.publish(shard).await?;
                 self.shared.step("published")?;
-                self.sweep(shard);
+                let counted: Vec<_> = gone.iter().map(|id| object_of(shard, *id)).collect();
+                self.leaving.entry(shard).or_default().retain(|left| !left.is_copy_of(&counted));
+                self.sweep(shard).await;
             }
             self.try_settle(shard, Pressure::High, true).await?;
         }
@@ -98,23 +98,24 @@ impl Merger {
     /// The removal is asked for again, and by then it may be gone.
     fn nothing_left(&self) -> Result<(), SegmentError> {
         match self.left_over() {
-            Some(dir) => Err(disk(dir, Error::other("a segment that was replaced or deleted is still there"))),
+            Some(Left::Dir(dir)) => Err(disk(dir, still_there())),
+            Some(Left::Copy(object)) => Err(disk(Path::new(object), still_there())),
             None => Ok(()),
         }
     }
 
     async fn rewrite(&mut self, shard: ShardId, rewritten: &mut Vec<Rewritten>) -> Result<(), SegmentError> {
         let view = self.shared.catalog.view(shard);
-        let hiding = view.iter().filter(|segment| segment.dir.is_some() && !segment.hidden().is_empty());
+        let hiding = view.iter().filter(|segment| !segment.is_young() && !segment.hidden().is_empty());
         let hiding = hiding.cloned().collect::<Vec<_>>();
         if hiding.is_empty() {
             return Ok(());
         }
         for old in hiding {
-            let old_dir = old.dir.clone();
+            let left = Left::of(&old);
             let shared = Arc::clone(&self.shared);
             let work = move || {
-                let old_sha256 = sha256_of(old.dir.as_deref())?;
+                let old_sha256 = digest_of(&old)?;
                 let new = renew(&shared.layout, &shared.files, &old, shared.clock.now())?;
                 shared.step("made anew")?;
                 let new = Arc::new(new);
@@ -131,11 +132,11 @@ impl Merger {
             };
             let made = self.shared.tasks.blocking(work).await;
             rewritten.push(made.map_err(|_| SegmentError::Interrupted { shard })??);
-            self.leave(shard, old_dir);
+            self.leave(shard, left);
         }
         self.publish(shard).await?;
         self.shared.step("published")?;
-        self.sweep(shard);
+        self.sweep(shard).await;
         Ok(())
     }
 }
@@ -148,6 +149,18 @@ pub(crate) fn renew(
     now: Timestamp,
 ) -> Result<Segment, SegmentError> {
     merge(layout, files, &[Arc::clone(old)], Target::Disk, now)
+}
+
+fn still_there() -> Error {
+    Error::other("a segment that was replaced or deleted is still there")
+}
+
+/// The digest of a durable segment: of its files, or of the footer of its copy, where that is the segment.
+pub(super) fn digest_of(segment: &Segment) -> Result<Sha256, SegmentError> {
+    match &segment.copied {
+        Some(copied) => Ok(copied.digest().unwrap_or_default()),
+        None => sha256_of(segment.dir.as_deref()),
+    }
 }
 
 /// The digest of a segment's files, none of one in memory: for each, in the order of names, name, length and content.

@@ -37,7 +37,10 @@ impl Node {
         orders.iter().for_each(|order| suppression.add(order));
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
         let (dir, log) = (dir.join("segments"), dir.join("wal"));
-        let opened = Opened::open(&dir, store.clone(), &tasks, clock.clone(), suppression.clone()).await.unwrap();
+        let opened =
+            Opened::open(&dir, store.clone(), &tasks, clock.clone(), suppression.clone(), &specimen::no_copies())
+                .await
+                .unwrap();
         let (wal, durable) = Wal::open(&WalConfig::new(log), &opened.indexed(), clock).unwrap();
         let shards = opened.start(wal.clone(), durable).await.unwrap();
         Self { tasks, store, wal, shards, suppression }

@@ -33,6 +33,19 @@ pub(crate) trait Ranges: fmt::Debug + Send + Sync + 'static {
     fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>>;
 }
 
+/// Whether the engine failed because the bytes of a segment could not be had where they lie.
+pub(crate) fn is_out_of_reach(error: &tantivy::TantivyError) -> bool {
+    let is_away = |error: &io::Error| error.kind() == OUT_OF_REACH;
+    match error {
+        tantivy::TantivyError::IoError(error) => is_away(error),
+        tantivy::TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. }) => is_away(io_error),
+        _ => false,
+    }
+}
+
+/// The kind of an error that says so.
+pub(crate) const OUT_OF_REACH: io::ErrorKind = io::ErrorKind::HostUnreachable;
+
 /// A file and its length.
 pub(crate) type Named = (String, u64);
 

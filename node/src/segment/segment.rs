@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use domicile_proto::ids::{ShardId, Timestamp};
 use tantivy::{Index, ReloadPolicy, Searcher, SegmentReader};
 
+use super::Copied;
 use super::errors::SegmentError;
 use super::hidden::Hidden;
 use crate::index::builder::{Built, Layout};
@@ -37,8 +38,10 @@ pub(crate) struct Segment {
     pub(crate) last_seq: u64,
     /// Size of its files, in bytes.
     pub(crate) bytes: u64,
-    /// Where its files lie; `None` while it is young and in memory.
+    /// Where its files lie on the disk; `None` while it is young and in memory, and where it lies in the bucket alone.
     pub(crate) dir: Option<PathBuf>,
+    /// Its copy, where that is the segment.
+    pub(crate) copied: Option<Copied>,
     /// When it was built; of a merged one, its oldest part.
     pub(crate) built_at: Timestamp,
     /// When its youngest part was built: all that is inside was received before.
@@ -78,12 +81,18 @@ impl Segment {
             last_seq: built.last_seq,
             bytes: built.bytes,
             dir,
+            copied: None,
             built_at,
             received_until: built_at,
             fields: Arc::clone(&layout.fields),
             searcher,
             hidden: ArcSwap::from_pointee(Hidden::nothing(built.sifted)),
         })
+    }
+
+    /// Whether it is in memory alone: what is inside is durable in the write-ahead log and nowhere else.
+    pub(crate) const fn is_young(&self) -> bool {
+        self.dir.is_none() && self.copied.is_none()
     }
 
     /// The reader of its one tantivy segment.

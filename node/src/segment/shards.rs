@@ -4,30 +4,30 @@
 //! log's receiver. Stop: `Shards::stop`, after nobody appends any more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use domicile_proto::ids::ShardId;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::{RwLock, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::adopt::Copies;
+use super::copied::CopyOut;
 use super::files::Files;
 use super::intake::{Intake, Refresh};
-use super::manifest::{Manifest, Row};
-use super::merge::{Merger, remove};
-use super::purge::{Removal, Sha256, Whole, sha256_of};
-use super::repair::{Lost, Repairer};
-use super::{Catalog, Rewritten, Segment, SegmentError, SegmentId};
+use super::manifest::Manifest;
+use super::merge::Merger;
+use super::moved::Moving;
+use super::purge::{Removal, Sha256, Whole, digest_of};
+use super::repair::Repairer;
+use super::shared::Shared;
+use super::{Catalog, OpenCopied, Rewritten, Segment, SegmentError, SegmentId};
 use crate::audit::Ledger;
 use crate::clock::Clock;
-use crate::errors::Coded;
 use crate::index::builder::Layout;
-use crate::limits::REFRESH_QUEUE;
-use crate::policy::{Scope, Suppressed, Suppression, Wanted};
+use crate::limits::{COPIES_OPENED_AT_ONCE, REFRESH_QUEUE};
+use crate::policy::{Suppressed, Suppression, Wanted};
 use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
 use crate::wal::{Durable, Wal};
@@ -39,6 +39,8 @@ pub(crate) struct Opened {
     manifests: BTreeMap<ShardId, Manifest>,
     /// Shards whose segments lie in the store: who writes them takes them up.
     in_bucket: BTreeMap<ShardId, Manifest>,
+    /// Those of them that another node writes: what lies of them on this disk is of the past.
+    left: BTreeSet<ShardId>,
 }
 
 /// The shards while the node runs. Cheap to clone.
@@ -49,6 +51,7 @@ pub(crate) struct Shards {
     store: Store,
     wishes: mpsc::Sender<Refresh>,
     removals: mpsc::Sender<Removal>,
+    moves: mpsc::Sender<Moving>,
     ended: CancellationToken,
 }
 
@@ -57,14 +60,16 @@ impl Opened {
     ///
     /// # Errors
     /// Any [`SegmentError`]; it names the segment or manifest a person must look at.
+    #[cfg(test)]
     pub(crate) async fn open(
         dir: &Path,
         store: Store,
         tasks: &Tasks,
         clock: Clock,
         suppression: Suppression,
+        copies: &OpenCopied,
     ) -> Result<Self, SegmentError> {
-        Self::open_of(dir, store, tasks, (clock, suppression), |_| None).await
+        Self::open_of(dir, store, tasks, (clock, suppression), copies, |_| Some(true)).await
     }
 
     /// As [`Self::open`], in a store that other nodes of the region use as well: `is_ours` says of a shard who writes it, where
@@ -76,32 +81,19 @@ impl Opened {
         dir: &Path,
         store: Store,
         tasks: &Tasks,
-        (clock, suppression): (Clock, Suppression),
+        time: (Clock, Suppression),
+        copies: &OpenCopied,
         is_ours: impl Fn(ShardId) -> Option<bool>,
     ) -> Result<Self, SegmentError> {
+        let is_here = |files: &Files, shard| is_ours(shard).unwrap_or_else(|| files.has(shard));
         let (in_bucket, manifests): (Vec<_>, Vec<_>) =
             Manifest::read_all(&store).await?.into_iter().partition(|manifest| manifest.body.in_bucket);
-        let manifests: Vec<_> = manifests.into_iter().filter(|one| is_ours(one.shard) != Some(false)).collect();
-        let shared = Arc::new(Shared {
-            layout: Layout::under(suppression),
-            files: Files::open(dir)?,
-            catalog: Catalog::default(),
-            clock,
-            tasks: tasks.clone(),
-            wake: Notify::new(),
-            dirty: Mutex::new(BTreeSet::new()),
-            lost: Lost::default(),
-            ledger: OnceLock::new(),
-            copies: OnceLock::new(),
-            retries: AtomicU64::new(0),
-            has_intake_ended: AtomicBool::new(false),
-            #[cfg(test)]
-            ends_at: Mutex::new(None),
-        });
+        let shared = Arc::new(Shared::new(dir, tasks, time, copies.clone())?);
+        let manifests: Vec<_> = manifests.into_iter().filter(|one| is_here(&shared.files, one.shard)).collect();
         let (opening, named) = (Arc::clone(&shared), manifests.clone());
         let open = move || {
             for manifest in &named {
-                for row in &manifest.body.segments {
+                for row in manifest.body.segments.iter().filter(|row| !row.is_away()) {
                     let segment = opening.files.reopen(&opening.layout, manifest.shard, row)?;
                     opening.replace(&[], &Arc::new(segment))?;
                 }
@@ -109,14 +101,25 @@ impl Opened {
             Ok::<(), SegmentError>(())
         };
         tasks.blocking(open).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
+        let away = manifests.iter().flat_map(|manifest| {
+            let copied = manifest.body.segments.iter().filter(|row| row.is_away());
+            copied.map(|row| copies(shared.layout.clone(), manifest.shard, row.clone()))
+        });
+        let mut away = futures::stream::iter(away.collect::<Vec<_>>()).buffer_unordered(COPIES_OPENED_AT_ONCE);
+        while let Some(segment) = away.try_next().await? {
+            let (shared, shard) = (Arc::clone(&shared), segment.shard);
+            let shown = tasks.blocking(move || shared.replace(&[], &Arc::new(segment))).await;
+            shown.map_err(|_| SegmentError::Interrupted { shard })??;
+        }
         let by_shard = |all: Vec<Manifest>| all.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
-        Ok(Self { shared, store, manifests: by_shard(manifests), in_bucket: by_shard(in_bucket) })
+        let left = in_bucket.iter().map(|one| one.shard).filter(|shard| is_ours(*shard) == Some(false)).collect();
+        Ok(Self { shared, store, manifests: by_shard(manifests), in_bucket: by_shard(in_bucket), left })
     }
 
-    /// Has segments of shards of durability `bucket` moved by this.
-    pub(crate) fn copying(self, copies: Copies) -> Self {
+    /// Has segments of shards of durability `bucket` copied out by this.
+    pub(crate) fn copying(self, out: CopyOut) -> Self {
         // There is none yet: nobody else has seen these shards.
-        let _ = self.shared.copies.set(copies);
+        let _ = self.shared.copy_out.set(out);
         self
     }
 
@@ -145,25 +148,27 @@ impl Opened {
     /// [`WalError::NoManifest`](crate::wal::WalError::NoManifest) where that would remove the only copy of records; then nothing
     /// is removed. [`SegmentError::Disk`]. [`SegmentError::Log`] where the log could not be read again.
     pub(crate) async fn start(self, wal: Wal, durable: mpsc::Receiver<Vec<Durable>>) -> Result<Shards, SegmentError> {
-        let Self { shared, store, manifests, in_bucket } = self;
+        let Self { shared, store, manifests, in_bucket, left } = self;
         let tasks = shared.tasks.clone();
         let (files, mut named, log) = (shared.files.clone(), manifests.clone(), wal.clone());
         named.extend(in_bucket);
+        let of_the_past = left.iter().map(|shard| (*shard, Manifest::none(*shard)));
+        named.extend(of_the_past);
         let removing = tasks.blocking(move || files.remove_orphans(&named, |shard| log.begins(shard)));
         removing.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let (wishes, wished) = mpsc::channel(REFRESH_QUEUE);
         let intake = Intake { shared: Arc::clone(&shared), growing: HashMap::new() };
         tasks.spawn(Kind::Indexer, intake.run(durable, wished));
         tasks.spawn(Kind::Indexer, Repairer { shared: Arc::clone(&shared), wal: wal.clone() }.run());
-        let (removals, removing) = mpsc::channel(1);
-        let merger = Merger::new(Arc::clone(&shared), store.clone(), (wal.clone(), manifests), removing);
+        let ((removals, removing), (moves, moving)) = (mpsc::channel(1), mpsc::channel(1));
+        let merger = Merger::new(Arc::clone(&shared), store.clone(), (wal.clone(), manifests), (removing, moving));
         let ended = CancellationToken::new();
         let at_end = ended.clone().drop_guard();
         tasks.spawn(Kind::Indexer, async move {
             merger.run().await;
             drop(at_end);
         });
-        let shards = Shards { shared, wal, store, wishes, removals, ended };
+        let shards = Shards { shared, wal, store, wishes, removals, moves, ended };
         shards.refresh(None).await;
         shards.wal.check()?;
         Ok(shards)
@@ -179,15 +184,13 @@ impl Shards {
         &self.store
     }
 
-    pub(super) fn copies(&self) -> Option<&Copies> {
-        self.shared.copies.get()
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
-    /// A segment from this node's disk.
-    pub(super) async fn reopened(&self, shard: ShardId, row: &Row) -> Result<Segment, SegmentError> {
-        let (shared, row) = (Arc::clone(&self.shared), row.clone());
-        let opening = self.shared.tasks.blocking(move || shared.files.reopen(&shared.layout, shard, &row));
-        opening.await.map_err(|_| SegmentError::Interrupted { shard })?
+    /// Whether the copies of a shard's segments come and go with its manifest.
+    pub(crate) fn is_in_bucket(&self, shard: ShardId) -> bool {
+        self.shared.in_bucket.lock().contains(&shard)
     }
 
     pub(super) async fn ask(&self, wish: Removal) -> Result<(), SegmentError> {
@@ -263,13 +266,52 @@ impl Shards {
         }
     }
 
-    /// The digest of all files of a durable segment.
+    /// Has a segment take the place of the one with its id, which lies elsewhere: in what is shown, then in the manifest; then
+    /// what lies there goes. Whether it did: not where that one is gone, or hides what was erased since.
+    ///
+    /// # Errors
+    /// Any [`SegmentError`]; until the manifest is created the old place holds.
+    pub(crate) async fn switch(&self, new: Arc<Segment>) -> Result<bool, SegmentError> {
+        let shard = new.shard;
+        self.wish(shard, |done| Moving::To { new, done }).await
+    }
+
+    /// Makes neighbours on the disk one segment. Whether it did: not where they are no neighbours, or not there any more.
+    ///
+    /// # Errors
+    /// Any [`SegmentError`].
+    pub(crate) async fn join(&self, shard: ShardId, parts: BTreeSet<SegmentId>) -> Result<bool, SegmentError> {
+        self.wish(shard, |done| Moving::Joined { shard, parts, done }).await
+    }
+
+    async fn wish(
+        &self,
+        shard: ShardId,
+        wish: impl FnOnce(oneshot::Sender<Result<bool, SegmentError>>) -> Moving,
+    ) -> Result<bool, SegmentError> {
+        let (done, moved) = oneshot::channel();
+        self.moves.send(wish(done)).await.map_err(|_| SegmentError::Interrupted { shard })?;
+        moved.await.map_err(|_| SegmentError::Interrupted { shard })?
+    }
+
+    /// Held by whoever moves a copy, shared; and alone by whoever deletes or makes anew what is copied.
+    pub(crate) fn moving(&self) -> &RwLock<()> {
+        &self.shared.moving
+    }
+
+    /// Ends the next step of a move, as a crash would.
+    #[cfg(test)]
+    pub(crate) fn end_move_at(&self, step: Option<&'static str>) {
+        *self.shared.ends_at.lock() = step;
+    }
+
+    /// The digest of a durable segment.
     ///
     /// # Errors
     /// [`SegmentError::Disk`].
     pub(crate) async fn digest(&self, segment: Arc<Segment>) -> Result<Sha256, SegmentError> {
         let shard = segment.shard;
-        let reading = self.shared.tasks.blocking(move || sha256_of(segment.dir.as_deref()));
+        let reading = self.shared.tasks.blocking(move || digest_of(&segment));
         reading.await.map_err(|_| SegmentError::Interrupted { shard })?
     }
 
@@ -322,6 +364,11 @@ impl Shards {
         self.wal.is_poisoned()
     }
 
+    /// Whether the write-ahead log found no room of late.
+    pub(crate) fn is_log_full(&self) -> bool {
+        self.wal.is_full()
+    }
+
     /// How often work on segments and manifests failed and was put off.
     pub(crate) fn retries(&self) -> u64 {
         self.shared.retries.load(Ordering::Relaxed)
@@ -332,142 +379,5 @@ impl Shards {
     pub(crate) async fn stop(&self) {
         self.wal.stop().await;
         self.ended.cancelled().await;
-    }
-}
-
-/// What intake and merger share.
-pub(super) struct Shared {
-    pub(super) layout: Layout,
-    pub(super) files: Files,
-    pub(super) catalog: Catalog,
-    pub(super) clock: Clock,
-    pub(super) tasks: Tasks,
-    /// Wakes the merger.
-    pub(super) wake: Notify,
-    /// Shards that have changed since the merger looked.
-    dirty: Mutex<BTreeSet<ShardId>>,
-    /// What could not be built.
-    pub(super) lost: Lost,
-    /// Where it is recorded which segments come and go.
-    pub(super) ledger: OnceLock<Arc<Ledger>>,
-    /// What moves segments between the disk and the store.
-    pub(super) copies: OnceLock<Copies>,
-    retries: AtomicU64,
-    has_intake_ended: AtomicBool,
-    /// Where a test ends the work, as a crash would.
-    #[cfg(test)]
-    pub(super) ends_at: Mutex<Option<&'static str>>,
-}
-
-impl Shared {
-    /// Shows a new segment. Where it may not be shown, it goes: its records are in the log.
-    pub(super) fn show(&self, segment: &Arc<Segment>) -> Result<(), SegmentError> {
-        self.replace(&[], segment).inspect_err(|_| remove(segment.dir.clone()))?;
-        self.mark(segment.shard);
-        Ok(())
-    }
-
-    /// Shows a segment in the place of others, once what the suppression list says is hidden in it. Blocks and may compute.
-    pub(super) fn replace(&self, gone: &[SegmentId], segment: &Arc<Segment>) -> Result<(), SegmentError> {
-        let list = &self.layout.suppression;
-        loop {
-            let sifted = segment.sift(&list.now(), Scope::Open);
-            sifted.map_err(|source| SegmentError::Open { segment: segment.id, source })?;
-            if self.catalog.replace_sifted(gone, segment, list) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Hides what the suppression list says in every segment that is shown.
-    fn hide_all(&self) -> Result<(), SegmentError> {
-        let list = self.layout.suppression.now();
-        for shard in self.catalog.shards() {
-            for segment in self.catalog.view(shard).iter() {
-                let sifted = segment.sift(&list, Scope::Open);
-                sifted.map_err(|source| SegmentError::Open { segment: segment.id, source })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn count(&self, order: &Suppressed) -> Result<u64, SegmentError> {
-        let mut count = 0;
-        for shard in self.catalog.shards().into_iter().filter(|shard| order.concerns(*shard)) {
-            let wanted = order.wanted();
-            for segment in self.catalog.view(shard).iter() {
-                let found = segment.holding(&wanted);
-                count += found.map_err(|source| SegmentError::Open { segment: segment.id, source })?.len() as u64;
-            }
-        }
-        Ok(count)
-    }
-
-    pub(super) fn take_dirty(&self) -> BTreeSet<ShardId> {
-        std::mem::take(&mut *self.dirty.lock())
-    }
-
-    /// Shards with segments in memory, and their bytes.
-    pub(super) fn young(&self) -> Vec<(ShardId, u64)> {
-        let young = |shard: ShardId| {
-            let view = self.catalog.view(shard);
-            let bytes = view.iter().filter(|segment| segment.dir.is_none()).map(|segment| segment.bytes).sum::<u64>();
-            (bytes > 0).then_some((shard, bytes))
-        };
-        self.catalog.shards().into_iter().filter_map(young).collect()
-    }
-
-    /// Lets the merger look at a shard.
-    pub(super) fn mark(&self, shard: ShardId) {
-        self.dirty.lock().insert(shard);
-        self.wake.notify_one();
-    }
-
-    /// Lets the merger look at every shard with segments in memory.
-    pub(super) fn mark_young(&self) {
-        let young = self.young();
-        self.dirty.lock().extend(young.into_iter().map(|(shard, _)| shard));
-    }
-
-    /// A place where a test may end the work, as a crash would.
-    #[cfg(test)]
-    pub(super) fn step(&self, name: &'static str) -> Result<(), SegmentError> {
-        let ends = *self.ends_at.lock() == Some(name);
-        if ends { Err(SegmentError::Interrupted { shard: ShardId(0) }) } else { Ok(()) }
-    }
-
-    #[cfg(not(test))]
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test ends the work here")]
-    pub(super) const fn step(&self, _: &'static str) -> Result<(), SegmentError> {
-        Ok(())
-    }
-
-    pub(super) fn intake_ended(&self) {
-        self.has_intake_ended.store(true, Ordering::Release);
-        self.wake.notify_one();
-    }
-
-    pub(super) fn has_intake_ended(&self) -> bool {
-        self.has_intake_ended.load(Ordering::Acquire)
-    }
-
-    /// Places of a shard could not become a segment: the shard is not whole until they are built again. Told once.
-    pub(super) fn lost(&self, shard: ShardId, places: Option<RangeInclusive<u64>>, error: &SegmentError) {
-        let Some(places) = places else { return };
-        let is_held =
-            |segment: &Arc<Segment>| segment.first_seq <= *places.start() && *places.end() <= segment.last_seq;
-        if self.catalog.view(shard).iter().any(is_held) {
-            return;
-        }
-        self.catalog.set_whole(shard, false);
-        self.count_retry();
-        if self.lost.add(shard, places) {
-            let (code, error) = (error.code(), error as &dyn std::error::Error);
-            tracing::error!(%shard, code, error, "accepted records cannot be searched; they are tried again");
-        }
-    }
-
-    pub(super) fn count_retry(&self) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
     }
 }

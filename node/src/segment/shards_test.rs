@@ -41,7 +41,15 @@ impl Node {
     async fn start_under(dir: &Path, suppression: Suppression) -> Result<Self, SegmentError> {
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(NOW));
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
-        let opened = Opened::open(&dir.join("segments"), store.clone(), &tasks, clock.clone(), suppression).await?;
+        let opened = Opened::open(
+            &dir.join("segments"),
+            store.clone(),
+            &tasks,
+            clock.clone(),
+            suppression,
+            &specimen::no_copies(),
+        )
+        .await?;
         let config = WalConfig { file_bytes: 2_000, ..WalConfig::new(dir.join("wal")) };
         let (wal, durable) = Wal::open(&config, &opened.indexed(), clock.clone())?;
         let shards = opened.start(wal.clone(), durable).await?;

@@ -22,6 +22,14 @@ pub(crate) fn record(at: i64, subject: Option<u64>, event: Value) -> Classified 
     Classified::reopened(Timestamp(at), level, id, envelope, subject, json).unwrap()
 }
 
+/// For shards of which nothing lies in the bucket alone.
+pub(crate) fn no_copies() -> super::OpenCopied {
+    Arc::new(|_, _, row| {
+        let segment = row.id().unwrap();
+        Box::pin(async move { Err(super::SegmentError::Away { segment, source: "none is expected".into() }) })
+    })
+}
+
 /// Records of a shard that follow each other.
 pub(crate) fn durable(shard: u64, first_seq: u64, records: Vec<Classified>) -> Durable {
     Durable {

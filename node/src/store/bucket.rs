@@ -21,6 +21,17 @@ pub(crate) struct StoreConfig {
     pub(crate) dir: PathBuf,
 }
 
+/// Where the bucket lies, as it was found when it was opened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lies {
+    /// What kind of store.
+    pub(crate) kind: String,
+    /// The provider's own name of the place; none of a directory.
+    pub(crate) location: Option<String>,
+    /// Whether the provider said so, and not the configuration alone.
+    pub(crate) is_told: bool,
+}
+
 /// The bucket of this region. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -29,6 +40,7 @@ pub(crate) struct Store {
     pub(super) is_remote: bool,
     /// What deletes for good, where the bucket keeps old versions.
     versions: Option<Arc<Versions>>,
+    lies: Arc<Lies>,
     /// Which calls fail, in a test.
     #[cfg(test)]
     faults: Arc<parking_lot::Mutex<Faults>>,
@@ -44,6 +56,9 @@ pub(crate) struct Traffic {
     pub(crate) reads: u64,
     pub(crate) bytes: u64,
     pub(crate) pause: std::time::Duration,
+    /// Reads that run now, and the most that ever ran beside each other.
+    pub(crate) running: usize,
+    pub(crate) at_once: usize,
 }
 
 /// Calls that fail as an object store does that answers 503.
@@ -70,6 +85,16 @@ impl Store {
         Self::with(objects, false, None)
     }
 
+    /// With where it lies.
+    pub(super) fn lying(self, lies: Lies) -> Self {
+        Self { lies: Arc::new(lies), ..self }
+    }
+
+    /// Where it lies.
+    pub(crate) fn lies(&self) -> &Lies {
+        &self.lies
+    }
+
     /// Over objects behind a network.
     pub(super) fn remote(objects: Arc<dyn ObjectStore>, versions: Option<Versions>) -> Self {
         Self::with(objects, true, versions.map(Arc::new))
@@ -80,6 +105,7 @@ impl Store {
             objects,
             is_remote,
             versions,
+            lies: Arc::default(),
             #[cfg(test)]
             faults: Arc::default(),
             #[cfg(test)]
@@ -99,11 +125,15 @@ impl Store {
             let mut traffic = self.traffic.lock();
             traffic.reads += 1;
             traffic.bytes += bytes;
+            traffic.running += 1;
+            traffic.at_once = traffic.at_once.max(traffic.running);
             traffic.pause
         };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+        let running = &mut self.traffic.lock().running;
+        *running = running.saturating_sub(1);
     }
 
     #[cfg(test)]

@@ -11,7 +11,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 
-use super::bucket::{Store, StoreConfig};
+use super::bucket::{Lies, Store, StoreConfig};
 use super::errors::StoreError;
 use super::provider::{Provider, Reached};
 use super::report::judge;
@@ -45,7 +45,12 @@ impl Store {
         if report.keeps_versions && versions.is_none() {
             tracing::warn!(bucket = %config.bucket, "the bucket keeps what is deleted: erased records are gone only when its rule says so");
         }
-        let store = Self::remote(objects, versions);
+        let lies = Lies {
+            kind: config.kind.as_str().to_owned(),
+            location: report.location.clone().or_else(|| Some(config.location.clone())),
+            is_told: report.location.is_some(),
+        };
+        let store = Self::remote(objects, versions).lying(lies);
         store.settle(&config.bucket, region).await?;
         tracing::info!(bucket = %config.bucket, location = %config.location, "the bucket lies at home");
         Ok(store)

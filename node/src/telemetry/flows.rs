@@ -11,6 +11,7 @@ use domicile_proto::ids::Region;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -79,7 +80,12 @@ pub(crate) struct Flows {
     metadata_bytes: Family<Way, Counter>,
     round_trips: Family<Peer, Histogram, fn() -> Histogram>,
     cells: Family<Cells, Counter>,
+    review_due: Family<Peer, Gauge>,
+    route_open: Family<Peer, Gauge>,
 }
+
+/// The gauges that are kept here, for they have labels.
+pub(super) const BY_PEER: [Metric; 2] = [Metric::ReviewDue, Metric::RouteOpen];
 
 impl Flows {
     /// Registers them, each region with what can be said of every one, so that a rate has a beginning.
@@ -94,6 +100,8 @@ impl Flows {
             metadata_bytes: Family::default(),
             round_trips: Family::new_with_constructor(|| Histogram::new(ROUND_TRIP_BOUNDS)),
             cells: Family::default(),
+            review_due: Family::default(),
+            route_open: Family::default(),
         };
         register(registry, Metric::Cpu, &flows.cpu);
         register(registry, Metric::Accepted, &flows.accepted);
@@ -103,6 +111,8 @@ impl Flows {
         register(registry, Metric::MetadataBytes, &flows.metadata_bytes);
         register(registry, Metric::RoundTrips, &flows.round_trips);
         register(registry, Metric::Cells, &flows.cells);
+        register(registry, Metric::ReviewDue, &flows.review_due);
+        register(registry, Metric::RouteOpen, &flows.route_open);
         for region in &flows.known {
             flows.answered(region, 0, 0);
             flows.metadata(region, 0, 0);
@@ -136,6 +146,13 @@ impl Flows {
         for (standing, cells) in [("whole", whole), ("withheld", withheld)] {
             self.cells.get_or_create(&Cells { peer: self.named(peer), standing }).inc_by(cells);
         }
+    }
+
+    /// How a route out of this region is: whether anything may go there, and how long until its basis is looked at again.
+    pub(crate) fn route(&self, to: &Region, is_open: bool, review_due_seconds: i64) {
+        let peer = Peer { peer: self.named(to) };
+        self.review_due.get_or_create(&peer).set(review_due_seconds);
+        self.route_open.get_or_create(&peer).set(i64::from(is_open));
     }
 
     /// Producers were told so of their records.

@@ -126,6 +126,10 @@ metrics! {
     Counter CrossingBytes = "domicile_link_crossing_bytes", "Bytes to and from other regions that the ledger has, by peer, kind and direction";
     /// The traffic of the metadata group.
     Counter MetadataBytes = "domicile_link_metadata_bytes", "Bytes of the metadata group to and from nodes of every region, by peer and direction";
+    /// When the basis of a route is looked at again.
+    Gauge ReviewDue = "domicile_policy_review_due_seconds", "Seconds until the legal basis of a route out of this region has to be looked at again, below zero where that is late, by peer";
+    /// Whether something may go to a region.
+    Gauge RouteOpen = "domicile_policy_route_open_flag", "1 where what is released here may go to the region, by peer";
     /// How far the peers are.
     Histogram RoundTrips = "domicile_link_round_trip_seconds", "Round trips to peers as the link measures them, looked at every few seconds, by peer";
     /// What other regions were told.
@@ -147,7 +151,8 @@ impl Metrics {
     pub(crate) fn new(regions: &Regions) -> Self {
         let mut registry = Registry::default();
         let mut gauges = Vec::new();
-        for metric in Metric::ALL.iter().filter(|metric| metric.kind() == Kind::Gauge) {
+        let is_plain = |metric: &&Metric| metric.kind() == Kind::Gauge && !flows::BY_PEER.contains(*metric);
+        for metric in Metric::ALL.iter().filter(is_plain) {
             let gauge = Gauge::default();
             registry.register(metric.name(), metric.help(), gauge.clone());
             gauges.push((*metric, gauge));
@@ -199,6 +204,7 @@ mod tests {
         let tokyo = "tokyo".parse().expect("a name");
         metrics.flows().crossed(Direction::Out, &tokyo, EgressClass::Question, 1);
         metrics.flows().round_trip(&tokyo, Duration::from_millis(1));
+        metrics.flows().route(&tokyo, true, -5);
         let text = metrics.text();
         for metric in Metric::ALL {
             let name = metric.name();
@@ -212,6 +218,7 @@ mod tests {
             assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
         }
         assert!(text.contains("domicile_segment_shards_count 2"), "{text}");
+        assert!(text.contains("domicile_policy_review_due_seconds{peer=\"tokyo\"} -5\n"), "{text}");
     }
 
     #[test]

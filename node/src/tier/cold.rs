@@ -3,36 +3,39 @@
 //! Whole blocks are fetched and each is compared with its sum in the footer, so that no altered byte reaches a question. Blocks
 //! that lie beside each other are one request, requests of one read run beside each other. Decides not which segment is cold.
 
-#![allow(dead_code, reason = "nothing moves a segment out by itself yet; tests search cold segments through it")]
-
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use domicile_proto::ids::ShardId;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::errors::TierError;
+use super::kept::Kept;
 use super::pack::{Cold, Footer, Tier, footer_name, part_name, read_footer, sha256};
 use crate::index::builder::Layout;
 use crate::limits::{COLD_BLOCK_BYTES, COLD_CACHE_BYTES, COLD_GAP_BLOCKS, COLD_READS_AT_ONCE};
 use crate::policy::Scope;
-use crate::segment::ranged::{Ranges, open_ranged};
-use crate::segment::{Segment, SegmentError, SegmentId};
+use crate::segment::ranged::{OUT_OF_REACH, Ranges, open_ranged};
+use crate::segment::{OpenCopied, Segment, SegmentError, SegmentId};
 use crate::store::Store;
 
 /// A block of a part of a segment.
-type Key = (SegmentId, usize, usize);
+pub(super) type Key = (SegmentId, usize, usize);
 
 /// Blocks of cold segments in memory, the ones not used for longest leaving first. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(crate) struct Blocks {
     most: usize,
     inner: Arc<Mutex<Held>>,
+    /// What is kept on the disk besides.
+    kept: Option<Arc<Kept>>,
 }
 
 #[derive(Default)]
@@ -42,6 +45,8 @@ struct Held {
     order: BTreeMap<u64, Key>,
     bytes: usize,
     used: u64,
+    /// Requests and bytes that were fetched into it.
+    fetched: (u64, u64),
 }
 
 impl Default for Blocks {
@@ -53,7 +58,35 @@ impl Default for Blocks {
 impl Blocks {
     /// At most so many bytes.
     pub(crate) fn of(most: usize) -> Self {
-        Self { most, inner: Arc::default() }
+        Self { most, inner: Arc::default(), kept: None }
+    }
+
+    /// The same, with more of them in a directory of the local disk, which is emptied.
+    pub(crate) fn with_disk(self, dir: PathBuf, most: u64) -> Self {
+        Self { kept: Some(Arc::new(Kept::within(dir, most))), ..self }
+    }
+
+    /// A block that is in memory, or on the disk and as its sum says.
+    fn find(&self, key: Key, sum: Option<u32>) -> Option<Bytes> {
+        if let Some(bytes) = self.get(key) {
+            return Some(bytes);
+        }
+        let kept = self.kept.as_ref()?;
+        let bytes = kept.get(key)?;
+        if sum != Some(crc32fast::hash(&bytes)) {
+            kept.forget_block(key);
+            return None;
+        }
+        self.put(key, bytes.clone());
+        Some(bytes)
+    }
+
+    /// Keeps a block that was fetched.
+    fn keep(&self, key: Key, bytes: Bytes) {
+        if let Some(kept) = &self.kept {
+            kept.put(key, &bytes);
+        }
+        self.put(key, bytes);
     }
 
     fn get(&self, key: Key) -> Option<Bytes> {
@@ -83,7 +116,31 @@ impl Blocks {
         }
     }
 
+    fn count(&self, bytes: u64) {
+        let held = &mut *self.inner.lock();
+        held.fetched = (held.fetched.0 + 1, held.fetched.1 + bytes);
+    }
+
+    /// Requests that filled it, and their bytes.
+    pub(crate) fn fetched(&self) -> (u64, u64) {
+        self.inner.lock().fetched
+    }
+
+    /// Forgets a segment: what was erased stays in no cache.
+    fn forget(&self, segment: SegmentId) {
+        if let Some(kept) = &self.kept {
+            kept.forget(segment);
+        }
+        let held = &mut *self.inner.lock();
+        let gone: Vec<_> = held.blocks.keys().filter(|(id, ..)| *id == segment).copied().collect();
+        for (bytes, used) in gone.iter().filter_map(|key| held.blocks.remove(key)) {
+            held.order.remove(&used);
+            held.bytes -= bytes.len();
+        }
+    }
+
     /// Bytes that are held.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.inner.lock().bytes
     }
@@ -91,17 +148,29 @@ impl Blocks {
 
 #[cfg(test)]
 impl Tier {
-    /// The same with another cache.
-    pub(crate) fn with_blocks(self, blocks: Blocks) -> Self {
-        Self { blocks, ..self }
-    }
-
     pub(crate) const fn blocks(&self) -> &Blocks {
         &self.blocks
     }
 }
 
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.blocks.forget(self.id);
+    }
+}
+
 impl Tier {
+    /// The same with another cache.
+    pub(crate) fn with_blocks(self, blocks: Blocks) -> Self {
+        Self { blocks, ..self }
+    }
+
+    /// Bytes that opening a copy takes.
+    pub(super) async fn footer_bytes(&self, cold: &Cold) -> Result<u64, TierError> {
+        let stored = |source| TierError::Store { segment: cold.id, source: Box::new(source) };
+        Ok(self.store.read(&footer_name(&cold.object)).await.map_err(stored)?.len() as u64)
+    }
+
     /// Opens a segment that was copied out, for search where it lies. One request; nothing of it is kept on the disk.
     ///
     /// # Errors
@@ -117,15 +186,40 @@ impl Tier {
         let (layout, cold) = (layout.clone(), cold.clone());
         self.blocking(move || {
             let failed = |source| TierError::Open { segment: cold.id, source: Box::new(source) };
-            let segment =
-                open_ranged(&layout, (cold.id, cold.shard), &cold.row, &files, Arc::new(source)).map_err(failed)?;
-            // A copy from before an erasure still holds what was erased.
-            let sifted = segment.sift(&layout.suppression.now(), Scope::All);
+            let ids = (cold.id, cold.shard);
+            let mut segment = open_ranged(&layout, ids, &cold.row, &files, Arc::new(source)).map_err(failed)?;
+            segment.copied.clone_from(&cold.row.copied);
+            // A copy from before an erasure still holds what was erased. One that a manifest names was made anew by every purge
+            // since, like a segment on the disk; any other is looked through for all that ever was.
+            let scope = if segment.copied.is_some() { Scope::Open } else { Scope::All };
+            let sifted = segment.sift(&layout.suppression.now(), scope);
             sifted.map_err(|source| failed(SegmentError::Open { segment: cold.id, source }))?;
             Ok(segment)
         })
         .await
     }
+
+    /// Opens what a manifest names, for whoever opens the shards.
+    pub(crate) fn opener(&self) -> OpenCopied {
+        let tier = self.clone();
+        Arc::new(move |layout, shard, row| {
+            let tier = tier.clone();
+            Box::pin(async move {
+                let segment = row.id().unwrap_or(SegmentId(0));
+                let named =
+                    Cold::named(shard, &row).ok_or_else(|| TierError::Altered { object: row_name(shard, segment) });
+                let opened = match named {
+                    Ok(cold) => tier.open_in_place(&layout, &cold).await,
+                    Err(error) => Err(error),
+                };
+                opened.map_err(|source| SegmentError::Away { segment, source: Box::new(source) })
+            })
+        })
+    }
+}
+
+fn row_name(shard: ShardId, segment: SegmentId) -> String {
+    format!("segment {segment} in the manifest of shard {shard}")
 }
 
 /// Where the bytes of one cold segment come from.
@@ -195,7 +289,8 @@ impl Source {
         let wanted = self.wanted(&range);
         let mut found: BTreeMap<(usize, usize), Bytes> = BTreeMap::new();
         for (part, block) in &wanted {
-            if let Some(bytes) = self.blocks.get((self.id, *part, *block)) {
+            let sum = self.parts.get(*part).and_then(|part| part.sums.get(*block)).copied();
+            if let Some(bytes) = self.blocks.find((self.id, *part, *block), sum) {
                 found.insert((*part, *block), bytes);
             }
         }
@@ -204,7 +299,7 @@ impl Source {
         let mut fetched = futures::stream::iter(fetches).buffered(COLD_READS_AT_ONCE);
         while let Some(run) = fetched.try_next().await? {
             for (place, bytes) in run {
-                self.blocks.put((self.id, place.0, place.1), bytes.clone());
+                self.blocks.keep((self.id, place.0, place.1), bytes.clone());
                 found.insert(place, bytes);
             }
         }
@@ -241,7 +336,9 @@ impl Source {
         let PartOf { length, sums, .. } = self.parts.get(part).ok_or_else(altered)?;
         let from = (blocks.start * COLD_BLOCK_BYTES) as u64;
         let to = ((blocks.end * COLD_BLOCK_BYTES) as u64).min(*length);
-        let bytes = self.store.read_range(&name, from..to).await.map_err(io::Error::other)?;
+        let away = |error| io::Error::new(OUT_OF_REACH, error);
+        let bytes = self.store.read_range(&name, from..to).await.map_err(away)?;
+        self.blocks.count(to - from);
         if bytes.len() as u64 != to - from {
             return Err(altered());
         }
@@ -299,6 +396,34 @@ mod tests {
                 prop_assert!(one.0 != next.0 || one.1.end + COLD_GAP_BLOCKS < next.1.start);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_read_of_many_parts_is_whole_and_no_more_requests_run_beside_each_other_than_may() {
+        let store = Store::in_memory();
+        let mut parts = Vec::new();
+        for number in 0..10_u8 {
+            let bytes = vec![number; 10];
+            let from = u64::from(number) * 10;
+            parts.push(PartOf { from, length: 10, sums: sums(&bytes) });
+            store.create(&part_name("o", number.into()), Bytes::from(bytes)).await.unwrap();
+        }
+        // Long enough that all that may run are there together.
+        store.traffic.lock().pause = std::time::Duration::from_millis(20);
+        let source = Source {
+            store: store.clone(),
+            id: SegmentId(1),
+            object: "o".to_owned(),
+            parts,
+            hot: BTreeMap::new(),
+            blocks: Blocks::default(),
+            runtime: Handle::current(),
+            reading: tokio::sync::Mutex::default(),
+        };
+        let read = source.gather(5..95).await.unwrap();
+        let wanted: Vec<u8> = (5..95_u8).map(|at| at / 10).collect();
+        assert_eq!(read, wanted);
+        assert_eq!(store.traffic.lock().at_once, COLD_READS_AT_ONCE);
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use domicile_proto::ids::ShardId;
 
-use super::pack::object_of;
-use crate::segment::SegmentId;
+use crate::segment::{SegmentId, delete_copy, object_of};
 use crate::store::{Store, StoreError};
 
 /// Deletes all objects of a segment's copy; how many. The footer goes first: a copy that is half gone is none.
@@ -11,14 +10,7 @@ use crate::store::{Store, StoreError};
 /// # Errors
 /// The bucket; what is left goes with the next call.
 pub(crate) async fn forget(store: &Store, shard: ShardId, segment: SegmentId) -> Result<u64, StoreError> {
-    let mut deleted = 0;
-    let listed = store.list(&object_of(shard, segment)).await?;
-    // `footer` sorts after the parts, which have numbers.
-    for (object, _) in listed.iter().rev() {
-        store.delete(object).await?;
-        deleted += 1;
-    }
-    Ok(deleted)
+    delete_copy(store, &object_of(shard, segment)).await
 }
 
 /// Whether an object of a segment's copy is there.

@@ -1,26 +1,21 @@
-//! Stage 8, `Segment` -> where it lies. Does not search.
+//! Stage 8, `Segment` -> where it lies: hot, warm, cold. Does not search.
 //!
-//! Today a sealed segment can be copied out into the region's bucket in parts of bounded size, fetched again, and searched where it
-//! lies. What decides when, the plan over age, room and holds, is not here yet: nothing moves by itself.
+//! `plan` says what should move and why; the mover carries it out. A sealed segment is copied out into the region's bucket in parts
+//! of bounded size and searched where it lies.
 
 mod cold;
 mod copies;
 mod errors;
 mod forget;
+mod kept;
+mod mover;
 mod pack;
+mod plan;
 mod renew;
 
-#[cfg(test)]
 pub(crate) use cold::Blocks;
 pub(crate) use errors::TierError;
 pub(crate) use forget::{forget, is_copied};
+pub(crate) use mover::{Mover, MoverParts};
 pub(crate) use pack::{Cold, Tier};
-
-/// Where a segment lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// On the local disk, searched there.
-    Hot,
-    /// In the bucket alone; it is fetched and verified before it is searched.
-    Cold(Cold),
-}
+pub(crate) use plan::{Action, DAY, Lying, Move, Place, Room, Rule, StreamHold, Why, end_of, plan};

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use domicile_proto::ids::ShardId;
+use domicile_proto::ids::{ShardId, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::policy::Scope;
 use crate::segment::files::open_dir;
 use crate::segment::manifest::Row;
 use crate::segment::ranged::read_at_open;
-use crate::segment::{Segment, SegmentError, SegmentId};
+use crate::segment::{Copied, Segment, SegmentError, SegmentId, object_of};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 
@@ -39,6 +39,20 @@ pub(crate) struct Cold {
     pub(crate) sha256: [u8; 32],
 }
 
+impl Cold {
+    /// The copy that a row of a manifest names; `None` where it names none, or not one of this build.
+    pub(crate) fn named(shard: ShardId, row: &Row) -> Option<Self> {
+        let copied = row.copied.as_ref()?;
+        let (object, sha256) = (copied.object.clone(), copied.digest()?);
+        Some(Self { id: row.id()?, shard, row: row.clone(), object, sha256 })
+    }
+
+    /// As a manifest names it.
+    pub(crate) fn named_by(&self, bytes: u64, at: Timestamp) -> Copied {
+        Copied { object: self.object.clone(), sha256: hex::encode(self.sha256), bytes, at }
+    }
+}
+
 /// Moves segments between the local disk and the bucket.
 #[derive(Clone)]
 pub(crate) struct Tier {
@@ -50,6 +64,9 @@ pub(crate) struct Tier {
     pub(super) blocks: Blocks,
     /// Most bytes of one part.
     pub(super) part_bytes: usize,
+    /// Where a test ends the work, as a crash would.
+    #[cfg(test)]
+    pub(crate) ends_at: std::sync::Arc<parking_lot::Mutex<Option<&'static str>>>,
 }
 
 /// What a copy consists of. In its object a line of JSON; behind it the bytes of the ranges in `hot`.
@@ -85,7 +102,15 @@ pub(super) struct Part {
 
 impl Tier {
     pub(crate) fn new(store: Store, cache: PathBuf, tasks: Tasks) -> Self {
-        Self { store, cache, tasks, blocks: Blocks::default(), part_bytes: COPY_PART_BYTES }
+        Self {
+            store,
+            cache,
+            tasks,
+            blocks: Blocks::default(),
+            part_bytes: COPY_PART_BYTES,
+            #[cfg(test)]
+            ends_at: std::sync::Arc::default(),
+        }
     }
 
     /// Copies a durable segment into the bucket. Its files are checked before, so that no damaged copy is made. The segment stays
@@ -145,6 +170,30 @@ impl Tier {
         Ok(Cold { id, shard, row: Row::of(segment), object, sha256 })
     }
 
+    /// Reads every object of a copy again and compares it with its digest; how many bytes there are. `read` is told of each.
+    ///
+    /// # Errors
+    /// [`TierError::Altered`] names the first object that is not what was copied out, [`TierError::Store`] one that is not there.
+    pub(crate) async fn verify(&self, cold: &Cold, mut read: impl FnMut(u64)) -> Result<u64, TierError> {
+        let stored = |source| TierError::Store { segment: cold.id, source: Box::new(source) };
+        let name = footer_name(&cold.object);
+        let footer = self.store.read(&name).await.map_err(stored)?;
+        let found = (sha256(&footer) == cold.sha256).then(|| read_footer(&footer)).flatten();
+        let (Footer { parts, .. }, _) = found.ok_or(TierError::Altered { object: name })?;
+        let mut bytes = footer.len() as u64;
+        read(bytes);
+        for (number, part) in parts.iter().enumerate() {
+            let name = part_name(&cold.object, number);
+            let content = self.store.read(&name).await.map_err(stored)?;
+            if content.len() as u64 != part.length || hex::encode(sha256(&content)) != part.sha256 {
+                return Err(TierError::Altered { object: name });
+            }
+            bytes += part.length;
+            read(part.length);
+        }
+        Ok(bytes)
+    }
+
     /// The copy of a segment, as its footer describes it.
     ///
     /// # Errors
@@ -194,6 +243,19 @@ impl Tier {
 }
 
 impl Tier {
+    /// A place where a test may end the work, as a crash would.
+    #[cfg(test)]
+    pub(super) fn step(&self, name: &'static str) -> Result<(), TierError> {
+        let ends = *self.ends_at.lock() == Some(name);
+        if ends { Err(TierError::Altered { object: name.to_owned() }) } else { Ok(()) }
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test ends the work here")]
+    pub(super) const fn step(&self, _: &'static str) -> Result<(), TierError> {
+        Ok(())
+    }
+
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, TierError> + Send + 'static,
@@ -353,11 +415,6 @@ pub(super) fn read_footer(bytes: &Bytes) -> Option<(Footer, Vec<(u64, Bytes)>)> 
     (footer.format == FORMAT && names && rest.is_empty()).then_some((footer, hot))
 }
 
-/// What the names of the objects of a copy begin with.
-pub(super) fn object_of(shard: ShardId, segment: SegmentId) -> String {
-    format!("{COPIES}/{:016x}/{segment}", shard.0)
-}
-
 pub(super) fn part_name(object: &str, number: usize) -> String {
     format!("{object}/{number:06}")
 }
@@ -376,8 +433,6 @@ fn disk(path: &Path, source: std::io::Error) -> TierError {
     TierError::Disk { path: path.display().to_string(), source }
 }
 
-/// Above all copies.
-pub(super) const COPIES: &str = "segments";
 /// Version of the footer.
 const FORMAT: u8 = 4;
 

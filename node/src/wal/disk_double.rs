@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Cut,
     /// A new file finds no room, and its name stays.
     Create,
+    /// A file that is written whole finds no room.
+    Publish,
 }
 
 #[derive(Default)]
@@ -94,6 +96,9 @@ impl Disk for Double {
     }
 
     fn publish(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        if self.fails(Fault::Publish) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.put(name, content.to_vec());
         Ok(())
     }

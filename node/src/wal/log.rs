@@ -18,6 +18,7 @@ use super::seen::{self, Sighting};
 use super::stage::{Shard, Staged, into_durable, stage};
 use super::takeover::Tail;
 use crate::classify::Classified;
+use crate::limits::WAL_ROOM_BYTES;
 
 /// The log.
 pub(super) struct Log {
@@ -196,6 +197,14 @@ impl Log {
         self.files.front().map_or(self.next_file, |file| file.number)
     }
 
+    /// Whether a batch would find room; nothing of the try stays.
+    pub(super) fn has_room(&self) -> bool {
+        let tried = self.disk.publish(ROOM, &vec![0; WAL_ROOM_BYTES]);
+        // What a full disk took of it goes as well; one that stays is removed by the next start.
+        let removed = self.disk.remove(ROOM).or_else(|_| self.disk.remove(&format!("{ROOM}.tmp")));
+        tried.and(removed).is_ok()
+    }
+
     /// What a failed write means: no room is survived where the file is as before, all else poisons.
     fn failed(&mut self, error: &io::Error, is_clean: bool) -> WalError {
         let no_room = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
@@ -262,6 +271,9 @@ pub(super) fn seen_name(number: u64) -> String {
 pub(super) fn disk_error(file: &str, error: &io::Error) -> WalError {
     WalError::Disk { file: file.to_owned(), kind: error.kind() }
 }
+
+/// The file that is tried; its name ends so that a start removes it.
+const ROOM: &str = "room.tmp";
 
 /// The epoch of every shard until ownership passes another one.
 pub(super) const FIRST_EPOCH: Epoch = Epoch(1);

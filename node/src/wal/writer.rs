@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use domicile_proto::ids::ShardId;
 use domicile_proto::metadata::Durability;
@@ -22,7 +23,7 @@ use super::shipper::Bucket;
 use super::takeover::Tail;
 use crate::clock::Clock;
 use crate::limits::{
-    MAX_DECOMPRESSED_BYTES, MAX_ID_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE,
+    MAX_DECOMPRESSED_BYTES, MAX_ID_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE, WAL_ROOM_EVERY,
 };
 use crate::tasks::Kind;
 
@@ -48,6 +49,7 @@ pub(crate) struct Wal {
     orders: mpsc::Sender<Order>,
     released: Arc<Mutex<BTreeMap<ShardId, u64>>>,
     is_poisoned: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
     begun: Arc<BTreeSet<ShardId>>,
     place: Arc<str>,
     /// Where the shards of durability `bucket` are written.
@@ -65,6 +67,8 @@ enum Order {
         reply: oneshot::Sender<Result<Accepted, WalError>>,
     },
     Release,
+    /// Looks whether there is room again.
+    Room,
     Again {
         shard: ShardId,
         places: RangeInclusive<u64>,
@@ -97,6 +101,7 @@ impl Wal {
     ///
     /// # Errors
     /// [`WalError::Damaged`], [`WalError::Gap`], [`WalError::Foreign`] or [`WalError::Disk`]; all need a person.
+    #[cfg(test)]
     pub(crate) fn open(
         config: &WalConfig,
         indexed: &BTreeMap<ShardId, u64>,
@@ -140,6 +145,7 @@ impl Wal {
         let mut log = Log::open(disk, indexed, file_bytes, clock.now())?;
         log.begun.extend(bucket.iter().flat_map(Bucket::mentioned));
         let (begun, is_poisoned) = (Arc::new(std::mem::take(&mut log.begun)), Arc::default());
+        let is_full = Arc::new(AtomicBool::new(false));
         let place = log.disk.place().into();
         let (orders, incoming) = mpsc::channel(WAL_QUEUE);
         let (durable, outgoing) = mpsc::channel(WAL_GROUPS_AHEAD);
@@ -148,10 +154,19 @@ impl Wal {
             let token = bucket.tasks().token().clone();
             bucket.tasks().spawn(Kind::Indexer, bucket.clone().run(durable.clone(), token));
         }
-        let on_disk = Arc::new(Mutex::new(log.files.iter().flat_map(|file| file.last.keys().copied()).collect()));
-        let (given, shown) = (Arc::clone(&released), Arc::clone(&is_poisoned));
-        let wal = Self { orders, released: given, is_poisoned: shown, begun, place, bucket, on_disk };
-        let writer = Writer { log, incoming, durable, released, indexed: indexed.clone(), clock, is_poisoned };
+        let on_disk = log.files.iter().flat_map(|file| file.last.keys().copied()).collect();
+        let wal = Self {
+            orders,
+            released: Arc::clone(&released),
+            is_poisoned: Arc::clone(&is_poisoned),
+            is_full: Arc::clone(&is_full),
+            begun,
+            place,
+            bucket,
+            on_disk: Arc::new(Mutex::new(on_disk)),
+        };
+        let indexed = indexed.clone();
+        let writer = Writer { log, incoming, durable, released, indexed, clock, is_poisoned, is_full, looked: None };
         let spawned = std::thread::Builder::new().name("wal".to_owned()).spawn(move || writer.run());
         spawned.map_err(|error| disk_error("wal", &error))?;
         Ok((wal, outgoing))
@@ -243,6 +258,16 @@ impl Wal {
         self.bucket.as_ref()
     }
 
+    /// Whether the last batch found no room and nothing shows yet that there is some again. Whoever asks has it looked for.
+    pub(crate) fn is_full(&self) -> bool {
+        let is_full = self.is_full.load(Ordering::Relaxed);
+        if is_full {
+            // Where the queue is full of batches, they will show it.
+            let _ = self.orders.try_send(Order::Room);
+        }
+        is_full
+    }
+
     /// # Errors
     /// [`WalError::Poisoned`] where the log takes nothing more before a restart.
     pub(crate) fn check(&self) -> Result<(), WalError> {
@@ -317,6 +342,7 @@ fn is_in_bucket(bucket: &Bucket, batch: &Batch) -> bool {
 /// Who waits for the end of a group, or of the log.
 #[derive(Default)]
 struct Waiting {
+    room: bool,
     again: Vec<(ShardId, RangeInclusive<u64>, Reread)>,
     given: Vec<oneshot::Sender<()>>,
     hand_over: Vec<(ShardId, oneshot::Sender<Tail>)>,
@@ -333,6 +359,9 @@ struct Writer {
     indexed: BTreeMap<ShardId, u64>,
     clock: Clock,
     is_poisoned: Arc<AtomicBool>,
+    is_full: Arc<AtomicBool>,
+    /// When it was last looked for room.
+    looked: Option<Instant>,
 }
 
 impl Writer {
@@ -350,9 +379,13 @@ impl Writer {
             if !group.is_empty() {
                 let (answers, durable) = self.log.commit(group, self.clock.now());
                 self.show_state();
+                self.show_room(&answers);
                 replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(answer)));
                 // Nobody receives only when the node is going down; the records are in the log.
                 let _ = durable.is_empty() || self.durable.blocking_send(durable).is_ok();
+            }
+            if waiting.room {
+                self.look_for_room();
             }
             waiting.again.into_iter().for_each(|(shard, places, reply)| {
                 let _ = reply.send(self.log.reread(shard, &places));
@@ -397,6 +430,7 @@ impl Writer {
                     bytes += json_bytes;
                 }
                 Order::Release => {}
+                Order::Room => waiting.room = true,
                 Order::Again { shard, places, reply } => waiting.again.push((shard, places, reply)),
                 Order::Given { done } => waiting.given.push(done),
                 Order::HandOver { shard, done } => waiting.hand_over.push((shard, done)),
@@ -415,6 +449,25 @@ impl Writer {
 
     fn show_state(&self) {
         self.is_poisoned.store(self.log.is_poisoned, Ordering::Relaxed);
+    }
+
+    /// A batch that was written, or found no room, says how it is; one that was refused for what it is says nothing.
+    fn show_room(&self, answers: &[Result<Accepted, WalError>]) {
+        let mut said = answers.iter().rev().filter_map(|answer| match answer {
+            Ok(accepted) => (!accepted.repeated).then_some(false),
+            Err(error) => matches!(error, WalError::NoRoom { .. }).then_some(true),
+        });
+        if let Some(is_full) = said.next() {
+            self.is_full.store(is_full, Ordering::Relaxed);
+        }
+    }
+
+    fn look_for_room(&mut self) {
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= WAL_ROOM_EVERY);
+        if self.is_full.load(Ordering::Relaxed) && is_due {
+            self.is_full.store(!self.log.has_room(), Ordering::Relaxed);
+            self.looked = Some(Instant::now());
+        }
     }
 
     fn release(&mut self) {

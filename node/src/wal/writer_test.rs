@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::disk_double::Double;
+use super::disk::Disk;
+use super::disk_double::{Double, Fault};
 use super::wal_test::{FILE_BYTES, NOW, batch, record, texts};
 use super::*;
 use crate::clock::Clock;
@@ -92,5 +93,40 @@ async fn an_id_that_is_too_long_is_refused_and_the_longest_allowed_comes_back() 
     wal.append(with(512, 512)).await.unwrap();
     let group = durable.recv().await.unwrap();
     assert_eq!(group[0].records[0].id().map(str::len), Some(512));
+    wal.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_until_a_batch_or_a_look_finds_room() {
+    let disk = Double::default();
+    let clock = Clock::standing_at(NOW);
+    let (wal, mut durable) = Wal::on(Box::new(disk.clone()), FILE_BYTES, &BTreeMap::new(), clock).unwrap();
+    let append = |text: &'static str| wal.append(texts(1, &[text]));
+    append("fits").await.unwrap();
+    assert!(!wal.is_full());
+    let full = async || {
+        disk.break_with(Fault::NoRoom);
+        assert!(matches!(append("does not").await, Err(WalError::NoRoom { .. })));
+    };
+
+    full().await;
+    append("fits again").await.unwrap();
+    assert!(!wal.is_full(), "a batch that was written says that there is room");
+
+    full().await;
+    // Asking has it looked for; the first look finds none, and the next one is not due yet.
+    disk.break_with(Fault::Publish);
+    for _ in 0..3 {
+        assert!(wal.is_full());
+        wal.roll().await.unwrap();
+    }
+    while wal.is_full() {
+        wal.roll().await.unwrap();
+    }
+    assert_eq!(disk.list().unwrap().iter().filter(|name| name.contains("room")).count(), 0);
+
+    wal.append(batch(1, None, vec![(Op::Create, record(Some(&"r".repeat(513)), "x"))])).await.unwrap_err();
+    assert!(!wal.is_full(), "a batch that is refused for what it is says nothing of the disk");
+    drop(durable.recv().await);
     wal.stop().await;
 }

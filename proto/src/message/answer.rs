@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Aggregate;
 use crate::ids::{PolicyVersion, QuestionId, TimeRange, Timestamp};
+use crate::noise::Noise;
 
 /// What one region answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub struct AnswerHeader {
     pub ledger_size: u64,
     /// Root of the answering region's newest ledger checkpoint; zeros before the first.
     pub ledger_root: [u8; 32],
+    /// The noise that its numbers are told with.
+    pub noise: Option<Noise>,
 }
 
 impl AnswerHeader {
@@ -47,6 +50,7 @@ impl AnswerHeader {
             took_micros: 0,
             ledger_size: 0,
             ledger_root: [0; 32],
+            noise: None,
         }
     }
 }
@@ -99,6 +103,10 @@ pub enum RefusalCode {
     TooManyFields,
     /// The region declares other bounds for the numeric field than the asking one.
     OtherBounds,
+    /// The privacy budget of a day is spent. Source: CBAP-1 rule R11.
+    NoiseSpent,
+    /// The stream's numbers are told with noise, and such a question could only be answered without. Source: CBAP-1 rule R11.
+    NotWithNoise,
 }
 
 impl RefusalCode {
@@ -127,6 +135,12 @@ impl RefusalCode {
             Self::TooManyCells => "the answer would hold more cells than an answer may; ask for a coarser grid",
             Self::GridTooFine => "the region's grid of time for the stream is coarser; ask for wider intervals",
             Self::OtherBounds => "the region declares other bounds for the numeric field; ask in the region itself",
+            Self::NoiseSpent => {
+                "the tenant's privacy budget of a day in the range is spent; fields that were asked for before are still told"
+            }
+            Self::NotWithNoise => {
+                "the region tells numbers of the stream with noise, and these it could not; ask in the region itself"
+            }
             Self::TooManyFields => "the question combines more than two fields; group and filter by fewer of them",
         }
     }

@@ -120,8 +120,19 @@ pub enum Filter {
         /// Whether records with one of them are left out instead.
         negated: bool,
     },
-    /// The message holds a word, a phrase or a word with this beginning.
+    /// One of the texts of a record, whichever, holds words, a phrase or a word with this beginning.
     Text {
+        /// How the literal is matched.
+        how: TextMatch,
+        /// The literal.
+        literal: Literal,
+        /// Whether records that match are left out instead.
+        negated: bool,
+    },
+    /// This text of a record holds words, a phrase or a word with this beginning.
+    TextIn {
+        /// Which text.
+        place: TextPlace,
         /// How the literal is matched.
         how: TextMatch,
         /// The literal.
@@ -131,7 +142,26 @@ pub enum Filter {
     },
 }
 
-/// How a literal is matched against the message.
+impl Filter {
+    /// The text the condition carries, if it is one on text.
+    pub const fn literal(&self) -> Option<&Literal> {
+        match self {
+            Self::Level { .. } | Self::Value { .. } => None,
+            Self::Text { literal, .. } | Self::TextIn { literal, .. } => Some(literal),
+        }
+    }
+}
+
+/// A text of a record that can be named abroad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TextPlace {
+    /// The message.
+    Message,
+    /// The exception, and attributes too long for a column.
+    Exception,
+}
+
+/// How a literal is matched against a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TextMatch {
     /// All of its words occur.
@@ -221,7 +251,7 @@ impl Question {
             let values = match filter {
                 Filter::Level { levels, .. } => levels.len(),
                 Filter::Value { values, .. } => values.len(),
-                Filter::Text { .. } => 1,
+                Filter::Text { .. } | Filter::TextIn { .. } => 1,
             };
             if values == 0 || values > MAX_VALUES {
                 return Err(QuestionError::TooManyConditions);

@@ -1,4 +1,4 @@
-//! What nodes of one region tell each other about erasures. It never crosses a border (RES-1).
+//! What nodes of one region tell each other about erasures and legal holds. It never crosses a border (RES-1).
 //!
 //! An order holds keyed hashes and pseudonym tokens of a person, never a value. Only [`crate::link::neighbour::Neighbour`] sends
 //! it, over a protocol on which no node of another region is listened to. The metadata group knows of an order what
@@ -16,6 +16,8 @@ pub const MAX_ORDERS: usize = 32;
 pub const MAX_ASKED: usize = 1_024;
 /// Most subjects, and most tokens, of one order.
 pub const MAX_TERMS: usize = 1_024;
+/// Most holds in one message.
+pub const MAX_HOLDS: usize = 32;
 /// Most streams of one order.
 pub const MAX_STREAMS: usize = crate::metadata::MAX_STREAMS_PER_TENANT;
 
@@ -94,6 +96,39 @@ impl fmt::Debug for ErasureOrder {
     }
 }
 
+/// A legal hold, whole. `Debug` says which one it is and nothing of whom.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegalHold {
+    /// Which.
+    pub id: ErasureId,
+    /// Whose records.
+    pub tenant: TenantId,
+    /// Keyed hashes of subjects.
+    pub subjects: Vec<u64>,
+    /// Tokens; without any and without subjects, everybody in the streams is meant.
+    pub tokens: Vec<Token>,
+    /// Only these streams, with the shards they had; none means all of the tenant.
+    pub only: Option<Vec<(StreamId, Option<ShardId>)>>,
+    /// When it was set.
+    pub at: Timestamp,
+    /// When it was released; for good.
+    pub released: Option<Timestamp>,
+}
+
+impl LegalHold {
+    /// Whether every list is within its bound.
+    pub fn is_bounded(&self) -> bool {
+        let streams = self.only.as_ref().map_or(0, Vec::len);
+        self.subjects.len() <= MAX_TERMS && self.tokens.len() <= MAX_TERMS && streams <= MAX_STREAMS
+    }
+}
+
+impl fmt::Debug for LegalHold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LegalHold").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// Under which keys the hashes and tokens of a message were made: a keyed hash of nothing, equal where the keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -108,6 +143,10 @@ pub enum RegionAsk {
     How(Vec<ErasureId>),
     /// Every order it has, in rising order of their ids, after this one.
     List(Option<ErasureId>),
+    /// To stand by these legal holds and releases, made under these keys.
+    Hold(KeysMark, Vec<LegalHold>),
+    /// Every hold and release it has, in rising order of their ids, after this one.
+    Holds(Option<ErasureId>),
 }
 
 /// How an order stands at one node.
@@ -136,4 +175,8 @@ pub enum RegionReply {
     Stands(Vec<NodeStand>),
     /// Orders of the list, made under these keys; and whether there are no more.
     Listed(KeysMark, Vec<ErasureOrder>, bool),
+    /// Whether each hold is durable there, in the order they were told.
+    Held(Vec<bool>),
+    /// Holds and releases of the list, made under these keys; and whether there are no more.
+    Holds(KeysMark, Vec<LegalHold>, bool),
 }

@@ -21,16 +21,18 @@ use domicile_proto::message::ledger::{Cosignature, HeadOffer, SignedHead, TreeHa
 use domicile_proto::message::metadata::{
     AppendOutcome, Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Unavailable, Vote,
 };
-use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
-use domicile_proto::message::region::{ErasureOrder, KeysMark, NodeStand, RegionAsk, RegionReply, Token};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
+use domicile_proto::message::region::{ErasureOrder, KeysMark, LegalHold, NodeStand, RegionAsk, RegionReply, Token};
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
-    KeyRow, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow, StreamPolicy,
-    StreamRow, ValueRow,
+    KeyRow, Lifecycle, NodeRow, NumberField, Personal, PolicyRow, RegionalChange, Roles, Row, Rows, ShardRow,
+    StreamPolicy, StreamRow, ValueRow,
 };
+use domicile_proto::noise::{Mechanism, Noise};
 use domicile_proto::officer::{OfficerRow, OfficerSignature};
 use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 use domicile_proto::region_key::{RegionKeyRow, RegionPublic, RegionWord};
+use domicile_proto::transfer::{Day, TransferBasis, TransferRow};
 
 /// Decodes a frame as one kind of message and encodes that again.
 pub(crate) type Decoder = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
@@ -80,6 +82,7 @@ pub(crate) fn all() -> Vec<Sample> {
         header.took_micros = 70_000;
         header.ledger_size = 1 << 40;
         header.ledger_root = [0xab; 32];
+        header.noise = Some(noise());
         add(&mut samples, "answer", &Answer { header, outcome });
     }
     add(&mut samples, "probe", &Probe { nonce: 0x0123_4567_89ab_cdef });
@@ -170,7 +173,16 @@ fn questions() -> Vec<Question> {
         ask,
         deadline_ms: 2_000,
     };
-    (0..).zip(asks).map(question).collect()
+    let mut questions: Vec<Question> = (0..).zip(asks).map(question).collect();
+    let text_in = |(place, negated)| Filter::TextIn {
+        place,
+        how: TextMatch::Words,
+        literal: Literal::try_from("time out".to_owned()).expect("in bounds"),
+        negated,
+    };
+    let filters = [(TextPlace::Message, false), (TextPlace::Exception, true)].map(text_in).to_vec();
+    questions.push(Question { filters, ..question((8, Ask::Count)) });
+    questions
 }
 
 fn outcomes() -> Vec<Outcome> {
@@ -253,7 +265,13 @@ fn policy() -> StreamPolicy {
         close_after_s: 90,
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
         retention_days: std::num::NonZeroU16::new(400),
+        noise: Some(noise()),
+        lifecycle: Lifecycle { warm_after_days: std::num::NonZeroU16::new(3), cold_after_days: None },
     }
+}
+
+fn noise() -> Noise {
+    Noise { mechanism: Mechanism::Laplace, epsilon: 500, records: 3 }
 }
 
 fn key() -> AccessKey {
@@ -271,6 +289,14 @@ fn changes() -> Vec<Change> {
         Change::SetRegionKey { key: region_public() },
         Change::RemoveNode { node: NodeId(4) },
     ]
+}
+
+fn approval() -> Change {
+    Change::ApproveTransfer {
+        to: region("singapore"),
+        basis: TransferBasis::EquivalentMeasures,
+        review_by: Day(20_970),
+    }
 }
 
 fn region_public() -> RegionPublic {
@@ -305,6 +331,8 @@ fn commands() -> Vec<Command> {
     ];
     commands.extend(changes().into_iter().map(|change| Command::Regional(signed(change))));
     commands.push(Command::RecordErasure(erasure()));
+    commands.push(Command::Regional(signed(approval())));
+    commands.push(Command::RevokeTransfer { from: region("tokyo"), to: region("singapore") });
     commands
 }
 
@@ -340,7 +368,14 @@ fn asks() -> Vec<RegionAsk> {
         how,
         RegionAsk::List(None),
         RegionAsk::List(Some(ErasureId(1))),
+        RegionAsk::Hold(KeysMark([9; 8]), vec![legal_hold()]),
+        RegionAsk::Holds(Some(ErasureId(1))),
     ]
+}
+
+fn legal_hold() -> LegalHold {
+    let ErasureOrder { id, tenant, subjects, tokens, only, at, .. } = order();
+    LegalHold { id, tenant, subjects, tokens, only, at, released: Some(Timestamp(7)) }
 }
 
 fn replies() -> Vec<RegionReply> {
@@ -354,7 +389,13 @@ fn replies() -> Vec<RegionReply> {
         NodeStand::Gone(Timestamp(2), [0xaa; 32]),
     ];
     let whole = ErasureOrder { only: None, ..order() };
-    vec![RegionReply::Stands(stands), RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true)]
+    let standing = LegalHold { only: None, released: None, ..legal_hold() };
+    vec![
+        RegionReply::Stands(stands),
+        RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true),
+        RegionReply::Held(vec![true, false]),
+        RegionReply::Holds(KeysMark([9; 8]), vec![legal_hold(), standing], false),
+    ]
 }
 
 fn rows() -> Vec<Row> {
@@ -393,6 +434,12 @@ fn rows() -> Vec<Row> {
         Row::Officer(OfficerRow { region: region("tokyo"), newest: signature(), version: PolicyVersion(3) }),
         Row::RegionKey(RegionKeyRow { region: region("tokyo"), key: region_public(), signature: Some(signature()) }),
         Row::Erasure(erasure()),
+        Row::Transfer(TransferRow {
+            from: region("tokyo"),
+            to: region("singapore"),
+            version: PolicyVersion(7),
+            approval: Some(signed(approval())),
+        }),
     ]
 }
 

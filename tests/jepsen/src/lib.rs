@@ -22,6 +22,7 @@ pub mod history;
 mod kernel;
 pub mod matrix;
 pub mod nemesis;
+pub mod pages;
 pub mod report;
 pub mod run;
 pub mod workload;

@@ -56,6 +56,9 @@ enum What {
         /// How many files, one after the other.
         #[arg(long, default_value_t = 40)]
         rounds: u64,
+        /// One part of a node's data directory alone, such as `meta`.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Runs a product that was built with seeded bugs: each must be caught within five runs.
     Bugs {
@@ -150,8 +153,8 @@ fn work(command: What) -> Result<bool> {
             told.iter().for_each(|skipped| println!("skipped: {skipped}"));
             Ok(is_right)
         }
-        What::Damage { common, rounds } => {
-            let found = damage::rounds(&common.plan()?, rounds, &[])?;
+        What::Damage { common, rounds, only } => {
+            let found = damage::rounds(&common.plan()?, rounds, only.as_deref())?;
             for (what, number) in &found.outcomes {
                 println!("  {what}: {number}");
             }

@@ -1,6 +1,8 @@
 //! One run: a fresh cluster, clients at work, faults from a seed, healing, last reads, judgement, a directory full of evidence.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until};
 use serde_json::json;
 
 use crate::checker::availability::{self, Fault};
+use crate::checker::ledger::Said;
 use crate::checker::{self, Verdict};
 use crate::cluster::Cluster;
 use crate::disk::{Disks, Format};
@@ -20,11 +23,16 @@ use crate::env::network;
 use crate::env::weather::Way;
 use crate::history::{self, Operation, Recorder};
 use crate::nemesis::{Kind, Nemesis, schedule};
+use crate::pages;
 use crate::report::Report;
 use crate::workload::{Stage, Workload, canary, control};
 
 /// What the regions sent each other, in the evidence.
 const CAPTURE: &str = "wan.pcap";
+/// What was said of the ledgers, in the evidence.
+const LEDGERS: &str = "ledgers.json";
+/// What crossed, by the ledger of each node.
+const CROSSINGS: &str = "crossings.json";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -105,25 +113,27 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let stage =
         Stage { regions: &regions, recorder: &recorder, going: &going, run: &run, seed: plan.seed, tokyo: &tokyo };
     plan.workload.prepare(&stage)?;
+    let mut kept = keep_checkpoints(&cluster, evidence, 0);
     let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
     let (faults, healed) = exert(plan, &mut cluster, disks.as_ref(), &stage, &steps)?;
     plan.workload.read(&stage)?;
+    kept.extend(keep_checkpoints(&cluster, evidence, 1));
     // What is there now must be there after another crash of everything.
     if plan.workload.has(Workload::Ingest) {
-        for region in 0..REGIONS.len() {
-            cluster.kill(region)?;
-            cluster.launch(region)?;
-        }
-        for region in 0..REGIONS.len() {
-            cluster.wait_until_ready(region, READY_WITHIN)?;
-        }
+        crash_everything(&mut cluster)?;
         plan.workload.read(&stage)?;
     }
     for (at, region) in REGIONS.iter().enumerate() {
         std::fs::copy(cluster.key_log(at), evidence.join(format!("{region}.keys")))
             .with_context(|| format!("`{region}` wrote no key log"))?;
     }
+    let homes: Vec<PathBuf> = (0..REGIONS.len()).map(|region| cluster.home(region)).collect();
+    let ledgers = [0, 1, 2].map(|region| cluster.home(region).join("data/ledger"));
     drop(cluster);
+    look_at_ledgers(&plan.binary, &homes, &kept, evidence)?;
+    // Read when every node has ended: each then published all that it has.
+    let crossings: BTreeMap<_, _> = ledgers.iter().map(|ledger| pages::crossings(ledger)).collect::<Result<_>>()?;
+    std::fs::write(evidence.join(CROSSINGS), serde_json::to_vec(&crossings)?)?;
     capture.flush()?;
     let events = recorder.events()?;
     let operations = history::operations(&events);
@@ -131,6 +141,8 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     std::fs::write(evidence.join("nemesis.jsonl"), lines.join("\n") + "\n")?;
     let mut verdicts = plan.workload.judge(&operations);
     verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.seconds)));
+    verdicts.push(judge_ledgers(evidence)?);
+    verdicts.push(judge_crossings(evidence)?);
     match judge_capture(evidence, plan.seed)? {
         Some(verdict) => verdicts.push(verdict),
         None => skipped.push("tshark: nobody looked into what the regions sent each other".to_owned()),
@@ -153,6 +165,62 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     };
     report.write(evidence, &operations)?;
     Ok(report)
+}
+
+fn crash_everything(cluster: &mut Cluster) -> Result<()> {
+    for region in 0..REGIONS.len() {
+        cluster.kill(region)?;
+        cluster.launch(region)?;
+    }
+    for region in 0..REGIONS.len() {
+        cluster.wait_until_ready(region, READY_WITHIN)?;
+    }
+    Ok(())
+}
+
+/// Copies what every ledger has signed by now, as an auditor would: it must be gone on from. Where there is no checkpoint yet,
+/// none is kept.
+fn keep_checkpoints(cluster: &Cluster, evidence: &Path, number: u32) -> Vec<PathBuf> {
+    let keep = |(at, region): (usize, &&str)| {
+        let to = evidence.join(format!("{region}-{number}.checkpoint"));
+        let from = cluster.home(at).join("data/ledger/log/checkpoint");
+        std::fs::copy(from, &to).is_ok().then_some(to)
+    };
+    REGIONS.iter().enumerate().filter_map(keep).collect()
+}
+
+/// Has all ledgers checked at once, with nobody running; what was said goes into the evidence.
+fn look_at_ledgers(binary: &Path, homes: &[PathBuf], kept: &[PathBuf], evidence: &Path) -> Result<()> {
+    let ledgers: Vec<PathBuf> = homes.iter().map(|home| home.join("data/ledger")).collect();
+    let mut verify = Command::new(binary);
+    verify.args(["audit", "verify"]).args(&ledgers);
+    for kept in kept {
+        verify.arg("--saved").arg(kept);
+    }
+    let output = verify.output().context("`audit verify`")?;
+    let text = [output.stdout, output.stderr].concat();
+    let said = Said {
+        code: output.status.code(),
+        lines: String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
+        ledgers: REGIONS
+            .iter()
+            .zip(&ledgers)
+            .map(|(region, at)| ((*region).to_owned(), at.display().to_string()))
+            .collect(),
+        kept: kept.len() as u64,
+    };
+    std::fs::write(evidence.join(LEDGERS), serde_json::to_vec_pretty(&said)?)?;
+    Ok(())
+}
+
+fn judge_ledgers(evidence: &Path) -> Result<Verdict> {
+    let said: Said = serde_json::from_slice(&std::fs::read(evidence.join(LEDGERS))?)?;
+    Ok(checker::ledger::check(&said))
+}
+
+fn judge_crossings(evidence: &Path) -> Result<Verdict> {
+    let crossings = serde_json::from_slice(&std::fs::read(evidence.join(CROSSINGS))?)?;
+    Ok(checker::double_entry::check(&crossings))
 }
 
 /// Opens what the regions sent each other and looks for what was planted; none where the machine has no tshark.
@@ -214,6 +282,8 @@ pub fn replay(evidence: &Path) -> Result<Report> {
     let workload = Workload::named(&report.workload)?;
     report.verdicts = workload.judge(&operations);
     report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(report.seconds)));
+    report.verdicts.push(judge_ledgers(evidence)?);
+    report.verdicts.push(judge_crossings(evidence)?);
     report.verdicts.extend(judge_capture(evidence, report.seed)?);
     report.phases = availability::phases(&operations, &report.faults);
     Ok(report)

@@ -60,6 +60,17 @@ locals {
       ],
       var.keys.namespace == null ? [] : ["namespace = ${jsonencode(var.keys.namespace)}"],
     ),
+    var.store == null ? [] : concat(
+      [
+        "",
+        "[store]",
+        "kind = ${jsonencode(var.store.kind)}",
+        "bucket = ${jsonencode(var.store.bucket)}",
+        "location = ${jsonencode(var.store.location)}",
+      ],
+      [for key in ["prefix", "cloud", "endpoint", "account"] : "${key} = ${jsonencode(var.store[key])}" if var.store[key] != null],
+      length(var.store.vouched) == 0 ? [] : ["vouched = ${jsonencode(var.store.vouched)}"],
+    ),
     ["", "[telemetry]", "format = \"json\"", ""],
   ))
 

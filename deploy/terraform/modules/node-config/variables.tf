@@ -125,6 +125,34 @@ variable "keys" {
   }
 }
 
+variable "store" {
+  description = "Where the region's objects lie: `kind` (s3, azure, gcs), bucket or container, and its location; or null for a directory on the data disk. One prefix is one node's: two nodes that open the same one are refused."
+  type = object({
+    kind     = string
+    bucket   = string
+    location = string
+    prefix   = optional(string)
+    cloud    = optional(string)
+    endpoint = optional(string)
+    account  = optional(string)
+    vouched  = optional(list(string), [])
+  })
+  default = null
+
+  validation {
+    condition     = var.store == null ? true : contains(["s3", "azure", "gcs"], var.store.kind)
+    error_message = "`store.kind` is s3, azure or gcs; without a bucket leave `store` out."
+  }
+  validation {
+    condition     = var.store == null ? true : var.store.location == var.location
+    error_message = "RES-002: the bucket lies in another place than the machine."
+  }
+  validation {
+    condition     = var.store == null ? true : (var.store.kind == "azure") == (var.store.account != null)
+    error_message = "`store.account` belongs to Azure, and Azure needs it."
+  }
+}
+
 variable "region_files" {
   description = "Files of facts about regions by name, as `tokyo.yaml`, that take the place of the ones built into the binary; empty for the built-in ones."
   type        = map(string)

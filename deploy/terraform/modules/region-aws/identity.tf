@@ -15,7 +15,7 @@ data "aws_iam_policy_document" "node" {
 
   statement {
     sid       = "Segments"
-    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:RestoreObject"]
+    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"]
     resources = ["${aws_s3_bucket.store["cold"].arn}/*"]
     condition {
       test     = "StringEquals"
@@ -40,6 +40,13 @@ data "aws_iam_policy_document" "node" {
     sid       = "Lists"
     actions   = ["s3:ListBucket", "s3:GetBucketLocation"]
     resources = [aws_s3_bucket.store["cold"].arn, aws_s3_bucket.store["ledger"].arn]
+  }
+
+  # The node asks where its bucket lies and whether anything copies it, and takes old versions when it deletes.
+  statement {
+    sid       = "AboutTheBucket"
+    actions   = ["s3:GetReplicationConfiguration", "s3:GetBucketVersioning", "s3:ListBucketVersions"]
+    resources = [aws_s3_bucket.store["cold"].arn]
   }
 
   statement {

@@ -14,6 +14,12 @@ module "node_config" {
   secrets            = { kind = "aws", ref = local.secrets[each.key] }
   location           = var.location
   data_device        = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data[each.key].id, "-", "")}"
+  store = {
+    kind     = "s3"
+    bucket   = aws_s3_bucket.store["cold"].bucket
+    location = var.location
+    prefix   = each.key
+  }
   keys = var.keys == null ? null : {
     address   = var.keys.address
     key       = "${var.keys.key_prefix}-${each.key}"

@@ -86,8 +86,8 @@ resource "aws_s3_bucket_logging" "store" {
   depends_on = [aws_s3_bucket_policy.store]
 }
 
-# Warm to infrequent access, cold to the archive class; the node deletes, not the bucket. What was deleted or replaced is gone
-# after `noncurrent_days`, because erasure counts on it.
+# Segments in infrequent access after a while, never in a class that cannot be read at once: they are searched where they lie. The
+# node deletes, not the bucket. What was deleted or replaced is gone after `noncurrent_days`, because erasure counts on it.
 resource "aws_s3_bucket_lifecycle_configuration" "store" {
   for_each = aws_s3_bucket.store
 
@@ -110,16 +110,11 @@ resource "aws_s3_bucket_lifecycle_configuration" "store" {
     content {
       id     = "tiers"
       status = "Enabled"
-      filter {
-        prefix = "segments/"
-      }
+      # Objects below 128 KiB stay by the service's own default.
+      filter {}
       transition {
         days          = max(30, rule.value.warm_days)
         storage_class = "STANDARD_IA"
-      }
-      transition {
-        days          = max(60, rule.value.cold_days)
-        storage_class = "GLACIER"
       }
     }
   }

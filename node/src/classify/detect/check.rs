@@ -40,11 +40,9 @@ pub(crate) fn iban(signs: &[u8]) -> bool {
 
 /// Length of the IBANs of a country, from the register of ISO 13616.
 pub(super) fn iban_length(a: u8, b: u8) -> Option<usize> {
-    IBAN_LENGTHS
-        .binary_search_by_key(&[a, b], |(country, _)| **country)
-        .ok()
-        .and_then(|place| IBAN_LENGTHS.get(place))
-        .map(|(_, length)| *length)
+    let letter = |sign: u8| usize::from(sign.wrapping_sub(b'A'));
+    let length = IBAN_TABLE.get(letter(a)).and_then(|row| row.get(letter(b)));
+    length.map(|length| usize::from(*length)).filter(|length| *length > 0)
 }
 
 /// A Japanese individual number: twelve digits, the last one from the others (weights 2 to 7 and 2 to 6 from the right, mod 11).
@@ -84,10 +82,10 @@ pub(crate) fn tax_id(digits: &[u8]) -> bool {
         return false;
     }
     let times = |wanted: u8| front.iter().filter(|digit| **digit == wanted).count();
-    let counts: Vec<usize> = (b'0'..=b'9').map(times).collect();
-    let repeated: Vec<usize> = counts.iter().copied().filter(|count| *count > 1).collect();
+    let mut repeated = (b'0'..=b'9').map(times).filter(|count| *count > 1);
+    let is_twice_or_thrice = matches!((repeated.next(), repeated.next()), (Some(2 | 3), None));
     let in_a_row = front.windows(3).any(is_one_digit);
-    if !matches!(repeated.as_slice(), [2 | 3]) || in_a_row {
+    if !is_twice_or_thrice || in_a_row {
         return false;
     }
     let product = front.iter().fold(10, |product, digit| {
@@ -133,6 +131,25 @@ pub(super) fn is_one_digit(digits: &[u8]) -> bool {
 
 fn value(digit: u8) -> u32 {
     u32::from(digit.wrapping_sub(b'0'))
+}
+
+/// The register by both letters; 0 where no country has them.
+static IBAN_TABLE: [[u8; 26]; 26] = iban_table();
+
+#[allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "filled at compile time; lengths are below 35"
+)]
+const fn iban_table() -> [[u8; 26]; 26] {
+    let mut table = [[0; 26]; 26];
+    let mut place = 0;
+    while place < IBAN_LENGTHS.len() {
+        let (country, length) = IBAN_LENGTHS[place];
+        table[(country[0] - b'A') as usize][(country[1] - b'A') as usize] = length as u8;
+        place += 1;
+    }
+    table
 }
 
 /// The register, in the order of the countries.

@@ -57,6 +57,12 @@ pub(super) struct At<'a> {
     pub(super) room: &'a Cell<usize>,
 }
 
+impl<'a> At<'a> {
+    pub(super) fn new(text: &'a str, keys: Keys<'a>, finder: &'a Finder<'a>, room: &'a Cell<usize>) -> Self {
+        Self { text, keys, finder, spans: Vec::new(), memory: Memory::default(), room }
+    }
+}
+
 impl At<'_> {
     pub(super) const fn bytes(&self) -> &[u8] {
         self.text.as_bytes()
@@ -139,22 +145,18 @@ impl<'a> Finder<'a> {
         {
             return Vec::new();
         }
-        let folded = words::has_wide(text).then(|| View::folded(text)).flatten();
-        let escapes = self.view(folded.as_ref().map_or(text, View::text), (keys, room), depth, |span| {
-            found.push((0, back(span, folded.as_ref())));
-        });
-        let mut above = folded;
-        let mut is_escaped = escapes;
-        for layer in 1..=MAX_DEPTH.saturating_sub(depth) {
-            if !is_escaped {
-                break;
+        let mut views: Vec<View> = words::has_wide(text).then(|| View::folded(text)).flatten().into_iter().collect();
+        let mut is_escaped = true;
+        for layer in 0..=MAX_DEPTH.saturating_sub(depth) {
+            if layer > 0 {
+                if !is_escaped {
+                    break;
+                }
+                let Some(view) = View::unescaped(views.last().map_or(text, View::text)) else { break };
+                views.push(view);
             }
-            let Some(view) = View::unescaped(above.as_ref().map_or(text, View::text)) else { break };
-            let view = view.through(above.as_ref());
-            is_escaped = self.view(view.text(), (keys, room), depth + layer, |span| {
-                found.push((layer, back(span, Some(&view))));
-            });
-            above = Some(view);
+            let top = views.last().map_or(text, View::text);
+            is_escaped = self.view(top, (keys, room), depth + layer, |span| found.push((layer, back(span, &views))));
         }
         settle(&mut found);
         found.into_iter().map(|(_, span)| span).collect()
@@ -162,29 +164,30 @@ impl<'a> Finder<'a> {
 
     /// All finders over one view; whether it holds what may be an escape.
     fn view(&self, text: &str, (keys, room): (Keys<'_>, &Cell<usize>), depth: u8, take: impl FnMut(Span)) -> bool {
-        let mut at = At { text, keys, finder: self, spans: Vec::new(), memory: Memory::default(), room };
+        let mut at = At::new(text, keys, self, room);
         let cut = Cut::of(&mut at, depth);
-        if cut.has_at {
+        if cut.seen.has_at {
             email::find(&mut at);
         }
-        if cut.has_colon {
+        if cut.seen.has_colon {
             address::find(&mut at);
         }
         if !cut.groups.is_empty() {
-            numbers::find(&mut at, &cut.groups);
+            numbers::find(&mut at, &cut.groups, cut.likely);
         }
         if let Some(rules) = self.rules {
             rules.find(&mut at);
         }
         at.spans.into_iter().for_each(take);
-        let is_escaped = cut.is_escaped;
+        let is_escaped = cut.seen.is_escaped;
         cut.put_back();
         is_escaped
     }
 }
 
-fn back(mut span: Span, view: Option<&View>) -> Span {
-    if let Some(view) = view {
+/// Carries a span back through all views to the text that was sent.
+fn back(mut span: Span, views: &[View]) -> Span {
+    for view in views.iter().rev() {
         (span.from, span.to) = view.back(span.from, span.to);
     }
     span

@@ -1,7 +1,7 @@
 //! Finds personal spans in one text. No I/O, no keys, no policy: text in, spans out.
 //!
 //! In reading order: [`finder`] asks cheap questions and calls the precise finders only where those say maybe; [`view`] shows
-//! a text without its escapes; [`words`] cuts it once into words and runs of digits; [`numbers`] ([`card`], [`phone`] and the
+//! a text without its escapes; [`words`] cuts it once into words and runs of digits, by the bits of [`mask`]; [`numbers`] ([`card`], [`phone`] and the
 //! national numbers), [`signs`] (numbers with letters), [`address`], [`email`] and [`secret`] judge; [`check`] is arithmetic,
 //! [`context`] the words around a weak shape; [`packed`] opens base64 and gzip; [`rules`] are a tenant's own.
 
@@ -11,6 +11,7 @@ pub(super) mod check;
 mod context;
 mod email;
 mod finder;
+mod mask;
 mod numbers;
 mod packed;
 mod phone;

@@ -352,6 +352,6 @@ fn is_american(number: &[u8]) -> bool {
 /// What people write behind a number of theirs.
 const LABELS: [&str; 7] = ["office", "fax", "mobile", "desk", "cell", "tel", "phone"];
 /// What may stand between two groups of one number, in bytes.
-const LONGEST_GAP: usize = 3;
+pub(super) const LONGEST_GAP: usize = 3;
 /// Digits of the shortest national number of any plan.
-const SHORTEST_NATIONAL: usize = 7;
+pub(super) const SHORTEST_NATIONAL: usize = 7;

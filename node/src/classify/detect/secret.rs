@@ -163,6 +163,11 @@ const PREFIXES: [(&str, usize, usize); 18] = [
     ("hvs.", 24, 255),
     ("AccountKey=", 80, 88),
 ];
+#[cfg(test)]
+pub(super) fn prefixes() -> impl Iterator<Item = &'static str> {
+    PREFIXES.iter().map(|(prefix, ..)| *prefix)
+}
+
 /// Of the first and last line of a key, in bytes.
 const LONGEST_LABEL: usize = 64;
 /// How far the end of a key is looked for, in bytes.

@@ -1,4 +1,4 @@
-//! A text as its reader means it: full-width signs as plain ones, escapes undone, and for each byte the place it came from.
+//! A text as its reader means it: full-width signs as plain ones, escapes undone, and where each piece of it came from.
 //!
 //! Finders work on a view and know nothing of this; spans are carried back to the text as it was sent. Packed values
 //! (base64, gzip) are not views, for no byte of theirs stands for one byte of the text: `packed` treats those.
@@ -6,8 +6,27 @@
 /// A text that differs from what was sent, with the way back.
 pub(super) struct View {
     text: String,
-    /// For each byte of `text`, where its sign begins and ends in the text that was sent.
-    places: Vec<(u32, u32)>,
+    /// Where its pieces come from, in order and without a gap.
+    pieces: Vec<Piece>,
+}
+
+/// A piece of a view: the same bytes as in the text below, or one sign that stands for others there.
+#[derive(Clone, Copy)]
+struct Piece {
+    /// Where it begins in the view.
+    at: u32,
+    /// Where it begins in the text below.
+    from: u32,
+    /// Where the signs end that it stands for; `None` where the bytes are the same.
+    to: Option<u32>,
+}
+
+impl Piece {
+    /// From where to where a byte of the view comes.
+    fn of(self, byte: usize) -> (usize, usize) {
+        let from = self.from as usize + byte.saturating_sub(self.at as usize);
+        self.to.map_or((from, from + 1), |to| (self.from as usize, to as usize))
+    }
 }
 
 impl View {
@@ -49,50 +68,59 @@ impl View {
         &self.text
     }
 
-    /// This view of a text that itself is a view.
-    pub(super) fn through(mut self, below: Option<&Self>) -> Self {
-        if let Some(below) = below {
-            for (from, to) in &mut self.places {
-                let (begin, end) = below.back(*from as usize, *to as usize);
-                (*from, *to) = (narrow(begin), narrow(end));
-            }
-        }
-        self
-    }
-
-    /// Where a span of this view stands in the text that was sent.
+    /// Where a span of this view stands in the text below.
     pub(super) fn back(&self, from: usize, to: usize) -> (usize, usize) {
-        let begin = self.places.get(from).map_or(0, |place| place.0 as usize);
-        let end = to.checked_sub(1).and_then(|last| self.places.get(last)).map_or(begin, |place| place.1 as usize);
+        let begin = self.place(from).map_or(0, |place| place.0);
+        let end = to.checked_sub(1).and_then(|last| self.place(last)).map_or(begin, |place| place.1);
         (begin, end.max(begin))
     }
 
+    fn place(&self, byte: usize) -> Option<(usize, usize)> {
+        if byte >= self.text.len() {
+            return None;
+        }
+        let behind = self.pieces.partition_point(|piece| piece.at as usize <= byte);
+        self.pieces.get(behind.checked_sub(1)?).map(|piece| piece.of(byte))
+    }
+
     fn with_room(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes), places: Vec::with_capacity(bytes) }
+        Self { text: String::with_capacity(bytes), pieces: Vec::new() }
     }
 
     fn copy(&mut self, text: &str, from: usize, to: usize) {
-        let mut here = from;
+        let (mut begun, mut here) = (from, from);
+        let last_byte = |view: &Self, begun: usize, here: usize| {
+            if here > begun { text.as_bytes().get(here - 1).copied() } else { view.text.as_bytes().last().copied() }
+        };
         while let Some(rest) = text.get(here..to).filter(|rest| !rest.is_empty()) {
-            let plain = rest.bytes().take_while(u8::is_ascii).count();
-            self.text.push_str(rest.get(..plain).unwrap_or_default());
-            self.places.extend((here..here + plain).map(|place| (narrow(place), narrow(place + 1))));
-            here += plain;
-            if let Some(c) = rest.get(plain..).and_then(|rest| rest.chars().next()) {
+            here += rest.bytes().take_while(u8::is_ascii).count();
+            let Some(c) = text.get(here..to).and_then(|rest| rest.chars().next()) else { break };
+            // The mark of a long vowel stands for a dash between digits.
+            let is_dash = c == LONG_VOWEL && last_byte(self, begun, here).is_some_and(|last| last.is_ascii_digit());
+            if is_dash || plain(c) != Some(c) {
+                self.same(text, begun, here);
                 self.push(c, here, here + c.len_utf8());
-                here += c.len_utf8();
+                begun = here + c.len_utf8();
             }
+            here += c.len_utf8();
+        }
+        self.same(text, begun, to);
+    }
+
+    /// Adds what stays as it is.
+    fn same(&mut self, text: &str, from: usize, to: usize) {
+        if let Some(same) = text.get(from..to).filter(|same| !same.is_empty()) {
+            self.pieces.push(Piece { at: narrow(self.text.len()), from: narrow(from), to: None });
+            self.text.push_str(same);
         }
     }
 
     fn push(&mut self, c: char, from: usize, to: usize) {
         let Some(folded) = (if c.is_ascii() { Some(c) } else { plain(c) }) else { return };
-        // The mark of a long vowel stands for a dash between digits.
         let follows_digit = self.text.as_bytes().last().is_some_and(u8::is_ascii_digit);
         let folded = if folded == LONG_VOWEL && follows_digit { '-' } else { folded };
+        self.pieces.push(Piece { at: narrow(self.text.len()), from: narrow(from), to: Some(narrow(to)) });
         self.text.push(folded);
-        let place = (narrow(from), narrow(to));
-        self.places.resize(self.text.len(), place);
     }
 
     /// Undoes the escape at a place; how many bytes it took.
@@ -275,9 +303,10 @@ mod tests {
     fn layers_lie_on_each_other() {
         let text = "x=a%2540b%EF%BC%91";
         let first = View::unescaped(text).expect("a layer");
-        let second = View::unescaped(first.text()).expect("another").through(Some(&first));
+        let second = View::unescaped(first.text()).expect("another");
         assert_eq!(second.text(), "x=a@b1");
-        assert_eq!(second.back(2, 6), (2, text.len()));
+        let (from, to) = second.back(2, 6);
+        assert_eq!(first.back(from, to), (2, text.len()));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 use std::cell::Cell;
 
 use super::finder::At;
-use super::{packed, secret, signs};
+use super::mask::{BLOCK, Seen, Word, Words};
+use super::{packed, phone, secret, signs};
 
 /// One run of digits.
 #[derive(Clone, Copy)]
@@ -16,6 +17,8 @@ pub(super) struct Group {
     pub(super) sign: u8,
     /// Whether a letter stands directly before or after it.
     pub(super) is_glued: bool,
+    /// Whether it is long enough for a number, or something is near behind it that it could be joined with.
+    pub(super) may_be: bool,
 }
 
 impl Group {
@@ -36,65 +39,53 @@ impl Group {
 #[derive(Default)]
 pub(super) struct Cut {
     pub(super) groups: Vec<Group>,
-    pub(super) has_at: bool,
-    pub(super) has_colon: bool,
-    pub(super) is_escaped: bool,
+    /// Which of the first 64 runs may be something, as bits.
+    pub(super) likely: u64,
+    pub(super) seen: Seen,
 }
 
 impl Cut {
     /// Cuts the text and has its words judged.
     pub(super) fn of(at: &mut At<'_>, depth: u8) -> Self {
         let mut cut = Self { groups: ROOM.take(), ..Self::default() };
-        let text = at.text;
-        let bytes = text.as_bytes();
-        let mut seen = 0_u8;
-        let mut here = 0;
+        let bytes = at.text.as_bytes();
+        let mut words = Words::of(bytes);
         let mut run_to = 0;
-        while here < bytes.len() {
-            for byte in bytes.get(here..).unwrap_or_default() {
-                let kind = kind(*byte);
-                if kind & WORD != 0 {
-                    break;
-                }
-                seen |= kind;
-                here += 1;
+        for word in words.by_ref() {
+            let Word { from, to, has_digit, has_letter, .. } = word;
+            let length = to - from;
+            let next = bytes.get(to).copied().unwrap_or(0);
+            let is_pair = (length == 2) & (next == b'-') | (length == 4) & (next == b'.');
+            let may_be_secret = has_letter & (length >= 3) & may_begin_secret(bytes, from);
+            // What is shorter than a run must have one of its signs beside it.
+            let before = bytes.get(from.wrapping_sub(1)).copied().unwrap_or(0);
+            let is_long = (length >= SHORTEST_RUN) | ((beside(before) | beside(next)) & OF_RUN != 0);
+            let may_be_packed = has_letter & (length >= SHORTEST_WORD_OF_RUN) & is_long;
+            // Most words are nothing: they cost one question.
+            if !(has_digit | is_pair | may_be_secret | may_be_packed) {
+                continue;
             }
-            let (from, mut kinds) = (here, 0);
-            for byte in bytes.get(from..).unwrap_or_default() {
-                let kind = kind(*byte);
-                if kind & WORD == 0 {
-                    break;
-                }
-                kinds |= kind;
-                here += 1;
+            if has_digit {
+                cut.digits(bytes, &word);
             }
-            let Some(first) = bytes.get(from) else { break };
-            if kinds & DIGIT != 0 {
-                cut.digits(bytes, from, here, kinds & (UPPER | LOWER) != 0);
+            if is_pair {
+                signs::pair(at, from, length);
             }
-            let length = here - from;
-            let is_mixed = kinds & DIGIT != 0 && kinds & (UPPER | LOWER) != 0;
-            match (length, bytes.get(here)) {
-                (2, Some(b'-')) | (4, Some(b'.')) => signs::pair(at, from, length),
-                _ => {}
+            if has_digit & has_letter {
+                signs::judge(at, from, to);
             }
-            if is_mixed {
-                signs::judge(at, from, here);
+            if may_be_secret {
+                secret::judge(at, from, to);
             }
-            if is_mixed || (kinds & DIGIT == 0 && length >= 3 && may_begin_secret(*first)) {
-                secret::judge(at, from, here);
-            }
-            if length >= SHORTEST_WORD_OF_RUN && from >= run_to && kinds & (UPPER | LOWER) != 0 {
-                let (begin, end) = run_around(bytes, from, here);
+            if may_be_packed && from >= run_to {
+                let (begin, end) = run_around(bytes, from, to);
                 if end - begin >= SHORTEST_RUN {
                     packed::judge(at, begin, end, depth);
                 }
                 run_to = end;
             }
         }
-        cut.has_at = seen & AT != 0;
-        cut.has_colon = seen & COLON != 0;
-        cut.is_escaped = seen & ESCAPE != 0;
+        cut.seen = words.seen();
         cut
     }
 
@@ -107,33 +98,63 @@ impl Cut {
     }
 
     /// Adds the runs of digits of a word.
-    fn digits(&mut self, bytes: &[u8], from: usize, to: usize, has_letters: bool) {
-        if !has_letters {
+    fn digits(&mut self, bytes: &[u8], word: &Word) {
+        let Word { from, to, has_letter, mut digits, .. } = *word;
+        if !has_letter {
             self.push(bytes, from, to, false);
             return;
         }
-        let word = bytes.get(from..to).unwrap_or_default();
-        if word.len() >= LONGEST_WORD && word.iter().all(u8::is_ascii_hexdigit) {
+        let text = bytes.get(from..to).unwrap_or_default();
+        if text.len() >= LONGEST_WORD && text.iter().all(u8::is_ascii_hexdigit) {
+            return;
+        }
+        if text.len() <= BLOCK {
+            while digits != 0 {
+                let begin = digits.trailing_zeros();
+                let length = (!(digits >> begin)).trailing_zeros();
+                self.push(bytes, from + begin as usize, from + (begin + length) as usize, true);
+                // Adding to the lowest bit of a run carries through it.
+                digits &= digits.wrapping_add(1 << begin);
+            }
             return;
         }
         let mut here = 0;
-        while let Some(start) = word.get(here..).and_then(|rest| rest.iter().position(u8::is_ascii_digit)) {
+        while let Some(start) = text.get(here..).and_then(|rest| rest.iter().position(u8::is_ascii_digit)) {
             let begin = here + start;
-            let length = word.get(begin..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count();
+            let length = text.get(begin..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count();
             self.push(bytes, from + begin, from + begin + length, true);
             here = begin + length;
         }
     }
 
     fn push(&mut self, bytes: &[u8], from: usize, to: usize, is_glued: bool) {
-        let last = self.groups.last().map_or(usize::MAX, |group| group.to());
         if self.groups.capacity() == 0 {
             self.groups.reserve(GROUPS);
         }
-        let sign = if last.wrapping_add(1) == from { bytes.get(last).copied().unwrap_or(0) } else { 0 };
+        let place = self.groups.len();
+        let mut sign = 0;
+        if let Some(last) = self.groups.last_mut() {
+            let between = bytes.get(last.to()).copied().unwrap_or(0);
+            let is_near = from - last.to() <= phone::LONGEST_GAP;
+            last.may_be |= is_near & (beside(between) & OF_NUMBER != 0);
+            self.likely |= u64::from(last.may_be) << ((place - 1) & 63);
+            sign = if last.to() + 1 == from { between } else { 0 };
+        }
         let narrow = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-        self.groups.push(Group { from: narrow(from), to: narrow(to), sign, is_glued });
+        let may_be = to - from >= phone::SHORTEST_NATIONAL;
+        self.likely |= u64::from(may_be) << (place & 63);
+        self.groups.push(Group { from: narrow(from), to: narrow(to), sign, is_glued, may_be });
     }
+}
+
+/// The next run of digits from a place on that may be something.
+pub(super) fn next_likely(groups: &[Group], likely: u64, from: usize) -> Option<usize> {
+    let is_likely = |(place, group): (usize, &Group)| group.may_be.then_some(place);
+    if groups.len() > 64 {
+        return groups.iter().enumerate().skip(from).find_map(is_likely);
+    }
+    let rest = likely.checked_shr(u32::try_from(from).unwrap_or(u32::MAX)).unwrap_or(0);
+    (rest != 0).then(|| from + rest.trailing_zeros() as usize)
 }
 
 /// Whether a text holds signs that may stand for others: those of the blocks that `view` folds.
@@ -166,7 +187,8 @@ pub(super) fn has_wide(text: &str) -> bool {
 /// Whether a short text has no sign without which nothing in it can be personal: a digit, `@`, a colon, an escape, or one
 /// outside ASCII.
 pub(super) fn is_bare(text: &str) -> bool {
-    text.len() < SHORTEST_RUN && text.bytes().all(|byte| kind(byte) & !(UPPER | LOWER) == 0 && byte.is_ascii())
+    let may_matter = |byte: u8| byte.is_ascii_digit() || !byte.is_ascii() || b"@:%\\&".contains(&byte);
+    text.len() < SHORTEST_RUN && !text.bytes().any(may_matter)
 }
 
 /// The run of base64 around a word.
@@ -179,41 +201,62 @@ fn run_around(bytes: &[u8], from: usize, to: usize) -> (usize, usize) {
     (from - before, to + joined + padding)
 }
 
-const fn may_begin_secret(byte: u8) -> bool {
-    matches!(byte, b'e' | b'B' | b'b' | b'g' | b'x' | b'y' | b'G' | b'A' | b's' | b'h')
+/// What a sign beside a word or a number says, as bits.
+fn beside(sign: u8) -> u8 {
+    SIGNS.get(usize::from(sign)).copied().unwrap_or(0)
 }
 
-fn kind(byte: u8) -> u8 {
-    KINDS.get(usize::from(byte)).copied().unwrap_or(0)
+/// Whether a word of at least two signs begins as a secret does that names itself; `secret` looks at the rest.
+fn may_begin_secret(bytes: &[u8], from: usize) -> bool {
+    let sign = |at: usize, table: &[u8; 256]| {
+        bytes.get(at).and_then(|byte| table.get(usize::from(*byte))).copied().unwrap_or(0)
+    };
+    sign(from, &FIRST_OF_SECRET) & sign(from + 1, &SECOND_OF_SECRET) != 0
 }
 
-const DIGIT: u8 = 1;
-const UPPER: u8 = 1 << 1;
-const LOWER: u8 = 1 << 2;
-const AT: u8 = 1 << 3;
-const COLON: u8 = 1 << 4;
-const ESCAPE: u8 = 1 << 5;
-const WORD: u8 = DIGIT | UPPER | LOWER;
+/// Belongs to a run of base64.
+const OF_RUN: u8 = 1;
+/// May stand between two runs of digits of one number.
+const OF_NUMBER: u8 = 1 << 1;
 
-static KINDS: [u8; 256] = kinds();
+static SIGNS: [u8; 256] = {
+    let mut table = [0; 256];
+    marked(&mut table, b"+/-_=", OF_RUN);
+    marked(&mut table, b" -./()+", OF_NUMBER);
+    table
+};
 
 #[allow(clippy::indexing_slicing, reason = "a constant table of 256 entries, filled at compile time")]
-const fn kinds() -> [u8; 256] {
-    let mut kinds = [0; 256];
-    let mut byte = 0;
-    while byte < 255_u8 {
-        kinds[byte as usize] = match byte {
-            b'0'..=b'9' => DIGIT,
-            b'A'..=b'Z' => UPPER,
-            b'a'..=b'z' => LOWER,
-            b'@' => AT,
-            b':' => COLON,
-            b'%' | b'\\' | b'&' => ESCAPE,
-            _ => 0,
-        };
-        byte += 1;
+const fn marked(table: &mut [u8; 256], signs: &[u8], bit: u8) {
+    let mut place = 0;
+    while place < signs.len() {
+        table[signs[place] as usize] |= bit;
+        place += 1;
     }
-    kinds
+}
+
+/// How secrets begin: for each place of a pair, the signs that stand first and those that stand second.
+const BEGINNINGS: [(&[u8], &[u8]); 8] = [
+    (b"e", b"y"),
+    (b"bB", b"aAeE"),
+    (b"A", b"BCIKSc"),
+    (b"g", b"hil"),
+    (b"y", b"a"),
+    (b"Gx", b"Oo"),
+    (b"s", b"k"),
+    (b"h", b"v"),
+];
+static FIRST_OF_SECRET: [u8; 256] = beginnings(true);
+static SECOND_OF_SECRET: [u8; 256] = beginnings(false);
+
+const fn beginnings(is_first: bool) -> [u8; 256] {
+    let mut table = [0; 256];
+    let (mut rest, mut bit) = (BEGINNINGS.as_slice(), 1);
+    while let [(first, second), others @ ..] = rest {
+        marked(&mut table, if is_first { first } else { second }, bit);
+        (rest, bit) = (others, if bit == 128 { 0 } else { bit << 1 });
+    }
+    table
 }
 
 thread_local! {
@@ -233,3 +276,19 @@ const SHORTEST_WORD_OF_RUN: usize = 8;
 const SHORTEST_RUN: usize = 12;
 /// How far before its first long word a run may begin, in bytes.
 const FARTHEST_BEGIN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_beginning_of_a_secret_is_passed_over() {
+        let both = |text: &str| [text.to_owned(), text.to_uppercase(), text.to_lowercase()];
+        let named = ["bearer", "basic"].into_iter().flat_map(both);
+        let fixed = ["eyJ", "BEGIN", "AKIA", "ASIA", "ABIA", "ACCA"].map(str::to_owned);
+        for text in named.chain(fixed).chain(secret::prefixes().map(str::to_owned)) {
+            assert!(may_begin_secret(text.as_bytes(), 0), "{text}");
+        }
+        assert!(!may_begin_secret(b"user", 0) && !may_begin_secret(b"e", 0));
+    }
+}

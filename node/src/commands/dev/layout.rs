@@ -21,8 +21,8 @@ use super::ports::{self, Ports};
 use super::relay::Relay;
 use crate::clock::Clock;
 use crate::config::{
-    AuditConfig, KeysConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig, Regions, Seed,
-    StoreSection, TelemetryConfig,
+    AuditConfig, KeysConfig, LifecycleConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig,
+    Regions, Seed, StoreSection, TelemetryConfig,
 };
 
 /// The regions of `dev`, in the order of their node ids and ports.
@@ -214,6 +214,7 @@ impl Layout {
             },
             keys: KeysConfig::default(),
             store: StoreSection::default(),
+            lifecycle: LifecycleConfig::default(),
             audit: AuditConfig::default(),
             telemetry: TelemetryConfig::default(),
         })

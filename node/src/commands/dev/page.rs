@@ -50,7 +50,10 @@ pub(super) fn write_profile(layout: &Layout, keys: &Keys) -> anyhow::Result<()> 
     let mut profile = Profile::default();
     for place in &layout.regions {
         let key = keys.of(&place.region, "profile").to_owned();
-        profile.regions.insert(place.region.clone(), Endpoint { api: place.api(), es: place.es(), key, ca: None });
+        profile.regions.insert(
+            place.region.clone(),
+            Endpoint { api: place.api(), es: place.es(), key, other_nodes: Vec::new(), ca: None },
+        );
     }
     profile.write(&layout.data.join("profile.toml"))
 }

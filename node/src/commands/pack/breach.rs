@@ -75,7 +75,7 @@ pub(super) fn facts(homes: &[Home], concerned: &[String], window: Period, learne
 
 fn region(text: &mut String, home: &Home, window: Period) -> std::fmt::Result {
     let statement = &home.statement;
-    writeln!(text, "{} ({}, {})", home.name(), statement.jurisdiction, statement.laws.join(", "))?;
+    writeln!(text, "{} ({}, {})", home.label(), statement.jurisdiction, statement.laws.join(", "))?;
     let mut total = 0;
     for stream in &statement.streams {
         let own = statement.segments.iter().filter(|segment| segment.stream == stream.name);
@@ -132,6 +132,7 @@ mod tests {
         };
         let window = Period { from: Timestamp(0), to: Timestamp(100 * HOUR) };
         Home {
+            place: region.to_owned(),
             statement,
             tally: Tally::new(window, TenantId(1)),
             origin: String::new(),
@@ -141,6 +142,9 @@ mod tests {
             destroyed: 0,
             checkpoints: 0,
             findings: Vec::new(),
+            cosigned: 0,
+            cosigners: Vec::new(),
+            cosigner_keys: Vec::new(),
         }
     }
 

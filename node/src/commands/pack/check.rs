@@ -7,7 +7,7 @@ use std::path::Path;
 
 use domicile_proto::ids::Timestamp;
 
-use super::compose::{Home, Request, compose};
+use super::compose::{Home, Request, compose, of_region};
 use super::files::{MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
 use super::open::{self, Trust};
 use super::tool;
@@ -86,8 +86,8 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
     let mut outcome = Outcome::default();
     outcome.whole(dir);
     let Some(request) = outcome.request.clone() else { return outcome.concluded(trust, release) };
-    for region in regions(dir) {
-        match open::home(dir, &region, &request, trust) {
+    for place in regions(dir) {
+        match open::home(dir, &place, &request, trust) {
             Ok(home) => outcome.homes.push(home),
             Err(problem) => outcome.problems.push(problem),
         }
@@ -105,8 +105,8 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
     outcome.concluded(trust, release)
 }
 
-/// Names of the regions in a pack, in order.
-pub(super) fn regions(dir: &Path) -> Vec<String> {
+/// Places of the nodes in a pack, in order.
+pub(in super::super) fn regions(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir.join(REGIONS)).into_iter().flatten().filter_map(Result::ok);
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
@@ -200,7 +200,7 @@ impl Outcome {
             });
             let heads: Vec<_> = heads.collect();
             let sizes: BTreeSet<u64> = heads.iter().map(|(_, (_, _, _, size, _))| *size).collect();
-            let roots = roots_at(&dir.join(REGIONS).join(home.name()).join("log"), home.size, &sizes);
+            let roots = roots_at(&dir.join(REGIONS).join(&home.place).join("log"), home.size, &sizes);
             for (other, (number, _, _, size, root)) in heads {
                 if roots.get(size) != Some(root) {
                     let place = format!("{}, entry {number}", other.origin);
@@ -220,8 +220,12 @@ impl Outcome {
         for home in &self.homes {
             found.extend(home.findings.iter().map(|finding| (home.origin.clone(), finding.clone())));
             for erasure in &home.statement.erasures {
-                let order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
-                let place = format!("{REGIONS}/{}/statement.json, erasure {}", home.name(), erasure.id);
+                let mut order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
+                // One node takes an order and tells it to the others of its region.
+                let beside =
+                    of_region(&self.homes, home.name()).filter_map(|other| other.tally.erasures.get(&erasure.id));
+                order.requested = order.requested.or_else(|| beside.filter_map(|other| other.requested).next());
+                let place = format!("{REGIONS}/{}/statement.json, erasure {}", home.place, erasure.id);
                 let is_young = erasure.ordered_at.0 + YOUNG > home.tally.newest().0.max(request.made_at.0);
                 let is_told = order.requested.is_some() || is_young;
                 let is_shredded = erasure.shredded_at.is_none() || order.shredded.is_some() || is_young;
@@ -241,11 +245,46 @@ impl Outcome {
         }
     }
 
+    /// Who else signed for the ledgers. Only a witness outside the deployment, whose key the reader brought along, makes it
+    /// independent: those of one operator can be one person.
+    fn cosignatures(&self, trust: &Trust) -> String {
+        let total: usize = self.homes.iter().map(|home| home.cosigners.len()).sum();
+        let bare = self.homes.iter().filter(|home| home.cosigners.is_empty()).count();
+        let bare = if bare == 0 { String::new() } else { format!(", {bare} ledgers with none") };
+        format!("{total} cosignatures{bare}; {}", self.badge(trust).1)
+    }
+
+    /// Whether every ledger is vouched for from outside, and in words.
+    pub(in super::super) fn badge(&self, trust: &Trust) -> (bool, &'static str) {
+        let is_vouched = |home: &Home| {
+            home.cosigner_keys.iter().any(|key| {
+                trust.witnesses.contains(key) && home.outsiders().any(|name| key.starts_with(&format!("{name}+")))
+            })
+        };
+        let named = self.homes.iter().any(|home| home.outsiders().next().is_some());
+        match (!self.homes.is_empty() && self.homes.iter().all(is_vouched), named) {
+            (true, _) => {
+                (true, "INDEPENDENT: a witness outside the deployment, whose key you gave, cosigned every ledger")
+            }
+            (false, true) => (
+                false,
+                "not independent: give the key of the witness outside with --witness, and every ledger must have it",
+            ),
+            (false, false) => (false, "not independent: no witness outside the deployment cosigned"),
+        }
+    }
+
     fn policies(&mut self) {
         let mut found = Vec::new();
         for home in &self.homes {
             for (number, version) in &home.tally.unknown_policies {
                 let why = format!("the answer names policy version {version}, which the ledger did not know by then");
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
+        }
+        for home in &self.homes {
+            for (number, region) in &home.tally.astray {
+                let why = format!("this left for {region}, more than a second after the route there was closed");
                 found.push((format!("{}, entry {number}", home.origin), why));
             }
         }
@@ -260,7 +299,7 @@ impl Outcome {
             .homes
             .iter()
             .filter(|home| !known.contains(home.statement.build.sha256.as_str()))
-            .map(|home| home.name().to_owned())
+            .map(|home| home.place.clone())
             .collect();
         for region in others {
             self.fail(
@@ -268,6 +307,21 @@ impl Outcome {
                 format!("{REGIONS}/{region}/statement.json"),
                 "the program that ran is not in the list you gave",
             );
+        }
+    }
+
+    /// What counters of the wire come to.
+    pub(super) fn weighed(&mut self, found: Result<String, Vec<(String, String)>>) {
+        let Some(point) = self.points.iter_mut().find(|point| point.number == 8) else { return };
+        match found {
+            Ok(why) => (point.verdict, point.why) = (Verdict::Holds, why),
+            Err(found) => {
+                let problems: Vec<Problem> =
+                    found.into_iter().map(|(place, why)| Problem::new(8, place, &why)).collect();
+                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                (point.verdict, point.why) = (Verdict::Fails, first);
+                self.problems.extend(problems);
+            }
         }
     }
 
@@ -303,17 +357,17 @@ impl Outcome {
             ),
             "each in its one form; none has a field for text out of a record".to_owned(),
             format!("{matched} arrivals"),
-            "the pack holds no counters of the wire, and this build compares none".to_owned(),
+            "the pack holds no counters of the wire: give them with --flow-logs".to_owned(),
             format!("{erasures} orders"),
-            format!("{heads} roots that regions showed each other"),
-            "needs the running regions, and this build asks them nothing again".to_owned(),
+            format!("{heads} roots that regions showed each other; {}", self.cosignatures(trust)),
+            "needs the running regions: ask them with `audit replay PACK`".to_owned(),
             if release.is_some() {
                 "each is in the list you gave".to_owned()
             } else {
                 "give the list of the release you trust with --release".to_owned()
             },
         ];
-        let is_alone = self.homes.len() < 2;
+        let is_alone = self.homes.iter().filter(|home| home.is_first()).count() < 2;
         for (number, (name, why)) in (0_u8..).zip(NAMES.into_iter().zip(reasons)) {
             let failed: Vec<&Problem> = self.problems.iter().filter(|problem| problem.point == number).collect();
             let is_na = match number {

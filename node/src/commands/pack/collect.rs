@@ -13,7 +13,7 @@ use super::super::door::Door;
 use super::super::profile::Profile;
 use super::check::{self, regions};
 use super::compose::{Request, compose};
-use super::files::{MANIFEST, REGIONS, REQUEST, derived, manifest, seal_of};
+use super::files::{MANIFEST, REGIONS, REQUEST, derived, manifest, place_of, seal_of};
 use super::open::{self, Trust};
 use super::tool;
 use crate::audit::{Copy, Shown};
@@ -33,21 +33,12 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
     if out.try_exists().unwrap_or(true) {
         bail!("`{}` is there already; a pack is made in a directory of its own, so name another", out.display());
     }
-    let doors: Vec<(Region, Door)> = wanted
-        .regions
-        .iter()
-        .map(|region| Ok((region.clone(), profile.door(region)?)))
-        .collect::<anyhow::Result<_>>()?;
-    for (region, door) in &doors {
-        copy(door, region, &wanted.tenant, out)
-            .await
-            .with_context(|| format!("region `{region}` gave no whole copy"))?;
-    }
+    let doors = copies(wanted, profile).await?;
     let (from, to) = wanted.period;
     let request = Request { tool: tool(), tenant: wanted.tenant.to_string(), from, to, made_at: Clock::system().now() };
     write(out, REQUEST, format!("{}\n", serde_json::to_string_pretty(&request)?).as_bytes())?;
     let trust = Trust::default();
-    let homes = regions(out).into_iter().map(|region| open::home(out, &region, &request, &trust));
+    let homes = regions(out).into_iter().map(|place| open::home(out, &place, &request, &trust));
     let homes: Result<Vec<_>, _> = homes.collect();
     let homes = homes.map_err(|problem| anyhow::anyhow!("what a region gave does not hold: {problem}"))?;
     for (name, bytes) in derived(&compose(&request, &homes))? {
@@ -56,15 +47,66 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
     let manifest = manifest(out)?;
     write(out, MANIFEST, manifest.as_bytes())?;
     let sha256 = hex::encode(digest(&SHA256, manifest.as_bytes()).as_ref());
-    for (region, door) in &doors {
+    for (place, door) in &doors {
         let sealed = door.post("/api/v1/audit/seal", &json!({"sha256": sha256})).await?;
-        write(out, &seal_of(region.as_str()), text(&sealed, "note")?.as_bytes())?;
+        write(out, &seal_of(place), text(&sealed, "note")?.as_bytes())?;
     }
     Ok(check::check(out, &trust, None))
 }
 
-/// The statement and the log of one region.
-async fn copy(door: &Door, region: &Region, tenant: &Name, out: &Path) -> anyhow::Result<()> {
+/// A copy of every node of every region that the profile reaches, with its place in the pack. A region without its first node is no
+/// region of the pack; another node that gives nothing is named, here and in the report.
+async fn copies(wanted: &Wanted, profile: &Profile) -> anyhow::Result<Vec<(String, Door)>> {
+    let mut doors = Vec::new();
+    for region in &wanted.regions {
+        let door = profile.door(region)?;
+        let place = region.to_string();
+        let failed = || format!("region `{region}` gave no whole copy");
+        let mut known = vec![node_behind(&door, region).await.with_context(failed)?];
+        copy(&door, &place, &wanted.tenant, &wanted.out).await.with_context(failed)?;
+        doors.push((place, door));
+        for door in profile.doors_beside(region)? {
+            match beside(&door, region, &mut known, wanted).await {
+                Ok(Some(place)) => doors.push((place, door)),
+                Ok(None) => {}
+                Err(error) => eprintln!(
+                    "ATTENTION: a node of region `{region}` is not in the pack, and the report names it: {}",
+                    super::super::chain(&error)
+                ),
+            }
+        }
+    }
+    Ok(doors)
+}
+
+/// A copy of one more node of a region, and its place; none where it is there already.
+async fn beside(door: &Door, region: &Region, known: &mut Vec<u64>, wanted: &Wanted) -> anyhow::Result<Option<String>> {
+    let node = node_behind(door, region).await?;
+    if known.contains(&node) {
+        return Ok(None);
+    }
+    let place = place_of(region, node);
+    if let Err(error) = copy(door, &place, &wanted.tenant, &wanted.out).await {
+        // Half a copy is none.
+        std::fs::remove_dir_all(wanted.out.join(REGIONS).join(&place)).ok();
+        return Err(error);
+    }
+    known.push(node);
+    Ok(Some(place))
+}
+
+/// Which node of the region answers at a door.
+async fn node_behind(door: &Door, region: &Region) -> anyhow::Result<u64> {
+    let status = door.read("/api/v1/status").await?;
+    let found = text(&status, "region")?;
+    if found != region.as_str() {
+        bail!("the node there is one of region `{found}`");
+    }
+    status.get("node").and_then(Value::as_u64).context("the node answered without its number; is it of another build?")
+}
+
+/// The statement and the log of one node.
+async fn copy(door: &Door, place: &str, tenant: &Name, out: &Path) -> anyhow::Result<()> {
     // The ledger first: the statement then knows everything that the ledger does.
     let log = door.read("/api/v1/audit/log").await?;
     let kept = log.get("kept").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -72,8 +114,12 @@ async fn copy(door: &Door, region: &Region, tenant: &Name, out: &Path) -> anyhow
         verifier: text(&log, "verifier")?.to_owned(),
         checkpoint: text(&log, "checkpoint")?.to_owned(),
         kept: kept.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        cosigned: text(&log, "cosigned")
+            .ok()
+            .zip(text(&log, "witnesses").ok())
+            .map(|(note, keys)| (note.to_owned(), keys.to_owned())),
     };
-    let dir = format!("{REGIONS}/{region}");
+    let dir = format!("{REGIONS}/{place}");
     let mut copy = Copy::begin(&out.join(&dir).join("log"), &shown)?;
     for bundle in 0..copy.bundles() {
         let path = format!("/api/v1/audit/bodies?bundle={bundle}&size={}&tenant={tenant}", copy.size());

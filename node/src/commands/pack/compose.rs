@@ -7,6 +7,7 @@ use domicile_proto::ids::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::chapters;
+use super::files::BESIDE;
 use super::paper::Paper;
 use super::tally::{Period, Tally, Way, day, instant};
 use crate::present::auditor::Statement;
@@ -30,9 +31,11 @@ impl Request {
     }
 }
 
-/// One region: what it stated, and its ledger.
+/// One node: what it stated, and its ledger. The first of a region stands for it where all nodes say the same.
 #[derive(Debug)]
 pub(super) struct Home {
+    /// Its place in the pack.
+    pub(super) place: String,
     pub(super) statement: Statement,
     pub(super) tally: Tally,
     /// Name of the log, entries under its newest checkpoint, their root.
@@ -45,11 +48,31 @@ pub(super) struct Home {
     pub(super) checkpoints: u64,
     /// What the entries say against the region.
     pub(super) findings: Vec<String>,
+    /// Entries under the newest checkpoint that others cosigned; who they are, and their keys.
+    pub(super) cosigned: u64,
+    pub(super) cosigners: Vec<String>,
+    pub(super) cosigner_keys: Vec<String>,
 }
 
 impl Home {
     pub(super) fn name(&self) -> &str {
         &self.statement.region
+    }
+
+    /// Whether it is the first node of its region here, and says what all of them say.
+    pub(super) fn is_first(&self) -> bool {
+        !self.place.contains(BESIDE)
+    }
+
+    /// Its region, and its number where it is a further node of it.
+    pub(super) fn label(&self) -> String {
+        if self.is_first() { self.name().to_owned() } else { format!("{}, node {}", self.name(), self.statement.node) }
+    }
+
+    /// The witnesses among the cosigners that are no node of this deployment.
+    pub(super) fn outsiders(&self) -> impl Iterator<Item = &String> {
+        let ours = format!("witness.{}/", self.statement.deployment);
+        self.cosigners.iter().filter(move |name| !name.starts_with(&ours))
     }
 
     /// Messages and bytes that went one way, to or from one region or all.
@@ -60,7 +83,26 @@ impl Home {
     }
 }
 
-/// The report. Homes stand in the order of their names.
+/// The first node of each region.
+pub(super) fn firsts(homes: &[Home]) -> impl Iterator<Item = &Home> {
+    homes.iter().filter(|home| home.is_first())
+}
+
+/// All nodes of a region.
+pub(super) fn of_region<'a>(homes: &'a [Home], region: &'a str) -> impl Iterator<Item = &'a Home> {
+    homes.iter().filter(move |home| home.name() == region)
+}
+
+/// The nodes of the deployment whose ledger is not in the pack: region and number.
+pub(super) fn missing(homes: &[Home]) -> std::collections::BTreeSet<(String, u64)> {
+    let stated = homes.iter().flat_map(|home| &home.statement.nodes);
+    let is_here =
+        |region: &str, node: u64| homes.iter().any(|home| home.name() == region && home.statement.node == node);
+    let gone = stated.filter(|node| !is_here(&node.region, node.node));
+    gone.map(|node| (node.region.clone(), node.node)).collect()
+}
+
+/// The report. Homes stand in the order of their places.
 pub(super) fn compose(request: &Request, homes: &[Home]) -> Paper {
     let title = format!("Audit pack of tenant `{}`", request.tenant);
     Paper {
@@ -80,6 +122,7 @@ pub(super) fn compose(request: &Request, homes: &[Home]) -> Paper {
             chapters::places(homes),
             chapters::nodes(homes),
             chapters::ledgers(homes),
+            chapters::breaches(request, homes),
             chapters::limits(homes),
             chapters::how_to_check(),
         ],
@@ -104,7 +147,7 @@ fn lead(request: &Request, homes: &[Home]) -> Vec<String> {
             "{} regions hold {records} records of this tenant. In this time {messages} messages ({bytes} bytes) about it left a region: questions, \
              and answers that are numbers. No message can hold a record or a piece of one: the types that may cross have no field for text \
              out of a record.",
-            homes.len()
+            firsts(homes).count()
         ),
     ];
     lead.push(match attention.len() {
@@ -119,9 +162,9 @@ fn lead(request: &Request, homes: &[Home]) -> Vec<String> {
 pub(super) fn attention(request: &Request, homes: &[Home]) -> Vec<String> {
     let mut found: BTreeMap<&str, u64> = BTreeMap::new();
     for home in homes {
-        for way in &home.statement.transfers {
+        for way in home.statement.transfers.iter().filter(|_| home.is_first()) {
             if chapters::transfer_state(way, request.made_at).starts_with("ATTENTION") {
-                *found.entry("routes without a decided and reviewed legal basis (section 4)").or_default() += 1;
+                *found.entry("routes without a signed and reviewed legal basis (section 4)").or_default() += 1;
             }
         }
         for erasure in &home.statement.erasures {
@@ -141,15 +184,14 @@ pub(super) fn attention(request: &Request, homes: &[Home]) -> Vec<String> {
         if !home.findings.is_empty() {
             *found.entry("findings of the ledgers (section 13)").or_default() += home.findings.len() as u64;
         }
-        let missing = home.statement.nodes.iter().filter(|node| node.region == home.name()).count().saturating_sub(1);
-        if missing > 0 {
-            *found.entry("nodes whose ledger is not in this pack (section 13)").or_default() += missing as u64;
-        }
-        for node in &home.statement.nodes {
-            if !homes.iter().any(|home| home.name() == node.region) {
-                *found.entry("nodes of regions that are not in this pack (section 13)").or_default() += 1;
-            }
-        }
+    }
+    let missing = missing(homes).len() as u64;
+    if missing > 0 {
+        found.insert("nodes whose ledger is not in this pack (section 13)", missing);
+    }
+    let late = chapters::late_clocks(request, homes);
+    if late > 0 {
+        found.insert("clocks of breaches that ran out (section 14)", late);
     }
     found.into_iter().map(|(what, count)| format!("{count} {what}")).collect()
 }

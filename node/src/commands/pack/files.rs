@@ -16,12 +16,20 @@ use crate::limits::PACK_FILE_BYTES;
 pub(super) const REQUEST: &str = "request.json";
 /// SHA-256 of every file but this one and its seals, as `sha256sum` writes it.
 pub(super) const MANIFEST: &str = "SHA256SUMS";
-/// Directory with one directory for each region.
+/// Directory with one directory for each node, under its place.
 pub(super) const REGIONS: &str = "regions";
 
-/// Name of the note with which a region seals the manifest.
-pub(super) fn seal_of(region: &str) -> String {
-    format!("{MANIFEST}.{region}.note")
+/// Place of a further node of a region: the first has the region's name alone. No name of a region has such a sign.
+pub(super) fn place_of(region: &domicile_proto::ids::Region, node: u64) -> String {
+    format!("{region}{BESIDE}{node}")
+}
+
+/// Between a region's name and the number of a further node.
+pub(super) const BESIDE: char = '+';
+
+/// Name of the note with which a node seals the manifest.
+pub(super) fn seal_of(place: &str) -> String {
+    format!("{MANIFEST}.{place}.note")
 }
 
 /// The files that follow from the report, with their bytes.

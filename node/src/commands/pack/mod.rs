@@ -27,6 +27,8 @@ use clap::Args;
 use domicile_proto::ids::{Name, Timestamp};
 
 use super::profile::Profile;
+use super::reconcile::{self, Counters};
+pub(super) use check::regions;
 use check::{Outcome, Verdict};
 pub(super) use open::Trust;
 
@@ -120,9 +122,46 @@ pub(super) fn is_pack(dir: &Path) -> bool {
 }
 
 /// Checks the pack in a directory and says how it is.
-pub(super) fn verify(dir: &Path, trust: &Trust, release: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub(super) fn verify(
+    dir: &Path,
+    trust: &Trust,
+    release: Option<&Path>,
+    counters: &Counters,
+) -> anyhow::Result<ExitCode> {
     let release = release.map(std::fs::read_to_string).transpose()?;
-    Ok(told(dir, &check::check(dir, trust, release.as_deref())))
+    let mut outcome = check::check(dir, trust, release.as_deref());
+    if outcome.is_sound() && !counters.flow_logs.is_empty() {
+        outcome.weighed(reconcile::of_pack(dir, counters)?);
+    }
+    Ok(told(dir, &outcome))
+}
+
+/// A pack that holds.
+pub(super) struct Sound {
+    pub(super) tenant: String,
+    pub(super) homes: Vec<SoundHome>,
+}
+
+/// A node of one.
+pub(super) struct SoundHome {
+    pub(super) region: String,
+    pub(super) node: u64,
+    /// Its place in the pack.
+    pub(super) place: String,
+    pub(super) origin: String,
+}
+
+/// Checks the pack in a directory; `None` where it does not hold.
+pub(super) fn sound(dir: &Path, trust: &Trust) -> Option<Sound> {
+    let outcome = check::check(dir, trust, None);
+    let tenant = outcome.request.as_ref().filter(|_| outcome.is_sound())?.tenant.clone();
+    let home = |home: &compose::Home| SoundHome {
+        region: home.name().to_owned(),
+        node: home.statement.node,
+        place: home.place.clone(),
+        origin: home.origin.clone(),
+    };
+    Some(Sound { tenant, homes: outcome.homes.iter().map(home).collect() })
 }
 
 /// One sentence first, the checks after it.
@@ -133,7 +172,7 @@ fn told(dir: &Path, outcome: &Outcome) -> ExitCode {
             request.tenant,
             tally::day(request.from),
             tally::day(request.to),
-            regions_in_words(outcome.homes.len())
+            regions_in_words(outcome.homes.iter().filter(|home| home.is_first()).count())
         ),
         (_, Some(first)) => {
             let more = outcome.problems.len() - 1;

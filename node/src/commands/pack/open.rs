@@ -6,7 +6,7 @@ use domicile_proto::ids::TenantId;
 
 use super::check::Problem;
 use super::compose::{Home, Request};
-use super::files::{MANIFEST, REGIONS, digest_of, read, seal_of};
+use super::files::{BESIDE, MANIFEST, REGIONS, digest_of, read, seal_of};
 use super::tally::Tally;
 use crate::audit::{Broken, Verifier, verify};
 use crate::present::auditor::{PACK_TITLE, STATEMENT_TITLE, Statement};
@@ -18,11 +18,14 @@ pub(in super::super) struct Trust {
     pub(in super::super) keys: Vec<Verifier>,
     /// Checkpoints that were kept: where from, and the note.
     pub(in super::super) saved: Vec<(String, String)>,
+    /// Keys of witnesses outside the deployment that were handed over, each `name+id+key`.
+    pub(in super::super) witnesses: Vec<String>,
 }
 
-/// A region of a pack in a directory.
-pub(super) fn home(dir: &Path, region: &str, request: &Request, trust: &Trust) -> Result<Home, Problem> {
-    let place = |name: &str| format!("{REGIONS}/{region}/{name}");
+/// A node of a pack in a directory, by its place.
+pub(super) fn home(dir: &Path, at: &str, request: &Request, trust: &Trust) -> Result<Home, Problem> {
+    let (region, beside) = at.split_once(BESIDE).map_or((at, None), |(region, node)| (region, Some(node)));
+    let place = |name: &str| format!("{REGIONS}/{at}/{name}");
     let log = dir.join(place("log"));
     let said = text(dir, &place("log/log.vkey"))?;
     let own = Verifier::read(said.trim_end());
@@ -35,8 +38,9 @@ pub(super) fn home(dir: &Path, region: &str, request: &Request, trust: &Trust) -
         return Err(Problem::new(1, place("log/log.vkey"), "this is another key than the one you trust"));
     }
     let statement = statement(dir, &place, &own)?;
-    if statement.region != region || statement.tenant != request.tenant {
-        return Err(Problem::new(1, place("statement.json"), "it is about another region or tenant"));
+    let is_other = beside.is_some_and(|node| *node != statement.node.to_string());
+    if statement.region != region || is_other || statement.tenant != request.tenant {
+        return Err(Problem::new(1, place("statement.json"), "it is about another region, node or tenant"));
     }
     if !own.name().ends_with(&format!("/{region}/{}", statement.node)) {
         return Err(Problem::new(1, place("log/log.vkey"), "the log is another node's than the statement"));
@@ -45,9 +49,10 @@ pub(super) fn home(dir: &Path, region: &str, request: &Request, trust: &Trust) -
     let saved: Vec<_> = trust.saved.iter().filter(|(_, note)| origin(note) == own.name()).cloned().collect();
     let mut tally = Tally::new(request.period(), TenantId(u32::try_from(statement.tenant_id).unwrap_or(u32::MAX)));
     let checked = verify(&log, Some(&own), &saved, &mut |number, entry| tally.take(number, entry));
-    let checked = checked.map_err(|broken| of_log(region, &broken))?;
+    let checked = checked.map_err(|broken| of_log(at, &broken))?;
     let (size, root) = checked.head.map_or((0, String::new()), |head| (head.size, hex::encode(head.root)));
     Ok(Home {
+        place: at.to_owned(),
         statement,
         tally,
         origin: checked.origin,
@@ -57,6 +62,9 @@ pub(super) fn home(dir: &Path, region: &str, request: &Request, trust: &Trust) -
         destroyed: checked.destroyed,
         checkpoints: checked.checkpoints,
         findings: checked.findings,
+        cosigned: checked.cosigned,
+        cosigners: checked.cosigners,
+        cosigner_keys: checked.cosigner_keys,
     })
 }
 
@@ -96,7 +104,7 @@ fn of_log(region: &str, broken: &Broken) -> Problem {
     let place = format!("{REGIONS}/{region}/log/{}", broken.place);
     let says = |words: &str| broken.why.contains(words);
     let point = match () {
-        () if says("key") => 1,
+        () if says("key") || says("witness") => 1,
         () if says("does not go on") || says("entries were removed") => 3,
         () if says("withheld") => 5,
         () if says("frame") || says("no entry that this build knows") => 6,

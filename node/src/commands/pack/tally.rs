@@ -10,7 +10,7 @@ use domicile_proto::ids::{TenantId, Timestamp};
 use domicile_proto::message::answer::Outcome;
 use domicile_proto::message::ledger::SignedHead;
 
-use crate::audit::{Entry, Event, Passage};
+use crate::audit::{Breach, Breaches, Entry, Event, Passage};
 
 /// From when, inclusive, until when, exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,10 @@ pub(super) struct Order {
     pub(super) purged: Option<(u64, Timestamp)>,
 }
 
+/// From the entry that says a route is closed to the last byte on it, at most, in microseconds: what was already released may
+/// still be on its way to the ledger. Source: a route without a basis is refused within a second.
+const ROUTE_CLOSES_WITHIN: i64 = 1_000_000;
+
 /// By day, way, region at the other end, and class: messages and bytes.
 type Crossings = BTreeMap<(String, Way, String, EgressClass), (u64, u64)>;
 
@@ -81,6 +85,10 @@ pub(super) struct Tally {
     pub(super) heads: Vec<(u64, String, u64, u64, [u8; 32])>,
     /// Policy versions that answers name, and the newest that the ledger had said before: number, version, known.
     pub(super) unknown_policies: Vec<(u64, u64)>,
+    /// What left for a region more than a moment after the route to it was closed: number, region.
+    pub(super) astray: Vec<(u64, String)>,
+    closed_routes: BTreeMap<String, Timestamp>,
+    breaches: Breaches,
     versions: BTreeSet<u64>,
     newest: Timestamp,
     /// Of arrivals.
@@ -108,10 +116,18 @@ impl Tally {
             arrived: Vec::new(),
             heads: Vec::new(),
             unknown_policies: Vec::new(),
+            astray: Vec::new(),
+            closed_routes: BTreeMap::new(),
+            breaches: Breaches::default(),
             versions: BTreeSet::new(),
             newest: Timestamp(0),
             times: BTreeMap::new(),
         }
+    }
+
+    /// Breaches of the tenant, of all times.
+    pub(super) fn breaches(&self) -> impl Iterator<Item = (&str, &Breach)> {
+        self.breaches.of(self.tenant)
     }
 
     /// When an arrival was written down.
@@ -128,6 +144,8 @@ impl Tally {
     pub(super) fn take(&mut self, number: u64, entry: &Entry) {
         self.newest = self.newest.max(entry.at);
         self.always(number, entry);
+        self.breaches.take(number, entry);
+        self.on_closed_routes(number, entry);
         if self.period.holds(entry.at) {
             *self.kinds.entry(kind_of(&entry.event)).or_default() += 1;
             self.within(number, entry);
@@ -164,6 +182,27 @@ impl Tally {
             Event::Purged { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
                 order.purged.get_or_insert(at);
             }),
+            _ => {}
+        }
+    }
+
+    /// From a moment after a route was closed nothing but refusals goes there, until it is opened again.
+    fn on_closed_routes(&mut self, number: u64, entry: &Entry) {
+        match &entry.event {
+            Event::RouteChanged { to, open: false, .. } => {
+                self.closed_routes.entry(to.to_string()).or_insert(entry.at);
+            }
+            Event::RouteChanged { to, open: true, .. } => {
+                self.closed_routes.remove(to.as_str());
+            }
+            Event::Egress(passage) => {
+                let free = [EgressClass::Refusal, EgressClass::LedgerHead, EgressClass::Metadata];
+                let region = passage.peer.region.as_str();
+                let closed = self.closed_routes.get(region).filter(|_| !free.contains(&passage.class));
+                if closed.is_some_and(|closed| entry.at.0 > closed.0 + ROUTE_CLOSES_WITHIN) {
+                    self.astray.push((number, region.to_owned()));
+                }
+            }
             _ => {}
         }
     }
@@ -208,6 +247,17 @@ impl Tally {
                 );
                 self.policy.push(line("ATTENTION threshold lowered", words));
             }
+            Event::RouteChanged { to, open, basis, policy } => {
+                let basis = basis.map_or_else(|| "no basis".to_owned(), |basis| basis.to_string().replace('_', " "));
+                let state = if *open { "open" } else { "closed" };
+                let words = format!("to {to}: {state}, {basis}, by policy version {}", policy.0);
+                self.policy.push(line("route changed", words));
+            }
+            Event::NotSent { to, why, .. } => {
+                let why = serde_json::to_value(why).unwrap_or_default();
+                let why = format!("not sent to {to}: {}", words_of(&why));
+                *self.refused.entry((day(entry.at), why)).or_default() += 1;
+            }
             Event::Reveal { key, tenant, purpose, .. } if *tenant == self.tenant => {
                 let purpose = serde_json::to_value(purpose).unwrap_or_default();
                 let words = format!("key `{key}`, purpose: {}", words_of(&purpose));
@@ -216,6 +266,12 @@ impl Tally {
             Event::SubjectExported { tenant, records, originals } if *tenant == self.tenant => {
                 let words = format!("{records} records, {originals} originals opened");
                 self.exports.push(line("handed over to an administrator", words));
+            }
+            Event::ExportKept { tenant, export, until } if *tenant == self.tenant => {
+                self.exports.push(line("kept behind a link", format!("export {export}, until {}", instant(*until))));
+            }
+            Event::ExportRead { tenant, export } if *tenant == self.tenant => {
+                self.exports.push(line("read through its link", format!("export {export}")));
             }
             Event::HoldSet { hold } => self.holds.push(line("hold set", hold.to_string())),
             Event::HoldReleased { hold } => self.holds.push(line("hold released", hold.to_string())),

@@ -64,6 +64,7 @@ impl Desk {
                     *region == policy.region && policy.keys.values().any(|key| key.id == *id && admin.may(key.tenant));
                 if is_own || admin.is_operator() { Ok(()) } else { Err(PresentError::OtherTenant) }
             }
+            Command::RevokeTransfer { .. } if admin.is_operator() => Ok(()),
             Command::CreateTenant { tenant } if admin.is_operator() => self.clean([tenant]),
             Command::AddRegion { region } if admin.is_operator() => self.clean([&region.0]),
             Command::AssignShard { .. } | Command::RemoveNode { .. } | Command::RecordHead(_)
@@ -78,7 +79,10 @@ impl Desk {
     fn check_change(&self, admin: &Admin, change: &Change) -> Result<(), PresentError> {
         let may = |tenant: TenantId| if admin.may(tenant) { Ok(()) } else { Err(PresentError::OtherTenant) };
         match change {
-            Change::AddNode { .. } | Change::SetRegionKey { .. } | Change::RemoveNode { .. } => {
+            Change::AddNode { .. }
+            | Change::SetRegionKey { .. }
+            | Change::RemoveNode { .. }
+            | Change::ApproveTransfer { .. } => {
                 if admin.is_operator() {
                     Ok(())
                 } else {

@@ -4,6 +4,8 @@
 //! refused here, so that nobody waits for something that every node would ignore. Signs nothing itself.
 
 mod commands;
+pub(crate) mod lifecycle;
+mod links;
 mod lists;
 mod retention;
 pub(crate) mod subjects;

@@ -17,8 +17,9 @@ use domicile_proto::metadata::Personal;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::links::{self, Tries};
 use super::{Admin, retention};
-use crate::erase::{EraseError, Erasure, Progress, Stands, Whom};
+use crate::erase::{EraseError, Erasure, HoldStands, Progress, Stands, Whom};
 use crate::index::token;
 use crate::policy::{StreamView, Wanted, tokens_in};
 use crate::present::desk::Desk;
@@ -30,8 +31,9 @@ use crate::tasks::Kind;
 
 /// A desk with erasure beside it.
 pub(crate) struct Subjects {
-    desk: Arc<Desk>,
+    pub(super) desk: Arc<Desk>,
     pub(super) erasure: Arc<Erasure>,
+    pub(super) tries: Tries,
 }
 
 /// The doors.
@@ -39,7 +41,7 @@ pub(crate) fn router(desk: Arc<Desk>, erasure: Arc<Erasure>) -> Router {
     listed()
         .into_iter()
         .fold(Router::new(), |router, (path, method)| router.route(path, method))
-        .with_state(Arc::new(Subjects { desk, erasure }))
+        .with_state(Arc::new(Subjects { desk, erasure, tries: Tries::default() }))
 }
 
 /// Routes by path; every one stands in the API document.
@@ -51,6 +53,7 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Subjects>>)> {
         ("/api/v1/subjects/hold", post(hold)),
         ("/api/v1/subjects/release", post(release)),
         ("/api/v1/subjects/export", post(export)),
+        ("/api/v1/exports/{link}", get(links::open)),
         ("/api/v1/retention", get(retention::show)),
         ("/api/v1/retention/run", post(retention::run)),
     ]
@@ -129,7 +132,8 @@ fn subject_field(view: &StreamView) -> Option<&Name> {
 pub(super) fn failed(error: &EraseError) -> Failure {
     match error {
         EraseError::Held { .. } => Failure::new(error, 409, "legal_hold_exception"),
-        EraseError::Unknown { .. } => Failure::new(error, 404, "resource_not_found_exception"),
+        EraseError::Unknown { .. } | EraseError::NoExport => Failure::new(error, 404, "resource_not_found_exception"),
+        EraseError::Links => Failure::new(error, 429, "es_rejected_execution_exception"),
         _ => Failure::of(error),
     }
 }
@@ -190,8 +194,7 @@ async fn status(
             return at.erasure.stands(tenant, id).map(|stands| shown(&stands)).map_err(|error| failed(&error));
         }
         let erasures: Vec<Value> = at.erasure.all(tenant).iter().map(shown).collect();
-        let holds = at.erasure.holds(tenant).into_iter().map(|(id, since)| json!({"id": id, "since": since}));
-        let holds: Vec<Value> = holds.collect();
+        let holds: Vec<Value> = at.erasure.holds(tenant).iter().map(held).collect();
         Ok(json!({"erasures": erasures, "holds": holds, "late_records_left_out": at.erasure.late()}))
     };
     told(read())
@@ -206,10 +209,14 @@ async fn purge(State(at): State<Arc<Subjects>>, headers: HeaderMap) -> Response 
     told(purged.await)
 }
 
+fn held(stands: &HoldStands) -> Value {
+    json!({"id": stands.id, "since": stands.since, "not_held_at": stands.not_held_at})
+}
+
 async fn hold(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) -> Response {
     let held = async {
         let Named { tenant, whom, .. } = at.named(&headers, &body.0?)?;
-        at.erasure.hold(tenant, whom).await.map(|id| json!({"id": id})).map_err(|error| failed(&error))
+        at.erasure.hold(tenant, whom).await.map(|stands| held(&stands)).map_err(|error| failed(&error))
     };
     told(held.await)
 }
@@ -225,7 +232,7 @@ async fn release(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body
     told(released.await)
 }
 
-/// JSON lines: each record of the subject with its stream. Tokens stay tokens but for those of values that the caller names:
+/// JSON lines: each record of the subject with its stream, at once or behind a link. Tokens stay tokens but for those of values that the caller names:
 /// whose the others are is not known.
 async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) -> Response {
     let exported = async {
@@ -234,7 +241,10 @@ async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body)
         if named.whom.is_nobody() {
             return Err(failed(&EraseError::Nobody));
         }
+        let hours = Subjects::link_hours(&body)?;
+        at.desk.is_here(&named.streams)?;
         at.desk.is_whole(&named.streams)?;
+        let before = at.erasure.before_export(named.tenant);
         let own = at.own_values(&named, &body);
         let mut lines = Vec::new();
         let mut records = 0;
@@ -243,12 +253,12 @@ async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body)
         }
         let originals = u64::try_from(own.len()).unwrap_or(u64::MAX);
         at.erasure.tell_export(named.tenant, records, originals).await.map_err(|error| failed(&error))?;
-        Ok(lines)
+        Ok(match hours {
+            Some(hours) => told(at.linked(named.tenant, (&lines, records), hours, before).await),
+            None => (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response(),
+        })
     };
-    match exported.await {
-        Ok(lines) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response(),
-        Err(failure) => told(Err(failure)),
-    }
+    exported.await.unwrap_or_else(|failure| told(Err(failure)))
 }
 
 impl Subjects {

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use domicile_proto::ids::{ShardId, Timestamp};
 use serde_json::{Value, json};
 
 use super::subjects::router;
 use crate::erase::workflow_test::{Node, TENANT, TOKEN, begin, stream};
+use crate::limits::EXPORT_READS_PER_SECOND;
 use crate::policy::Policy;
-use crate::present::world::{ADMIN, OTHER_ADMIN, SEARCH, World, ask};
+use crate::present::world::{ADMIN, OTHER_ADMIN, SEARCH, World, ask, send};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -102,5 +105,34 @@ async fn an_erasure_is_ordered_shown_and_purged_through_the_doors_by_whom_it_con
     let (_, gone) = get(&doors, ADMIN, &status).await;
     assert_eq!((&gone["state"], &gone["percent"]), (&json!("gone"), &json!(100)));
     assert!(gone["receipt"]["signature"].is_string() && !gone.to_string().contains(TOKEN));
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_stays_in_the_region_behind_a_link_that_needs_no_key_and_is_tried_so_often() {
+    let dir = begin();
+    let (node, doors) = node(dir.path()).await;
+    let export = "/api/v1/subjects/export";
+    let wanted = json!({"token": TOKEN, "link_hours": 24});
+    assert_eq!(post(&doors, SEARCH, export, &wanted).await.0, 403);
+    for wrong in [json!(0), json!("24"), json!(169), json!(-1)] {
+        let (status, refused) = post(&doors, ADMIN, export, &json!({"token": TOKEN, "link_hours": wrong})).await;
+        assert!(status == 400 && refused.to_string().contains("DMC-ERASE-18"), "{refused}");
+    }
+    let (status, kept) = post(&doors, ADMIN, export, &wanted).await;
+    assert_eq!(status, 200, "{kept}");
+    let path = kept["path"].as_str().unwrap().to_owned();
+    // The world's desk has no records of this person: the export is empty, and the link leads to it all the same.
+    let bare = |path: &str| send(doors.clone(), Request::get(path).body(Body::empty()).unwrap());
+    let opened = bare(&path).await;
+    assert_eq!((opened.status.as_u16(), opened.text.as_str()), (200, ""));
+    assert!(opened.headers["cache-control"] == "no-store" && opened.headers["referrer-policy"] == "no-referrer");
+    let refused = bare(&format!("{path}00")).await;
+    assert!(refused.status == 404 && refused.text.contains("DMC-ERASE-16"), "{}", refused.text);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..EXPORT_READS_PER_SECOND.get() * 4 {
+        seen.insert(bare(&path).await.status.as_u16());
+    }
+    assert_eq!(seen, [200, 429].into());
     node.kill().await;
 }

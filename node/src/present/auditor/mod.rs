@@ -1,9 +1,11 @@
 //! The doors of an auditor: what a region states about itself, and its ledger, as they go into an audit pack. Role `audit`, which
-//! opens nothing else.
+//! opens nothing else; and the register of breaches, which an administrator writes.
 //!
 //! Of another tenant's entries only the commitments are given: the tree stays whole and says nothing about them. Nothing is
 //! changed here; what the node signs is that it said this, and when.
 
+mod breaches;
+mod replay;
 mod state;
 mod statement;
 mod visible;
@@ -24,12 +26,13 @@ use super::admin::OPERATORS;
 use super::desk::Desk;
 use super::errors::PresentError;
 use super::native::{Body, told};
-use crate::audit::LedgerError;
+use crate::aggregate::Releases;
+use crate::audit::{LedgerError, sbom_digest};
 use crate::config::RegionFacts;
 use crate::erase::Erasure;
 use crate::receive::Failure;
 
-pub(crate) use statement::{Erasure as StatedErasure, Statement, Stream, Transfer};
+pub(crate) use statement::{Bucket, Erasure as StatedErasure, Statement, Stream, Transfer};
 use visible::Visible;
 
 /// First line of what is signed over a statement.
@@ -41,10 +44,16 @@ pub(crate) const PACK_TITLE: &str = "domicile audit pack v1";
 pub(crate) struct Office {
     desk: Arc<Desk>,
     erasure: Arc<Erasure>,
+    releases: Releases,
     deployment: Name,
     facts: RegionFacts,
     /// SHA-256 of the program, in hexadecimal digits.
     program: String,
+    /// SHA-256 of what it was built of, likewise.
+    sbom: String,
+    /// The bucket, as it was found when the node opened it.
+    bucket: Bucket,
+    register: breaches::Register,
 }
 
 impl Office {
@@ -52,10 +61,13 @@ impl Office {
     pub(crate) fn new(
         desk: Arc<Desk>,
         erasure: Arc<Erasure>,
+        releases: Releases,
         (deployment, facts): (Name, RegionFacts),
         program: String,
+        bucket: Bucket,
     ) -> Arc<Self> {
-        Arc::new(Self { desk, erasure, deployment, facts, program })
+        let (sbom, register) = (hex::encode(sbom_digest()), breaches::Register::default());
+        Arc::new(Self { desk, erasure, releases, deployment, facts, program, sbom, bucket, register })
     }
 
     /// The tenant an auditor asks about: the own one, for the operator's any.
@@ -87,6 +99,9 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Office>>)> {
         ("/api/v1/audit/log", get(log)),
         ("/api/v1/audit/bodies", get(bodies)),
         ("/api/v1/audit/seal", post(seal)),
+        ("/api/v1/audit/replay", post(replay::replay)),
+        ("/api/v1/audit/breaches", get(breaches::list)),
+        ("/api/v1/breaches", post(breaches::note)),
     ]
 }
 
@@ -103,7 +118,7 @@ async fn statement_of(State(office): State<Arc<Office>>, headers: HeaderMap, Que
     told(stated())
 }
 
-/// `GET /api/v1/audit/log`: the newest checkpoint, those that were kept, and the key that checks them.
+/// `GET /api/v1/audit/log`: the newest checkpoint, those that were kept, the one that others cosigned, and the keys.
 async fn log(State(office): State<Arc<Office>>, headers: HeaderMap) -> Response {
     let read = async {
         office.asked(&headers, None)?;
@@ -111,7 +126,8 @@ async fn log(State(office): State<Arc<Office>>, headers: HeaderMap) -> Response 
         let reading = office.desk.parts.tasks.blocking(move || ledger.shown());
         let shown = reading.await.map_err(|_| Failure::of(&LedgerError::Closed))?;
         let shown = shown.map_err(|error| Failure::of(&error))?;
-        Ok(json!({"verifier": shown.verifier, "checkpoint": shown.checkpoint, "kept": shown.kept}))
+        Ok(json!({"verifier": shown.verifier, "checkpoint": shown.checkpoint, "kept": shown.kept,
+            "cosigned": shown.cosigned.as_ref().map(|(note, _)| note), "witnesses": shown.cosigned.as_ref().map(|(_, keys)| keys)}))
     };
     told(read.await)
 }
@@ -155,6 +171,11 @@ async fn seal(State(office): State<Arc<Office>>, headers: HeaderMap, body: Body)
         Ok(json!({"note": note}))
     };
     told(sealed())
+}
+
+/// A number of a body.
+fn number(body: &Value, place: &'static str) -> Result<u64, PresentError> {
+    body.get(place).and_then(Value::as_u64).ok_or(PresentError::Malformed { place, wanted: "a number" })
 }
 
 impl Office {

@@ -1,27 +1,21 @@
 //! Puts a statement together from what the node knows at this moment.
 
-use domicile_proto::ids::{Name, NodeId, TenantId};
+use domicile_proto::ids::{Name, NodeId, Region, TenantId};
 use domicile_proto::metadata::{Personal, Roles, Rows};
 use domicile_proto::privacy::Action;
 
 use super::statement::{
-    AccessKey, Approved, Bucket, Build, Deletion, Erasure, Hold, Keys, Node, Officer, Segment, Statement, Stream,
-    Transfer, VERSION,
+    AccessKey, Approved, Build, Deletion, Erasure, Hold, Keys, Node, Officer, Segment, Statement, Stream, Transfer,
+    VERSION,
 };
 use super::{OPERATORS, Office};
-use crate::policy::{Policy, StreamView};
+use crate::policy::{Policy, Route, StreamView, date_of};
 
 impl Office {
     pub(super) fn state(&self, tenant: TenantId, name: &Name) -> Statement {
         let parts = &self.desk.parts;
         let (policy, head, vault) = (parts.policy.now(), parts.ledger.head(), parts.vault.facts());
         let nodes = policy.nodes.values().map(|row| Node { node: row.node.0, region: row.region.to_string() });
-        let transfers = self.facts.transfers.iter().map(|way| Transfer {
-            to: way.to.to_string(),
-            what: way.what_travels().to_owned(),
-            basis: way.basis.clone(),
-            review_by: way.review_by.clone(),
-        });
         let views = self.desk.streams(tenant);
         Statement {
             version: VERSION,
@@ -32,7 +26,11 @@ impl Office {
             jurisdiction: self.facts.jurisdiction.clone(),
             laws: self.facts.laws().to_vec(),
             time_zone: self.facts.time_zone.iana.clone(),
-            build: Build { version: env!("CARGO_PKG_VERSION").to_owned(), sha256: self.program.clone() },
+            build: Build {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                sha256: self.program.clone(),
+                sbom_sha256: self.sbom.clone(),
+            },
             tenant: name.to_string(),
             tenant_id: u64::from(tenant.0),
             policy_version: policy.version.0,
@@ -40,7 +38,7 @@ impl Office {
             ledger_root: hex::encode(head.root),
             nodes: nodes.collect(),
             officers: self.officers(&policy),
-            transfers: transfers.collect(),
+            transfers: policy.routes.out.iter().map(|way| self.transfer(way)).collect(),
             streams: views.values().map(|view| self.stream(view)).collect(),
             dictionary: dictionary(&policy, tenant),
             access_keys: access_keys(&policy, tenant),
@@ -50,14 +48,15 @@ impl Office {
                 originals: vault.originals,
                 is_rewrite_due: vault.is_rewrite_due,
             },
-            bucket: Bucket {
-                kind: "directory of the node's machine".to_owned(),
-                region: parts.region.to_string(),
-                source: "marker object in the bucket, checked when the node opened it".to_owned(),
-            },
+            bucket: self.bucket.clone(),
             segments: views.values().flat_map(|view| self.segments(view)).collect(),
             erasures: self.erasures(tenant),
-            holds: self.erasure.holds(tenant).into_iter().map(|(id, since)| Hold { id: id.into(), since }).collect(),
+            holds: self
+                .erasure
+                .holds(tenant)
+                .into_iter()
+                .map(|hold| Hold { id: hold.id.into(), since: hold.since })
+                .collect(),
             deletions: self.deletions(tenant),
         }
     }
@@ -71,6 +70,22 @@ impl Office {
             is_honoured_here: row.newest.officer() == self.desk.parts.officer,
         };
         policy.officers.iter().map(row).collect()
+    }
+
+    fn transfer(&self, (to, route): (&Region, &Route)) -> Transfer {
+        let file = self.facts.transfers.iter().find(|way| way.to == *to);
+        Transfer {
+            to: to.to_string(),
+            what: file.map_or_else(String::new, |way| way.what_travels().to_owned()),
+            basis: route.basis.map_or_else(|| "undecided".to_owned(), |basis| basis.to_string()),
+            review_by: date_of(route.review_by),
+            is_open: route.shut.is_none(),
+            shut: route.shut.map(|shut| shut.words().to_owned()),
+            admissible: file.map_or_else(Vec::new, |way| way.admissible().map(ToString::to_string).collect()),
+            countries: file.map_or_else(Vec::new, |way| way.countries().to_vec()),
+            policy_version: route.said.map(|(version, _)| version.0),
+            officer_serial: route.said.and_then(|(_, serial)| serial).map(|serial| serial.0),
+        }
     }
 
     fn stream(&self, view: &StreamView) -> Stream {
@@ -116,6 +131,7 @@ impl Office {
             newest: segment.newest,
             received_until: segment.received_until,
             is_on_disk: segment.dir.is_some(),
+            is_in_bucket: segment.copied.is_some(),
         };
         let mut rows: Vec<Segment> = lying.iter().map(row).collect();
         rows.sort_unstable_by_key(|row| (row.received_until, row.id.clone()));

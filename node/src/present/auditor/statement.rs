@@ -54,6 +54,9 @@ pub(crate) struct Build {
     pub(crate) version: String,
     /// SHA-256 of the file that the node was started from; empty where it could not be read.
     pub(crate) sha256: String,
+    /// SHA-256 of the list of what it was built of, as `domicile sbom` prints it; empty in statements of earlier builds.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) sbom_sha256: String,
 }
 
 /// A node of the deployment.
@@ -85,6 +88,18 @@ pub(crate) struct Transfer {
     pub(crate) what: String,
     pub(crate) basis: String,
     pub(crate) review_by: String,
+    /// Whether anything may go there.
+    pub(crate) is_open: bool,
+    /// Why not, where it may not.
+    pub(crate) shut: Option<String>,
+    /// The bases that the region's file takes for it.
+    pub(crate) admissible: Vec<String>,
+    /// The countries that the basis names.
+    pub(crate) countries: Vec<String>,
+    /// The version of the policy that speaks of it; none where the file alone does.
+    pub(crate) policy_version: Option<u64>,
+    /// The serial of the officer's consent, where it was approved.
+    pub(crate) officer_serial: Option<u64>,
 }
 
 /// A stream of the tenant, under the policy of this region.
@@ -148,6 +163,8 @@ pub(crate) struct Bucket {
     pub(crate) kind: String,
     /// The region that the bucket itself names.
     pub(crate) region: String,
+    /// The provider's own name of the place where it lies; none of a directory.
+    pub(crate) location: Option<String>,
     /// Who says so.
     pub(crate) source: String,
 }
@@ -165,6 +182,9 @@ pub(crate) struct Segment {
     pub(crate) received_until: Timestamp,
     /// In memory it is young, and not yet on a disk.
     pub(crate) is_on_disk: bool,
+    /// It lies in the region's bucket alone.
+    #[serde(default)]
+    pub(crate) is_in_bucket: bool,
 }
 
 /// An order of erasure.

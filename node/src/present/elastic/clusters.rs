@@ -7,6 +7,7 @@ use domicile_proto::ids::{Name, Region, TimeRange, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{RegionCoverage, Standing};
+use crate::present::native::shown::noise_of;
 
 /// What several questions of one search say of the same region: the worst of it.
 pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>) -> BTreeMap<Region, RegionCoverage> {
@@ -22,6 +23,7 @@ pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>)
                 known.open_from = known.open_from.into_iter().chain(part.open_from).min();
                 known.covered = common(known.covered, part.covered);
                 known.late_withheld |= part.late_withheld;
+                known.noise = known.noise.or(part.noise);
                 known.standing = both(known.standing, part.standing);
             }
         }
@@ -112,6 +114,7 @@ fn detail(part: &RegionCoverage, asked: &BTreeMap<Name, BTreeSet<Region>>, gives
             "covered": part.covered.and_then(ends),
             "open_from": part.open_from.map(|at| at.as_millis()),
             "late_withheld": part.late_withheld,
+            "noise": part.noise.as_ref().map(noise_of),
         },
     })
 }

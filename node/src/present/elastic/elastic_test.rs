@@ -187,23 +187,6 @@ async fn cells_of_an_open_range_say_which_range_they_cover() {
 }
 
 #[tokio::test]
-async fn the_same_words_mean_the_same_fields_at_home_and_abroad() {
-    let world = World::with_people(vec![
-        json!({"message": "the disk failed", "level": "ERROR"}),
-        json!({"message": "broken", "exception": "at Disk.java: read failed"}),
-        json!({"message": "long", "note": format!("{} disk is slow", "x".repeat(300))}),
-        json!({"message": "fine", "service": "disk"}),
-    ]);
-    for (query, here) in [("disk", 3), ("disk failed", 2), ("read", 1), ("dis*", 3), ("slow OR slow", 1), ("-disk", 1)]
-    {
-        let body = json!({"query": {"query_string": {"query": query, "default_operator": "and"}}});
-        let local = found(&world, "/people/_count", body.clone()).await["count"].clone();
-        let abroad = found(&world, "/frankfurt:people/_count", body).await["count"].clone();
-        assert_eq!((&local, &abroad), (&json!(here), &json!(here)), "{query}");
-    }
-}
-
-#[tokio::test]
 async fn nested_aggregations_travel_both_ways_round() {
     let world = World::new();
     let time = json!({"field": "@timestamp", "fixed_interval": "1m"});

@@ -19,6 +19,8 @@ mod search;
 pub(crate) use routes::router;
 
 #[cfg(test)]
+mod abroad_test;
+#[cfg(test)]
 mod elastic_test;
 #[cfg(test)]
 mod metrics_test;

@@ -4,9 +4,10 @@ mod asked;
 mod ledger;
 mod openapi;
 mod read;
+mod ready;
 mod reveal;
 mod search;
-mod shown;
+pub(in crate::present) mod shown;
 mod state;
 mod streams;
 
@@ -33,7 +34,9 @@ pub(crate) fn router(desk: Arc<Desk>) -> Router {
 pub(super) fn listed() -> Listed {
     vec![
         ("/healthz", get(state::health)),
-        ("/readyz", get(state::ready)),
+        ("/readyz", get(ready::ready)),
+        ("/readyz/ingest", get(ready::for_ingest)),
+        ("/readyz/search", get(ready::for_search)),
         ("/metrics", get(state::metrics)),
         ("/api/v1/openapi.json", get(openapi::document)),
         ("/api/v1/status", get(state::status)),

@@ -1,8 +1,13 @@
 //! The native port as clients see it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use domicile_proto::ids::TenantId;
 use serde_json::{Value, json};
 
 use super::{listed, openapi};
+use crate::policy::Policy;
 use crate::present::world::{ADMIN, AUDIT, Answer, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask};
 
 async fn post(world: &World, body: &Value) -> Answer {
@@ -22,6 +27,7 @@ fn every_route_stands_in_the_document_and_nothing_else() {
     let routes = listed().into_iter().chain(crate::present::admin::listed());
     let mut routes: Vec<String> = routes.map(|(path, _)| path.to_owned()).collect();
     routes.extend(crate::present::admin::subjects::listed().into_iter().map(|(path, _)| path.to_owned()));
+    routes.extend(crate::present::admin::lifecycle::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.extend(crate::present::auditor::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.push("/api/v1/ingest/{stream}".to_owned());
     routes.sort();
@@ -158,9 +164,9 @@ async fn the_ledger_is_read_by_auditors_alone_and_page_by_page() {
     assert_eq!(ask(world.native(), ADMIN, "GET", "/api/v1/ledger", "").await.status, 403);
     // An auditor of another tenant learns that there are entries, and nothing of them.
     let policy = &world.desk.parts.policy;
-    let mut next = crate::policy::Policy::clone(&policy.now());
+    let mut next = Policy::clone(&policy.now());
     for key in next.keys.values_mut().filter(|key| key.roles.audit) {
-        std::sync::Arc::make_mut(key).tenant = domicile_proto::ids::TenantId(2);
+        Arc::make_mut(key).tenant = TenantId(2);
     }
     policy.replace(next);
     let theirs = ask(world.native(), AUDIT, "GET", "/api/v1/ledger", "").await.json();
@@ -235,5 +241,62 @@ async fn where_accepted_records_cannot_be_searched_nothing_is_answered_and_the_n
     assert!(answer.status == 503 && answer.text.contains("DMC-SEGMENT-10"), "{}", answer.text);
     all(true);
     assert_eq!(ready().await, 200);
+    found(&world, json!({"stream": "app", "size": 3})).await;
+}
+
+#[tokio::test]
+async fn readiness_says_what_the_node_can_do_and_what_not() {
+    let world = World::new();
+    let ready = async |path: &str| {
+        let answer = ask(world.native(), SEARCH, "GET", path, "").await;
+        (answer.status.as_u16(), answer.text)
+    };
+    let ok = (200, "ok\n".to_owned());
+    for path in ["/readyz", "/readyz/ingest", "/readyz/search"] {
+        assert_eq!(ready(path).await, ok, "{path}");
+    }
+
+    world.is_log_full.store(true, Ordering::SeqCst);
+    let (status, text) = ready("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(
+        text.starts_with("[-]ingest failed: ") && text.contains("DMC-WAL-03") && text.ends_with("[+]search ok\n"),
+        "{text}"
+    );
+    assert_eq!(ready("/readyz/search").await, ok, "questions are answered all the while");
+    assert_eq!(ready("/readyz/ingest").await.0, 503);
+    let status = ask(world.native(), SEARCH, "GET", "/api/v1/status", "").await.text;
+    assert!(status.contains("no room for the write-ahead log"), "{status}");
+    world.is_log_full.store(false, Ordering::SeqCst);
+    assert_eq!(ready("/readyz").await, ok);
+
+    let catalog = world.desk.parts.catalog.clone();
+    catalog.shards().into_iter().for_each(|shard| catalog.set_whole(shard, false));
+    assert_eq!(ready("/readyz/ingest").await, ok);
+    let (status, text) = ready("/readyz").await;
+    assert!(status == 503 && text.starts_with("[+]ingest ok\n[-]search failed: "), "{text}");
+}
+
+#[tokio::test]
+async fn a_node_that_knows_less_than_it_holds_does_not_say_that_there_is_nothing() {
+    let world = World::new();
+    let mut behind = Policy::clone(&world.desk.parts.policy.now());
+    let view = behind.streams.get_mut(&(TenantId(1), "app".parse().expect("a name"))).expect("known");
+    let shard = std::mem::take(&mut Arc::make_mut(view).shard);
+    world.desk.parts.policy.replace(behind.clone());
+    let answer = post(&world, &json!({"stream": "app", "size": 3})).await;
+    assert!(answer.status == 503 && answer.text.contains("DMC-SEGMENT-12"), "{}", answer.text);
+    let (ready, search) = ("/readyz", "/readyz/search");
+    for path in [ready, search] {
+        let answer = ask(world.native(), SEARCH, "GET", path, "").await;
+        assert!(answer.status == 503 && answer.text.contains("DMC-SEGMENT-12"), "{}", answer.text);
+    }
+    // The other stream has its shard, so that what it says is whole.
+    found(&world, json!({"stream": "web", "size": 3})).await;
+
+    let view = behind.streams.get_mut(&(TenantId(1), "app".parse().expect("a name"))).expect("known");
+    Arc::make_mut(view).shard = shard;
+    world.desk.parts.policy.replace(behind);
+    assert_eq!(ask(world.native(), SEARCH, "GET", ready, "").await.status, 200);
     found(&world, json!({"stream": "app", "size": 3})).await;
 }

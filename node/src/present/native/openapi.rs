@@ -51,12 +51,23 @@ fn change(summary: &str, schema: &str, description: &str) -> Value {
     })
 }
 
+/// Every path, in two parts: the macro takes only so many at once.
 fn paths() -> Value {
+    let mut all = asked();
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), administered()) {
+        all.extend(more);
+    }
+    all
+}
+
+fn asked() -> Value {
     let plain =
         |summary: &str| json!({"summary": summary, "security": [], "responses": {"200": {"description": "Text."}}});
     json!({
         "/healthz": {"get": plain("Whether the process answers.")},
-        "/readyz": {"get": plain("Whether the node takes and searches records.")},
+        "/readyz": {"get": plain("Whether the node takes and searches records; 503 names what it cannot do, and why.")},
+        "/readyz/ingest": {"get": plain("Whether the node takes records.")},
+        "/readyz/search": {"get": plain("Whether the node answers questions.")},
         "/metrics": {"get": plain("Own metrics in the OpenMetrics text format.")},
         "/api/v1/openapi.json": {"get": {
             "summary": "This document.", "security": [], "responses": {"200": {"description": "OpenAPI 3.1."}},
@@ -111,12 +122,33 @@ fn paths() -> Value {
         "/api/v1/audit/seal": {"post": change(
             "Signs that a pack with this manifest was made, when and with which key; role `audit`.", "Sealed", "The note.",
         )},
+        "/api/v1/audit/replay": {"post": change(
+            "Asks a question of another region again, over the records of then, and says whether the answer is the same; role `audit`.",
+            "AskedAgain",
+            "`found`: same, differs, other_rules, unreadable or elsewhere; never a number of the answer.",
+        )},
+        "/api/v1/audit/breaches": {
+            "parameters": [{"name": "tenant", "in": "query", "schema": {"type": "string"}}],
+            "get": read(
+                "The register of breaches in this node's ledger; role `audit`.",
+                "Breaches with their steps and the clocks of the region's laws.",
+            ),
+        },
+        "/api/v1/breaches": {"post": change(
+            "Opens a breach in the register, or notes a step of one; role `admin` of the operator. In the ledger before the answer.",
+            "Breach", "The breach with its clocks.",
+        )},
         "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {
             "get": read("The streams of the key's tenant.", "Streams with their policy in this region."),
             "post": change("Makes a stream.", "Named", "The stream, with the most restrictive policy."),
         },
+    })
+}
+
+fn administered() -> Value {
+    json!({
         "/api/v1/subjects/erase": {"post": change(
             "Erases a person in this region; role `admin`, as all of these.", "Whom", "How the erasure stands.",
         )},
@@ -128,8 +160,19 @@ fn paths() -> Value {
         "/api/v1/subjects/hold": {"post": change("Sets a legal hold.", "Whom", "Its id.")},
         "/api/v1/subjects/release": {"post": change("Releases a legal hold.", "Held", "Done.")},
         "/api/v1/subjects/export": {"post": change(
-            "Everything about a person, as JSON lines.", "Whom", "A record on each line, with its stream.",
+            "Everything about a person, as JSON lines; with `link_hours` the export stays in the region behind a link.",
+            "Whom", "A record on each line, with its stream; or the path of the link, shown once, and until when it is good.",
         )},
+        "/api/v1/exports/{link}": {
+            "parameters": [{"name": "link", "in": "path", "required": true, "schema": {"type": "string"}}],
+            "get": {
+                "summary": "The export behind a link, for whoever has it.", "security": [],
+                "responses": {
+                    "200": {"description": "A record on each line.", "content": {"application/x-ndjson": {}}},
+                    "404": {"description": "It has expired, was taken back, or never was."},
+                },
+            },
+        },
         "/api/v1/retention": {
             "parameters": [{"name": "tenant", "in": "query", "schema": {"type": "string"}}],
             "get": read(
@@ -137,6 +180,19 @@ fn paths() -> Value {
                 "Streams with what is due, held and kept; deletions with their evidence.",
             ),
         },
+        "/api/v1/lifecycle": {"get": read(
+            "What should lie elsewhere and why, and how it goes; roles `admin` and `audit`.", "Moves, oldest first.",
+        )},
+        "/api/v1/lifecycle/run": {"post": read("Moves it now; an admin of the operator.", "How many segments moved.")},
+        "/api/v1/storage": {"get": read(
+            "Where every segment of this node lies; roles `admin` and `audit`.", "The bucket and the segments.",
+        )},
+        "/api/v1/storage/verify": {"post": change(
+            "Reads a segment again and compares it with its checksums.", "Segment", "Whether it is whole; else what is damaged.",
+        )},
+        "/api/v1/storage/explain": {"post": change(
+            "What a question reads of a segment of which nothing has been read.", "Segment", "Requests and bytes.",
+        )},
         "/api/v1/retention/run": {"post": change(
             "Deletes what is past its retention now.", "Tenanted", "The ids of the deletions.",
         )},
@@ -158,6 +214,38 @@ fn paths() -> Value {
     })
 }
 
+fn search() -> Value {
+    let text = json!({"type": "string"});
+    json!({
+        "type": "object", "required": ["stream"], "additionalProperties": false,
+        "properties": {
+            "stream": text,
+            "query": {"type": "string", "description": "As a person types it: `level:ERROR checkout \"time out\" -debug`."},
+            "filter": {"type": "object", "description": "A query of the Elasticsearch DSL, beside or instead of `query`."},
+            "range": {"type": "object", "required": ["from", "to"], "properties": {"from": text, "to": text}},
+            "from": text,
+            "to": text,
+            "last": {"type": "string", "description": "Up to now: `15m`, `1h`, `7d`."},
+            "regions": {"type": "array", "items": text, "description": "Names, or `*`; without it this region alone."},
+            "on_missing": {"enum": ["partial", "fail"], "default": "partial"},
+            "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), both of them, `sum` (a numeric field) with them or alone, `numbers` (a numeric field), `quantile` (a numeric field) with `percent`, or `distinct` (a field); answered as `result`."},
+            "aggregations": {"type": "object", "properties": {
+                "count": {"type": "object"},
+                "histogram": {"type": "object", "properties": {"interval": text}},
+                "terms": {"type": "object", "properties": {"field": text}},
+                "numbers": {"type": "object", "properties": {"field": text}},
+                "sum": {"type": "object", "properties": {"field": text, "by": text, "interval": text}},
+                "quantile": {"type": "object", "properties": {"field": text, "percent": {"type": "number"}}},
+                "distinct": {"type": "object", "properties": {"field": text}},
+                "terms_histogram": {"type": "object", "properties": {"field": text, "interval": text}},
+            }},
+            "size": {"type": "integer", "minimum": 0, "maximum": 10_000, "description": "Rows of this region."},
+            "sort": {"enum": ["newest", "oldest", "score"], "default": "newest"},
+            "deadline_ms": {"type": "integer", "minimum": 0, "maximum": 10_000},
+        },
+    })
+}
+
 fn schemas() -> Value {
     let text = json!({"type": "string"});
     json!({
@@ -169,10 +257,19 @@ fn schemas() -> Value {
             "tenant": text, "subject": text, "value": text, "token": text,
             "streams": {"type": "array", "items": text},
             "values": {"type": "array", "items": text, "description": "For an export: the person's own values, shown instead of their tokens."},
+            "link_hours": {"type": "integer", "maximum": 168, "description": "For an export: keep it in the region behind a link that is good for so long."},
             "id": {"type": "string", "description": "For an erasure: the one of another node of the region whose keys are others."},
         }},
         "Held": {"type": "object", "required": ["id"], "properties": {"id": text, "tenant": text}},
+        "AskedAgain": {"type": "object", "required": ["question", "answer"], "properties": {
+            "question": {"type": "integer"}, "answer": {"type": "integer"}, "tenant": text,
+        }},
+        "Breach": {"type": "object", "properties": {
+            "tenant": text, "breach": text, "when": {"type": "integer", "description": "Microseconds since 1970."},
+            "step": {"type": ["object", "string"], "description": "`opened`, `assessed`, `notified` with `whom`, or `closed`."},
+        }},
         "Sealed": {"type": "object", "required": ["sha256"], "properties": {"sha256": text}},
+        "Segment": {"type": "object", "required": ["segment"], "properties": {"segment": text, "query": {"type": "object"}}},
         "Tenanted": {"type": "object", "properties": {"tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
         "Commands": {"type": "object", "required": ["commands"], "properties": {
@@ -182,33 +279,6 @@ fn schemas() -> Value {
             "token": text,
             "purpose": {"enum": ["security_incident", "fraud", "legal_request", "subject_request", "customer_support"]},
         }},
-        "Search": {
-            "type": "object", "required": ["stream"], "additionalProperties": false,
-            "properties": {
-                "stream": text,
-                "query": {"type": "string", "description": "As a person types it: `level:ERROR checkout \"time out\" -debug`."},
-                "filter": {"type": "object", "description": "A query of the Elasticsearch DSL, beside or instead of `query`."},
-                "range": {"type": "object", "required": ["from", "to"], "properties": {"from": text, "to": text}},
-                "from": text,
-                "to": text,
-                "last": {"type": "string", "description": "Up to now: `15m`, `1h`, `7d`."},
-                "regions": {"type": "array", "items": text, "description": "Names, or `*`; without it this region alone."},
-                "on_missing": {"enum": ["partial", "fail"], "default": "partial"},
-                "ask": {"description": "`count`, or `terms` (a field), `histogram` (a width), both of them, `sum` (a numeric field) with them or alone, `numbers` (a numeric field), `quantile` (a numeric field) with `percent`, or `distinct` (a field); answered as `result`."},
-                "aggregations": {"type": "object", "properties": {
-                    "count": {"type": "object"},
-                    "histogram": {"type": "object", "properties": {"interval": text}},
-                    "terms": {"type": "object", "properties": {"field": text}},
-                    "numbers": {"type": "object", "properties": {"field": text}},
-                    "sum": {"type": "object", "properties": {"field": text, "by": text, "interval": text}},
-                    "quantile": {"type": "object", "properties": {"field": text, "percent": {"type": "number"}}},
-                    "distinct": {"type": "object", "properties": {"field": text}},
-                    "terms_histogram": {"type": "object", "properties": {"field": text, "interval": text}},
-                }},
-                "size": {"type": "integer", "minimum": 0, "maximum": 10_000, "description": "Rows of this region."},
-                "sort": {"enum": ["newest", "oldest", "score"], "default": "newest"},
-                "deadline_ms": {"type": "integer", "minimum": 0, "maximum": 10_000},
-            },
-        },
+        "Search": search(),
     })
 }

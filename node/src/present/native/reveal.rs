@@ -1,7 +1,7 @@
 //! `POST /api/v1/reveal`: the original behind a token, for whoever has the role, full rows and a purpose.
 //!
 //! The ledger has the request before the original is looked up, found or not. A token that never was and one that was erased
-//! are answered alike. A key is valid in one region, and this region's keyring is the only one that is asked.
+//! are answered alike. A key is valid in one region, and this node's keyring is the only one that is asked; where the region has others, the answer says so.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::{Body, told};
 use crate::audit::{Event, Purpose};
 use crate::errors::{Coded, Verdict};
 use crate::keys::KeysError;
+use crate::policy::Policy;
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
 use crate::receive::{Failure, ReceiveError};
@@ -36,6 +37,14 @@ enum RevealError {
     /// Unknown or erased.
     #[error("there is no original behind this token here; it was erased, was never sealed, or is another region's")]
     Nothing,
+    /// Nothing here, and other nodes of the region were not asked: originals lie with the node that took the record.
+    #[error(
+        "this node has no original behind this token, and {others} of its region were not asked: an original lies with the node that took its record, so ask there as well; or it was erased, was never sealed, or is another region's"
+    )]
+    NothingHere {
+        /// Which nodes.
+        others: String,
+    },
 }
 
 impl Coded for RevealError {
@@ -44,6 +53,7 @@ impl Coded for RevealError {
             Self::NotCleared => "DMC-REVEAL-01",
             Self::NoPurpose => "DMC-REVEAL-02",
             Self::Nothing => "DMC-REVEAL-03",
+            Self::NothingHere { .. } => "DMC-REVEAL-04",
         }
     }
 
@@ -57,7 +67,7 @@ impl From<RevealError> for Failure {
         let (status, kind) = match error {
             RevealError::NotCleared => (403, "security_exception"),
             RevealError::NoPurpose => (400, "illegal_argument_exception"),
-            RevealError::Nothing => (404, "resource_not_found_exception"),
+            RevealError::Nothing | RevealError::NothingHere { .. } => (404, "resource_not_found_exception"),
         };
         Self::new(&error, status, kind)
     }
@@ -88,13 +98,20 @@ async fn revealed(desk: &Arc<Desk>, headers: &HeaderMap, body: &Value) -> Result
     let (vault, asked) = (Arc::clone(vault), token.clone());
     let found = desk.parts.tasks.blocking(move || vault.reveal(tenant, &asked));
     let found = found.await.map_err(|_| ReceiveError::NoReply)?.map_err(|error: KeysError| Failure::of(&error))?;
-    let found = found.ok_or(RevealError::Nothing)?;
     let policy = desk.parts.policy.now();
+    let found = found.ok_or_else(|| nothing(desk, &policy))?;
     let stream = policy.stream_by_id(tenant, found.stream).map(|view| view.name.clone());
     Ok(json!({
         "token": token, "value": found.text.as_str(), "stream": stream, "region": desk.parts.region,
         "ledger": {"entry": entry, "token": hex::encode(commitment)},
     }))
+}
+
+/// The same for every token, whatever became of it.
+fn nothing(desk: &Desk, policy: &Policy) -> RevealError {
+    let others = policy.nodes.values().filter(|row| row.region == desk.parts.region && row.node != desk.parts.node);
+    let others: Vec<String> = others.map(|row| format!("node {}", row.node)).collect();
+    if others.is_empty() { RevealError::Nothing } else { RevealError::NothingHere { others: others.join(", ") } }
 }
 
 #[cfg(test)]

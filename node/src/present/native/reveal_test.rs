@@ -1,6 +1,7 @@
 //! Who may reveal what, what the ledger says of it, and what nobody learns.
 
-use domicile_proto::ids::{StreamId, TenantId};
+use domicile_proto::ids::{NodeId, StreamId, TenantId};
+use domicile_proto::metadata::NodeRow;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -77,6 +78,24 @@ async fn what_was_erased_never_was_or_is_another_tenants_is_answered_alike_and_r
     assert_eq!(answers[0].0, 404);
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     assert_eq!(reveals(&world.desk.parts.ledger).len(), 4);
+}
+
+#[tokio::test]
+async fn where_the_region_has_other_nodes_the_answer_says_that_they_were_not_asked() {
+    let world = World::new();
+    seal(&world, 1, TOKEN, "a@b.de");
+    let mut policy = Policy::clone(&world.desk.parts.policy.now());
+    let home = world.desk.parts.region.clone();
+    for (node, region) in [(77, home), (78, "elsewhere".parse().unwrap())] {
+        let (node, addr) = (NodeId(node), "127.0.0.1:7443".parse().unwrap());
+        policy.nodes.insert(node, NodeRow { node, region, addr, signature: None });
+    }
+    world.desk.parts.policy.replace(policy);
+    let (status, answer) = request(&world, REVEAL, json!({"token": "never", "purpose": "fraud"})).await;
+    assert_eq!((status, &answer["error"]["code"]), (404, &json!("DMC-REVEAL-04")), "{answer}");
+    let said = answer.to_string();
+    assert!(said.contains("node 77") && !said.contains("node 78"), "{said}");
+    assert_eq!(request(&world, REVEAL, json!({"token": TOKEN, "purpose": "fraud"})).await.0, 200);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::sum::{Sum, SumCell};
 use domicile_proto::ids::{Region, RegionNumber, Timestamp};
+use domicile_proto::noise::{CELLS_PER_SUBJECT, Noise};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{Answer, RegionCoverage, Standing};
@@ -146,6 +147,9 @@ fn of(said: &RegionCoverage) -> Value {
     if said.late_withheld {
         put("late_withheld", json!(true));
     }
+    if let Some(noise) = said.noise {
+        put("noise", noise_of(&noise));
+    }
     if let Some(from) = said.open_from {
         put("open_from", time(from));
     }
@@ -156,6 +160,14 @@ fn of(said: &RegionCoverage) -> Value {
         put("ledger", json!({"size": size, "root": hex::encode(root)}));
     }
     Value::Object(of)
+}
+
+/// The noise of a region's numbers: its law, what it costs a subject at most in a day, and how far off a number usually is.
+pub(in crate::present) fn noise_of(noise: &Noise) -> Value {
+    json!({
+        "mechanism": noise.mechanism, "epsilon": f64::from(noise.epsilon) / 1_000.0, "deviation": noise.deviation(),
+        "cells_per_subject": CELLS_PER_SUBJECT, "records_per_cell": noise.records,
+    })
 }
 
 /// A time as people read it; `null` for the ends of time.

@@ -4,33 +4,20 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use domicile_proto::ids::{Region, Timestamp};
 use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
 use crate::audit::{Standing, Trouble, WitnessFacts};
-use crate::present::desk::Desk;
+use crate::policy::{Policy, REVIEW_TOLD, Route, Shut, date_of, seconds_until};
+use crate::present::desk::{Desk, Facts};
 use crate::receive::native_failure;
 
 /// The process answers.
 pub(super) async fn health() -> &'static str {
     "ok\n"
-}
-
-/// Ready from the start: the doors open last, when what the log holds can be searched, and nothing local waits for an election.
-/// Not ready where the log takes nothing, where accepted records cannot be searched, or where this node does not know what was
-/// erased in its region.
-pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, &'static str) {
-    let is_poisoned = (desk.parts.around.facts)().is_log_poisoned;
-    match (is_poisoned, desk.parts.catalog.failures()) {
-        (false, 0) if desk.parts.awareness.lacks() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "an erasure of this region is not known here yet\n")
-        }
-        (false, 0) => (StatusCode::OK, "ok\n"),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "accepted records of some shard cannot be searched now\n"),
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "the write-ahead log stopped; restart the node\n"),
-    }
 }
 
 pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
@@ -74,31 +61,25 @@ fn about_own_witness((facts, key): &(WitnessFacts, String)) -> Value {
     json!({ "key": key, "logs": logs.collect::<Vec<_>>(), "forks": forks.collect::<Vec<_>>() })
 }
 
-pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    if let Err(failure) = desk.anybody(&headers) {
-        return native_failure(&failure);
-    }
-    let facts = (desk.parts.around.facts)();
-    let policy = desk.parts.policy.now();
-    let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
-    let round_trips: Map<String, Value> = facts
-        .round_trips
-        .iter()
-        .filter_map(|(node, millis)| Some((region_of(node)?, json!((millis * 10.0).round() / 10.0))))
-        .collect();
-    let shards = desk.parts.catalog.shards();
-    let segments: usize = shards.iter().map(|shard| desk.parts.catalog.view(*shard).iter().count()).sum();
-    let head = desk.parts.ledger.head();
+/// What an operator should look at, in words.
+fn notes(desk: &Desk, facts: &Facts) -> Vec<&'static str> {
     let mut notes = Vec::new();
     if facts.leader.is_none() {
         notes.push("the metadata group has no leader; local work goes on");
     }
-    let has_failed = desk.parts.catalog.failures() > 0;
-    if has_failed {
+    if desk.parts.catalog.failures() > 0 {
         notes.push("accepted records of some shard cannot be searched and nobody is answered for it: look at the disk");
     }
     if facts.is_log_poisoned {
         notes.push("the write-ahead log takes nothing more: look at the disk, then restart");
+    }
+    if facts.is_log_full {
+        notes.push(
+            "the disk has no room for the write-ahead log: batches are refused, questions are answered; free some",
+        );
+    }
+    if desk.parts.catalog.unclaimed(&desk.parts.policy.now()).is_some() {
+        notes.push("records lie here whose stream this node does not know: it is behind the metadata group");
     }
     if facts.has_tls_keylog {
         notes.push("the session secrets of the link are being written to a file");
@@ -123,6 +104,27 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
             "the ledger of another region contradicts itself: see `witness.forks`, keep the files, tell its officer",
         );
     }
+    notes.extend(about_routes(&desk.parts.policy.now(), desk.parts.clock.now()));
+    notes
+}
+
+pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    if let Err(failure) = desk.anybody(&headers) {
+        return native_failure(&failure);
+    }
+    let facts = (desk.parts.around.facts)();
+    let (policy, now) = (desk.parts.policy.now(), desk.parts.clock.now());
+    let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
+    let round_trips: Map<String, Value> = facts
+        .round_trips
+        .iter()
+        .filter_map(|(node, millis)| Some((region_of(node)?, json!((millis * 10.0).round() / 10.0))))
+        .collect();
+    let shards = desk.parts.catalog.shards();
+    let segments: usize = shards.iter().map(|shard| desk.parts.catalog.view(*shard).iter().count()).sum();
+    let head = desk.parts.ledger.head();
+    let notes = notes(&desk, &facts);
+    let has_failed = desk.parts.catalog.failures() > 0;
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
     let body = json!({
@@ -140,6 +142,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "tls_keylog": facts.has_tls_keylog,
         "streams": policy.streams.len(),
         "erasures": policy.erasures,
+        "transfers": policy.routes.out.iter().map(|way| about_route(way, now)).collect::<Vec<_>>(),
         "meta": { "leader": facts.leader, "term": facts.term, "voters": facts.voters },
         "round_trips_ms": round_trips,
         "shards": shards.len(),
@@ -149,6 +152,32 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "notes": notes,
     });
     Json(body).into_response()
+}
+
+/// What has to be said of the routes out of this region.
+fn about_routes(policy: &Policy, now: Timestamp) -> Vec<&'static str> {
+    let open = policy.routes.out.values().filter(|route| route.shut.is_none());
+    let nearest = open.map(|route| seconds_until(route.review_by, now)).min();
+    let review = match nearest {
+        Some(left) if left < 0 => Some("the legal basis of a route should have been looked at by now: see `transfers`"),
+        Some(left) if left < REVIEW_TOLD => {
+            Some("the legal basis of a route has to be looked at within a month: see `transfers`")
+        }
+        _ => None,
+    };
+    let is_closed = policy.routes.out.values().any(|route| route.shut.is_some());
+    let closed = is_closed.then_some("a route out of this region is closed: see `transfers`");
+    review.into_iter().chain(closed).collect()
+}
+
+/// How a route out of this region stands.
+fn about_route((to, route): (&Region, &Route), now: Timestamp) -> Value {
+    json!({
+        "to": to, "open": route.shut.is_none(), "shut": route.shut.map(Shut::words), "basis": route.basis,
+        "review_by": date_of(route.review_by), "review_in_days": seconds_until(route.review_by, now).div_euclid(86_400),
+        "approved_by_officer": route.said.is_some_and(|(_, serial)| serial.is_some()),
+        "policy": route.said.map(|(version, _)| version),
+    })
 }
 
 /// How the keys are.
@@ -162,3 +191,26 @@ pub(in crate::present) fn about_keys(desk: &Desk) -> Value {
 
 /// After how many seconds of silence `status` says that the key store is away: three of its checks.
 const SILENCE_TOLD: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Routes;
+
+    #[test]
+    fn a_review_is_told_of_a_month_ahead_and_louder_when_it_is_late() {
+        let mut policy = Policy::empty("tokyo".parse().expect("a name"));
+        policy.routes = Routes::open_to(["frankfurt", "singapore"]);
+        // The day of both reviews.
+        let day = 20_970 * 86_400;
+        let told =
+            |policy: &Policy, seconds: i64| about_routes(policy, Timestamp(seconds * Timestamp::MICROS)).join("; ");
+        assert_eq!(told(&policy, day - REVIEW_TOLD), "");
+        assert!(told(&policy, day - REVIEW_TOLD + 1).contains("within a month"));
+        assert!(told(&policy, day + 1).contains("should have been looked at"));
+        for route in policy.routes.out.values_mut() {
+            route.shut = Some(Shut::Revoked);
+        }
+        assert_eq!(told(&policy, day + 1), "a route out of this region is closed: see `transfers`");
+    }
+}

@@ -3,6 +3,8 @@
 pub mod aggregates;
 pub mod availability;
 pub mod canary;
+pub mod double_entry;
+pub mod ledger;
 pub mod linear;
 pub mod metadata;
 pub mod set;

@@ -36,11 +36,11 @@ pub struct Found {
     pub violations: Vec<String>,
 }
 
-/// Damages one file after the other, each time beginning from the same state. Parts of the node that are `spared` are left alone.
+/// Damages one file after the other, each time beginning from the same state: of every part of the node, or of one alone.
 ///
 /// # Errors
 /// When the cluster does not run without damage.
-pub fn rounds(plan: &Plan, number: u64, spared: &[&str]) -> Result<Found> {
+pub fn rounds(plan: &Plan, number: u64, only: Option<&str>) -> Result<Found> {
     let work = tempfile::Builder::new().prefix("domicile-jepsen-").tempdir()?;
     let net = Box::new(LoopbackNet::new(plan.seed));
     let mut cluster = Cluster::start(&plan.binary, work.path(), net, plan.environment.clone(), |_| Ok(()))?;
@@ -58,7 +58,8 @@ pub fn rounds(plan: &Plan, number: u64, spared: &[&str]) -> Result<Found> {
         std::fs::remove_dir_all(&data)?;
         copy(&saved, &data)?;
         let mut files = kinds(&data)?;
-        files.retain(|kind, _| !spared.iter().any(|part| kind.split('/').next() == Some(*part)));
+        files.retain(|kind, _| only.is_none_or(|part| kind.split('/').next() == Some(part)));
+        ensure!(!files.is_empty(), "there is no such part of a node");
         let kind = files.keys().nth(usize::try_from(round).unwrap_or(0) % files.len()).context("files")?.clone();
         let of_kind = &files[&kind];
         let file = &of_kind[usize::try_from(dice.below(of_kind.len() as u64)).unwrap_or(0)];

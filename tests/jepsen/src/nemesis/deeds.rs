@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use domicile_tests::cluster::{READY_WITHIN, REGIONS};
+use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until};
 use serde_json::json;
 
 use super::schedule::{Deed, Kind, Step};
@@ -12,6 +12,9 @@ use crate::cluster::Cluster;
 use crate::disk::Disks;
 use crate::env::weather::Way;
 use crate::history::Recorder;
+
+/// How long a node may take to see that its disk has room again: it looks once a second, when it is asked.
+const ROOM_SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What it has done so far.
 pub struct Nemesis<'a> {
@@ -100,14 +103,19 @@ impl<'a> Nemesis<'a> {
             Kind::DiskFull => {
                 let disks = self.disks.context("no disks of the cluster's own")?;
                 let filled = disks.fill(deed.region)?;
-                std::thread::sleep(hold);
+                let until = Instant::now() + hold;
+                // The first batch that is refused makes the node say that it takes none.
+                let said = wait_until(hold, || (!self.cluster.is_ready(deed.region)).then_some(()));
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
                 disks.empty(deed.region)?;
+                // It sees by itself that there is room again.
+                let is_back = wait_until(ROOM_SEEN_WITHIN, || self.cluster.is_ready(deed.region).then_some(()));
                 // A node that could not go on without its disk is started again, as its operator would.
-                if self.cluster.ended(deed.region).is_some() || !self.cluster.is_ready(deed.region) {
+                if self.cluster.ended(deed.region).is_some() || is_back.is_none() {
                     self.cluster.kill(deed.region)?;
                     self.back(&one)?;
                 }
-                Ok(u64::from(filled))
+                Ok(u64::from(filled && said.is_some()))
             }
         }
     }

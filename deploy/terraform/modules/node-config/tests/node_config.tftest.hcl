@@ -126,3 +126,28 @@ run "user_data_that_no_cloud_would_take_are_refused" {
   }
   expect_failures = [output.user_data]
 }
+
+run "a_bucket_is_named_with_its_place" {
+  command = plan
+
+  variables {
+    store = { kind = "s3", bucket = "acme-singapore-cold", location = "ap-southeast-1", prefix = "singapore-2" }
+  }
+  assert {
+    condition     = strcontains(output.node_toml, "[store]\nkind = \"s3\"\nbucket = \"acme-singapore-cold\"\nlocation = \"ap-southeast-1\"\nprefix = \"singapore-2\"\n")
+    error_message = "The bucket, its place and the node's prefix are the declared ones."
+  }
+  assert {
+    condition     = !strcontains(output.node_toml, "account") && !strcontains(output.node_toml, "vouched")
+    error_message = "What was not asked for is not there."
+  }
+}
+
+run "a_bucket_elsewhere_is_refused" {
+  command = plan
+
+  variables {
+    store = { kind = "s3", bucket = "acme-tokyo-cold", location = "ap-northeast-1" }
+  }
+  expect_failures = [var.store]
+}

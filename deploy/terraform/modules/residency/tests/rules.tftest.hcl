@@ -135,7 +135,7 @@ run "res_003_refuses_a_route_that_nobody_has_decided" {
 
   variables {
     today   = "2026-11-21"
-    facts   = run.specimen.facts
+    facts   = run.specimen.undecided
     regions = merge(run.specimen.right, { frankfurt = merge(run.specimen.right.frankfurt, { copies = [{ what = "released_aggregates", cloud = "aws", location = "ap-northeast-1" }] }) })
     group   = run.specimen.group
   }

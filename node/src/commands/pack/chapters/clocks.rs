@@ -2,7 +2,7 @@
 
 use domicile_proto::ids::Timestamp;
 
-use super::super::compose::{Home, Request};
+use super::super::compose::{Home, Request, firsts};
 use super::super::paper::{Section, Table};
 use super::super::tally::{instant, span};
 use crate::present::auditor::{StatedErasure, Stream, Transfer};
@@ -16,12 +16,9 @@ const GONE_WITHIN: i64 = 7 * DAY;
 const REVIEW_TOLD: i64 = 31 * DAY;
 /// Records go with their segment, and the node looks once an hour: what is a day late is late.
 const RETENTION_SLACK: i64 = 2 * DAY;
-/// What stands for a basis that nobody has decided.
-const UNDECIDED: &str = "undecided";
-
-/// Whether a route has a basis that somebody decided.
-pub(super) fn is_decided(home: &Home, to: &str) -> bool {
-    home.statement.transfers.iter().any(|way| way.to == to && way.basis != UNDECIDED)
+/// Whether anything may go to a region.
+pub(super) fn is_open(home: &Home, to: &str) -> bool {
+    home.statement.transfers.iter().any(|way| way.to == to && way.is_open)
 }
 
 /// How a route stands at a moment.
@@ -30,32 +27,47 @@ pub(in super::super) fn transfer_state(way: &Transfer, now: Timestamp) -> String
     let review = review.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok());
     let left = review.map(|day| day.timestamp().as_microsecond() - now.0);
     match left {
-        _ if way.basis == UNDECIDED => "ATTENTION: nobody has decided on a legal basis".to_owned(),
+        _ if !way.is_open => format!("closed: {}", way.shut.as_deref().unwrap_or("no reason is stated")),
         None => "ATTENTION: the day of the review cannot be read".to_owned(),
         Some(left) if left < 0 => format!("ATTENTION: the review is {} late", span(-left)),
         Some(left) if left < REVIEW_TOLD => format!("ATTENTION: review due in {}", span(left)),
+        Some(_) if way.officer_serial.is_none() => {
+            "ATTENTION: open by the region's file; no officer has signed it".to_owned()
+        }
         Some(_) => "in order".to_owned(),
+    }
+}
+
+/// Who decided on a route.
+fn decided_by(way: &Transfer) -> String {
+    match (way.policy_version, way.officer_serial) {
+        (Some(version), Some(serial)) => format!("the region's officer, consent {serial}, policy {version}"),
+        (Some(version), None) => format!("policy {version}"),
+        _ => "the region's file".to_owned(),
     }
 }
 
 /// Routes with their legal basis.
 pub(in super::super) fn register(request: &Request, homes: &[Home]) -> Section {
-    let rows = homes.iter().flat_map(|home| {
+    let rows = firsts(homes).flat_map(|home| {
         home.statement.transfers.iter().map(|way| {
             let other = homes.iter().find(|other| other.name() == way.to);
             [
                 format!("{} ({})", home.name(), home.statement.jurisdiction),
                 other.map_or_else(|| way.to.clone(), |other| format!("{} ({})", way.to, other.statement.jurisdiction)),
                 way.what.replace('_', " "),
-                way.basis.clone(),
+                way.basis.replace('_', " "),
+                way.countries.join(", "),
+                decided_by(way),
                 way.review_by.clone(),
                 transfer_state(way, request.made_at),
             ]
         })
     });
-    let columns = ["From", "To", "What leaves", "Legal basis", "Review by", "State"];
+    let columns =
+        ["From", "To", "What leaves", "Legal basis", "Countries it names", "Decided by", "Review by", "State"];
     Section::new("transfers", "Transfer register")
-        .say("GDPR Art. 44 to 49, APPI Art. 28 and PDPA s. 26 ask for a basis for what leaves a country and for its review. The register is kept in the files of the regions (`regions/*.yaml`); a review is told of 31 days ahead.")
+        .say("GDPR Art. 44 to 49, APPI Art. 28 and PDPA s. 26 ask for a basis for what leaves a country and for its review. What a region's file (`regions/*.yaml`) does not open stays closed; its officer approves a route with a signature, and anybody there closes it without. A review is told of 31 days ahead; a late one closes nothing and is told of everywhere.")
         .table(Table::new("transfers", "Routes and their legal basis", &columns, "no route is registered.").rows(rows))
 }
 
@@ -91,7 +103,7 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
             let entries = [order.requested, order.shredded, order.purged].into_iter().flatten();
             let entries: Vec<String> = entries.map(|(number, _)| number.to_string()).collect();
             rows.push([
-                home.name().to_owned(),
+                home.label(),
                 erasure.id.clone(),
                 instant(erasure.ordered_at),
                 took(erasure.shredded_at),
@@ -103,17 +115,11 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
             ]);
         }
         for hold in &home.statement.holds {
-            holds.push([
-                home.name().to_owned(),
-                instant(hold.since),
-                "stands".to_owned(),
-                hold.id.clone(),
-                String::new(),
-            ]);
+            holds.push([home.label(), instant(hold.since), "stands".to_owned(), hold.id.clone(), String::new()]);
         }
         for line in &home.tally.holds {
             holds.push([
-                home.name().to_owned(),
+                home.label(),
                 instant(line.at),
                 line.what.clone(),
                 line.words.clone(),
@@ -143,13 +149,7 @@ pub(in super::super) fn access(homes: &[Home]) -> Section {
     let lines = |of: fn(&Home) -> &Vec<super::super::tally::Line>| {
         let rows = homes.iter().flat_map(move |home| {
             of(home).iter().map(|line| {
-                [
-                    home.name().to_owned(),
-                    instant(line.at),
-                    line.what.clone(),
-                    line.words.clone(),
-                    line.number.to_string(),
-                ]
+                [home.label(), instant(line.at), line.what.clone(), line.words.clone(), line.number.to_string()]
             })
         });
         rows.collect::<Vec<_>>()
@@ -175,7 +175,7 @@ pub(in super::super) fn retention(request: &Request, homes: &[Home]) -> Section 
     let rows = homes.iter().flat_map(|home| {
         home.statement.streams.iter().map(|stream| {
             [
-                home.name().to_owned(),
+                home.label(),
                 stream.name.clone(),
                 stream.retention_days.to_string(),
                 stream.oldest_received_until.map_or_else(|| "–".to_owned(), instant),
@@ -188,7 +188,7 @@ pub(in super::super) fn retention(request: &Request, homes: &[Home]) -> Section 
     for home in homes {
         for line in &home.tally.retention {
             deletions.push([
-                home.name().to_owned(),
+                home.label(),
                 instant(line.at),
                 line.what.clone(),
                 line.words.clone(),
@@ -208,24 +208,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_told_of_a_month_before_its_review_and_always_without_a_basis() {
-        let way = |basis: &str, by: &str| Transfer {
+    fn a_route_is_told_of_a_month_before_its_review_and_always_without_an_officer() {
+        let way = |shut: &str, by: &str| Transfer {
             to: "tokyo".to_owned(),
             what: "released_aggregates".to_owned(),
-            basis: basis.to_owned(),
+            basis: "adequacy".to_owned(),
             review_by: by.to_owned(),
+            is_open: shut.is_empty(),
+            shut: Some(shut.to_owned()),
+            admissible: vec!["adequacy".to_owned()],
+            countries: Vec::new(),
+            policy_version: Some(3),
+            officer_serial: Some(1),
         };
         let now = Timestamp("2027-05-01T00:00:00Z".parse::<jiff::Timestamp>().expect("a time").as_microsecond());
-        for (basis, by, wanted) in [
-            ("adequacy", "2027-06-02", "in order"),
-            ("adequacy", "2027-05-31", "ATTENTION: review due in 30 days"),
-            ("adequacy", "2027-04-28", "ATTENTION: the review is 3 days late"),
-            ("undecided", "2030-01-01", "ATTENTION: nobody"),
-            ("adequacy", "soon", "ATTENTION: the day"),
+        for (shut, by, wanted) in [
+            ("", "2027-06-02", "in order"),
+            ("", "2027-05-31", "ATTENTION: review due in 30 days"),
+            ("", "2027-04-28", "ATTENTION: the review is 3 days late"),
+            ("closed", "2030-01-01", "closed: closed"),
+            ("", "soon", "ATTENTION: the day"),
         ] {
-            let state = transfer_state(&way(basis, by), now);
-            assert!(state.starts_with(wanted), "{basis} {by}: {state}");
+            let state = transfer_state(&way(shut, by), now);
+            assert!(state.starts_with(wanted), "{shut} {by}: {state}");
         }
+        let by_file = Transfer { officer_serial: None, ..way("", "2027-06-02") };
+        assert!(transfer_state(&by_file, now).starts_with("ATTENTION: open by the region's file"));
     }
 
     #[test]

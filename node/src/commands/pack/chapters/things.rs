@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::compose::Home;
+use super::super::compose::{Home, firsts, missing};
 use super::super::paper::{Section, Table};
 use super::super::tally::{Line, instant};
 
@@ -13,7 +13,7 @@ fn listed(values: &[String], none: &str) -> String {
 fn lines(homes: &[Home], of: fn(&Home) -> &Vec<Line>) -> Vec<[String; 5]> {
     let rows = homes.iter().flat_map(move |home| {
         of(home).iter().map(|line| {
-            [home.name().to_owned(), instant(line.at), line.what.clone(), line.words.clone(), line.number.to_string()]
+            [home.label(), instant(line.at), line.what.clone(), line.words.clone(), line.number.to_string()]
         })
     });
     rows.collect()
@@ -40,7 +40,7 @@ fn treatment(detectors: &BTreeMap<String, String>) -> String {
 
 /// GDPR Art. 30, as far as the platform can know it.
 pub(in super::super) fn processing(homes: &[Home]) -> Section {
-    let rows = homes.iter().flat_map(|home| {
+    let rows = firsts(homes).flat_map(|home| {
         home.statement.streams.iter().map(|stream| {
             let treated = treatment(&stream.detectors);
             [
@@ -69,7 +69,7 @@ pub(in super::super) fn processing(homes: &[Home]) -> Section {
 
 /// What holds now, and how it came to.
 pub(in super::super) fn policy(homes: &[Home]) -> Section {
-    let streams = homes.iter().flat_map(|home| {
+    let streams = firsts(homes).flat_map(|home| {
         home.statement.streams.iter().map(|stream| {
             [
                 home.name().to_owned(),
@@ -82,7 +82,7 @@ pub(in super::super) fn policy(homes: &[Home]) -> Section {
             ]
         })
     });
-    let officers = homes.iter().flat_map(|home| {
+    let officers = firsts(homes).flat_map(|home| {
         let own = home.statement.officers.iter().filter(|officer| officer.region == home.name());
         own.map(|officer| {
             let state = if officer.is_honoured_here { "honoured" } else { "ATTENTION: ignored by this region" };
@@ -95,7 +95,7 @@ pub(in super::super) fn policy(homes: &[Home]) -> Section {
             ]
         })
     });
-    let values = homes.iter().flat_map(|home| {
+    let values = firsts(homes).flat_map(|home| {
         home.statement.dictionary.iter().map(|value| [home.name().to_owned(), value.field.clone(), value.value.clone()])
     });
     let columns =
@@ -110,7 +110,7 @@ pub(in super::super) fn policy(homes: &[Home]) -> Section {
 
 /// Who can open what.
 pub(in super::super) fn keys(homes: &[Home]) -> Section {
-    let doors = homes.iter().flat_map(|home| {
+    let doors = firsts(homes).flat_map(|home| {
         home.statement.access_keys.iter().map(|key| {
             [
                 home.name().to_owned(),
@@ -124,13 +124,7 @@ pub(in super::super) fn keys(homes: &[Home]) -> Section {
     let seals = homes.iter().map(|home| {
         let keys = &home.statement.keys;
         let state = if keys.is_rewrite_due { "ATTENTION: a destruction is not complete" } else { "complete" };
-        [
-            home.name().to_owned(),
-            keys.store.clone(),
-            keys.subjects.to_string(),
-            keys.originals.to_string(),
-            state.to_owned(),
-        ]
+        [home.label(), keys.store.clone(), keys.subjects.to_string(), keys.originals.to_string(), state.to_owned()]
     });
     Section::new("keys", "Keys")
         .say("A key is valid in the one region that issued it. None stands here, only its public name.")
@@ -163,37 +157,55 @@ pub(in super::super) fn keys(homes: &[Home]) -> Section {
         )
 }
 
+/// The place of a region's bucket, as its provider calls it.
+fn location(home: &Home) -> String {
+    home.statement.bucket.location.clone().unwrap_or_else(|| "a directory".to_owned())
+}
+
 /// Where everything lies.
 pub(in super::super) fn places(homes: &[Home]) -> Section {
     let buckets = homes.iter().map(|home| {
         let bucket = &home.statement.bucket;
         let state = if bucket.region == home.name() { "in its region" } else { "ATTENTION: elsewhere" };
-        [home.name().to_owned(), bucket.kind.clone(), bucket.region.clone(), bucket.source.clone(), state.to_owned()]
+        [
+            home.label(),
+            bucket.kind.clone(),
+            bucket.region.clone(),
+            location(home),
+            bucket.source.clone(),
+            state.to_owned(),
+        ]
     });
     let segments = homes.iter().flat_map(|home| {
         home.statement.segments.iter().map(|segment| {
             [
-                home.name().to_owned(),
+                home.label(),
                 segment.stream.clone(),
                 segment.id.clone(),
                 segment.records.to_string(),
                 segment.bytes.to_string(),
                 instant(segment.oldest),
                 instant(segment.newest),
-                if segment.is_on_disk {
-                    "disk and bucket of the region"
+                if segment.is_in_bucket {
+                    format!("bucket of the region alone ({})", location(home))
+                } else if segment.is_on_disk {
+                    format!("disk of node {}, and bucket of the region ({})", home.statement.node, location(home))
                 } else {
-                    "memory and write-ahead log of the node"
-                }
-                .to_owned(),
+                    format!("memory and write-ahead log of node {}", home.statement.node)
+                },
             ]
         })
     });
     let columns = ["Region", "Stream", "Segment", "Records", "Bytes", "Oldest record", "Newest record", "Lies in"];
     Section::new("places", "Where everything lies")
         .table(
-            Table::new("buckets", "Buckets", &["Region", "Kind", "Region that it names", "Who says so", "State"], "")
-                .rows(buckets),
+            Table::new(
+                "buckets",
+                "Buckets",
+                &["Region", "Kind", "Region that it names", "Place, as the provider calls it", "Who says so", "State"],
+                "",
+            )
+            .rows(buckets),
         )
         .table(
             Table::new("segments", "Segments: the files that hold records", &columns, "there is none.").rows(segments),
@@ -204,7 +216,7 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
 pub(in super::super) fn nodes(homes: &[Home]) -> Section {
     let builds = homes.iter().map(|home| {
         let (build, node) = (&home.statement.build, home.statement.node.to_string());
-        [home.name().to_owned(), node, build.version.clone(), build.sha256.clone()]
+        [home.label(), node, build.version.clone(), build.sha256.clone()]
     });
     Section::new("nodes", "Nodes and programs")
         .say("Compare the SHA-256 with that of the release you trust: `domicile audit verify PACK --release FILE` does so with a list as `sha256sum` writes it.")
@@ -216,7 +228,7 @@ pub(in super::super) fn nodes(homes: &[Home]) -> Section {
 pub(in super::super) fn ledgers(homes: &[Home]) -> Section {
     let logs = homes.iter().map(|home| {
         [
-            home.name().to_owned(),
+            home.label(),
             home.origin.clone(),
             home.size.to_string(),
             home.root.clone(),
@@ -225,24 +237,29 @@ pub(in super::super) fn ledgers(homes: &[Home]) -> Section {
             home.destroyed.to_string(),
         ]
     });
-    let kinds = homes.iter().flat_map(|home| {
-        home.tally.kinds.iter().map(|(kind, count)| [home.name().to_owned(), kind.clone(), count.to_string()])
-    });
+    let kinds = homes
+        .iter()
+        .flat_map(|home| home.tally.kinds.iter().map(|(kind, count)| [home.label(), kind.clone(), count.to_string()]));
     let findings = homes
         .iter()
-        .flat_map(|home| home.findings.iter().map(|finding| [home.name().to_owned(), format!("ATTENTION: {finding}")]));
-    let missing = homes.iter().flat_map(|home| {
-        let of_region = home.statement.nodes.iter().filter(|node| node.region == home.name());
-        let others = of_region.filter(|node| node.node != home.statement.node);
-        others.map(|node| {
-            [home.name().to_owned(), node.node.to_string(), "ATTENTION: its own ledger is not in this pack".to_owned()]
-        })
+        .flat_map(|home| home.findings.iter().map(|finding| [home.label(), format!("ATTENTION: {finding}")]));
+    let missing = missing(homes).into_iter().map(|(region, node)| {
+        let is_region_here = homes.iter().any(|home| home.name() == region);
+        let words =
+            if is_region_here { "its own ledger is not in this pack" } else { "the region is not in this pack" };
+        [region, node.to_string(), format!("ATTENTION: {words}")]
     });
-    let abroad = homes.first().into_iter().flat_map(|home| {
-        let others = home.statement.nodes.iter().filter(|node| !homes.iter().any(|home| home.name() == node.region));
-        others.map(|node| {
-            [node.region.clone(), node.node.to_string(), "ATTENTION: the region is not in this pack".to_owned()]
-        })
+    let cosigners = homes.iter().map(|home| {
+        let outside: Vec<&str> = home.outsiders().map(String::as_str).collect();
+        let inside = home.cosigners.iter().filter(|name| !outside.contains(&name.as_str())).cloned();
+        let inside: Vec<String> = inside.collect();
+        let outside: Vec<String> = outside.into_iter().map(str::to_owned).collect();
+        [
+            home.label(),
+            home.cosigned.to_string(),
+            listed(&inside, "none"),
+            listed(&outside, "none; the ledgers are vouched for by their own operator alone"),
+        ]
     });
     let columns =
         ["Region", "Ledger", "Entries", "Root", "Checkpoints", "Entries of other tenants", "Bodies destroyed"];
@@ -251,7 +268,8 @@ pub(in super::super) fn ledgers(homes: &[Home]) -> Section {
         .table(Table::new("ledgers", "Ledgers in this pack", &columns, "").rows(logs))
         .table(Table::new("entries", "Entries of this time by kind", &["Region", "Kind", "Entries"], "none in this time.").rows(kinds))
         .table(Table::new("findings", "What the entries say against a region", &["Region", "Finding"], "nothing.").rows(findings))
-        .table(Table::new("missing", "Nodes whose ledger is not here", &["Region", "Node", "State"], "none; every node of the deployment is in this pack.").rows(missing).rows(abroad))
+        .table(Table::new("missing", "Nodes whose ledger is not here", &["Region", "Node", "State"], "none; every node of the deployment is in this pack.").rows(missing))
+        .table(Table::new("cosigners", "Witnesses that signed for a ledger", &["Region", "Entries they signed for", "Other regions of the deployment", "Witnesses outside"], "").rows(cosigners))
 }
 
 /// What this report cannot show.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use domicile_proto::border::EgressClass;
 
-use super::super::compose::Home;
+use super::super::compose::{Home, firsts, of_region};
 use super::super::map::{Map, Place, Route};
 use super::super::paper::{Section, Table};
 use super::super::tally::Way;
-use super::clocks::is_decided;
+use super::clocks::is_open;
 
 /// The regions side by side.
 pub(in super::super) fn summary(homes: &[Home]) -> Section {
@@ -22,17 +22,18 @@ pub(in super::super) fn summary(homes: &[Home]) -> Section {
         "Originals asked for",
         "Entries in its ledger",
     ];
-    let rows = homes.iter().map(|home| {
-        let (messages, bytes) = home.crossed(Way::Left, None);
+    let rows = firsts(homes).map(|home| {
+        let (messages, bytes) = crossed(homes, home.name(), Way::Left, None);
+        let sum = |of: fn(&Home) -> u64| of_region(homes, home.name()).map(of).sum::<u64>();
         [
             home.name().to_owned(),
             format!("{} ({})", home.statement.laws.join(", "), home.statement.jurisdiction),
-            home.statement.streams.iter().map(|stream| stream.records).sum::<u64>().to_string(),
+            sum(records).to_string(),
             messages.to_string(),
             bytes.to_string(),
             home.statement.erasures.len().to_string(),
-            home.tally.reveals.len().to_string(),
-            home.size.to_string(),
+            sum(|home| home.tally.reveals.len() as u64).to_string(),
+            sum(|home| home.size).to_string(),
         ]
     });
     Section::new("summary", "The regions side by side")
@@ -40,11 +41,22 @@ pub(in super::super) fn summary(homes: &[Home]) -> Section {
         .table(Table::new("summary", "Regions", &columns, "No region was asked.").rows(rows))
 }
 
+/// Records that lie at a node.
+fn records(home: &Home) -> u64 {
+    home.statement.streams.iter().map(|stream| stream.records).sum()
+}
+
+/// Messages and bytes that went one way, of all nodes of a region together.
+fn crossed(homes: &[Home], region: &str, way: Way, other: Option<&str>) -> (u64, u64) {
+    let each = of_region(homes, region).map(|home| home.crossed(way, other));
+    each.fold((0, 0), |sum, (messages, bytes)| (sum.0 + messages, sum.1 + bytes))
+}
+
 /// The map of routes, with what went over each.
 pub(in super::super) fn flows(homes: &[Home]) -> Section {
     let mut ways = Vec::new();
-    for (from, home) in homes.iter().enumerate() {
-        for (to, other) in homes.iter().enumerate().filter(|(to, _)| *to != from) {
+    for (from, home) in firsts(homes).enumerate() {
+        for (to, other) in firsts(homes).enumerate().filter(|(to, _)| *to != from) {
             ways.push((from, to, home, other));
         }
     }
@@ -52,20 +64,20 @@ pub(in super::super) fn flows(homes: &[Home]) -> Section {
         from: *from,
         to: *to,
         number,
-        is_open: is_decided(home, other.name()),
+        is_open: is_open(home, other.name()),
     });
-    let places = homes.iter().map(|home| {
-        let records: u64 = home.statement.streams.iter().map(|stream| stream.records).sum();
+    let places = firsts(homes).map(|home| {
+        let records: u64 = of_region(homes, home.name()).map(records).sum();
         let law = format!("{} – {}", home.statement.jurisdiction, home.statement.laws.join(", "));
         Place { name: home.name().to_owned(), about: vec![law, format!("{records} records stay here")] }
     });
-    let words = "Each box is a region with the records that stay in it. Each numbered arrow is a route for questions and released numbers; the table below says what went over it. A dashed arrow has no decided legal basis in the register.";
+    let words = "Each box is a region with the records that stay in it. Each numbered arrow is a route for questions and released numbers; the table below says what went over it. Nothing may go along a dashed arrow: the route is closed.";
     let map = Map { words: words.to_owned(), places: places.collect(), routes: routes.collect() };
     let rows = ways.iter().zip(1_u64..).map(|((_, _, home, other), number)| {
-        let (messages, bytes) = home.crossed(Way::Left, Some(other.name()));
-        let (arrived, _) = other.crossed(Way::Arrived, Some(home.name()));
-        let metadata: u64 =
-            home.tally.metadata.iter().filter(|((_, to), _)| to == other.name()).map(|(_, (sent, _))| sent).sum();
+        let (messages, bytes) = crossed(homes, home.name(), Way::Left, Some(other.name()));
+        let (arrived, _) = crossed(homes, other.name(), Way::Arrived, Some(home.name()));
+        let metadata = of_region(homes, home.name()).flat_map(|node| &node.tally.metadata);
+        let metadata: u64 = metadata.filter(|((_, to), _)| to == other.name()).map(|(_, (sent, _))| sent).sum();
         let basis = home.statement.transfers.iter().find(|way| way.to == other.name());
         [
             number.to_string(),
@@ -143,7 +155,7 @@ pub(in super::super) fn crossings(homes: &[Home]) -> Section {
             let direction = if *way == Way::Left { "left for" } else { "arrived from" };
             days.push([
                 day.clone(),
-                home.name().to_owned(),
+                home.label(),
                 direction.to_owned(),
                 other.clone(),
                 name_of(*class),
@@ -152,10 +164,10 @@ pub(in super::super) fn crossings(homes: &[Home]) -> Section {
             ]);
         }
         for ((day, why), count) in &home.tally.refused {
-            refused.push([day.clone(), home.name().to_owned(), why.clone(), count.to_string()]);
+            refused.push([day.clone(), home.label(), why.clone(), count.to_string()]);
         }
         for ((day, other), (sent, received)) in &home.tally.metadata {
-            metadata.push([day.clone(), home.name().to_owned(), other.clone(), sent.to_string(), received.to_string()]);
+            metadata.push([day.clone(), home.label(), other.clone(), sent.to_string(), received.to_string()]);
         }
     }
     refused.sort();

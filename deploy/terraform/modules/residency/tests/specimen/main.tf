@@ -28,6 +28,15 @@ output "decided" {
   })
 }
 
+output "undecided" {
+  description = "The same, with that route left to somebody who decides."
+  value = merge(local.facts, {
+    frankfurt = merge(local.facts.frankfurt, {
+      transfers = [{ to = "tokyo", what = "released_aggregates", basis = "undecided", review_by = "2027-05-31" }]
+    })
+  })
+}
+
 output "right" {
   description = "Three regions that every rule lets pass."
   value = {

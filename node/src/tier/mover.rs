@@ -1,0 +1,333 @@
+//! The mover: carries out the plan, a few segments beside each other and not faster than it may.
+//!
+//! A segment that becomes cold is copied out, read back and compared with its digests, opened where it lies now, and only then takes
+//! the place of the one on the disk in the manifest, which is created if absent. Killed anywhere it leaves the segment where it was
+//! or where it should be, and takes up again what it finds half done. Deletes nothing for good and decides nothing: see `plan`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domicile_proto::ids::{ShardId, Timestamp};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::cold::Blocks;
+use super::errors::TierError;
+use super::forget::forget;
+use super::pack::{Cold, Tier};
+use super::plan::{Action, DAY, Lying, Move, Place, Room, Rule, StreamHold, plan};
+use crate::clock::Clock;
+use crate::errors::Coded;
+use crate::limits::{LIFECYCLE_LOOK, MOVES_AT_ONCE};
+use crate::segment::manifest::Row;
+use crate::segment::plan::{Piece, is_sealed};
+use crate::segment::{Segment, SegmentError, Shards};
+
+/// What the mover works with.
+pub(crate) struct MoverParts {
+    pub(crate) tier: Tier,
+    pub(crate) shards: Shards,
+    pub(crate) clock: Clock,
+    /// The rules of this node's shards now.
+    pub(crate) rules: Arc<dyn Fn() -> Vec<Rule> + Send + Sync>,
+    /// The holds on whole streams now.
+    pub(crate) holds: Arc<dyn Fn() -> Vec<StreamHold> + Send + Sync>,
+    /// Room for segments on the disk; none means that age alone moves them.
+    pub(crate) room: Option<Room>,
+    /// Bytes a second that may be copied out by all moves together.
+    pub(crate) pace: u64,
+}
+
+/// Moves the segments of this node.
+pub(crate) struct Mover {
+    parts: MoverParts,
+    state: Mutex<State>,
+    /// One round at a time.
+    working: tokio::sync::Mutex<()>,
+}
+
+/// How it goes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    /// Segments moved since the node started, by what was done.
+    pub(crate) moved: BTreeMap<&'static str, u64>,
+    /// Code and time of the last failure that was not made good since.
+    pub(crate) trouble: Option<(&'static str, Timestamp)>,
+    /// Segments on their way.
+    pub(crate) moving: BTreeSet<String>,
+}
+
+/// A cold segment with a cache of its own, which is empty.
+pub(crate) struct Unread {
+    pub(crate) segment: Arc<Segment>,
+    /// Bytes that opening it takes.
+    pub(crate) opening: u64,
+    blocks: Blocks,
+}
+
+impl Unread {
+    /// Requests and bytes that were read since it was opened.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        self.blocks.fetched()
+    }
+}
+
+impl Mover {
+    /// From its parts.
+    pub(crate) fn new(parts: MoverParts) -> Self {
+        Self { parts, state: Mutex::default(), working: tokio::sync::Mutex::default() }
+    }
+
+    /// What should lie elsewhere, and why.
+    pub(crate) fn planned(&self) -> Vec<Move> {
+        let MoverParts { rules, holds, room, clock, .. } = &self.parts;
+        plan(&rules(), &self.lying(), &holds(), *room, clock.now())
+    }
+
+    /// How it goes.
+    pub(crate) fn state(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    /// Every durable segment, as the plan cares.
+    pub(crate) fn lying(&self) -> Vec<Lying> {
+        let catalog = self.parts.shards.catalog();
+        let now = self.parts.clock.now();
+        let mut lying = Vec::new();
+        for shard in catalog.shards() {
+            let view = catalog.view(shard);
+            let durable: Vec<_> = view.iter().filter(|segment| !segment.is_young()).collect();
+            lying.extend(durable.iter().enumerate().map(|(at, segment)| {
+                let beside = [at.checked_sub(1).and_then(|at| durable.get(at)), durable.get(at + 1)];
+                let joins = beside.into_iter().flatten().any(|other| belong(segment, other, now));
+                lying_of(segment, joins, now)
+            }));
+        }
+        lying
+    }
+
+    /// Does what is planned now; how many segments moved. One that fails is told of and tried again by the next call.
+    pub(crate) async fn carry_out(&self) -> u64 {
+        // Two who move the same segment would each take the other's copy for a leftover.
+        let _working = self.working.lock().await;
+        let planned: Vec<Move> = self.planned().into_iter().filter(Move::is_due).collect();
+        let mut moved = self.join_days(&planned).await;
+        let cooling = planned.into_iter().filter(|one| one.action == Action::Cool);
+        let mut carried = futures::stream::iter(cooling.map(|one| self.carry(one))).buffer_unordered(MOVES_AT_ONCE);
+        while let Some(is_moved) = carried.next().await {
+            moved += u64::from(is_moved);
+        }
+        moved
+    }
+
+    /// Carries out the plan now and then, until cancelled.
+    pub(crate) async fn keep_moving(self: Arc<Self>, token: CancellationToken) {
+        loop {
+            if token.run_until_cancelled(tokio::time::sleep(LIFECYCLE_LOOK)).await.is_none() {
+                return;
+            }
+            if token.run_until_cancelled(self.carry_out()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn carry(&self, one: Move) -> bool {
+        let name = one.lying.segment.to_string();
+        self.state.lock().moving.insert(name.clone());
+        let cooled = self.cool(&one.lying).await;
+        self.state.lock().moving.remove(&name);
+        self.told(Action::Cool, cooled)
+    }
+
+    fn told(&self, action: Action, outcome: Result<bool, TierError>) -> bool {
+        let mut state = self.state.lock();
+        match outcome {
+            Ok(is_moved) => {
+                state.trouble = None;
+                if is_moved {
+                    *state.moved.entry(action.as_str()).or_default() += 1;
+                }
+                is_moved
+            }
+            Err(error) => {
+                let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                tracing::warn!(code, error, "a segment stays where it is; this is tried again");
+                state.trouble = Some((code, self.parts.clock.now()));
+                false
+            }
+        }
+    }
+
+    /// Copies a segment out and lets it lie there. Whether it does: not where it changed meanwhile.
+    async fn cool(&self, lying: &Lying) -> Result<bool, TierError> {
+        let MoverParts { tier, shards, clock, .. } = &self.parts;
+        let moving = shards.moving().read().await;
+        let view = shards.catalog().view(lying.shard);
+        let found = view.iter().find(|segment| segment.id == lying.segment && segment.dir.is_some()).cloned();
+        let Some(segment) = found.filter(|segment| segment.hidden().is_empty()) else { return Ok(false) };
+        let began = tokio::time::Instant::now();
+        let cold = self.copied(&segment).await?;
+        let bytes = tier.verify(&cold, |_| {}).await?;
+        tier.step("verified")?;
+        let mut cold = cold;
+        cold.row.copied = Some(cold.named_by(bytes, clock.now()));
+        let there = tier.open_in_place(shards.layout(), &cold).await?;
+        let failed = |source: SegmentError| TierError::Open { segment: cold.id, source: Box::new(source) };
+        let is_moved = shards.switch(Arc::new(there)).await.map_err(failed)?;
+        if !is_moved && !shards.is_in_bucket(cold.shard) && !shards.catalog().copied().contains(&cold.id) {
+            let stored = |source| TierError::Store { segment: cold.id, source: Box::new(source) };
+            forget(&tier.store, cold.shard, cold.id).await.map_err(stored)?;
+        }
+        // A purge need not wait for what is only slow on purpose.
+        drop(moving);
+        // Each of those who move beside each other has its share of the pace.
+        let share = (self.parts.pace / MOVES_AT_ONCE as u64).max(1);
+        let due = Duration::from_secs(bytes / share) + Duration::from_nanos(bytes % share * 1_000_000_000 / share);
+        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
+        Ok(is_moved)
+    }
+
+    /// The copy of a segment: made now, or found whole where a move was interrupted.
+    async fn copied(&self, segment: &Segment) -> Result<Cold, TierError> {
+        let tier = &self.parts.tier;
+        if self.parts.shards.is_in_bucket(segment.shard) {
+            // Its manifest names the copy: it is found, or made with the next manifest.
+            let cold = tier.copy_at(segment.shard, segment.id).await?;
+            return tier.verify(&cold, |_| {}).await.map(|_| cold);
+        }
+        if super::is_copied(&tier.store, segment.shard, segment.id).await.is_ok_and(|is_there| is_there) {
+            if let Ok(cold) = tier.copy_at(segment.shard, segment.id).await
+                && tier.verify(&cold, |_| {}).await.is_ok()
+            {
+                return Ok(cold);
+            }
+            let stored = |source| TierError::Store { segment: segment.id, source: Box::new(source) };
+            forget(&tier.store, segment.shard, segment.id).await.map_err(stored)?;
+        }
+        let cold = tier.copy_out(segment).await?;
+        tier.step("copied")?;
+        Ok(cold)
+    }
+
+    /// Reads a durable segment again, all of it, and compares it with its checksums; how many bytes.
+    ///
+    /// # Errors
+    /// [`TierError::Damaged`] or [`TierError::Altered`] names the first file or object that is not what it was.
+    pub(crate) async fn verify(&self, segment: Arc<Segment>) -> Result<u64, TierError> {
+        let tier = &self.parts.tier;
+        if let Some(cold) = Cold::named(segment.shard, &Row::of(&segment)) {
+            return tier.verify(&cold, |_| {}).await;
+        }
+        if segment.is_young() {
+            return Err(TierError::Young { segment: segment.id });
+        }
+        let checking = move || {
+            let found = segment.searcher.index().validate_checksum();
+            let bad = found.map_err(|source| SegmentError::Open { segment: segment.id, source });
+            let bad = bad.map_err(|source| TierError::Open { segment: segment.id, source: Box::new(source) })?;
+            match bad.into_iter().next() {
+                Some(file) => Err(TierError::Damaged { segment: segment.id, file: file.display().to_string() }),
+                None => Ok(segment.bytes),
+            }
+        };
+        tier.blocking(checking).await
+    }
+
+    /// A cold segment as one of which nothing has been read but what opening takes; none where it lies on the disk.
+    ///
+    /// # Errors
+    /// Any [`TierError`].
+    pub(crate) async fn unread(&self, segment: &Segment) -> Result<Option<Unread>, TierError> {
+        let Some(cold) = Cold::named(segment.shard, &Row::of(segment)) else { return Ok(None) };
+        let blocks = Blocks::default();
+        let tier = self.parts.tier.clone().with_blocks(blocks.clone());
+        let segment = Arc::new(tier.open_in_place(self.parts.shards.layout(), &cold).await?);
+        let opening = tier.footer_bytes(&cold).await?;
+        Ok(Some(Unread { segment, opening, blocks }))
+    }
+
+    /// Joins what is left of each day that became warm; how many segments there were.
+    async fn join_days(&self, planned: &[Move]) -> u64 {
+        let warm: BTreeSet<_> =
+            planned.iter().filter(|one| one.action == Action::Warm).map(|one| one.lying.segment).collect();
+        let (catalog, now) = (self.parts.shards.catalog(), self.parts.clock.now());
+        let mut moved = 0;
+        for shard in planned.iter().map(|one| one.lying.shard).collect::<BTreeSet<ShardId>>() {
+            for run in runs(&catalog.view(shard), &warm, now) {
+                let parts: BTreeSet<_> = run.iter().map(|segment| segment.id).collect();
+                let count = parts.len() as u64;
+                let _moving = self.parts.shards.moving().read().await;
+                let joined = self.parts.shards.join(shard, parts).await;
+                let failed =
+                    |source| TierError::Open { segment: crate::segment::SegmentId(0), source: Box::new(source) };
+                moved += if self.told(Action::Warm, joined.map_err(failed)) { count } else { 0 };
+            }
+        }
+        moved
+    }
+}
+
+/// Neighbours that become warm together.
+fn runs(view: &[Arc<Segment>], warm: &BTreeSet<crate::segment::SegmentId>, now: Timestamp) -> Vec<Vec<Arc<Segment>>> {
+    let mut runs: Vec<Vec<Arc<Segment>>> = Vec::new();
+    for segment in view.iter().filter(|segment| warm.contains(&segment.id)) {
+        let fits = |run: &&mut Vec<Arc<Segment>>| {
+            let bytes: u64 = run.iter().map(|one| one.bytes).sum();
+            let docs: u64 = run.iter().map(|one| u64::from(one.docs)).sum();
+            run.last().is_some_and(|last| belong(last, segment, now))
+                && bytes + segment.bytes <= WARM_BYTES
+                && docs + u64::from(segment.docs) <= WARM_DOCS
+        };
+        match runs.last_mut().filter(fits) {
+            Some(run) => run.push(Arc::clone(segment)),
+            None => runs.push(vec![Arc::clone(segment)]),
+        }
+    }
+    runs.retain(|run| run.len() > 1);
+    runs
+}
+
+/// Whether two neighbours on the disk are of one day, sealed, and small enough to be one.
+fn belong(a: &Segment, b: &Segment, now: Timestamp) -> bool {
+    let fits = |segment: &Segment| segment.dir.is_some() && is_sealed(&piece(segment), now);
+    let day = |segment: &Segment| segment.received_until.0.div_euclid(DAY);
+    let are_neighbours = a.last_seq + 1 == b.first_seq || b.last_seq + 1 == a.first_seq;
+    let is_small = a.bytes + b.bytes <= WARM_BYTES && u64::from(a.docs) + u64::from(b.docs) <= WARM_DOCS;
+    fits(a) && fits(b) && day(a) == day(b) && are_neighbours && is_small
+}
+
+fn piece(segment: &Segment) -> Piece {
+    Piece {
+        bytes: segment.bytes,
+        docs: segment.docs,
+        in_memory: segment.is_young(),
+        is_away: segment.copied.is_some(),
+        built_at: segment.built_at,
+    }
+}
+
+fn lying_of(segment: &Segment, joins: bool, now: Timestamp) -> Lying {
+    let place = match (&segment.copied, is_sealed(&piece(segment), now) && !joins) {
+        (Some(_), _) => Place::Cold,
+        (None, true) => Place::Warm,
+        (None, false) => Place::Hot,
+    };
+    Lying {
+        segment: segment.id,
+        shard: segment.shard,
+        records: segment.docs,
+        bytes: segment.bytes,
+        received_until: segment.received_until,
+        first_seq: segment.first_seq,
+        place,
+        is_hiding: !segment.hidden().is_empty(),
+    }
+}
+
+/// Largest segment that a day is merged into, in bytes; as large as one that is sealed by its size.
+const WARM_BYTES: u64 = 2 << 30;
+/// Most records of it.
+const WARM_DOCS: u64 = 20_000_000;
