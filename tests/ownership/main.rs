@@ -10,6 +10,7 @@
 )]
 
 mod moved;
+mod rounds;
 
 /// The product, built with these tests.
 const BINARY: &str = env!("CARGO_BIN_EXE_domicile-under-test");

@@ -15,7 +15,7 @@ use futures::future::join_all;
 
 use crate::erase::Neighbours;
 use crate::errors::Coded;
-use crate::limits::{OWNER_HEARD, OWNER_LEASE, OWNER_ROUND};
+use crate::limits::{LOGS_LOOK, OWNER_HEARD, OWNER_LEASE, OWNER_ROUND};
 use crate::ownership::{Heard, Owned, Ownership, Sight, plan};
 use crate::policy::{Policy, PolicyWatch, StreamView};
 use crate::segment::Shards;
@@ -34,7 +34,7 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Until the node stops.
     pub(super) async fn keep(mut self, token: tokio_util::sync::CancellationToken) {
-        let (mut heard, mut told) = (Heard::default(), BTreeSet::new());
+        let (mut heard, mut told, mut looked) = (Heard::default(), BTreeSet::new(), Instant::now());
         let mut changes = self.policy.changes();
         let work = async {
             loop {
@@ -43,6 +43,10 @@ impl Keeper {
                 self.take_over(&mut heard).await;
                 self.shards.settle_taken().await;
                 self.shards.forget_what_others_have().await;
+                if looked.elapsed() >= LOGS_LOOK {
+                    looked = Instant::now();
+                    self.clear_logs().await;
+                }
                 tokio::select! {
                     _ = changes.changed() => {}
                     () = tokio::time::sleep(OWNER_ROUND) => {}
@@ -91,6 +95,21 @@ impl Keeper {
                 let (code, error) = (error.code(), &error as &dyn std::error::Error);
                 tracing::error!(%shard, code, error, "the shard could not be taken up; this is tried again");
             }
+        }
+    }
+
+    /// Nodes that were taken out of the region look after their logs no more.
+    async fn clear_logs(&self) {
+        let policy = self.policy.now();
+        let nodes = policy.nodes.values().filter(|row| row.region == self.us.region);
+        let known: BTreeSet<NodeId> = nodes.map(|row| row.node).chain(owners(&policy)).collect();
+        // A node that has heard nothing yet of its region knows nobody.
+        if !known.contains(&self.us.node) || self.policy.lease().is_over(Instant::now()) {
+            return;
+        }
+        if let Err(error) = self.shards.clear_logs_of_others_than(&known).await {
+            let (code, error) = (error.code(), &error as &dyn std::error::Error);
+            tracing::warn!(code, error, "the log of a node that is gone stays for now; this is tried again");
         }
     }
 

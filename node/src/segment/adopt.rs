@@ -93,6 +93,9 @@ impl Shards {
         let batches = tail.batches();
         bucket.hold(shard, epoch, tail).await?;
         self.refresh(Some(shard)).await;
+        if epoch.0 > 1 {
+            self.shared().taken.lock().insert(shard);
+        }
         tracing::info!(%shard, epoch = epoch.0, batches, "this node writes the shard");
         Ok(())
     }
@@ -143,9 +146,6 @@ impl Shards {
             let (done, told) = oneshot::channel();
             self.ask(Removal::Adopt { adopted: Adopted { manifest, segments }, done }).await?;
             told.await.map_err(|_| SegmentError::Interrupted { shard })??;
-            if is_taken {
-                self.shared().taken.lock().insert(shard);
-            }
             return Ok((last_seq, tail));
         }
         Err(SegmentError::Deposed { shard, number: 0 })
@@ -239,6 +239,26 @@ impl Shards {
         }
     }
 
+    /// Logs in the store of nodes that are none of `known` are emptied of what the new owners of their shards have.
+    ///
+    /// # Errors
+    /// [`SegmentError::Store`], [`SegmentError::Manifest`], [`SegmentError::Log`]; to be called again.
+    pub(crate) async fn clear_logs_of_others_than(&self, known: &BTreeSet<NodeId>) -> Result<(), SegmentError> {
+        let Some(bucket) = self.wal().bucket() else { return Ok(()) };
+        let gone: Vec<_> = bucket.logs().await?.into_iter().filter(|node| !known.contains(node)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let manifests = Manifest::read_all(self.store()).await?;
+        let settled = manifests.iter().filter(|manifest| manifest.body.in_bucket && manifest.body.settled);
+        let settled = settled.map(|manifest| (manifest.shard, manifest.body.epoch)).collect();
+        for node in gone {
+            let left = bucket.clear(node, &settled).await?;
+            tracing::info!(%node, left, "the log of a node that is gone was emptied of what others have");
+        }
+        Ok(())
+    }
+
     /// Objects of this node's log go whose records other nodes took over whole.
     pub(crate) async fn forget_what_others_have(&self) {
         let Some(bucket) = self.wal().bucket() else { return };
@@ -257,16 +277,19 @@ impl Shards {
 }
 
 impl Merger {
-    pub(super) fn take_up(&mut self, adopted: Adopted) -> Result<(), SegmentError> {
+    pub(super) async fn take_up(&mut self, adopted: Adopted) -> Result<(), SegmentError> {
         let Adopted { manifest, segments } = adopted;
         let shard = manifest.shard;
         let shown: BTreeSet<SegmentId> = self.shared.catalog.view(shard).iter().map(|segment| segment.id).collect();
         let named: BTreeSet<SegmentId> = segments.iter().map(|segment| segment.id).collect();
         // What was shown of an earlier epoch and no manifest took up is in the logs, or was never accepted.
         self.shared.catalog.take_out(shard, &shown.difference(&named).copied().collect());
-        for segment in segments.iter().filter(|segment| !shown.contains(&segment.id)) {
-            self.shared.replace(&[], segment)?;
-        }
+        let shared = Arc::clone(&self.shared);
+        let showing = self.shared.tasks.blocking(move || {
+            let mut new = segments.iter().filter(|segment| !shown.contains(&segment.id));
+            new.try_for_each(|segment| shared.replace(&[], segment))
+        });
+        showing.await.map_err(|_| SegmentError::Interrupted { shard })??;
         self.deposed.remove(&shard);
         self.begin_with(manifest);
         self.shared.mark(shard);

@@ -14,7 +14,7 @@ use super::specimen::record;
 use super::*;
 use crate::clock::Clock;
 use crate::errors::Coded;
-use crate::policy::{StreamView, Suppression};
+use crate::policy::{StreamView, Suppressed, Suppression};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::Tasks;
 use crate::tier::Tier;
@@ -22,6 +22,8 @@ use crate::wal::{Accepted, Batch, Bucket, Op, Outcome, ProducerBatch, Wal, WalCo
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const SHARD: ShardId = ShardId(7);
+/// Who is erased, in each thirteenth line.
+const ERASED: &str = " \u{2039}email:aaa\u{203a}";
 
 struct Node {
     tasks: Tasks,
@@ -33,10 +35,14 @@ struct Node {
 impl Node {
     /// A node with its own disk below `dir` and the bucket that all share.
     async fn start(dir: &Path, node: u64) -> Self {
+        Self::start_under(dir, node, Suppression::default()).await
+    }
+
+    async fn start_under(dir: &Path, node: u64, suppression: Suppression) -> Self {
         let (tasks, clock, own) = (Tasks::default(), Clock::standing_at(NOW), dir.join(node.to_string()));
         std::fs::create_dir_all(&own).unwrap();
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
-        let time = (clock.clone(), Suppression::default());
+        let time = (clock.clone(), suppression);
         let tier = Tier::new(store.clone(), own.join("cache"), tasks.clone());
         let (segments, copies) = (own.join("segments"), tier.opener());
         let opened = Opened::open_of(&segments, store.clone(), &tasks, time, &copies, |_| None).await.unwrap();
@@ -62,8 +68,9 @@ impl Node {
             policy: StreamPolicy { refresh_ms: 30_000, durability, ..StreamPolicy::default() },
             shard: Some((SHARD, NodeId(1))),
         };
+        let who = if number % 13 == 0 { ERASED } else { "" };
         let producer = Some(ProducerBatch { id: format!("b{number}").into(), sha256: [3; 32] });
-        let records = vec![(Op::Create, record(1, None, json!({ "message": format!("line {number}") })))];
+        let records = vec![(Op::Create, record(1, None, json!({ "message": format!("line {number}{who}") })))];
         self.wal.append(Batch { stream: Arc::new(stream), producer, records }).await
     }
 
@@ -77,12 +84,16 @@ impl Node {
     /// Places that can be searched, none twice.
     async fn places(&self) -> BTreeSet<u64> {
         self.shards.refresh(Some(SHARD)).await;
-        let mut places = BTreeSet::new();
-        for segment in self.shards.catalog().view(SHARD).iter() {
-            let column = segment.reader().fast_fields().u64("seq").unwrap();
-            (0..segment.docs).for_each(|doc| assert!(places.insert(column.first(doc).unwrap()), "a place twice"));
-        }
-        places
+        let view = self.shards.catalog().view(SHARD);
+        let reading = self.tasks.blocking(move || {
+            let mut places = BTreeSet::new();
+            for segment in view.iter() {
+                let column = segment.reader().fast_fields().u64("seq").unwrap();
+                (0..segment.docs).for_each(|doc| assert!(places.insert(column.first(doc).unwrap()), "a place twice"));
+            }
+            places
+        });
+        reading.await.unwrap()
     }
 
     async fn manifest(&self) -> Manifest {
@@ -225,4 +236,123 @@ async fn what_is_deleted_for_good_leaves_the_store_too() {
         assert!(!bytes.windows(5).any(|window| window == b"line "), "{name} still holds a record");
     }
     node.kill().await;
+}
+
+/// Whether an object of a log holds a record.
+async fn holds_records(store: &Store, node: u64) -> bool {
+    let mut holds = false;
+    for (name, _) in store.list(&format!("wal/{node:016x}")).await.unwrap() {
+        holds |= store.read(&name).await.unwrap().windows(5).any(|window| window == b"line ");
+    }
+    holds
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_node_that_is_gone_for_good_is_emptied_and_its_ids_stay_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    for number in 1..=4 {
+        first.seq(number).await;
+    }
+    first.kill().await;
+    let second = Node::start(dir.path(), 2).await;
+    assert!(second.adopt(2).await.is_none());
+    let known = BTreeSet::from([NodeId(2)]);
+    second.shards.clear_logs_of_others_than(&known).await.unwrap();
+    assert!(holds_records(&second.store, 1).await, "nothing goes before the new owner has said that it has it");
+    second.shards.settle_taken().await;
+    second.shards.clear_logs_of_others_than(&BTreeSet::from([NodeId(1), NodeId(2)])).await.unwrap();
+    assert!(holds_records(&second.store, 1).await, "nor that of a node which may come back");
+    second.shards.clear_logs_of_others_than(&known).await.unwrap();
+    assert!(!holds_records(&second.store, 1).await);
+    assert_eq!(second.store.list("wal/0000000000000001").await.unwrap().len(), 1, "what closes it stays");
+    second.shards.settle(SHARD).await.unwrap();
+    second.kill().await;
+    std::fs::remove_dir_all(dir.path().join("2")).unwrap();
+    let second = Node::start(dir.path(), 2).await;
+    assert!(second.adopt(2).await.is_none());
+    assert_eq!(second.places().await, (1..=4).collect());
+    for number in 1..=4 {
+        assert!(second.send(number, Durability::Bucket).await.unwrap().repeated, "{number} is known");
+    }
+    second.kill().await;
+}
+
+/// Whether a log or a segment in the store, unpacked or not, names who is erased.
+async fn names_the_erased(node: &Node) -> bool {
+    for segment in node.shards.catalog().view(SHARD).iter() {
+        let wanted = crate::policy::Wanted { tokens: BTreeSet::from([ERASED.trim().into()]), ..Default::default() };
+        if node.shards.holds(Arc::clone(segment), wanted).await.unwrap() {
+            return true;
+        }
+    }
+    let mut names = false;
+    for (name, _) in node.store.list("wal/0000000000000002").await.unwrap() {
+        let bytes = node.store.read(&name).await.unwrap();
+        names |= bytes.windows(ERASED.len()).any(|window| window == ERASED.as_bytes());
+    }
+    names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_erased_and_purged_here_does_not_come_back_with_a_shard_that_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    for number in 10..=16 {
+        first.seq(number).await;
+    }
+    first.shards.settle(SHARD).await.unwrap();
+    for number in 24..=30 {
+        first.seq(number).await;
+    }
+    first.kill().await;
+
+    // The second node carried the order out long ago, for all it had; the first never did.
+    let list = Suppression::default();
+    list.add(&Suppressed {
+        order: "a".into(),
+        tenant: TenantId(1),
+        subjects: Vec::new(),
+        tokens: vec![ERASED.trim().into()],
+        only: None,
+        until: Timestamp(i64::MAX),
+        is_purged: false,
+    });
+    list.purged("a");
+    let second = Node::start_under(dir.path(), 2, list).await;
+    assert!(second.adopt(2).await.is_none());
+    let hidden = |node: &Node| node.shards.catalog().totals(SHARD).docs;
+    assert_eq!(hidden(&second), 12, "of 14 lines, two are hidden at once");
+    assert!(names_the_erased(&second).await, "and are still there");
+    second.shards.settle_taken().await;
+    assert!(second.manifest().await.body.settled);
+    assert_eq!(hidden(&second), 12);
+    assert!(!names_the_erased(&second).await, "before anything says that it is settled, they are gone");
+    let copies = second.store.list("segments").await.unwrap();
+    let named: Vec<_> = second.manifest().await.body.segments.into_iter().filter_map(|row| row.copied).collect();
+    assert!(copies.iter().all(|(name, _)| named.iter().any(|copied| name.starts_with(&copied.object))), "{copies:?}");
+    second.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_no_manifest_names_goes_with_the_next_purge_and_a_deposed_node_deletes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    first.seq(1).await;
+    first.shards.settle(SHARD).await.unwrap();
+    let put_back = object_of(SHARD, SegmentId(99));
+    let put = async || first.store.create(&format!("{put_back}/000000"), vec![1].into()).await.unwrap();
+    put().await;
+    first.shards.purge().await.unwrap();
+    assert!(first.store.list(&put_back).await.unwrap().is_empty());
+    let second = Node::start(dir.path(), 2).await;
+    assert!(second.adopt(2).await.is_none());
+    put().await;
+    assert_eq!(first.shards.purge().await.unwrap_err().code(), "DMC-SEGMENT-04");
+    assert!(!first.store.list(&put_back).await.unwrap().is_empty(), "it may be the new owner's");
+    first.kill().await;
+    second.kill().await;
 }

@@ -118,7 +118,7 @@ impl Merger {
         match removal {
             Removal::Hidden { done } => drop(done.send(self.purge().await)),
             Removal::Whole { gone, done } => drop(done.send(self.drop_whole(&gone).await)),
-            Removal::Adopt { adopted, done } => drop(done.send(self.take_up(adopted))),
+            Removal::Adopt { adopted, done } => drop(done.send(self.take_up(adopted).await)),
             Removal::Settle { shard, done } => drop(done.send(self.settle_now(shard).await)),
             Removal::Settled { shard, done } => drop(done.send(self.settled_now(shard).await)),
             Removal::Leave { shard, done } => {

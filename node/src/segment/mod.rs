@@ -24,9 +24,9 @@ mod repair;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
 mod shards;
-mod shared;
 #[cfg(test)]
 mod shards_test;
+mod shared;
 #[cfg(test)]
 pub(crate) mod specimen;
 pub(crate) mod walk;

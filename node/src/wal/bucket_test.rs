@@ -361,7 +361,7 @@ async fn a_shard_without_some_of_what_was_accepted_is_not_taken_over() {
         node.bucket.append(one(1, &format!("b{n}"))).await.unwrap();
     }
     node.kill();
-    let listed = store.list("wal").await.unwrap();
+    let listed = store.list("wal/0000000000000001").await.unwrap();
     let (second, _) = &listed[listed.len() - 2];
     store.delete(second).await.unwrap();
     let mut node = Node::start(&store, NodeId(2)).await.unwrap();

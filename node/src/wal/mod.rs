@@ -19,6 +19,7 @@ mod frame;
 mod ids;
 mod log;
 mod objects;
+mod orphan;
 mod recover;
 mod seen;
 mod shipper;

@@ -26,7 +26,7 @@ use super::errors::WalError;
 use super::ids::{Ids, failed, list};
 use super::objects::{self, LOGS, Said};
 use super::recover::{reopen, sightings_of};
-use super::seen;
+use super::seen::{self, Sighting};
 use super::takeover::Tail;
 use crate::clock::Clock;
 use crate::errors::Coded;
@@ -197,8 +197,7 @@ impl Bucket {
             return Err(WalError::Deposed { shard });
         }
         if tail.are_ids_new {
-            let (mut ids, since) = (self.0.ids.lock().await, seen::remembered_since(self.now()));
-            ids.keep(&self.0.store, self.0.node, tail.sightings.clone(), since).await?;
+            self.keep_ids(tail.sightings.clone()).await?;
         }
         let (done, held) = oneshot::channel();
         self.0.core.lock().hold(shard, epoch, tail, self.now(), done);
@@ -206,6 +205,12 @@ impl Bucket {
         let held = held.await.map_err(|_| WalError::Stopped);
         self.0.changes.send_replace(());
         held
+    }
+
+    /// Keeps ids of objects that go, or never were.
+    pub(super) async fn keep_ids(&self, sightings: Vec<Sighting>) -> Result<(), WalError> {
+        let (mut ids, since) = (self.0.ids.lock().await, seen::remembered_since(self.now()));
+        ids.keep(&self.0.store, self.0.node, sightings, since).await
     }
 
     /// Ends a shard here: nothing of it is taken any more. Returns when what was taken is in the store and answered.
@@ -342,6 +347,11 @@ impl Bucket {
             self.0.puts.fetch_add(1, Ordering::Relaxed);
             let error = match self.create(&name, content).await {
                 Ok(Created::Ours) => return,
+                #[cfg(feature = "jepsen-bugs")]
+                Ok(Created::Sealed(_)) if crate::bugs::is_seeded("no-fence") => {
+                    self.0.core.lock().sealed(&BTreeMap::new());
+                    continue;
+                }
                 Ok(Created::Sealed(shards)) => {
                     tracing::warn!(
                         shards = shards.len(),
