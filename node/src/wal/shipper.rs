@@ -347,11 +347,6 @@ impl Bucket {
             self.0.puts.fetch_add(1, Ordering::Relaxed);
             let error = match self.create(&name, content).await {
                 Ok(Created::Ours) => return,
-                #[cfg(feature = "jepsen-bugs")]
-                Ok(Created::Sealed(_)) if crate::bugs::is_seeded("no-fence") => {
-                    self.0.core.lock().sealed(&BTreeMap::new());
-                    continue;
-                }
                 Ok(Created::Sealed(shards)) => {
                     tracing::warn!(
                         shards = shards.len(),
