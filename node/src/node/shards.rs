@@ -66,15 +66,17 @@ impl Keeper {
             let epoch = policy.epochs.get(&shard).copied().unwrap_or(Epoch(1));
             let held = bucket.epoch_of(shard);
             if owner != self.us.node {
-                if held.is_some_and(|held| held < epoch) || self.waiting.remove(&shard) {
+                // A seal has ended it in the log before this node heard why; its segments are still shown.
+                if self.waiting.remove(&shard) || self.shards.is_in_bucket(shard) {
                     tracing::info!(%shard, %owner, epoch = epoch.0, "another node of the region writes the shard");
                     self.shards.leave(shard, epoch).await;
                 }
-            } else if held.is_none_or(|held| held < epoch)
-                && self.is_in_bucket(stream, shard)
-                && bucket.deposed_by(shard).is_none_or(|by| by <= epoch)
-            {
-                if held.is_some() {
+            } else if bucket.deposed_by(shard).is_some_and(|by| by > epoch) {
+                // Another node writes it, and the group will say so: what is here is not all.
+                self.shards.catalog().set_whole(shard, false);
+            } else if held.is_none_or(|held| held < epoch) && self.is_in_bucket(stream, shard) {
+                let was_ended = bucket.deposed_by(shard).is_some() && self.shards.is_in_bucket(shard);
+                if held.is_some() || was_ended {
                     // It went and came back before this node heard of it.
                     self.shards.leave(shard, epoch).await;
                 }

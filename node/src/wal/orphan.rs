@@ -61,7 +61,8 @@ impl Bucket {
             if !bytes.is_empty() {
                 let said = objects::read(&bytes, number).ok_or_else(|| WalError::Foreign { file: name.clone() })?;
                 if let Said::Batches(at, entries) = said {
-                    let is_elsewhere = |shard, epoch| settled.get(&shard).is_some_and(|since: &Epoch| *since > epoch);
+                    let is_elsewhere =
+                        |shard: ShardId, epoch: Epoch| settled.get(&shard).is_some_and(|since| *since > epoch);
                     if !entries.iter().all(|entry| is_elsewhere(entry.shard, entry.epoch)) {
                         return Ok(left);
                     }
