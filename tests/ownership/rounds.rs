@@ -160,6 +160,12 @@ fn no_acknowledged_batch_is_lost_or_doubled_whatever_becomes_of_the_nodes() {
     let (drawn, _) = events(8, 1, 1);
     let body = bulk(&drawn, Some("first"));
     wait_until(READY_WITHIN, || sent(&load.nodes[0].1, "first", &body).then_some(())).expect("the stream is written");
+    // The second node joins through the first: before that is paused, it knows who writes the stream.
+    let knows = || {
+        let answer = load.nodes[1].1.bulk(STREAM, &body, &[("X-Domicile-Batch", "first")]).ok()?;
+        (answer.status == 200 || answer.text().contains("DMC-OWNERSHIP-04")).then_some(())
+    };
+    wait_until(READY_WITHIN, knows).expect("the second node knows the stream");
     let mut dice = Dice::new(number_of("DOMICILE_SEED", 1));
     let (mut probes, mut was_paused) = (1, false);
     for round in 0..number_of("DOMICILE_ROUNDS", 3) {

@@ -68,7 +68,7 @@ impl Node {
             policy: StreamPolicy { refresh_ms: 30_000, durability, ..StreamPolicy::default() },
             shard: Some((SHARD, NodeId(1))),
         };
-        let who = if number % 13 == 0 { ERASED } else { "" };
+        let who = if number.is_multiple_of(13) { ERASED } else { "" };
         let producer = Some(ProducerBatch { id: format!("b{number}").into(), sha256: [3; 32] });
         let records = vec![(Op::Create, record(1, None, json!({ "message": format!("line {number}{who}") })))];
         self.wal.append(Batch { stream: Arc::new(stream), producer, records }).await
