@@ -33,6 +33,30 @@ pub(crate) const WAL_ROOM_BYTES: usize = 1 << 20;
 pub(crate) const WAL_ROOM_EVERY: Duration = Duration::from_secs(1);
 /// JSON that is flushed together, in bytes: beyond it a flush is dominated by writing, not by waiting.
 pub(crate) const WAL_GROUP_BYTES: usize = 8 << 20;
+/// Shortest time between two objects of the log in the region's store: a node asks for four a second at most, which every store
+/// takes and whose price nobody notices.
+pub(crate) const WAL_OBJECT_EVERY: Duration = Duration::from_millis(250);
+/// Batches that wait for the region's store, in bytes, before 503: what comes in five seconds from the fastest producers, and what
+/// may be lost of memory beside everything else.
+pub(crate) const WAL_UNSHIPPED_BYTES: usize = 64 << 20;
+/// How long a producer waits for the region's store before it is told to send the batch again: shorter than the patience of
+/// common shippers.
+pub(crate) const STORE_ACK_DEADLINE: Duration = Duration::from_secs(20);
+/// First pause before an object of the log is created again; it doubles.
+pub(crate) const WAL_RETRY_SHORTEST: Duration = Duration::from_millis(100);
+/// Longest such pause: a store that is back is used again within seconds.
+pub(crate) const WAL_RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// Silence of a node after which others of its region may take its shards over: longer than a restart and than any pause that
+/// is not a fault.
+pub(crate) const OWNER_LEASE: Duration = Duration::from_secs(15);
+/// How often the other nodes of the region are listened for.
+pub(crate) const OWNER_ROUND: Duration = Duration::from_secs(1);
+/// How long one of them may take to be heard, once.
+pub(crate) const OWNER_HEARD: Duration = Duration::from_secs(2);
+/// Shards that are taken over in one round: each is a command of the metadata group.
+pub(crate) const TAKEN_AT_ONCE: usize = 64;
+/// How often it is looked for logs of nodes that are gone: a listing of the store, which a minute makes cheap.
+pub(crate) const LOGS_LOOK: Duration = Duration::from_secs(60);
 /// Groups that may be durable and not yet taken by the index; the log waits for it beyond that.
 pub(crate) const WAL_GROUPS_AHEAD: usize = 2;
 /// Ids remembered per shard for idempotence.

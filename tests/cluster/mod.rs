@@ -10,6 +10,7 @@ pub mod ready;
 pub mod region;
 pub mod relay;
 pub mod require;
+pub mod s3;
 pub mod second;
 pub mod speaker;
 
@@ -137,6 +138,20 @@ impl Cluster {
         self.data.join("nodes").join(region).join("node.toml")
     }
 
+    /// Gives a section of a node's configuration these lines, in the place of those it has.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read or written.
+    pub fn set(&self, node: &str, section: &str, lines: &str) -> Result<()> {
+        let path = self.configuration(node);
+        let text = std::fs::read_to_string(&path)?;
+        let from = text.find(&format!("[{section}]\n")).unwrap_or(text.len());
+        let to = text.get(from + 1..).and_then(|rest| rest.find("\n[")).map_or(text.len(), |end| from + 1 + end + 1);
+        let (before, after) = (text.get(..from).unwrap_or_default(), text.get(to..).unwrap_or_default());
+        std::fs::write(path, format!("{before}[{section}]\n{lines}\n{after}"))?;
+        Ok(())
+    }
+
     /// Ends `dev` and starts its three nodes as children of this test, so that each can be killed and started by itself.
     ///
     /// # Errors
@@ -181,6 +196,16 @@ impl Cluster {
         guard::signal("KILL", pid);
         wait_until(Duration::from_secs(10), || (!guard::is_alive(pid)).then_some(()))
             .context("the node outlived SIGKILL")
+    }
+
+    /// Sends a signal to a node that this test started: `STOP` and `CONT` pause it and let it go on.
+    ///
+    /// # Errors
+    /// When this test started no such node.
+    pub fn signal(&self, node: &str, signal: &str) -> Result<()> {
+        let (_, child) = self.nodes.iter().find(|(name, _)| name == node).context("a node of this test")?;
+        guard::signal(signal, child.id());
+        Ok(())
     }
 
     /// Ends one region's node as an operator would, so that what is in memory becomes durable.

@@ -52,6 +52,37 @@ impl Second {
         Ok(())
     }
 
+    /// Gives it the same bucket as the first node.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn share_bucket(&self, cluster: &Cluster) -> Result<()> {
+        use std::io::Write;
+        let objects = cluster.data().join("nodes").join("tokyo").join("data").join("objects");
+        let mut config = std::fs::File::options().append(true).open(cluster.configuration(SECOND))?;
+        writeln!(config, "[store]\npath = \"{}\"", objects.display())?;
+        Ok(())
+    }
+
+    /// Deletes its data directory, all but the keys that an operator has in a backup, and its part of the metadata group: a member
+    /// that forgot what it said comes back under a new number.
+    ///
+    /// # Errors
+    /// When something cannot be deleted.
+    pub fn lose_disk(&self, cluster: &Cluster) -> Result<()> {
+        for entry in std::fs::read_dir(cluster.data().join("nodes").join(SECOND).join("data"))? {
+            let entry = entry?;
+            if entry.file_name() != "keys" && entry.file_name() != "meta" {
+                if entry.file_type()?.is_dir() {
+                    std::fs::remove_dir_all(entry.path())?;
+                } else {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Has Tokyo's officer approve it.
     ///
     /// # Errors

@@ -1,14 +1,10 @@
 //! Segments go to the bucket because the disk is above its mark: a directory, and an S3 server.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
+use domicile_tests::cluster::Cluster;
 use domicile_tests::cluster::fixture::{bulk, events};
-use domicile_tests::cluster::require::require;
-use domicile_tests::cluster::{Cluster, http};
+use domicile_tests::cluster::s3::S3;
 use serde_json::Value;
 
 use crate::BINARY;
@@ -29,16 +25,6 @@ fn fill(cluster: &Cluster) {
     assert_eq!(tokyo.bulk(STREAM, &body, &[]).unwrap().json()["errors"], Value::Bool(false));
     tokyo.refresh(STREAM);
     assert_eq!(tokyo.count(STREAM).unwrap(), RECORDS);
-}
-
-/// A section of a region's configuration with other lines.
-fn rewrite(cluster: &Cluster, section: &str, lines: &str) {
-    let path = cluster.configuration("tokyo");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let from = text.find(&format!("[{section}]\n")).unwrap();
-    let to = text[from + 1..].find("\n[").map_or(text.len(), |end| from + 1 + end + 1);
-    let text = format!("{}[{section}]\n{lines}\n{}", &text[..from], &text[to..]);
-    std::fs::write(path, text).unwrap();
 }
 
 const FULL: &str = "disk_mark_bytes = 1\nmove_bytes_per_second = 1000000000";
@@ -95,12 +81,7 @@ fn what_lies_in_a_directory_answers_as_before_and_a_bucket_that_is_away_is_told(
     let mut cluster = begun();
     fill(&cluster);
     let before = asked(&cluster);
-    cluster
-        .split_with(|cluster| {
-            rewrite(cluster, "lifecycle", FULL);
-            Ok(())
-        })
-        .unwrap();
+    cluster.split_with(|cluster| cluster.set("tokyo", "lifecycle", FULL)).unwrap();
     assert_eq!(asked(&cluster), before, "hot, after a restart");
     moved(&cluster);
     assert_eq!(asked(&cluster), before, "cold");
@@ -126,65 +107,14 @@ fn what_lies_in_a_directory_answers_as_before_and_a_bucket_that_is_away_is_told(
     assert_eq!(asked(&cluster), before);
 }
 
-/// An S3 server of this machine, with a bucket in Tokyo.
-struct S3 {
-    child: Child,
-    endpoint: String,
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl S3 {
-    fn start() -> Option<Self> {
-        let named = std::env::var_os("DOMICILE_MOTO").map(PathBuf::from);
-        let program = named.map_or_else(|| require("moto_server"), Some)?;
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut child = Command::new(&program)
-                .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-            let is_up = lines.by_ref().map_while(Result::ok).any(|line| line.contains("Running on"));
-            std::thread::spawn(move || lines.for_each(drop));
-            let server = Self { child, endpoint: format!("http://127.0.0.1:{port}") };
-            if is_up {
-                let body = "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>ap-northeast-1</LocationConstraint></CreateBucketConfiguration>";
-                let url = format!("{}/acme-tokyo", server.endpoint);
-                let made = http::request("PUT", &url, &[("content-type", "application/xml")], body.as_bytes()).unwrap();
-                assert_eq!(made.status, 200, "{}", made.text());
-                return Some(server);
-            }
-        }
-        panic!("the S3 server did not start");
-    }
-}
-
 #[test]
 fn what_lies_in_an_s3_bucket_answers_as_before() {
-    let Some(server) = S3::start() else { return };
+    let Some(server) = S3::start().unwrap() else { return };
     let mut cluster = begun();
     cluster
         .split_with(|cluster| {
-            let secret = cluster.data().join("s3-credentials");
-            std::fs::write(&secret, "[default]\naws_access_key_id = test\naws_secret_access_key = test\n")?;
-            std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
-            let lines = format!(
-                "kind = \"s3\"\nbucket = \"acme-tokyo\"\nlocation = \"ap-northeast-1\"\nendpoint = {:?}\ncredentials = \"file\"\ncredentials_file = {:?}",
-                server.endpoint,
-                secret.display().to_string()
-            );
-            rewrite(cluster, "store", &lines);
-            rewrite(cluster, "lifecycle", FULL);
-            Ok(())
+            cluster.set("tokyo", "store", &server.settings(cluster.data())?)?;
+            cluster.set("tokyo", "lifecycle", FULL)
         })
         .unwrap();
     fill(&cluster);

@@ -102,6 +102,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             number,
             text_questions,
             privacy,
+            durability,
             noise,
             refresh_ms,
             grid,
@@ -123,6 +124,7 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
             let has_policy = subject.is_some() || no_personal_data || is_wider || is_own_pace || is_own_grid;
             let lifecycle = tiers.lifecycle()?;
             let has_policy = has_policy || retention_days.is_some() || lifecycle != standard.lifecycle;
+            let has_policy = has_policy || durability != standard.durability;
             if has_policy && region.is_empty() {
                 bail!("a policy widens what a region lets out; say which with `--region`");
             }
@@ -135,7 +137,8 @@ pub(super) async fn stream(verb: StreamVerb, profile: &Profile) -> anyhow::Resul
                 None => Personal::Undeclared,
             };
             let group_fields = group_field;
-            let cells = StreamPolicy { grid, close_after_s, numbers: number, retention_days, lifecycle, ..standard };
+            let kept = StreamPolicy { retention_days, lifecycle, durability, ..standard };
+            let cells = StreamPolicy { grid, close_after_s, numbers: number, ..kept };
             let noise = noise.noise();
             let policy = StreamPolicy { personal, group_fields, text_questions, privacy, refresh_ms, noise, ..cells };
             for region in &region {

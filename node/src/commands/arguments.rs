@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_proto::ids::{Name, Region};
 use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
-use domicile_proto::metadata::{Lifecycle, NumberField};
+use domicile_proto::metadata::{Durability, Lifecycle, NumberField};
 
 use super::audit::AuditVerb;
 use super::breach::BreachVerb;
@@ -366,6 +366,9 @@ pub(super) enum StreamVerb {
         text_questions: bool,
         #[command(flatten)]
         privacy: PrivacyArguments,
+        /// What an acknowledged batch has survived: `disk` (the node) or `bucket` (the loss of the node and its disk)
+        #[arg(long, value_name = "WHAT", default_value = "disk", value_parser = durability)]
+        durability: Durability,
         #[command(flatten)]
         noise: NoiseArguments,
         /// Time from receipt to searchable, in milliseconds
@@ -605,6 +608,14 @@ fn number_field(text: &str) -> Result<NumberField, String> {
 }
 
 /// Reads the width of a leaf cell.
+fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "disk" => Ok(Durability::Disk),
+        "bucket" => Ok(Durability::Bucket),
+        _ => Err("say `disk` or `bucket`".to_owned()),
+    }
+}
+
 fn leaf_width(text: &str) -> Result<LeafWidth, &'static str> {
     let width = text.parse().ok().and_then(LeafWidth::of_seconds);
     width.ok_or("a cell is 60, 300 or 3600 seconds wide")

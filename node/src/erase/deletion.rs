@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use domicile_proto::ids::{Name, ShardId, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{Name, NodeId, ShardId, StreamId, TenantId, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -31,6 +31,9 @@ pub(crate) struct Deletion {
     version: u32,
     pub(crate) tenant: TenantId,
     pub(crate) at: Timestamp,
+    /// Whose segments they are: other nodes of the region may have the same bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<NodeId>,
     rows: Vec<Row>,
 }
 
@@ -196,7 +199,7 @@ impl Erasure {
         let mut deletions = Vec::new();
         for (tenant, rows) in of_tenants {
             let (id, at) = (random_id()?, self.parts.clock.now());
-            let deletion = Deletion { version: VERSION, tenant, at, rows };
+            let deletion = Deletion { version: VERSION, tenant, at, node: Some(self.parts.us), rows };
             let plan = plan_digest(&deletion);
             let (segments, records) = (deletion.segments(), deletion.records());
             let event = Event::RetentionBegun { deletion: id.clone(), tenant, segments, records, plan };
@@ -230,7 +233,9 @@ impl Erasure {
 
     /// Finishes what was begun. The caller holds the place of whoever works.
     pub(super) async fn finish_deletions(&self) -> Result<(), EraseError> {
-        let open = |(id, deleted): (_, &Deleted)| deleted.evidence.is_none().then(|| Box::clone(id));
+        let is_ours = |deleted: &Deleted| deleted.deletion.node.is_none_or(|node| node == self.parts.us);
+        let open =
+            |(id, deleted): (_, &Deleted)| (deleted.evidence.is_none() && is_ours(deleted)).then(|| Box::clone(id));
         let open: Vec<_> = self.records.read().deletions.iter().filter_map(open).collect();
         for id in open {
             self.carry_out(&id).await?;

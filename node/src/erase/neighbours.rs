@@ -88,7 +88,7 @@ impl Neighbours {
     }
 
     /// Asks one, and waits for what it says.
-    pub(super) async fn ask(&self, to: PeerAddr, ask: RegionAsk) -> Result<RegionReply, Silent> {
+    pub(crate) async fn ask(&self, to: PeerAddr, ask: RegionAsk) -> Result<RegionReply, Silent> {
         (self.ask)(to, ask).await
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domicile_proto::ids::{ErasureId, NodeId, Region, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{ErasureId, NodeId, Region, ShardId, StreamId, TenantId, Timestamp};
 use parking_lot::RwLock;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
@@ -32,6 +32,7 @@ use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
 use crate::ownership::Propose;
 use crate::policy::{Awareness, PolicyWatch, Suppression};
 use crate::segment::Shards;
+use crate::segment::manifest::Manifest;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::tier::{DAY, Tier};
@@ -250,7 +251,14 @@ impl Erasure {
         let tier = Tier::new(self.parts.store.clone(), self.parts.cache.clone(), self.parts.tasks.clone());
         let moving = self.parts.shards.moving().write().await;
         let named = self.parts.shards.catalog().copied();
-        let mut rewritten = tier.purge(self.parts.shards.layout(), &named, self.parts.clock.now()).await?;
+        // Copies of durability `bucket` come and go with their manifest, and those of another node's shards with that node.
+        let kept_apart = Manifest::all_in_bucket(&self.parts.store).await?;
+        let owners = self.parts.policy.now().owners();
+        let is_ours = |shard: ShardId| {
+            !kept_apart.contains(&shard) && owners.get(&shard).is_none_or(|owner| *owner == self.parts.us)
+        };
+        let now = self.parts.clock.now();
+        let mut rewritten = tier.purge(self.parts.shards.layout(), (&named, is_ours), now).await?;
         self.step("copies made anew")?;
         if due.is_empty() {
             return Ok(0);

@@ -372,7 +372,7 @@ async fn a_copy_is_made_anew_and_one_from_before_that_comes_back_is_hidden_and_g
     copied(&copies, &aside);
     node.erasure.order(TENANT, whom(), None).await.unwrap();
     node.erasure.purge().await.unwrap();
-    let [anew] = tier.copies().await.unwrap().try_into().unwrap();
+    let [anew] = tier.copies(|_| true).await.unwrap().try_into().unwrap();
     assert_ne!(anew.id, cold.id);
     let layout = Layout::under(node.suppression.clone());
     let back = tier.open(&layout, &anew).await.unwrap();
@@ -393,7 +393,7 @@ async fn a_copy_is_made_anew_and_one_from_before_that_comes_back_is_hidden_and_g
     assert_eq!((back.docs, back.hidden().count), (12, 2), "hidden before anybody can ask");
     assert_eq!(node.erasure.purge().await.unwrap(), 0, "no order waits");
     assert!(tier.open(&layout, &cold).await.is_err(), "and gone all the same");
-    for copy in tier.copies().await.unwrap() {
+    for copy in tier.copies(|_| true).await.unwrap() {
         let back = tier.open(&layout, &copy).await.unwrap();
         assert_eq!((back.docs, back.hidden().count), (10, 0));
     }
@@ -437,7 +437,7 @@ async fn whichever_call_to_the_bucket_fails_an_erasure_ends_with_nothing_left_an
             let there: u64 = node.shards.catalog().view(ShardId(1)).iter().map(|one| u64::from(one.docs)).sum();
             assert_eq!((node.seen(), there, node.is_revealed()), (10, 10, false), "{after} {is_done}");
             let tier = Tier::new(node.store.clone(), dir.path().join("opened"), node.tasks.clone());
-            for copy in tier.copies().await.unwrap() {
+            for copy in tier.copies(|_| true).await.unwrap() {
                 assert_eq!(copy.row.docs, 10, "{after} {is_done}");
             }
             node.kill().await;

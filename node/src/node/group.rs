@@ -1,5 +1,6 @@
 //! Other nodes: who dials in is led to what it speaks, and this node finds its way into the metadata group.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,12 @@ use std::time::Duration;
 use domicile_meta::error::MetaError;
 use domicile_meta::group::Group;
 use domicile_meta::link_transport;
-use domicile_proto::ids::{NodeId, Region};
+use domicile_proto::ids::{NodeId, Region, ShardId};
 use domicile_proto::link::connection::{Inbound, Peer};
 use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::link::protocol::Protocol;
+use domicile_proto::metadata::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::witnesses;
@@ -67,6 +69,16 @@ pub(super) fn erasures(group: Group, region: Region) -> GroupView {
 pub(super) fn nodes_of(group: &Group, region: &Region) -> Vec<NodeId> {
     let (state, _) = group.local();
     state.nodes().filter(|row| row.region == *region).map(|row| row.node).collect()
+}
+
+/// Who writes each shard of a region, as this node's copy of the group's state has it.
+pub(super) fn owners(group: &Group, region: &Region) -> BTreeMap<ShardId, NodeId> {
+    let (state, _) = group.local();
+    let rows = state.rows().filter_map(|row| match row {
+        Row::Shard(row) if row.region == *region => Some((row.id, row.owner)),
+        _ => None,
+    });
+    rows.collect()
 }
 
 /// Leads every peer that dials in to what its connection speaks, until the link closes.

@@ -13,6 +13,7 @@ mod keeper;
 mod lifecycle;
 mod measure;
 mod sealing;
+mod shards;
 mod signals;
 mod supervisor;
 mod surroundings;
@@ -46,7 +47,7 @@ use crate::segment::{Opened, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry;
 use crate::tier::{Blocks, Tier};
-use crate::wal::{Wal, WalConfig};
+use crate::wal::{Bucket, Wal, WalConfig};
 
 use base::Base;
 pub(crate) use errors::NodeError;
@@ -138,13 +139,30 @@ fn tier(base: &Base, config: &NodeConfig) -> Tier {
 /// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
 async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(Wal, Shards), NodeError> {
     let dir = config.data_dir.join("segments");
-    let (store, copies) = (base.store.clone(), tier.opener());
-    let opened = Opened::open(&dir, store, &base.tasks, base.clock.clone(), base.suppression.clone(), &copies).await?;
-    let opened = opened.telling(Arc::clone(&base.ledger));
+    let owners = group::owners(&base.group, &base.us.region);
+    let is_ours = |shard| owners.get(&shard).map(|owner| *owner == base.us.node);
+    let time = (base.clock.clone(), base.suppression.clone());
+    let opened = Opened::open_of(&dir, base.store.clone(), &base.tasks, time, &tier.opener(), is_ours).await?;
+    let opened = opened.telling(Arc::clone(&base.ledger)).copying(tier.copier());
+    let bucket = Bucket::open(base.store.clone(), base.us.node, base.clock.clone(), base.tasks.clone()).await?;
+    // Nothing of them can be searched before this node knows whose they are, and has read what was accepted.
+    let mut waiting = opened.in_bucket();
+    waiting.extend(bucket.mentioned());
     let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
-    let replay = base.tasks.blocking(move || Wal::open(&WalConfig::new(log), &indexed, now));
+    let replay = base.tasks.blocking(move || Wal::open_beside(&WalConfig::new(log), &indexed, now, Some(bucket)));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
     let shards = opened.start(wal.clone(), durable).await?;
+    waiting.retain(|shard| is_ours(*shard) != Some(false));
+    waiting.iter().for_each(|shard| shards.catalog().set_whole(*shard, false));
+    let keeper = shards::Keeper {
+        us: base.us.clone(),
+        policy: base.policy.clone(),
+        shards: shards.clone(),
+        ownership: Arc::clone(&base.ownership),
+        neighbours: erase::Neighbours::by(base.link.clone()),
+        waiting,
+    };
+    base.tasks.spawn(Kind::Timer, keeper.keep(base.tasks.token().clone()));
     Ok((wal, shards))
 }
 

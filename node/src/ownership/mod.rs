@@ -1,4 +1,5 @@
-//! Beside the line: who writes a shard; streams that begin with their first record.
+//! Beside the line: who writes a shard; streams that begin with their first record; which shards of an owner that fell silent
+//! this node may take over.
 //!
 //! What is known is answered from the policy's snapshot at once, with the metadata group out of reach as well. Only a
 //! stream that is new, or has no shard here yet, is proposed to the group; one proposal per stream, however many wait.
@@ -7,9 +8,13 @@
 mod errors;
 mod propose;
 mod streams;
+mod takeover;
+#[cfg(test)]
+mod takeover_test;
 
 pub(crate) use errors::OwnershipError;
 #[cfg(test)]
 pub(crate) use propose::NotProposed;
 pub(crate) use propose::Propose;
 pub(crate) use streams::Ownership;
+pub(crate) use takeover::{Heard, Owned, Sight, plan};

@@ -88,6 +88,17 @@ impl Ownership {
         Some(Err(OwnershipError::OwnedElsewhere { stream: name.clone(), owner }))
     }
 
+    /// Has it decided that this node writes a stream's shard after an epoch; the new one, or nothing where another node was faster
+    /// or the group is out of reach.
+    pub(crate) async fn take(&self, stream: StreamId, seen: Epoch) -> Option<Epoch> {
+        let key = self.region_key.as_ref()?;
+        let command = key.assign(stream, self.policy.now().region.clone(), self.node, seen);
+        match self.propose.decide(command).await {
+            Ok(Applied::Shard(_, epoch)) => Some(epoch),
+            _ => None,
+        }
+    }
+
     async fn begin(&self, tenant: TenantId, name: &Name) -> Result<Arc<StreamView>, OwnershipError> {
         let known = self.policy.now().stream(tenant, name).map(|view| view.id);
         let stream = match known {

@@ -115,6 +115,7 @@ impl Build {
         }
         if let Some(stream) = self.streams.get_mut(&row.stream) {
             stream.shard = Some((row.id, row.owner));
+            self.policy.epochs.insert(row.id, row.epoch);
         }
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use domicile_proto::border::{QuestionRules, ReleasePolicy};
 use domicile_proto::ids::{
-    DictionaryId, FieldId, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId, TenantId,
+    DictionaryId, Epoch, FieldId, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId,
+    TenantId,
 };
 use domicile_proto::metadata::{AccessKey, NodeRow, NumberField, StreamPolicy};
 use domicile_proto::officer::OfficerRow;
@@ -97,6 +98,8 @@ pub(crate) struct Policy {
     pub(crate) kept_longer: BTreeMap<StreamId, NonZeroU16>,
     /// How many erasures the group knows of each region.
     pub(crate) erasures: BTreeMap<Region, u64>,
+    /// In which epoch each shard of this region is written by its owner.
+    pub(crate) epochs: BTreeMap<ShardId, Epoch>,
     /// Where what is released here may go.
     pub(crate) routes: Routes,
 }
@@ -116,8 +119,14 @@ impl Policy {
             officers: Vec::new(),
             kept_longer: BTreeMap::new(),
             erasures: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             routes: Routes::default(),
         }
+    }
+
+    /// Who writes each shard of this region.
+    pub(crate) fn owners(&self) -> BTreeMap<ShardId, NodeId> {
+        self.streams.values().filter_map(|stream| stream.shard).collect()
     }
 
     /// A stream by tenant and name.
@@ -202,6 +211,11 @@ impl PolicyWatch {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Told whenever a snapshot is replaced.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// How long the group has been silent; beyond 30 s this region answers outward in the most restrictive view only.

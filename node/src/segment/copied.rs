@@ -2,6 +2,7 @@
 //!
 //! Writes no copy and reads none: that is the next stage's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, Timestamp};
@@ -13,7 +14,7 @@ use super::{Segment, SegmentError, SegmentId};
 use crate::index::builder::Layout;
 use crate::store::{Store, StoreError};
 
-/// A copy that a manifest names: it is the segment now, and no file of it is left on the disk.
+/// A copy that a manifest names: it is the segment, or, with durability `bucket`, lies beside the one on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Copied {
@@ -38,9 +39,24 @@ impl Copied {
 pub(crate) type OpenCopied =
     Arc<dyn Fn(Layout, ShardId, Row) -> BoxFuture<'static, Result<Segment, SegmentError>> + Send + Sync>;
 
+/// Copies a durable segment into the store, where it is not there yet, and reads it back. The next stage gives it.
+pub(crate) type CopyOut =
+    Arc<dyn Fn(Arc<Segment>, Timestamp) -> BoxFuture<'static, Result<Copied, SegmentError>> + Send + Sync>;
+
 /// What the names of the objects of a copy begin with.
 pub(crate) fn object_of(shard: ShardId, segment: SegmentId) -> String {
     format!("{COPIES}/{:016x}/{segment}", shard.0)
+}
+
+/// What the names of all objects of the copies of a shard begin with, one for each copy of which an object is there.
+///
+/// # Errors
+/// The bucket.
+pub(super) async fn copies_of(store: &Store, shard: ShardId) -> Result<BTreeSet<String>, StoreError> {
+    let above = format!("{COPIES}/{:016x}", shard.0);
+    let listed = store.list(&above).await?;
+    let copy = |(object, _): (String, _)| Some(object.rsplit_once('/')?.0.to_owned());
+    Ok(listed.into_iter().filter_map(copy).filter(|copy| *copy != above).collect())
 }
 
 /// Deletes all objects of a copy; how many. The footer goes first: a copy that is half gone is none.

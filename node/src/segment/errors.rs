@@ -122,6 +122,14 @@ pub(crate) enum SegmentError {
         /// How many.
         files: u64,
     },
+    /// A segment could not be copied into the store.
+    #[error("segment `{segment}` could not be copied into the region's store; this is tried again")]
+    Copy {
+        /// Which segment.
+        segment: SegmentId,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Merging failed.
     #[error("segments of shard `{shard}` could not be merged; they stay as they are")]
     Merge {
@@ -148,6 +156,7 @@ impl Coded for SegmentError {
             Self::LogStays { .. } => "DMC-SEGMENT-11",
             Self::Unclaimed { .. } => "DMC-SEGMENT-12",
             Self::Away { .. } => "DMC-SEGMENT-13",
+            Self::Copy { .. } => "DMC-SEGMENT-14",
             Self::Log(error) => error.code(),
         }
     }
@@ -156,7 +165,7 @@ impl Coded for SegmentError {
         match self {
             Self::Store { source, .. } => source.verdict(),
             Self::Deposed { .. } => Verdict::Refused,
-            Self::NotWhole { .. } | Self::Unclaimed { .. } => Verdict::NotNow(5),
+            Self::NotWhole { .. } | Self::Unclaimed { .. } | Self::Copy { .. } => Verdict::NotNow(5),
             Self::Away { .. } => Verdict::NotNow(30),
             Self::Log(error) => error.verdict(),
             _ => Verdict::Broken,

@@ -48,6 +48,21 @@ impl Files {
         open_dir(layout, (id, shard), row, &self.shard_dir(shard).join(id.to_string()))
     }
 
+    /// Whether anything of a shard lies here.
+    pub(crate) fn has(&self, shard: ShardId) -> bool {
+        self.shard_dir(shard).is_dir()
+    }
+
+    /// Removes everything of a shard, or one segment of it, damaged or not.
+    pub(crate) fn discard(&self, shard: ShardId, segment: Option<SegmentId>) -> Result<(), SegmentError> {
+        let above = self.shard_dir(shard);
+        let dir = segment.map_or_else(|| above.clone(), |id| above.join(id.to_string()));
+        match fs::remove_dir_all(&dir) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(disk(&dir, source)),
+            _ => Ok(()),
+        }
+    }
+
     /// Flushes a segment's files and their names, so that it survives a loss of power.
     pub(crate) fn flush(&self, segment: &Segment) -> Result<(), SegmentError> {
         let Some(dir) = &segment.dir else { return Ok(()) };
@@ -82,7 +97,7 @@ impl Files {
                 Some(manifest) => {
                     let rows = manifest.body.segments.iter();
                     let named: BTreeSet<PathBuf> = rows
-                        .filter(|row| row.copied.is_none())
+                        .filter(|row| !row.is_away())
                         .filter_map(|row| Some(above.join(row.id()?.to_string())))
                         .collect();
                     orphans.extend(found.into_iter().filter(|segment| !named.contains(segment)));

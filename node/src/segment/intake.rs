@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::files;
 use super::merge::remove;
-use super::shards::Shared;
+use super::shared::Shared;
 use super::{Segment, SegmentError};
 use crate::index::growing::Growing;
 use crate::limits::BUFFER_BYTES;

@@ -4,6 +4,8 @@
 //! Two nodes that both take themselves for the owner cannot both create the next number: the second loses. Holds nothing of
 //! any record.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
 use futures::{StreamExt, TryStreamExt};
@@ -31,6 +33,17 @@ pub(crate) struct Body {
     pub(crate) last_seq: u64,
     /// In the order of their places.
     pub(crate) segments: Vec<Row>,
+    /// Whether every segment lies in the store as well, and what follows in the logs there. Stays once it is so.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub(crate) in_bucket: bool,
+    /// Whether the owner of this epoch has written what it took over from others into its own log.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub(crate) settled: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_no(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A durable segment.
@@ -46,9 +59,12 @@ pub(crate) struct Row {
     pub(crate) bytes: u64,
     pub(crate) built_at: Timestamp,
     pub(crate) received_until: Timestamp,
-    /// Where it lies, if not on the disk of the shard's owner.
+    /// Its copy in the bucket, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) copied: Option<Copied>,
+    /// Whether it lies on the disk of the shard's owner beside its copy.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub(crate) beside: bool,
 }
 
 impl Row {
@@ -64,7 +80,13 @@ impl Row {
             built_at: segment.built_at,
             received_until: segment.received_until,
             copied: segment.copied.clone(),
+            beside: false,
         }
+    }
+
+    /// Whether it lies in the bucket alone.
+    pub(crate) const fn is_away(&self) -> bool {
+        self.copied.is_some() && !self.beside
     }
 
     /// The segment's id; `None` where the manifest was not written by this build.
@@ -74,6 +96,16 @@ impl Row {
 }
 
 impl Manifest {
+    /// The row of a segment. One on the disk may have a copy as well, of which the manifest alone knows.
+    pub(crate) fn row_of(&self, segment: &Segment) -> Row {
+        let row = Row::of(segment);
+        let known = self.body.segments.iter().find(|known| known.id() == Some(segment.id));
+        match known.and_then(|known| known.copied.clone()).filter(|_| segment.dir.is_some()) {
+            Some(copied) if self.body.in_bucket => Row { copied: Some(copied), beside: true, ..row },
+            _ => row,
+        }
+    }
+
     /// What comes before the first one.
     pub(crate) fn none(shard: ShardId) -> Self {
         Self { shard, number: 0, body: Body::default() }
@@ -81,8 +113,40 @@ impl Manifest {
 
     /// The one that follows, with other segments.
     pub(crate) fn next(&self, epoch: Epoch, last_seq: u64, segments: Vec<Row>) -> Self {
-        let body = Body { version: VERSION, epoch, last_seq, segments };
+        let in_bucket = self.body.in_bucket;
+        let body = Body { version: VERSION, epoch, last_seq, segments, in_bucket, settled: self.body.settled };
         Self { shard: self.shard, number: self.number + 1, body }
+    }
+
+    /// The one that follows when a node begins to write the shard in another epoch: the same segments, in the store from now on.
+    pub(crate) fn taken_over(&self, epoch: Epoch) -> Self {
+        let body = Body { version: VERSION, epoch, in_bucket: true, settled: false, ..self.body.clone() };
+        Self { shard: self.shard, number: self.number + 1, body }
+    }
+
+    /// The newest manifest of a shard.
+    ///
+    /// # Errors
+    /// [`SegmentError::Store`], [`SegmentError::Manifest`].
+    pub(crate) async fn newest(store: &Store, shard: ShardId) -> Result<Option<Self>, SegmentError> {
+        for _ in 0..TRIES {
+            let listed = store.list(&format!("{PREFIX}/{:016x}", shard.0)).await;
+            let listed = listed.map_err(|source| SegmentError::Store { shard, source })?;
+            let newest = listed.into_iter().filter_map(|(object, _)| Some((parse(&object)?.1, object))).max();
+            let Some((number, object)) = newest else { return Ok(None) };
+            match store.read(&object).await {
+                // Another one has come meanwhile, and this one went.
+                Err(StoreError::Missing { .. }) => {}
+                read => {
+                    let content = read.map_err(|source| SegmentError::Store { shard, source })?;
+                    let body = serde_json::from_slice::<Body>(&content).ok().filter(|body| body.version == VERSION);
+                    return body
+                        .map(|body| Some(Self { shard, number, body }))
+                        .ok_or(SegmentError::Manifest { object });
+                }
+            }
+        }
+        Err(SegmentError::Interrupted { shard })
     }
 
     /// Name of its object.
@@ -122,6 +186,15 @@ impl Manifest {
         Ok(())
     }
 
+    /// Every shard all of whose segments lie in the store: their copies come and go with their manifest.
+    ///
+    /// # Errors
+    /// As [`Self::read_all`].
+    pub(crate) async fn all_in_bucket(store: &Store) -> Result<BTreeSet<ShardId>, SegmentError> {
+        let all = Self::read_all(store).await?;
+        Ok(all.into_iter().filter(|manifest| manifest.body.in_bucket).map(|manifest| manifest.shard).collect())
+    }
+
     /// The newest manifest of every shard of the bucket; older ones are deleted.
     pub(crate) async fn read_all(store: &Store) -> Result<Vec<Self>, SegmentError> {
         let listed = store.list(PREFIX).await.map_err(|source| SegmentError::Store { shard: ShardId(0), source })?;
@@ -137,7 +210,14 @@ impl Manifest {
             }
         }
         let read = newest.into_iter().map(|(shard, number, object)| async move {
-            let content = store.read(&object).await.map_err(|source| SegmentError::Store { shard, source })?;
+            let content = match store.read(&object).await {
+                // Its owner, another node, has published the next one meanwhile.
+                Err(StoreError::Missing { .. }) => {
+                    let newest = Self::newest(store, shard).await?;
+                    return newest.ok_or(SegmentError::Manifest { object });
+                }
+                read => read.map_err(|source| SegmentError::Store { shard, source })?,
+            };
             let body = serde_json::from_slice::<Body>(&content).ok().filter(|body| body.version == VERSION);
             body.map(|body| Self { shard, number, body }).ok_or(SegmentError::Manifest { object })
         });
@@ -153,6 +233,8 @@ fn parse(object: &str) -> Option<(ShardId, u64)> {
 
 const PREFIX: &str = "shards";
 const VERSION: u32 = 1;
+/// How often the newest manifest is looked for while newer ones come.
+const TRIES: usize = 8;
 /// Manifests read at once at start: enough to hide a round trip to a bucket.
 const READS_AT_ONCE: usize = 16;
 
@@ -176,6 +258,7 @@ mod tests {
             built_at: at,
             received_until: at,
             copied: None,
+            beside: false,
         }
     }
 

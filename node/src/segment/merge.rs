@@ -1,4 +1,4 @@
-//! Merges, flushes and publishes: one task that follows the plan of each shard, one merge at a time.
+//! Merges, and has it published: one task that follows the plan of each shard, one merge at a time.
 //!
 //! Intake only ever adds a segment at the new end of a shard and this task alone replaces segments, so neither waits for the
 //! other. A segment is in a manifest only after its files and their names are flushed; the write-ahead log is released only
@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domicile_proto::ids::{ByteCount, Epoch, ShardId, Timestamp};
-use futures::future::join_all;
+use domicile_proto::ids::{ShardId, Timestamp};
 use tantivy::BitSet;
 use tantivy::directory::{Directory, OwnedBytes, RamDirectory};
 use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
@@ -19,14 +18,13 @@ use tantivy::indexer::merge_filtered_segments;
 use tokio::sync::mpsc;
 
 use super::files::{self, Files};
-use super::manifest::{Manifest, Row};
+use super::manifest::Manifest;
 use super::moved::Moving;
 use super::plan::{Merge, Piece, Pressure, Target, plan};
-use super::purge::{Removal, sha256_of};
+use super::purge::Removal;
 use super::repair::Retry;
-use super::shards::Shared;
-use super::{Copied, Hidden, Segment, SegmentError, SegmentId, delete_copy};
-use crate::audit::Event;
+use super::shared::Shared;
+use super::{Hidden, Segment, SegmentError, delete_copy};
 use crate::errors::Coded;
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
@@ -34,23 +32,22 @@ use crate::limits::YOUNG_BYTES;
 use crate::store::Store;
 use crate::wal::Wal;
 
-/// A segment with the SHA-256 of its files.
-type Digested = (Arc<Segment>, [u8; 32]);
-
 /// The task.
 pub(super) struct Merger {
     pub(super) shared: Arc<Shared>,
-    store: Store,
-    wal: Wal,
-    manifests: BTreeMap<ShardId, Manifest>,
+    pub(super) store: Store,
+    pub(super) wal: Wal,
+    pub(super) manifests: BTreeMap<ShardId, Manifest>,
     /// Manifests whose creation was begun, and nobody knows how it ended: they are repeated as they are before anything else.
-    begun: BTreeMap<ShardId, Manifest>,
+    pub(super) begun: BTreeMap<ShardId, Manifest>,
     /// Shards whose last step failed.
     pub(super) put_off: BTreeMap<ShardId, Retry>,
+    /// Shards of which this node has written what it took over into its own log.
+    pub(super) settled: BTreeSet<ShardId>,
     /// Shards that another node owns now.
     pub(super) deposed: BTreeSet<ShardId>,
     /// Where segments lay that were replaced; it goes as soon as no manifest names it.
-    leaving: BTreeMap<ShardId, Vec<Left>>,
+    pub(super) leaving: BTreeMap<ShardId, Vec<Left>>,
     /// Who wants something removed.
     pub(super) removing: mpsc::Receiver<Removal>,
     /// Who wants something to lie elsewhere.
@@ -71,6 +68,11 @@ impl Left {
         let copy = segment.copied.as_ref().map(|copied| Self::Copy(copied.object.clone()));
         segment.dir.clone().map(Self::Dir).into_iter().chain(copy).collect()
     }
+
+    /// Whether it is one of these copies.
+    pub(super) fn is_copy_of(&self, objects: &[String]) -> bool {
+        matches!(self, Self::Copy(object) if objects.contains(object))
+    }
 }
 
 impl Merger {
@@ -81,7 +83,8 @@ impl Merger {
         (removing, moving): (mpsc::Receiver<Removal>, mpsc::Receiver<Moving>),
     ) -> Self {
         let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { shared, store, wal, manifests, begun, put_off, deposed: BTreeSet::new(), leaving, removing, moving }
+        let (settled, deposed) = (BTreeSet::new(), BTreeSet::new());
+        Self { shared, store, wal, manifests, begun, put_off, settled, deposed, leaving, removing, moving }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
@@ -103,17 +106,23 @@ impl Merger {
             tokio::select! {
                 () = token.cancelled() => return,
                 () = self.shared.wake.notified() => {}
-                Some(removal) = self.removing.recv() => match removal {
-                    // Whoever asked and went away asks again.
-                    Removal::Hidden { done } => {
-                        let _ = done.send(self.purge().await);
-                    }
-                    Removal::Whole { gone, done } => {
-                        let _ = done.send(self.drop_whole(&gone).await);
-                    }
-                },
+                Some(removal) = self.removing.recv() => self.obey(removal).await,
                 Some(wish) = self.moving.recv() => self.carry(wish).await,
                 () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
+            }
+        }
+    }
+
+    /// Whoever asked and went away asks again.
+    async fn obey(&mut self, removal: Removal) {
+        match removal {
+            Removal::Hidden { done } => drop(done.send(self.purge().await)),
+            Removal::Whole { gone, done } => drop(done.send(self.drop_whole(&gone).await)),
+            Removal::Adopt { adopted, done } => drop(done.send(self.take_up(adopted).await)),
+            Removal::Settle { shard, done } => drop(done.send(self.settle_now(shard).await)),
+            Removal::Settled { shard, done } => drop(done.send(self.settled_now(shard).await)),
+            Removal::Leave { shard, done } => {
+                drop(done.send(self.leave_shard(shard).await));
             }
         }
     }
@@ -256,92 +265,6 @@ impl Merger {
     pub(super) fn check_owned(&self, shard: ShardId) -> Result<(), SegmentError> {
         if self.deposed.contains(&shard) { Err(SegmentError::Deposed { shard, number: 0 }) } else { Ok(()) }
     }
-
-    /// Creates a manifest of the segments that are durable without a gap, if they are others than before, and releases the log.
-    pub(super) async fn publish(&mut self, shard: ShardId) -> Result<(), SegmentError> {
-        if let Some(begun) = self.begun.get(&shard).cloned() {
-            begun.publish(&self.store).await?;
-            self.published(begun);
-        }
-        let manifest = self.manifests.entry(shard).or_insert_with(|| Manifest::none(shard));
-        let view = self.shared.catalog.view(shard);
-        let mut last_seq = manifest.body.last_seq;
-        let mut durable = Vec::new();
-        for segment in view.iter().rev() {
-            if segment.is_young() || segment.first_seq > last_seq + 1 {
-                break;
-            }
-            last_seq = last_seq.max(segment.last_seq);
-            durable.push(Arc::clone(segment));
-        }
-        let rows: Vec<_> = durable.iter().map(|segment| Row::of(segment)).collect();
-        if rows == manifest.body.segments {
-            return Ok(());
-        }
-        let moved: Vec<_> = rows.iter().filter(|row| is_moved(row, &manifest.body.segments)).cloned().collect();
-        let known: BTreeSet<_> = manifest.body.segments.iter().filter_map(Row::id).collect();
-        let files = self.shared.files.clone();
-        let gone = manifest.body.segments.iter().filter_map(Row::id);
-        let gone: Vec<_> = gone.filter(|id| durable.iter().all(|segment| segment.id != *id)).collect();
-        let is_told = self.shared.ledger.get().is_some();
-        let flush = move || {
-            let new = durable.iter().filter(|segment| !known.contains(&segment.id));
-            let flushed = new.map(|segment| {
-                files.flush(segment)?;
-                let digest = if is_told { sha256_of(segment.dir.as_deref())? } else { [0; 32] };
-                Ok((Arc::clone(segment), digest))
-            });
-            flushed.collect::<Result<Vec<_>, SegmentError>>()
-        };
-        let flushed = self.shared.tasks.blocking(flush).await;
-        let new = flushed.map_err(|_| SegmentError::Interrupted { shard })??;
-        let next = manifest.next(EPOCH, last_seq, rows);
-        self.tell(&next, (new, moved), gone).await;
-        self.begun.insert(shard, next.clone());
-        next.publish(&self.store).await?;
-        self.published(next);
-        Ok(())
-    }
-
-    /// What the next manifest changes lies in the ledger before it is there. A ledger that takes nothing holds up no segment: what
-    /// was accepted must become durable, and nothing leaves the region meanwhile.
-    async fn tell(&self, next: &Manifest, (new, moved): (Vec<Digested>, Vec<Row>), gone: Vec<SegmentId>) {
-        let Some(ledger) = self.shared.ledger.get() else { return };
-        let (shard, manifest) = (next.shard, next.number);
-        let published = new.iter().map(|(segment, sha256)| Event::SegmentPublished {
-            shard,
-            manifest,
-            segment: segment.id.to_string().into(),
-            records: segment.docs.into(),
-            bytes: ByteCount(segment.bytes),
-            sha256: *sha256,
-        });
-        let deleted = gone.iter().map(|id| Event::SegmentDeleted { shard, manifest, segment: id.to_string().into() });
-        let moved = moved.iter().map(|row| Event::SegmentMoved {
-            shard,
-            manifest,
-            segment: row.id().unwrap_or(SegmentId(0)).to_string().into(),
-            to: if row.copied.is_some() { "cold".into() } else { "disk".into() },
-            bytes: ByteCount(row.copied.as_ref().map_or(row.bytes, |copied| copied.bytes)),
-            sha256: row.copied.as_ref().and_then(Copied::digest).unwrap_or_default(),
-        });
-        for told in join_all(published.chain(moved).chain(deleted).map(|event| ledger.record(event))).await {
-            if let Err(error) = told {
-                tracing::error!(error = &error as &dyn std::error::Error, "a change of segments is not recorded");
-            }
-        }
-    }
-
-    fn published(&mut self, manifest: Manifest) {
-        self.begun.remove(&manifest.shard);
-        self.wal.release(&BTreeMap::from([(manifest.shard, manifest.body.last_seq)]));
-        self.manifests.insert(manifest.shard, manifest);
-    }
-}
-
-/// Whether a row names a segment that another manifest names elsewhere.
-fn is_moved(row: &Row, before: &[Row]) -> bool {
-    before.iter().any(|old| old.id() == row.id() && old.copied != row.copied)
 }
 
 fn piece(segment: &Segment) -> Piece {
@@ -442,5 +365,3 @@ fn is_removed(dir: &Path) -> bool {
 
 /// How often young segments are looked at when nothing else happens.
 const LOOK_AFTER: Duration = Duration::from_secs(5);
-/// The epoch of every shard until ownership passes another one.
-const EPOCH: Epoch = Epoch(1);

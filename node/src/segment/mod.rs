@@ -2,6 +2,9 @@
 //!
 //! Does not move data between tiers.
 
+mod adopt;
+#[cfg(test)]
+mod adopt_test;
 mod catalog;
 mod copied;
 mod errors;
@@ -12,6 +15,7 @@ pub(crate) mod manifest;
 mod merge;
 mod moved;
 pub(crate) mod plan;
+mod publish;
 mod purge;
 #[cfg(test)]
 mod purge_test;
@@ -22,12 +26,13 @@ mod segment;
 mod shards;
 #[cfg(test)]
 mod shards_test;
+mod shared;
 #[cfg(test)]
 pub(crate) mod specimen;
 pub(crate) mod walk;
 
 pub(crate) use catalog::Catalog;
-pub(crate) use copied::{COPIES, Copied, OpenCopied, delete_copy, object_of};
+pub(crate) use copied::{COPIES, Copied, CopyOut, OpenCopied, delete_copy, object_of};
 pub(crate) use errors::SegmentError;
 pub(crate) use hidden::Hidden;
 pub(crate) use purge::{Rewritten, Whole, renew, sha256_of};

@@ -15,21 +15,30 @@ use domicile_proto::ids::{ShardId, Timestamp};
 use ring::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
+use super::adopt::Adopted;
 use super::files::{Files, disk};
 use super::merge::{Left, Merger, merge};
 use super::plan::{Pressure, Target};
-use super::{Segment, SegmentError, SegmentId};
+use super::{Segment, SegmentError, SegmentId, object_of};
 use crate::index::builder::Layout;
 
 /// A digest of all files of a segment.
 pub(crate) type Sha256 = [u8; 32];
 
-/// A wish that something is removed.
+/// A wish to the task that alone changes manifests.
 pub(super) enum Removal {
     /// Everything that is hidden.
     Hidden { done: oneshot::Sender<Result<Vec<Rewritten>, SegmentError>> },
     /// Whole segments.
     Whole { gone: Whole, done: oneshot::Sender<Result<(), SegmentError>> },
+    /// Nothing: a shard is taken up.
+    Adopt { adopted: Adopted, done: oneshot::Sender<Result<(), SegmentError>> },
+    /// Nothing: everything of a shard becomes durable.
+    Settle { shard: ShardId, done: oneshot::Sender<Result<(), SegmentError>> },
+    /// Nothing: what was taken over of a shard lies in this node's own log.
+    Settled { shard: ShardId, done: oneshot::Sender<Result<(), SegmentError>> },
+    /// A shard from this node; another one writes it.
+    Leave { shard: ShardId, done: oneshot::Sender<Result<(), SegmentError>> },
 }
 
 /// Whole segments, by shard.
@@ -57,6 +66,7 @@ impl Merger {
             self.check_owned(shard)?;
             self.rewrite(shard, &mut rewritten).await?;
             self.try_settle(shard, Pressure::High, true).await?;
+            self.sweep_copies(shard).await?;
         }
         self.nothing_left()?;
         Ok(rewritten)
@@ -76,6 +86,8 @@ impl Merger {
                 self.shared.step("taken out")?;
                 self.publish(shard).await?;
                 self.shared.step("published")?;
+                let counted: Vec<_> = gone.iter().map(|id| object_of(shard, *id)).collect();
+                self.leaving.entry(shard).or_default().retain(|left| !left.is_copy_of(&counted));
                 self.sweep(shard).await;
             }
             self.try_settle(shard, Pressure::High, true).await?;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::SegmentError;
 use super::intake::{build, spill};
-use super::shards::Shared;
+use super::shared::Shared;
 use crate::index::growing::Growing;
 use crate::limits::{RETRY_LONGEST, RETRY_SHORTEST};
 use crate::wal::Wal;

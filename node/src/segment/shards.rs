@@ -4,31 +4,30 @@
 //! log's receiver. Stop: `Shards::stop`, after nobody appends any more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use domicile_proto::ids::ShardId;
 use futures::{StreamExt, TryStreamExt};
-use parking_lot::Mutex;
-use tokio::sync::{Notify, RwLock, mpsc, oneshot};
+use tokio::sync::{RwLock, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::copied::CopyOut;
 use super::files::Files;
 use super::intake::{Intake, Refresh};
 use super::manifest::Manifest;
-use super::merge::{Merger, remove};
+use super::merge::Merger;
 use super::moved::Moving;
 use super::purge::{Removal, Sha256, Whole, digest_of};
-use super::repair::{Lost, Repairer};
+use super::repair::Repairer;
+use super::shared::Shared;
 use super::{Catalog, OpenCopied, Rewritten, Segment, SegmentError, SegmentId};
 use crate::audit::Ledger;
 use crate::clock::Clock;
-use crate::errors::Coded;
 use crate::index::builder::Layout;
 use crate::limits::{COPIES_OPENED_AT_ONCE, REFRESH_QUEUE};
-use crate::policy::{Scope, Suppressed, Suppression, Wanted};
+use crate::policy::{Suppressed, Suppression, Wanted};
 use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
 use crate::wal::{Durable, Wal};
@@ -38,6 +37,10 @@ pub(crate) struct Opened {
     shared: Arc<Shared>,
     store: Store,
     manifests: BTreeMap<ShardId, Manifest>,
+    /// Shards whose segments lie in the store: who writes them takes them up.
+    in_bucket: BTreeMap<ShardId, Manifest>,
+    /// Those of them that another node writes: what lies of them on this disk is of the past.
+    left: BTreeSet<ShardId>,
 }
 
 /// The shards while the node runs. Cheap to clone.
@@ -45,6 +48,7 @@ pub(crate) struct Opened {
 pub(crate) struct Shards {
     shared: Arc<Shared>,
     wal: Wal,
+    store: Store,
     wishes: mpsc::Sender<Refresh>,
     removals: mpsc::Sender<Removal>,
     moves: mpsc::Sender<Moving>,
@@ -56,6 +60,7 @@ impl Opened {
     ///
     /// # Errors
     /// Any [`SegmentError`]; it names the segment or manifest a person must look at.
+    #[cfg(test)]
     pub(crate) async fn open(
         dir: &Path,
         store: Store,
@@ -64,27 +69,31 @@ impl Opened {
         suppression: Suppression,
         copies: &OpenCopied,
     ) -> Result<Self, SegmentError> {
-        let manifests = Manifest::read_all(&store).await?;
-        let shared = Arc::new(Shared {
-            layout: Layout::under(suppression),
-            files: Files::open(dir)?,
-            catalog: Catalog::default(),
-            clock,
-            tasks: tasks.clone(),
-            wake: Notify::new(),
-            dirty: Mutex::new(BTreeSet::new()),
-            lost: Lost::default(),
-            ledger: OnceLock::new(),
-            moving: RwLock::new(()),
-            retries: AtomicU64::new(0),
-            has_intake_ended: AtomicBool::new(false),
-            #[cfg(test)]
-            ends_at: Mutex::new(None),
-        });
+        Self::open_of(dir, store, tasks, (clock, suppression), copies, |_| Some(true)).await
+    }
+
+    /// As [`Self::open`], in a store that other nodes of the region use as well: `is_ours` says of a shard who writes it, where
+    /// it is known. One of which it is not known is opened where its directory is there.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn open_of(
+        dir: &Path,
+        store: Store,
+        tasks: &Tasks,
+        time: (Clock, Suppression),
+        copies: &OpenCopied,
+        is_ours: impl Fn(ShardId) -> Option<bool>,
+    ) -> Result<Self, SegmentError> {
+        let is_here = |files: &Files, shard| is_ours(shard).unwrap_or_else(|| files.has(shard));
+        let (in_bucket, manifests): (Vec<_>, Vec<_>) =
+            Manifest::read_all(&store).await?.into_iter().partition(|manifest| manifest.body.in_bucket);
+        let shared = Arc::new(Shared::new(dir, tasks, time, copies.clone())?);
+        let manifests: Vec<_> = manifests.into_iter().filter(|one| is_here(&shared.files, one.shard)).collect();
         let (opening, named) = (Arc::clone(&shared), manifests.clone());
         let open = move || {
             for manifest in &named {
-                for row in manifest.body.segments.iter().filter(|row| row.copied.is_none()) {
+                for row in manifest.body.segments.iter().filter(|row| !row.is_away()) {
                     let segment = opening.files.reopen(&opening.layout, manifest.shard, row)?;
                     opening.replace(&[], &Arc::new(segment))?;
                 }
@@ -93,7 +102,7 @@ impl Opened {
         };
         tasks.blocking(open).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let away = manifests.iter().flat_map(|manifest| {
-            let copied = manifest.body.segments.iter().filter(|row| row.copied.is_some());
+            let copied = manifest.body.segments.iter().filter(|row| row.is_away());
             copied.map(|row| copies(shared.layout.clone(), manifest.shard, row.clone()))
         });
         let mut away = futures::stream::iter(away.collect::<Vec<_>>()).buffer_unordered(COPIES_OPENED_AT_ONCE);
@@ -102,8 +111,21 @@ impl Opened {
             let shown = tasks.blocking(move || shared.replace(&[], &Arc::new(segment))).await;
             shown.map_err(|_| SegmentError::Interrupted { shard })??;
         }
-        let manifests = manifests.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
-        Ok(Self { shared, store, manifests })
+        let by_shard = |all: Vec<Manifest>| all.into_iter().map(|manifest| (manifest.shard, manifest)).collect();
+        let left = in_bucket.iter().map(|one| one.shard).filter(|shard| is_ours(*shard) == Some(false)).collect();
+        Ok(Self { shared, store, manifests: by_shard(manifests), in_bucket: by_shard(in_bucket), left })
+    }
+
+    /// Has segments of shards of durability `bucket` copied out by this.
+    pub(crate) fn copying(self, out: CopyOut) -> Self {
+        // There is none yet: nobody else has seen these shards.
+        let _ = self.shared.copy_out.set(out);
+        self
+    }
+
+    /// Shards whose segments lie in the store, of any node: none of them can be searched before it is taken up.
+    pub(crate) fn in_bucket(&self) -> BTreeSet<ShardId> {
+        self.in_bucket.keys().copied().collect()
     }
 
     /// Has it recorded which segments come and go.
@@ -115,7 +137,8 @@ impl Opened {
 
     /// Last place of each shard that lies in a durable segment: what the write-ahead log need not give again.
     pub(crate) fn indexed(&self) -> BTreeMap<ShardId, u64> {
-        self.manifests.iter().map(|(shard, manifest)| (*shard, manifest.body.last_seq)).collect()
+        let all = self.manifests.iter().chain(&self.in_bucket);
+        all.map(|(shard, manifest)| (*shard, manifest.body.last_seq)).collect()
     }
 
     /// Removes segments that no manifest names, then starts taking in what the log gives, and merging. Returns when what the log
@@ -125,9 +148,12 @@ impl Opened {
     /// [`WalError::NoManifest`](crate::wal::WalError::NoManifest) where that would remove the only copy of records; then nothing
     /// is removed. [`SegmentError::Disk`]. [`SegmentError::Log`] where the log could not be read again.
     pub(crate) async fn start(self, wal: Wal, durable: mpsc::Receiver<Vec<Durable>>) -> Result<Shards, SegmentError> {
-        let Self { shared, store, manifests } = self;
+        let Self { shared, store, manifests, in_bucket, left } = self;
         let tasks = shared.tasks.clone();
-        let (files, named, log) = (shared.files.clone(), manifests.clone(), wal.clone());
+        let (files, mut named, log) = (shared.files.clone(), manifests.clone(), wal.clone());
+        named.extend(in_bucket);
+        let of_the_past = left.iter().map(|shard| (*shard, Manifest::none(*shard)));
+        named.extend(of_the_past);
         let removing = tasks.blocking(move || files.remove_orphans(&named, |shard| log.begins(shard)));
         removing.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let (wishes, wished) = mpsc::channel(REFRESH_QUEUE);
@@ -135,14 +161,14 @@ impl Opened {
         tasks.spawn(Kind::Indexer, intake.run(durable, wished));
         tasks.spawn(Kind::Indexer, Repairer { shared: Arc::clone(&shared), wal: wal.clone() }.run());
         let ((removals, removing), (moves, moving)) = (mpsc::channel(1), mpsc::channel(1));
-        let merger = Merger::new(Arc::clone(&shared), store, (wal.clone(), manifests), (removing, moving));
+        let merger = Merger::new(Arc::clone(&shared), store.clone(), (wal.clone(), manifests), (removing, moving));
         let ended = CancellationToken::new();
         let at_end = ended.clone().drop_guard();
         tasks.spawn(Kind::Indexer, async move {
             merger.run().await;
             drop(at_end);
         });
-        let shards = Shards { shared, wal, wishes, removals, moves, ended };
+        let shards = Shards { shared, wal, store, wishes, removals, moves, ended };
         shards.refresh(None).await;
         shards.wal.check()?;
         Ok(shards)
@@ -150,6 +176,27 @@ impl Opened {
 }
 
 impl Shards {
+    pub(super) const fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Whether the copies of a shard's segments come and go with its manifest.
+    pub(crate) fn is_in_bucket(&self, shard: ShardId) -> bool {
+        self.shared.in_bucket.lock().contains(&shard)
+    }
+
+    pub(super) async fn ask(&self, wish: Removal) -> Result<(), SegmentError> {
+        self.removals.send(wish).await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })
+    }
+
     /// The segments that can be searched.
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.shared.catalog
@@ -213,7 +260,10 @@ impl Shards {
         self.removals.send(wish(done)).await.map_err(|_| interrupted())?;
         let removed = removed.await.map_err(|_| interrupted())??;
         let oldest = self.wal.oldest().await.ok_or_else(interrupted)?;
-        if oldest < behind { Err(SegmentError::LogStays { files: behind - oldest }) } else { Ok(removed) }
+        match oldest.before(behind) {
+            0 => Ok(removed),
+            files => Err(SegmentError::LogStays { files }),
+        }
     }
 
     /// Has a segment take the place of the one with its id, which lies elsewhere: in what is shown, then in the manifest; then
@@ -329,142 +379,5 @@ impl Shards {
     pub(crate) async fn stop(&self) {
         self.wal.stop().await;
         self.ended.cancelled().await;
-    }
-}
-
-/// What intake and merger share.
-pub(super) struct Shared {
-    pub(super) layout: Layout,
-    pub(super) files: Files,
-    pub(super) catalog: Catalog,
-    pub(super) clock: Clock,
-    pub(super) tasks: Tasks,
-    /// Wakes the merger.
-    pub(super) wake: Notify,
-    /// Shards that have changed since the merger looked.
-    dirty: Mutex<BTreeSet<ShardId>>,
-    /// What could not be built.
-    pub(super) lost: Lost,
-    /// Where it is recorded which segments come and go.
-    pub(super) ledger: OnceLock<Arc<Ledger>>,
-    /// Whether a copy is being moved, deleted or made anew.
-    moving: RwLock<()>,
-    retries: AtomicU64,
-    has_intake_ended: AtomicBool,
-    /// Where a test ends the work, as a crash would.
-    #[cfg(test)]
-    pub(super) ends_at: Mutex<Option<&'static str>>,
-}
-
-impl Shared {
-    /// Shows a new segment. Where it may not be shown, it goes: its records are in the log.
-    pub(super) fn show(&self, segment: &Arc<Segment>) -> Result<(), SegmentError> {
-        self.replace(&[], segment).inspect_err(|_| remove(segment.dir.clone()))?;
-        self.dirty.lock().insert(segment.shard);
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    /// Shows a segment in the place of others, once what the suppression list says is hidden in it. Blocks and may compute.
-    pub(super) fn replace(&self, gone: &[SegmentId], segment: &Arc<Segment>) -> Result<(), SegmentError> {
-        let list = &self.layout.suppression;
-        loop {
-            let sifted = segment.sift(&list.now(), Scope::Open);
-            sifted.map_err(|source| SegmentError::Open { segment: segment.id, source })?;
-            if self.catalog.replace_sifted(gone, segment, list) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Hides what the suppression list says in every segment that is shown.
-    fn hide_all(&self) -> Result<(), SegmentError> {
-        let list = self.layout.suppression.now();
-        let mut outcome = Ok(());
-        for shard in self.catalog.shards() {
-            let mut is_sifted = true;
-            for segment in self.catalog.view(shard).iter() {
-                if let Err(source) = segment.sift(&list, Scope::Open) {
-                    (is_sifted, outcome) = (false, Err(SegmentError::Open { segment: segment.id, source }));
-                }
-            }
-            // What may show somebody who was erased is not shown at all, until it was looked through.
-            self.catalog.set_sifted(shard, is_sifted);
-        }
-        outcome
-    }
-
-    fn count(&self, order: &Suppressed) -> Result<u64, SegmentError> {
-        let mut count = 0;
-        for shard in self.catalog.shards().into_iter().filter(|shard| order.concerns(*shard)) {
-            let wanted = order.wanted();
-            for segment in self.catalog.view(shard).iter() {
-                let found = segment.holding(&wanted);
-                count += found.map_err(|source| SegmentError::Open { segment: segment.id, source })?.len() as u64;
-            }
-        }
-        Ok(count)
-    }
-
-    pub(super) fn take_dirty(&self) -> BTreeSet<ShardId> {
-        std::mem::take(&mut *self.dirty.lock())
-    }
-
-    /// Shards with segments in memory, and their bytes.
-    pub(super) fn young(&self) -> Vec<(ShardId, u64)> {
-        let young = |shard: ShardId| {
-            let view = self.catalog.view(shard);
-            let bytes = view.iter().filter(|segment| segment.is_young()).map(|segment| segment.bytes).sum::<u64>();
-            (bytes > 0).then_some((shard, bytes))
-        };
-        self.catalog.shards().into_iter().filter_map(young).collect()
-    }
-
-    /// Lets the merger look at every shard with segments in memory.
-    pub(super) fn mark_young(&self) {
-        let young = self.young();
-        self.dirty.lock().extend(young.into_iter().map(|(shard, _)| shard));
-    }
-
-    /// A place where a test may end the work, as a crash would.
-    #[cfg(test)]
-    pub(super) fn step(&self, name: &'static str) -> Result<(), SegmentError> {
-        let ends = *self.ends_at.lock() == Some(name);
-        if ends { Err(SegmentError::Interrupted { shard: ShardId(0) }) } else { Ok(()) }
-    }
-
-    #[cfg(not(test))]
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test ends the work here")]
-    pub(super) const fn step(&self, _: &'static str) -> Result<(), SegmentError> {
-        Ok(())
-    }
-
-    pub(super) fn intake_ended(&self) {
-        self.has_intake_ended.store(true, Ordering::Release);
-        self.wake.notify_one();
-    }
-
-    pub(super) fn has_intake_ended(&self) -> bool {
-        self.has_intake_ended.load(Ordering::Acquire)
-    }
-
-    /// Places of a shard could not become a segment: the shard is not whole until they are built again. Told once.
-    pub(super) fn lost(&self, shard: ShardId, places: Option<RangeInclusive<u64>>, error: &SegmentError) {
-        let Some(places) = places else { return };
-        let is_held =
-            |segment: &Arc<Segment>| segment.first_seq <= *places.start() && *places.end() <= segment.last_seq;
-        if self.catalog.view(shard).iter().any(is_held) {
-            return;
-        }
-        self.catalog.set_whole(shard, false);
-        self.count_retry();
-        if self.lost.add(shard, places) {
-            let (code, error) = (error.code(), error as &dyn std::error::Error);
-            tracing::error!(%shard, code, error, "accepted records cannot be searched; they are tried again");
-        }
-    }
-
-    pub(super) fn count_retry(&self) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
     }
 }

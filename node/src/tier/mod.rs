@@ -4,6 +4,7 @@
 //! of bounded size and searched where it lies.
 
 mod cold;
+mod copies;
 mod errors;
 mod forget;
 mod kept;

@@ -177,7 +177,7 @@ impl Mover {
         let there = tier.open_in_place(shards.layout(), &cold).await?;
         let failed = |source: SegmentError| TierError::Open { segment: cold.id, source: Box::new(source) };
         let is_moved = shards.switch(Arc::new(there)).await.map_err(failed)?;
-        if !is_moved && !shards.catalog().copied().contains(&cold.id) {
+        if !is_moved && !shards.is_in_bucket(cold.shard) && !shards.catalog().copied().contains(&cold.id) {
             let stored = |source| TierError::Store { segment: cold.id, source: Box::new(source) };
             forget(&tier.store, cold.shard, cold.id).await.map_err(stored)?;
         }
@@ -193,6 +193,11 @@ impl Mover {
     /// The copy of a segment: made now, or found whole where a move was interrupted.
     async fn copied(&self, segment: &Segment) -> Result<Cold, TierError> {
         let tier = &self.parts.tier;
+        if self.parts.shards.is_in_bucket(segment.shard) {
+            // Its manifest names the copy: it is found, or made with the next manifest.
+            let cold = tier.copy_at(segment.shard, segment.id).await?;
+            return tier.verify(&cold, |_| {}).await.map(|_| cold);
+        }
         if super::is_copied(&tier.store, segment.shard, segment.id).await.is_ok_and(|is_there| is_there) {
             if let Ok(cold) = tier.copy_at(segment.shard, segment.id).await
                 && tier.verify(&cold, |_| {}).await.is_ok()

@@ -16,34 +16,34 @@ use crate::segment::files::Files;
 use crate::segment::{COPIES, Rewritten, Segment, SegmentError, SegmentId, renew, sha256_of};
 
 impl Tier {
-    /// Every copy in the bucket that is whole.
+    /// Every copy in the bucket that is whole, of some shards.
     ///
     /// # Errors
     /// [`TierError::Store`], [`TierError::Altered`].
-    pub(crate) async fn copies(&self) -> Result<Vec<Cold>, TierError> {
+    pub(crate) async fn copies(&self, of: impl Fn(ShardId) -> bool) -> Result<Vec<Cold>, TierError> {
         let nowhere = |source| TierError::Store { segment: SegmentId(0), source: Box::new(source) };
         let mut copies = Vec::new();
         for (object, _) in self.store.list(COPIES).await.map_err(nowhere)? {
-            if let Some((shard, id)) = place_of(&object) {
+            if let Some((shard, id)) = place_of(&object).filter(|(shard, _)| of(*shard)) {
                 copies.push(self.copy_at(shard, id).await?);
             }
         }
         Ok(copies)
     }
 
-    /// Makes every copy anew that holds something of the suppression list and is no segment by itself, as those in `named` are; which.
-    /// Fetches and decodes every one.
+    /// Makes every copy anew that holds something of the suppression list and is no segment by itself, as those in `named` are, of
+    /// shards whose copies are this node's to look after; which. Fetches and decodes every one.
     ///
     /// # Errors
     /// Any [`TierError`]; what was done stays done, and the rest is done by the next call.
     pub(crate) async fn purge(
         &self,
         layout: &Layout,
-        named: &BTreeSet<SegmentId>,
+        (named, is_ours): (&BTreeSet<SegmentId>, impl Fn(ShardId) -> bool),
         now: Timestamp,
     ) -> Result<Vec<Rewritten>, TierError> {
         let mut rewritten = Vec::new();
-        for old in self.copies().await?.into_iter().filter(|copy| !named.contains(&copy.id)) {
+        for old in self.copies(&is_ours).await?.into_iter().filter(|copy| !named.contains(&copy.id)) {
             let segment = Arc::new(self.open(layout, &old).await?);
             if !segment.hidden().is_empty() {
                 rewritten.push(self.renew(layout, (&old, &segment), now).await?);

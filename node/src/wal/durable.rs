@@ -32,4 +32,12 @@ impl Durable {
     pub(crate) fn json_bytes(&self) -> usize {
         self.records.iter().map(|record| record.json().len()).sum()
     }
+
+    /// What of it lies behind a place.
+    pub(super) fn after(mut self, place: u64) -> Option<Self> {
+        let held = usize::try_from((place + 1).saturating_sub(self.first_seq)).unwrap_or(usize::MAX);
+        self.records.drain(..held.min(self.records.len()));
+        self.first_seq += held as u64;
+        (!self.records.is_empty()).then_some(self)
+    }
 }

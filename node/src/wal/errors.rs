@@ -5,6 +5,7 @@ use std::io;
 use domicile_proto::ids::ShardId;
 
 use crate::errors::{Coded, Verdict};
+use crate::store::StoreError;
 
 /// What can go wrong in the write-ahead log.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,9 +39,46 @@ pub(crate) enum WalError {
         /// In which shard.
         shard: ShardId,
     },
-    /// The stream asks for more than this build can promise.
-    #[error("durability `bucket` is not available in this build; set `durability: disk` for the stream")]
-    NoBucket,
+    /// The region's store takes what is to be written more slowly than it comes.
+    #[error(
+        "{bytes} bytes wait to be written to the region's store, which is slow or away; send the batch again in a moment"
+    )]
+    StoreBehind {
+        /// How many wait.
+        bytes: usize,
+    },
+    /// The store did not say in time that it has the batch. It may have it, now or later.
+    #[error(
+        "the region's store did not confirm the batch within {seconds} seconds, and may have it; send it again, under the same batch id so that it is taken once"
+    )]
+    InDoubt {
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// This node writes the shard, and has not yet read what was accepted before.
+    #[error(
+        "this node is about to take shard `{shard}` over and reads what was accepted before; send the batch again in a moment"
+    )]
+    NotHeld {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// Another node sealed this node's log for the shard.
+    #[error(
+        "another node of this region took shard `{shard}` over; nothing of the batch was taken here, send it again"
+    )]
+    Deposed {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// An object of the log in the store could not be written, read or deleted.
+    #[error("`{object}` of the write-ahead log in the region's store could not be read or written; it is tried again")]
+    Store {
+        /// Which object.
+        object: String,
+        #[source]
+        source: std::sync::Arc<StoreError>,
+    },
     /// A write or fsync failed: what is on the disk is unknown.
     #[error(
         "the write-ahead log in `{dir}` stopped after a failed write or fsync; look at the disk, then restart the node"
@@ -111,21 +149,29 @@ impl Coded for WalError {
             Self::NoRoom { .. } => "DMC-WAL-03",
             Self::TooLarge { .. } => "DMC-WAL-04",
             Self::OtherBytes { .. } => "DMC-WAL-05",
-            Self::NoBucket => "DMC-WAL-06",
+            Self::StoreBehind { .. } => "DMC-WAL-06",
             Self::Poisoned { .. } => "DMC-WAL-07",
             Self::Stopped => "DMC-WAL-08",
             Self::Damaged { .. } => "DMC-WAL-09",
             Self::Disk { .. } => "DMC-WAL-10",
             Self::Foreign { .. } => "DMC-WAL-11",
             Self::Gap { .. } | Self::NoManifest { .. } => "DMC-WAL-12",
+            Self::InDoubt { .. } => "DMC-WAL-13",
+            Self::NotHeld { .. } => "DMC-WAL-14",
+            Self::Deposed { .. } => "DMC-WAL-15",
+            Self::Store { .. } => "DMC-WAL-16",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
-            Self::NoShard | Self::Busy { .. } | Self::Stopped => Verdict::NotNow(1),
+            Self::NoShard | Self::Busy { .. } | Self::Stopped | Self::NotHeld { .. } | Self::Deposed { .. } => {
+                Verdict::NotNow(1)
+            }
+            Self::StoreBehind { .. } | Self::InDoubt { .. } => Verdict::NotNow(5),
+            Self::Store { source, .. } => source.verdict(),
             Self::NoRoom { .. } => Verdict::NotNow(30),
-            Self::TooLarge { .. } | Self::OtherBytes { .. } | Self::NoBucket => Verdict::Refused,
+            Self::TooLarge { .. } | Self::OtherBytes { .. } => Verdict::Refused,
             Self::Poisoned { .. }
             | Self::Damaged { .. }
             | Self::Disk { .. }

@@ -9,12 +9,14 @@ use std::io;
 use domicile_proto::ids::{Epoch, ShardId, Timestamp};
 use domicile_proto::metadata::Durability;
 
-use super::batch::{Accepted, Batch, Op, Outcome};
+use super::batch::{Accepted, Batch};
 use super::disk::{Disk, LogFile};
 use super::durable::Durable;
 use super::errors::WalError;
 use super::frame::{self, Entry};
-use super::seen::{self, Answered, Place, Seen, Sighting};
+use super::seen::{self, Sighting};
+use super::stage::{Shard, Staged, into_durable, stage};
+use super::takeover::Tail;
 use crate::classify::Classified;
 use crate::limits::WAL_ROOM_BYTES;
 
@@ -33,18 +35,8 @@ pub(super) struct Log {
     pub(super) is_poisoned: bool,
     /// Shards whose first record lay in the log when it was opened.
     pub(super) begun: BTreeSet<ShardId>,
-}
-
-/// What the log knows of a shard.
-pub(super) struct Shard {
-    pub(super) next_seq: u64,
-    pub(super) seen: Seen,
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        Self { next_seq: 1, seen: Seen::default() }
-    }
+    /// Shards that are written into the region's store from now on.
+    pub(super) handed_over: BTreeSet<ShardId>,
 }
 
 /// A file of the log.
@@ -60,12 +52,6 @@ pub(super) struct Stored {
 pub(super) struct Open {
     file: Box<dyn LogFile>,
     length: u64,
-}
-
-/// A batch that has its places but is not yet durable.
-struct Staged {
-    entry: Entry<Classified>,
-    accepted: Accepted,
 }
 
 impl Log {
@@ -84,8 +70,10 @@ impl Log {
         let mut answers = Vec::with_capacity(group.len());
         for batch in group {
             match self.stage(batch, now, &mut before, &mut sightings) {
-                Ok(Staged { entry, accepted }) => {
-                    if !entry.records.is_empty() || (entry.producer.is_some() && !accepted.repeated) {
+                Ok(staged) => {
+                    let is_new = staged.is_new();
+                    let Staged { entry, accepted } = staged;
+                    if is_new {
                         entries.push(entry);
                     }
                     answers.push(Ok(accepted));
@@ -110,7 +98,7 @@ impl Log {
         (answers, entries.into_iter().filter_map(into_durable).collect())
     }
 
-    /// Gives a batch its places and decides what becomes of each of its records.
+    /// As [`stage`], for a shard of the disk.
     fn stage(
         &mut self,
         batch: Batch,
@@ -118,63 +106,17 @@ impl Log {
         before: &mut BTreeMap<ShardId, u64>,
         sightings: &mut Vec<Sighting>,
     ) -> Result<Staged, WalError> {
-        let Batch { stream, producer, records } = batch;
-        if stream.policy.durability == Durability::Bucket {
-            return Err(WalError::NoBucket);
+        if batch.stream.policy.durability == Durability::Bucket {
+            let shard = batch.stream.shard.ok_or(WalError::NoShard)?.0;
+            return Err(WalError::NotHeld { shard });
         }
-        let (shard, _) = stream.shard.ok_or(WalError::NoShard)?;
-        let Shard { next_seq, seen } = self.shards.entry(shard).or_default();
-        seen.expire(now);
-        let mut entry = Entry {
-            tenant: stream.tenant,
-            stream: stream.id,
-            shard,
-            epoch: FIRST_EPOCH,
-            refresh_ms: stream.policy.refresh_ms,
-            first_seq: *next_seq,
-            producer: None,
-            outcomes: None,
-            records: Vec::new(),
-        };
-        let mut accepted = Accepted { shard, epoch: FIRST_EPOCH, outcomes: Vec::new(), repeated: false };
-        let batch_id = producer.as_ref().map(|producer| seen::batch_id(&producer.id));
-        #[cfg(feature = "jepsen-bugs")]
-        let batch_id = batch_id.filter(|_| !crate::bugs::is_seeded("dup-on-retry"));
-        if let (Some(id), Some(producer)) = (&batch_id, &producer)
-            && let Some((content, Place::Batch(answered))) = seen.find(id)
-        {
-            if *content != seen::content(&producer.sha256) {
-                return Err(WalError::OtherBytes { shard });
-            }
-            (accepted.outcomes, accepted.repeated) = (answered.outcomes(), true);
-            return Ok(Staged { entry, accepted });
+        let (shard, _) = batch.stream.shard.ok_or(WalError::NoShard)?;
+        if self.handed_over.contains(&shard) {
+            return Err(WalError::NotHeld { shard });
         }
-        before.entry(shard).or_insert(*next_seq);
-        entry.records.reserve_exact(records.len());
-        accepted.outcomes.reserve_exact(records.len());
-        for (op, record) in records {
-            let outcome = take(op, &record, shard, next_seq, seen, now, sightings);
-            accepted.outcomes.push(outcome);
-            if matches!(outcome, Outcome::Created { .. }) {
-                entry.records.push(record);
-            }
-        }
-        if entry.records.len() < accepted.outcomes.len() {
-            entry.outcomes = Some(accepted.outcomes.clone());
-        }
-        if let (Some(id), Some(producer)) = (batch_id, &producer) {
-            let answered = Answered {
-                first_seq: entry.first_seq,
-                count: u32::try_from(accepted.outcomes.len()).unwrap_or(u32::MAX),
-                listed: entry.outcomes.clone(),
-            };
-            let place = Place::Batch(Box::new(answered));
-            let sighting = Sighting { shard, at: now, id, content: seen::content(&producer.sha256), place };
-            seen.remember(&sighting);
-            sightings.push(sighting);
-        }
-        entry.producer = producer;
-        Ok(Staged { entry, accepted })
+        let held = self.shards.entry(shard).or_default();
+        before.entry(shard).or_insert(held.next_seq);
+        stage(held, (shard, FIRST_EPOCH), batch, now, sightings)
     }
 
     fn take_back(&mut self, before: &BTreeMap<ShardId, u64>, sightings: &[Sighting]) {
@@ -234,6 +176,14 @@ impl Log {
         self.open = Some(Open { file, length: 0 });
         self.files.push_back(Stored { number, last: BTreeMap::new(), sightings: Vec::new() });
         Ok(())
+    }
+
+    /// Ends a shard: where it stands, and its ids. May be repeated.
+    pub(super) fn hand_over(&mut self, shard: ShardId) -> Tail {
+        self.handed_over.insert(shard);
+        let stands = self.shards.entry(shard).or_default();
+        let ids = stands.seen.sightings(shard);
+        Tail { sightings: ids, are_ids_new: true, ..Tail::nothing_after(stands.next_seq - 1) }
     }
 
     /// Ends the open file; the number of the first file that is begun after.
@@ -308,38 +258,6 @@ impl Log {
         }
         Ok(())
     }
-}
-
-/// Decides what becomes of one record; remembers its id.
-fn take(
-    op: Op,
-    record: &Classified,
-    shard: ShardId,
-    next_seq: &mut u64,
-    seen: &mut Seen,
-    at: Timestamp,
-    sightings: &mut Vec<Sighting>,
-) -> Outcome {
-    let seq = *next_seq;
-    if let Some(id) = record.id().map(seen::record_id) {
-        let content = seen::content(record.json());
-        match (op, seen.find(&id)) {
-            (Op::Index, Some((known, Place::Record(seq)))) if *known == content => return Outcome::Noop { seq: *seq },
-            (_, Some(_)) => return Outcome::Conflict,
-            (_, None) => {}
-        }
-        let sighting = Sighting { shard, at, id, content, place: Place::Record(seq) };
-        seen.remember(&sighting);
-        sightings.push(sighting);
-    }
-    *next_seq += 1;
-    Outcome::Created { seq }
-}
-
-fn into_durable(entry: Entry<Classified>) -> Option<Durable> {
-    let Entry { tenant, stream, shard, epoch, refresh_ms, first_seq, records, .. } = entry;
-    let refresh = std::time::Duration::from_millis(u64::from(refresh_ms));
-    (!records.is_empty()).then_some(Durable { tenant, stream, shard, epoch, refresh, first_seq, records })
 }
 
 pub(super) fn log_name(number: u64) -> String {

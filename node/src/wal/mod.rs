@@ -1,9 +1,13 @@
 //! Stage 5, `Classified` -> `Durable`: what accepted means.
 //!
-//! Group commit, fsync, idempotence; poisoned by a failed fsync. Takes nothing but `Classified`, so nothing unredacted
-//! reaches a disk. Does not index.
+//! Group commit, idempotence. Shards of durability `disk` are written to files and flushed; a failed fsync poisons them. Shards of
+//! durability `bucket` are written into objects of the region's store instead. Takes nothing but `Classified`, so nothing
+//! unredacted reaches a disk or a bucket. Does not index.
 
 mod batch;
+mod bucket;
+#[cfg(test)]
+mod bucket_test;
 mod disk;
 #[cfg(test)]
 mod disk_double;
@@ -12,11 +16,17 @@ mod disk_sim;
 mod durable;
 mod errors;
 mod frame;
+mod ids;
 mod log;
+mod objects;
+mod orphan;
 mod recover;
 mod seen;
+mod shipper;
 #[cfg(test)]
 mod sim_test;
+mod stage;
+mod takeover;
 #[cfg(test)]
 mod wal_test;
 mod writer;
@@ -26,4 +36,6 @@ mod writer_test;
 pub(crate) use batch::{Accepted, Batch, Op, Outcome, ProducerBatch};
 pub(crate) use durable::Durable;
 pub(crate) use errors::WalError;
+pub(crate) use shipper::Bucket;
+pub(crate) use takeover::Tail;
 pub(crate) use writer::{Wal, WalConfig};

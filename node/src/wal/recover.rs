@@ -36,6 +36,7 @@ impl Log {
             file_bytes,
             is_poisoned: false,
             begun: BTreeSet::new(),
+            handed_over: BTreeSet::new(),
         };
         for (shard, last) in indexed {
             log.shards.entry(*shard).or_default().next_seq = last + 1;
@@ -125,22 +126,9 @@ impl Log {
             shard.next_seq = shard.next_seq.max(last + 1);
             stored.last.insert(entry.shard, last);
         }
-        let mut remember = |id, content, place| {
-            let sighting = Sighting { shard: entry.shard, at, id, content, place };
+        for sighting in sightings_of(entry, at) {
             shard.seen.remember(&sighting);
             stored.sightings.push(sighting);
-        };
-        for (seq, record) in (entry.first_seq..).zip(&entry.records) {
-            if let Some(id) = record.id {
-                remember(seen::record_id(id), seen::content(record.json), Place::Record(seq));
-            }
-        }
-        if let Some(producer) = &entry.producer {
-            let count = entry.outcomes.as_ref().map_or(entry.records.len(), Vec::len);
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            let answered = Answered { first_seq: entry.first_seq, count, listed: entry.outcomes.clone() };
-            let place = Place::Batch(Box::new(answered));
-            remember(seen::batch_id(&producer.id), seen::content(&producer.sha256), place);
         }
     }
 
@@ -217,6 +205,26 @@ impl Log {
     }
 }
 
+/// The ids in a batch that was written.
+pub(super) fn sightings_of(entry: &Entry<Written<'_>>, at: Timestamp) -> Vec<Sighting> {
+    let shard = entry.shard;
+    let ids = (entry.first_seq..).zip(&entry.records).filter_map(|(seq, record)| Some((seq, record, record.id?)));
+    let mut sightings: Vec<_> = ids
+        .map(|(seq, record, id)| {
+            let (id, content) = (seen::record_id(id), seen::content(record.json));
+            Sighting { shard, at, id, content, place: Place::Record(seq) }
+        })
+        .collect();
+    if let Some(producer) = &entry.producer {
+        let count = entry.outcomes.as_ref().map_or(entry.records.len(), Vec::len);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let answered = Answered { first_seq: entry.first_seq, count, listed: entry.outcomes.clone() };
+        let (id, content) = (seen::batch_id(&producer.id), seen::content(&producer.sha256));
+        sightings.push(Sighting { shard, at, id, content, place: Place::Batch(Box::new(answered)) });
+    }
+    sightings
+}
+
 /// Numbers of the files of records and of ids; leftovers of an interrupted write are removed.
 fn sort(log: &Log, names: &[String]) -> Result<(Vec<u64>, Vec<u64>), WalError> {
     let (mut logs, mut seens) = (Vec::new(), Vec::new());
@@ -271,7 +279,7 @@ impl Places<'_> {
 }
 
 /// The records of a batch behind the place `indexed`; `Some(None)` where there are none.
-fn reopen(entry: Entry<Written<'_>>, indexed: u64) -> Option<Option<Durable>> {
+pub(super) fn reopen(entry: Entry<Written<'_>>, indexed: u64) -> Option<Option<Durable>> {
     let Entry { tenant, stream, shard, epoch, refresh_ms, first_seq, records, .. } = entry;
     let held = usize::try_from((indexed + 1).saturating_sub(first_seq)).ok()?.min(records.len());
     let first_seq = first_seq + held as u64;
@@ -290,7 +298,7 @@ pub(super) fn seen_file(sightings: &[&Sighting]) -> Vec<u8> {
     bytes
 }
 
-fn read_seen_file(bytes: &[u8]) -> Option<Vec<Sighting>> {
+pub(super) fn read_seen_file(bytes: &[u8]) -> Option<Vec<Sighting>> {
     let mut reader = Reader(bytes);
     if reader.array::<8>()? != SEEN_MAGIC || reader.u32()? != crc32fast::hash(reader.0) {
         return None;

@@ -9,7 +9,7 @@ use domicile_proto::ids::{ShardId, Timestamp};
 use ring::digest::{Context, SHA256};
 
 use super::batch::Outcome;
-use super::frame::{Reader, put_outcomes};
+use super::frame::{Entry, Reader, put_outcomes};
 use crate::limits::{SEEN_FOR, SEEN_IDS};
 
 /// 128 bits of a SHA-256.
@@ -57,6 +57,15 @@ impl Sighting {
         match &self.place {
             Place::Record(_) => 1,
             Place::Batch(answered) => 1 + answered.listed.as_ref().map_or(0, Vec::len) / 4,
+        }
+    }
+
+    /// Whether it is one of a batch, by its place.
+    pub(super) const fn is_of<R>(&self, entry: &Entry<R>) -> bool {
+        let (from, count) = (entry.first_seq, entry.records.len() as u64);
+        match &self.place {
+            Place::Record(seq) => from <= *seq && *seq < from + count,
+            Place::Batch(answered) => answered.first_seq == from,
         }
     }
 
@@ -132,6 +141,15 @@ impl Seen {
         while self.weight > SEEN_IDS {
             self.forget_oldest();
         }
+    }
+
+    /// All ids, oldest first.
+    pub(super) fn sightings(&self, shard: ShardId) -> Vec<Sighting> {
+        let all = (self.first..).zip(&self.order).filter_map(|(number, (at, id, _))| {
+            let known = self.known.get(id).filter(|known| known.number == number)?;
+            Some(Sighting { shard, at: *at, id: *id, content: known.content, place: known.place.clone() })
+        });
+        all.collect()
     }
 
     /// Forgets the newest id again, which did not become durable.

@@ -349,7 +349,7 @@ fn a_stream_that_cannot_be_kept_as_it_asks_is_refused() {
     assert_eq!(refused(&mut log, &view), Some("DMC-WAL-01"));
     view.shard = stream(1).shard;
     view.policy.durability = domicile_proto::metadata::Durability::Bucket;
-    assert_eq!(refused(&mut log, &view), Some("DMC-WAL-06"));
+    assert_eq!(refused(&mut log, &view), Some("DMC-WAL-14"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use domicile_proto::ids::ShardId;
+use domicile_proto::metadata::Durability;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,10 +19,13 @@ use super::disk::{Directory, Disk};
 use super::durable::Durable;
 use super::errors::WalError;
 use super::log::{Log, disk_error};
+use super::shipper::Bucket;
+use super::takeover::Tail;
 use crate::clock::Clock;
 use crate::limits::{
     MAX_DECOMPRESSED_BYTES, MAX_ID_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE, WAL_ROOM_EVERY,
 };
+use crate::tasks::Kind;
 
 /// Where the log lies.
 #[derive(Clone, Debug)]
@@ -48,6 +52,10 @@ pub(crate) struct Wal {
     is_full: Arc<AtomicBool>,
     begun: Arc<BTreeSet<ShardId>>,
     place: Arc<str>,
+    /// Where the shards of durability `bucket` are written.
+    bucket: Option<Bucket>,
+    /// Shards that this node wrote to its disk since it started, or found there.
+    on_disk: Arc<Mutex<BTreeSet<ShardId>>>,
 }
 
 type Reread = oneshot::Sender<Result<Vec<Durable>, WalError>>;
@@ -69,6 +77,11 @@ enum Order {
     Given {
         done: oneshot::Sender<()>,
     },
+    /// Ends a shard of the disk. Told: where it stands, and its ids.
+    HandOver {
+        shard: ShardId,
+        done: oneshot::Sender<Tail>,
+    },
     /// Ends the open file. Told: the number of the first file that is begun after.
     Roll {
         done: oneshot::Sender<u64>,
@@ -88,30 +101,60 @@ impl Wal {
     ///
     /// # Errors
     /// [`WalError::Damaged`], [`WalError::Gap`], [`WalError::Foreign`] or [`WalError::Disk`]; all need a person.
+    #[cfg(test)]
     pub(crate) fn open(
         config: &WalConfig,
         indexed: &BTreeMap<ShardId, u64>,
         clock: Clock,
     ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
+        Self::open_beside(config, indexed, clock, None)
+    }
+
+    /// As [`Self::open`], with a log in the region's store beside it, which gives its records to the same receiver.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn open_beside(
+        config: &WalConfig,
+        indexed: &BTreeMap<ShardId, u64>,
+        clock: Clock,
+        bucket: Option<Bucket>,
+    ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
         let disk =
             Directory::open(&config.dir).map_err(|error| disk_error(&config.dir.display().to_string(), &error))?;
-        Self::on(Box::new(disk), config.file_bytes, indexed, clock)
+        Self::on_both(Box::new(disk), config.file_bytes, indexed, (clock, bucket))
     }
 
     /// Opens the log of a disk.
+    #[cfg(test)]
     pub(super) fn on(
         disk: Box<dyn Disk>,
         file_bytes: u64,
         indexed: &BTreeMap<ShardId, u64>,
         clock: Clock,
     ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
+        Self::on_both(disk, file_bytes, indexed, (clock, None))
+    }
+
+    fn on_both(
+        disk: Box<dyn Disk>,
+        file_bytes: u64,
+        indexed: &BTreeMap<ShardId, u64>,
+        (clock, bucket): (Clock, Option<Bucket>),
+    ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
         let mut log = Log::open(disk, indexed, file_bytes, clock.now())?;
+        log.begun.extend(bucket.iter().flat_map(Bucket::mentioned));
         let (begun, is_poisoned) = (Arc::new(std::mem::take(&mut log.begun)), Arc::default());
         let is_full = Arc::new(AtomicBool::new(false));
         let place = log.disk.place().into();
         let (orders, incoming) = mpsc::channel(WAL_QUEUE);
         let (durable, outgoing) = mpsc::channel(WAL_GROUPS_AHEAD);
         let released = Arc::new(Mutex::new(BTreeMap::new()));
+        if let Some(bucket) = &bucket {
+            let token = bucket.tasks().token().clone();
+            bucket.tasks().spawn(Kind::Indexer, bucket.clone().run(durable.clone(), token));
+        }
+        let on_disk = log.files.iter().flat_map(|file| file.last.keys().copied()).collect();
         let wal = Self {
             orders,
             released: Arc::clone(&released),
@@ -119,6 +162,8 @@ impl Wal {
             is_full: Arc::clone(&is_full),
             begun,
             place,
+            bucket,
+            on_disk: Arc::new(Mutex::new(on_disk)),
         };
         let indexed = indexed.clone();
         let writer = Writer { log, incoming, durable, released, indexed, clock, is_poisoned, is_full, looked: None };
@@ -145,6 +190,12 @@ impl Wal {
         if let Some(bytes) = longest.filter(|bytes| *bytes > MAX_ID_BYTES) {
             return Err(WalError::TooLarge { bytes, most: MAX_ID_BYTES });
         }
+        if let Some(bucket) = self.bucket.as_ref().filter(|bucket| is_in_bucket(bucket, &batch)) {
+            return bucket.append(batch).await;
+        }
+        if let Some((shard, _)) = batch.stream.shard.filter(|(shard, _)| !self.is_on_disk(*shard)) {
+            self.on_disk.lock().insert(shard);
+        }
         let (reply, answer) = oneshot::channel();
         self.orders.try_send(Order::Append { batch, json_bytes, reply }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => WalError::Busy { waiting: WAL_QUEUE },
@@ -153,9 +204,25 @@ impl Wal {
         answer.await.unwrap_or(Err(WalError::Stopped))
     }
 
+    /// Ends a shard of the disk: what comes for it goes into the region's store. Where it stands, and its ids; `None` where the
+    /// log has stopped.
+    pub(crate) async fn hand_over(&self, shard: ShardId) -> Option<Tail> {
+        let (done, told) = oneshot::channel();
+        self.orders.send(Order::HandOver { shard, done }).await.ok()?;
+        let tail = told.await.ok()?;
+        self.on_disk.lock().remove(&shard);
+        Some(tail)
+    }
+
+    /// Whether records of a shard were written to this node's disk, and their shard was not handed over.
+    pub(crate) fn is_on_disk(&self, shard: ShardId) -> bool {
+        self.on_disk.lock().contains(&shard)
+    }
+
     /// Says up to which place each shard lies in durable segments; files of the log that are no longer needed are removed
     /// soon after.
     pub(crate) fn release(&self, durable: &BTreeMap<ShardId, u64>) {
+        self.bucket.iter().for_each(|bucket| bucket.release(durable));
         self.released.lock().extend(durable.iter().map(|(shard, last)| (*shard, *last)));
         // A full queue means that the thread is awake and looks by itself.
         let _ = self.orders.try_send(Order::Release);
@@ -167,6 +234,9 @@ impl Wal {
     /// # Errors
     /// [`WalError::Disk`], [`WalError::Damaged`], [`WalError::Gap`] or [`WalError::Stopped`].
     pub(crate) async fn again(&self, shard: ShardId, places: RangeInclusive<u64>) -> Result<Vec<Durable>, WalError> {
+        if let Some(bucket) = self.bucket.as_ref().filter(|bucket| bucket.epoch_of(shard).is_some()) {
+            return bucket.again(shard, &places).await;
+        }
         let (reply, answer) = oneshot::channel();
         let sent = self.orders.send(Order::Again { shard, places, reply }).await;
         sent.map_err(|_| WalError::Stopped)?;
@@ -180,7 +250,12 @@ impl Wal {
 
     /// Whether the log takes nothing more before a restart.
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.is_poisoned.load(Ordering::Relaxed)
+        self.is_poisoned.load(Ordering::Relaxed) || self.bucket.as_ref().is_some_and(Bucket::is_poisoned)
+    }
+
+    /// The log in the region's store.
+    pub(crate) const fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
     }
 
     /// Whether the last batch found no room and nothing shows yet that there is some again. Whoever asks has it looked for.
@@ -201,33 +276,67 @@ impl Wal {
 
     /// Returns when everything acknowledged before has been put into the receiver.
     pub(crate) async fn given(&self) {
+        if let Some(bucket) = &self.bucket {
+            bucket.given().await;
+        }
         let (done, given) = oneshot::channel();
         if self.orders.send(Order::Given { done }).await.is_ok() {
             let _ = given.await;
         }
     }
 
-    /// Ends the open file; the number of the first file that is begun after. `None` where the log has stopped.
-    pub(crate) async fn roll(&self) -> Option<u64> {
+    /// Ends the open file, and the newest object; what is begun after. `None` where the log has stopped.
+    pub(crate) async fn roll(&self) -> Option<Ends> {
         let (done, told) = oneshot::channel();
         self.orders.send(Order::Roll { done }).await.ok()?;
-        told.await.ok()
+        let objects = match &self.bucket {
+            Some(bucket) => bucket.roll().await?,
+            None => 0,
+        };
+        Some(Ends { files: told.await.ok()?, objects })
     }
 
-    /// The number of the oldest file that is left, or of the next one where none is. `None` where the log has stopped.
-    pub(crate) async fn oldest(&self) -> Option<u64> {
+    /// The oldest file and the oldest object that are left, or the next ones where none are. `None` where the log has stopped.
+    pub(crate) async fn oldest(&self) -> Option<Ends> {
         let (done, told) = oneshot::channel();
         self.orders.send(Order::Oldest { done }).await.ok()?;
-        told.await.ok()
+        let objects = match &self.bucket {
+            Some(bucket) => bucket.oldest().await,
+            None => 0,
+        };
+        Some(Ends { files: told.await.ok()?, objects })
     }
 
     /// Takes what was sent before, then ends the thread and closes the receiver.
     pub(crate) async fn stop(&self) {
+        if let Some(bucket) = &self.bucket {
+            bucket.stop().await;
+        }
         let (done, ended) = oneshot::channel();
         if self.orders.send(Order::Stop { done }).await.is_ok() {
             let _ = ended.await;
         }
     }
+}
+
+/// Where the log begins or ends: numbers of a file of the disk and of an object of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    files: u64,
+    objects: u64,
+}
+
+impl Ends {
+    /// How many files and objects lie from here to another place.
+    pub(crate) const fn before(self, other: Self) -> u64 {
+        other.files.saturating_sub(self.files) + other.objects.saturating_sub(self.objects)
+    }
+}
+
+/// Whether a batch goes into the store: its stream asks for it, or its shard is written there already and stays there.
+fn is_in_bucket(bucket: &Bucket, batch: &Batch) -> bool {
+    let is_held = |shard| bucket.epoch_of(shard).is_some();
+    batch.stream.policy.durability == Durability::Bucket || batch.stream.shard.is_some_and(|(shard, _)| is_held(shard))
 }
 
 /// Who waits for the end of a group, or of the log.
@@ -236,6 +345,7 @@ struct Waiting {
     room: bool,
     again: Vec<(ShardId, RangeInclusive<u64>, Reread)>,
     given: Vec<oneshot::Sender<()>>,
+    hand_over: Vec<(ShardId, oneshot::Sender<Tail>)>,
     roll: Vec<oneshot::Sender<u64>>,
     oldest: Vec<oneshot::Sender<u64>>,
     stop: Vec<oneshot::Sender<()>>,
@@ -280,6 +390,9 @@ impl Writer {
             waiting.again.into_iter().for_each(|(shard, places, reply)| {
                 let _ = reply.send(self.log.reread(shard, &places));
             });
+            waiting.hand_over.into_iter().for_each(|(shard, done)| {
+                let _ = done.send(self.log.hand_over(shard));
+            });
             waiting.given.into_iter().for_each(|done| {
                 let _ = done.send(());
             });
@@ -320,6 +433,7 @@ impl Writer {
                 Order::Room => waiting.room = true,
                 Order::Again { shard, places, reply } => waiting.again.push((shard, places, reply)),
                 Order::Given { done } => waiting.given.push(done),
+                Order::HandOver { shard, done } => waiting.hand_over.push((shard, done)),
                 Order::Roll { done } => waiting.roll.push(done),
                 Order::Oldest { done } => waiting.oldest.push(done),
                 Order::Stop { done } => {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use domicile_proto::ids::{Name, StreamId, TenantId};
-use domicile_proto::metadata::{Change, Command, Durability, MAX_BATCH, Personal, RegionalChange, StreamPolicy};
+use domicile_proto::metadata::{Change, Command, MAX_BATCH, Personal, RegionalChange, StreamPolicy};
 use serde_json::{Value, json};
 
 use super::Admin;
@@ -95,12 +95,6 @@ impl Desk {
             }
             Change::SetPolicy { tenant, policy, .. } => {
                 may(*tenant)?;
-                if policy.durability == Durability::Bucket {
-                    return Err(PresentError::Unsupported {
-                        what: "durability `bucket`",
-                        instead: "say `disk`: every write to the stream would be refused",
-                    });
-                }
                 let subject = match &policy.personal {
                     Personal::Subject(field) => Some(field),
                     Personal::Undeclared | Personal::No => None,

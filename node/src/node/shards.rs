@@ -1,0 +1,188 @@
+//! Shards of durability `bucket` come to this node and leave it: what the metadata group decided is carried out, and what an owner
+//! left behind that fell silent is taken over.
+//!
+//! Taking up, writing and leaving are the stages' own; who may take over is decided in `ownership`. This walks around.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use domicile_proto::ids::{Epoch, NodeId, ShardId};
+use domicile_proto::link::identity::{PeerAddr, PeerId};
+use domicile_proto::message::region::RegionAsk;
+use domicile_proto::metadata::Durability;
+use futures::future::join_all;
+
+use crate::erase::Neighbours;
+use crate::errors::Coded;
+use crate::limits::{LOGS_LOOK, OWNER_HEARD, OWNER_LEASE, OWNER_ROUND};
+use crate::ownership::{Heard, Owned, Ownership, Sight, plan};
+use crate::policy::{Policy, PolicyWatch, StreamView};
+use crate::segment::Shards;
+
+/// Walks around.
+pub(super) struct Keeper {
+    pub(super) us: PeerId,
+    pub(super) policy: PolicyWatch,
+    pub(super) shards: Shards,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) neighbours: Neighbours,
+    /// Shards that wait to be taken up since the start: nothing of them can be searched.
+    pub(super) waiting: BTreeSet<ShardId>,
+}
+
+impl Keeper {
+    /// Until the node stops.
+    pub(super) async fn keep(mut self, token: tokio_util::sync::CancellationToken) {
+        let (mut heard, mut told, mut looked) = (Heard::default(), BTreeSet::new(), Instant::now());
+        let mut changes = self.policy.changes();
+        let work = async {
+            loop {
+                changes.mark_unchanged();
+                self.carry_out(&mut told).await;
+                self.take_over(&mut heard).await;
+                self.shards.settle_taken().await;
+                self.shards.forget_what_others_have().await;
+                if looked.elapsed() >= LOGS_LOOK {
+                    looked = Instant::now();
+                    self.clear_logs().await;
+                }
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep(OWNER_ROUND) => {}
+                }
+            }
+        };
+        token.run_until_cancelled(work).await;
+    }
+
+    /// What the group decided: shards that are ours are taken up, others are left.
+    async fn carry_out(&mut self, told: &mut BTreeSet<ShardId>) {
+        let Some(bucket) = self.shards.bucket() else { return };
+        let policy = self.policy.now();
+        let mut wanted = BTreeMap::new();
+        for stream in policy.streams.values() {
+            let Some((shard, owner)) = stream.shard else { continue };
+            let epoch = policy.epochs.get(&shard).copied().unwrap_or(Epoch(1));
+            let held = bucket.epoch_of(shard);
+            if owner != self.us.node {
+                // A seal has ended it in the log before this node heard why; its segments are still shown.
+                if self.waiting.remove(&shard) || self.shards.is_in_bucket(shard) {
+                    tracing::info!(%shard, %owner, epoch = epoch.0, "another node of the region writes the shard");
+                    self.shards.leave(shard, epoch).await;
+                }
+            } else if bucket.deposed_by(shard).is_some_and(|by| by > epoch) {
+                // Another node writes it, and the group will say so: what is here is not all.
+                self.shards.catalog().set_whole(shard, false);
+            } else if held.is_none_or(|held| held < epoch) && self.is_in_bucket(stream, shard) {
+                let was_ended = bucket.deposed_by(shard).is_some() && self.shards.is_in_bucket(shard);
+                if held.is_some() || was_ended {
+                    // It went and came back before this node heard of it.
+                    self.shards.leave(shard, epoch).await;
+                }
+                wanted.insert(shard, epoch);
+            }
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let failed = self.shards.adopt(&self.others(&policy), &wanted).await;
+        for shard in wanted.keys().filter(|shard| !failed.contains_key(shard)) {
+            self.waiting.remove(shard);
+            told.remove(shard);
+        }
+        for (shard, error) in failed {
+            self.shards.catalog().set_whole(shard, false);
+            if told.insert(shard) {
+                let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                tracing::error!(%shard, code, error, "the shard could not be taken up; this is tried again");
+            }
+        }
+    }
+
+    /// Nodes that were taken out of the region look after their logs no more.
+    async fn clear_logs(&self) {
+        let policy = self.policy.now();
+        let nodes = policy.nodes.values().filter(|row| row.region == self.us.region);
+        let known: BTreeSet<NodeId> = nodes.map(|row| row.node).chain(owners(&policy)).collect();
+        // A node that has heard nothing yet of its region knows nobody.
+        if !known.contains(&self.us.node) || self.policy.lease().is_over(Instant::now()) {
+            return;
+        }
+        if let Err(error) = self.shards.clear_logs_of_others_than(&known).await {
+            let (code, error) = (error.code(), &error as &dyn std::error::Error);
+            tracing::warn!(code, error, "the log of a node that is gone stays for now; this is tried again");
+        }
+    }
+
+    fn is_in_bucket(&self, stream: &StreamView, shard: ShardId) -> bool {
+        stream.policy.durability == Durability::Bucket || self.waiting.contains(&shard)
+    }
+
+    fn others(&self, policy: &Policy) -> BTreeSet<NodeId> {
+        self.addresses(policy)
+            .into_iter()
+            .map(|to| to.id.node)
+            .chain(owners(policy))
+            .filter(|n| *n != self.us.node)
+            .collect()
+    }
+
+    fn addresses(&self, policy: &Policy) -> Vec<PeerAddr> {
+        let others = policy.nodes.values().filter(|row| row.region == self.us.region && row.node != self.us.node);
+        others
+            .map(|row| PeerAddr { id: PeerId { region: row.region.clone(), node: row.node }, addr: row.addr })
+            .collect()
+    }
+
+    /// Shards of owners that were silent too long.
+    async fn take_over(&self, heard: &mut Heard) {
+        let (policy, addresses) = (self.policy.now(), self.addresses(&self.policy.now()));
+        if addresses.is_empty() {
+            return;
+        }
+        heard.look(&self.others(&policy), Instant::now());
+        let asked = addresses.iter().map(|to| async move {
+            let asking = self.neighbours.ask(to.clone(), RegionAsk::How(Vec::new()));
+            let said = tokio::time::timeout(OWNER_HEARD, asking).await;
+            matches!(said, Ok(Ok(_))).then_some(to.id.node)
+        });
+        for node in join_all(asked).await.into_iter().flatten() {
+            heard.heard(node, Instant::now());
+        }
+        let now = Instant::now();
+        let nodes = addresses.iter().map(|to| to.id.node).chain([self.us.node]).collect();
+        let has_group = !self.policy.lease().is_over(now);
+        let shards = owned(&policy);
+        let sight = Sight { us: self.us.node, has_group, silent: heard.silent(now), nodes, shards };
+        for moved in plan(&sight) {
+            let Owned { shard, stream, owner, epoch, .. } = moved;
+            if !self.shards.lies_in_store(shard).await {
+                continue;
+            }
+            // What is accepted of it is not here yet: no question is answered until it is.
+            self.shards.catalog().set_whole(shard, false);
+            match self.ownership.take(stream, epoch).await {
+                Some(epoch) => {
+                    let silence = OWNER_LEASE.as_secs();
+                    tracing::warn!(%shard, %owner, epoch = epoch.0, silence, "its owner is silent: this node takes the shard over");
+                }
+                None => self.shards.catalog().set_whole(shard, true),
+            }
+        }
+    }
+}
+
+fn owners(policy: &Policy) -> impl Iterator<Item = NodeId> {
+    policy.streams.values().filter_map(|stream| stream.shard.map(|(_, owner)| owner))
+}
+
+fn owned(policy: &Policy) -> Vec<Owned> {
+    let shards = policy.streams.values().filter_map(|stream| {
+        let (shard, owner) = stream.shard?;
+        let epoch = policy.epochs.get(&shard).copied()?;
+        let in_bucket = stream.policy.durability == Durability::Bucket;
+        Some(Owned { shard, stream: stream.id, owner, epoch, in_bucket })
+    });
+    shards.collect()
+}

@@ -1,0 +1,358 @@
+//! Shards whose records lie in the store, with real directories: nodes come and go, and the shard goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domicile_proto::ids::{Epoch, NodeId, ShardId, StreamId, TenantId, Timestamp};
+use domicile_proto::metadata::{Durability, StreamPolicy};
+use serde_json::json;
+
+use super::manifest::Manifest;
+use super::specimen::record;
+use super::*;
+use crate::clock::Clock;
+use crate::errors::Coded;
+use crate::policy::{StreamView, Suppressed, Suppression};
+use crate::store::{Store, StoreConfig};
+use crate::tasks::Tasks;
+use crate::tier::Tier;
+use crate::wal::{Accepted, Batch, Bucket, Op, Outcome, ProducerBatch, Wal, WalConfig};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+const SHARD: ShardId = ShardId(7);
+/// Who is erased, in each thirteenth line.
+const ERASED: &str = " \u{2039}email:aaa\u{203a}";
+
+struct Node {
+    tasks: Tasks,
+    store: Store,
+    wal: Wal,
+    shards: Shards,
+}
+
+impl Node {
+    /// A node with its own disk below `dir` and the bucket that all share.
+    async fn start(dir: &Path, node: u64) -> Self {
+        Self::start_under(dir, node, Suppression::default()).await
+    }
+
+    async fn start_under(dir: &Path, node: u64, suppression: Suppression) -> Self {
+        let (tasks, clock, own) = (Tasks::default(), Clock::standing_at(NOW), dir.join(node.to_string()));
+        std::fs::create_dir_all(&own).unwrap();
+        let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
+        let time = (clock.clone(), suppression);
+        let tier = Tier::new(store.clone(), own.join("cache"), tasks.clone());
+        let (segments, copies) = (own.join("segments"), tier.opener());
+        let opened = Opened::open_of(&segments, store.clone(), &tasks, time, &copies, |_| None).await.unwrap();
+        let opened = opened.copying(tier.copier());
+        let bucket = Bucket::open(store.clone(), NodeId(node), clock.clone(), tasks.clone()).await.unwrap();
+        let (config, indexed) = (WalConfig::new(own.join("wal")), opened.indexed());
+        let (wal, durable) = Wal::open_beside(&config, &indexed, clock, Some(bucket)).unwrap();
+        let shards = opened.start(wal.clone(), durable).await.unwrap();
+        Self { tasks, store, wal, shards }
+    }
+
+    async fn adopt(&self, epoch: u64) -> Option<SegmentError> {
+        let others = BTreeSet::from([NodeId(1), NodeId(2)]);
+        self.shards.adopt(&others, &BTreeMap::from([(SHARD, Epoch(epoch))])).await.remove(&SHARD)
+    }
+
+    async fn send(&self, number: u64, durability: Durability) -> Result<Accepted, crate::wal::WalError> {
+        let stream = StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy { refresh_ms: 30_000, durability, ..StreamPolicy::default() },
+            shard: Some((SHARD, NodeId(1))),
+        };
+        let who = if number.is_multiple_of(13) { ERASED } else { "" };
+        let producer = Some(ProducerBatch { id: format!("b{number}").into(), sha256: [3; 32] });
+        let records = vec![(Op::Create, record(1, None, json!({ "message": format!("line {number}{who}") })))];
+        self.wal.append(Batch { stream: Arc::new(stream), producer, records }).await
+    }
+
+    async fn seq(&self, number: u64) -> u64 {
+        match self.send(number, Durability::Bucket).await.unwrap().outcomes[..] {
+            [Outcome::Created { seq }] => seq,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    /// Places that can be searched, none twice.
+    async fn places(&self) -> BTreeSet<u64> {
+        self.shards.refresh(Some(SHARD)).await;
+        let view = self.shards.catalog().view(SHARD);
+        let reading = self.tasks.blocking(move || {
+            let mut places = BTreeSet::new();
+            for segment in view.iter() {
+                let column = segment.reader().fast_fields().u64("seq").unwrap();
+                (0..segment.docs).for_each(|doc| assert!(places.insert(column.first(doc).unwrap()), "a place twice"));
+            }
+            places
+        });
+        reading.await.unwrap()
+    }
+
+    async fn manifest(&self) -> Manifest {
+        Manifest::newest(&self.store, SHARD).await.unwrap().unwrap()
+    }
+
+    async fn kill(self) {
+        assert!(self.tasks.stop(Duration::from_secs(30)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_moves_to_another_node_with_all_that_was_accepted_and_what_was_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    for number in 1..=6 {
+        assert_eq!(first.seq(number).await, number);
+    }
+    first.shards.settle(SHARD).await.unwrap();
+    let rows = first.manifest().await.body.segments;
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.copied.is_some()), "segments lie in the store");
+    for number in 7..=9 {
+        first.seq(number).await;
+    }
+
+    let second = Node::start(dir.path(), 2).await;
+    second.shards.catalog().set_whole(SHARD, false);
+    assert!(second.adopt(2).await.is_none());
+    assert!(second.shards.catalog().is_whole(SHARD));
+    assert_eq!(second.places().await, (1..=9).collect());
+    for number in 1..=9 {
+        let again = second.send(number, Durability::Bucket).await.unwrap();
+        assert!(again.repeated && again.outcomes == [Outcome::Created { seq: number }], "batch {number} is known");
+    }
+    assert_eq!(second.seq(10).await, 10);
+
+    // The first one still runs and believes that the shard is its own.
+    let refused = first.send(11, Durability::Bucket).await.unwrap_err();
+    assert_eq!(refused.code(), "DMC-WAL-15");
+    assert_eq!(first.shards.settle(SHARD).await.unwrap_err().code(), "DMC-SEGMENT-04", "nor can it publish");
+    assert_eq!(first.adopt(1).await.unwrap().code(), "DMC-SEGMENT-04", "nor take it up in its old epoch");
+    second.shards.settle(SHARD).await.unwrap();
+    assert!(!second.manifest().await.body.settled, "not before it was looked through");
+    second.shards.settle_taken().await;
+    let manifest = second.manifest().await;
+    assert!(manifest.body.epoch == Epoch(2) && manifest.body.settled && manifest.body.last_seq == 10);
+    first.shards.leave(SHARD, Epoch(2)).await;
+    first.shards.forget_what_others_have().await;
+    assert!(first.shards.bucket().unwrap().held_up().is_empty(), "the first log lets go of it");
+
+    // And back, in a later epoch.
+    second.kill().await;
+    assert!(first.adopt(3).await.is_none());
+    assert_eq!(first.places().await, (1..=10).collect());
+    assert_eq!(first.seq(11).await, 11);
+    first.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_bucket_takes_nothing_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), 2).await;
+    assert!(!node.shards.lies_in_store(SHARD).await);
+    assert_eq!(node.adopt(2).await.unwrap().code(), "DMC-SEGMENT-10");
+    assert!(node.shards.bucket().unwrap().epoch_of(SHARD).is_none(), "an empty shard would hide what was accepted");
+    assert!(node.adopt(1).await.is_none(), "a new one is empty");
+    assert!(node.shards.lies_in_store(SHARD).await);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_disk_is_empty_reads_the_store_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..4 {
+        let node = Node::start(dir.path(), 1).await;
+        assert!(node.adopt(1).await.is_none());
+        assert_eq!(node.places().await, (1..=round * 3).collect(), "round {round}");
+        for number in 1..=round * 3 {
+            assert!(node.send(number, Durability::Bucket).await.unwrap().repeated, "round {round}: {number} is known");
+        }
+        for number in round * 3 + 1..=round * 3 + 3 {
+            assert_eq!(node.seq(number).await, number);
+        }
+        if round % 2 == 0 {
+            node.shards.settle(SHARD).await.unwrap();
+        }
+        node.kill().await;
+        std::fs::remove_dir_all(dir.path().join("1")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_changes_to_the_bucket_brings_its_records_and_its_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), 1).await;
+    for number in 1..=5 {
+        let accepted = node.send(number, Durability::Disk).await.unwrap();
+        assert_eq!(accepted.outcomes, [Outcome::Created { seq: number }]);
+    }
+    assert!(node.adopt(1).await.is_none());
+    assert_eq!(node.seq(6).await, 6);
+    let on_disk = node.send(7, Durability::Disk).await.unwrap();
+    assert_eq!(on_disk.outcomes, [Outcome::Created { seq: 7 }], "what still says `disk` goes into the store as well");
+    assert_eq!(node.places().await, (1..=7).collect());
+    // What was acknowledged on the disk is as safe as the disk until its segments are copied.
+    node.shards.settle(SHARD).await.unwrap();
+    node.kill().await;
+    std::fs::remove_dir_all(dir.path().join("1")).unwrap();
+    let node = Node::start(dir.path(), 1).await;
+    assert!(node.adopt(1).await.is_none());
+    assert_eq!(node.places().await, (1..=7).collect());
+    for number in 1..=7 {
+        assert!(node.send(number, Durability::Bucket).await.unwrap().repeated, "{number} is known");
+    }
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_for_good_leaves_the_store_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), 1).await;
+    assert!(node.adopt(1).await.is_none());
+    for number in 1..=3 {
+        node.seq(number).await;
+    }
+    node.shards.settle(SHARD).await.unwrap();
+    node.seq(4).await;
+    let gone: BTreeSet<_> = node.manifest().await.body.segments.iter().filter_map(manifest::Row::id).collect();
+    node.shards.drop_whole(BTreeMap::from([(SHARD, gone.clone())])).await.unwrap();
+    assert_eq!(node.places().await, BTreeSet::from([4]));
+    for segment in &gone {
+        // As whoever has them deleted does, and counts it.
+        assert!(crate::tier::forget(&node.store, SHARD, *segment).await.unwrap() > 0, "counted once");
+    }
+    let objects = node.store.list("segments").await.unwrap();
+    assert!(gone.iter().all(|id| objects.iter().all(|(name, _)| !name.contains(&id.to_string()))), "a copy stays");
+    for (name, _) in node.store.list("wal").await.unwrap() {
+        let bytes = node.store.read(&name).await.unwrap();
+        assert!(!bytes.windows(5).any(|window| window == b"line "), "{name} still holds a record");
+    }
+    node.kill().await;
+}
+
+/// Whether an object of a log holds a record.
+async fn holds_records(store: &Store, node: u64) -> bool {
+    let mut holds = false;
+    for (name, _) in store.list(&format!("wal/{node:016x}")).await.unwrap() {
+        holds |= store.read(&name).await.unwrap().windows(5).any(|window| window == b"line ");
+    }
+    holds
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_node_that_is_gone_for_good_is_emptied_and_its_ids_stay_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    for number in 1..=4 {
+        first.seq(number).await;
+    }
+    first.kill().await;
+    let second = Node::start(dir.path(), 2).await;
+    assert!(second.adopt(2).await.is_none());
+    let known = BTreeSet::from([NodeId(2)]);
+    second.shards.clear_logs_of_others_than(&known).await.unwrap();
+    assert!(holds_records(&second.store, 1).await, "nothing goes before the new owner has said that it has it");
+    second.shards.settle_taken().await;
+    second.shards.clear_logs_of_others_than(&BTreeSet::from([NodeId(1), NodeId(2)])).await.unwrap();
+    assert!(holds_records(&second.store, 1).await, "nor that of a node which may come back");
+    second.shards.clear_logs_of_others_than(&known).await.unwrap();
+    assert!(!holds_records(&second.store, 1).await);
+    assert_eq!(second.store.list("wal/0000000000000001").await.unwrap().len(), 1, "what closes it stays");
+    second.shards.settle(SHARD).await.unwrap();
+    second.kill().await;
+    std::fs::remove_dir_all(dir.path().join("2")).unwrap();
+    let second = Node::start(dir.path(), 2).await;
+    assert!(second.adopt(2).await.is_none());
+    assert_eq!(second.places().await, (1..=4).collect());
+    for number in 1..=4 {
+        assert!(second.send(number, Durability::Bucket).await.unwrap().repeated, "{number} is known");
+    }
+    second.kill().await;
+}
+
+/// Whether a log or a segment in the store, unpacked or not, names who is erased.
+async fn names_the_erased(node: &Node) -> bool {
+    for segment in node.shards.catalog().view(SHARD).iter() {
+        let wanted = crate::policy::Wanted { tokens: BTreeSet::from([ERASED.trim().into()]), ..Default::default() };
+        if node.shards.holds(Arc::clone(segment), wanted).await.unwrap() {
+            return true;
+        }
+    }
+    let mut names = false;
+    for (name, _) in node.store.list("wal/0000000000000002").await.unwrap() {
+        let bytes = node.store.read(&name).await.unwrap();
+        names |= bytes.windows(ERASED.len()).any(|window| window == ERASED.as_bytes());
+    }
+    names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_erased_and_purged_here_does_not_come_back_with_a_shard_that_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    for number in 10..=16 {
+        first.seq(number).await;
+    }
+    first.shards.settle(SHARD).await.unwrap();
+    for number in 24..=30 {
+        first.seq(number).await;
+    }
+    first.kill().await;
+
+    // The second node carried the order out long ago, for all it had; the first never did.
+    let list = Suppression::default();
+    list.add(&Suppressed {
+        order: "a".into(),
+        tenant: TenantId(1),
+        subjects: Vec::new(),
+        tokens: vec![ERASED.trim().into()],
+        only: None,
+        until: Timestamp(i64::MAX),
+        is_purged: false,
+    });
+    list.purged("a");
+    let second = Node::start_under(dir.path(), 2, list).await;
+    assert!(second.adopt(2).await.is_none());
+    let hidden = |node: &Node| node.shards.catalog().totals(SHARD).docs;
+    assert_eq!(hidden(&second), 12, "of 14 lines, two are hidden at once");
+    assert!(names_the_erased(&second).await, "and are still there");
+    second.shards.settle_taken().await;
+    assert!(second.manifest().await.body.settled);
+    assert_eq!(hidden(&second), 12);
+    assert!(!names_the_erased(&second).await, "before anything says that it is settled, they are gone");
+    let copies = second.store.list("segments").await.unwrap();
+    let named: Vec<_> = second.manifest().await.body.segments.into_iter().filter_map(|row| row.copied).collect();
+    assert!(copies.iter().all(|(name, _)| named.iter().any(|copied| name.starts_with(&copied.object))), "{copies:?}");
+    second.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_no_manifest_names_goes_with_the_next_purge_and_a_deposed_node_deletes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    first.seq(1).await;
+    first.shards.settle(SHARD).await.unwrap();
+    let put_back = object_of(SHARD, SegmentId(99));
+    let put = async || first.store.create(&format!("{put_back}/000000"), vec![1].into()).await.unwrap();
+    put().await;
+    first.shards.purge().await.unwrap();
+    assert!(first.store.list(&put_back).await.unwrap().is_empty());
+    let second = Node::start(dir.path(), 2).await;
+    assert!(second.adopt(2).await.is_none());
+    put().await;
+    assert_eq!(first.shards.purge().await.unwrap_err().code(), "DMC-SEGMENT-04");
+    assert!(!first.store.list(&put_back).await.unwrap().is_empty(), "it may be the new owner's");
+    first.kill().await;
+    second.kill().await;
+}

@@ -1,0 +1,224 @@
+//! A shard of durability `bucket` comes to this node: other nodes' logs are sealed for it, then the store is read for what was
+//! accepted of it.
+//!
+//! A seal is an object of the other node's log, created under its next number: whoever wrote the shard meets it with its next
+//! object, however long it was away, and steps down. What was there before the seal was accepted, and nothing after it.
+//! Whether a shard may come is decided elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
+use futures::{StreamExt, TryStreamExt};
+
+use super::errors::WalError;
+use super::frame::{Entry, Written};
+use super::ids::failed;
+use super::objects::{self, LOGS, SEEN, Said};
+use super::recover::{read_seen_file, sightings_of};
+use super::seen::{self, Sighting};
+use super::shipper::Bucket;
+use crate::classify::Classified;
+use crate::store::StoreError;
+
+/// What was accepted of a shard and lies in no segment of its newest manifest.
+pub(crate) struct Tail {
+    /// The last place that lies in a segment.
+    pub(super) last_seq: u64,
+    /// The place that comes next.
+    pub(super) next_seq: u64,
+    /// Batches in the order of their places; whether each lies in this node's own log.
+    pub(super) batches: Vec<(bool, Entry<Classified>)>,
+    /// The ids of the shard, oldest first.
+    pub(super) sightings: Vec<Sighting>,
+    /// Whether the ids lie nowhere in the store yet.
+    pub(super) are_ids_new: bool,
+}
+
+/// Batches, with whether each lies in this node's own log, and ids.
+type Found = (Vec<(bool, Entry<Classified>)>, Vec<Sighting>);
+
+/// What one object says of the shards that are wanted.
+#[derive(Default)]
+struct Part {
+    batches: Vec<Entry<Classified>>,
+    sightings: Vec<Sighting>,
+}
+
+impl Tail {
+    /// Of a shard whose segments reach to a place and of which the logs hold nothing.
+    pub(crate) const fn nothing_after(last_seq: u64) -> Self {
+        Self { last_seq, next_seq: last_seq + 1, batches: Vec::new(), sightings: Vec::new(), are_ids_new: false }
+    }
+
+    /// Puts in order what the logs hold. A batch that was written into two logs, by the node that took it and by one that took
+    /// the shard over, is there once.
+    fn new(
+        shard: ShardId,
+        last_seq: u64,
+        mut batches: Vec<(bool, Entry<Classified>)>,
+        mut sightings: Vec<Sighting>,
+    ) -> Result<Self, WalError> {
+        // Of two that are the same, the one of this node's own log comes first.
+        batches.sort_by_key(|(is_ours, entry)| (entry.first_seq, !is_ours));
+        sightings.sort_by_key(|sighting| sighting.at);
+        let mut tail = Self::nothing_after(last_seq);
+        for (is_ours, entry) in batches {
+            let behind = entry.first_seq + entry.records.len() as u64;
+            if behind <= tail.next_seq {
+                continue;
+            }
+            if entry.first_seq > tail.next_seq {
+                return Err(WalError::Gap { shard, expected: tail.next_seq, found: entry.first_seq });
+            }
+            tail.next_seq = behind;
+            tail.batches.push((is_ours, entry));
+        }
+        tail.sightings = sightings;
+        Ok(tail)
+    }
+
+    /// The last place that was given out.
+    pub(crate) const fn last_place(&self) -> u64 {
+        self.next_seq - 1
+    }
+
+    /// How many batches lie in no segment yet.
+    pub(crate) fn batches(&self) -> usize {
+        self.batches.len()
+    }
+}
+
+impl Bucket {
+    /// Seals the logs of other nodes for some shards, each from an epoch on. Once this returns no object that is created in them
+    /// later counts for these shards.
+    ///
+    /// # Errors
+    /// [`WalError::Store`]; to be tried again as a whole.
+    pub(crate) async fn seal(
+        &self,
+        nodes: &BTreeSet<NodeId>,
+        shards: &BTreeMap<ShardId, Epoch>,
+    ) -> Result<(), WalError> {
+        let content = objects::seal(shards);
+        for node in nodes.iter().filter(|node| **node != self.node()) {
+            self.seal_log(*node, &content).await?;
+        }
+        Ok(())
+    }
+
+    async fn seal_log(&self, node: NodeId, content: &Bytes) -> Result<(), WalError> {
+        loop {
+            let number = self.newest(node).await? + 1;
+            let object = objects::name(node, number);
+            match self.store().create(&object, content.clone()).await {
+                Err(StoreError::AlreadyThere { .. }) => match self.store().read(&object).await {
+                    // The answer to an earlier try was lost.
+                    Ok(found) if found == *content => {}
+                    Ok(_) | Err(StoreError::Missing { .. }) => continue,
+                    Err(source) => return Err(failed(&object, source)),
+                },
+                created => created.map_err(|source| failed(&object, source))?,
+            }
+            // Objects that are no longer needed are deleted, but never the newest: where there is a newer one now, the seal took
+            // a number of the past.
+            if self.newest(node).await? == number {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Number of the newest object of a node's log; 0 where there is none.
+    async fn newest(&self, node: NodeId) -> Result<u64, WalError> {
+        let above = objects::log_of(node);
+        let listed = self.store().list(&above).await.map_err(|source| failed(&above, source))?;
+        Ok(listed.iter().filter_map(|(object, _)| objects::place_of(LOGS, object)).map(|(_, n)| n).max().unwrap_or(0))
+    }
+
+    /// What the logs of all nodes hold of some shards beyond the place up to which their segments reach, and the ids of what they
+    /// held before. To be called after no other node can delete any of it. A shard of which something is missing has a
+    /// [`WalError::Gap`] and needs a person.
+    ///
+    /// # Errors
+    /// [`WalError::Store`]; [`WalError::Foreign`], which needs a person.
+    pub(crate) async fn collect(
+        &self,
+        wanted: &BTreeMap<ShardId, u64>,
+    ) -> Result<BTreeMap<ShardId, Result<Tail, WalError>>, WalError> {
+        let mut found: BTreeMap<ShardId, Found> = wanted.keys().map(|shard| (*shard, Found::default())).collect();
+        let ids = self.read_all(SEEN, wanted).await?;
+        for (is_ours, part) in ids.into_iter().chain(self.read_all(LOGS, wanted).await?) {
+            for entry in part.batches {
+                if let Some((batches, _)) = found.get_mut(&entry.shard) {
+                    batches.push((is_ours, entry));
+                }
+            }
+            for sighting in part.sightings {
+                if let Some((_, sightings)) = found.get_mut(&sighting.shard) {
+                    sightings.push(sighting);
+                }
+            }
+        }
+        let tails = found.into_iter().map(|(shard, (batches, sightings))| {
+            let last_seq = wanted.get(&shard).copied().unwrap_or_default();
+            (shard, Tail::new(shard, last_seq, batches, sightings))
+        });
+        Ok(tails.collect())
+    }
+
+    async fn read_all(&self, above: &str, wanted: &BTreeMap<ShardId, u64>) -> Result<Vec<(bool, Part)>, WalError> {
+        let listed = self.store().list(above).await.map_err(|source| failed(above, source))?;
+        let wanted = Arc::new(wanted.clone());
+        let since = seen::remembered_since(self.now());
+        let reads: Vec<_> = listed
+            .into_iter()
+            .filter_map(|(object, _)| {
+                let (node, number) = objects::place_of(above, &object)?;
+                let (wanted, bucket, is_log) = (Arc::clone(&wanted), self.clone(), above == LOGS);
+                Some(async move {
+                    let bytes = match bucket.store().read(&object).await {
+                        Err(StoreError::Missing { .. }) => return Ok(None),
+                        found => found.map_err(|source| failed(&object, source))?,
+                    };
+                    let reading = bucket.tasks().blocking(move || {
+                        if is_log { part_of(&bytes, number, &wanted) } else { ids_of(&bytes, &wanted, since) }
+                    });
+                    let part = reading.await.map_err(|_| WalError::Stopped)?;
+                    part.map(|part| Some((node == bucket.node(), part))).ok_or(WalError::Foreign { file: object })
+                })
+            })
+            .collect();
+        let parts: Vec<_> = futures::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+}
+
+fn part_of(bytes: &[u8], number: u64, wanted: &BTreeMap<ShardId, u64>) -> Option<Part> {
+    let mut part = Part::default();
+    if let Said::Batches(at, entries) = objects::read(bytes, number)? {
+        for entry in entries {
+            let Some(last_seq) = wanted.get(&entry.shard) else { continue };
+            part.sightings.extend(sightings_of(&entry, at));
+            if entry.first_seq + entry.records.len() as u64 > last_seq + 1 {
+                part.batches.push(reopened(entry)?);
+            }
+        }
+    }
+    Some(part)
+}
+
+fn ids_of(bytes: &[u8], wanted: &BTreeMap<ShardId, u64>, since: Timestamp) -> Option<Part> {
+    let sightings = read_seen_file(bytes)?;
+    let is_wanted = |sighting: &Sighting| sighting.at >= since && wanted.contains_key(&sighting.shard);
+    Some(Part { batches: Vec::new(), sightings: sightings.into_iter().filter(is_wanted).collect() })
+}
+
+fn reopened(entry: Entry<Written<'_>>) -> Option<Entry<Classified>> {
+    let Entry { tenant, stream, shard, epoch, refresh_ms, first_seq, producer, outcomes, records } = entry;
+    let records = records.iter().map(Written::reopen).collect::<Option<Vec<_>>>()?;
+    Some(Entry { tenant, stream, shard, epoch, refresh_ms, first_seq, producer, outcomes, records })
+}
+
+/// Objects read at once: enough to hide a round trip to a bucket.
+const READS_AT_ONCE: usize = 16;
