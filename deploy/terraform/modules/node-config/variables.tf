@@ -126,7 +126,7 @@ variable "keys" {
 }
 
 variable "store" {
-  description = "Where the region's objects lie: `kind` (s3, azure, gcs), bucket or container, and its location; or null for a directory on the data disk. One prefix is one node's: two nodes that open the same one are refused."
+  description = "Where the region's objects lie: `kind` (s3, azure, gcs), bucket or container, and its location; or null for a directory on the data disk. One bucket or prefix is one region's, for all its nodes: a stream of durability `bucket` goes to another node only where both open the same one."
   type = object({
     kind     = string
     bucket   = string

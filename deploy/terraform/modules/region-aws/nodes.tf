@@ -18,7 +18,6 @@ module "node_config" {
     kind     = "s3"
     bucket   = aws_s3_bucket.store["cold"].bucket
     location = var.location
-    prefix   = each.key
   }
   keys = var.keys == null ? null : {
     address   = var.keys.address

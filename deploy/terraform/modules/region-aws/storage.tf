@@ -111,7 +111,9 @@ resource "aws_s3_bucket_lifecycle_configuration" "store" {
       id     = "tiers"
       status = "Enabled"
       # Objects below 128 KiB stay by the service's own default.
-      filter {}
+      filter {
+        prefix = "segments/"
+      }
       transition {
         days          = max(30, rule.value.warm_days)
         storage_class = "STANDARD_IA"

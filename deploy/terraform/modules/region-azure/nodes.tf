@@ -107,7 +107,6 @@ module "node_config" {
     account  = azurerm_storage_account.store["cold"].name
     bucket   = azurerm_storage_container.store["cold"].name
     location = var.location
-    prefix   = each.key
     vouched  = ["location", "replication"]
   }
   keys = var.keys == null ? null : {

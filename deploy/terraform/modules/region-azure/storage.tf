@@ -138,7 +138,7 @@ resource "azurerm_storage_management_policy" "store" {
       enabled = true
       filters {
         blob_types   = ["blockBlob"]
-        prefix_match = [for node in keys(var.nodes) : "domicile/${node}/segments/"]
+        prefix_match = ["domicile/segments/"]
       }
       actions {
         base_blob {

@@ -95,7 +95,6 @@ module "node_config" {
     kind     = "gcs"
     bucket   = google_storage_bucket.store["cold"].name
     location = var.location
-    prefix   = each.key
   }
   keys = var.keys == null ? null : {
     address   = var.keys.address

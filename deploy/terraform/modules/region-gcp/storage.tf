@@ -85,7 +85,7 @@ resource "google_storage_bucket" "store" {
       }
       condition {
         age            = lifecycle_rule.value
-        matches_prefix = [for node in keys(var.nodes) : "${node}/segments/"]
+        matches_prefix = ["segments/"]
       }
     }
   }

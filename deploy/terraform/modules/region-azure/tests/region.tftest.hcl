@@ -247,15 +247,15 @@ run "a_busy_node_tells_and_a_standby_node_is_not_asked" {
   }
 }
 
-run "segments_lie_in_the_region_s_account_below_their_node_and_can_be_read_at_once" {
+run "segments_lie_in_the_region_s_account_and_can_be_read_at_once" {
   command = plan
 
   assert {
-    condition     = strcontains(module.node_config["frankfurt-3"].node_toml, "[store]\nkind = \"azure\"\nbucket = \"domicile\"\nlocation = \"germanywestcentral\"\nprefix = \"frankfurt-3\"\naccount = ") && strcontains(module.node_config["frankfurt-3"].node_toml, "vouched = [\"location\",\"replication\"]")
+    condition     = strcontains(module.node_config["frankfurt-3"].node_toml, "[store]\nkind = \"azure\"\nbucket = \"domicile\"\nlocation = \"germanywestcentral\"\naccount = ") && strcontains(module.node_config["frankfurt-3"].node_toml, "vouched = [\"location\",\"replication\"]")
     error_message = "The node is told its account."
   }
   assert {
-    condition     = azurerm_storage_management_policy.store["cold"].rule[1].filters[0].prefix_match == toset(["domicile/frankfurt-3/segments/"]) && azurerm_storage_management_policy.store["cold"].rule[1].actions[0].base_blob[0].tier_to_archive_after_days_since_modification_greater_than == null
+    condition     = azurerm_storage_management_policy.store["cold"].rule[1].filters[0].prefix_match == toset(["domicile/segments/"]) && azurerm_storage_management_policy.store["cold"].rule[1].actions[0].base_blob[0].tier_to_archive_after_days_since_modification_greater_than == null
     error_message = "No tier that has to be thawed."
   }
 }
