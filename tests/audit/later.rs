@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
 use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::BINARY;
 use crate::pack::{files, said};
