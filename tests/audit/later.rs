@@ -1,5 +1,4 @@
-//! Answers that are asked again after the rules became others, and after their records were deleted at the end of retention: a
-//! later policy excuses nothing, for the rules of then are kept; a deletion explains what is missing and no more.
+//! Answers that are asked again after the rules became others: a later policy excuses nothing, for the rules of then are kept.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -7,7 +6,7 @@ use std::time::Duration;
 
 use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
 use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::BINARY;
 use crate::pack::{files, said};
@@ -17,7 +16,7 @@ use crate::wire::now;
 /// The policy of a stream in a region, signed anew.
 fn sign(cluster: &Cluster, region: &str, more: &[&str]) {
     let create = ["stream", "create", STREAM, "--tenant", "default", "--subject", "uid", "--region", region];
-    cluster.command(&[&create[..], &["--retention-days", "1"], more].concat()).unwrap();
+    cluster.command(&[&create[..], more].concat()).unwrap();
 }
 
 fn first(output: &Output) -> String {
@@ -28,25 +27,6 @@ fn first(output: &Output) -> String {
 fn under(cluster: &Cluster, region: &str, name: &str) -> Vec<PathBuf> {
     let node = cluster.data().join("nodes").join(region);
     files(&node).into_iter().filter(|path| path.iter().any(|part| part == name)).collect()
-}
-
-/// Says of every segment of a region that does not run that its records came five days ago.
-fn age(cluster: &Cluster, region: &str) {
-    const FIVE_DAYS_US: i64 = 5 * 86_400 * 1_000_000;
-    let mut aged = 0;
-    let is_manifest =
-        |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("manifest-"));
-    for path in under(cluster, region, "shards").iter().filter(is_manifest) {
-        let mut manifest: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        for row in manifest["segments"].as_array_mut().unwrap() {
-            for key in ["built_at", "received_until"] {
-                row[key] = (row[key].as_i64().unwrap() - FIVE_DAYS_US).into();
-            }
-            aged += 1;
-        }
-        std::fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
-    }
-    assert!(aged > 0, "there are segments");
 }
 
 /// Moves the rules of then out of the bucket of a region that does not run, and gives what brings them back.
@@ -85,6 +65,15 @@ impl Since {
         whole.unwrap_or_else(|| panic!("`{name}` has no {answers} answers"))
     }
 
+    /// Makes packs until the replay of one says so: what was just recorded is in none before a checkpoint is over it.
+    fn repacks(&self, cluster: &Cluster, (name, answers): (&str, usize), wanted: &str) -> Output {
+        let found = wait_until(Duration::from_secs(60), || {
+            let output = self.replay(cluster, &self.pack(cluster, name, answers));
+            said(&output).contains(wanted).then_some(output)
+        });
+        found.unwrap_or_else(|| panic!("`{wanted}` is not said of `{name}`"))
+    }
+
     /// Replays a pack until it says so: a node that has just started may not see all of its records yet.
     fn replays(&self, cluster: &Cluster, pack: &Path, wanted: &str) -> Output {
         let mut last = String::new();
@@ -98,7 +87,7 @@ impl Since {
 }
 
 #[test]
-fn a_later_policy_excuses_no_answer_and_a_deletion_at_the_end_of_retention_explains_what_is_missing() {
+fn a_later_policy_excuses_no_answer_for_the_rules_of_then_are_kept() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     for region in REGIONS {
         sign(&cluster, region, &["--group-field", "service"]);
@@ -130,14 +119,10 @@ fn a_later_policy_excuses_no_answer_and_a_deletion_at_the_end_of_retention_expla
     let mut kept = Vec::new();
     restart(&mut cluster, |cluster| kept = take_rules(cluster, "tokyo"));
     assert!(!kept.is_empty(), "rules are kept");
-    let output = since.replays(&cluster, &later, "the rules of then were not kept");
+    let output = since.repacks(&cluster, ("without", 2), "the rules of then were not kept");
     assert!(!output.status.success() && first(&output).starts_with("NOT JUDGED: "), "{}", said(&output));
 
     // With them a changed number is found out, though the policy is another since.
-    let honest: Vec<(PathBuf, Vec<u8>)> = under(&cluster, "tokyo", "released")
-        .into_iter()
-        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-        .collect();
     restart(&mut cluster, |cluster| {
         kept.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
         lie(cluster);
@@ -146,30 +131,6 @@ fn a_later_policy_excuses_no_answer_and_a_deletion_at_the_end_of_retention_expla
     assert!(tokyo.is_ready());
     ask(&frankfurt, "level", 0);
     sign(&cluster, "tokyo", &["--number", "ms=10,100"]);
-    let changed = since.pack(&cluster, "changed", 3);
-    let output = since.replays(&cluster, &changed, "DIFFERS");
+    let output = since.repacks(&cluster, ("changed", 3), "DIFFERS");
     assert!(!output.status.success() && first(&output).starts_with("NOT SOUND: "), "{}", said(&output));
-
-    // Records that are past their retention are deleted for good; the leaf that says so explains what is missing.
-    restart(&mut cluster, |cluster| {
-        honest.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
-        age(cluster, "tokyo");
-    });
-    let deleted = wait_until(Duration::from_secs(60), || {
-        cluster.command(&["retention", "run", "--region", "tokyo"]).ok()?;
-        cluster.command(&["retention", "status", "--region", "tokyo"]).ok().filter(|told| told.trim() != "[]")
-    });
-    deleted.expect("what is past its retention is deleted");
-    let gone = wait_until(Duration::from_secs(60), || {
-        let output = replay(&cluster, &since.pack(&cluster, "gone", 3), &["--from", &since.0, "--to", &until(&later)]);
-        said(&output).contains("not replayable: retention, entry").then_some(output)
-    });
-    let gone = gone.expect("the deletion stands in the ledger");
-    assert!(gone.status.success() && first(&gone).starts_with("SOUND: 0 sampled"), "{}", said(&gone));
-}
-
-/// When a pack was made: after the honest answers, and before the one that was not.
-fn until(pack: &Path) -> String {
-    let request: Value = serde_json::from_slice(&std::fs::read(pack.join("request.json")).unwrap()).unwrap();
-    utc(request["made_at"].as_i64().unwrap() / 1_000)
 }

@@ -230,7 +230,8 @@ mod tests {
             ("", "2027-06-02", "in order"),
             ("", "2027-05-31", "ATTENTION: review due in 30 days"),
             ("", "2027-04-28", "ATTENTION: the review is 3 days late"),
-            ("closed", "2030-01-01", "closed: closed"),
+            ("closed", "2030-01-01", "closed: nothing may go this way"),
+            ("file", "2030-01-01", "closed: file"),
             ("", "soon", "ATTENTION: the day"),
         ] {
             let state = transfer_state(&way(shut, by), now);
