@@ -185,9 +185,9 @@ fn missing(ring: &Ring, mut items: Vec<Item>, day: Day, present: &mut Vec<u128>)
         let unfolded = ring.unfolded.rows.read();
         let mut missing = Vec::with_capacity(items.len());
         for item in items {
-            let row = unfolded.find(Of::Sealed, &item.place.sealed_row(&item.token));
-            if !row.is_some_and(|row| is_there(&item, row).unwrap_or(false)) {
-                missing.push(item);
+            match unfolded.find(Of::Sealed, &item.place.sealed_row(&item.token)) {
+                Some(row) if is_there(&item, row)? => {}
+                _ => missing.push(item),
             }
         }
         items = missing;

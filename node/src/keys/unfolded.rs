@@ -33,9 +33,12 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const TABLES: [Table; 3] = [SUBJECTS, SEALED, TOKENS];
 
+/// Rows of one table by their keys.
+type ByKey = HashMap<Box<[u8]>, Box<[u8]>>;
+
 /// Rows by table and key.
 #[derive(Default)]
-pub(super) struct Rows([HashMap<Box<[u8]>, Box<[u8]>>; TABLES.len()]);
+pub(super) struct Rows([ByKey; TABLES.len()]);
 
 impl Rows {
     pub(super) fn find(&self, of: Of, key: &[u8]) -> Option<&[u8]> {
