@@ -137,7 +137,7 @@ impl<'a> Finder<'a> {
 
     /// The personal spans of a text, in order, never overlapping.
     pub(crate) fn spans(&self, text: &str, keys: Keys<'_>) -> Vec<Span> {
-        if self.rules.is_none() && self.skipped & SOUGHT != SOUGHT {
+        if self.rules.is_none() && !self.is_strict && self.skipped & SOUGHT != SOUGHT {
             match shape::of(text) {
                 Shape::Harmless => return Vec::new(),
                 Shape::V4(_) if self.skips(PersonalClass::Ip) => return Vec::new(),

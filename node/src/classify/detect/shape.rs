@@ -25,7 +25,8 @@ pub(super) fn of(text: &str) -> Shape {
     }
 }
 
-/// `2026-11-20T00:00:00.117Z` of RFC 3339, also with an offset, of the years 1900 to 2199.
+/// `2026-11-20T00:00:00.117Z` of RFC 3339, also with an offset to the east, of the years 1900 to 2199. The digits of others could be
+/// joined to somebody's number under a key that says so.
 fn is_stamp(bytes: &[u8]) -> bool {
     let Some((head, mut rest)) = bytes.split_first_chunk::<19>() else { return false };
     let fits = |(byte, shape): (&u8, &u8)| if *shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
@@ -35,7 +36,6 @@ fn is_stamp(bytes: &[u8]) -> bool {
     }
     if let Some(fraction) = rest.strip_prefix(b".") {
         let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        // More digits could be somebody's number behind a date that is none.
         if !(1..=MOST_FRACTION).contains(&digits) {
             return false;
         }
@@ -43,7 +43,7 @@ fn is_stamp(bytes: &[u8]) -> bool {
     }
     match rest {
         b"Z" => true,
-        [b'+' | b'-', offset @ ..] => offset.len() == 5 && offset.iter().zip(b"00:00").all(fits),
+        [b'+', offset @ ..] => offset.len() == 5 && offset.iter().zip(b"00:00").all(fits),
         _ => false,
     }
 }
@@ -84,8 +84,8 @@ fn v4(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).ok().map(str::to_owned)
 }
 
-/// Digits of a fraction of a second: microseconds, fewer than any number of a person has.
-const MOST_FRACTION: usize = 6;
+/// Digits of a fraction of a second: with the seconds before them fewer than any number of a person has.
+const MOST_FRACTION: usize = 3;
 /// Bytes of the id of a trace (W3C Trace Context).
 const TRACE_BYTES: usize = 32;
 /// `255.255.255.255`.
@@ -129,11 +129,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 2_048, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 8_192, ..ProptestConfig::default() })]
 
         #[test]
         fn no_finder_finds_anything_in_a_time_stamp(
-            text in "(19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})",
+            text in "(19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,3})?(Z|\\+[0-9]{2}:[0-9]{2})",
             key in keys(),
         ) {
             prop_assert!(matches!(of(&text), Shape::Harmless));
@@ -165,8 +165,10 @@ mod tests {
     #[test]
     fn a_fraction_that_could_be_a_number_of_somebody_is_looked_at() {
         for (text, is_harmless) in [
-            ("2026-11-20T00:00:00.123456Z", true),
-            ("2026-11-20T00:00:00.1234567Z", false),
+            ("2026-11-20T00:00:00Z", true),
+            ("2026-11-20T00:00:00.117+09:00", true),
+            ("2026-11-20T00:00:00.117-09:00", false),
+            ("2026-11-20T00:00:00.1234Z", false),
             ("1900-00-00T00:00:00.001010001+00:00", false),
         ] {
             assert_eq!(matches!(of(text), Shape::Harmless), is_harmless, "{text}");
