@@ -1,4 +1,5 @@
-//! Answers that are asked again after the rules became others: a later policy excuses nothing, for the rules of then are kept.
+//! Answers that are asked again after the rules became others, and after their records were deleted at the end of retention: a
+//! later policy excuses nothing, for the rules of then are kept; a deletion explains what is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
 use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::BINARY;
 use crate::pack::{files, said};
@@ -27,6 +28,25 @@ fn first(output: &Output) -> String {
 fn under(cluster: &Cluster, region: &str, name: &str) -> Vec<PathBuf> {
     let node = cluster.data().join("nodes").join(region);
     files(&node).into_iter().filter(|path| path.iter().any(|part| part == name)).collect()
+}
+
+/// Says of every segment of a region that does not run that its records came five days ago.
+fn age(cluster: &Cluster, region: &str) {
+    const FIVE_DAYS_US: i64 = 5 * 86_400 * 1_000_000;
+    let mut aged = 0;
+    let is_manifest =
+        |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("manifest-"));
+    for path in under(cluster, region, "shards").iter().filter(is_manifest) {
+        let mut manifest: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for row in manifest["segments"].as_array_mut().unwrap() {
+            for key in ["built_at", "received_until"] {
+                row[key] = (row[key].as_i64().unwrap() - FIVE_DAYS_US).into();
+            }
+            aged += 1;
+        }
+        std::fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    }
+    assert!(aged > 0, "there are segments");
 }
 
 /// Moves the rules of then out of the bucket of a region that does not run, and gives what brings them back.
@@ -71,7 +91,12 @@ impl Since {
             let output = self.replay(cluster, &self.pack(cluster, name, answers));
             said(&output).contains(wanted).then_some(output)
         });
-        found.unwrap_or_else(|| panic!("`{wanted}` is not said of `{name}`"))
+        found.unwrap_or_else(|| {
+            panic!(
+                "`{wanted}` is not said of `{name}`: {}",
+                said(&self.replay(cluster, &self.pack(cluster, name, answers)))
+            )
+        })
     }
 
     /// Replays a pack until it says so: a node that has just started may not see all of its records yet.
@@ -133,4 +158,33 @@ fn a_later_policy_excuses_no_answer_for_the_rules_of_then_are_kept() {
     sign(&cluster, "tokyo", &["--number", "ms=10,100"]);
     let output = since.repacks(&cluster, ("changed", 3), "DIFFERS");
     assert!(!output.status.success() && first(&output).starts_with("NOT SOUND: "), "{}", said(&output));
+}
+
+#[test]
+fn a_deletion_at_the_end_of_retention_explains_what_is_missing() {
+    let mut cluster = Cluster::start(BINARY, &[]).unwrap();
+    for region in REGIONS {
+        sign(&cluster, region, &["--retention-days", "1"]);
+    }
+    cluster.split().unwrap();
+    let (tokyo, frankfurt) = (cluster.region("tokyo"), cluster.region("frankfurt"));
+    let events = (0..200).map(|n| {
+        json!({"timestamp": utc(DAY_MS + n * 3_000), "level": "INFO", "service": "cart", "uid": format!("u-{}", n % 20),
+            "message": "paid"})
+    });
+    assert_eq!(tokyo.bulk(STREAM, &bulk(&events.collect::<Vec<_>>(), None), &[]).unwrap().status, 200);
+    tokyo.refresh(STREAM);
+    let since = Since::now(&cluster);
+    ask(&frankfurt, "level", 0);
+    since.replays(&cluster, &since.pack(&cluster, "before", 1), "SOUND: 1 sampled answer");
+
+    restart(&mut cluster, |cluster| age(cluster, "tokyo"));
+    assert!(cluster.region("tokyo").is_ready());
+    let deleted = wait_until(Duration::from_secs(60), || {
+        cluster.command(&["retention", "run", "--region", "tokyo"]).ok()?;
+        cluster.command(&["retention", "status", "--region", "tokyo"]).ok().filter(|told| told.trim() != "[]")
+    });
+    deleted.expect("what is past its retention is deleted");
+    let output = since.repacks(&cluster, ("gone", 1), "not replayable: retention, entry");
+    assert!(output.status.success() && first(&output).starts_with("SOUND: 0 sampled"), "{}", said(&output));
 }

@@ -245,8 +245,9 @@ impl Judge<'_> {
                         None => measured,
                     };
                     // Where the records of a generation are not those it was cut with (some were erased since), the difference
-                    // to what is already released would tell of exactly those: then nothing more is published of it.
-                    let (table, sums) = if found == target.records {
+                    // to what is already released would tell of exactly those: then nothing more is published of it. Where none is
+                    // left, as after a deletion, there is nothing to judge.
+                    let (table, sums) = if found == target.records && found > 0 {
                         judged(&dims, numeric, &measured, &threshold)?
                     } else {
                         (Table::default(), Sums::default())
