@@ -259,6 +259,38 @@ async fn an_owner_that_was_away_meets_the_seal_with_what_it_has_not_yet_written(
 }
 
 #[tokio::test(start_paused = true)]
+async fn ids_whose_objects_go_while_another_node_takes_over_are_known_there() {
+    let store = Store::in_memory();
+    let mut old = Node::start(&store, NodeId(1)).await.unwrap();
+    old.take_over(1, &BTreeMap::new()).await.unwrap();
+    for id in ["first", "second", "third"] {
+        old.bucket.append(one(1, id)).await.unwrap();
+    }
+    old.bucket.release(&BTreeMap::from([(ShardId(1), 1)]));
+    old.bucket.oldest().await;
+    assert_eq!(store.list("seen").await.unwrap().len(), 1);
+
+    let new = Node::start(&store, NodeId(2)).await.unwrap();
+    new.bucket.seal(&BTreeSet::from(NODES), &BTreeMap::from([(ShardId(1), Epoch(2))])).await.unwrap();
+    // It takes a second to read an object, and in the middle of it the old owner lets another one go.
+    store.traffic.lock().pause = Duration::from_secs(1);
+    let left = store.list("wal").await.unwrap().len();
+    let letting_go = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        old.bucket.release(&BTreeMap::from([(ShardId(1), 2)]));
+        old.bucket.oldest().await;
+        assert!(store.list("wal").await.unwrap().len() < left);
+    };
+    let wanted = BTreeMap::from([(ShardId(1), 2)]);
+    let (found, ()) = futures::future::join(new.bucket.collect(&wanted), letting_go).await;
+    let tail = found.unwrap().remove(&ShardId(1)).unwrap().unwrap();
+    new.bucket.hold(ShardId(1), Epoch(2), tail).await.unwrap();
+    for id in ["first", "second", "third"] {
+        assert!(new.bucket.append(one(1, id)).await.unwrap().repeated, "{id} was taken before");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_many_shards_write_in_a_second_is_four_objects() {
     let store = Store::in_memory();
     let mut node = Node::start(&store, NodeId(1)).await.unwrap();

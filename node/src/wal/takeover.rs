@@ -147,8 +147,17 @@ impl Bucket {
         wanted: &BTreeMap<ShardId, u64>,
     ) -> Result<BTreeMap<ShardId, Result<Tail, WalError>>, WalError> {
         let mut found: BTreeMap<ShardId, Found> = wanted.keys().map(|shard| (*shard, Found::default())).collect();
-        let ids = self.read_all(SEEN, wanted).await?;
-        for (is_ours, part) in ids.into_iter().chain(self.read_all(LOGS, wanted).await?) {
+        // A former owner may still let objects go that lie in segments: it keeps their ids first. So what it kept is read after the
+        // logs, and once more where it put two objects together meanwhile.
+        let (mut parts, _) = self.read_all(LOGS, wanted).await?;
+        loop {
+            let (ids, is_whole) = self.read_all(SEEN, wanted).await?;
+            parts.extend(ids);
+            if is_whole {
+                break;
+            }
+        }
+        for (is_ours, part) in parts {
             for entry in part.batches {
                 if let Some((batches, _)) = found.get_mut(&entry.shard) {
                     batches.push((is_ours, entry));
@@ -167,7 +176,12 @@ impl Bucket {
         Ok(tails.collect())
     }
 
-    async fn read_all(&self, above: &str, wanted: &BTreeMap<ShardId, u64>) -> Result<Vec<(bool, Part)>, WalError> {
+    /// What the objects below a name say, and whether all that were listed were still there.
+    async fn read_all(
+        &self,
+        above: &str,
+        wanted: &BTreeMap<ShardId, u64>,
+    ) -> Result<(Vec<(bool, Part)>, bool), WalError> {
         let listed = self.store().list(above).await.map_err(|source| failed(above, source))?;
         let wanted = Arc::new(wanted.clone());
         let since = seen::remembered_since(self.now());
@@ -190,7 +204,8 @@ impl Bucket {
             })
             .collect();
         let parts: Vec<_> = futures::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
-        Ok(parts.into_iter().flatten().collect())
+        let is_whole = parts.iter().all(Option::is_some);
+        Ok((parts.into_iter().flatten().collect(), is_whole))
     }
 }
 
