@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domicile_proto::ids::{ErasureId, NodeId, TenantId, Timestamp};
-use domicile_proto::link::identity::{PeerAddr, PeerId};
+use domicile_proto::link::identity::PeerAddr;
 use domicile_proto::message::region::{
     ErasureOrder, KeysMark, MAX_ASKED, MAX_ORDERS, NodeStand, RegionAsk, RegionReply,
 };
@@ -74,11 +74,7 @@ impl Erasure {
     }
 
     pub(super) fn addresses(&self) -> Vec<PeerAddr> {
-        let (policy, region, us) = (self.parts.policy.now(), &self.parts.region, self.parts.us);
-        let others = policy.nodes.values().filter(|row| row.region == *region && row.node != us);
-        others
-            .map(|row| PeerAddr { id: PeerId { region: row.region.clone(), node: row.node }, addr: row.addr })
-            .collect()
+        self.parts.policy.now().nodes_of(&self.parts.region).filter(|to| to.id.node != self.parts.us).collect()
     }
 
     /// Under which keys this node's orders are made.

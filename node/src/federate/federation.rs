@@ -14,7 +14,7 @@ use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::{LiteralDetector, VettedQuestion};
 use domicile_proto::ids::{DictionaryId, QuestionId, Region, RegionNumber};
-use domicile_proto::link::identity::{PeerAddr, PeerId};
+use domicile_proto::link::identity::PeerAddr;
 use domicile_proto::message::answer::{self, Outcome, RefusalCode};
 use domicile_proto::message::question::{Ask, Question, QuestionError};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -329,12 +329,7 @@ fn regions(policy: &Policy, wanted: &Regions) -> Result<Vec<Region>, FederateErr
 
 /// The nodes of a region, begun with another one at each question so that all of them have their share.
 fn nodes_of(policy: &Policy, region: &Region, question: QuestionId) -> Vec<PeerAddr> {
-    let mut nodes: Vec<PeerAddr> = policy
-        .nodes
-        .values()
-        .filter(|row| row.region == *region)
-        .map(|row| PeerAddr { id: PeerId { region: row.region.clone(), node: row.node }, addr: row.addr })
-        .collect();
+    let mut nodes: Vec<PeerAddr> = policy.nodes_of(region).collect();
     if !nodes.is_empty() {
         let first = usize::try_from(question.0 % nodes.len() as u128).unwrap_or(0);
         nodes.rotate_left(first);

@@ -7,6 +7,7 @@ use domicile_proto::ids::{
     FieldId, KThreshold, Name, NodeId, PolicyVersion, RecordCount, RegionNumber, StreamId, SubjectCount, TenantId,
     TimeRange, Timestamp,
 };
+use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::answer::AnswerHeader;
 use domicile_proto::message::question::{Filter, Literal, TextMatch, TextPlace};
 use domicile_proto::metadata::{NodeRow, NumberField, StreamPolicy};

@@ -152,7 +152,8 @@ impl Unfolded {
         {
             let mut open = self.open.lock();
             let number = open.number;
-            let mut journal = match open.journal.take() {
+            // A broken one that holds rows was folded before; one that holds none is begun anew, for nobody knows what it ends with.
+            let mut journal = match open.journal.take().filter(|journal| !journal.is_broken()) {
                 Some(journal) => journal,
                 None => Journal::begin(&ring.with_file_name(JOURNAL_FILE), number)?,
             };

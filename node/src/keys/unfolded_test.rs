@@ -212,6 +212,25 @@ fn a_batch_the_disk_refused_is_not_sealed_and_the_next_one_is() {
 }
 
 #[test]
+fn a_journal_whose_first_frame_the_disk_refused_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = open(dir.path());
+    vault.ring.load().unfolded.open.lock().journal = Some(Journal::on_a_full_disk());
+    let refused = vault.seal(TENANT, STREAM, DAY, &[original("a", None, "1")]);
+    assert!(matches!(refused, Err(KeysError::Journal { .. })));
+    // What a write that was cut short left behind.
+    std::fs::write(dir.path().join(JOURNAL_FILE), b"half a frame").unwrap();
+    for (token, text) in [("b", "2"), ("c", "3")] {
+        seal(&vault, token, None, text);
+    }
+    drop(vault);
+    let vault = open(dir.path());
+    for (token, text) in [("a", None), ("b", Some("2")), ("c", Some("3"))] {
+        assert_eq!(shown(&vault, token).as_deref(), text, "{token}");
+    }
+}
+
+#[test]
 fn a_keyring_from_before_journals_is_taken_over_and_an_older_program_refuses_it_then() {
     let dir = tempfile::tempdir().unwrap();
     let vault = open(dir.path());

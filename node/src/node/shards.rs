@@ -103,8 +103,8 @@ impl Keeper {
     /// Nodes that were taken out of the region look after their logs no more.
     async fn clear_logs(&self) {
         let policy = self.policy.now();
-        let nodes = policy.nodes.values().filter(|row| row.region == self.us.region);
-        let known: BTreeSet<NodeId> = nodes.map(|row| row.node).chain(owners(&policy)).collect();
+        let nodes = policy.nodes_of(&self.us.region).map(|to| to.id.node);
+        let known: BTreeSet<NodeId> = nodes.chain(owners(&policy)).collect();
         // A node that has heard nothing yet of its region knows nobody.
         if !known.contains(&self.us.node) || self.policy.lease().is_over(Instant::now()) {
             return;
@@ -129,10 +129,7 @@ impl Keeper {
     }
 
     fn addresses(&self, policy: &Policy) -> Vec<PeerAddr> {
-        let others = policy.nodes.values().filter(|row| row.region == self.us.region && row.node != self.us.node);
-        others
-            .map(|row| PeerAddr { id: PeerId { region: row.region.clone(), node: row.node }, addr: row.addr })
-            .collect()
+        policy.nodes_of(&self.us.region).filter(|to| to.id.node != self.us.node).collect()
     }
 
     /// Shards of owners that were silent too long.

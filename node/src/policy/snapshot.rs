@@ -10,6 +10,7 @@ use domicile_proto::ids::{
     DictionaryId, Epoch, FieldId, KThreshold, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId, StreamId,
     TenantId,
 };
+use domicile_proto::link::identity::{PeerAddr, PeerId};
 use domicile_proto::metadata::{AccessKey, NodeRow, NumberField, StreamPolicy};
 use domicile_proto::officer::OfficerRow;
 use tokio::sync::watch;
@@ -105,6 +106,12 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// The nodes of a region, with where each is reached.
+    pub(crate) fn nodes_of<'a>(&'a self, region: &'a Region) -> impl Iterator<Item = PeerAddr> + 'a {
+        let nodes = self.nodes.values().filter(move |row| row.region == *region);
+        nodes.map(|row| PeerAddr { id: PeerId { region: row.region.clone(), node: row.node }, addr: row.addr })
+    }
+
     /// A policy that knows nothing: what a node has before it has ever heard from the metadata group.
     pub(crate) fn empty(region: Region) -> Self {
         Self {

@@ -280,7 +280,8 @@ async fn a_deletion_in_google_cloud_storage_takes_every_generation() {
     // The emulator keeps generations and cannot delete one: some are listed here as Google documents them.
     let listed = r#"{"kind": "storage#objects", "items": [
         {"name": "p/1", "generation": "17"}, {"name": "p/1", "generation": "18"}, {"name": "p/10", "generation": "19"}]}"#;
-    bench.front.plan("GET", "versions", Mishap::Answered(200, listed), 1);
+    bench.front.plan("GET", "versions", Mishap::Answered(200, r#"{"nextPageToken": "a page without anything"}"#), 1);
+    bench.front.plan("GET", "pageToken=a%20page", Mishap::Answered(200, listed), 1);
     bench.front.plan("DELETE", "generation=17", Mishap::Answered(503, ""), 1);
     bench.front.plan("DELETE", "generation", Mishap::Answered(204, ""), 3);
     store.delete("p/1").await.unwrap();

@@ -29,16 +29,25 @@ impl Versions {
         };
         let base = format!("/storage/v1/b/{}/o", self.config.bucket);
         let mut gone = BTreeSet::new();
+        let mut page = String::new();
         loop {
             // A key that this one begins is listed as well, and passed over; this one comes first.
             let query = match self.config.kind {
-                Backend::Gcs => format!("{base}?versions=true&prefix={}", encoded(&key)),
+                Backend::Gcs => format!("{base}?versions=true&prefix={}{page}", encoded(&key)),
                 _ => format!("?prefix={}&versions=", encoded(&key)),
             };
             let said = self.reached.ask(&self.config, Method::GET, &query).await?;
             said.done(object)?;
             let found = match self.config.kind {
-                Backend::Gcs => generations(&said.body, &key).ok_or_else(|| odd(object, "it cannot be read"))?,
+                Backend::Gcs => {
+                    let (found, next) =
+                        generations(&said.body, &key).ok_or_else(|| odd(object, "it cannot be read"))?;
+                    if let Some(next) = next {
+                        page = format!("&pageToken={}", encoded(&next));
+                        continue;
+                    }
+                    found
+                }
                 _ => of_key(&said.body, &key),
             };
             if found.is_empty() {
@@ -71,9 +80,11 @@ fn of_key(listing: &str, key: &str) -> Vec<String> {
 
 /// What GCS lists.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Generations {
     #[serde(default)]
     items: Vec<Generation>,
+    next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -82,10 +93,12 @@ struct Generation {
     generation: String,
 }
 
-/// The generations of one key in a listing of GCS; none where that is not what was answered, which must not pass for an empty one.
-fn generations(listing: &str, key: &str) -> Option<Vec<String>> {
+/// The generations of one key in a listing of GCS, or where the listing goes on if it begins with an empty page; none where that is
+/// not what was answered, which must not pass for an empty one.
+fn generations(listing: &str, key: &str) -> Option<(Vec<String>, Option<String>)> {
     let listed: Generations = serde_json::from_str(listing).ok()?;
-    Some(listed.items.into_iter().filter(|item| item.name == key).map(|item| item.generation).collect())
+    let next = listed.next_page_token.filter(|_| listed.items.is_empty());
+    Some((listed.items.into_iter().filter(|item| item.name == key).map(|item| item.generation).collect(), next))
 }
 
 /// A list of versions that cannot be gone by.
