@@ -198,4 +198,4 @@ fn bounded(is_within: bool) -> Result<(), CommandRefusal> {
 }
 
 #[cfg(test)]
-mod apply_test;
+pub(crate) mod apply_test;

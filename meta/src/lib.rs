@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`state`] (what is known), [`apply`] (what a command does to it), `raft` and `convert` (the consensus
 //! library and its types), `log_store` and `machine` (what lies on the disk and in memory), [`transport`] and `network`
-//! (how members talk), [`group`] (what a node uses), [`link_transport`] (the same over QUIC). It decides regions, nodes, tenants, streams, shards and their owners,
+//! (how members talk), [`group`] (what a node uses), [`link_transport`] (the same over QUIC), [`backup`] (all of it in a file). It decides regions, nodes, tenants, streams, shards and their owners,
 //! policy, dictionaries and access-key hashes. It holds no segment, no lease, and nothing about a person (RES-2).
 
 #![allow(
@@ -11,6 +11,7 @@
 )]
 
 pub mod apply;
+pub mod backup;
 mod convert;
 pub mod error;
 pub mod group;

@@ -47,3 +47,13 @@ const _: () = {
     assert!(BATCH_BYTES < APPEND_BYTES);
     assert!(MAX_NODES * 28 < 64 << 10);
 };
+
+/// By how much epochs of shards grow at least when a group begins with a backup: more than an old group can have come meanwhile, at
+/// one take-over a millisecond for thirty years.
+pub const GENERATION_EPOCHS: u64 = 1 << 40;
+/// By how much the counters of tenants, streams, shards and dictionary values grow then: more than any deployment makes.
+pub const GENERATION_IDS: u32 = 1 << 20;
+/// By how much the counter of regions grows then: more than there may be.
+pub const GENERATION_REGIONS: u16 = 64;
+/// By how much the version of the policy grows then: more changes than an old group can have taken.
+pub const GENERATION_POLICIES: u64 = 1 << 32;

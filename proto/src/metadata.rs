@@ -167,12 +167,17 @@ pub struct Lifecycle {
     pub warm_after_days: Option<NonZeroU16>,
     /// They lie in the region's object store alone, and are searched there.
     pub cold_after_days: Option<NonZeroU16>,
+    /// They lie in the archive, and are searched only where somebody had them restored.
+    pub archive_after_days: Option<NonZeroU16>,
+    /// Days in the archive after which they are deleted for good; `None` is the region's validity, or the stream's own retention
+    /// where it has one. Retention ends them in any case.
+    pub archive_days: Option<NonZeroU16>,
 }
 
 impl Lifecycle {
     /// Whether the days that are named do not fall from tier to tier.
     pub fn is_well_formed(&self) -> bool {
-        let named = [self.warm_after_days, self.cold_after_days];
+        let named = [self.warm_after_days, self.cold_after_days, self.archive_after_days];
         named.into_iter().flatten().is_sorted()
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::ids::{ConsentSerial, PolicyVersion, Region};
+use crate::ids::{ConsentSerial, NodeId, PolicyVersion, Region};
 use crate::metadata::{Change, RegionalChange};
 use crate::signing::{self, Pair};
 
@@ -96,6 +96,60 @@ impl OfficerKey {
         let signature = OfficerSignature { serial, officer: self.0.public(), r, s };
         RegionalChange { region, change, signature: Some(signature) }
     }
+
+    /// Orders a body to be destroyed: a signature of 128 hexadecimal digits. An order cannot be put twice: the body is gone.
+    pub fn order(&self, order: &BodyOrder) -> String {
+        let (r, s) = self.0.sign(&order.signed_bytes());
+        hex::encode([r, s].concat())
+    }
+}
+
+/// Why the body of an entry of a ledger is destroyed: a closed set, so that no words stand in a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderGround {
+    /// It holds something about a person that should not be there.
+    PersonalData,
+    /// A court or an authority ordered it.
+    CourtOrder,
+    /// The time for which it had to be kept is over.
+    RetentionOver,
+}
+
+impl OrderGround {
+    /// Their names, for messages.
+    pub const NAMES: &'static str = "personal_data, court_order or retention_over";
+
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::PersonalData => "it held something about a person",
+            Self::CourtOrder => "a court or an authority ordered it",
+            Self::RetentionOver => "the time for which it had to be kept was over",
+        }
+    }
+}
+
+/// An officer's order to destroy the body of one entry of one node's ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyOrder {
+    /// The region.
+    pub region: Region,
+    /// The node whose ledger it is.
+    pub node: NodeId,
+    /// Number of the entry.
+    pub entry: u64,
+    /// Why.
+    pub ground: OrderGround,
+}
+
+impl BodyOrder {
+    fn signed_bytes(&self) -> Vec<u8> {
+        let Self { region, node, entry, ground } = self;
+        let mut message = b"domicile officer order body 1\0".to_vec();
+        message.extend(codec::canonical(&(region, node, entry, ground)));
+        message
+    }
 }
 
 /// An officer's public key, as it stands in a node's own configuration: 64 hexadecimal digits.
@@ -110,6 +164,18 @@ impl OfficerPublic {
             let message = signed_bytes(&change.region, signature.serial, &change.change);
             signature.officer == self.0 && signing::holds(&self.0, &message, &(signature.r, signature.s))
         })
+    }
+}
+
+impl OfficerPublic {
+    /// Whether this officer signed the order.
+    pub fn orders(&self, order: &BodyOrder, signature: &str) -> bool {
+        let (mut r, mut s) = ([0; 32], [0; 32]);
+        let halves = signature.split_at_checked(64);
+        let is_read = halves.is_some_and(|(first, second)| {
+            hex::decode_to_slice(first, &mut r).is_ok() && hex::decode_to_slice(second, &mut s).is_ok()
+        });
+        is_read && signing::holds(&self.0, &order.signed_bytes(), &(r, s))
     }
 }
 
@@ -142,10 +208,33 @@ fn signed_bytes(region: &Region, serial: ConsentSerial, change: &Change) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::NodeId;
 
     fn change(node: u64) -> Change {
         Change::AddNode { node: NodeId(node), addr: "127.0.0.1:7443".parse().expect("an address") }
+    }
+
+    #[test]
+    fn an_order_holds_for_one_entry_of_one_node_and_one_ground() {
+        let key = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
+        let region: Region = "tokyo".parse().expect("a name");
+        let order = BodyOrder { region, node: NodeId(1), entry: 7, ground: OrderGround::PersonalData };
+        let signature = key.order(&order);
+        assert!(key.public().orders(&order, &signature));
+        for other in [
+            BodyOrder { entry: 8, ..order.clone() },
+            BodyOrder { node: NodeId(2), ..order.clone() },
+            BodyOrder { ground: OrderGround::CourtOrder, ..order.clone() },
+            BodyOrder { region: "frankfurt".parse().expect("a name"), ..order.clone() },
+        ] {
+            assert!(!key.public().orders(&other, &signature), "{other:?}");
+        }
+        let stranger = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
+        assert!(!stranger.public().orders(&order, &signature));
+        for broken in
+            ["", "zz", &signature[1..], &signature.replace(|c: char| c == signature.as_bytes()[0] as char, "x")]
+        {
+            assert!(!key.public().orders(&order, broken), "{broken}");
+        }
     }
 
     #[test]

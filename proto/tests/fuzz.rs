@@ -18,8 +18,8 @@ use samples::{DECODERS, Decoder, Sample};
 /// What becomes the body of a frame.
 #[derive(Debug, TypeGenerator)]
 enum Body {
-    /// A good one of the message, changed here and there.
-    Changed { sample: u8, edits: Vec<Edit> },
+    /// A good one of the message, changed here and there: as often at one place as at the most.
+    Changed { sample: u8, places: u8, edits: Vec<Edit> },
     /// Anything.
     Raw(Vec<u8>),
 }
@@ -73,9 +73,9 @@ impl Body {
     fn bytes(&self, good: &[&[u8]]) -> Vec<u8> {
         match self {
             Self::Raw(bytes) => bytes.clone(),
-            Self::Changed { sample, edits } => {
+            Self::Changed { sample, places, edits } => {
                 let mut body = good[usize::from(*sample) % good.len()].to_vec();
-                edits.iter().take(MOST_EDITS).for_each(|edit| edit.apply(&mut body));
+                edits.iter().take(1 + usize::from(*places) % MOST_EDITS).for_each(|edit| edit.apply(&mut body));
                 body
             }
         }

@@ -89,7 +89,7 @@ fn speaks(region_name: &str) -> Change {
 }
 
 /// With the word of the region.
-fn assign(region_name: &str, owner: u64, seen: u64) -> Command {
+pub(crate) fn assign(region_name: &str, owner: u64, seen: u64) -> Command {
     key_of(region_name).assign(StreamId(1), region(region_name), NodeId(owner), Epoch(seen))
 }
 
@@ -105,7 +105,7 @@ fn bare_head(region: u16, size: u64, root: u8) -> SignedHead {
 }
 
 /// Two regions, two tenants, one stream of the first, one node and the region's key in each region.
-fn world() -> State {
+pub(crate) fn world() -> State {
     let mut state = State::default();
     for command in [
         Command::AddRegion { region: region("tokyo") },

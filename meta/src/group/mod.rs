@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub use self::read::{GroupMetrics, Staleness};
 
 use self::propose::Proposal;
+use crate::backup::{Backup, Making};
 use crate::error::MetaError;
 use crate::limits::PROPOSALS_WAITING;
 use crate::log_store::LogStore;
@@ -139,6 +140,14 @@ impl Group {
     /// The state, replaced whole with every change. The value in it is the newest local copy.
     pub fn watch(&self) -> watch::Receiver<Arc<State>> {
         self.0.machine.watch()
+    }
+
+    /// A copy of the state as this node has it, with what is said of its making; where it was made and how many rows it has is put
+    /// in here. Never waits, and is a copy of something older where the node is cut off.
+    pub fn backup(&self, making: Making) -> Backup {
+        let (last, state) = self.0.machine.now();
+        let (index, term) = last.map_or((0, 0), |last| (last.index, last.leader_id.term));
+        Backup { making: Making { index, term, rows: state.row_count(), ..making }, state }
     }
 
     /// Stops taking part and closes the directory. Waiting proposals are answered with an error.

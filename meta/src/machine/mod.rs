@@ -20,6 +20,11 @@ use crate::error::MetaError;
 use crate::raft::{Batch, Entry, LogId, Member, Snapshot, SnapshotMeta, StorageError, StoredMembership, Types};
 use crate::state::State;
 
+/// Writes the snapshot that a node begins with.
+pub(crate) fn write_first(path: &std::path::Path, meta: &SnapshotMeta, state: &State) -> std::io::Result<()> {
+    file::write(path, meta, state)
+}
+
 /// The state machine of one node. Clones are the same machine.
 #[derive(Clone)]
 pub(crate) struct Machine(Arc<Inner>);
@@ -62,6 +67,12 @@ impl Machine {
     /// How to learn of changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<State>> {
         self.0.published.subscribe()
+    }
+
+    /// The last entry that was applied, and the state that it made.
+    pub(crate) fn now(&self) -> (Option<LogId>, State) {
+        let current = self.0.current.lock();
+        (current.last, current.state.clone())
     }
 
     /// The entry of the log up to which the state was made.

@@ -107,6 +107,8 @@ pub enum RefusalCode {
     NoiseSpent,
     /// The stream's numbers are told with noise, and such a question could only be answered without. Source: CBAP-1 rule R11.
     NotWithNoise,
+    /// Records of a day of the range lie in the archive and are not searched there.
+    Archived,
 }
 
 impl RefusalCode {
@@ -140,6 +142,9 @@ impl RefusalCode {
             }
             Self::NotWithNoise => {
                 "the region tells numbers of the stream with noise, and these it could not; ask in the region itself"
+            }
+            Self::Archived => {
+                "records of days in the range lie in the region's archive; narrow the range, or have the region restore them"
             }
             Self::TooManyFields => "the question combines more than two fields; group and filter by fewer of them",
         }

@@ -269,7 +269,11 @@ fn policy() -> StreamPolicy {
         numbers: vec![NumberField { field: name("ms"), bounds: vec![-5, 10, 1_000] }],
         retention_days: std::num::NonZeroU16::new(400),
         noise: Some(noise()),
-        lifecycle: Lifecycle { warm_after_days: std::num::NonZeroU16::new(3), cold_after_days: None },
+        lifecycle: Lifecycle {
+            warm_after_days: std::num::NonZeroU16::new(3),
+            archive_days: std::num::NonZeroU16::new(180),
+            ..Lifecycle::default()
+        },
     }
 }
 
