@@ -3,6 +3,7 @@
 //! The line, in reading order; imports point upstream, data moves downstream:
 //! receive, admit, parse, classify, wal, index, segment, tier, (erase) | query, aggregate, federate, present.
 
+pub mod attack;
 // the operator's commands, and the one place that names all stages
 mod commands;
 mod node;
@@ -13,6 +14,8 @@ mod bugs;
 mod clock;
 mod config;
 mod errors;
+#[cfg(test)]
+mod fuzz;
 mod keys;
 mod limits;
 mod ownership;

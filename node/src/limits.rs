@@ -55,6 +55,12 @@ pub(crate) const OWNER_ROUND: Duration = Duration::from_secs(1);
 pub(crate) const OWNER_HEARD: Duration = Duration::from_secs(2);
 /// Shards that are taken over in one round: each is a command of the metadata group.
 pub(crate) const TAKEN_AT_ONCE: usize = 64;
+/// Shards of an owner that is gone which are adopted at once: each waits for the store and for the metadata group.
+pub(crate) const ADOPTED_AT_ONCE: usize = 8;
+/// Shards that one request adopts; a command asks again for the next ones, so that it is answered before its patience ends.
+pub(crate) const ADOPTED_TOGETHER: usize = 32;
+/// How long a request waits for one of them to be taken up; what is left this node does by itself.
+pub(crate) const ADOPTION_WAIT: Duration = Duration::from_secs(10);
 /// How often it is looked for logs of nodes that are gone: a listing of the store, which a minute makes cheap.
 pub(crate) const LOGS_LOOK: Duration = Duration::from_secs(60);
 /// Groups that may be durable and not yet taken by the index; the log waits for it beyond that.
@@ -200,6 +206,9 @@ pub(crate) const GUARDED_ANSWERS: usize = 16_384;
 pub(crate) const TEXT_ANSWERS_KEPT: usize = 1_024;
 /// Subjects that one text question may match before it is too costly to guard: 16 MB while it is gathered.
 pub(crate) const MAX_CONTRIBUTORS: usize = 1_000_000;
+/// Different rules of streams that `audit report` attacks its own gate under: each takes some seconds, and a tenant whose streams
+/// all differ must not wait for minutes.
+pub(crate) const REHEARSED_RULES: usize = 8;
 /// Answers to text questions leave at whole multiples of this after their arrival, hit or miss. Source: compliance test T9.
 pub(crate) const TEXT_STEP: Duration = Duration::from_millis(10);
 /// What one contributor to a sum is counted with while the sum is judged, against the memory of a search: two of its entries.
@@ -238,6 +247,8 @@ pub(crate) const KEYRING_JOURNAL_BYTES: u64 = 16 << 20;
 pub(crate) const KEYRING_FOLD_AFTER: Duration = Duration::from_secs(60);
 /// Sealed originals remembered in memory, in each of two halves, 17 bytes each.
 pub(crate) const SEALED_KNOWN: usize = 262_144;
+/// Values whose tokens are remembered while their originals are sealed, 32 bytes each.
+pub(crate) const TOKENS_MET: usize = 262_144;
 /// Days of streams whose keys a destruction replaces one by one; beyond that all are replaced.
 pub(crate) const KEYRING_PENDING: usize = 4_096;
 
@@ -339,8 +350,14 @@ pub(crate) const COLD_CACHE_BYTES: usize = 256 << 20;
 pub(crate) const COLD_DISK_BYTES: u64 = 4 << 30;
 /// Copies opened beside each other when a node starts: hides the round trip to a bucket.
 pub(crate) const COPIES_OPENED_AT_ONCE: usize = 16;
+/// Shards taken over beside each other: hides the way to the metadata group and to a bucket.
+pub(crate) const SHARDS_TAKEN_UP_AT_ONCE: usize = 16;
 /// Segments that move beside each other; each holds a part at most.
 pub(crate) const MOVES_AT_ONCE: usize = 2;
+/// Days that a copy from the archive is searched where nobody says otherwise: a week's work on one question.
+pub(crate) const RESTORE_DAYS: u32 = 7;
+/// Most such days: what is wanted longer than a quarter of a year should not have been archived.
+pub(crate) const RESTORE_DAYS_MOST: u32 = 90;
 /// How often it is looked what should lie elsewhere; a move is not urgent, and one that failed is tried again then.
 pub(crate) const LIFECYCLE_LOOK: Duration = Duration::from_secs(60);
 /// Bytes of a segment that are kept in its footer, for they are read whenever it is opened; the rest is read in ranges.

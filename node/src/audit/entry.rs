@@ -6,15 +6,18 @@ use base64::engine::general_purpose::STANDARD;
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
 use domicile_proto::ids::{
-    ByteCount, KThreshold, Name, NodeId, PolicyVersion, QuestionId, Region, ShardId, StreamId, TenantId, Timestamp,
+    ByteCount, Epoch, KThreshold, Name, NodeId, PolicyVersion, QuestionId, Region, ShardId, StreamId, TenantId,
+    Timestamp,
 };
 use domicile_proto::message::answer::{Answer, RefusalCode};
 use domicile_proto::message::question::Question;
+use domicile_proto::officer::OfficerPublic;
 use domicile_proto::transfer::TransferBasis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::breach::BreachStep;
 use super::chains::Link;
+use super::destroyed::Destroyed;
 use crate::keys::Notice;
 
 /// The layout of bodies that is written and read.
@@ -363,7 +366,7 @@ pub(crate) enum Event {
         manifest: u64,
         /// Id of the segment.
         segment: Box<str>,
-        /// To which tier: `cold` or `disk`.
+        /// To which tier: `cold`, `disk` or `archive`.
         to: Box<str>,
         /// Size of it there.
         bytes: ByteCount,
@@ -371,6 +374,47 @@ pub(crate) enum Event {
         #[serde(with = "hex_digest")]
         sha256: [u8; 32],
     },
+    /// A shard is about to be taken from an owner that is gone for good; written before its next epoch begins. Twice after a crash.
+    ShardAdopted {
+        /// Which.
+        shard: ShardId,
+        /// The epoch that begins.
+        epoch: Epoch,
+        /// Who wrote it until now.
+        from: NodeId,
+        /// Public name of the access key of whoever said so.
+        by: Name,
+        /// Why.
+        why: Adopted,
+        /// Number of its newest manifest; 0 where there was none.
+        manifest: u64,
+        /// Whether all that was accepted lies in the bucket; else what its owner had not published is lost, however much that was.
+        whole: bool,
+        /// Records that the manifest named and that are lost.
+        lost: u64,
+        /// Records that it named and that are kept.
+        kept: u64,
+        /// Until when what it named was received.
+        until: Option<Timestamp>,
+    },
+    /// The body of an entry is about to be destroyed, by an officer's order.
+    BodyDestroyed(Destroyed),
+    /// Whose signature the node honours for its region from this start on: with another officer other rules hold, whatever the
+    /// version of the policy.
+    OfficerHonoured {
+        /// The officer's public key.
+        officer: OfficerPublic,
+    },
+}
+
+/// Why a shard was taken from its owner: a closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Adopted {
+    /// Its owner is gone for good.
+    OwnerGone,
+    /// The whole region was lost but for its bucket.
+    RegionRebuilt,
 }
 
 impl Event {

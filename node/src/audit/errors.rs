@@ -58,6 +58,28 @@ pub(crate) enum LedgerError {
     /// The node is stopping.
     #[error("the ledger is closed; the node is stopping")]
     Closed,
+    /// Its body cannot be destroyed, for it holds nothing about a person.
+    #[error(
+        "entry {entry} is no question and no answer that crossed: bodies of other entries hold nothing about a person and stay; give the number of a message"
+    )]
+    NotAMessage {
+        /// Which.
+        entry: u64,
+    },
+    /// Its bundle is still written on.
+    #[error("the body of entry {entry} lies in the newest bundle; try again when {more} more entries have come")]
+    TooYoung {
+        /// Which.
+        entry: u64,
+        /// How many.
+        more: u64,
+    },
+    /// Its body was destroyed before.
+    #[error("the body of entry {entry} is destroyed already; the ledger has an entry that says why")]
+    Gone {
+        /// Which.
+        entry: u64,
+    },
     /// An entry is too large.
     #[error("an entry of {bytes} bytes is larger than the ledger takes")]
     TooLarge {
@@ -77,13 +99,17 @@ impl Coded for LedgerError {
             Self::TooLarge { .. } => "DMC-AUDIT-06",
             Self::Key { .. } => "DMC-AUDIT-07",
             Self::Rewound { .. } => "DMC-AUDIT-08",
+            Self::NotAMessage { .. } => "DMC-AUDIT-09",
+            Self::TooYoung { .. } => "DMC-AUDIT-10",
+            Self::Gone { .. } => "DMC-AUDIT-11",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
             Self::Closed => Verdict::NotNow(5),
-            Self::TooLarge { .. } => Verdict::Refused,
+            Self::TooLarge { .. } | Self::NotAMessage { .. } | Self::Gone { .. } => Verdict::Refused,
+            Self::TooYoung { .. } => Verdict::NotNow(60),
             Self::Open { .. }
             | Self::Damaged { .. }
             | Self::Rewound { .. }

@@ -16,17 +16,18 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::destroyed;
 use super::entry::{Drawn, Entry, Event, Passage, Peer};
 use super::errors::LedgerError;
 use super::files::Files;
-use super::merkle::{Hash, Head};
+use super::merkle::{Hash, Head, WIDTH};
 use super::note::{Cosigner, Signer, Verifier};
 use super::publish::{Job, Publisher, Signed, Stamp};
 use super::read::Entries;
 use super::recover::{self, Found};
 use super::tail::{State, Tail};
-use super::tiles::{CHECKPOINT, LOG, WITNESSES};
-use super::writer::{Wanted, Writer};
+use super::tiles::{self, CHECKPOINT, LOG, WITNESSES};
+use super::writer::{Wanted, Wish, Writer};
 use crate::clock::Clock;
 use crate::limits::{
     CLOCK_TOLERANCE, LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE,
@@ -54,7 +55,7 @@ impl Exchanged {
 pub(crate) struct Ledger {
     pub(super) dir: PathBuf,
     clock: Clock,
-    queue: Mutex<Option<mpsc::Sender<Wanted>>>,
+    queue: Mutex<Option<mpsc::Sender<Wish>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     head: Arc<Mutex<Head>>,
     metadata: Mutex<BTreeMap<Peer, Exchanged>>,
@@ -111,6 +112,7 @@ impl Ledger {
         let mut publisher = Publisher::new(files, dir, signer, state.tree.clone());
         let mut writer = adjust(Writer::new(files, dir, state, tail.map_err(opened)?));
         publisher.add(&records).map_err(opened)?;
+        let ordered = destroyed::ordered(&records);
         writer.again(records)?;
         if let Some(torn) = torn {
             tracing::warn!(bytes = torn.bytes, "the ledger ended in part of an entry, which was put aside");
@@ -119,6 +121,17 @@ impl Ledger {
             publisher.add(&writer.commit().map_err(opened)?).map_err(opened)?;
         }
         publisher.add(&writer.adopt(clock.now()).map_err(opened)?).map_err(opened)?;
+        // A start writes bodies again from the tail: those that an entry in it says are destroyed, whether a crash came in between or
+        // not, go again, and the tail with them.
+        let whole = writer.head().size / WIDTH * WIDTH;
+        for entry in ordered.iter().filter(|entry| **entry <= whole) {
+            publisher.take_out(*entry).map_err(opened)?;
+        }
+        if !ordered.is_empty()
+            && let Some(old) = writer.turn_at_start().map_err(opened)?
+        {
+            publisher.settle(Some(&old)).map_err(opened)?;
+        }
         let settled = publisher.show_verifier().and_then(|()| publisher.settle(None));
         settled.and_then(|()| publisher.tidy()).map_err(opened)?;
         old.iter().try_for_each(|tail| files.remove(tail)).map_err(opened)?;
@@ -181,7 +194,7 @@ impl Ledger {
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
         let wanted = Wanted { at: self.clock.now(), tenant, event, done };
-        queue.send(wanted).await.map_err(|_| LedgerError::Poisoned)?;
+        queue.send(Wish::Entry(wanted)).await.map_err(|_| LedgerError::Poisoned)?;
         let outcome = outcome.await.unwrap_or(Err(LedgerError::Poisoned));
         if is_news && outcome.is_ok() {
             self.news.fetch_add(1, Ordering::Relaxed);
@@ -202,6 +215,27 @@ impl Ledger {
         }
         let answered = passage.answered()?;
         asked.iter().rev().find(|(id, _)| *id == answered).map(|(_, tenant)| *tenant)
+    }
+
+    /// What stands in the tree for an entry of a whole bundle.
+    pub(super) fn commitment(&self, entry: u64) -> Result<Hash, LedgerError> {
+        let path = self.dir.join(LOG).join(tiles::bundle_path((entry - 1) / WIDTH, WIDTH));
+        let bytes = std::fs::read(&path).map_err(|source| LedgerError::Open { path: path.clone(), source })?;
+        let place = usize::try_from((entry - 1) % WIDTH).unwrap_or(usize::MAX);
+        let found = tiles::commitments(&bytes).and_then(|all| all.get(place).copied());
+        found.ok_or(LedgerError::Damaged { path, offset: 0 })
+    }
+
+    /// Takes a body out of the files of the log, and then out of the tail.
+    pub(super) async fn take_out(&self, entry: u64) -> Result<(), LedgerError> {
+        let (to, outcome) = oneshot::channel();
+        self.tell(Job::TakeOut(entry, to))?;
+        let opened = |source| LedgerError::Open { path: self.dir.clone(), source };
+        outcome.await.map_err(|_| LedgerError::Poisoned)?.map_err(opened)?;
+        let (to, turned) = oneshot::channel();
+        let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
+        queue.send(Wish::Turn(to)).await.map_err(|_| LedgerError::Poisoned)?;
+        turned.await.map_err(|_| LedgerError::Poisoned)
     }
 
     /// Says what the answer to a question was drawn from, before it leaves: it stands in the entry of that answer.

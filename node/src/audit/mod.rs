@@ -15,9 +15,12 @@ mod cosigning;
 #[cfg(test)]
 mod crossing_cost_test;
 mod crossings;
+mod destroyed;
 mod entry;
 mod errors;
 mod files;
+#[cfg(test)]
+mod fuzz_test;
 mod ledger;
 #[cfg(test)]
 mod measure_test;
@@ -41,7 +44,8 @@ mod writer;
 pub(crate) use breach::{Breach, BreachStep, Breaches, CLOCKS, Clock as BreachClock};
 pub(crate) use copy::{Copy, Shown, roots_at};
 pub(crate) use cosigning::{Ask, Cosigning, Standing, Trouble};
-pub(crate) use entry::{Drawn, Entry, Event, Passage, Peer, Purpose, Why};
+pub(crate) use destroyed::{Destroyed, Order};
+pub(crate) use entry::{Adopted, Drawn, Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;
 pub(crate) use note::Verifier;

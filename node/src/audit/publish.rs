@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::destroyed;
 use super::files::{Files, Unsynced};
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf};
 use super::note::Signer;
@@ -35,6 +36,10 @@ pub(super) enum Job {
     Offer(oneshot::Sender<Signed>),
     /// Give what proves that a head of this log goes on from the one over the first so many entries.
     Prove(u64, Head, oneshot::Sender<io::Result<Vec<Hash>>>),
+    /// Say that everything before was done.
+    Tell(Vec<oneshot::Sender<()>>),
+    /// Take the body of an entry out of its bundle, which is whole.
+    TakeOut(u64, oneshot::Sender<io::Result<()>>),
     /// Publish the checkpoint of a head with these lines of witnesses, whose keys are these.
     Cosigned(Head, String, String),
 }
@@ -241,6 +246,12 @@ impl Publisher {
         Ok(())
     }
 
+    /// Takes the body of an entry out of its bundle. One that is not whole has no file of its own yet.
+    pub(super) fn take_out(&mut self, entry: u64) -> io::Result<()> {
+        self.unsynced.sync(&self.files, &self.log)?;
+        destroyed::take_out(&self.files, &self.dir, entry)
+    }
+
     /// Makes everything durable, and removes a tail that holds nothing more.
     pub(super) fn settle(&mut self, tail: Option<&Path>) -> io::Result<()> {
         if let Some(bodies) = &self.bodies {
@@ -283,6 +294,9 @@ impl Publisher {
                     let past = Past { log: &self.log, tree: &self.tree };
                     drop(to.send(past.consistency(old, &new)));
                 }
+                // Whoever stopped waiting needs no word, here as well.
+                Ok(Job::Tell(all)) => all.into_iter().for_each(|to| to.send(()).unwrap_or_default()),
+                Ok(Job::TakeOut(entry, to)) => drop(to.send(self.take_out(entry))),
                 Ok(Job::Cosigned(head, lines, witnesses)) => self.cosigned(&head, &lines, &witnesses)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.settle(None),

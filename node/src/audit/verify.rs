@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::chains::{Chains, Link};
 use super::cosigned;
+use super::destroyed::Destroyed;
 use super::entry::{Entry, Event, Passage};
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf, sha256};
 use super::note::{Cosigner, Verifier};
@@ -73,6 +74,8 @@ pub(crate) struct Walk<'a> {
     tree: Tree,
     chains: Chains,
     destroyed: u64,
+    /// What stands in the tree for each of them, and whether an entry explained it.
+    gone: BTreeMap<u64, (Hash, bool)>,
     withheld: u64,
     /// Entries that chains of tenants went on without.
     leapt: u64,
@@ -119,6 +122,7 @@ pub(crate) fn verify(
         tree: Tree::default(),
         chains: Chains::default(),
         destroyed: 0,
+        gone: BTreeMap::new(),
         withheld: 0,
         leapt: 0,
         leapt_of_none: 0,
@@ -261,7 +265,10 @@ impl Walk<'_> {
                 let place = || format!("{bodies_place}, entry {number}");
                 match tiles::take(&mut rest) {
                     None => return Err(broken(place(), "the body is missing or cut")),
-                    Some(Kept::Destroyed) => self.destroyed += 1,
+                    Some(Kept::Destroyed) => {
+                        self.destroyed += 1;
+                        self.gone.insert(number, (*commitment, false));
+                    }
                     Some(Kept::Withheld) => self.withheld += 1,
                     Some(Kept::Whole(record)) if record.commitment() == *commitment => {
                         self.entry(number, &record.body, commitment).map_err(|why| broken(place(), why))?;
@@ -341,8 +348,10 @@ impl Walk<'_> {
         self.chains.grow(entry.tenant, Link { seq: entry.seq, commitment: *commitment });
         match &entry.event {
             Event::Egress(passage) | Event::Ingress(passage) => frame(passage)?,
+            Event::BodyDestroyed(gone) => self.explained(number, gone),
             Event::ErasureRequested { erasure, .. } => {
-                self.erasures.insert(erasure.clone(), (number, entry.at));
+                // Told of once more where the node stopped in between: the first counts.
+                self.erasures.entry(erasure.clone()).or_insert((number, entry.at));
             }
             Event::Shredded { erasure, .. } => {
                 if let Some((requested, at)) = self.erasures.remove(erasure)
@@ -360,6 +369,21 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// An entry says that the body of another is gone: it is, and an officer ordered it.
+    fn explained(&mut self, number: u64, gone: &Destroyed) {
+        let (entry, is_ordered) = (gone.entry, gone.is_ordered(self.verifier.name()));
+        let why = match self.gone.get_mut(&entry) {
+            _ if !is_ordered => "the officer it names did not order that the body be destroyed of entry",
+            Some((commitment, is_explained)) if *commitment == gone.commitment => {
+                *is_explained = true;
+                return;
+            }
+            Some(_) => "it names another body than stood in the tree, of entry",
+            None => "it calls a body destroyed that is there, of entry",
+        };
+        self.findings.push(format!("entry {number}: {why} {entry}"));
+    }
+
     fn conclude(mut self, beyond: u64) -> Checked {
         let late: Vec<u64> = self
             .erasures
@@ -367,9 +391,13 @@ impl Walk<'_> {
             .filter(|(_, at)| self.last_at.0 - at.0 > SHREDDED_WITHIN_US)
             .map(|(number, _)| *number)
             .collect();
-        if self.destroyed > 0 {
-            self.findings
-                .push(format!("the bodies of {} entries were destroyed, and no entry says why", self.destroyed));
+        let unexplained: Vec<u64> =
+            self.gone.iter().filter(|(_, (_, is_explained))| !is_explained).map(|(number, _)| *number).collect();
+        if let Some(first) = unexplained.first() {
+            let count = unexplained.len();
+            self.findings.push(format!(
+                "the bodies of {count} entries were destroyed, and no entry says why (the first is entry {first})"
+            ));
         }
         for number in late {
             self.findings.push(format!("entry {number}: the erasure was asked for and is not carried out after 60 s"));

@@ -32,6 +32,14 @@ pub(super) struct Wanted {
     pub(super) done: oneshot::Sender<Result<u64, LedgerError>>,
 }
 
+/// What the thread is asked.
+pub(super) enum Wish {
+    /// One more entry.
+    Entry(Wanted),
+    /// Begin another tail, so that what lies in whole bundles lies in no tail; told once the old one is gone.
+    Turn(oneshot::Sender<()>),
+}
+
 /// The tail, and all that follows from what is in it.
 pub(super) struct Writer {
     files: Files,
@@ -152,10 +160,17 @@ impl Writer {
     }
 
     /// The thread.
-    pub(super) fn run(mut self, mut wanted: mpsc::Receiver<Wanted>, jobs: SyncSender<Job>, head: &Arc<Mutex<Head>>) {
+    pub(super) fn run(mut self, mut wanted: mpsc::Receiver<Wish>, jobs: SyncSender<Job>, head: &Arc<Mutex<Head>>) {
         let (mut group, mut is_well) = (Vec::new(), true);
         while wanted.blocking_recv_many(&mut group, LEDGER_QUEUE) > 0 {
-            let mut rest = std::mem::take(&mut group).into_iter();
+            let (mut entries, mut turns) = (Vec::new(), Vec::new());
+            for wish in std::mem::take(&mut group) {
+                match wish {
+                    Wish::Entry(one) => entries.push(one),
+                    Wish::Turn(done) => turns.push(done),
+                }
+            }
+            let mut rest = entries.into_iter();
             while rest.len() > 0 && is_well {
                 if let Err(error) = self.flush(&mut rest, &jobs, head) {
                     is_well = false;
@@ -166,6 +181,9 @@ impl Writer {
                 }
             }
             rest.for_each(|one| refuse(one.done));
+            if is_well && !turns.is_empty() {
+                is_well = self.turn_now(&jobs, turns);
+            }
         }
         if is_well {
             match self.turn(true) {
@@ -175,6 +193,29 @@ impl Writer {
                 Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the tail was not turned"),
             }
         }
+    }
+
+    /// Begins another tail for those who wait for it; whether it could. Where it could not, nobody is told.
+    fn turn_now(&mut self, jobs: &SyncSender<Job>, turns: Vec<oneshot::Sender<()>>) -> bool {
+        let replaced = match self.turn(true) {
+            Ok(old) => old,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the tail was not turned");
+                return false;
+            }
+        };
+        if let Some(old) = replaced
+            && jobs.send(Job::Replaced(old)).is_err()
+        {
+            return false;
+        }
+        // In the same order as the files are written: the old tail is gone when this is read.
+        jobs.send(Job::Tell(turns)).is_ok()
+    }
+
+    /// The tail that lies before, once what must not be in it was taken out of the files of the log.
+    pub(super) fn turn_at_start(&mut self) -> io::Result<Option<PathBuf>> {
+        self.turn(true)
     }
 
     /// One group: added, durable, handed on, told.

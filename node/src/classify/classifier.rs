@@ -12,7 +12,7 @@ use super::cleaner::Cleaner;
 use super::detect::Keys;
 use super::rule_files::RuleFiles;
 use super::treatment::{Defaults, whole_fields};
-use crate::keys::PseudonymKeys;
+use crate::keys::{Bucket, Day, PseudonymKeys};
 use crate::parse::{Envelope, Record};
 use crate::policy::StreamView;
 
@@ -23,12 +23,19 @@ pub(crate) struct Classifier {
     defaults: Arc<Defaults>,
     rules: Arc<RuleFiles>,
     dropped: Arc<AtomicU64>,
+    /// The day under whose keys values are sealed.
+    day: Option<Day>,
 }
 
 impl Classifier {
     /// Under the region's keys, with its defaults and the rules of its tenants.
     pub(crate) fn new(keys: Arc<PseudonymKeys>, defaults: Defaults, rules: RuleFiles) -> Self {
-        Self { keys, defaults: Arc::new(defaults), rules: Arc::new(rules), dropped: Arc::default() }
+        Self { keys, defaults: Arc::new(defaults), rules: Arc::new(rules), dropped: Arc::default(), day: None }
+    }
+
+    /// For records that are sealed at once, on this day: of values that are sealed already only their tokens are put in.
+    pub(crate) fn on(&self, day: Day) -> Self {
+        Self { day: Some(day), ..self.clone() }
     }
 
     /// Treats what is personal in a record of a stream. The subject is read before. `None` where the policy drops the event.
@@ -49,7 +56,9 @@ impl Classifier {
             Personal::Undeclared | Personal::No => None,
         };
         let rules = self.rules.of(stream.tenant);
-        let mut cleaner = Cleaner::new(&keys, &treatment, treatment.finder(rules.as_deref()), subject);
+        let bucket = self.day.map(|day| Bucket { tenant: stream.tenant, stream: stream.id, day });
+        let finder = treatment.finder(rules.as_deref());
+        let mut cleaner = Cleaner::new(&keys, &treatment, finder, subject).meeting(&self.keys, bucket);
         cleaner.map(&mut record.source, "");
         for (field, class, text) in whole {
             match cleaner.whole(class, &text) {
@@ -95,12 +104,19 @@ impl Classifier {
 impl LiteralDetector for Classifier {
     /// Stricter than what is replaced: a half address or a long number may be personal to somebody who knows the rest.
     fn finds_personal_data(&self, literal: &str) -> bool {
+        let with_rules = |rules| self.defaults.finder().with_rules(Some(rules)).strict();
+        self.defaults.finds_personal_data(literal)
+            || self.rules.all().any(|rules| !with_rules(rules).spans(literal, Keys::default()).is_empty())
+    }
+}
+
+impl LiteralDetector for Defaults {
+    /// By the detectors that are built in, without a tenant's own rules.
+    fn finds_personal_data(&self, literal: &str) -> bool {
         let digits = literal.chars().filter(|c| c.is_numeric()).count();
-        let finds = |finder: super::detect::Finder<'_>| !finder.strict().spans(literal, Keys::default()).is_empty();
         digits >= MOST_DIGITS_ABROAD
             || literal.contains(['@', '\u{FF20}', '\u{FE6B}'])
-            || finds(self.defaults.finder())
-            || self.rules.all().any(|rules| finds(self.defaults.finder().with_rules(Some(rules))))
+            || !self.finder().strict().spans(literal, Keys::default()).is_empty()
     }
 }
 

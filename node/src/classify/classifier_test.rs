@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::super::mark::BASE32;
 use super::*;
+use crate::clock::Clock;
+use crate::keys::specimen;
 use crate::parse::Envelope;
 
 fn classifier() -> Classifier {
@@ -262,6 +264,45 @@ fn originals_are_gathered_once_for_each_token_and_only_for_tokens() {
     assert_eq!(texts, ["a@b.de", "c%40d.de", "u1"]);
     assert!(originals.iter().all(|original| json.contains(&*original.token) && original.subject == subject));
     assert!(classified.take_originals().is_empty());
+}
+
+#[test]
+fn a_value_that_is_sealed_is_not_handed_on_again_where_it_was_sealed_until_it_is_destroyed() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), Clock::standing_at(Timestamp(1)));
+    let classifier = Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default());
+    let (one, of_users) = (stream(1, Personal::Undeclared), stream(1, Personal::Subject("user".parse().unwrap())));
+    let day = Day(3);
+    let handed_on = |day: Day, stream: &StreamView, user: &str, text: &str| {
+        let source = json!({"user": user, "m": text});
+        let mut classified = classifier.on(day).classify(record(source), stream).unwrap();
+        let originals = classified.take_originals();
+        (String::from_utf8(classified.json().to_vec()).unwrap(), originals)
+    };
+    let (first, originals) = handed_on(day, &one, "x", "to a@b.de");
+    assert_eq!(originals.len(), 1);
+    assert_eq!(handed_on(day, &one, "x", "to a@b.de").1.len(), 1, "it is not sealed yet");
+    vault.seal(TenantId(1), StreamId(1), day, &originals).unwrap();
+    let (again, none) = handed_on(day, &one, "x", "to a@b.de");
+    assert_eq!((&again, none.len()), (&first, 0), "the same token, and nothing to seal");
+    assert_eq!(handed_on(day, &one, "x", "to A@b.de").0, first, "in any spelling");
+    let elsewhere = StreamView { id: StreamId(2), ..stream(1, Personal::Undeclared) };
+    for (day, stream, user) in [
+        (Day(4), &one, "x"),
+        (day, &elsewhere, "x"),
+        (day, &stream(2, Personal::Undeclared), "x"),
+        (day, &of_users, "u1"),
+        (day, &of_users, "u2"),
+    ] {
+        let (_, mut originals) = handed_on(day, stream, user, "to a@b.de");
+        originals.retain(|original| original.token.contains("email"));
+        assert_eq!(originals.len(), 1, "{day:?} {} {user}", stream.id);
+        vault.seal(stream.tenant, stream.id, day, &originals).unwrap();
+    }
+    assert_eq!(vault.reveal(TenantId(1), &originals[0].token).unwrap().unwrap().text.as_str(), "a@b.de");
+    vault.forget_token(TenantId(1), &originals[0].token).unwrap();
+    let (after, originals) = handed_on(day, &one, "x", "to a@b.de");
+    assert_eq!((&after, originals.len()), (&first, 1), "it has no key any more and needs a new one");
 }
 
 #[test]

@@ -4,10 +4,10 @@ use domicile_proto::privacy::{Action, PersonalClass};
 use serde_json::{Map, Number, Value};
 use zeroize::Zeroizing;
 
-use super::detect::{Finder, Keys, Packed, Span, What};
+use super::detect::{Finder, Found, Keys, Packed, Span, What};
 use super::mark;
 use super::treatment::Treatment;
-use crate::keys::{Original, TenantPseudonyms};
+use crate::keys::{Bucket, Original, PseudonymKeys, TenantPseudonyms};
 
 /// A walk over one record.
 pub(super) struct Cleaner<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Cleaner<'a> {
     pub(super) finder: Finder<'a>,
     /// Keyed hash of the record's subject.
     pub(super) subject: Option<u64>,
+    /// What knows values that are sealed already, and in which bucket they must be.
+    pub(super) met: Option<(&'a PseudonymKeys, Bucket)>,
     /// The values that tokens of this record stand for.
     pub(super) originals: Vec<Original>,
     /// Whether something was found that takes the whole event with it.
@@ -50,7 +52,16 @@ impl<'a> Cleaner<'a> {
         subject: Option<u64>,
     ) -> Self {
         let originals = Vec::new();
-        Self { keys, treatment, finder, subject, originals, drops_event: false, dropped_fields: false }
+        Self { keys, treatment, finder, subject, met: None, originals, drops_event: false, dropped_fields: false }
+    }
+
+    /// Hands values that are sealed in a bucket not on again.
+    pub(super) const fn meeting(mut self, keys: &'a PseudonymKeys, bucket: Option<Bucket>) -> Self {
+        self.met = match bucket {
+            Some(bucket) => Some((keys, bucket)),
+            None => None,
+        };
+        self
     }
 
     /// All fields below.
@@ -139,7 +150,15 @@ impl<'a> Cleaner<'a> {
 
     /// The text as it may be stored, if it is another one; and what becomes of its field.
     fn text(&mut self, text: &str, keys: Keys<'_>, place: Place) -> (Option<String>, Fate) {
-        let spans = self.finder.spans(text, keys);
+        let spans = match self.finder.look(text, keys) {
+            Found::Spans(spans) => spans,
+            Found::Address(value) => {
+                let mut clean = String::with_capacity(ROOM_FOR_TOKEN);
+                let class = PersonalClass::Ip;
+                let fate = self.treat(&mut clean, class, class.as_str(), &value, text, place);
+                return (Some(clean), fate);
+            }
+        };
         if place == Place::Question {
             return if spans.is_empty() { (None, Fate::Stays) } else { self.replaced(text, &spans, place) };
         }
@@ -153,7 +172,7 @@ impl<'a> Cleaner<'a> {
     }
 
     fn replaced(&mut self, text: &str, spans: &[Span], place: Place) -> (Option<String>, Fate) {
-        let mut clean = String::with_capacity(text.len() + spans.len() * 24);
+        let mut clean = String::with_capacity(text.len() + spans.len() * ROOM_FOR_TOKEN);
         let mut from = 0;
         let mut fate = Fate::Stays;
         let between = |from: usize, to: usize| {
@@ -200,14 +219,7 @@ impl<'a> Cleaner<'a> {
         };
         match action {
             Action::Keep(_) => clean.push_str(&mark::defused(original)),
-            Action::Pseudonymise => {
-                let token = mark::token(self.keys, word, value);
-                clean.push_str(&token);
-                if place != Place::Question {
-                    let text = Zeroizing::new(original.to_owned());
-                    self.originals.push(Original { token: token.into(), subject: self.subject, text });
-                }
-            }
+            Action::Pseudonymise => self.pseudonymise(clean, word, value, original, place),
             Action::Mask => clean.push_str(&mark::mask(word)),
             Action::MaskPartly => clean.push_str(&mark::partial(word, value)),
             Action::DropField => return Fate::Goes,
@@ -217,6 +229,26 @@ impl<'a> Cleaner<'a> {
             }
         }
         Fate::Stays
+    }
+}
+
+impl Cleaner<'_> {
+    /// Puts the token of a value into a text, and the value with those that are to be sealed.
+    fn pseudonymise(&mut self, clean: &mut String, word: &str, value: &str, original: &str, place: Place) {
+        let met = self.met.filter(|_| place != Place::Question);
+        let met = met.map(|(keys, bucket)| keys.meet(bucket, self.subject, word, value));
+        if let Some((_, Some(hash))) = met {
+            mark::push_token(clean, word, hash);
+            return;
+        }
+        let (hash, begin) = (self.keys.token(word, value), clean.len());
+        mark::push_token(clean, word, hash);
+        if place != Place::Question {
+            let token = clean.get(begin..).unwrap_or_default().into();
+            let text = Zeroizing::new(original.to_owned());
+            let met = met.map(|(sight, _)| (sight, hash));
+            self.originals.push(Original { token, subject: self.subject, text, met });
+        }
     }
 }
 
@@ -234,5 +266,7 @@ fn is_mark_like(key: &str) -> bool {
     matches!(mark::defused(key), std::borrow::Cow::Owned(_))
 }
 
+/// Bytes of a token of most classes.
+const ROOM_FOR_TOKEN: usize = 40;
 /// Smallest number that can be a telephone number or more.
 const SMALLEST_NUMBER: u64 = 10_000_000;

@@ -5,23 +5,25 @@
 
 use std::borrow::Cow;
 
-use crate::keys::TenantPseudonyms;
-
-/// The token of a value of a class.
-pub(super) fn token(keys: &TenantPseudonyms, class: &str, value: &str) -> String {
-    let hash = u128::from_be_bytes(keys.token(class, value));
-    let mut token = String::with_capacity(class.len() + 33);
-    token.push(OPENING);
-    token.push_str(class);
-    token.push(':');
-    for place in 0..26_u32 {
-        // 26 characters of 5 bits hold 130: the two missing ones are zeros at the end.
-        let shifted = if place < 25 { hash >> (123 - 5 * place) } else { hash << 2 };
-        let symbol = usize::try_from(shifted & 31).unwrap_or(0);
-        token.push(char::from(BASE32.get(symbol).copied().unwrap_or(b'a')));
+/// The token of a class with this hash, behind a text.
+pub(super) fn push_token(text: &mut String, class: &str, hash: [u8; 16]) {
+    let hash = u128::from_be_bytes(hash);
+    let mut letters = [b'a'; LETTERS];
+    // 26 characters of 5 bits hold 130: the two missing ones are zeros at the end.
+    let parts = [(hash >> 68, 12), (hash >> 8 & ((1 << 60) - 1), 12), ((hash & 0xFF) << 2, 2)];
+    let mut room = letters.iter_mut();
+    for (part, count) in parts {
+        let part = u64::try_from(part).unwrap_or(u64::MAX);
+        for (place, letter) in (0..count).rev().zip(room.by_ref()) {
+            let symbol = usize::try_from(part >> (5 * place) & 31).unwrap_or(0);
+            *letter = BASE32.get(symbol).copied().unwrap_or(b'a');
+        }
     }
-    token.push(CLOSING);
-    token
+    text.push(OPENING);
+    text.push_str(class);
+    text.push(':');
+    text.push_str(std::str::from_utf8(&letters).unwrap_or_default());
+    text.push(CLOSING);
 }
 
 /// The mark of a class.
@@ -69,12 +71,29 @@ const OPENING: char = '\u{2039}';
 const CLOSING: char = '\u{203A}';
 /// RFC 4648 section 6, in lower case.
 pub(super) const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// Characters of base32 in a token: 16 bytes.
+const LETTERS: usize = 26;
 /// Of a shorter value four characters say too much.
 const FEWEST_CHARS: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_letters_of_a_token_are_those_of_rfc_4648() {
+        // Computed with another implementation of the encoding, without its padding.
+        for (hash, letters) in [
+            ([0; 16], "aaaaaaaaaaaaaaaaaaaaaaaaaa"),
+            ([0xFF; 16], "77777777777777777777777774"),
+            (*b"sixteen bytes ok", "ONUXQ5DFMVXCAYTZORSXGIDPNM"),
+            (0x0123_4567_89AB_CDEF_FEDC_BA98_7654_3211_u128.to_be_bytes(), "AERUKZ4JVPG677W4XKMHMVBSCE"),
+        ] {
+            let mut text = String::from("x ");
+            push_token(&mut text, "ip", hash);
+            assert_eq!(text, format!("x ‹ip:{}›", letters.to_lowercase()));
+        }
+    }
 
     #[test]
     fn four_characters_stay_only_of_a_value_with_enough_others() {

@@ -7,9 +7,12 @@ use domicile_proto::ids::{Name, Region};
 use domicile_proto::leaf::{CLOSE_AFTER_S, LeafWidth};
 use domicile_proto::metadata::{Durability, Lifecycle, NumberField};
 
+use super::adoption::{RegionVerb, ShardVerb};
 use super::audit::AuditVerb;
 use super::breach::BreachVerb;
+use super::ledger::LedgerVerb;
 use super::lifecycle::{LifecycleVerb, StorageVerb};
+use super::meta::MetaVerb;
 use super::noise::{NoiseArguments, NoiseChange};
 use super::privacy::PrivacyArguments;
 
@@ -81,6 +84,15 @@ pub(super) enum Verb {
     /// Where everything lies, and whether it is whole
     #[command(subcommand)]
     Storage(StorageVerb),
+    /// The metadata group: a backup of its state, and another group that begins with one
+    #[command(subcommand)]
+    Meta(MetaVerb),
+    /// Streams whose node is gone for good
+    #[command(subcommand)]
+    Shard(ShardVerb),
+    /// A region that lost its nodes
+    #[command(subcommand)]
+    Region(RegionVerb),
     /// Show the original behind a token; the region's ledger records who, what for and which
     Reveal(RevealArguments),
     /// The keys under which originals are sealed
@@ -92,6 +104,9 @@ pub(super) enum Verb {
     /// The register of breaches, and until when whom must be told
     #[command(subcommand)]
     Breach(BreachVerb),
+    /// Destroy the body of an entry of a ledger, by the order of a region's officer
+    #[command(subcommand)]
+    Ledger(LedgerVerb),
     /// Print what this program was built of, as CycloneDX
     Sbom,
     /// Where data may lie: judge a Terraform plan, show the facts about regions
@@ -155,7 +170,7 @@ pub(super) enum NodeVerb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Take a node out of the leadership of the metadata group, before maintenance
+    /// Before maintenance: a node leads the metadata group no more, and gives its streams of durability `bucket` to other nodes
     Drain {
         /// The region whose node it is, as the profile names it
         #[arg(long)]
@@ -409,6 +424,12 @@ pub(super) struct Tiers {
     /// Days after which records lie in the region's object store alone, and are searched there
     #[arg(long, value_name = "DAYS")]
     cold_after_days: Option<std::num::NonZeroU16>,
+    /// Days after which records lie in the archive, and are searched only where they were restored
+    #[arg(long, value_name = "DAYS")]
+    archive_after_days: Option<std::num::NonZeroU16>,
+    /// Days in the archive after which records are deleted for good; their retention ends them in any case
+    #[arg(long, value_name = "DAYS")]
+    archive_days: Option<std::num::NonZeroU16>,
 }
 
 impl Tiers {
@@ -417,9 +438,12 @@ impl Tiers {
     /// # Errors
     /// A later tier before an earlier one.
     pub(super) fn lifecycle(self) -> anyhow::Result<Lifecycle> {
-        let Self { warm_after_days, cold_after_days } = self;
-        let lifecycle = Lifecycle { warm_after_days, cold_after_days };
-        anyhow::ensure!(lifecycle.is_well_formed(), "records are warm before they are cold");
+        let Self { warm_after_days, cold_after_days, archive_after_days, archive_days } = self;
+        let lifecycle = Lifecycle { warm_after_days, cold_after_days, archive_after_days, archive_days };
+        anyhow::ensure!(
+            lifecycle.is_well_formed(),
+            "records are warm before they are cold, and cold before they are archived"
+        );
         Ok(lifecycle)
     }
 }

@@ -3,19 +3,20 @@
 //! `verify` and `crossings` read files and nothing else: no node runs, no address is asked, and a copy on another machine is as
 //! good as the place it was taken from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use domicile_proto::ids::{Region, Timestamp};
+use domicile_proto::ids::{QuestionId, Region, Timestamp};
 
 use super::pack::{self, BreachArguments, ReportArguments};
 use super::profile::Profile;
 use super::reconcile::{Counters, ReconcileArguments};
 use super::replay::ReplayArguments;
-use super::{reconcile, replay, scan, wire};
+use super::selftest::SelftestArguments;
+use super::{reconcile, replay, scan, selftest, wire};
 use crate::audit::{Checked, Entry, Event, Passage, Peer, Unsigned, Verifier, Why, prove_entry, prove_since, verify};
 
 #[derive(Debug, Subcommand)]
@@ -49,6 +50,8 @@ pub(super) enum AuditVerb {
     },
     /// Ask sampled answers of an audit pack again in the regions that gave them, and compare bytes
     Replay(ReplayArguments),
+    /// Attack the disclosure gate of this program on synthetic records, or make the evidence in a pack again; asks nobody
+    Selftest(SelftestArguments),
     /// Compare what ledgers say that left with flow logs of the provider, or with counters of nftables, by route and hour
     Reconcile(ReconcileArguments),
     /// Say the first facts of a breach out of a pack: regions, streams, times, most records and persons, and the clocks of
@@ -105,6 +108,7 @@ pub(super) async fn run(
             let keys = verifiers(&arguments.key)?;
             replay::run(arguments, pack::Trust { keys, ..pack::Trust::default() }, &profile()?).await
         }
+        AuditVerb::Selftest(arguments) => selftest::run(arguments).await,
         AuditVerb::Breach(arguments) => Ok(pack::breach(arguments)),
         AuditVerb::Prove { dir, entry, since } => prove(dir, *entry, since.as_deref()),
         AuditVerb::Crossings { dir, from, to, region } => crossings(dir, (*from, *to), region.as_ref()),
@@ -130,7 +134,9 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
 #[derive(Default)]
 struct Traffic {
     left: BTreeMap<[u8; 32], i64>,
-    arrived: Vec<(u64, String, [u8; 32])>,
+    arrived: Vec<(u64, String, [u8; 32], Option<QuestionId>)>,
+    /// Questions of which a body that left was destroyed.
+    destroyed: BTreeSet<QuestionId>,
     kinds: BTreeMap<&'static str, u64>,
 }
 
@@ -201,10 +207,17 @@ impl Traffic {
                 *self.kinds.entry("messages left").or_default() += 1;
             }
             Event::Ingress(passage) => {
-                self.arrived.push((number, format!("{}/{}", passage.peer.region, passage.peer.node), passage.sha256));
+                let question = passage.question().map(|question| question.id);
+                let question = question.or_else(|| passage.answer().map(|answer| answer.header.question));
+                let peer = format!("{}/{}", passage.peer.region, passage.peer.node);
+                self.arrived.push((number, peer, passage.sha256, question));
                 *self.kinds.entry("messages arrived").or_default() += 1;
             }
             Event::RefusedQuestion { .. } => *self.kinds.entry("questions were refused").or_default() += 1,
+            Event::BodyDestroyed(gone) => {
+                self.destroyed.extend(gone.left.then_some(gone.question));
+                *self.kinds.entry("bodies were destroyed by an officer's order").or_default() += 1;
+            }
             Event::Purged { .. } => *self.kinds.entry("erasures were completed").or_default() += 1,
             Event::Reveal { .. } => *self.kinds.entry("originals were asked for").or_default() += 1,
             _ => {}
@@ -216,9 +229,10 @@ impl Traffic {
 fn unmatched(logs: &[(Checked, Traffic)]) -> Vec<String> {
     let mut found = Vec::new();
     for (checked, traffic) in logs {
-        for (number, peer, sha256) in &traffic.arrived {
+        for (number, peer, sha256, question) in &traffic.arrived {
             let sender = logs.iter().find(|(other, _)| other.origin.ends_with(&format!("/{peer}")));
-            if sender.is_some_and(|(_, sent)| !sent.left.contains_key(sha256)) {
+            let is_destroyed = |sent: &Traffic| question.is_some_and(|question| sent.destroyed.contains(&question));
+            if sender.is_some_and(|(_, sent)| !sent.left.contains_key(sha256) && !is_destroyed(sent)) {
                 found.push(format!(
                     "{}, entry {number}: this arrived from {peer}, whose ledger does not know that it left (or is an older copy)",
                     checked.origin
@@ -334,6 +348,14 @@ fn withheld(event: &Event) -> Option<(Option<&Region>, String)> {
         }
         Event::RefusedQuestion { peer: None, why, .. } => {
             Some((None, format!("a question that was put here was refused: {}", reason(why))))
+        }
+        Event::BodyDestroyed(gone) => {
+            let way = if gone.left { "left" } else { "arrived" };
+            let why = gone.ground.words();
+            Some((
+                None,
+                format!("the body of entry {}, which {way}, was destroyed by an officer's order: {why}", gone.entry),
+            ))
         }
         Event::RouteChanged { to, open, basis, policy } => {
             let basis = basis.map_or_else(|| "no basis".to_owned(), |basis| basis.to_string());

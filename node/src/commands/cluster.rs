@@ -34,8 +34,13 @@ pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> an
             Ok(ExitCode::SUCCESS)
         }
         Some(NodeVerb::Drain { region }) => {
-            profile()?.door(&region)?.post("/api/v1/admin/node/drain", &json!({})).await?;
-            eprintln!("the node of `{region}` no longer leads the metadata group");
+            let drained = profile()?.door(&region)?.post("/api/v1/admin/node/drain", &json!({})).await?;
+            let handed_over = drained.get("handed_over").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            let stay = drained.get("stay").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+            eprintln!(
+                "the node of `{region}` no longer leads the metadata group; {handed_over} stream(s) went to other nodes of the \
+                 region, {stay} stay: they lie on its disk, or no other node is there"
+            );
             Ok(ExitCode::SUCCESS)
         }
         Some(NodeVerb::Remove { node, consent }) => {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use domicile_proto::ids::Region;
+use domicile_proto::ids::{Name, Region};
 use serde_json::{Value, json};
 
 use super::profile::Profile;
@@ -17,6 +17,32 @@ pub(super) enum LifecycleVerb {
     Plan(At),
     /// Move it now, without waiting for the next look
     Run(At),
+    /// Have a range of a stream restored from the archive, and searched for some days
+    Restore(Restore),
+    /// Show what is being restored, how far it is, and until when it is searched
+    Status(At),
+}
+
+/// What is restored.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    /// The stream
+    #[arg(long)]
+    stream: Name,
+    /// Its tenant's number, where several tenants have a stream of that name
+    #[arg(long)]
+    tenant: Option<u32>,
+    /// First time, as `2026-11-20` or `2026-11-20T10:00:00Z`
+    #[arg(long)]
+    from: String,
+    /// Last time; a day means all of it
+    #[arg(long)]
+    to: String,
+    /// Days that it is searched; 1 to 90, default 7
+    #[arg(long)]
+    days: Option<u32>,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Where everything lies.
@@ -62,6 +88,17 @@ pub(super) async fn lifecycle(verb: LifecycleVerb, profile: &Profile) -> anyhow:
                 return print(&answer);
             }
             rows(&answer, "moves", &["stream", "segment", "bytes", "from", "to", "why"])
+        }
+        LifecycleVerb::Restore(Restore { stream, tenant, from, to, days, at }) => {
+            let body = json!({"stream": stream, "tenant": tenant, "from": from, "to": to, "days": days});
+            print(&profile.door(&at.region)?.post("/api/v1/lifecycle/restore", &body).await?)
+        }
+        LifecycleVerb::Status(at) => {
+            let answer = profile.door(&at.region)?.read("/api/v1/lifecycle/restores").await?;
+            if at.json {
+                return print(&answer);
+            }
+            rows(&answer, "restores", &["stream", "segment", "state", "fetched", "bytes", "records", "until"])
         }
         LifecycleVerb::Run(at) => print(&profile.door(&at.region)?.post("/api/v1/lifecycle/run", &json!({})).await?),
     }

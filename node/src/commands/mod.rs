@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to a person, or to a pipe")]
 
 mod admin;
+mod adoption;
 mod arguments;
 mod audit;
 mod breach;
@@ -14,7 +15,9 @@ mod cluster;
 mod dev;
 mod door;
 mod ingest;
+mod ledger;
 mod lifecycle;
+mod meta;
 mod noise;
 mod officer;
 mod pack;
@@ -22,6 +25,7 @@ mod pki;
 mod privacy;
 mod profile;
 mod reconcile;
+mod rehearsal;
 mod replay;
 mod residency;
 mod retention;
@@ -30,6 +34,7 @@ mod revoke;
 mod samples;
 mod scan;
 mod search;
+mod selftest;
 mod status;
 mod subject;
 mod table;
@@ -99,10 +104,14 @@ async fn perform(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Keys(keys) => reveal::keys(keys, &profile()?).await?,
         Verb::Audit(audit) => return audit::run(audit, profile).await,
         Verb::Breach(breach) => breach::run(breach, &profile()?).await?,
+        Verb::Ledger(verb) => ledger::run(verb, &profile()?).await?,
         Verb::Sbom => print!("{}", crate::audit::sbom()),
         Verb::Residency(residency) => return residency::run(&residency),
         Verb::Dictionary(dictionary) => admin::dictionary(dictionary, &profile()?).await?,
         Verb::Lifecycle(verb) => lifecycle::lifecycle(verb, &profile()?).await?,
+        Verb::Meta(verb) => meta::run(verb, profile).await?,
+        Verb::Shard(verb) => return adoption::shard(verb, &profile()?).await,
+        Verb::Region(verb) => return adoption::region(verb, &profile()?).await,
         Verb::Storage(verb) => return lifecycle::storage(verb, &profile()?).await,
         Verb::Transfer(transfer) => transfer::run(transfer, &profile()?).await?,
         Verb::Retention(retention) => retention::run(retention, &profile()?).await?,

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use domicile_proto::ids::{ConsentSerial, Region};
 use domicile_proto::link::pki::REGION_PUBLIC;
 use domicile_proto::metadata::{Change, Command};
-use domicile_proto::officer::OfficerKey;
+use domicile_proto::officer::{BodyOrder, OfficerKey};
 use domicile_proto::region_key::RegionPublic;
 use serde_json::{Value, json};
 
@@ -74,6 +74,11 @@ impl Officer {
         let consents = status.get("consents").and_then(Value::as_array).into_iter().flatten();
         let own = consents.filter(|row| row.get("region") == Some(&region) && row.get("officer") == Some(&officer));
         own.filter_map(|row| row.get("serial")?.as_u64()).max().unwrap_or(0)
+    }
+
+    /// The signature under an order to destroy a body.
+    pub(super) fn order(&self, order: &BodyOrder) -> String {
+        self.key.order(order)
     }
 
     /// The signed command.

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use domicile_proto::border::EgressClass;
 use domicile_proto::ids::{PolicyVersion, QuestionId, StreamId, TenantId, Timestamp};
 use domicile_proto::message::answer::Outcome;
+use domicile_proto::officer::OfficerPublic;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
@@ -18,7 +20,7 @@ use super::door::Door;
 use super::pack::{self, Trust};
 use super::profile::Profile;
 use super::reconcile::Counters;
-use crate::audit::{Drawn, Entry, Event, Verifier, verify};
+use crate::audit::{Destroyed, Drawn, Entry, Event, Verifier, verify};
 
 /// What `audit replay` is told.
 #[derive(Debug, Args)]
@@ -51,6 +53,8 @@ struct Answer {
     policy: PolicyVersion,
     drawn: Option<Drawn>,
     has_noise: bool,
+    /// The question's own id, and its entry where that is here.
+    id: QuestionId,
     question: Option<(u64, TenantId, StreamId)>,
 }
 
@@ -62,8 +66,12 @@ struct Leaves {
     /// Entries after which fewer records are there: number, what it is, and how many.
     gone: Vec<(u64, &'static str, u64)>,
     policies: Vec<(u64, PolicyVersion)>,
-    /// Rules by stream and version of the policy: one, where nobody lies.
-    rules: BTreeMap<(TenantId, StreamId, PolicyVersion), BTreeSet<[u8; 32]>>,
+    /// Rules by stream, version of the policy and officer: one, where nobody lies.
+    rules: BTreeMap<(TenantId, StreamId, PolicyVersion, usize), BTreeSet<[u8; 32]>>,
+    /// Officers that the node honoured, one behind the other, each with the entry from which on.
+    officers: Vec<(u64, OfficerPublic)>,
+    /// Bodies that were destroyed: the entry, what it was, and the entry that says so.
+    destroyed: Vec<(Destroyed, u64)>,
 }
 
 impl Leaves {
@@ -82,18 +90,39 @@ impl Leaves {
                 }
                 let peer = format!("{}/{}", passage.peer.region, passage.peer.node);
                 let question = self.asked.get(&(peer.clone(), answer.header.question)).copied();
-                let (policy, drawn) = (answer.header.policy, passage.drawn);
+                let (policy, drawn, id) = (answer.header.policy, passage.drawn, answer.header.question);
                 if let (Some((_, tenant, stream)), Some(drawn)) = (question, drawn) {
-                    self.rules.entry((tenant, stream, policy)).or_default().insert(drawn.rules);
+                    let rules = (tenant, stream, policy, self.officer_at(number));
+                    self.rules.entry(rules).or_default().insert(drawn.rules);
                 }
                 let has_noise = answer.header.noise.is_some();
-                self.answers.push(Answer { number, at: entry.at, peer, policy, drawn, has_noise, question });
+                self.answers.push(Answer { number, at: entry.at, peer, policy, drawn, has_noise, id, question });
             }
             Event::Shredded { hidden, .. } => self.gone.push((number, "erasure", *hidden)),
             Event::RetentionBegun { records, .. } => self.gone.push((number, "retention", *records)),
             Event::PolicyChanged { version, .. } => self.policies.push((number, *version)),
+            Event::OfficerHonoured { officer } if self.officers.last().is_none_or(|(_, last)| last != officer) => {
+                self.officers.push((number, *officer));
+            }
+            Event::BodyDestroyed(gone) => self.destroyed.push((gone.clone(), number)),
             _ => {}
         }
+    }
+
+    /// Under which of the officers an entry was written.
+    fn officer_at(&self, number: u64) -> usize {
+        self.officers.iter().filter(|(since, _)| *since < number).count()
+    }
+
+    /// The entry that says that the question with this id was destroyed.
+    fn question_destroyed(&self, question: QuestionId) -> Option<u64> {
+        let is_it = |gone: &Destroyed| !gone.left && gone.class == EgressClass::Question && gone.question == question;
+        self.destroyed.iter().find(|(gone, _)| is_it(gone)).map(|(_, number)| *number)
+    }
+
+    /// Answers that left and whose bodies are gone: nobody can ask them again.
+    fn answers_destroyed(&self) -> impl Iterator<Item = &(Destroyed, u64)> {
+        self.destroyed.iter().filter(|(gone, _)| gone.left && gone.class != EgressClass::Question)
     }
 
     /// As many answers as are wanted, in an order that follows from the seed.
@@ -116,7 +145,7 @@ impl Leaves {
         let has_more = said.get("has_more").and_then(Value::as_bool).unwrap_or(false);
         match said.get("found").and_then(Value::as_str) {
             _ if self.has_two_rules(answer) => {
-                Verdict::Differs("entries under one version of the policy name different rules")
+                Verdict::Differs("entries under one version of the policy and one officer name different rules")
             }
             Some("same") => Verdict::Same,
             Some("other_rules") => self.by_policy(answer),
@@ -128,6 +157,9 @@ impl Leaves {
                 Verdict::Differs("all records are there, and give other numbers than were told")
             }
             Some("differs") => self.by_loss(answer, missing),
+            Some("archived") => Verdict::Unexplained(
+                "records it was drawn from lie in the archive; have the region restore their range, and ask again",
+            ),
             Some("elsewhere") => Verdict::Unexplained("another node owns the shard now; ask again when this one does"),
             _ => Verdict::Unexplained("the region cannot read what it was drawn from; see its node's log"),
         }
@@ -135,7 +167,8 @@ impl Leaves {
 
     /// Whether the ledger says of the stream that it had more than one set of rules under the version of the answer.
     fn has_two_rules(&self, answer: &Answer) -> bool {
-        let stream = answer.question.map(|(_, tenant, stream)| (tenant, stream, answer.policy));
+        let officer = self.officer_at(answer.number);
+        let stream = answer.question.map(|(_, tenant, stream)| (tenant, stream, answer.policy, officer));
         stream.and_then(|stream| self.rules.get(&stream)).is_some_and(|rules| rules.len() > 1)
     }
 
@@ -143,9 +176,13 @@ impl Leaves {
     /// should have been it does not say.
     fn by_policy(&self, answer: &Answer) -> Verdict {
         let later = self.policies.iter().filter(|(_, version)| *version > answer.policy).map(|(number, _)| *number);
-        match later.min() {
+        // The first officer that an entry names may be the one there was all along.
+        let officers = self.officers.iter().skip(1).map(|(number, _)| *number).filter(|number| *number > answer.number);
+        match later.chain(officers).min() {
             Some(leaf) => Verdict::Unjudged(leaf),
-            None => Verdict::Differs("the rules are others, and the ledger knows of no other policy since"),
+            None => Verdict::Differs(
+                "the rules are others, and the ledger knows of no other policy and no other officer since",
+            ),
         }
     }
 
@@ -199,6 +236,13 @@ pub(super) async fn run(arguments: &ReplayArguments, trust: Trust, profile: &Pro
     for home in &sound.homes {
         let log = arguments.pack.join("regions").join(&home.place).join("log");
         let (leaves, root) = leaves(&log)?;
+        for (gone, leaf) in leaves.answers_destroyed() {
+            let why = gone.ground.words();
+            lines.push(format!(
+                "  {}, entry {}: not replayable: its body was destroyed, entry {leaf} ({why})",
+                home.origin, gone.entry
+            ));
+        }
         let door = door_of(home, profile).await?;
         for answer in leaves.sample(arguments, arguments.seed.as_deref().unwrap_or(&root)) {
             let verdict = ask(&door, &leaves, answer, &sound.tenant).await?;
@@ -277,6 +321,9 @@ async fn door_of(home: &pack::SoundHome, profile: &Profile) -> anyhow::Result<Do
 }
 
 async fn ask(door: &Door, leaves: &Leaves, answer: &Answer, tenant: &str) -> anyhow::Result<Verdict> {
+    if let (None, Some(leaf)) = (answer.question, leaves.question_destroyed(answer.id)) {
+        return Ok(Verdict::Explained("its question's body was destroyed", leaf));
+    }
     let Some((question, ..)) = answer.question else {
         return Ok(Verdict::Unexplained("its question is not in the pack: withheld, or destroyed"));
     };
@@ -299,13 +346,14 @@ mod tests {
         let drawn = Some(Drawn { shard: ShardId(1), upto: 9, journal: 1, rules: [1; 32] });
         let (at, policy) = (Timestamp(number.cast_signed()), PolicyVersion(policy));
         let question = Some((1, TenantId(1), StreamId(1)));
-        Answer { number, at, peer: "tokyo/1".to_owned(), policy, drawn, has_noise: false, question }
+        let id = QuestionId(number.into());
+        Answer { number, at, peer: "tokyo/1".to_owned(), policy, drawn, has_noise: false, id, question }
     }
 
     fn leaves() -> Leaves {
         let mut leaves = Leaves { gone: vec![(5, "erasure", 2), (30, "retention", 4)], ..Leaves::default() };
         leaves.policies = vec![(3, PolicyVersion(1)), (20, PolicyVersion(2))];
-        leaves.rules.insert((TenantId(1), StreamId(1), PolicyVersion(1)), [[1; 32]].into());
+        leaves.rules.insert((TenantId(1), StreamId(1), PolicyVersion(1), 0), [[1; 32]].into());
         leaves
     }
 
@@ -352,10 +400,64 @@ mod tests {
         // By the rules of then the numbers are others: the policy since has nothing to do with it.
         let differs = json!({"found": "differs", "missing": 0, "has_more": false});
         assert!(matches!(leaves.judge(&answer(10, 1), &differs), Verdict::Differs(_)));
-        leaves.rules.insert((TenantId(1), StreamId(1), PolicyVersion(1)), [[1; 32], [2; 32]].into());
+        leaves.rules.insert((TenantId(1), StreamId(1), PolicyVersion(1), 0), [[1; 32], [2; 32]].into());
         for said in [other, json!({"found": "same"})] {
             assert!(matches!(leaves.judge(&answer(10, 1), &said), Verdict::Differs(_)), "one of the two is a lie");
         }
+    }
+
+    #[test]
+    fn another_officer_brings_other_rules_under_the_same_version_and_a_restart_with_the_same_does_not() {
+        let officer = |byte: &str| OfficerPublic::try_from(byte.repeat(32)).expect("a key");
+        let honoured = |byte: &str| Event::OfficerHonoured { officer: officer(byte) };
+        let (tenant, stream) = (TenantId(1), StreamId(1));
+        let told = |second: &str| {
+            let mut leaves = leaves();
+            leaves.rules.clear();
+            let mut tell = |number, event| leaves.take(number, &Entry::specimen(Timestamp(1), None, event));
+            tell(1, honoured("aa"));
+            tell(11, honoured(second));
+            for (number, rules) in [(10, [1; 32]), (12, [2; 32])] {
+                let key = (tenant, stream, PolicyVersion(1), leaves.officer_at(number));
+                leaves.rules.entry(key).or_default().insert(rules);
+            }
+            leaves
+        };
+        let (same, other) = (json!({"found": "same"}), json!({"found": "other_rules"}));
+        let changed = told("bb");
+        for number in [10, 12] {
+            assert_eq!(changed.judge(&answer(number, 1), &same), Verdict::Same, "{number}");
+        }
+        assert_eq!(changed.judge(&answer(10, 1), &other), Verdict::Unjudged(11), "the officer since explains it");
+        assert_eq!(changed.judge(&answer(12, 1), &other), Verdict::Unjudged(20), "only the policy since does");
+        for number in [10, 12] {
+            let verdict = told("aa").judge(&answer(number, 1), &same);
+            assert!(matches!(verdict, Verdict::Differs(_)), "one of the two is a lie: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_destroyed_question_is_named_and_no_other_is_excused_by_it() {
+        let gone = |left, class, question: u128| Destroyed {
+            entry: 7,
+            commitment: [0; 32],
+            left,
+            class,
+            question: QuestionId(question),
+            ground: domicile_proto::officer::OrderGround::PersonalData,
+            officer: OfficerPublic::try_from("aa".repeat(32)).expect("a key"),
+            signature: "".into(),
+        };
+        let mut leaves = leaves();
+        leaves.destroyed = vec![
+            (gone(false, EgressClass::Question, 10), 40),
+            (gone(true, EgressClass::Question, 11), 41),
+            (gone(true, EgressClass::Count, 12), 42),
+        ];
+        assert_eq!(leaves.question_destroyed(QuestionId(10)), Some(40));
+        assert_eq!(leaves.question_destroyed(QuestionId(11)), None, "that one left here and did not arrive");
+        assert_eq!(leaves.question_destroyed(QuestionId(12)), None, "that was an answer");
+        assert_eq!(leaves.answers_destroyed().map(|(_, leaf)| *leaf).collect::<Vec<_>>(), [42]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::codec::{self, CodecError, HEADER_BYTES, Header, MAGIC, Message};
+use domicile_proto::ids::{TimeRange, Timestamp};
 use domicile_proto::message::answer::{Answer, Outcome};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::{HeadOffer, SignedHead, Verdict};
@@ -148,20 +149,43 @@ fn question(question: &Question) -> String {
         })
         .collect();
     format!(
-        "question {}: tenant {}, stream {}, {:?}, {:?}, where [{}], within {} ms",
+        "question {}: tenant {}, stream {}, {}, {:?}, where [{}], within {} ms",
         question.id,
         question.tenant,
         question.stream,
-        question.range,
+        times(question.range),
         question.ask,
         filters.join(" and "),
         question.deadline_ms
     )
 }
 
+/// A range of time as a person reads it; beyond what a calendar has there is no bound.
+fn times(range: TimeRange) -> String {
+    let time = |at: Timestamp| jiff::Timestamp::from_microsecond(at.0).ok().filter(|_| at.0.unsigned_abs() < FAR);
+    match (time(range.from), time(range.to)) {
+        (Some(from), Some(to)) => format!("records from {from} up to {to}"),
+        (Some(from), None) => format!("records from {from} on"),
+        (None, Some(to)) => format!("records up to {to}"),
+        (None, None) => "records of all times".to_owned(),
+    }
+}
+
+/// Further from 1970 than any record, in microseconds: 3,000 years.
+const FAR: u64 = 3_000 * 366 * 86_400 * 1_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_told_as_people_read_them() {
+        let range = |from, to| times(TimeRange { from: Timestamp(from), to: Timestamp(to) });
+        assert_eq!(times(TimeRange::ALL), "records of all times");
+        assert_eq!(range(0, 60_000_000), "records from 1970-01-01T00:00:00Z up to 1970-01-01T00:01:00Z");
+        assert_eq!(range(0, i64::MAX), "records from 1970-01-01T00:00:00Z on");
+        assert_eq!(range(i64::MIN, 0), "records up to 1970-01-01T00:00:00Z");
+    }
 
     #[test]
     fn frames_are_found_between_other_bytes() {

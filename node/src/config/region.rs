@@ -104,6 +104,11 @@ impl RegionFacts {
         (self.retention.hot_days, self.retention.warm_days)
     }
 
+    /// Days after their receipt at which records are archived, and for how many they are kept there, likewise.
+    pub(crate) const fn archive_days(&self) -> (u32, u32) {
+        (self.retention.cold_days, self.retention.archive_days)
+    }
+
     /// Days after their receipt at which records are deleted, where the stream's policy says nothing.
     pub(crate) const fn retention_days(&self) -> u32 {
         self.retention.cold_days.saturating_add(self.retention.archive_days)

@@ -48,6 +48,11 @@ pub(crate) struct StoreSection {
     /// not start. Each is logged at every start; what the provider contradicts is refused all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) vouched: Vec<Vouched>,
+    /// The class of storage of what is archived, as the provider names it. Default: that of everything else. Only one that is read
+    /// at once: an erasure must be able to make an archived segment anew without waiting for the provider. S3: `STANDARD_IA`,
+    /// `ONEZONE_IA`, `GLACIER_IR`, `INTELLIGENT_TIERING`; Azure: `Cool`, `Cold`; GCS: `NEARLINE`, `COLDLINE`, `ARCHIVE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) archive_class: Option<String>,
     /// What only S3 has.
     #[serde(skip_serializing_if = "S3Section::is_default")]
     pub(crate) s3: S3Section,
@@ -72,6 +77,16 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
+    /// Classes of storage whose objects are read at once, though at another price.
+    const fn archive_classes(self) -> &'static [&'static str] {
+        match self {
+            Self::Directory => &[],
+            Self::S3 => &["STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "INTELLIGENT_TIERING"],
+            Self::Azure => &["Cool", "Cold"],
+            Self::Gcs => &["NEARLINE", "COLDLINE", "ARCHIVE"],
+        }
+    }
+
     /// What a reader of a report is told.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -220,6 +235,11 @@ impl StoreSection {
             ),
             (has_file, "store.credentials_file", "a file, exactly where `credentials = \"file\"`"),
             (has_key, "store.s3.kms_key", "a key, exactly where `encryption = \"sse_kms\"`"),
+            (
+                self.archive_class.as_deref().is_none_or(|class| self.kind.archive_classes().contains(&class)),
+                "store.archive_class",
+                "a class of this provider that is read at once: `GLACIER_IR` in S3, `Cold` in Azure, `ARCHIVE` in GCS",
+            ),
             (self.kind == Backend::S3 || self.s3.is_default(), "store.s3", "nothing: it belongs to `kind = \"s3\"`"),
             (
                 (self.kind == Backend::Azure) == self.account.is_some(),
@@ -263,6 +283,7 @@ mod tests {
             S3.to_owned(),
             format!("{S3}endpoint = \"http://127.0.0.1:9000\"\ncloud = \"private\""),
             format!("{S3}credentials = \"file\"\ncredentials_file = \"c\""),
+            format!("{S3}archive_class = \"GLACIER_IR\""),
             format!("{S3}[s3]\nencryption = \"sse_kms\"\nkms_key = \"k\""),
             S3.replace("s3", "azure") + "account = \"acme\"",
             S3.replace("s3", "gcs") + "prefix = \"a/b\"\nvouched = [\"location\", \"replication\"]",
@@ -289,11 +310,11 @@ mod tests {
     fn every_key_is_explained_to_operators() {
         let guide = include_str!("../../../docs/guide/operator.md");
         let whole = S3.to_owned()
-            + "prefix = \"p\"\npath = \"p\"\ncloud = \"private\"\nendpoint = \"e\"\nca = \"c\"\ncredentials_file = \"c\"\naccount = \"a\"\nvouched = [\"location\"]\n[s3]\naddressing = \"path\"\nkms_key = \"k\"";
+            + "prefix = \"p\"\npath = \"p\"\ncloud = \"private\"\nendpoint = \"e\"\nca = \"c\"\ncredentials_file = \"c\"\naccount = \"a\"\nvouched = [\"location\"]\narchive_class = \"ARCHIVE\"\n[s3]\naddressing = \"path\"\nkms_key = \"k\"";
         let table = toml::to_string(&read(&whole)).unwrap().parse::<toml::Table>().unwrap();
         let s3 = table["s3"].as_table().unwrap().keys().map(|key| format!("s3.{key}"));
         let keys: Vec<_> = table.keys().filter(|key| *key != "s3").cloned().chain(s3).collect();
-        assert_eq!(keys.len(), 15);
+        assert_eq!(keys.len(), 16);
         for key in keys {
             assert!(guide.contains(&format!("`{key}`")) || guide.contains(&format!("    {key} = ")), "`{key}`");
         }
@@ -316,6 +337,8 @@ mod tests {
             (format!("{S3}credentials_file = \"c\""), "store.credentials_file"),
             (format!("{S3}[s3]\nencryption = \"sse_kms\""), "store.s3.kms_key"),
             (format!("{S3}[s3]\nkms_key = \"k\""), "store.s3.kms_key"),
+            (format!("{S3}archive_class = \"DEEP_ARCHIVE\""), "store.archive_class"),
+            (format!("{S3}archive_class = \"GLACIER\""), "store.archive_class"),
             (format!("{S3}path = \"p\""), "store.path"),
             (format!("{S3}account = \"a\""), "store.account"),
             (S3.replace("s3", "azure"), "store.account"),

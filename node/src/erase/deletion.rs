@@ -49,6 +49,11 @@ struct Row {
     records: u32,
     bytes: u64,
     received_until: Timestamp,
+    /// Since when it lay in the archive, and for how many days it was kept there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    archived_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    archive_days: Option<u32>,
 }
 
 /// A deletion and its evidence.
@@ -88,17 +93,42 @@ impl Erasure {
         let periods: Vec<Period> = known
             .filter_map(|view| {
                 let days = policy.days_kept(view, self.parts.retention_days);
+                let archive_for = policy.archive_for(view, self.parts.archive_days);
                 let (stream, name) = (view.id, view.name.clone());
-                view.shard.map(|(shard, _)| Period { tenant: view.tenant, stream, name, shard, days })
+                view.shard.map(|(shard, _)| Period { tenant: view.tenant, stream, name, shard, days, archive_for })
             })
             .collect();
-        let lying: Vec<Lying> = self.segments().iter().map(lying_of).collect();
+        let archived = self.archived();
+        let ids: BTreeSet<SegmentId> = archived.iter().map(|one| one.segment).collect();
+        // A copy of what lies in the archive goes together with it.
+        let shown = self.segments().iter().map(lying_of).filter(|one| !ids.contains(&one.segment)).collect::<Vec<_>>();
+        let lying: Vec<Lying> = shown.into_iter().chain(archived).collect();
         plan(&periods, &lying, &self.stream_holds(), self.parts.clock.now())
     }
 
     fn segments(&self) -> Vec<Arc<Segment>> {
         let catalog = self.parts.shards.catalog();
         catalog.shards().into_iter().flat_map(|shard| catalog.view(shard).to_vec()).collect()
+    }
+
+    fn archived(&self) -> Vec<Lying> {
+        let catalog = self.parts.shards.catalog();
+        let of = |shard: ShardId| {
+            let archive = catalog.archive(shard);
+            let lying = archive.iter().filter_map(|one| {
+                Some(Lying {
+                    segment: one.id()?,
+                    shard,
+                    records: one.row.docs,
+                    bytes: one.bytes(),
+                    received_until: one.row.received_until,
+                    is_durable: true,
+                    archived: Some(one.since),
+                })
+            });
+            lying.collect::<Vec<_>>()
+        };
+        catalog.archives().into_iter().flat_map(of).collect()
     }
 
     /// The holds on whole streams.
@@ -153,8 +183,16 @@ impl Erasure {
     ) -> Result<Vec<Planned>, EraseError> {
         let mut planned = self.retention_plan(tenant);
         for one in planned.iter_mut().filter(|one| one.fate == Fate::Due) {
+            let holds = self.person_holds(&one.period);
+            if one.lying.archived.is_some() {
+                // Nobody looks into the archive for it: what may hold a record of theirs stays.
+                if let Some((hold, _)) = holds.into_iter().next() {
+                    one.fate = Fate::Held(hold);
+                }
+                continue;
+            }
             let Some(segment) = self.segment(one.lying.shard, one.lying.segment) else { continue };
-            for (hold, wanted) in self.person_holds(&one.period) {
+            for (hold, wanted) in holds {
                 if self.parts.shards.holds(Arc::clone(&segment), wanted).await? {
                     one.fate = Fate::Held(hold);
                     break;
@@ -216,8 +254,16 @@ impl Erasure {
     /// A segment as the plan of a deletion has it; none where it is gone.
     async fn row_of(&self, planned: Planned) -> Result<Option<Row>, EraseError> {
         let Planned { period, lying, .. } = planned;
-        let Some(segment) = self.segment(lying.shard, lying.segment) else { return Ok(None) };
-        let sha256 = self.parts.shards.digest(segment).await?;
+        let sha256 = match (lying.archived, self.segment(lying.shard, lying.segment)) {
+            (Some(_), _) => {
+                let archive = self.parts.shards.catalog().archive(lying.shard);
+                let known = archive.iter().find(|one| one.id() == Some(lying.segment));
+                let Some(copied) = known.and_then(|one| one.row.copied.as_ref()) else { return Ok(None) };
+                copied.digest().unwrap_or_default()
+            }
+            (None, Some(segment)) => self.parts.shards.digest(segment).await?,
+            (None, None) => return Ok(None),
+        };
         Ok(Some(Row {
             stream: period.stream,
             name: period.name,
@@ -228,6 +274,8 @@ impl Erasure {
             records: lying.records,
             bytes: lying.bytes,
             received_until: lying.received_until,
+            archived_at: lying.archived,
+            archive_days: lying.archived.and(period.archive_for),
         }))
     }
 
@@ -254,7 +302,7 @@ impl Erasure {
         self.step("segments deleted")?;
         let mut objects = 0;
         for (shard, segment) in deletion.ids() {
-            objects += tier::forget(&self.parts.store, shard, segment).await?;
+            objects += tier::forget_all(&self.parts.store, shard, segment).await?;
         }
         let originals = self.destroy_days(&deletion).await?;
         self.step("originals destroyed")?;
@@ -284,6 +332,7 @@ impl Erasure {
                 name: row.name.clone(),
                 shard: row.shard,
                 days: row.days,
+                archive_for: None,
             };
             if self.person_holds(&period).is_empty()
                 && !holds.iter().any(|hold| hold.concerns(period.tenant, period.stream))
@@ -306,8 +355,10 @@ impl Erasure {
     /// Looks again, at all places.
     async fn nothing_stays(&self, id: &str, deletion: &Deletion) -> Result<(), EraseError> {
         for (shard, segment) in deletion.ids() {
-            let is_shown = self.parts.shards.catalog().view(shard).iter().any(|one| one.id == segment);
-            if is_shown || tier::is_copied(&self.parts.store, shard, segment).await? {
+            let catalog = self.parts.shards.catalog();
+            let is_shown = catalog.view(shard).iter().any(|one| one.id == segment)
+                || catalog.archive(shard).iter().any(|one| one.id() == Some(segment));
+            if is_shown || tier::is_anywhere(&self.parts.store, shard, segment).await? {
                 return Err(EraseError::Stays { deletion: id.into(), segment: segment.to_string().into() });
             }
         }
@@ -321,7 +372,7 @@ impl Erasure {
             "plan_sha256": hex::encode(plan_digest(deletion)),
             "segments": deletion.rows, "records": deletion.records(),
             "objects_of_copies_deleted": objects, "originals_destroyed": originals,
-            "proves": "these segments were past their retention, left the manifest, the disk of this node, its write-ahead log and the bucket; it does not prove that no copy was made elsewhere",
+            "proves": "these segments were past their retention, left the manifest, the disk of this node, its write-ahead log, the bucket and its archive; it does not prove that no copy was made elsewhere",
         })
     }
 
@@ -369,6 +420,7 @@ fn lying_of(segment: &Arc<Segment>) -> Lying {
         bytes: segment.bytes,
         received_until: segment.received_until,
         is_durable: !segment.is_young(),
+        archived: None,
     }
 }
 

@@ -227,6 +227,7 @@ fn one_deletion_names_no_more_segments_than_it_may() {
             name: "app".parse().unwrap(),
             shard: ShardId(1),
             days: 1,
+            archive_for: None,
         },
         lying: Lying {
             segment: SegmentId(segment as u128),
@@ -235,6 +236,7 @@ fn one_deletion_names_no_more_segments_than_it_may() {
             bytes: 1,
             received_until: Timestamp(1),
             is_durable: true,
+            archived: None,
         },
         fate: Fate::Due,
     };
@@ -251,7 +253,9 @@ async fn a_stream_whose_policy_is_no_longer_honoured_loses_nothing_that_was_to_b
     let dir = begin();
     let node = filled(dir.path()).await;
     let mut policy = Policy::clone(&node.policy.now());
+    let view = policy.streams.values().next().unwrap().clone();
     policy.kept_longer.insert(StreamId(1), 60.try_into().unwrap());
+    assert_eq!(policy.archive_for(&view, 30), None, "nor does the archive end it by what is no longer honoured");
     node.policy.replace(policy);
     turn_to_day(&node, DAYS + 1);
     assert!(node.erasure.drop_due(None).await.unwrap().is_empty(), "past the first period, not past the longer one");

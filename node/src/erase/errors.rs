@@ -147,6 +147,14 @@ pub(crate) enum EraseError {
         /// Why it does not give it.
         why: &'static str,
     },
+    /// Records of streams that were given up lie on this disk, where no erasure reaches them.
+    #[error(
+        "records that this node had accepted lie in `{dir}`, given up while it was away and reached by no erasure; look what is in it, then delete it"
+    )]
+    Aside {
+        /// Which directory.
+        dir: String,
+    },
     /// The node stops.
     #[error("the node stops; the order goes on at its next start")]
     Stopping,
@@ -175,6 +183,7 @@ impl Coded for EraseError {
             Self::Links => "DMC-ERASE-19",
             Self::Unheard { .. } => "DMC-ERASE-15",
             Self::Elsewhere { .. } => "DMC-ERASE-20",
+            Self::Aside { .. } => "DMC-ERASE-21",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
@@ -190,7 +199,7 @@ impl Coded for EraseError {
             Self::Overtaken => Verdict::NotNow(1),
             Self::Elsewhere { .. } => Verdict::NotNow(5),
             Self::Away | Self::Missing { .. } | Self::Unheard { .. } => Verdict::NotNow(2),
-            Self::Left { .. } | Self::Stays { .. } | Self::Stopping => Verdict::NotNow(30),
+            Self::Left { .. } | Self::Stays { .. } | Self::Aside { .. } | Self::Stopping => Verdict::NotNow(30),
             Self::Overdue { .. } | Self::OtherKeys | Self::Untold => Verdict::NotNow(30),
             Self::Damaged { .. } | Self::Key { .. } => Verdict::Broken,
             Self::Store(source) => source.verdict(),

@@ -1,6 +1,7 @@
 //! How long it takes until somebody is hidden and unreadable, and what a purge rewrites for all of them together.
 //!
-//! `DOMICILE_SUBJECTS=1000 cargo test -p domicile --lib erase::measure -- --nocapture`; a few subjects without it.
+//! `DOMICILE_SUBJECTS=1000 cargo test -p domicile --lib erase::measure -- --nocapture`; a few subjects without it. How an order
+//! grows with the records of a node is told by `DOMICILE_STAY`, the number of persons who stay for each who goes: 4 without it.
 
 #![allow(clippy::print_stderr, reason = "a measurement is read by people")]
 
@@ -20,6 +21,10 @@ const IN_EACH: u64 = 5;
 /// Persons who stay, for each who goes.
 const STAY: u64 = 4;
 
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 fn segments(node: &Node) -> (usize, u64, u64) {
     let view = node.shards.catalog().view(ShardId(1));
     (view.len(), view.iter().map(|one| one.bytes).sum(), view.iter().map(|one| u64::from(one.docs)).sum())
@@ -27,10 +32,10 @@ fn segments(node: &Node) -> (usize, u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_subjects_are_shredded_one_by_one_and_purged_together_with_one_rewrite_of_each_segment() {
-    let erased: u64 = std::env::var("DOMICILE_SUBJECTS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let erased = setting("DOMICILE_SUBJECTS", 12);
     let dir = begin();
     let node = Node::start(dir.path()).await;
-    let persons = erased * (1 + STAY);
+    let persons = erased * (1 + setting("DOMICILE_STAY", STAY));
     for segment in 0..SEGMENTS {
         let line = |n: u64| {
             let person = n % persons;
@@ -44,7 +49,7 @@ async fn many_subjects_are_shredded_one_by_one_and_purged_together_with_one_rewr
         let letters: String =
             (0..26).map(|at| char::from(b'a' + u8::try_from(person >> (2 * at) & 3).unwrap())).collect();
         let text = zeroize::Zeroizing::new(format!("p{person}"));
-        Original { token: format!("‹email:{letters}›").into(), subject: Some(person), text }
+        Original { token: format!("‹email:{letters}›").into(), subject: Some(person), text, met: None }
     };
     let originals: Vec<_> = (0..persons).map(original).collect();
     node.vault.seal(TENANT, StreamId(1), Day::of(Timestamp(1)), &originals).unwrap();

@@ -5,6 +5,8 @@
 //! holds something of them is made anew. Each step is in the ledger before it is on record, and is only on record when it is
 //! done. Holds keyed hashes and tokens, never a value; nothing of it leaves the region. Does not answer searches.
 
+#[cfg(test)]
+mod archive_test;
 mod deletion;
 #[cfg(test)]
 mod deletion_test;

@@ -32,6 +32,8 @@ fn mover(node: &Node, tier: Tier, room: Option<Room>) -> Mover {
         shard: SHARD,
         warm_after: 7,
         cold_after: 30,
+        archive_after: 365,
+        archive_for: Some(180),
         delete_after: 545,
     };
     let erasure = Arc::clone(&node.erasure);

@@ -114,6 +114,8 @@ pub(super) struct Word {
 #[derive(Clone)]
 pub(crate) struct Tracked {
     pub(crate) order: Order,
+    /// Whether the ledger told of it since this node started.
+    pub(super) is_asked_for: bool,
     pub(crate) shredded: Option<Shredded>,
     /// Originals that there were before the first of them was destroyed.
     pub(super) counted: Option<Counted>,
@@ -153,7 +155,8 @@ impl Hold {
 impl Tracked {
     /// As it was given.
     pub(super) const fn new(order: Order) -> Self {
-        Self { order, shredded: None, counted: None, receipt: None, told: BTreeMap::new(), region: None }
+        let (is_asked_for, shredded, counted) = (false, None, None);
+        Self { order, is_asked_for, shredded, counted, receipt: None, told: BTreeMap::new(), region: None }
     }
 
     /// How far it is at another node, as far as that one said.

@@ -7,7 +7,7 @@
 use domicile_proto::ids::{Name, ShardId, StreamId, TenantId, Timestamp};
 
 use crate::segment::SegmentId;
-use crate::tier::{StreamHold, end_of};
+use crate::tier::{StreamHold, end_in_archive, end_of};
 
 /// How long the records of a shard are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) struct Period {
     pub(crate) shard: ShardId,
     /// Days since receipt.
     pub(crate) days: u32,
+    /// Days in the archive; none where `days` alone end what lies there.
+    pub(crate) archive_for: Option<u32>,
 }
 
 /// A segment, as far as the plan cares.
@@ -30,6 +32,8 @@ pub(crate) struct Lying {
     /// All that is inside was received before.
     pub(crate) received_until: Timestamp,
     pub(crate) is_durable: bool,
+    /// Since when it lies in the archive.
+    pub(crate) archived: Option<Timestamp>,
 }
 
 /// What is to happen to a segment.
@@ -56,7 +60,11 @@ pub(crate) fn plan(periods: &[Period], lying: &[Lying], holds: &[StreamHold], no
     let mut planned = Vec::new();
     for lying in lying {
         let Some(period) = periods.iter().find(|period| period.shard == lying.shard) else { continue };
-        let until = end_of(lying.received_until, period.days);
+        let kept = end_of(lying.received_until, period.days);
+        let until = lying
+            .archived
+            .and_then(|since| end_in_archive(since, period.archive_for))
+            .map_or(kept, |end| end.min(kept));
         let hold = holds.iter().find(|hold| hold.concerns(period.tenant, period.stream));
         let fate = match hold {
             _ if until > now || !lying.is_durable => Fate::Until(until),
@@ -82,6 +90,7 @@ mod tests {
             name: "app".parse().unwrap(),
             shard: ShardId(u64::from(stream)),
             days,
+            archive_for: None,
         }
     }
 
@@ -93,6 +102,7 @@ mod tests {
             bytes: 9,
             received_until: Timestamp(received_until),
             is_durable: true,
+            archived: None,
         }
     }
 
@@ -124,6 +134,18 @@ mod tests {
         assert_eq!(fate(hold(1, Some(vec![2, 1]))), Fate::Held("h".into()));
         assert_eq!(fate(hold(1, Some(vec![2]))), Fate::Due);
         assert_eq!(fate(hold(2, None)), Fate::Due);
+    }
+
+    #[test]
+    fn what_lies_in_the_archive_ends_with_its_validity_or_with_its_retention_whichever_is_first() {
+        let of = |archive_for, since: i64| {
+            let period = Period { archive_for, ..period(1, 300) };
+            let kept = Lying { archived: Some(Timestamp(since)), ..lying(1, 5) };
+            fates(&plan(&[period], &[kept], &[], Timestamp(0))).remove(0)
+        };
+        assert_eq!(of(Some(180), 30 * DAY), Fate::Until(Timestamp(211 * DAY)));
+        assert_eq!(of(Some(180), 200 * DAY), Fate::Until(Timestamp(301 * DAY)), "never longer than its retention");
+        assert_eq!(of(None, 30 * DAY), Fate::Until(Timestamp(301 * DAY)));
     }
 
     #[test]

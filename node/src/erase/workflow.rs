@@ -1,7 +1,8 @@
 //! The workflow: takes an order, hides and shreds it at once, purges what waits together, and goes on after any crash.
 //!
-//! Every step can be done twice. It is in the ledger before it is on record, so a crash between the two leaves an entry twice
-//! and never a claim without its entry.
+//! Every step can be done twice. An order is on record first, and hides; the ledger tells of it before anything is destroyed. Every
+//! later step is in the ledger before it is on record, so a crash between the two leaves an entry twice and never a claim
+//! without its entry.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,8 +32,8 @@ use crate::keys::{Destroyed, Target, Vault};
 use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
 use crate::ownership::Propose;
 use crate::policy::{Awareness, PolicyWatch, Suppression};
-use crate::segment::Shards;
 use crate::segment::manifest::Manifest;
+use crate::segment::{SegmentError, Shards};
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::tier::{DAY, Tier};
@@ -59,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) policy: PolicyWatch,
     /// Days that records are kept where the policy of their stream says nothing.
     pub(crate) retention_days: u32,
+    /// Days in the archive, likewise.
+    pub(crate) archive_days: u32,
 }
 
 /// Erasure in this region.
@@ -158,14 +161,15 @@ impl Erasure {
 
     /// Makes an order durable, unless a hold stands against it. The caller holds `ordering`.
     pub(super) async fn admit(&self, id: &str, order: Order) -> Result<(), EraseError> {
-        let commitment = order.commitment();
         let held: Option<Box<str>> = self.records.read().against(order.tenant, &order.whom).map(Into::into);
         if let Some(hold) = held {
-            self.parts.ledger.record_of(order.tenant, Event::ErasureRefused { hold: hold.clone(), commitment }).await?;
+            self.parts
+                .ledger
+                .record_of(order.tenant, Event::ErasureRefused { hold: hold.clone(), commitment: order.commitment() })
+                .await?;
             return Err(EraseError::Held { hold });
         }
-        let asked = Event::ErasureRequested { erasure: id.into(), commitment };
-        self.parts.ledger.record_of(order.tenant, asked).await?;
+        // The entry follows: one of an order that no disk has would be asked for, and never carried out.
         order::put_order(&self.parts.store, id, &order).await?;
         self.step("ordered")?;
         let mut records = self.records.write();
@@ -195,6 +199,8 @@ impl Erasure {
         if hidden.is_ok() {
             self.step("hidden")?;
         }
+        // Hiding can be undone, and waits for nobody; nothing is destroyed that the ledger does not tell of.
+        self.ask_for(id, &tracked).await?;
         let counted = self.count(id, &tracked, hidden.as_ref().copied().unwrap_or(0)).await?;
         let vault = Arc::clone(&self.parts.vault);
         let (tenant, order) = (tracked.order.tenant, tracked.order);
@@ -215,6 +221,19 @@ impl Erasure {
             tracked.shredded = Some(shredded);
         }
         Ok(())
+    }
+
+    /// Has the ledger tell of an order before anything of it is destroyed; once more after a start in between.
+    async fn ask_for(&self, id: &str, tracked: &Tracked) -> Result<(), EraseError> {
+        if tracked.is_asked_for {
+            return Ok(());
+        }
+        let asked = Event::ErasureRequested { erasure: id.into(), commitment: tracked.order.commitment() };
+        self.parts.ledger.record_of(tracked.order.tenant, asked).await?;
+        if let Some(tracked) = self.records.write().orders.get_mut(id) {
+            tracked.is_asked_for = true;
+        }
+        self.step("asked for")
     }
 
     /// How many records an order hides and originals it destroys, on record before the first of them is gone.
@@ -263,9 +282,16 @@ impl Erasure {
         if due.is_empty() {
             return Ok(0);
         }
+        // What is not taken up yet, or cannot be read, may hold whom nobody looked for there: nothing is gone before it was.
+        if let Some(shard) = self.parts.shards.catalog().lacking() {
+            return Err(SegmentError::NotWhole { shard }.into());
+        }
         rewritten.extend(self.parts.shards.purge().await?);
         drop(moving);
         self.step("rewritten")?;
+        if let Some(dir) = self.parts.shards.set_aside()? {
+            return Err(EraseError::Aside { dir: dir.display().to_string() });
+        }
         for (id, tracked) in &due {
             // An original that was being sealed while the order came in got a key after they were destroyed.
             let (vault, order) = (Arc::clone(&self.parts.vault), tracked.order.clone());
@@ -354,10 +380,13 @@ impl Erasure {
     pub(crate) async fn tend(&self) -> Result<(), EraseError> {
         let now = self.parts.clock.now();
         let records = self.records.read().clone();
+        let mut failed = Ok(());
         for (id, _) in records.orders.iter().filter(|(_, tracked)| tracked.progress() == Progress::Ordered) {
             let _ordering = self.ordering.lock().await;
-            self.shred(id).await?;
+            // One that waits for something keeps no other waiting.
+            failed = failed.and(self.shred(id).await);
         }
+        failed?;
         let window = i64::try_from(ERASE_WINDOW.as_micros()).unwrap_or(i64::MAX);
         let mut shredded = records.orders.values().filter(|tracked| tracked.progress() == Progress::Shredded);
         let is_due = shredded.any(|tracked| now.0.saturating_sub(tracked.order.at.0) >= window);

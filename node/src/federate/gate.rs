@@ -8,6 +8,7 @@ use domicile_proto::ids::FieldId;
 use domicile_proto::message::answer::{AnswerHeader, RefusalCode};
 use domicile_proto::message::question::{Filter, Question};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::guard::{Before, Guard};
@@ -47,11 +48,50 @@ pub(crate) struct Put {
 
 type Call = dyn Fn(Put) -> BoxFuture<'static, Gated> + Send + Sync;
 
+/// Time as the padding sees it.
+#[derive(Clone, Default)]
+pub(crate) enum Timer {
+    /// The machine's.
+    #[default]
+    Machine,
+    /// One that stands until it is turned: what an answer takes is then the same on every machine.
+    Turned(Arc<Mutex<Instant>>),
+}
+
+impl Timer {
+    /// One that stands.
+    pub(crate) fn turned() -> Self {
+        Self::Turned(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Self::Machine => Instant::now(),
+            Self::Turned(at) => *at.lock(),
+        }
+    }
+
+    /// Turns one that stands; the machine's goes by itself.
+    pub(crate) fn turn(&self, by: Duration) {
+        if let Self::Turned(at) = self {
+            *at.lock() += by;
+        }
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        match self {
+            Self::Machine => tokio::time::sleep_until(at).await,
+            Self::Turned(now) => *now.lock() = at,
+        }
+    }
+}
+
 /// Aggregates, decides and releases.
 #[derive(Clone)]
 pub(crate) struct Gate {
     call: Arc<Call>,
     guard: Option<Arc<Guard>>,
+    timer: Timer,
 }
 
 impl Gate {
@@ -65,12 +105,17 @@ impl Gate {
             let answering = call(put);
             Box::pin(async move { answering.await.into() })
         };
-        Self { call: Arc::new(call), guard: None }
+        Self { call: Arc::new(call), guard: None, timer: Timer::Machine }
     }
 
     /// With a guard that keeps the questions of a day in mind.
     pub(crate) fn guarded(self, guard: Arc<Guard>) -> Self {
         Self { guard: Some(guard), ..self }
+    }
+
+    /// With another time than the machine's.
+    pub(crate) fn timed(self, timer: Timer) -> Self {
+        Self { timer, ..self }
     }
 
     /// Answers, or refuses once the deadline has passed. What crosses and has a text condition leaves at a whole step of
@@ -81,11 +126,11 @@ impl Gate {
 
     /// As [`Gate::answer`], with what the answer was drawn from.
     pub(super) async fn answer_with_inputs(&self, put: Put) -> (Answered, Option<Drawn>) {
-        let arrived = Instant::now();
+        let arrived = self.timer.now();
         let is_padded = put.crosses && is_text(&put.question);
         let answered = self.judged(put).await;
         if is_padded {
-            tokio::time::sleep_until(next_step(arrived, Instant::now())).await;
+            self.timer.sleep_until(next_step(arrived, self.timer.now())).await;
         }
         answered
     }

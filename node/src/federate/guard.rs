@@ -82,6 +82,14 @@ impl Guard {
         Ok(Arc::new(Self { clock, tasks, state: Mutex::new(state) }))
     }
 
+    /// One that keeps a day of synthetic questions in mind, and nothing on a disk.
+    pub(crate) fn of_rehearsal(clock: Clock, tasks: Tasks) -> Arc<Self> {
+        let found = Found { noted: Vec::new(), is_damaged: false };
+        let today = Today::of(clock.now().0.div_euclid(DAY), found);
+        let state = State { journal: Journal::forgetful(), today, kept: VecDeque::new() };
+        Arc::new(Self { clock, tasks, state: Mutex::new(state) })
+    }
+
     /// Judges a question by what was asked before.
     pub(super) async fn before(self: &Arc<Self>, put: Put) -> Before {
         let guard = Arc::clone(self);

@@ -26,7 +26,7 @@ pub(crate) use answerer::Answerer;
 pub(crate) use coverage::{RegionCoverage, Standing};
 pub(crate) use errors::FederateError;
 pub(crate) use federation::{Answer, Federation, Total};
-pub(crate) use gate::{Gate, Gated, Put};
+pub(crate) use gate::{Gate, Gated, Put, Timer};
 pub(crate) use guard::Guard;
 pub(crate) use question::{FederatedQuestion, OnMissing, Regions};
 #[cfg(test)]

@@ -106,6 +106,6 @@ pub(crate) fn id_hash(field: &str, value: &str) -> u64 {
 pub(crate) fn looks_like_id(value: &str) -> bool {
     value.len() >= 16
         && value.len() <= 64
-        && value.bytes().any(|b| b.is_ascii_digit())
         && value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+        && value.bytes().any(|b| b.is_ascii_digit())
 }

@@ -227,6 +227,19 @@ mod tests {
     }
 
     #[test]
+    fn no_stored_event_panics() {
+        let json = format!("{{\"ip\":\"{}\",\"n\":1,\"timestamp\":\"2026-01-01T00:00:00.117Z\"}}", TOKENS[0]);
+        let good = vec![
+            Stored::encode(Some("id"), json.as_bytes(), AT, &[("ip", TOKENS[0]), ("n", "1")]),
+            Stored::encode(None, b"{}", AT, &[]),
+        ];
+        bolero::check!().with_iterations(crate::fuzz::cases()).with_type::<crate::fuzz::Input>().for_each(|input| {
+            let bytes = input.bytes(&good);
+            let _ = Stored::decode(&bytes, AT, |name| (name == "ip").then(|| TOKENS[0].to_owned()));
+        });
+    }
+
+    #[test]
     fn the_layout_on_disk_stays() {
         assert_eq!(Stored::encode(None, b"{}", AT, &[]), [1, b'{', b'}']);
         assert_eq!(Stored::encode(Some("a"), b"{}", AT, &[]), [2, 1, 0, b'a', b'{', b'}']);

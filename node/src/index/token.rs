@@ -9,11 +9,43 @@ pub(crate) const CLOSING: char = '\u{203A}';
 const LETTERS: usize = 26;
 /// Letters of a token that stand in the index. On disk.
 const TELLING_LETTERS: usize = 16;
+/// Bytes at the end of a token that do not.
+const LEFT_OUT: usize = LETTERS - TELLING_LETTERS + CLOSING.len_utf8();
+/// [`CLOSING`] in UTF-8.
+const CLOSED: &[u8] = "\u{203A}".as_bytes();
 /// Longest class, and longest rest of a mark, in bytes.
 const MAX_PART_BYTES: usize = 64;
 
 /// Bytes of the token or mark that a text begins with.
 pub(crate) fn at_start(text: &str) -> Option<usize> {
+    match plain_at_start(text) {
+        Some(length) => Some(length),
+        None => any_at_start(text),
+    }
+}
+
+/// The token or mark that a text begins with: its bytes, and the part of them that becomes a term.
+pub(crate) fn telling_at_start(text: &str) -> Option<(usize, &str)> {
+    if let Some(length) = plain_at_start(text) {
+        return Some((length, text.get(..length - LEFT_OUT)?));
+    }
+    let length = any_at_start(text)?;
+    Some((length, telling(text.get(..length)?)))
+}
+
+/// Bytes of the token that a text begins with, as the node makes them: what is asked for most is answered by its bytes.
+fn plain_at_start(text: &str) -> Option<usize> {
+    let inner = text.strip_prefix(OPENING)?.as_bytes();
+    let class = inner.iter().take_while(|byte| is_class(**byte)).count();
+    let (letters, rest) = inner.get(class..)?.strip_prefix(b":")?.split_at_checked(LETTERS)?;
+    let is_plain =
+        (1..=MAX_PART_BYTES).contains(&class) && letters.iter().fold(true, |all, byte| all & is_base32(*byte));
+    let ends = CLOSING.len_utf8();
+    let is_closed = rest.get(..ends).is_some_and(|end| end == CLOSED);
+    (is_plain && is_closed).then_some(OPENING.len_utf8() + class + 1 + LETTERS + ends)
+}
+
+fn any_at_start(text: &str) -> Option<usize> {
     let inner = text.strip_prefix(OPENING)?;
     let class = inner.bytes().take_while(|byte| is_class(*byte)).count();
     let rest = inner.get(class..).filter(|_| (1..=MAX_PART_BYTES).contains(&class))?;
@@ -31,11 +63,10 @@ pub(crate) fn at_start(text: &str) -> Option<usize> {
 
 /// The part of a token that becomes a term: its class and 80 of its 128 bits, so that it costs little more than a word. A mark
 /// is all of itself.
-pub(crate) fn telling(token: &str) -> &str {
+fn telling(token: &str) -> &str {
     let inner = token.trim_start_matches(OPENING).trim_end_matches(CLOSING);
     let is_token = inner.split_once(':').is_some_and(|(class, letters)| halves(class, letters));
-    let left_out = LETTERS - TELLING_LETTERS + CLOSING.len_utf8();
-    if is_token { token.get(..token.len() - left_out).unwrap_or(token) } else { token }
+    if is_token { token.get(..token.len() - LEFT_OUT).unwrap_or(token) } else { token }
 }
 
 /// Whether a text ends inside of something that could become a token: the byte where that begins.
@@ -149,6 +180,14 @@ mod tests {
             if let Some(length) = at_start(&text) {
                 prop_assert!(text.get(..length).is_some_and(|token| token.ends_with(CLOSING)));
             }
+        }
+
+        #[test]
+        fn what_is_plain_is_read_as_anything_is(text in "‹?[a-z_2]{0,3}:?[a-z2-8]{0,2}[a-z2-7]{24,26}[a-z27]{0,1}[›‹: ]{0,2}x?") {
+            let length = any_at_start(&text);
+            prop_assert_eq!(at_start(&text), length);
+            let telling = length.map(|length| (length, telling(&text[..length])));
+            prop_assert_eq!(telling_at_start(&text), telling);
         }
     }
 }

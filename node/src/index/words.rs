@@ -94,9 +94,9 @@ impl WordStream<'_> {
     /// Takes a pseudonym token that stands here.
     fn pseudonym(&mut self) -> bool {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let Some(token) = token::at_start(rest).and_then(|length| rest.get(..length)) else { return false };
-        self.token.text.push_str(token::telling(token));
-        self.at += token.len();
+        let Some((length, telling)) = token::telling_at_start(rest) else { return false };
+        self.token.text.push_str(telling);
+        self.at += length;
         true
     }
 

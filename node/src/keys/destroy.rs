@@ -137,6 +137,7 @@ impl Vault {
             let mut known = self.known.lock();
             self.epoch.fetch_add(1, Ordering::SeqCst);
             known.clear();
+            self.pseudonyms.met.clear();
         }
         Ok(destroyed)
     }

@@ -39,11 +39,11 @@ impl Journal {
     }
 
     /// Appends one frame, durably. After an error nothing more can be appended, and what was appended before is still there.
-    pub(super) fn append(&mut self, rows: &Body) -> Result<(), KeysError> {
-        let frame = framed(&self.number, rows);
+    pub(super) fn append(&mut self, rows: &mut Body) -> Result<(), KeysError> {
+        let frame = rows.framed(&self.number);
         let frame = frame.ok_or_else(|| unwritten(&self.path, io::ErrorKind::FileTooLarge.into()))?;
         self.is_broken = true;
-        let written = self.file.write_all(&frame).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(frame).and_then(|()| self.file.sync_data());
         written.map_err(|source| unwritten(&self.path, source))?;
         self.is_broken = false;
         self.bytes += frame.len() as u64;
@@ -67,11 +67,21 @@ impl Journal {
     }
 }
 
-/// The rows of one frame, being gathered.
-#[derive(Default)]
+/// The rows of one frame, being gathered behind the room for its head, so that the frame is not copied together.
 pub(super) struct Body(Vec<u8>);
 
+impl Default for Body {
+    fn default() -> Self {
+        Self(vec![0; FRAME_BYTES])
+    }
+}
+
 impl Body {
+    /// Makes room for rows of so many bytes.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        self.0.reserve(bytes);
+    }
+
     /// One more row. Keys are shorter than 256 bytes, values than 4 GiB.
     pub(super) fn put(&mut self, (table, key, value): Row<'_>) {
         self.0.push(table);
@@ -82,7 +92,16 @@ impl Body {
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.len() <= FRAME_BYTES
+    }
+
+    /// The whole frame; `None` beyond 4 GiB, which the room for work keeps far away.
+    fn framed(&mut self, number: &Number) -> Option<&[u8]> {
+        let (head, rows) = self.0.split_first_chunk_mut::<FRAME_BYTES>()?;
+        let length = u32::try_from(rows.len()).ok()?;
+        let parts = BEGIN.into_iter().chain(length.to_le_bytes()).chain(sum(number, rows).to_le_bytes());
+        head.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        Some(&self.0)
     }
 }
 
@@ -132,17 +151,6 @@ fn header(number: Number) -> Vec<u8> {
 fn is_header(bytes: &[u8]) -> bool {
     let number = bytes.get(MAGIC.len()..).and_then(|bytes| bytes.first_chunk());
     number.is_some_and(|number| bytes.starts_with(&header(*number)))
-}
-
-/// `None` beyond 4 GiB, which the room for work keeps far away.
-fn framed(number: &Number, Body(body): &Body) -> Option<Vec<u8>> {
-    let length = u32::try_from(body.len()).ok()?;
-    let mut frame = Vec::with_capacity(FRAME_BYTES + body.len());
-    frame.extend_from_slice(&BEGIN);
-    frame.extend_from_slice(&length.to_le_bytes());
-    frame.extend_from_slice(&sum(number, body).to_le_bytes());
-    frame.extend_from_slice(body);
-    Some(frame)
 }
 
 /// The frame that the bytes begin with, and what follows it.

@@ -15,7 +15,7 @@ fn written(path: &Path, frames: &[Vec<Owned>]) -> Vec<usize> {
     for frame in frames {
         let mut body = Body::default();
         frame.iter().for_each(|(table, key, value)| body.put((*table, key, value)));
-        journal.append(&body).unwrap();
+        journal.append(&mut body).unwrap();
         ends.push(usize::try_from(journal.bytes()).unwrap());
     }
     ends
@@ -114,7 +114,7 @@ fn a_disk_that_is_full_breaks_the_journal_and_says_so() {
     let mut body = Body::default();
     body.put((0, b"key", b"value"));
     assert!(!journal.is_broken());
-    assert!(matches!(journal.append(&body), Err(KeysError::Journal { .. })));
+    assert!(matches!(journal.append(&mut body), Err(KeysError::Journal { .. })));
     assert!(journal.is_broken());
 }
 
@@ -123,3 +123,25 @@ const GOLDEN: &str = concat!(
     "444d434b45594a3130313233343536373839616263646566c3a32427",
     "f16b6af20e0000000e0336be0103050000006b657976616c7565",
 );
+
+#[test]
+fn no_journal_of_keys_panics() {
+    let good = three_frames().into_iter().map(|frame| {
+        let mut body = Body::default();
+        frame.iter().for_each(|(table, key, value)| body.put((*table, key, value)));
+        body.0.split_off(FRAME_BYTES)
+    });
+    let (good, number) = (good.collect::<Vec<_>>(), [7; 16]);
+    bolero::check!().with_iterations(crate::fuzz::cases()).with_type::<crate::fuzz::Input>().for_each(|input| {
+        let rows = input.bytes(&good);
+        let mut body = Body::default();
+        body.0.extend_from_slice(&rows);
+        let frame = body.framed(&number).unwrap().to_vec();
+        let (found, rest) = unframed(&number, &frame).unwrap();
+        assert!(found == rows && rest.is_empty());
+        let mut again = Body::default();
+        let is_whole = rows_of(found, &mut |row| again.put(row)).is_some();
+        assert!(!is_whole || again.0[FRAME_BYTES..] == rows, "rows are what they were written as");
+        let _ = (unframed(&number, &rows), holds_frame(&number, &rows), is_header(&rows));
+    });
+}

@@ -1,11 +1,17 @@
 //! Which originals were sealed already, as far as memory goes: what costs steady ingest nothing.
 //!
 //! Two halves: the young one fills, then becomes the old one, whose contents are forgotten. Forgetting costs a look into the
-//! keyring and is never wrong.
+//! keyring and is never wrong. [`Met`] is the same one stage earlier: the token of a value that is sealed, without the keyed
+//! hashes that make one.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+
+use parking_lot::Mutex;
+
+use super::ring::Bucket;
+use crate::limits::TOKENS_MET;
 
 /// The memory. Holds keyed hashes, never a token.
 pub(super) struct Known {
@@ -48,6 +54,17 @@ impl Fingerprints {
         let half = |state: &RandomState| u128::from(state.hash_one(&thing));
         half(&self.0) << 64 | half(&self.1)
     }
+
+    /// Of a thing in two parts, of which the first says how long it is.
+    fn of_bytes(&self, head: &[u8], rest: &[u8]) -> u128 {
+        let half = |state: &RandomState| {
+            let mut hasher = state.build_hasher();
+            hasher.write(head);
+            hasher.write(rest);
+            u128::from(hasher.finish())
+        };
+        half(&self.0) << 64 | half(&self.1)
+    }
 }
 
 impl Known {
@@ -81,8 +98,84 @@ impl Known {
     }
 }
 
+/// Tokens of values that are sealed where they were met, on the day they were met. Whoever destroys an original empties it.
+///
+/// A table of pairs: a value has its place in one pair, a line of the processor's memory, and takes it from the one that was met
+/// longer ago.
+pub(crate) struct Met {
+    prints: Fingerprints,
+    pairs: Mutex<Vec<Pair>>,
+}
+
+/// A value at a place: a keyed hash of what it is, where it stands and whose it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sight(u128);
+
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Pair([(u128, [u8; 16]); 2]);
+
+impl Met {
+    pub(super) fn new() -> Self {
+        Self { prints: Fingerprints::new(), pairs: Mutex::default() }
+    }
+
+    /// The sight of a value of a class in a bucket.
+    pub(super) fn sight(&self, bucket: Bucket, subject: Option<u64>, class: &str, value: &str) -> Sight {
+        // All that is not the value at once, for each piece that is hashed costs: no class has as many letters as would not fit.
+        let mut head = [0; 96];
+        let number = subject.unwrap_or(0).to_be_bytes();
+        let kind = [u8::from(subject.is_some()), u8::try_from(class.len()).unwrap_or(u8::MAX)];
+        let bucket = bucket.to_row();
+        let parts = bucket.iter().chain(&number).chain(&kind).chain(class.as_bytes());
+        let length = head.iter_mut().zip(parts).map(|(to, from)| *to = *from).count();
+        Sight(self.prints.of_bytes(head.get(..length).unwrap_or_default(), value.as_bytes()))
+    }
+
+    /// The hash of its token, where the original is sealed as far as memory goes.
+    pub(super) fn token(&self, sight: Sight) -> Option<[u8; 16]> {
+        let mut pairs = self.pairs.lock();
+        let Pair([young, old]) = pair_of(&mut pairs, sight)?;
+        if old.0 == sight.0 {
+            std::mem::swap(young, old);
+        }
+        (young.0 == sight.0).then_some(young.1)
+    }
+
+    pub(super) fn remember(&self, sights: impl Iterator<Item = (Sight, [u8; 16])>) {
+        let mut sights = sights.filter(|(sight, _)| sight.0 != 0).peekable();
+        if sights.peek().is_none() {
+            return;
+        }
+        let mut pairs = self.pairs.lock();
+        if pairs.is_empty() {
+            *pairs = vec![Pair::default(); TOKENS_MET / 2];
+        }
+        for (sight, token) in sights {
+            if let Some(Pair([young, old])) = pair_of(&mut pairs, sight) {
+                if young.0 != sight.0 {
+                    *old = *young;
+                }
+                *young = (sight.0, token);
+            }
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        self.pairs.lock().clear();
+    }
+}
+
+fn pair_of(pairs: &mut [Pair], Sight(print): Sight) -> Option<&mut Pair> {
+    let place = usize::try_from(print % (TOKENS_MET as u128 / 2)).ok()?;
+    pairs.get_mut(place)
+}
+
 #[cfg(test)]
 mod tests {
+    use domicile_proto::ids::{StreamId, TenantId};
+
+    use super::super::ring::Day;
     use super::*;
 
     #[test]
@@ -97,6 +190,45 @@ mod tests {
         assert!(!known.contains(1_000), "never asked for again");
         known.clear();
         assert!(!known.contains(7));
+    }
+
+    #[test]
+    fn tokens_in_memory_have_a_bound_and_the_one_met_longer_ago_makes_room() {
+        let (met, room) = (Met::new(), TOKENS_MET as u128);
+        let remember = |number: u128| met.remember([(Sight(number), number.to_be_bytes())].into_iter());
+        let knows = |number: u128| met.token(Sight(number)) == Some(number.to_be_bytes());
+        (1..=room).for_each(remember);
+        assert!((1..=room).all(knows), "each has its place");
+        remember(room + 7);
+        assert!(knows(room + 7) && knows(7 + room / 2) && !knows(7));
+        assert!(knows(7 + room / 2), "asked for last");
+        remember(2 * room + 7);
+        assert!(knows(7 + room / 2) && knows(2 * room + 7) && !knows(room + 7));
+        assert_eq!(met.pairs.lock().len(), TOKENS_MET / 2);
+        remember(0);
+        assert_eq!(Met::new().token(Sight(0)), None);
+        met.clear();
+        assert!(!knows(8));
+    }
+
+    #[test]
+    fn a_sight_is_of_all_that_makes_it() {
+        let met = Met::new();
+        let bucket = |stream, day| Bucket { tenant: TenantId(1), stream: StreamId(stream), day: Day(day) };
+        let others = [
+            met.sight(bucket(1, 1), None, "ip", "a@b.de"),
+            met.sight(bucket(1, 1), None, "email", "a@b.d"),
+            met.sight(bucket(1, 1), None, "emaila", "@b.de"),
+            met.sight(bucket(1, 1), Some(0), "email", "a@b.de"),
+            met.sight(bucket(1, 1), Some(1), "email", "a@b.de"),
+            met.sight(bucket(2, 1), None, "email", "a@b.de"),
+            met.sight(bucket(1, 2), None, "email", "a@b.de"),
+            Met::new().sight(bucket(1, 1), None, "email", "a@b.de"),
+        ];
+        let one = || met.sight(bucket(1, 1), None, "email", "a@b.de");
+        assert!(one() == one() && others.iter().all(|other| *other != one()));
+        let long = |last: &str| met.sight(bucket(1, 1), None, &format!("{}{last}", "r".repeat(63)), "a");
+        assert!(long("") == long("") && long("") != long("r"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) use link::LinkKey;
 pub(crate) use notice::Notice;
 pub(crate) use original::Original;
 pub(crate) use pseudonym::{PseudonymKeys, TenantPseudonyms};
-pub(crate) use ring::Day;
+pub(crate) use ring::{Bucket, Day};
 pub(crate) use root::open as open_store;
 #[allow(unused_imports, reason = "erasure and subject access stand on these")]
 pub(crate) use vault::{Revealed, Vault, VaultFacts};

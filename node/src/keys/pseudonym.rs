@@ -10,11 +10,15 @@ use domicile_proto::ids::{Region, TenantId};
 use parking_lot::RwLock;
 use ring::hmac;
 
+use super::known::{Met, Sight};
+use super::ring::Bucket;
+
 /// The pseudonym keys of all tenants of a region. No `Debug`.
 pub(crate) struct PseudonymKeys {
     root: hmac::Key,
     region: Region,
     tenants: RwLock<BTreeMap<TenantId, Arc<TenantPseudonyms>>>,
+    pub(super) met: Met,
 }
 
 /// The keys of one tenant.
@@ -26,7 +30,7 @@ pub(crate) struct TenantPseudonyms {
 impl PseudonymKeys {
     /// From a secret that is known already.
     pub(crate) fn from_secret(secret: &[u8; 32], region: Region) -> Self {
-        Self { root: hmac::Key::new(hmac::HMAC_SHA256, secret), region, tenants: RwLock::default() }
+        Self { root: hmac::Key::new(hmac::HMAC_SHA256, secret), region, tenants: RwLock::default(), met: Met::new() }
     }
 
     /// A keyed hash that every node with these keys makes alike, and nobody else can.
@@ -36,6 +40,18 @@ impl PseudonymKeys {
         let mut out = [0; 32];
         out.copy_from_slice(hmac::sign(&key, bytes).as_ref());
         out
+    }
+
+    /// A value where it was met, and the hash of its token if its original is known to be sealed there.
+    pub(crate) fn meet(
+        &self,
+        bucket: Bucket,
+        subject: Option<u64>,
+        class: &str,
+        value: &str,
+    ) -> (Sight, Option<[u8; 16]>) {
+        let sight = self.met.sight(bucket, subject, class, value);
+        (sight, self.met.token(sight))
     }
 
     /// The keys of a tenant.

@@ -53,10 +53,10 @@ impl Day {
 
 /// One day of one stream: what has one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Bucket {
-    pub(super) tenant: TenantId,
-    pub(super) stream: StreamId,
-    pub(super) day: Day,
+pub(crate) struct Bucket {
+    pub(crate) tenant: TenantId,
+    pub(crate) stream: StreamId,
+    pub(crate) day: Day,
 }
 
 /// Where the key of a subject lies: one for each stream it was seen in.
@@ -68,8 +68,8 @@ pub(super) struct Place {
 }
 
 impl Bucket {
-    pub(super) fn to_row(self) -> Vec<u8> {
-        [&self.tenant.0.to_be_bytes()[..], &self.stream.0.to_be_bytes(), &self.day.0.to_be_bytes()].concat()
+    pub(super) fn to_row(self) -> [u8; 12] {
+        joined(&[&self.tenant.0.to_be_bytes(), &self.stream.0.to_be_bytes(), &self.day.0.to_be_bytes()])
     }
 
     pub(super) fn from_row(row: &[u8]) -> Option<Self> {
@@ -84,8 +84,8 @@ impl Bucket {
 }
 
 impl Place {
-    pub(super) fn to_row(self) -> Vec<u8> {
-        [&self.subject[..], &self.tenant.0.to_be_bytes(), &self.stream.0.to_be_bytes()].concat()
+    pub(super) fn to_row(self) -> [u8; 24] {
+        joined(&[&self.subject, &self.tenant.0.to_be_bytes(), &self.stream.0.to_be_bytes()])
     }
 
     /// The place, and what follows it in the row.
@@ -98,18 +98,18 @@ impl Place {
     }
 
     /// Where an original of this place lies.
-    pub(super) fn sealed_row(self, token: &Hash) -> Vec<u8> {
-        [&self.to_row()[..], token].concat()
+    pub(super) fn sealed_row(self, token: &Hash) -> [u8; 40] {
+        joined(&[&self.to_row(), token])
     }
 
     /// What binds an original to its tenant, stream and token.
-    pub(super) fn sealed_label(self, token: &Hash) -> Vec<u8> {
-        [&self.tenant.0.to_be_bytes()[..], &self.stream.0.to_be_bytes(), token].concat()
+    pub(super) fn sealed_label(self, token: &Hash) -> [u8; 24] {
+        joined(&[&self.tenant.0.to_be_bytes(), &self.stream.0.to_be_bytes(), token])
     }
 
     /// How the place is found by the token.
-    pub(super) fn token_row(self, token: &Hash) -> Vec<u8> {
-        [&token[..], &self.to_row()].concat()
+    pub(super) fn token_row(self, token: &Hash) -> [u8; 40] {
+        joined(&[token, &self.to_row()])
     }
 
     pub(super) const fn on(self, day: Day) -> Bucket {
@@ -117,9 +117,23 @@ impl Place {
     }
 
     /// What binds a subject's key to its place and day.
-    pub(super) fn label(self, day: Day) -> Vec<u8> {
-        [&self.to_row()[..], &day.0.to_be_bytes()].concat()
+    pub(super) fn label(self, day: Day) -> [u8; 28] {
+        joined(&[&self.to_row(), &day.0.to_be_bytes()])
     }
+}
+
+/// Parts one behind another, on the stack: rows and labels are made for every value that is sealed.
+fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut whole = [0; N];
+    let mut at = 0;
+    for part in parts {
+        if let Some(room) = whole.get_mut(at..at + part.len()) {
+            room.copy_from_slice(part);
+        }
+        at += part.len();
+    }
+    debug_assert_eq!(at, N, "the parts are as long as the whole");
+    whole
 }
 
 /// A day, then bytes: the form of the rows of subjects and originals.
@@ -392,7 +406,9 @@ mod tests {
         let vault = specimen::vault(dir.path(), "tokyo".parse().unwrap(), clock);
         let (tenant, stream, token) = (TenantId(1), StreamId(1), "‹email:abcdefghijklmnopqrstuvwxyz›");
         let text = zeroize::Zeroizing::new("erika@example.org".to_owned());
-        vault.seal(tenant, stream, Day(1), &[Original { token: token.into(), subject: None, text }]).unwrap();
+        vault
+            .seal(tenant, stream, Day(1), &[Original { token: token.into(), subject: None, text, met: None }])
+            .unwrap();
         let ring = vault.ring.load_full();
         let key = Arc::new(Secret::random().unwrap());
         for day in 2..=u32::try_from(KEYRING_DAY_KEYS).unwrap() + 1 {

@@ -66,7 +66,17 @@ impl Vault {
         originals: &[Original],
     ) -> Result<(), KeysError> {
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let bucket = Bucket { tenant, stream, day };
+        self.seal_unknown(epoch, Bucket { tenant, stream, day }, originals)?;
+        // Whoever destroys empties both memories under this lock.
+        let _known = self.known.lock();
+        if self.epoch.load(Ordering::SeqCst) == epoch {
+            self.pseudonyms.met.remember(originals.iter().filter_map(|original| original.met));
+        }
+        Ok(())
+    }
+
+    fn seal_unknown(&self, epoch: u64, bucket: Bucket, originals: &[Original]) -> Result<(), KeysError> {
+        let Bucket { tenant, day, .. } = bucket;
         let mut items = self.unknown(bucket, originals);
         if items.is_empty() {
             return Ok(());
@@ -96,7 +106,12 @@ impl Vault {
     pub(crate) fn knows(&self, tenant: TenantId, stream: StreamId, day: Day, original: &Original) -> bool {
         let bucket = Bucket { tenant, stream, day };
         let fingerprint = self.fingerprints.of((bucket, original.subject, &original.token));
-        self.known.lock().contains(fingerprint)
+        let mut known = self.known.lock();
+        let is_known = known.contains(fingerprint);
+        if is_known {
+            self.pseudonyms.met.remember(original.met.into_iter());
+        }
+        is_known
     }
 
     /// Those that memory does not know, each once.
@@ -160,6 +175,7 @@ impl Vault {
             self.fold(&ring)?;
         }
         let mut writing = Writing::new(&ring)?;
+        writing.staged = Staged::expecting(group.iter().map(|sealing| sealing.items.len()).sum());
         for sealing in group {
             let is_current = Arc::ptr_eq(&sealing.ring, &ring) && sealing.as_of == ring.unfolded.changes();
             for item in &sealing.items {
@@ -267,9 +283,9 @@ impl<'r> Writing<'r> {
     fn subject_key(&mut self, place: Place, day: Day, may_exist: bool) -> Result<Secret, KeysError> {
         let does_not_open = || KeysError::DoesNotOpen { place: "the keyring" };
         let row = place.to_row();
-        let before = match self.waiting(Of::Subjects, &row) {
-            Some(value) => Some(value),
-            None if may_exist => self.in_tree(&self.subjects, &row)?,
+        let before = match may_exist.then(|| self.waiting(Of::Subjects, &row)) {
+            Some(Some(value)) => Some(value),
+            Some(None) => self.in_tree(&self.subjects, &row)?,
             None => None,
         };
         let key = match before.as_deref().map(undated).transpose()? {

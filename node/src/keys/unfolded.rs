@@ -5,6 +5,7 @@
 //! are looked up in one place only. Everything here is called by whoever holds the vault's writer.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +35,30 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 const TABLES: [Table; 3] = [SUBJECTS, SEALED, TOKENS];
 
 /// Rows of one table by their keys.
-type ByKey = HashMap<Box<[u8]>, Box<[u8]>>;
+type ByKey = HashMap<Box<[u8]>, Box<[u8]>, BuildHasherDefault<OfKeyedHashes>>;
+
+/// Hashes keys of rows. They begin with keyed hashes, which no sender knows, so mixing them is enough.
+#[derive(Default)]
+pub(super) struct OfKeyedHashes(u64);
+
+impl Hasher for OfKeyedHashes {
+    fn write(&mut self, bytes: &[u8]) {
+        let (eights, rest) = bytes.as_chunks::<8>();
+        let mut last = [0; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        for eight in eights.iter().chain([&last]) {
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(*eight)).wrapping_mul(ODD);
+        }
+    }
+
+    /// Lengths, which say nothing more.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        // The highest bits are the best mixed, and a map looks at both ends.
+        self.0.rotate_left(26)
+    }
+}
 
 /// Rows by table and key.
 #[derive(Default)]
@@ -68,6 +92,13 @@ pub(super) struct Staged {
 }
 
 impl Staged {
+    /// For so many new originals.
+    pub(super) fn expecting(originals: usize) -> Self {
+        let mut staged = Self::default();
+        staged.body.expect(originals.saturating_mul(ROW_BYTES));
+        staged
+    }
+
     pub(super) fn put(&mut self, of: Of, key: &[u8], value: &[u8]) {
         self.body.put((of as u8, key, value));
         self.rows.put(of, key, value);
@@ -145,7 +176,7 @@ impl Unfolded {
     }
 
     /// Makes rows durable; then they are found.
-    pub(super) fn keep(&self, ring: &Path, staged: Staged, now: Timestamp) -> Result<(), KeysError> {
+    pub(super) fn keep(&self, ring: &Path, mut staged: Staged, now: Timestamp) -> Result<(), KeysError> {
         if staged.is_empty() {
             return Ok(());
         }
@@ -157,7 +188,7 @@ impl Unfolded {
                 Some(journal) => journal,
                 None => Journal::begin(&ring.with_file_name(JOURNAL_FILE), number)?,
             };
-            let appended = journal.append(&staged.body);
+            let appended = journal.append(&mut staged.body);
             open.journal = Some(journal);
             appended?;
             open.since.get_or_insert(now);
@@ -178,11 +209,13 @@ impl Ring {
         {
             let unfolded = self.unfolded.rows.read();
             for (table, rows) in TABLES.into_iter().zip(&unfolded.0) {
-                // In the order of the table: each of its pages is written once.
-                let mut rows: Vec<_> = rows.iter().collect();
+                // In the order of the table: each of its pages is written once. Keys differ in their first bytes, which are
+                // compared where they lie side by side.
+                let begun = |key: &[u8]| key.first_chunk().map_or(0, |begun| u64::from_be_bytes(*begun));
+                let mut rows: Vec<_> = rows.iter().map(|(key, value)| (begun(key), key, value)).collect();
                 rows.sort_unstable();
                 let mut table = transaction.open_table(table).at(path)?;
-                for (key, value) in rows {
+                for (_, key, value) in rows {
                     table.insert(&**key, &**value).at(path)?;
                 }
             }
@@ -204,6 +237,11 @@ impl Ring {
         let _ = std::fs::remove_file(self.path.with_file_name(JOURNAL_FILE));
     }
 }
+
+/// Bytes of the rows of one original of ordinary length, with those of its key.
+const ROW_BYTES: usize = 240;
+/// 2^64 over the golden ratio.
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A new number for a journal.
 pub(super) fn number() -> Result<Number, KeysError> {

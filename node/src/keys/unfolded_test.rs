@@ -25,7 +25,7 @@ fn open(dir: &Path) -> Vault {
 }
 
 fn original(token: &str, subject: Option<u64>, text: &str) -> Original {
-    Original { token: token.into(), subject, text: Zeroizing::new(text.to_owned()) }
+    Original { token: token.into(), subject, text: Zeroizing::new(text.to_owned()), met: None }
 }
 
 fn seal(vault: &Vault, token: &str, subject: Option<u64>, text: &str) {

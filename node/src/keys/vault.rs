@@ -48,7 +48,7 @@ pub(crate) struct Vault {
     /// When the key store answered last, in microseconds.
     contact: AtomicI64,
     lookup: hmac::Key,
-    pseudonyms: Arc<PseudonymKeys>,
+    pub(super) pseudonyms: Arc<PseudonymKeys>,
     /// Told the name of each step of a destruction, so that a test can look at the disk between two of them.
     #[cfg(test)]
     pub(super) on_step: Mutex<Option<OnStep>>,
@@ -423,7 +423,7 @@ impl Vault {
         let (day, wrapped) = undated(row.value())?;
         let above = ring.day_key(&days, place.on(day))?.ok_or_else(does_not_open)?;
         let key = above.open_key(wrapped, &place.label(day)).ok_or_else(does_not_open)?;
-        let prefix = token.map_or_else(|| place.to_row(), |token| place.sealed_row(&token));
+        let prefix = token.map_or_else(|| place.to_row().to_vec(), |token| place.sealed_row(&token).to_vec());
         let mut opened = Vec::new();
         for (row, value) in under(&sealed, &prefix, &ring.path)? {
             let token = row.last_chunk::<16>().ok_or_else(does_not_open)?;

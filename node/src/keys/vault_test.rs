@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::super::ring::{DAYS, SUBJECTS};
 use super::super::root::local::Local;
 use super::super::root::{OpenedKey, WrappableKey};
-use super::super::{Day, Destroyed, Original, Target};
+use super::super::{Bucket, Day, Destroyed, Original, Target};
 use super::*;
 use crate::errors::{Coded, Verdict};
 
@@ -81,7 +81,7 @@ fn reopen(dir: &Path) -> Result<Vault, KeysError> {
 }
 
 fn original(token: &str, subject: Option<u64>, text: &str) -> Original {
-    Original { token: token.into(), subject, text: Zeroizing::new(text.to_owned()) }
+    Original { token: token.into(), subject, text: Zeroizing::new(text.to_owned()), met: None }
 }
 
 fn shown(vault: &Vault, token: &str) -> Option<String> {
@@ -133,6 +133,24 @@ fn an_original_is_sealed_once_and_what_is_known_costs_no_write_and_no_call() {
     room.vault.seal(TENANT, STREAM, Day(DAY.0 - 1), &batch).unwrap();
     drop(writer);
     assert_eq!(room.calls.load(Ordering::SeqCst), calls, "the key store was asked for a record");
+}
+
+#[test]
+fn a_value_that_memory_knows_as_sealed_is_met_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = room(dir.path()).vault;
+    let (bucket, met) = (Bucket { tenant: TENANT, stream: STREAM, day: DAY }, [3; 16]);
+    let meet = || vault.pseudonyms.meet(bucket, None, "email", "a@b.de");
+    let (sight, before) = meet();
+    let original = Original { met: Some((sight, met)), ..original("t1", None, "a@b.de") };
+    assert_eq!((before, vault.knows(TENANT, STREAM, DAY, &original), meet().1), (None, false, None));
+    vault.seal(TENANT, STREAM, DAY, std::slice::from_ref(&original)).unwrap();
+    assert_eq!(meet().1, Some(met));
+    vault.pseudonyms.met.clear();
+    assert!(vault.knows(TENANT, STREAM, DAY, &original));
+    assert_eq!(meet().1, Some(met));
+    vault.forget_token(TENANT, "t1").unwrap();
+    assert_eq!((vault.knows(TENANT, STREAM, DAY, &original), meet().1), (false, None));
 }
 
 #[test]
@@ -201,7 +219,7 @@ fn a_copy_from_before_a_destruction_opens_with_no_key_of_today() {
     let days = reading.open_table(DAYS).unwrap();
     for row in days.iter().unwrap() {
         let (row, _) = row.unwrap();
-        let bucket = super::super::ring::Bucket::from_row(row.value()).unwrap();
+        let bucket = Bucket::from_row(row.value()).unwrap();
         assert!(old.day_key(&days, bucket).is_err(), "today's key of the tenant opens an old day");
     }
     let todays_days = today.read().unwrap().open_table(DAYS).unwrap();

@@ -88,6 +88,7 @@ impl Base {
         ledger
             .record(Event::NodeStarted { node: us.node, binary, config: config_hash, sbom: Some(sbom_digest()) })
             .await?;
+        ledger.record(Event::OfficerHonoured { officer: config.officer.public_key }).await?;
         let round_trip = config.round_trip(&regions);
         let metrics = Metrics::new(&regions);
         let counted = Counted { ledger: Arc::clone(&ledger), metrics: metrics.clone() };

@@ -107,7 +107,7 @@ impl Coded for NodeError {
 }
 
 /// Which node of which region this is: what its certificate says, and nothing else (RES-4).
-pub(super) fn identity_of(config: &NodeConfig) -> Result<PeerId, NodeError> {
+pub(crate) fn identity_of(config: &NodeConfig) -> Result<PeerId, NodeError> {
     let path = &config.link.cert;
     let found = pki::describe(path)?;
     let wrong = |source| NodeError::Identity { path: path.clone(), source };
@@ -118,7 +118,7 @@ pub(super) fn identity_of(config: &NodeConfig) -> Result<PeerId, NodeError> {
 }
 
 /// Takes the data directory for this node, for as long as the file lives. Before anything in it is opened.
-pub(super) fn take_dir(data: &Path) -> Result<File, NodeError> {
+pub(crate) fn take_dir(data: &Path) -> Result<File, NodeError> {
     make_dir(data)?;
     let path = data.join("in-use");
     let mut options = OpenOptions::new();

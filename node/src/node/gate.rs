@@ -12,7 +12,7 @@ use crate::aggregate::{Answered, Asked, Releases};
 use crate::federate::{Gate, Gated, Put};
 use crate::policy::{Awareness, Policy, StreamView};
 use crate::query::Budget;
-use crate::segment::Catalog;
+use crate::segment::{Catalog, Segment};
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
 /// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole, nor
@@ -31,7 +31,12 @@ pub(super) fn over(
             let of = Arc::clone(&put.stream);
             // Cells are judged once for the region, by the node that has all records of the stream.
             let policy = Arc::clone(&put.policy);
-            let view = move || {
+            // Nor is a day judged of which records lie in the archive: its cells are told once, and would be told short.
+            let (shard, archive, range) = (put.stream.shard, catalog.clone(), put.question.range);
+            let lacks = move |shown: &[Arc<Segment>]| {
+                shard.is_some_and(|(shard, _)| archive.unsearched(shard, range, shown).is_some())
+            };
+            let view = move || -> Option<Vec<Arc<Segment>>> {
                 let may_judge = has_all(&of, us, &catalog, &policy) && awareness.unknown_of(of.tenant).is_none();
                 let shown = || of.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect());
                 may_judge.then(|| shown().unwrap_or_default())
@@ -39,13 +44,16 @@ pub(super) fn over(
             let Some(segments) = view() else {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
             };
+            if lacks(&segments) {
+                return Answered::refused(put.header, RefusalCode::Archived).into();
+            }
             let budget = Budget::until(Instant::now() + put.deadline);
             // Whoever gives up ends the work: the token goes with this future.
             let _guard = budget.token.clone().drop_guard();
             let Put { policy, stream, question, header, .. } = put;
             let asked = Asked { question, stream, policy, detector, header, budget };
             let judged = releases.answer(asked.clone(), segments).await;
-            releases.go_ahead(&asked, Box::new(view));
+            releases.go_ahead(&asked, Box::new(move || view().filter(|segments| !lacks(segments))));
             if let Some(error) = judged.error {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
             }
@@ -57,19 +65,29 @@ pub(super) fn over(
 /// Whether every accepted record of a stream can be searched on this node, but for what is younger than a refresh.
 fn has_all(stream: &StreamView, node: NodeId, catalog: &Catalog, policy: &Policy) -> bool {
     match stream.shard {
-        Some((shard, owner)) => owner == node && catalog.is_whole(shard),
+        Some((shard, owner)) => owner == node && catalog.is_whole(shard) && catalog.is_taken_up(shard, policy),
         None => catalog.unclaimed(policy).is_none(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use domicile_proto::ids::{ShardId, StreamId, TenantId};
+    use domicile_proto::ids::{Epoch, QuestionId, ShardId, StreamId, TenantId, TimeRange, Timestamp};
+    use domicile_proto::message::answer::{AnswerHeader, Outcome};
+    use domicile_proto::message::question::{Ask, Question};
     use domicile_proto::metadata::StreamPolicy;
 
     use super::*;
     use crate::index::builder::Layout;
     use crate::segment::specimen::{durable, record, segment};
+
+    struct Nobody;
+
+    impl LiteralDetector for Nobody {
+        fn finds_personal_data(&self, _: &str) -> bool {
+            false
+        }
+    }
 
     #[test]
     fn a_node_answers_for_what_it_owns_as_long_as_all_of_it_can_be_searched() {
@@ -87,11 +105,64 @@ mod tests {
         let ours = stream(Some((ShardId(7), us)));
         assert!(answers(&ours, us) && answers(&stream(None), us));
         assert!(!answers(&ours, other));
+        let mut handed = Policy::empty("tokyo".parse().unwrap());
+        handed.epochs.insert(ShardId(7), Epoch(3));
+        for (taken, is_ours_whole) in [(None, false), (Some(2), false), (Some(3), true)] {
+            taken.into_iter().for_each(|epoch| catalog.set_taken_up(ShardId(7), Epoch(epoch)));
+            let found = has_all(&ours, us, &catalog, &handed);
+            assert_eq!(found, is_ours_whole, "the group gave it to this node, which took it up in {taken:?}");
+        }
         catalog.set_whole(ShardId(7), false);
         assert!(!answers(&ours, us));
         assert!(answers(&stream(Some((ShardId(8), us))), us));
         catalog.set_whole(ShardId(7), true);
         assert!(answers(&ours, us));
+    }
+
+    #[tokio::test]
+    async fn of_a_day_with_a_record_in_the_archive_nothing_is_told_and_of_any_other_it_is() {
+        let (us, day) = (NodeId(1), 86_400 * Timestamp::MICROS);
+        let stream = Arc::new(StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy::default(),
+            shard: Some((ShardId(7), us)),
+        });
+        let records = durable(7, 1, vec![record(day + 5, None, serde_json::json!({"message": "m"}))]);
+        let lies = segment(&Layout::new(), records);
+        let catalog = Catalog::of([Arc::clone(&lies)]);
+        let releases = Releases::new(
+            crate::query::Engine::new().unwrap(),
+            crate::store::Store::in_memory(),
+            crate::clock::Clock::standing_at(Timestamp(30 * day)),
+            crate::tasks::Tasks::default(),
+        );
+        let gate = over(releases, catalog.clone(), Arc::new(Nobody), us, Awareness::default());
+        let policy = Arc::new(Policy::empty("tokyo".parse().unwrap()));
+        let asked = async |from: i64, to: i64| {
+            let range = TimeRange { from: Timestamp(from), to: Timestamp(to) };
+            let question = Question {
+                id: QuestionId(1),
+                tenant: TenantId(1),
+                stream: StreamId(1),
+                range,
+                filters: Vec::new(),
+                ask: Ask::Count,
+                deadline_ms: 5_000,
+            };
+            let header = AnswerHeader::new(question.id, range);
+            let (policy, stream) = (Arc::clone(&policy), Arc::clone(&stream));
+            let deadline = std::time::Duration::from_secs(5);
+            let answered = gate.answer(Put { policy, stream, question, header, deadline, crosses: false }).await;
+            answered.answer().outcome == Outcome::Refused(RefusalCode::Archived)
+        };
+        assert!(!asked(0, 3 * day).await, "all of it is searched");
+        catalog.put_away(&lies);
+        assert!(asked(0, 3 * day).await);
+        assert!(asked(2 * day - 60 * Timestamp::MICROS, 2 * day).await, "the same day, at an hour without records");
+        assert!(!asked(2 * day, 3 * day).await && !asked(0, day).await, "other days are told");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::sealing;
 use super::unaccepted::{Unaccepted, of_ownership, of_wal};
 use crate::admit::{Admitter, Principal};
 use crate::classify::{Classified, Classifier};
-use crate::keys::Vault;
+use crate::keys::{Day, Vault};
 use crate::limits::{
     ARRIVALS_AT_ONCE, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, MAX_DOCUMENTS_PER_REQUEST, MAX_STREAMS_PER_REQUEST,
     PIECE_BYTES, WORK_BYTES,
@@ -270,7 +270,8 @@ impl Line {
         let bytes: usize = framed.documents.get(places.clone()).unwrap_or_default().iter().map(length).sum();
         let room = u32::try_from(bytes.clamp(1, WORK_BYTES)).unwrap_or(u32::MAX);
         let _room = self.work.bytes.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
-        let (work, classifier, zone) = (Arc::clone(framed), self.classifier.clone(), self.zone.clone());
+        let classifier = self.classifier.on(Day::of(framed.received_at));
+        let (work, zone) = (Arc::clone(framed), self.zone.clone());
         let (vault, suppression, whole) = (Arc::clone(&self.vault), self.suppression.clone(), producer.is_some());
         let sealed = self.tasks.blocking(move || {
             let (mut groups, mut failed) = classify(&work, places, &classifier, &zone);

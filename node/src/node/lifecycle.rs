@@ -18,7 +18,8 @@ pub(super) fn start(
     erasure: &Arc<Erasure>,
 ) -> Result<Arc<Mover>, NodeError> {
     let facts = base.regions.facts(&base.us.region)?;
-    let ((warm, cold), kept) = (facts.tier_days(), facts.retention_days());
+    let ((warm, cold), (archive, archive_for)) = (facts.tier_days(), facts.archive_days());
+    let kept = facts.retention_days();
     let (policy, us) = (base.policy.clone(), base.us.node);
     let rules = move || {
         let policy = policy.now();
@@ -34,6 +35,8 @@ pub(super) fn start(
                 shard,
                 warm_after: days(lifecycle.warm_after_days, warm),
                 cold_after: days(lifecycle.cold_after_days, cold),
+                archive_after: days(lifecycle.archive_after_days, archive),
+                archive_for: policy.archive_for(view, archive_for),
                 delete_after: policy.days_kept(view, kept),
             })
         };

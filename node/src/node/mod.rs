@@ -43,14 +43,14 @@ use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
 use crate::receive::listen::{Listener, Protection};
 use crate::receive::{self, Inlet};
-use crate::segment::{Opened, Shards};
+use crate::segment::{EVERYTHING, Opened, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry;
 use crate::tier::{Blocks, Tier};
 use crate::wal::{Bucket, Wal, WalConfig};
 
 use base::Base;
-pub(crate) use errors::NodeError;
+pub(crate) use errors::{NodeError, identity_of, take_dir};
 use ingest::Line;
 
 /// Runs a node until it is told to stop, or until its parent is gone where it was started as a child.
@@ -103,6 +103,8 @@ impl Node {
         let subjects = present::admin::subjects::router(Arc::clone(&desk), Arc::clone(&erasure));
         let places = present::admin::lifecycle::router(Arc::clone(&desk), mover, config.store.clone());
         let subjects = subjects.merge(places);
+        let adopting = present::admin::adoption::router(Arc::clone(&desk), shards.clone());
+        let subjects = subjects.merge(adopting);
         let office = auditors(&base, &config, &desk, (erasure, releases)).await?;
         let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
@@ -132,8 +134,11 @@ impl Node {
 
 /// tier: what was read of cold segments is kept in memory, and more of it on the disk.
 fn tier(base: &Base, config: &NodeConfig) -> Tier {
-    let blocks = Blocks::default().with_disk(config.data_dir.join("cache").join("blocks"), COLD_DISK_BYTES);
-    Tier::new(base.store.clone(), config.data_dir.join("cache"), base.tasks.clone()).with_blocks(blocks)
+    let cache = config.data_dir.join("cache");
+    // A crash leaves segments in it that were being read or made anew: they may hold whom nobody may find.
+    drop(std::fs::remove_dir_all(&cache));
+    let blocks = Blocks::default().with_disk(cache.join("blocks"), COLD_DISK_BYTES);
+    Tier::new(base.store.clone(), cache, base.tasks.clone()).with_blocks(blocks)
 }
 
 /// wal, index, segment: from right to left, for what is durable in segments says what the log must give again.
@@ -144,13 +149,19 @@ async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(W
     let time = (base.clock.clone(), base.suppression.clone());
     let opened = Opened::open_of(&dir, base.store.clone(), &base.tasks, time, &tier.opener(), is_ours).await?;
     let opened = opened.telling(Arc::clone(&base.ledger)).copying(tier.copier());
+    let opened = opened.archiving(tier.archive_purger());
     let bucket = Bucket::open(base.store.clone(), base.us.node, base.clock.clone(), base.tasks.clone()).await?;
     // Nothing of them can be searched before this node knows whose they are, and has read what was accepted.
     let mut waiting = opened.in_bucket();
     waiting.extend(bucket.mentioned());
-    let (indexed, log, now) = (opened.indexed(), config.data_dir.join("wal"), base.clock.clone());
+    // Of what was given up while this node was away the log gives nothing: another node writes those shards.
+    let given_up = opened.given_up_by(base.us.node);
+    let mut indexed = opened.indexed();
+    indexed.extend(given_up.keys().map(|shard| (*shard, EVERYTHING)));
+    let (log, now) = (config.data_dir.join("wal"), base.clock.clone());
     let replay = base.tasks.blocking(move || Wal::open_beside(&WalConfig::new(log), &indexed, now, Some(bucket)));
     let (wal, durable) = replay.await.map_err(|_| NodeError::Interrupted)??;
+    opened.put_aside(&given_up, &wal)?;
     let shards = opened.start(wal.clone(), durable).await?;
     waiting.retain(|shard| is_ours(*shard) != Some(false));
     waiting.iter().for_each(|shard| shards.catalog().set_whole(*shard, false));
@@ -250,6 +261,7 @@ fn start_erasure(
         cache: config.data_dir.join("cache"),
         policy: base.policy.clone(),
         retention_days: base.regions.facts(&base.us.region)?.retention_days(),
+        archive_days: base.regions.facts(&base.us.region)?.archive_days().1,
     };
     let erasure = Arc::new(Erasure::new(parts, base.records.clone(), &config.link.key)?);
     // Before a door opens: a node that was away shows nothing until it has heard what was erased meanwhile.
@@ -284,6 +296,7 @@ fn desk(
         officer: config.officer.public_key,
         detector: Arc::new(base.classifier.clone()),
         us: base.us.clone(),
+        deployment: config.deployment.clone(),
         clock: base.clock.clone(),
     });
     Desk::new(Parts {
@@ -337,7 +350,7 @@ fn bucket_of(base: &Base) -> present::auditor::Bucket {
 }
 
 /// SHA-256 of the program's file; nothing where it cannot be read.
-fn program_digest() -> String {
+pub(crate) fn program_digest() -> String {
     let read = std::env::current_exe().and_then(std::fs::read);
     read.map_or_else(|_| String::new(), |bytes| hex::encode(ring::digest::digest(&ring::digest::SHA256, &bytes)))
 }

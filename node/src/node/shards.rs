@@ -11,11 +11,12 @@ use domicile_proto::ids::{Epoch, NodeId, ShardId};
 use domicile_proto::link::identity::{PeerAddr, PeerId};
 use domicile_proto::message::region::RegionAsk;
 use domicile_proto::metadata::Durability;
+use futures::StreamExt;
 use futures::future::join_all;
 
 use crate::erase::Neighbours;
 use crate::errors::Coded;
-use crate::limits::{LOGS_LOOK, OWNER_HEARD, OWNER_LEASE, OWNER_ROUND};
+use crate::limits::{LOGS_LOOK, OWNER_HEARD, OWNER_LEASE, OWNER_ROUND, SHARDS_TAKEN_UP_AT_ONCE};
 use crate::ownership::{Heard, Owned, Ownership, Sight, plan};
 use crate::policy::{Policy, PolicyWatch, StreamView};
 use crate::segment::Shards;
@@ -56,7 +57,8 @@ impl Keeper {
         token.run_until_cancelled(work).await;
     }
 
-    /// What the group decided: shards that are ours are taken up, others are left.
+    /// What the group decided: shards that are ours are taken up, others are left. One that came from another node lies in the bucket
+    /// from then on, whatever its policy says.
     async fn carry_out(&mut self, told: &mut BTreeSet<ShardId>) {
         let Some(bucket) = self.shards.bucket() else { return };
         let policy = self.policy.now();
@@ -74,7 +76,9 @@ impl Keeper {
             } else if bucket.deposed_by(shard).is_some_and(|by| by > epoch) {
                 // Another node writes it, and the group will say so: what is here is not all.
                 self.shards.catalog().set_whole(shard, false);
-            } else if held.is_none_or(|held| held < epoch) && self.is_in_bucket(stream, shard) {
+            } else if held.is_none_or(|held| held < epoch)
+                && (self.is_in_bucket(stream, shard) || self.came_from_another(shard, epoch).await)
+            {
                 let was_ended = bucket.deposed_by(shard).is_some() && self.shards.is_in_bucket(shard);
                 if held.is_some() || was_ended {
                     // It went and came back before this node heard of it.
@@ -115,6 +119,21 @@ impl Keeper {
         }
     }
 
+    /// Whether another node wrote the shard before, which left all of it in the store first. A shard of the disk that was assigned anew
+    /// without that holds what it held.
+    async fn came_from_another(&self, shard: ShardId, epoch: Epoch) -> bool {
+        let catalog = self.shards.catalog();
+        if epoch.0 <= 1 || catalog.taken_up(shard).is_some_and(|taken| taken >= epoch) {
+            return false;
+        }
+        let is_kept = self.shards.is_kept_in_store(shard).await;
+        if matches!(is_kept, Ok(false)) {
+            catalog.set_taken_up(shard, epoch);
+        }
+        // Where the store does not say, nothing of it is answered for, and this is asked again.
+        is_kept.unwrap_or_default()
+    }
+
     fn is_in_bucket(&self, stream: &StreamView, shard: ShardId) -> bool {
         stream.policy.durability == Durability::Bucket || self.waiting.contains(&shard)
     }
@@ -152,20 +171,23 @@ impl Keeper {
         let has_group = !self.policy.lease().is_over(now);
         let shards = owned(&policy);
         let sight = Sight { us: self.us.node, has_group, silent: heard.silent(now), nodes, shards };
-        for moved in plan(&sight) {
-            let Owned { shard, stream, owner, epoch, .. } = moved;
-            if !self.shards.lies_in_store(shard).await {
-                continue;
+        let taking: Vec<_> = plan(&sight).into_iter().map(|silent| self.take(silent)).collect();
+        futures::stream::iter(taking).buffer_unordered(SHARDS_TAKEN_UP_AT_ONCE).collect::<()>().await;
+    }
+
+    /// One of them.
+    async fn take(&self, Owned { shard, stream, owner, epoch, .. }: Owned) {
+        if !self.shards.lies_in_store(shard).await {
+            return;
+        }
+        // What is accepted of it is not here yet: no question is answered until it is.
+        self.shards.catalog().set_whole(shard, false);
+        match self.ownership.take(stream, epoch).await {
+            Some(epoch) => {
+                let silence = OWNER_LEASE.as_secs();
+                tracing::warn!(%shard, %owner, epoch = epoch.0, silence, "its owner is silent: this node takes the shard over");
             }
-            // What is accepted of it is not here yet: no question is answered until it is.
-            self.shards.catalog().set_whole(shard, false);
-            match self.ownership.take(stream, epoch).await {
-                Some(epoch) => {
-                    let silence = OWNER_LEASE.as_secs();
-                    tracing::warn!(%shard, %owner, epoch = epoch.0, silence, "its owner is silent: this node takes the shard over");
-                }
-                None => self.shards.catalog().set_whole(shard, true),
-            }
+            None => self.shards.catalog().set_whole(shard, true),
         }
     }
 }

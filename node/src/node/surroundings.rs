@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use domicile_meta::backup::Making;
 use domicile_meta::error::MetaError;
 use domicile_meta::group::Group;
 use domicile_proto::border::LiteralDetector;
@@ -47,6 +48,7 @@ pub(super) struct Sight {
     pub(super) officer: OfficerPublic,
     pub(super) detector: Arc<dyn LiteralDetector + Send + Sync>,
     pub(super) us: PeerId,
+    pub(super) deployment: Name,
     pub(super) clock: Clock,
 }
 
@@ -110,8 +112,8 @@ pub(super) fn refresh(shards: &Shards) -> Refresh {
 
 /// The surroundings of the doors.
 pub(super) fn of(sight: Sight) -> Surroundings {
-    let (facts, begin, drain, leave, metrics) =
-        (sight.clone(), sight.clone(), sight.clone(), sight.clone(), sight.clone());
+    let (facts, begin, drain, leave) = (sight.clone(), sight.clone(), sight.clone(), sight.clone());
+    let (backup, metrics) = (sight.clone(), sight.clone());
     Surroundings {
         facts: Arc::new(move || facts.facts()),
         refresh: sight.refresh,
@@ -127,6 +129,7 @@ pub(super) fn of(sight: Sight) -> Surroundings {
             let group = leave.group.clone();
             Box::pin(async move { done(group.leave(PROPOSE_DEADLINE).await) })
         }),
+        backup: Arc::new(move || backup.backup()),
         metrics: Arc::new(move || metrics.scrape()),
     }
 }
@@ -153,6 +156,15 @@ impl Sight {
             witnesses: self.cosigning.standings(),
             witness: (self.witness.facts(), self.witness.verifier()),
         }
+    }
+
+    /// A copy of the group's state.
+    fn backup(&self) -> Vec<u8> {
+        let PeerId { region, node } = self.us.clone();
+        let (deployment, at) = (self.deployment.clone(), self.clock.now());
+        let made = self.group.backup(Making { deployment, region, node, at, index: 0, term: 0, rows: 0 });
+        // Every row came out of a frame.
+        made.encode().unwrap_or_default()
     }
 
     /// Begins a deployment: this node is its first voter. Whoever asks shows the consent of this node's own officer; there

@@ -51,6 +51,31 @@ pub(crate) enum OwnershipError {
         /// Seconds until there is room.
         retry_after: u32,
     },
+    /// A shard may only be taken from an owner that its region's officer took out of the region.
+    #[error(
+        "stream `{stream}` lies with node {owner}, which is still a node of this region; where its machine is gone for good have the officer sign `domicile node remove --node {owner}` first"
+    )]
+    OwnerStays {
+        /// Which.
+        stream: Name,
+        /// By whom.
+        owner: NodeId,
+    },
+    /// The owner's objects lie in another bucket, or on its own disk.
+    #[error(
+        "node {owner}, which wrote stream `{stream}`, never used the bucket of this node; adopt it on a node that has that bucket in `[store]`: from here nothing would be kept, and nothing would keep node {owner} from writing on"
+    )]
+    OtherBucket {
+        /// Which.
+        stream: Name,
+        /// By whom.
+        owner: NodeId,
+    },
+    /// No shard of the region has lost its owner.
+    #[error(
+        "nothing is to be rebuilt: every stream of this region that was ever written lies with one of its nodes; take out nodes that are gone for good with `domicile node remove` first, and find what a rebuild did in the ledger as `shard_adopted`"
+    )]
+    NothingLost,
 }
 
 impl Coded for OwnershipError {
@@ -62,12 +87,16 @@ impl Coded for OwnershipError {
             Self::OwnedElsewhere { .. } => "DMC-OWNERSHIP-04",
             Self::Personal => "DMC-OWNERSHIP-05",
             Self::TooFast { .. } => "DMC-OWNERSHIP-06",
+            Self::OwnerStays { .. } => "DMC-OWNERSHIP-07",
+            Self::OtherBucket { .. } => "DMC-OWNERSHIP-08",
+            Self::NothingLost => "DMC-OWNERSHIP-09",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
             Self::MayNotCreate { .. } | Self::Refused { .. } | Self::Personal => Verdict::Refused,
+            Self::OwnerStays { .. } | Self::OtherBucket { .. } | Self::NothingLost => Verdict::Refused,
             Self::TooFast { retry_after } => Verdict::NotNow(*retry_after),
             Self::OutOfReach { .. } => Verdict::NotNow(RETRY_SECONDS),
             // The owner may be about to change, and a client that balances over nodes finds it by itself.

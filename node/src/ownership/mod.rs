@@ -17,4 +17,4 @@ pub(crate) use errors::OwnershipError;
 pub(crate) use propose::NotProposed;
 pub(crate) use propose::Propose;
 pub(crate) use streams::Ownership;
-pub(crate) use takeover::{Heard, Owned, Sight, plan};
+pub(crate) use takeover::{Heard, Owned, Sight, heir, plan};

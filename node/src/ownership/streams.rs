@@ -91,8 +91,13 @@ impl Ownership {
     /// Has it decided that this node writes a stream's shard after an epoch; the new one, or nothing where another node was faster
     /// or the group is out of reach.
     pub(crate) async fn take(&self, stream: StreamId, seen: Epoch) -> Option<Epoch> {
+        self.give(stream, self.node, seen).await
+    }
+
+    /// The same for another node of the region, which then takes up what this one leaves.
+    pub(crate) async fn give(&self, stream: StreamId, to: NodeId, seen: Epoch) -> Option<Epoch> {
         let key = self.region_key.as_ref()?;
-        let command = key.assign(stream, self.policy.now().region.clone(), self.node, seen);
+        let command = key.assign(stream, self.policy.now().region.clone(), to, seen);
         match self.propose.decide(command).await {
             Ok(Applied::Shard(_, epoch)) => Some(epoch),
             _ => None,

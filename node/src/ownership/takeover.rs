@@ -76,12 +76,14 @@ pub(crate) fn plan(sight: &Sight) -> Vec<Owned> {
     let is_near = |node: NodeId| sight.silent.get(&node).is_some_and(|silence| *silence <= NEAR);
     let candidates: Vec<NodeId> =
         sight.nodes.iter().copied().filter(|node| *node == sight.us || is_near(*node)).collect();
-    let is_ours = |shard: ShardId| {
-        let chosen = candidates.iter().max_by_key(|node| (weight(shard, **node), node.0));
-        chosen == Some(&sight.us)
-    };
+    let is_ours = |shard: ShardId| heir(shard, &candidates) == Some(sight.us);
     let due = sight.shards.iter().filter(|owned| owned.in_bucket && owned.owner != sight.us && is_silent(owned.owner));
     due.filter(|owned| is_ours(owned.shard)).take(TAKEN_AT_ONCE).copied().collect()
+}
+
+/// Which of some nodes is to have a shard.
+pub(crate) fn heir(shard: ShardId, of: &[NodeId]) -> Option<NodeId> {
+    of.iter().copied().max_by_key(|node| (weight(shard, *node), node.0))
 }
 
 /// How much a node is to have a shard: the highest has it, and when a node goes only its shards move.

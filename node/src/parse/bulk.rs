@@ -146,6 +146,19 @@ mod tests {
     }
 
     #[test]
+    fn no_body_of_bulk_or_lines_panics() {
+        let body = "{\"create\":{\"_index\":\"a\",\"_id\":\"7\",\"routing\":{\"x\":[1]}}}\r\n{\"m\":1}\n\n{\"delete\":{\"_id\":\"1\"}}\n{\"half";
+        let good = vec![body.as_bytes().to_vec(), b"{\"index\":{}}\n{\"m\":\"\xe6\x9d\xb1\"}\n".to_vec()];
+        bolero::check!().with_iterations(crate::fuzz::cases()).with_type::<crate::fuzz::Input>().for_each(|input| {
+            let bytes = input.bytes(&good);
+            for documents in [frame_bulk(&bytes, Some("path")), frame_bulk(&bytes, None), frame_lines(&bytes, "path")] {
+                let places = documents.iter().flatten().filter_map(|document| document.place.clone().ok());
+                places.for_each(|place| assert!(bytes.get(place).is_some(), "a document lies in its body"));
+            }
+        });
+    }
+
+    #[test]
     fn documents_are_found_with_their_action_index_and_id() {
         let body = "{\"create\":{\"_index\":\"a\",\"_id\":\"7\",\"_type\":\"_doc\",\"pipeline\":null,\"routing\":{\"x\":[1]}}}\r\n{\"m\":1}\r\n\n\
                     { \"index\" : { } }\n{\"m\":2}\n{\"index\":{\"_id\":42}}\n{\"m\":3}\n{\"delete\":{\"_id\":\"1\"}}\n{\"update\":{\"_id\":\"1\"}}\n{\"doc\":{}}\n{\"index\":{}}\n{\"half";

@@ -119,3 +119,22 @@ fn notes(line: &[u8]) -> Option<Vec<Note>> {
     let sum = u32::from_str_radix(sum, 16).ok()?;
     serde_json::from_slice(json).ok().filter(|_| crc32fast::hash(json) == sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_what_was_honoured_panics() {
+        let mut text = Vec::new();
+        line(&[Note::Seen(ConsentSerial(4), PolicyVersion(5))], &mut text);
+        let good = vec![text[9..text.len() - 1].to_vec(), b"[]".to_vec()];
+        bolero::check!().with_iterations(crate::fuzz::cases()).with_type::<crate::fuzz::Input>().for_each(|input| {
+            let json = input.bytes(&good);
+            let mut text = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
+            text.extend_from_slice(&json);
+            text.push(b'\n');
+            let _ = (read(&text).is_ok(), read(&json).is_ok());
+        });
+    }
+}

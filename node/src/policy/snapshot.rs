@@ -170,6 +170,18 @@ impl Policy {
         signed.max(longer)
     }
 
+    /// Days in the archive after which records of a stream are deleted, where its region says so many; none where their retention
+    /// alone ends them: a stream with a period of its own is kept for it, wherever its records lie, and so is one whose longer
+    /// period an officer signed that is not honoured any more.
+    pub(crate) fn archive_for(&self, stream: &StreamView, of_region: u32) -> Option<u32> {
+        match (stream.policy.lifecycle.archive_days, stream.policy.retention_days) {
+            _ if self.kept_longer.contains_key(&stream.id) => None,
+            (Some(days), _) => Some(u32::from(days.get())),
+            (None, Some(_)) => None,
+            (None, None) => Some(of_region),
+        }
+    }
+
     /// What an answer about the stream is released under.
     pub(crate) fn release(&self, stream: &StreamView) -> ReleasePolicy {
         ReleasePolicy { k: stream.policy.threshold(), version: self.version }

@@ -20,16 +20,16 @@ use crate::audit::{Ledger, Standing, WitnessFacts};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::erase::EraseError;
-use crate::federate::Federation;
+use crate::federate::{Federation, OnMissing};
 use crate::keys::Vault;
 use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE, TENANT_RATES};
 use crate::ownership::{Ownership, OwnershipError, Propose};
 use crate::policy::{Awareness, PolicyWatch, StreamView, Unknown};
 use crate::query::aggs::Aggs;
 use crate::query::dates::DateContext;
-use crate::query::{Budget, Engine, Literals, Row, SearchRequest, Total};
+use crate::query::{Budget, Engine, Literals, QueryError, Row, SearchRequest, Total, both};
 use crate::receive::Failure;
-use crate::segment::{Catalog, Segment, SegmentError};
+use crate::segment::{Catalog, Segment, SegmentError, Unsearched};
 use crate::tasks::Tasks;
 
 /// What the node knows of its surroundings at this moment.
@@ -73,6 +73,8 @@ pub(crate) struct Surroundings {
     pub(crate) drain: Arc<dyn Fn() -> Done + Send + Sync>,
     /// Leaves the metadata group.
     pub(crate) leave: Arc<dyn Fn() -> Done + Send + Sync>,
+    /// The metadata group's state as this node has it, in the form of a backup.
+    pub(crate) backup: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
     /// Own metrics in the Prometheus text format.
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -120,6 +122,15 @@ pub(crate) struct Found {
     pub(crate) rows: Vec<Row>,
     pub(crate) total: Option<Total>,
     pub(crate) aggregations: Option<Value>,
+    /// What lies in the archive and was not searched, by stream.
+    pub(crate) unsearched: Vec<(Name, Unsearched)>,
+}
+
+/// A search of this region's own records, and what it does where it cannot see all of them.
+pub(crate) struct Wanted {
+    pub(crate) request: SearchRequest,
+    pub(crate) aggregations: Option<Value>,
+    pub(crate) on_missing: OnMissing,
 }
 
 impl Desk {
@@ -199,13 +210,17 @@ impl Desk {
     /// and shown.
     pub(super) fn is_whole(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
         streams.iter().try_for_each(|stream| self.is_aware(stream.tenant))?;
+        let (policy, us) = (self.parts.policy.now(), self.parts.node);
         let mut shards = streams.iter().filter_map(|stream| stream.shard);
-        if let Some((shard, _)) = shards.find(|(shard, _)| !self.parts.catalog.is_whole(*shard)) {
+        let is_short = |shard: ShardId, owner: NodeId| {
+            !self.parts.catalog.is_whole(shard) || (owner == us && !self.parts.catalog.is_taken_up(shard, &policy))
+        };
+        if let Some((shard, _)) = shards.find(|(shard, owner)| is_short(*shard, *owner)) {
             return Err(Failure::of(&SegmentError::NotWhole { shard }));
         }
         // Nothing is an answer only where nothing lies that might be it.
         if streams.iter().any(|stream| stream.shard.is_none())
-            && let Some(shard) = self.parts.catalog.unclaimed(&self.parts.policy.now())
+            && let Some(shard) = self.parts.catalog.unclaimed(&policy)
         {
             return Err(Failure::of(&SegmentError::Unclaimed { shard }));
         }
@@ -227,15 +242,15 @@ impl Desk {
         &self,
         who: &Principal,
         streams: &[Arc<StreamView>],
-        request: SearchRequest,
-        aggregations: Option<Value>,
+        Wanted { request, aggregations, on_missing }: Wanted,
     ) -> Result<Found, Failure> {
         let (permit, rows) = (self.permit(who.tenant())?, who.rows());
         self.is_here(streams)?;
         self.is_whole(streams)?;
-        let shards = streams.iter().filter_map(|stream| stream.shard);
-        let segments: Vec<Arc<Segment>> =
-            shards.flat_map(|(shard, _)| self.parts.catalog.view(shard).iter().cloned().collect::<Vec<_>>()).collect();
+        let (segments, unsearched) = self.shown(streams, &request);
+        if let Some(missing) = unsearched.first().filter(|_| on_missing == OnMissing::Fail) {
+            return Err(archived(missing).into());
+        }
         let literals = Literals { classifier: &self.parts.classifier, streams, rows };
         let request = SearchRequest { filter: literals.in_filter(request.filter)?, ..request };
         let aggregations = match aggregations {
@@ -251,9 +266,36 @@ impl Desk {
             let is_wanted = !aggregations.is_empty();
             let aggregations = is_wanted.then(|| hits.aggregate(&aggregations)).transpose()?;
             let aggregations = aggregations.map(|(found, _)| Value::Object(found));
-            Ok::<_, crate::query::QueryError>(Found { rows: hits.rows()?, total: hits.total(), aggregations })
+            let total = hits.total().map(|total| Total { is_exact: total.is_exact && unsearched.is_empty(), ..total });
+            Ok::<_, QueryError>(Found { rows: hits.rows()?, total, aggregations, unsearched })
         });
-        let found = found.await.map_err(|_| crate::query::QueryError::Cancelled)?;
+        let found = found.await.map_err(|_| QueryError::Cancelled)?;
         Ok(found?)
     }
+
+    /// The segments of some streams, and what of the range of a search lies in the archive beside them.
+    fn shown(
+        &self,
+        streams: &[Arc<StreamView>],
+        request: &SearchRequest,
+    ) -> (Vec<Arc<Segment>>, Vec<(Name, Unsearched)>) {
+        let (range, _) = request.filter.clone().split_time();
+        let range = both(range, request.range);
+        let (mut segments, mut unsearched) = (Vec::new(), Vec::new());
+        for stream in streams {
+            let Some((shard, _)) = stream.shard else { continue };
+            let view = self.parts.catalog.view(shard);
+            unsearched.extend(
+                self.parts.catalog.unsearched(shard, range, &view).map(|missing| (stream.name.clone(), missing)),
+            );
+            segments.extend(view.iter().cloned());
+        }
+        (segments, unsearched)
+    }
+}
+
+/// That a search cannot be whole.
+pub(in crate::present) fn archived((stream, missing): &(Name, Unsearched)) -> QueryError {
+    let Unsearched { segments, records, .. } = *missing;
+    QueryError::Archived { stream: stream.clone(), segments, records }
 }

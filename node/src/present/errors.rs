@@ -81,7 +81,7 @@ pub(crate) enum PresentError {
     },
     /// A widening command without the officer's consent.
     #[error(
-        "the command widens what this region lets out or in and lacks the valid signature of its officer; sign it with `--officer-key`"
+        "the command widens what this region lets out or in, or destroys what its ledger says, and lacks the valid signature of its officer; sign it with `--officer-key`"
     )]
     NeedsOfficer,
     /// A key acts on another tenant.
@@ -194,6 +194,9 @@ impl From<OwnershipError> for Failure {
             OwnershipError::Refused { .. } | OwnershipError::Personal => (400, "illegal_argument_exception"),
             OwnershipError::OutOfReach { .. } => (503, "process_cluster_event_timeout_exception"),
             OwnershipError::OwnedElsewhere { .. } => (503, "unavailable_shards_exception"),
+            OwnershipError::OwnerStays { .. } | OwnershipError::OtherBucket { .. } | OwnershipError::NothingLost => {
+                (409, "illegal_argument_exception")
+            }
         };
         Self::new(&error, status, kind)
     }

@@ -245,6 +245,7 @@ fn around(refreshes: &Arc<AtomicUsize>, is_log_full: &Arc<AtomicBool>) -> Surrou
         begin: Arc::new(|_| Box::pin(async { Ok::<(), Failure>(()) })),
         drain: Arc::new(|| Box::pin(async { Ok(()) })),
         leave: Arc::new(|| Box::pin(async { Ok(()) })),
+        backup: Arc::new(|| b"a backup".to_vec()),
         metrics: Arc::new(|| "# EOF\n".to_owned()),
     }
 }

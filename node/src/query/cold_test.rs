@@ -16,6 +16,7 @@ use super::specimen::{event, now, request};
 use super::{Engine, QueryError, SearchRequest, Sort, elastic};
 use crate::errors::Coded;
 use crate::index::builder::{Builder, Layout};
+use crate::index::schema::{TRACE_ID, id_hash};
 use crate::limits::COLD_BLOCK_BYTES;
 use crate::segment::Segment;
 use crate::segment::files::{Files, open_built};
@@ -135,6 +136,30 @@ async fn opening_takes_one_request_and_a_term_question_few() {
     assert!(bytes < both.cold.row.bytes, "and not all of it: {bytes} of {}", both.cold.row.bytes);
     assert_eq!(both.asked(&both.there, &term("timeout")).await.unwrap(), wanted);
     assert_eq!(both.read(), (0, 0), "once it was read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_found_without_its_column_and_so_is_one_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = Both::of(dir.path(), 20_000).await;
+    for (trace, is_there) in [(1_000_000_010, true), (77, false)] {
+        let trace = format!("{trace:032x}");
+        let fresh = Arc::new(both.with_empty_cache().await);
+        both.read();
+        let (looked, hash) = (Arc::clone(&fresh), id_hash(TRACE_ID, &trace));
+        let looking = tokio::task::spawn_blocking(move || looked.looked_up("trace", hash).unwrap());
+        let found = looking.await.unwrap().expect("a copy has a table");
+        let (requests, bytes) = both.read();
+        assert!(requests <= 2 && bytes <= 2 * COLD_BLOCK_BYTES as u64, "{trace}: {requests} requests, {bytes} bytes");
+        let column = both.hot.reader().fast_fields().u64("trace").unwrap();
+        let wanted: Vec<u32> = (0..both.hot.docs).filter(|doc| column.first(*doc) == Some(hash)).collect();
+        assert_eq!((&found, found.is_empty()), (&wanted, !is_there));
+        assert!(both.hot.looked_up("trace", hash).unwrap().is_none(), "a hot segment pays for no table");
+
+        let filter = elastic::filter(&json!({"term": {"trace_id": trace}}), &DateContext::utc(now())).unwrap();
+        let asked = SearchRequest { size: 20, ..request(filter) };
+        assert_eq!(both.asked(&fresh, &asked).await.unwrap(), both.asked(&both.hot, &asked).await.unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

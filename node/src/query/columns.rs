@@ -5,15 +5,16 @@
 
 use std::ops::{Bound, Range, RangeInclusive};
 
-use tantivy::DocId;
 use tantivy::columnar::{Column, ColumnType, DynamicColumn, StrColumn};
 use tantivy::index::SegmentReader;
+use tantivy::{DocId, TantivyError};
 
 use super::QueryError;
 use super::filter::Value;
 use super::visit::Budget;
 use crate::index::token;
 use crate::index::words::words_of;
+use crate::segment::Segment;
 
 /// What a value of a column must be like.
 pub(super) enum Test<'a> {
@@ -76,6 +77,20 @@ pub(super) fn matching(
     found.sort_unstable();
     found.dedup();
     Ok(found)
+}
+
+/// Documents of the range with this number in a column of hashed ids: by its table where the segment has one.
+pub(super) fn with_id(
+    segment: &Segment,
+    name: &str,
+    docs: &Range<DocId>,
+    number: u64,
+) -> Result<Vec<DocId>, QueryError> {
+    if let Some(mut found) = segment.looked_up(name, number).map_err(TantivyError::from)? {
+        found.retain(|doc| docs.contains(doc));
+        return Ok(found);
+    }
+    Ok(with_number(&segment.reader().fast_fields().u64(name)?, docs, number))
 }
 
 /// Documents of the range with this number in a column of hashes or places.

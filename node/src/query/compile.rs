@@ -107,11 +107,7 @@ impl Compiler<'_> {
                 let levels = values.iter().filter_map(|value| Level::recognise(&value.text())).collect();
                 Ok(self.levels(levels))
             }
-            Place::Trace => {
-                let column = self.segment.reader().fast_fields().u64("trace")?;
-                let hashes = values.iter().map(|value| id_hash(TRACE_ID, &value.text()));
-                Ok(self.numbers(&column, hashes))
-            }
+            Place::Trace => self.with_ids("trace", values.iter().map(|value| id_hash(TRACE_ID, &value.text()))),
             Place::Id => self.ids(values),
             Place::Message => self.any(values.iter().map(|value| self.phrase(place, &value.text(), false))),
             Place::More => self.any(values.iter().map(|value| self.phrase(place, &value.text(), false))),
@@ -123,11 +119,8 @@ impl Compiler<'_> {
             Place::Attribute(path) => {
                 let (ids, plain): (Vec<_>, Vec<_>) = values.iter().cloned().partition(|v| looks_like_id(&v.text()));
                 let mut found = Vec::new();
-                if !ids.is_empty() {
-                    let column = self.segment.reader().fast_fields().u64("ids")?;
-                    for id in &ids {
-                        found.extend(columns::with_number(&column, &self.docs, id_hash(path, &id.text())));
-                    }
+                for id in &ids {
+                    found.extend(columns::with_id(self.segment, "ids", &self.docs, id_hash(path, &id.text()))?);
                 }
                 // A number of 16 digits looks like an id and is none.
                 let numbers = ids.into_iter().filter(|value| value.number().is_some());
@@ -150,27 +143,27 @@ impl Compiler<'_> {
         columns::matching(self.segment.reader(), &column, &self.docs, test, self.budget)
     }
 
-    fn numbers(&self, column: &tantivy::columnar::Column<u64>, numbers: impl Iterator<Item = u64>) -> Compiled {
-        let mut found: Vec<DocId> =
-            numbers.flat_map(|number| columns::with_number(column, &self.docs, number)).collect();
+    fn with_ids(&self, column: &str, hashes: impl Iterator<Item = u64>) -> Result<Compiled, QueryError> {
+        let mut found = Vec::new();
+        for hash in hashes {
+            found.extend(columns::with_id(self.segment, column, &self.docs, hash)?);
+        }
         found.sort_unstable();
         found.dedup();
-        Compiled::listed(found)
+        Ok(Compiled::listed(found))
     }
 
     fn ids(&self, values: &[Value]) -> Result<Compiled, QueryError> {
-        let readers = self.segment.reader().fast_fields();
-        let ids = readers.u64("ids")?;
-        let seqs = readers.u64("seq")?;
         let mut found = Vec::new();
         for value in values {
             let text = value.text();
-            found.extend(columns::with_number(&ids, &self.docs, id_hash(PRODUCER_ID, &text)));
+            found.extend(columns::with_id(self.segment, "ids", &self.docs, id_hash(PRODUCER_ID, &text))?);
             let generated = text.split_once('-').and_then(|(shard, seq)| {
                 let shard = u64::from_str_radix(shard, 16).ok().filter(|shard| *shard == self.segment.shard.0);
                 shard.and_then(|_| u64::from_str_radix(seq, 16).ok())
             });
             if let Some(seq) = generated {
+                let seqs = self.segment.reader().fast_fields().u64("seq")?;
                 // Records with an id of their own have no generated one, but naming their place does no harm.
                 found.extend(columns::with_number(&seqs, &self.docs, seq));
             }

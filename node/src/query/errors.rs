@@ -95,6 +95,18 @@ pub(crate) enum QueryError {
         "a segment of the range lies in the region's bucket, which does not answer; an answer without it would be wrong: narrow the range to what lies on the disk, or ask again"
     )]
     Away(#[source] tantivy::TantivyError),
+    /// What is wanted whole lies in part in the archive.
+    #[error(
+        "{records} records in {segments} segments of stream `{stream}` lie in the archive and are not searched; narrow the range, take a partial answer, or have them restored: `domicile lifecycle restore --stream {stream} --from … --to …`"
+    )]
+    Archived {
+        /// Of which stream.
+        stream: domicile_proto::ids::Name,
+        /// How many segments.
+        segments: u64,
+        /// How many records are in them.
+        records: u64,
+    },
     /// The engine failed on a segment.
     #[error("a segment could not be read; look at the disk below `data`")]
     Engine(#[source] tantivy::TantivyError),
@@ -118,7 +130,7 @@ impl QueryError {
             Self::Crowded => "es_rejected_execution_exception",
             Self::Deadline | Self::Cancelled => "timeout_exception",
             Self::Personal => "security_exception",
-            Self::Engine(_) | Self::Away(_) => "search_phase_execution_exception",
+            Self::Engine(_) | Self::Away(_) | Self::Archived { .. } => "search_phase_execution_exception",
         }
     }
 
@@ -176,6 +188,7 @@ impl Coded for QueryError {
             Self::TooManyBeginnings => "DMC-QUERY-16",
             Self::Apart { .. } => "DMC-QUERY-17",
             Self::Away(_) => "DMC-QUERY-18",
+            Self::Archived { .. } => "DMC-QUERY-19",
         }
     }
 

@@ -29,7 +29,7 @@ mod visit;
 
 pub(crate) use errors::QueryError;
 pub(crate) use field::Place;
-pub(crate) use filter::{Filter, Joined, Value};
+pub(crate) use filter::{Filter, Joined, Value, both};
 pub(crate) use groups::{Cut, Plan, Slots, Subjects};
 pub(crate) use hits::{Row, Total};
 pub(crate) use leaves::{LeafPlan, Window};
@@ -39,6 +39,8 @@ pub(crate) use rows::{Given, RowBatch};
 pub(crate) use search::{After, Engine, SearchRequest, Sort, TrackTotal};
 pub(crate) use visit::Budget;
 
+#[cfg(test)]
+mod fuzz_test;
 #[cfg(test)]
 mod hidden_test;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domicile_proto::ids::{Epoch, NodeId, ShardId};
+use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
@@ -18,7 +19,7 @@ use super::purge::Removal;
 use super::shards::Shards;
 use super::{Segment, SegmentError, SegmentId};
 use crate::errors::Coded;
-use crate::limits::COPIES_OPENED_AT_ONCE;
+use crate::limits::{COPIES_OPENED_AT_ONCE, SHARDS_TAKEN_UP_AT_ONCE};
 use crate::policy::Scope;
 use crate::wal::{Bucket, Tail, WalError};
 
@@ -41,6 +42,14 @@ impl Shards {
         matches!(newest, Ok(Some(manifest)) if manifest.body.in_bucket)
     }
 
+    /// The same, where it is to be told from a store that is out of reach.
+    ///
+    /// # Errors
+    /// [`SegmentError::Store`], [`SegmentError::Manifest`].
+    pub(crate) async fn is_kept_in_store(&self, shard: ShardId) -> Result<bool, SegmentError> {
+        Ok(Manifest::newest(self.store(), shard).await?.is_some_and(|manifest| manifest.body.in_bucket))
+    }
+
     /// Takes shards up, each in an epoch in which this node writes it; `others` are the region's other nodes. What failed of which
     /// shard; the rest can be written and searched.
     pub(crate) async fn adopt(
@@ -60,8 +69,13 @@ impl Shards {
             failed.extend(moved.keys().map(|shard| (*shard, SegmentError::Log(error.clone()))));
         }
         let (mut reach, mut last) = (BTreeMap::new(), BTreeMap::new());
-        for (shard, epoch) in due {
-            match self.take_up(shard, epoch).await {
+        let taking: Vec<_> = due
+            .into_iter()
+            .map(|(shard, epoch)| async move { (shard, epoch, self.take_up(shard, epoch).await) })
+            .collect();
+        let mut taking = futures::stream::iter(taking).buffer_unordered(SHARDS_TAKEN_UP_AT_ONCE);
+        while let Some((shard, epoch, taken)) = taking.next().await {
+            match taken {
                 Ok((last_seq, tail)) => {
                     if tail.is_none() {
                         last.insert(shard, last_seq);
@@ -71,16 +85,26 @@ impl Shards {
                 Err(error) => drop(failed.insert(shard, error)),
             }
         }
+        drop(taking);
         let mut tails = bucket
             .collect(&last)
             .await
             .unwrap_or_else(|error| last.keys().map(|shard| (*shard, Err(error.clone()))).collect());
-        for (shard, (epoch, tail)) in reach {
-            let Some(tail) = tail.map(Ok).or_else(|| tails.remove(&shard)) else { continue };
-            let held = match tail {
-                Ok(tail) => self.go_on(&bucket, (shard, epoch), tail).await,
-                Err(error) => Err(error.into()),
-            };
+        // All at once: what they bring along goes into the store together, in one object after the other.
+        let going: Vec<_> = reach
+            .into_iter()
+            .filter_map(|(shard, (epoch, tail))| {
+                let (tail, bucket) = (tail.map(Ok).or_else(|| tails.remove(&shard))?, &bucket);
+                Some(async move {
+                    let held = match tail {
+                        Ok(tail) => self.go_on(bucket, (shard, epoch), tail).await,
+                        Err(error) => Err(error.into()),
+                    };
+                    (shard, held)
+                })
+            })
+            .collect();
+        for (shard, held) in join_all(going).await {
             match held {
                 Ok(()) => self.catalog().set_whole(shard, true),
                 Err(error) => drop(failed.insert(shard, error)),
@@ -96,6 +120,7 @@ impl Shards {
         if epoch.0 > 1 {
             self.shared().taken.lock().insert(shard);
         }
+        self.catalog().set_taken_up(shard, epoch);
         tracing::info!(%shard, epoch = epoch.0, batches, "this node writes the shard");
         Ok(())
     }
@@ -304,7 +329,11 @@ impl Merger {
     }
 
     pub(super) async fn settle_now(&mut self, shard: ShardId) -> Result<(), SegmentError> {
-        self.try_settle(shard, Pressure::High, true).await
+        let settled = self.try_settle(shard, Pressure::High, true).await;
+        if matches!(settled, Err(SegmentError::Deposed { .. })) {
+            self.close_log_of(shard).await;
+        }
+        settled
     }
 
     /// All of it lies in the store, and is another node's: nothing of it stays here.

@@ -21,20 +21,20 @@ use crate::tier::Tier;
 use crate::wal::{Accepted, Batch, Bucket, Op, Outcome, ProducerBatch, Wal, WalConfig};
 
 const NOW: Timestamp = Timestamp(1_000_000);
-const SHARD: ShardId = ShardId(7);
+pub(super) const SHARD: ShardId = ShardId(7);
 /// Who is erased, in each thirteenth line.
 const ERASED: &str = " \u{2039}email:aaa\u{203a}";
 
-struct Node {
+pub(super) struct Node {
     tasks: Tasks,
     store: Store,
     wal: Wal,
-    shards: Shards,
+    pub(super) shards: Shards,
 }
 
 impl Node {
     /// A node with its own disk below `dir` and the bucket that all share.
-    async fn start(dir: &Path, node: u64) -> Self {
+    pub(super) async fn start(dir: &Path, node: u64) -> Self {
         Self::start_under(dir, node, Suppression::default()).await
     }
 
@@ -48,18 +48,21 @@ impl Node {
         let opened = Opened::open_of(&segments, store.clone(), &tasks, time, &copies, |_| None).await.unwrap();
         let opened = opened.copying(tier.copier());
         let bucket = Bucket::open(store.clone(), NodeId(node), clock.clone(), tasks.clone()).await.unwrap();
-        let (config, indexed) = (WalConfig::new(own.join("wal")), opened.indexed());
+        let (config, mut indexed) = (WalConfig::new(own.join("wal")), opened.indexed());
+        let given_up = opened.given_up_by(NodeId(node));
+        indexed.extend(given_up.keys().map(|shard| (*shard, EVERYTHING)));
         let (wal, durable) = Wal::open_beside(&config, &indexed, clock, Some(bucket)).unwrap();
+        opened.put_aside(&given_up, &wal).unwrap();
         let shards = opened.start(wal.clone(), durable).await.unwrap();
         Self { tasks, store, wal, shards }
     }
 
-    async fn adopt(&self, epoch: u64) -> Option<SegmentError> {
+    pub(super) async fn adopt(&self, epoch: u64) -> Option<SegmentError> {
         let others = BTreeSet::from([NodeId(1), NodeId(2)]);
         self.shards.adopt(&others, &BTreeMap::from([(SHARD, Epoch(epoch))])).await.remove(&SHARD)
     }
 
-    async fn send(&self, number: u64, durability: Durability) -> Result<Accepted, crate::wal::WalError> {
+    pub(super) async fn send(&self, number: u64, durability: Durability) -> Result<Accepted, crate::wal::WalError> {
         let stream = StreamView {
             id: StreamId(1),
             tenant: TenantId(1),
@@ -74,7 +77,7 @@ impl Node {
         self.wal.append(Batch { stream: Arc::new(stream), producer, records }).await
     }
 
-    async fn seq(&self, number: u64) -> u64 {
+    pub(super) async fn seq(&self, number: u64) -> u64 {
         match self.send(number, Durability::Bucket).await.unwrap().outcomes[..] {
             [Outcome::Created { seq }] => seq,
             ref other => panic!("{other:?}"),
@@ -82,7 +85,7 @@ impl Node {
     }
 
     /// Places that can be searched, none twice.
-    async fn places(&self) -> BTreeSet<u64> {
+    pub(super) async fn places(&self) -> BTreeSet<u64> {
         self.shards.refresh(Some(SHARD)).await;
         let view = self.shards.catalog().view(SHARD);
         let reading = self.tasks.blocking(move || {
@@ -96,11 +99,11 @@ impl Node {
         reading.await.unwrap()
     }
 
-    async fn manifest(&self) -> Manifest {
+    pub(super) async fn manifest(&self) -> Manifest {
         Manifest::newest(&self.store, SHARD).await.unwrap().unwrap()
     }
 
-    async fn kill(self) {
+    pub(super) async fn kill(self) {
         assert!(self.tasks.stop(Duration::from_secs(30)).await);
     }
 }

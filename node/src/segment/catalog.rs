@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use domicile_proto::ids::ShardId;
+use domicile_proto::ids::{Epoch, ShardId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Segment, SegmentId};
+use super::{Archived, Segment, SegmentId};
 use crate::policy::{Policy, Suppression};
 
 /// The segments of one shard, newest first: their places fall, and so, nearly always, do their times.
@@ -31,6 +31,10 @@ struct Inner {
     failed: watch::Sender<BTreeSet<ShardId>>,
     /// Shards with a segment that could not be looked through for what was erased.
     unsifted: Mutex<BTreeSet<ShardId>>,
+    /// The epoch up to which this node took a shard up that another one wrote before.
+    taken_up: Mutex<BTreeMap<ShardId, Epoch>>,
+    /// What lies in the archive, of shards that have any of it.
+    archives: Mutex<BTreeMap<ShardId, Arc<Vec<Archived>>>>,
 }
 
 /// What a shard or a stream holds.
@@ -52,6 +56,26 @@ impl Catalog {
         self.0.shards.load().keys().copied().collect()
     }
 
+    /// What of a shard lies in the archive, whether a copy of it is shown or not.
+    pub(crate) fn archive(&self, shard: ShardId) -> Arc<Vec<Archived>> {
+        self.0.archives.lock().get(&shard).cloned().unwrap_or_default()
+    }
+
+    /// The shards that have something in the archive.
+    pub(crate) fn archives(&self) -> Vec<ShardId> {
+        self.0.archives.lock().keys().copied().collect()
+    }
+
+    /// Says what of a shard lies in the archive.
+    pub(super) fn set_archive(&self, shard: ShardId, archive: Vec<Archived>) {
+        let mut archives = self.0.archives.lock();
+        if archive.is_empty() {
+            archives.remove(&shard);
+        } else {
+            archives.insert(shard, Arc::new(archive));
+        }
+    }
+
     /// The segments whose copy in the bucket is the segment.
     pub(crate) fn copied(&self) -> BTreeSet<SegmentId> {
         let views = self.shards().into_iter().map(|shard| self.view(shard));
@@ -64,6 +88,25 @@ impl Catalog {
         !self.0.failed.borrow().contains(&shard) && !self.0.unsifted.lock().contains(&shard)
     }
 
+    /// Whether this node took a shard up in the epoch that the metadata group knows. A shard in its first epoch was nobody's before;
+    /// of a later one nothing is here between the group's decision and the end of the taking up, and that is no answer.
+    pub(crate) fn is_taken_up(&self, shard: ShardId, policy: &Policy) -> bool {
+        match policy.epochs.get(&shard) {
+            Some(epoch) if epoch.0 > 1 => self.taken_up(shard).is_some_and(|taken| taken >= *epoch),
+            _ => true,
+        }
+    }
+
+    /// The epoch in which this node took a shard up.
+    pub(crate) fn taken_up(&self, shard: ShardId) -> Option<Epoch> {
+        self.0.taken_up.lock().get(&shard).copied()
+    }
+
+    /// Says that this node took a shard up in an epoch.
+    pub(crate) fn set_taken_up(&self, shard: ShardId, epoch: Epoch) {
+        self.0.taken_up.lock().insert(shard, epoch);
+    }
+
     /// Says whether all of a shard was looked through for what was erased.
     pub(super) fn set_sifted(&self, shard: ShardId, is_sifted: bool) {
         let mut unsifted = self.0.unsifted.lock();
@@ -74,17 +117,25 @@ impl Catalog {
         };
     }
 
+    /// A shard that is not whole, if there is one.
+    pub(crate) fn lacking(&self) -> Option<ShardId> {
+        let failed = self.0.failed.borrow().first().copied();
+        failed.or_else(|| self.0.unsifted.lock().first().copied())
+    }
+
     /// How many shards are not whole.
     pub(crate) fn failures(&self) -> usize {
         self.0.failed.borrow().len() + self.0.unsifted.lock().len()
     }
 
-    /// A shard that has records here and belongs to no stream, if there is one: then this node knows less of the metadata
-    /// group than it once did, and a stream of which it knows no shard may hold those records.
+    /// A shard that has records here, or of which records are not here that should be, and belongs to no stream, if there is one: then
+    /// this node knows less of the metadata group than it once did, and a stream of which it knows no shard may hold those records.
     pub(crate) fn unclaimed(&self, policy: &Policy) -> Option<ShardId> {
         let claimed: BTreeSet<_> =
             policy.streams.values().filter_map(|stream| stream.shard).map(|(id, _)| id).collect();
-        self.0.shards.load().keys().find(|shard| !claimed.contains(shard)).copied()
+        let failed: Vec<_> = self.0.failed.borrow().iter().copied().collect();
+        let known = self.shards().into_iter().chain(failed).chain(self.archives());
+        known.into_iter().find(|shard| !claimed.contains(shard))
     }
 
     /// Says that a shard is not whole, or that it is again.
@@ -164,6 +215,16 @@ impl Catalog {
                 self.0.shards.store(Arc::new(all));
             }
         }
+    }
+
+    /// Has a segment lie in the archive, as far as anybody sees.
+    #[cfg(test)]
+    pub(crate) fn put_away(&self, segment: &Segment) {
+        let mut archive = Vec::clone(&self.archive(segment.shard));
+        let row = super::manifest::Row::of(segment);
+        archive.push(Archived { row, since: segment.received_until, wanted_until: None });
+        self.set_archive(segment.shard, archive);
+        self.take_out(segment.shard, &BTreeSet::from([segment.id]));
     }
 
     /// A catalog of such segments.

@@ -53,7 +53,15 @@ pub(crate) fn object_of(shard: ShardId, segment: SegmentId) -> String {
 /// # Errors
 /// The bucket.
 pub(super) async fn copies_of(store: &Store, shard: ShardId) -> Result<BTreeSet<String>, StoreError> {
-    let above = format!("{COPIES}/{:016x}", shard.0);
+    copies_below(store, COPIES, shard).await
+}
+
+/// The same of copies that lie elsewhere.
+///
+/// # Errors
+/// The bucket.
+pub(super) async fn copies_below(store: &Store, prefix: &str, shard: ShardId) -> Result<BTreeSet<String>, StoreError> {
+    let above = format!("{prefix}/{:016x}", shard.0);
     let listed = store.list(&above).await?;
     let copy = |(object, _): (String, _)| Some(object.rsplit_once('/')?.0.to_owned());
     Ok(listed.into_iter().filter_map(copy).filter(|copy| *copy != above).collect())

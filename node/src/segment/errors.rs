@@ -130,6 +130,12 @@ pub(crate) enum SegmentError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What was erased could not be taken out of the archive.
+    #[error("the archive could not be looked through for what was erased; this is tried again")]
+    Archive {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Merging failed.
     #[error("segments of shard `{shard}` could not be merged; they stay as they are")]
     Merge {
@@ -157,6 +163,7 @@ impl Coded for SegmentError {
             Self::Unclaimed { .. } => "DMC-SEGMENT-12",
             Self::Away { .. } => "DMC-SEGMENT-13",
             Self::Copy { .. } => "DMC-SEGMENT-14",
+            Self::Archive { .. } => "DMC-SEGMENT-15",
             Self::Log(error) => error.code(),
         }
     }
@@ -166,7 +173,7 @@ impl Coded for SegmentError {
             Self::Store { source, .. } => source.verdict(),
             Self::Deposed { .. } => Verdict::Refused,
             Self::NotWhole { .. } | Self::Unclaimed { .. } | Self::Copy { .. } => Verdict::NotNow(5),
-            Self::Away { .. } => Verdict::NotNow(30),
+            Self::Away { .. } | Self::Archive { .. } => Verdict::NotNow(30),
             Self::Log(error) => error.verdict(),
             _ => Verdict::Broken,
         }

@@ -17,6 +17,9 @@ use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
 use crate::wal::WalError;
 
+/// Below the directory of all segments: what was given up. No shard has such a name.
+const ASIDE: &str = "given-up";
+
 /// The directory of all segments of this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
@@ -61,6 +64,44 @@ impl Files {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(disk(&dir, source)),
             _ => Ok(()),
         }
+    }
+
+    /// Moves everything of a shard out of the way, and links the files of a log beside it. Where to; `None` where there is nothing.
+    /// May be repeated.
+    pub(super) fn put_aside(&self, shard: ShardId, logs: &[PathBuf]) -> Result<Option<PathBuf>, SegmentError> {
+        let (segments, aside) = (self.shard_dir(shard), self.dir.join(ASIDE).join(format!("{:016x}", shard.0)));
+        let is_there = |path: &Path| path.try_exists().map_err(|source| disk(path, source));
+        let has_segments = is_there(&segments)? && !entries(&segments)?.is_empty();
+        if !has_segments && logs.is_empty() {
+            return Ok(None);
+        }
+        fs::create_dir_all(&aside).map_err(|source| disk(&aside, source))?;
+        for log in logs {
+            let Some(name) = log.file_name() else { continue };
+            let to = aside.join(name);
+            match fs::hard_link(log, &to) {
+                Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(disk(&to, source)),
+                _ => {}
+            }
+        }
+        if has_segments {
+            for segment in entries(&segments)? {
+                let Some(name) = segment.file_name() else { continue };
+                let to = aside.join(name);
+                fs::rename(&segment, &to).map_err(|source| disk(&to, source))?;
+            }
+        }
+        for dir in [aside.as_path(), &self.dir.join(ASIDE), &self.dir] {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| disk(dir, source))?;
+        }
+        Ok(Some(aside))
+    }
+
+    /// Where something was put aside; `None` where there is nothing.
+    pub(super) fn aside(&self) -> Result<Option<PathBuf>, SegmentError> {
+        let aside = self.dir.join(ASIDE);
+        let is_there = aside.try_exists().map_err(|source| disk(&aside, source))?;
+        Ok((is_there && !entries(&aside)?.is_empty()).then_some(aside))
     }
 
     /// Flushes a segment's files and their names, so that it survives a loss of power.

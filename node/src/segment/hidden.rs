@@ -91,6 +91,7 @@ impl Segment {
             received_until: self.received_until,
             fields: Arc::clone(&self.fields),
             searcher: self.searcher.clone(),
+            lookups: Arc::clone(&self.lookups),
             hidden,
         })
     }
@@ -105,6 +106,9 @@ impl Segment {
             return Ok(());
         }
         let found = self.holding(&list.of_shard(self.shard, scope))?;
+        #[cfg(feature = "jepsen-bugs")]
+        let found =
+            if self.dir.is_none() && crate::bugs::is_seeded("forget-erase-in-cold") { Vec::new() } else { found };
         self.hidden.store(Arc::new(hidden.and(&found, self.docs, list.version())));
         Ok(())
     }

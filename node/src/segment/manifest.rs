@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use domicile_proto::ids::{Epoch, ShardId, Timestamp};
+use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::{Copied, Segment, SegmentError, SegmentId};
+use super::{Archived, Copied, Segment, SegmentError, SegmentId};
 use crate::store::{Store, StoreError};
 
 /// The durable segments of a shard.
@@ -39,6 +39,23 @@ pub(crate) struct Body {
     /// Whether the owner of this epoch has written what it took over from others into its own log.
     #[serde(default, skip_serializing_if = "is_no")]
     pub(crate) settled: bool,
+    /// Where records lie that were given up when the shard went to another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) left: Option<Left>,
+    /// Segments in the archive. One of which a copy is searched stands among the segments as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) archived: Vec<Archived>,
+}
+
+/// A disk on which accepted records of a shard may lie that are in none of its segments, nor in any log: whoever wrote them was taken
+/// for gone for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Left {
+    /// Whose disk.
+    pub(crate) node: NodeId,
+    /// The last place that its newest manifest named.
+    pub(crate) after: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -113,14 +130,24 @@ impl Manifest {
 
     /// The one that follows, with other segments.
     pub(crate) fn next(&self, epoch: Epoch, last_seq: u64, segments: Vec<Row>) -> Self {
-        let in_bucket = self.body.in_bucket;
-        let body = Body { version: VERSION, epoch, last_seq, segments, in_bucket, settled: self.body.settled };
+        let body = Body { version: VERSION, epoch, last_seq, segments, ..self.body.clone() };
         Self { shard: self.shard, number: self.number + 1, body }
     }
 
     /// The one that follows when a node begins to write the shard in another epoch: the same segments, in the store from now on.
     pub(crate) fn taken_over(&self, epoch: Epoch) -> Self {
         let body = Body { version: VERSION, epoch, in_bucket: true, settled: false, ..self.body.clone() };
+        Self { shard: self.shard, number: self.number + 1, body }
+    }
+
+    /// The one that follows when a shard of durability `disk` is given up where it lay: only what lies in the bucket is left of it,
+    /// and places go on behind the last that was named.
+    pub(crate) fn given_up(&self, epoch: Epoch, owner: NodeId) -> Self {
+        let kept = self.body.segments.iter().filter(|row| row.copied.is_some());
+        let segments = kept.map(|row| Row { beside: false, ..row.clone() }).collect();
+        let left = Some(Left { node: owner, after: self.body.last_seq });
+        let body =
+            Body { version: VERSION, epoch, segments, in_bucket: true, settled: false, left, ..self.body.clone() };
         Self { shard: self.shard, number: self.number + 1, body }
     }
 

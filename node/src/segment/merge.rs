@@ -162,9 +162,9 @@ impl Merger {
                 }
             }
             Err(error @ SegmentError::Deposed { .. }) => {
-                let (code, error) = (error.code(), &error as &dyn std::error::Error);
-                tracing::error!(%shard, code, error, "shard needs a person");
+                tracing::error!(%shard, code = error.code(), error = &error as &dyn std::error::Error, "shard needs a person");
                 self.shared.catalog.set_whole(shard, false);
+                self.close_log_of(shard).await;
                 self.deposed.insert(shard);
                 self.put_off.remove(&shard);
             }

@@ -5,12 +5,17 @@
 mod adopt;
 #[cfg(test)]
 mod adopt_test;
+mod archived;
 mod catalog;
 mod copied;
 mod errors;
 pub(crate) mod files;
 mod hidden;
 mod intake;
+pub(crate) mod lookup;
+mod lost;
+#[cfg(test)]
+mod lost_test;
 pub(crate) mod manifest;
 mod merge;
 mod moved;
@@ -31,10 +36,12 @@ mod shared;
 pub(crate) mod specimen;
 pub(crate) mod walk;
 
+pub(crate) use archived::{Archived, PurgeArchive, Unsearched, archive_of, is_archive, restored_of};
 pub(crate) use catalog::Catalog;
 pub(crate) use copied::{COPIES, Copied, CopyOut, OpenCopied, delete_copy, object_of};
 pub(crate) use errors::SegmentError;
 pub(crate) use hidden::Hidden;
-pub(crate) use purge::{Rewritten, Whole, renew, sha256_of};
+pub(crate) use lost::{EVERYTHING, Loss, Sum};
+pub(crate) use purge::{Rewritten, Sha256, Whole, renew, sha256_of};
 pub(crate) use segment::{Segment, SegmentId};
 pub(crate) use shards::{Opened, Shards};

@@ -11,6 +11,7 @@ use std::time::Instant;
 use domicile_proto::ids::ShardId;
 use tokio::sync::oneshot;
 
+use super::archived::Keeping;
 use super::merge::{Left, Merger, merge};
 use super::plan::Target;
 use super::repair::Retry;
@@ -22,6 +23,8 @@ pub(super) enum Moving {
     To { new: Arc<Segment>, done: oneshot::Sender<Result<bool, SegmentError>> },
     /// These neighbours become one.
     Joined { shard: ShardId, parts: BTreeSet<SegmentId>, done: oneshot::Sender<Result<bool, SegmentError>> },
+    /// Something of the archive.
+    Kept { shard: ShardId, keeping: Keeping, done: oneshot::Sender<Result<bool, SegmentError>> },
 }
 
 impl Merger {
@@ -35,6 +38,10 @@ impl Merger {
             Moving::Joined { shard, parts, done } => {
                 let joined = self.join(shard, &parts).await;
                 drop(done.send(self.again(shard, joined)));
+            }
+            Moving::Kept { shard, keeping, done } => {
+                let kept = self.keep(shard, keeping).await;
+                drop(done.send(self.again(shard, kept)));
             }
         }
     }

@@ -40,7 +40,8 @@ impl Merger {
         let mut rows: Vec<_> = durable.iter().map(|segment| manifest.row_of(segment)).collect();
         let (in_bucket, is_settled) = (manifest.body.in_bucket, self.settled.contains(&shard));
         let lacks_copies = in_bucket && rows.iter().any(|row| row.copied.is_none());
-        let is_as_told = !in_bucket || manifest.body.settled == is_settled;
+        let archive = self.shared.catalog.archive(shard);
+        let is_as_told = (!in_bucket || manifest.body.settled == is_settled) && manifest.body.archived == *archive;
         if rows == manifest.body.segments && !lacks_copies && is_as_told {
             return Ok(());
         }
@@ -54,7 +55,8 @@ impl Merger {
         }
         let mut next = manifest.next(manifest.body.epoch.max(FIRST_EPOCH), last_seq, rows);
         next.body.settled = is_settled && in_bucket;
-        self.tell(&next, (new, moved), gone).await;
+        next.body.archived = Vec::clone(&archive);
+        self.tell((&manifest, &next), (new, moved), gone).await;
         self.begun.insert(shard, next.clone());
         next.publish(&self.store).await?;
         self.published(next);
@@ -90,9 +92,18 @@ impl Merger {
 
     /// What the next manifest changes lies in the ledger before it is there. A ledger that takes nothing holds up no segment: what
     /// was accepted must become durable, and nothing leaves the region meanwhile.
-    async fn tell(&self, next: &Manifest, (new, moved): (Vec<Digested>, Vec<Row>), gone: Vec<SegmentId>) {
+    async fn tell(
+        &self,
+        (before, next): (&Manifest, &Manifest),
+        (new, moved): (Vec<Digested>, Vec<Row>),
+        gone: Vec<SegmentId>,
+    ) {
         let Some(ledger) = self.shared.ledger.get() else { return };
         let (shard, manifest) = (next.shard, next.number);
+        // Of what lies in the archive, or comes out of it for a while, it is told apart.
+        let is_kept = |id: SegmentId| next.body.archived.iter().any(|one| one.id() == Some(id));
+        let new: Vec<_> = new.into_iter().filter(|(segment, _)| !is_kept(segment.id)).collect();
+        let gone: Vec<_> = gone.into_iter().filter(|id| !is_kept(*id)).collect();
         let published = new.iter().map(|(segment, sha256)| Event::SegmentPublished {
             shard,
             manifest,
@@ -110,10 +121,21 @@ impl Merger {
             bytes: ByteCount(row.copied.as_ref().map_or(row.bytes, |copied| copied.bytes)),
             sha256: row.copied.as_ref().and_then(Copied::digest).unwrap_or_default(),
         });
-        for told in join_all(published.chain(moved).chain(deleted).map(|event| ledger.record(event))).await {
+        let all = published.chain(moved).chain(deleted).chain(super::archived::told(before, next));
+        for told in join_all(all.map(|event| ledger.record(event))).await {
             if let Err(error) = told {
                 tracing::error!(error = &error as &dyn std::error::Error, "a change of segments is not recorded");
             }
+        }
+    }
+
+    /// A shard of the disk that another node has adopted takes nothing more: what would be accepted now could never be published.
+    pub(super) async fn close_log_of(&self, shard: ShardId) {
+        let is_on_disk = !self.shared.in_bucket.lock().contains(&shard);
+        if let Some(bucket) = self.wal.bucket().filter(|_| is_on_disk)
+            && let Ok(Some(newest)) = Manifest::newest(&self.store, shard).await
+        {
+            bucket.close(shard, newest.body.epoch);
         }
     }
 
@@ -138,15 +160,20 @@ impl Merger {
         if found.is_empty() {
             return Ok(());
         }
-        let Manifest { body, .. } = &manifest;
-        let mut next = manifest.next(body.epoch, body.last_seq, body.segments.clone());
-        next.body.settled = body.settled;
-        self.begun.insert(shard, next.clone());
-        next.publish(&self.store).await?;
-        self.published(next);
+        self.fence(manifest).await?;
         for object in found {
             delete_copy(&self.store, &object).await.map_err(failed)?;
         }
+        Ok(())
+    }
+
+    /// Creates the same manifest once more: whoever was deposed meanwhile cannot.
+    pub(super) async fn fence(&mut self, manifest: Manifest) -> Result<(), SegmentError> {
+        let body = &manifest.body;
+        let next = manifest.next(body.epoch, body.last_seq, body.segments.clone());
+        self.begun.insert(manifest.shard, next.clone());
+        next.publish(&self.store).await?;
+        self.published(next);
         Ok(())
     }
 
@@ -157,6 +184,7 @@ impl Merger {
             self.settled.insert(manifest.shard);
         }
         self.shared.in_bucket.lock().insert(manifest.shard);
+        self.shared.catalog.set_archive(manifest.shard, manifest.body.archived.clone());
         self.wal.release(&BTreeMap::from([(manifest.shard, manifest.body.last_seq)]));
         self.manifests.insert(manifest.shard, manifest);
     }
@@ -167,6 +195,7 @@ impl Merger {
         self.put_off.remove(&shard);
         self.manifests.remove(&shard);
         self.leaving.remove(&shard);
+        self.shared.catalog.set_archive(shard, Vec::new());
         self.shared.in_bucket.lock().remove(&shard);
         self.shared.taken.lock().remove(&shard);
     }

@@ -62,11 +62,12 @@ impl Merger {
     /// Makes everything anew that hides something; what lies in memory becomes durable without it.
     pub(super) async fn purge(&mut self) -> Result<Vec<Rewritten>, SegmentError> {
         let mut rewritten = Vec::new();
-        for shard in self.shared.catalog.shards() {
+        for shard in self.all_shards() {
             self.check_owned(shard)?;
             self.rewrite(shard, &mut rewritten).await?;
             self.try_settle(shard, Pressure::High, true).await?;
             self.sweep_copies(shard).await?;
+            self.sweep_archive(shard).await?;
         }
         self.nothing_left()?;
         Ok(rewritten)
@@ -75,7 +76,7 @@ impl Merger {
     /// Removes whole segments: first from what is shown, then from the manifest, then from the disk. Everything else becomes
     /// durable, so that the log can go. One that is not there any more is none to remove.
     pub(super) async fn drop_whole(&mut self, gone: &Whole) -> Result<(), SegmentError> {
-        let mut shards: BTreeSet<ShardId> = self.shared.catalog.shards().into_iter().collect();
+        let mut shards = self.all_shards();
         shards.extend(gone.keys());
         for shard in shards {
             self.check_owned(shard)?;
@@ -83,6 +84,9 @@ impl Merger {
                 let taken = self.shared.catalog.take_out(shard, gone);
                 // Their copies are deleted, and counted, by whoever wants them gone.
                 self.leave(shard, taken.iter().filter_map(|segment| segment.dir.clone().map(Left::Dir)));
+                let mut archive = Vec::clone(&self.shared.catalog.archive(shard));
+                archive.retain(|one| one.id().is_none_or(|id| !gone.contains(&id)));
+                self.shared.catalog.set_archive(shard, archive);
                 self.shared.step("taken out")?;
                 self.publish(shard).await?;
                 self.shared.step("published")?;
@@ -105,10 +109,11 @@ impl Merger {
     }
 
     async fn rewrite(&mut self, shard: ShardId, rewritten: &mut Vec<Rewritten>) -> Result<(), SegmentError> {
+        let is_dropped = self.drop_hiding_copies(shard);
         let view = self.shared.catalog.view(shard);
         let hiding = view.iter().filter(|segment| !segment.is_young() && !segment.hidden().is_empty());
         let hiding = hiding.cloned().collect::<Vec<_>>();
-        if hiding.is_empty() {
+        if hiding.is_empty() && !is_dropped {
             return Ok(());
         }
         for old in hiding {

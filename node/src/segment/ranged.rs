@@ -18,6 +18,7 @@ use tantivy::directory::{DirectoryLock, FileHandle, Lock, OwnedBytes, WatchCallb
 use tantivy::{Directory, HasLen, Index};
 
 use super::files::{disk, open_index};
+use super::lookup::{Lookups, is_table};
 use super::manifest::Row;
 use super::segment::searcher;
 use super::{Segment, SegmentError, SegmentId};
@@ -60,9 +61,13 @@ pub(crate) fn open_ranged(
     files: &[Named],
     source: Arc<dyn Ranges>,
 ) -> Result<Segment, SegmentError> {
-    let directory = Ranged::new(files, source);
-    let bytes = files.iter().map(|(_, length)| length).sum();
-    open_index(layout, ids, row, directory, None, bytes)
+    let directory = Ranged::new(files, Arc::clone(&source));
+    let bytes = files.iter().filter(|(name, _)| !is_table(name)).map(|(_, length)| length).sum();
+    let mut segment = open_index(layout, ids, row, directory, None, bytes)?;
+    let tables = Lookups::among(files, &source);
+    let failed = |error: io::Error| SegmentError::Open { segment: ids.0, source: error.into() };
+    segment.lookups = Arc::new(tables.map_err(failed)?);
+    Ok(segment)
 }
 
 /// What is read of a segment's files before the first question is asked, as ranges of the files one after the other.

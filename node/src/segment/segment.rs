@@ -1,16 +1,18 @@
 //! One immutable segment, open for reading: a tantivy index of exactly one tantivy segment.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use domicile_proto::ids::{ShardId, Timestamp};
-use tantivy::{Index, ReloadPolicy, Searcher, SegmentReader};
+use tantivy::{DocId, Index, ReloadPolicy, Searcher, SegmentReader};
 
 use super::Copied;
 use super::errors::SegmentError;
 use super::hidden::Hidden;
+use super::lookup::Lookups;
 use crate::index::builder::{Built, Layout};
 use crate::index::schema::Fields;
 
@@ -48,6 +50,8 @@ pub(crate) struct Segment {
     pub(crate) received_until: Timestamp,
     pub(crate) fields: Arc<Fields>,
     pub(crate) searcher: Searcher,
+    /// Where ids stand, of a segment that lies in the bucket.
+    pub(super) lookups: Arc<Lookups>,
     /// Records that are shown to nobody and go with the next rewrite.
     pub(super) hidden: ArcSwap<Hidden>,
 }
@@ -86,6 +90,7 @@ impl Segment {
             received_until: built_at,
             fields: Arc::clone(&layout.fields),
             searcher,
+            lookups: Arc::default(),
             hidden: ArcSwap::from_pointee(Hidden::nothing(built.sifted)),
         })
     }
@@ -93,6 +98,14 @@ impl Segment {
     /// Whether it is in memory alone: what is inside is durable in the write-ahead log and nowhere else.
     pub(crate) const fn is_young(&self) -> bool {
         self.dir.is_none() && self.copied.is_none()
+    }
+
+    /// The documents with a number in a column of hashed ids, where a table says so; `None` where the column has to be read.
+    ///
+    /// # Errors
+    /// The table's bytes cannot be had.
+    pub(crate) fn looked_up(&self, column: &str, number: u64) -> io::Result<Option<Vec<DocId>>> {
+        self.lookups.of(column).map(|lookup| lookup.find(number)).transpose()
     }
 
     /// The reader of its one tantivy segment.

@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 use super::copied::CopyOut;
 use super::files::Files;
 use super::intake::{Intake, Refresh};
-use super::manifest::Manifest;
+use super::manifest::{Left, Manifest};
 use super::merge::Merger;
 use super::moved::Moving;
 use super::purge::{Removal, Sha256, Whole, digest_of};
 use super::repair::Repairer;
 use super::shared::Shared;
-use super::{Catalog, OpenCopied, Rewritten, Segment, SegmentError, SegmentId};
+use super::{Catalog, OpenCopied, PurgeArchive, Rewritten, Segment, SegmentError, SegmentId};
 use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::index::builder::Layout;
@@ -90,6 +90,9 @@ impl Opened {
             Manifest::read_all(&store).await?.into_iter().partition(|manifest| manifest.body.in_bucket);
         let shared = Arc::new(Shared::new(dir, tasks, time, copies.clone())?);
         let manifests: Vec<_> = manifests.into_iter().filter(|one| is_here(&shared.files, one.shard)).collect();
+        for manifest in &manifests {
+            shared.catalog.set_archive(manifest.shard, manifest.body.archived.clone());
+        }
         let (opening, named) = (Arc::clone(&shared), manifests.clone());
         let open = move || {
             for manifest in &named {
@@ -120,6 +123,21 @@ impl Opened {
     pub(crate) fn copying(self, out: CopyOut) -> Self {
         // There is none yet: nobody else has seen these shards.
         let _ = self.shared.copy_out.set(out);
+        self
+    }
+
+    pub(super) fn left_of(&self, shard: ShardId) -> Option<(ShardId, Left)> {
+        self.in_bucket.get(&shard)?.body.left.map(|left| (shard, left))
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.shared.files
+    }
+
+    /// Has what was erased taken out of the archive by this.
+    pub(crate) fn archiving(self, purge: PurgeArchive) -> Self {
+        // There is none yet: nobody else has seen these shards.
+        let _ = self.shared.purge_archive.set(purge);
         self
     }
 
@@ -232,13 +250,22 @@ impl Shards {
         hiding.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })?
     }
 
-    /// Rewrites every segment that hides something, without it, deletes the old files and every file of the write-ahead log
+    /// Rewrites every segment that hides something, in the archive too, without it, deletes the old files and every file of the write-ahead log
     /// that was begun before. Hides nothing by itself.
     ///
     /// # Errors
     /// Any [`SegmentError`]; what was done stays done, and the rest is done by the next call.
     pub(crate) async fn purge(&self) -> Result<Vec<Rewritten>, SegmentError> {
-        self.remove(|done| Removal::Hidden { done }).await
+        let mut rewritten = match self.shared.purge_archive.get() {
+            Some(purge) => purge(self.clone(), self.shared.clock.now()).await?,
+            // Without it nothing came into the archive; where something lies there, nothing may be told gone.
+            None => match self.catalog().archives().first() {
+                Some(shard) => return Err(SegmentError::Interrupted { shard: *shard }),
+                None => Vec::new(),
+            },
+        };
+        rewritten.extend(self.remove(|done| Removal::Hidden { done }).await?);
+        Ok(rewritten)
     }
 
     /// Deletes whole segments for good, with their files, and every file of the write-ahead log that was begun before.
@@ -284,7 +311,7 @@ impl Shards {
         self.wish(shard, |done| Moving::Joined { shard, parts, done }).await
     }
 
-    async fn wish(
+    pub(super) async fn wish(
         &self,
         shard: ShardId,
         wish: impl FnOnce(oneshot::Sender<Result<bool, SegmentError>>) -> Moving,

@@ -16,7 +16,7 @@ use super::copied::CopyOut;
 use super::files::Files;
 use super::merge::remove;
 use super::repair::Lost;
-use super::{Catalog, OpenCopied, Segment, SegmentError, SegmentId};
+use super::{Catalog, OpenCopied, PurgeArchive, Segment, SegmentError, SegmentId};
 use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::errors::Coded;
@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) open_copied: OpenCopied,
     /// Copies a segment of durability `bucket` into the store.
     pub(super) copy_out: OnceLock<CopyOut>,
+    /// Takes what was erased out of the archive.
+    pub(super) purge_archive: OnceLock<PurgeArchive>,
     /// Shards whose copies come and go with their manifest.
     pub(super) in_bucket: Mutex<BTreeSet<ShardId>>,
     /// Shards that were taken over, and not yet looked through for what was erased meanwhile.
@@ -75,6 +77,7 @@ impl Shared {
             ledger: OnceLock::new(),
             open_copied,
             copy_out: OnceLock::new(),
+            purge_archive: OnceLock::new(),
             in_bucket: Mutex::default(),
             taken: Mutex::default(),
             moving: RwLock::new(()),

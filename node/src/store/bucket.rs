@@ -41,6 +41,8 @@ pub(crate) struct Store {
     /// What deletes for good, where the bucket keeps old versions.
     versions: Option<Arc<Versions>>,
     lies: Arc<Lies>,
+    /// The class of storage of what is archived; none is the bucket's own.
+    archive_class: Option<Arc<str>>,
     /// Which calls fail, in a test.
     #[cfg(test)]
     faults: Arc<parking_lot::Mutex<Faults>>,
@@ -74,8 +76,7 @@ pub(crate) struct Faults {
 }
 
 impl Store {
-    /// A bucket that lasts as long as it is held.
-    #[cfg(test)]
+    /// A bucket that lasts as long as it is held: for synthetic records.
     pub(crate) fn in_memory() -> Self {
         Self::over(Arc::new(object_store::memory::InMemory::new()))
     }
@@ -88,6 +89,11 @@ impl Store {
     /// With where it lies.
     pub(super) fn lying(self, lies: Lies) -> Self {
         Self { lies: Arc::new(lies), ..self }
+    }
+
+    /// With the class of storage of what is archived.
+    pub(super) fn archiving(self, class: Option<&str>) -> Self {
+        Self { archive_class: class.map(Arc::from), ..self }
     }
 
     /// Where it lies.
@@ -106,6 +112,7 @@ impl Store {
             is_remote,
             versions,
             lies: Arc::default(),
+            archive_class: None,
             #[cfg(test)]
             faults: Arc::default(),
             #[cfg(test)]
@@ -164,12 +171,25 @@ impl Store {
     /// [`StoreError::AlreadyThere`] where somebody else created one of that name, whatever it holds. After
     /// [`StoreError::Failed`] it may be there.
     pub(crate) async fn create(&self, object: &str, content: Bytes) -> Result<(), StoreError> {
+        self.create_in(None, object, content).await
+    }
+
+    /// The same, in the class of storage of what is archived. Where the configuration names none, in that of everything else.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub(crate) async fn create_archived(&self, object: &str, content: Bytes) -> Result<(), StoreError> {
+        self.create_in(self.archive_class.as_deref(), object, content).await
+    }
+
+    async fn create_in(&self, class: Option<&str>, object: &str, content: Bytes) -> Result<(), StoreError> {
         self.answered(object, false)?;
         let (at, mark) = (path(object)?, self.mark()?);
         let mut left = STORE_CREATIONS;
         loop {
-            let attributes: Attributes =
-                mark.iter().map(|mark| (Attribute::Metadata(MARK.into()), mark.clone())).collect();
+            let class = class.map(|class| (Attribute::StorageClass, class.to_owned()));
+            let marked = mark.iter().map(|mark| (Attribute::Metadata(MARK.into()), mark.clone()));
+            let attributes: Attributes = marked.chain(class).collect();
             let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
             let put = self.objects.put_opts(&at, content.clone().into(), options).await;
             let Err(error) = put.map_err(|error| sort(object, error)) else { break };

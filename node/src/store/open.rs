@@ -49,7 +49,7 @@ impl Store {
             location: report.location.clone().or_else(|| Some(config.location.clone())),
             is_told: report.location.is_some(),
         };
-        let store = Self::remote(objects, versions).lying(lies);
+        let store = Self::remote(objects, versions).lying(lies).archiving(config.archive_class.as_deref());
         store.settle(&config.bucket, region).await?;
         tracing::info!(bucket = %config.bucket, location = %config.location, "the bucket lies at home");
         Ok(store)

@@ -23,7 +23,7 @@ use crate::errors::Coded;
 use crate::limits::{LIFECYCLE_LOOK, MOVES_AT_ONCE};
 use crate::segment::manifest::Row;
 use crate::segment::plan::{Piece, is_sealed};
-use crate::segment::{Segment, SegmentError, Shards};
+use crate::segment::{Archived, Segment, SegmentError, Shards};
 
 /// What the mover works with.
 pub(crate) struct MoverParts {
@@ -42,10 +42,14 @@ pub(crate) struct MoverParts {
 
 /// Moves the segments of this node.
 pub(crate) struct Mover {
-    parts: MoverParts,
-    state: Mutex<State>,
+    pub(super) parts: MoverParts,
+    pub(super) state: Mutex<State>,
     /// One round at a time.
     working: tokio::sync::Mutex<()>,
+    /// Shards in whose archive nothing is left of interrupted work.
+    pub(super) clean: Mutex<BTreeSet<ShardId>>,
+    /// Somebody waits for the next one.
+    wake: tokio::sync::Notify,
 }
 
 /// How it goes.
@@ -57,6 +61,8 @@ pub(crate) struct State {
     pub(crate) trouble: Option<(&'static str, Timestamp)>,
     /// Segments on their way.
     pub(crate) moving: BTreeSet<String>,
+    /// Bytes that are done of segments on their way out of the archive.
+    pub(crate) restoring: BTreeMap<String, u64>,
 }
 
 /// A cold segment with a cache of its own, which is empty.
@@ -77,7 +83,13 @@ impl Unread {
 impl Mover {
     /// From its parts.
     pub(crate) fn new(parts: MoverParts) -> Self {
-        Self { parts, state: Mutex::default(), working: tokio::sync::Mutex::default() }
+        Self {
+            parts,
+            state: Mutex::default(),
+            working: tokio::sync::Mutex::default(),
+            wake: tokio::sync::Notify::new(),
+            clean: Mutex::default(),
+        }
     }
 
     /// What should lie elsewhere, and why.
@@ -98,13 +110,16 @@ impl Mover {
         let mut lying = Vec::new();
         for shard in catalog.shards() {
             let view = catalog.view(shard);
-            let durable: Vec<_> = view.iter().filter(|segment| !segment.is_young()).collect();
+            let archive = catalog.archive(shard);
+            let is_copy = |segment: &Arc<Segment>| archive.iter().any(|one| one.id() == Some(segment.id));
+            let durable: Vec<_> = view.iter().filter(|segment| !segment.is_young() && !is_copy(segment)).collect();
             lying.extend(durable.iter().enumerate().map(|(at, segment)| {
                 let beside = [at.checked_sub(1).and_then(|at| durable.get(at)), durable.get(at + 1)];
                 let joins = beside.into_iter().flatten().any(|other| belong(segment, other, now));
                 lying_of(segment, joins, now)
             }));
         }
+        lying.extend(self.archived());
         lying
     }
 
@@ -112,10 +127,11 @@ impl Mover {
     pub(crate) async fn carry_out(&self) -> u64 {
         // Two who move the same segment would each take the other's copy for a leftover.
         let _working = self.working.lock().await;
+        self.sweep_archives().await;
         let planned: Vec<Move> = self.planned().into_iter().filter(Move::is_due).collect();
         let mut moved = self.join_days(&planned).await;
-        let cooling = planned.into_iter().filter(|one| one.action == Action::Cool);
-        let mut carried = futures::stream::iter(cooling.map(|one| self.carry(one))).buffer_unordered(MOVES_AT_ONCE);
+        let carried = planned.into_iter().filter(|one| CARRIED.contains(&one.action));
+        let mut carried = futures::stream::iter(carried.map(|one| self.carry(one))).buffer_unordered(MOVES_AT_ONCE);
         while let Some(is_moved) = carried.next().await {
             moved += u64::from(is_moved);
         }
@@ -125,7 +141,8 @@ impl Mover {
     /// Carries out the plan now and then, until cancelled.
     pub(crate) async fn keep_moving(self: Arc<Self>, token: CancellationToken) {
         loop {
-            if token.run_until_cancelled(tokio::time::sleep(LIFECYCLE_LOOK)).await.is_none() {
+            let next = tokio::time::timeout(LIFECYCLE_LOOK, self.wake.notified());
+            if token.run_until_cancelled(next).await.is_none() {
                 return;
             }
             if token.run_until_cancelled(self.carry_out()).await.is_none() {
@@ -134,16 +151,43 @@ impl Mover {
         }
     }
 
+    /// Has the next round begin at once.
+    pub(crate) fn look_now(&self) {
+        self.wake.notify_one();
+    }
+
     async fn carry(&self, one: Move) -> bool {
         let name = one.lying.segment.to_string();
         self.state.lock().moving.insert(name.clone());
-        let cooled = self.cool(&one.lying).await;
-        self.state.lock().moving.remove(&name);
-        self.told(Action::Cool, cooled)
+        let began = tokio::time::Instant::now();
+        let carried = match one.action {
+            Action::Archive => self.put_away(&one.lying).await,
+            Action::Restore => self.restore(&one.lying, &name).await,
+            Action::LetGo => self.let_go(&one.lying).await.map(|is_gone| (is_gone, 0)),
+            _ => self.cool(&one.lying).await,
+        };
+        match &carried {
+            Ok((_, bytes)) => self.keep_pace(*bytes, began).await,
+            Err(_) => self.dirty(one.lying.shard),
+        }
+        let state = &mut *self.state.lock();
+        state.moving.remove(&name);
+        state.restoring.remove(&name);
+        self.told_in(state, one.action, carried.map(|(is_moved, _)| is_moved))
+    }
+
+    /// Each of those who move beside each other has its share of the pace.
+    async fn keep_pace(&self, bytes: u64, began: tokio::time::Instant) {
+        let share = (self.parts.pace / MOVES_AT_ONCE as u64).max(1);
+        let due = Duration::from_secs(bytes / share) + Duration::from_nanos(bytes % share * 1_000_000_000 / share);
+        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
     }
 
     fn told(&self, action: Action, outcome: Result<bool, TierError>) -> bool {
-        let mut state = self.state.lock();
+        self.told_in(&mut self.state.lock(), action, outcome)
+    }
+
+    fn told_in(&self, state: &mut State, action: Action, outcome: Result<bool, TierError>) -> bool {
         match outcome {
             Ok(is_moved) => {
                 state.trouble = None;
@@ -161,14 +205,13 @@ impl Mover {
         }
     }
 
-    /// Copies a segment out and lets it lie there. Whether it does: not where it changed meanwhile.
-    async fn cool(&self, lying: &Lying) -> Result<bool, TierError> {
+    /// Copies a segment out and lets it lie there. Whether it does, and its size: not where it changed meanwhile.
+    async fn cool(&self, lying: &Lying) -> Result<(bool, u64), TierError> {
         let MoverParts { tier, shards, clock, .. } = &self.parts;
         let moving = shards.moving().read().await;
         let view = shards.catalog().view(lying.shard);
         let found = view.iter().find(|segment| segment.id == lying.segment && segment.dir.is_some()).cloned();
-        let Some(segment) = found.filter(|segment| segment.hidden().is_empty()) else { return Ok(false) };
-        let began = tokio::time::Instant::now();
+        let Some(segment) = found.filter(|segment| segment.hidden().is_empty()) else { return Ok((false, 0)) };
         let cold = self.copied(&segment).await?;
         let bytes = tier.verify(&cold, |_| {}).await?;
         tier.step("verified")?;
@@ -183,11 +226,7 @@ impl Mover {
         }
         // A purge need not wait for what is only slow on purpose.
         drop(moving);
-        // Each of those who move beside each other has its share of the pace.
-        let share = (self.parts.pace / MOVES_AT_ONCE as u64).max(1);
-        let due = Duration::from_secs(bytes / share) + Duration::from_nanos(bytes % share * 1_000_000_000 / share);
-        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
-        Ok(is_moved)
+        Ok((is_moved, bytes))
     }
 
     /// The copy of a segment: made now, or found whole where a move was interrupted.
@@ -234,6 +273,15 @@ impl Mover {
             }
         };
         tier.blocking(checking).await
+    }
+
+    /// The same of one that lies in the archive.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn verify_archived(&self, shard: ShardId, archived: &Archived) -> Result<u64, TierError> {
+        let lost = || TierError::Altered { object: format!("the archive of shard {shard}") };
+        self.parts.tier.verify(&Cold::named(shard, &archived.row).ok_or_else(lost)?, |_| {}).await
     }
 
     /// A cold segment as one of which nothing has been read but what opening takes; none where it lies on the disk.
@@ -324,9 +372,12 @@ fn lying_of(segment: &Segment, joins: bool, now: Timestamp) -> Lying {
         first_seq: segment.first_seq,
         place,
         is_hiding: !segment.hidden().is_empty(),
+        archive: None,
     }
 }
 
+/// What is carried out segment by segment.
+const CARRIED: [Action; 4] = [Action::Cool, Action::Archive, Action::Restore, Action::LetGo];
 /// Largest segment that a day is merged into, in bytes; as large as one that is sealed by its size.
 const WARM_BYTES: u64 = 2 << 30;
 /// Most records of it.

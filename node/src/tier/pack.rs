@@ -4,6 +4,7 @@
 //! by whoever copied the segment out. The footer is created last: without it there is no copy. Never holds more than one part
 //! in memory.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -16,13 +17,15 @@ use serde::{Deserialize, Serialize};
 
 use super::cold::{Blocks, sums};
 use super::errors::TierError;
+use super::tables::add_tables;
 use crate::index::builder::Layout;
 use crate::limits::{COLD_HOT_BYTES, COPY_PART_BYTES};
 use crate::policy::Scope;
 use crate::segment::files::open_dir;
+use crate::segment::lookup::{Columns, TABLES, file_of};
 use crate::segment::manifest::Row;
 use crate::segment::ranged::read_at_open;
-use crate::segment::{Copied, Segment, SegmentError, SegmentId, object_of};
+use crate::segment::{Copied, Segment, SegmentError, SegmentId, is_archive, object_of};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 
@@ -95,7 +98,7 @@ pub(super) struct Entry {
 #[serde(deny_unknown_fields)]
 pub(super) struct Part {
     pub(super) length: u64,
-    sha256: String,
+    pub(super) sha256: String,
     /// Sums of its blocks, for whoever reads some of them.
     pub(super) blocks: Vec<u32>,
 }
@@ -119,25 +122,33 @@ impl Tier {
     /// # Errors
     /// [`TierError::Store`] with `AlreadyThere` where it was copied out before, or other bytes lie where a part belongs.
     pub(crate) async fn copy_out(&self, segment: &Segment) -> Result<Cold, TierError> {
+        self.copy_out_to(segment, object_of(segment.shard, segment.id)).await
+    }
+
+    /// The same, to where the names of its objects begin so.
+    pub(super) async fn copy_out_to(&self, segment: &Segment, object: String) -> Result<Cold, TierError> {
         let Segment { id, shard, .. } = *segment;
         let dir = segment.dir.clone().ok_or(TierError::Young { segment: id })?;
         let index = segment.searcher.index().clone();
+        let columns = Columns::of(segment);
+        let beside = self.cache.join(format!("{id}-tables"));
         let listed = move || {
             let damaged =
                 index.validate_checksum().ok().map_or_else(|| Some(dir.clone()), |bad| bad.into_iter().next());
             match damaged {
                 Some(file) => Err(TierError::Damaged { segment: id, file: file.display().to_string() }),
                 None => {
-                    let reading = Reading::begin(dir.clone())?;
+                    let mut reading = Reading::begin(dir.clone())?;
                     let files: Vec<_> = reading.files.iter().map(|file| (file.name.clone(), file.length)).collect();
                     let ranges = read_at_open(id, &dir, &files);
-                    let ranges = ranges.map_err(|source| TierError::Open { segment: id, source: Box::new(source) })?;
+                    let opened = |source| TierError::Open { segment: id, source: Box::new(source) };
+                    let mut ranges = ranges.map_err(opened)?;
+                    ranges.extend(add_tables(&mut reading, &columns, &beside)?);
                     Ok((reading, Hot::of(ranges)))
                 }
             }
         };
         let (mut reading, mut hot) = self.blocking(listed).await?;
-        let object = object_of(shard, id);
         let stored = |source| TierError::Store { segment: id, source: Box::new(source) };
         let mut parts = Vec::new();
         loop {
@@ -150,7 +161,7 @@ impl Tier {
             let (name, sha256) = (part_name(&object, parts.len()), sha256(&part));
             hot.take(&part);
             parts.push(Part { length: part.len() as u64, sha256: hex::encode(sha256), blocks: sums(&part) });
-            match self.store.create(&name, Bytes::from(part)).await {
+            match self.create(&name, Bytes::from(part)).await {
                 Err(known @ StoreError::AlreadyThere { .. }) => {
                     let found = self.store.read(&name).await.map_err(stored)?;
                     if self::sha256(&found) != sha256 {
@@ -166,7 +177,7 @@ impl Tier {
         footer.push(b'\n');
         footer.extend_from_slice(&bytes);
         let sha256 = sha256(&footer);
-        self.store.create(&footer_name(&object), Bytes::from(footer)).await.map_err(stored)?;
+        self.create(&footer_name(&object), Bytes::from(footer)).await.map_err(stored)?;
         Ok(Cold { id, shard, row: Row::of(segment), object, sha256 })
     }
 
@@ -243,6 +254,15 @@ impl Tier {
 }
 
 impl Tier {
+    /// Creates an object in the class of storage that belongs to its place.
+    pub(super) async fn create(&self, object: &str, content: Bytes) -> Result<(), StoreError> {
+        if is_archive(object) {
+            self.store.create_archived(object, content).await
+        } else {
+            self.store.create(object, content).await
+        }
+    }
+
     /// A place where a test may end the work, as a crash would.
     #[cfg(test)]
     pub(super) fn step(&self, name: &'static str) -> Result<(), TierError> {
@@ -267,12 +287,14 @@ impl Tier {
 }
 
 /// The files of a directory being read one after the other; the engine's own book-keeping is left out.
-struct Reading {
+pub(super) struct Reading {
     dir: PathBuf,
     files: Vec<Entry>,
     /// Which file is read next, and the one that is open.
     next: usize,
     open: Option<File>,
+    /// The last of the files, which have no name in the directory.
+    nameless: BTreeMap<usize, File>,
 }
 
 impl Reading {
@@ -287,7 +309,14 @@ impl Reading {
             }
         }
         files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { dir, files, next: 0, open: None })
+        Ok(Self { dir, files, next: 0, open: None, nameless: BTreeMap::new() })
+    }
+
+    /// One more file, behind the others; where it ends among the bytes of all.
+    pub(super) fn add(&mut self, name: String, length: u64, file: File) -> u64 {
+        self.nameless.insert(self.files.len(), file);
+        self.files.push(Entry { name, length });
+        self.files.iter().map(|file| file.length).sum()
     }
 
     /// The next bytes, as many as there are up to `most`; none at the end.
@@ -297,7 +326,8 @@ impl Reading {
             if self.open.is_none() {
                 let Some(file) = self.files.get(self.next) else { break };
                 let path = self.dir.join(&file.name);
-                self.open = Some(File::open(&path).map_err(|source| disk(&path, source))?);
+                let open = self.nameless.remove(&self.next).map_or_else(|| File::open(&path), Ok);
+                self.open = Some(open.map_err(|source| disk(&path, source))?);
                 self.next += 1;
             }
             let Some(file) = &mut self.open else { break };
@@ -360,8 +390,9 @@ impl Writing {
         Ok(())
     }
 
-    /// The directory, where every file is whole and nothing was left over.
+    /// The directory, where every file is whole and nothing was left over. What serves a copy alone is not in it.
     fn finish(self) -> Option<PathBuf> {
+        TABLES.iter().for_each(|table| drop(fs::remove_file(self.dir.join(file_of(table)))));
         (self.open.is_none() && self.files.is_empty() && !self.is_too_long).then_some(self.dir)
     }
 }
@@ -429,12 +460,12 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     sum
 }
 
-fn disk(path: &Path, source: std::io::Error) -> TierError {
+pub(super) fn disk(path: &Path, source: std::io::Error) -> TierError {
     TierError::Disk { path: path.display().to_string(), source }
 }
 
 /// Version of the footer.
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
 
 #[cfg(test)]
 #[path = "pack_test.rs"]

@@ -159,3 +159,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_footer_of_a_copy_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let whole = runtime.block_on(async {
+        let (tier, layout) = (tier(dir.path()).await, Layout::new());
+        let cold = tier.copy_out(&on_disk(&layout, dir.path())).await.unwrap();
+        tier.store.read(&footer_name(&cold.object)).await.unwrap()
+    });
+    // The whole of it is long; one without what is read at each opening shows more of its line.
+    let line = memchr::memchr(b'\n', &whole).unwrap();
+    let mut plain: serde_json::Value = serde_json::from_slice(&whole[..line]).unwrap();
+    plain["hot"] = json!([{"start": 3, "end": 5}]);
+    plain["parts"] = json!([]);
+    let good = vec![whole.to_vec(), format!("{plain}\nab").into_bytes()];
+    assert!(good.iter().all(|footer| read_footer(&Bytes::from(footer.clone())).is_some()));
+    bolero::check!().with_iterations(crate::fuzz::cases()).with_type::<crate::fuzz::Input>().for_each(|input| {
+        let bytes = Bytes::from(input.bytes(&good));
+        if let Some((footer, hot)) = read_footer(&bytes) {
+            let held: usize = hot.iter().map(|(_, bytes)| bytes.len()).sum();
+            assert!(held < bytes.len() && footer.files.iter().all(|file| !file.name.contains('/')));
+        }
+    });
+}

@@ -19,13 +19,18 @@ pub(crate) struct Rule {
     pub(crate) shard: ShardId,
     pub(crate) warm_after: u32,
     pub(crate) cold_after: u32,
+    /// Since receipt; one that would be deleted by then never comes there.
+    pub(crate) archive_after: u32,
+    /// Days in the archive; none means until `delete_after`.
+    pub(crate) archive_for: Option<u32>,
     pub(crate) delete_after: u32,
 }
 
 impl Rule {
     /// No tier before an earlier one.
-    fn in_order(&self) -> (u32, u32) {
-        (self.warm_after, self.cold_after.max(self.warm_after))
+    fn in_order(&self) -> (u32, u32, u32) {
+        let cold = self.cold_after.max(self.warm_after);
+        (self.warm_after, cold, self.archive_after.max(cold))
     }
 }
 
@@ -54,6 +59,8 @@ pub(crate) enum Place {
     Warm,
     /// In the bucket alone.
     Cold,
+    /// In the archive; a copy may lie in the bucket for a while.
+    Archived,
 }
 
 impl Place {
@@ -63,8 +70,19 @@ impl Place {
             Self::Hot => "hot",
             Self::Warm => "warm",
             Self::Cold => "cold",
+            Self::Archived => "archived",
         }
     }
+}
+
+/// What the archive says of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InArchive {
+    pub(crate) since: Timestamp,
+    /// Until when somebody wants a copy of it searched.
+    pub(crate) wanted_until: Option<Timestamp>,
+    /// Whether there is one.
+    pub(crate) is_restored: bool,
 }
 
 /// A durable segment, as far as the plan cares.
@@ -81,6 +99,8 @@ pub(crate) struct Lying {
     pub(crate) place: Place,
     /// Whether it hides records that were erased and are not gone yet.
     pub(crate) is_hiding: bool,
+    /// Of one in the archive.
+    pub(crate) archive: Option<InArchive>,
 }
 
 /// Room for segments on this node's disk, in bytes.
@@ -99,6 +119,12 @@ pub(crate) enum Action {
     Warm,
     /// It is copied into the bucket, and its files leave the disk.
     Cool,
+    /// It is copied into the archive, and is searched no more.
+    Archive,
+    /// A copy of it comes back from the archive and is searched.
+    Restore,
+    /// Its copy goes; it stays in the archive.
+    LetGo,
     /// It is deleted for good. Retention does this, with evidence of its own.
     Delete,
 }
@@ -109,6 +135,9 @@ impl Action {
         match self {
             Self::Warm => "warm",
             Self::Cool => "cold",
+            Self::Archive => "archive",
+            Self::Restore => "restored",
+            Self::LetGo => "archived",
             Self::Delete => "delete",
         }
     }
@@ -119,6 +148,12 @@ impl Action {
 pub(crate) enum Why {
     /// It was received so many days ago, and the policy says this.
     Age { days: u32, after: u32 },
+    /// It came into the archive so many days ago, and is kept there for this many.
+    Validity { days: u32, after: u32 },
+    /// Somebody wants a copy of it until then.
+    Wanted { until: Timestamp },
+    /// Nobody wants its copy any more.
+    Expired,
     /// The disk holds so many bytes of segments, and may hold this many.
     Watermark { used: u64, mark: u64 },
     /// It would be, and a legal hold keeps it.
@@ -140,7 +175,7 @@ pub(crate) struct Move {
 impl Move {
     /// Whether something is to be done, and not only told of.
     pub(crate) const fn is_due(&self) -> bool {
-        matches!(self.why, Why::Age { .. } | Why::Watermark { .. })
+        !matches!(self.why, Why::Held(_) | Why::Erasing)
     }
 }
 
@@ -173,27 +208,23 @@ pub(crate) fn end_of(from: Timestamp, days: u32) -> Timestamp {
 /// A day, in microseconds.
 pub(crate) const DAY: i64 = 86_400 * Timestamp::MICROS;
 
-/// The furthest move that the age of a segment asks for.
+/// When the time of a segment in the archive is over; none where its retention alone ends it.
+pub(crate) fn end_in_archive(since: Timestamp, archive_for: Option<u32>) -> Option<Timestamp> {
+    archive_for.map(|days| end_of(since, days))
+}
+
+/// The furthest move that the age of a segment, or somebody's wish, asks for.
 fn of_age(rule: &Rule, lying: &Lying, holds: &[StreamHold], now: Timestamp) -> Option<Move> {
-    let days = days_since(lying.received_until, now);
-    let (warm, cold) = rule.in_order();
-    let is_over = end_of(lying.received_until, rule.delete_after) <= now;
-    let held = || holds.iter().find(|hold| hold.concerns(rule.tenant, rule.stream)).map(|hold| hold.id.clone());
-    let steps = [
-        (is_over, Action::Delete, rule.delete_after),
-        (days >= cold && lying.place < Place::Cold, Action::Cool, cold),
-        (days >= warm && lying.place < Place::Warm, Action::Warm, warm),
-    ];
+    let held = holds.iter().find(|hold| hold.concerns(rule.tenant, rule.stream)).map(|hold| hold.id.clone());
     let mut kept = None;
-    for (_, action, after) in steps.into_iter().filter(|(is_due, ..)| *is_due) {
-        let mut why = Why::Age { days, after };
-        if action == Action::Delete
-            && let Some(hold) = held()
-        {
-            why = Why::Held(hold);
-        } else if lying.is_hiding && action != Action::Delete {
-            why = Why::Erasing;
-        }
+    for (action, why) in steps(rule, lying, now) {
+        // What is held stays, and stays where it can be searched.
+        let is_held = matches!(action, Action::Delete | Action::Archive);
+        let why = match &held {
+            Some(hold) if is_held => Why::Held(hold.clone()),
+            _ if lying.is_hiding && matches!(action, Action::Archive | Action::Cool | Action::Warm) => Why::Erasing,
+            _ => why,
+        };
         let one = Move { lying: *lying, tenant: rule.tenant, name: rule.name.clone(), action, why };
         if one.is_due() {
             return Some(one);
@@ -202,6 +233,40 @@ fn of_age(rule: &Rule, lying: &Lying, holds: &[StreamHold], now: Timestamp) -> O
         kept = kept.or(Some(one));
     }
     kept
+}
+
+/// What would be due if nothing held it, the furthest first.
+fn steps(rule: &Rule, lying: &Lying, now: Timestamp) -> Vec<(Action, Why)> {
+    let days = days_since(lying.received_until, now);
+    let (warm, cold, archive) = rule.in_order();
+    let age = |after| Why::Age { days, after };
+    let mut steps = Vec::new();
+    if end_of(lying.received_until, rule.delete_after) <= now {
+        steps.push((Action::Delete, age(rule.delete_after)));
+    }
+    if let Some(InArchive { since, wanted_until, is_restored }) = lying.archive {
+        if end_in_archive(since, rule.archive_for).is_some_and(|end| end <= now) {
+            let after = rule.archive_for.unwrap_or_default();
+            steps.push((Action::Delete, Why::Validity { days: days_since(since, now), after }));
+        }
+        match wanted_until.filter(|until| *until > now) {
+            Some(until) if !is_restored => steps.push((Action::Restore, Why::Wanted { until })),
+            None if is_restored => steps.push((Action::LetGo, Why::Expired)),
+            _ => {}
+        }
+        return steps;
+    }
+    // From the disk it goes to the bucket first.
+    if lying.place == Place::Cold && days >= archive && archive < rule.delete_after {
+        steps.push((Action::Archive, age(archive)));
+    }
+    if lying.place < Place::Cold && days >= cold {
+        steps.push((Action::Cool, age(cold)));
+    }
+    if lying.place < Place::Warm && days >= warm {
+        steps.push((Action::Warm, age(warm)));
+    }
+    steps
 }
 
 /// More room: the oldest segments of the disk, until what is left is not above the mark. What goes anyway counts as gone.

@@ -12,6 +12,8 @@ fn rule(stream: u32) -> Rule {
         shard: ShardId(u64::from(stream)),
         warm_after: 7,
         cold_after: 30,
+        archive_after: 545,
+        archive_for: None,
         delete_after: 545,
     }
 }
@@ -26,6 +28,7 @@ fn lying(segment: u128, received_until: i64) -> Lying {
         first_seq: 1,
         place: Place::Hot,
         is_hiding: false,
+        archive: None,
     }
 }
 
@@ -82,6 +85,39 @@ fn a_tier_that_is_set_before_an_earlier_one_waits_for_it() {
 }
 
 #[test]
+fn what_is_cold_is_archived_on_its_day_comes_back_where_it_is_wanted_and_ends_with_its_validity() {
+    let rule = Rule { archive_after: 365, archive_for: Some(180), ..rule(1) };
+    let planned = |there: Lying, now| {
+        let moves = plan(std::slice::from_ref(&rule), &[there], &[], None, Timestamp(now));
+        moves.into_iter().map(|one| (one.action, one.why)).next()
+    };
+    let cold = Lying { place: Place::Cold, ..lying(1, 5) };
+    assert_eq!(planned(cold, 365 * DAY + 4), None);
+    assert_eq!(planned(cold, 365 * DAY + 5), Some((Action::Archive, Why::Age { days: 365, after: 365 })));
+    assert_eq!(planned(lying(1, 5), 365 * DAY + 5).unwrap().0, Action::Cool, "by way of the bucket");
+    let archive = InArchive { since: Timestamp(365 * DAY), wanted_until: None, is_restored: false };
+    let of = |archive| Lying { place: Place::Archived, archive: Some(archive), ..lying(1, 5) };
+    assert_eq!(planned(of(archive), 366 * DAY), None);
+    let until = Timestamp(370 * DAY);
+    let wanted = InArchive { wanted_until: Some(until), ..archive };
+    assert_eq!(planned(of(wanted), until.0 - 1), Some((Action::Restore, Why::Wanted { until })));
+    assert_eq!(planned(of(wanted), until.0), None, "too late");
+    let restored = InArchive { is_restored: true, ..wanted };
+    assert_eq!(
+        (planned(of(restored), until.0 - 1), planned(of(restored), until.0)),
+        (None, Some((Action::LetGo, Why::Expired)))
+    );
+    // Until the midnight after.
+    assert_eq!(planned(of(restored), 546 * DAY - 1).unwrap().0, Action::LetGo);
+    assert_eq!(planned(of(restored), 546 * DAY), Some((Action::Delete, Why::Age { days: 545, after: 545 })));
+    let longer = Rule { delete_after: 900, ..rule.clone() };
+    let moves = plan(&[longer], &[of(restored)], &[], None, Timestamp(546 * DAY));
+    assert_eq!((moves[0].action, &moves[0].why), (Action::Delete, &Why::Validity { days: 181, after: 180 }));
+    let never = Rule { archive_after: 545, ..rule.clone() };
+    assert!(plan(&[never], &[cold], &[], None, Timestamp(545 * DAY + 5)).is_empty(), "what ends by then stays");
+}
+
+#[test]
 fn above_the_mark_the_oldest_go_down_to_the_lower_one() {
     let there: Vec<_> = (0..10).map(|n| lying(n, i64::try_from(n).unwrap())).collect();
     let room = Some(Room { mark: 80, down_to: 50 });
@@ -94,14 +130,24 @@ fn above_the_mark_the_oldest_go_down_to_the_lower_one() {
 }
 
 fn places() -> impl Strategy<Value = Place> {
-    prop_oneof![Just(Place::Hot), Just(Place::Warm), Just(Place::Cold)]
+    prop_oneof![Just(Place::Hot), Just(Place::Warm), Just(Place::Cold), Just(Place::Archived)]
+}
+
+prop_compose! {
+    fn any_archive()(
+        since in 0..700_i64, until in proptest::option::of(0..800_i64), is_restored in any::<bool>(),
+    ) -> InArchive {
+        InArchive { since: Timestamp(since * DAY), wanted_until: until.map(|day| Timestamp(day * DAY)), is_restored }
+    }
 }
 
 prop_compose! {
     fn any_lying()(
         segment in any::<u16>(), shard in 1..4_u64, bytes in 0..100_u64, received in 0..700_i64, place in places(), is_hiding in any::<bool>(),
+        archive in any_archive(),
     ) -> Lying {
         Lying {
+            archive: (place == Place::Archived).then_some(archive),
             shard: ShardId(shard), bytes, place, is_hiding, first_seq: u64::from(segment),
             ..lying(u128::from(segment), received * DAY + i64::from(segment))
         }
@@ -111,15 +157,16 @@ prop_compose! {
 prop_compose! {
     fn anything()(
         mut there in proptest::collection::vec(any_lying(), 0..30),
-        days in proptest::array::uniform3(1..600_u32),
+        days in proptest::array::uniform4(1..600_u32),
+        archive_for in proptest::option::of(1..600_u32),
         is_held in any::<bool>(),
         room in proptest::option::of((0..2_000_u64, 0..2_000_u64)),
         now in 0..800_i64,
     ) -> (Vec<Rule>, Vec<Lying>, Vec<StreamHold>, Option<Room>, Timestamp) {
         there.sort_by_key(|lying| lying.segment);
         there.dedup_by_key(|lying| lying.segment);
-        let [warm_after, cold_after, delete_after] = days;
-        let rules = vec![Rule { warm_after, cold_after, delete_after, ..rule(1) }, rule(2)];
+        let [warm_after, cold_after, archive_after, delete_after] = days;
+        let rules = vec![Rule { warm_after, cold_after, archive_after, archive_for, delete_after, ..rule(1) }, rule(2)];
         let holds = if is_held { vec![hold()] } else { Vec::new() };
         let room = room.map(|(mark, down_to)| Room { mark, down_to: down_to.min(mark) });
         (rules, there, holds, room, Timestamp(now * DAY))
@@ -127,16 +174,21 @@ prop_compose! {
 }
 
 /// What lies there after a plan was carried out.
-fn carried_out(there: &[Lying], moves: &[Move]) -> Vec<Lying> {
+fn carried_out(there: &[Lying], moves: &[Move], now: Timestamp) -> Vec<Lying> {
     let after = |lying: &Lying| {
         let moved = moves.iter().find(|one| one.is_due() && one.lying.segment == lying.segment);
-        let place = match moved.map(|one| one.action) {
-            Some(Action::Delete) => return None,
-            Some(Action::Warm) => Place::Warm,
-            Some(Action::Cool) => Place::Cold,
-            None => lying.place,
-        };
-        Some(Lying { place, ..*lying })
+        let in_archive = |archive: InArchive| Lying { place: Place::Archived, archive: Some(archive), ..*lying };
+        Some(match (moved.map(|one| one.action), lying.archive) {
+            (Some(Action::Delete), _) => return None,
+            (Some(Action::Warm), _) => Lying { place: Place::Warm, ..*lying },
+            (Some(Action::Cool), _) => Lying { place: Place::Cold, ..*lying },
+            (Some(Action::Archive), _) => in_archive(InArchive { since: now, wanted_until: None, is_restored: false }),
+            (Some(Action::Restore), Some(archive)) => in_archive(InArchive { is_restored: true, ..archive }),
+            (Some(Action::LetGo), Some(archive)) => {
+                in_archive(InArchive { wanted_until: None, is_restored: false, ..archive })
+            }
+            _ => *lying,
+        })
     };
     there.iter().filter_map(after).collect()
 }
@@ -152,19 +204,32 @@ proptest! {
             let rule = rules.iter().find(|rule| rule.shard == one.lying.shard).expect("a stream that is known");
             let is_held = holds.iter().any(|hold| hold.concerns(rule.tenant, rule.stream));
             let age = now.0 - one.lying.received_until.0;
-            let after = match one.action {
-                Action::Warm => rule.warm_after,
-                Action::Cool => rule.cold_after,
-                Action::Delete => rule.delete_after,
+            let is_valid = |archive: InArchive| {
+                let days = if matches!(one.why, Why::Validity { .. }) { rule.archive_for } else { None };
+                days.is_some_and(|days| now.0 - archive.since.0 < i64::from(days) * DAY)
+            };
+            prop_assert!(!one.lying.archive.is_some_and(is_valid), "early");
+            let after = match (one.action, &one.why) {
+                (_, Why::Validity { .. }) | (Action::Restore | Action::LetGo, _) => 0,
+                (Action::Warm, _) => rule.warm_after,
+                (Action::Cool, _) => rule.cold_after,
+                (Action::Archive, _) => rule.archive_after,
+                (Action::Delete, _) => rule.delete_after,
             };
             let for_room = matches!(one.why, Why::Watermark { .. });
-            prop_assert!(for_room || age >= i64::from(after) * DAY, "early");
+            prop_assert!(for_room || age >= i64::from(after) * DAY || one.lying.archive.is_some() && after == 0, "early");
             prop_assert!(!for_room || one.action == Action::Cool, "for room nothing is deleted");
-            prop_assert!(!is_held || one.action < Action::Delete, "held");
-            prop_assert!(!one.lying.is_hiding || one.action == Action::Delete, "erased records are carried along");
+            prop_assert!(!is_held || !matches!(one.action, Action::Delete | Action::Archive), "held");
+            prop_assert!(!one.lying.is_hiding || one.action > Action::Archive, "erased records are carried along");
             let to = match one.action {
                 Action::Warm => Place::Warm,
                 Action::Cool => Place::Cold,
+                Action::Archive => Place::Archived,
+                Action::Restore | Action::LetGo => {
+                    let is_restored = one.lying.archive.is_some_and(|archive| archive.is_restored);
+                    prop_assert_eq!(is_restored, one.action == Action::LetGo);
+                    continue;
+                }
                 Action::Delete => continue,
             };
             prop_assert!(one.lying.place < to, "backward");
@@ -176,7 +241,7 @@ proptest! {
         let moves = plan(&rules, &there, &holds, room, now);
         let for_room: Vec<_> = moves.iter().filter(|one| matches!(one.why, Why::Watermark { .. })).collect();
         let Some(room) = room else { prop_assert!(for_room.is_empty()); return Ok(()) };
-        let after = carried_out(&there, &moves);
+        let after = carried_out(&there, &moves, now);
         let may_go = |lying: &&Lying| {
             lying.place < Place::Cold && !lying.is_hiding && rules.iter().any(|rule| rule.shard == lying.shard)
         };
@@ -192,8 +257,8 @@ proptest! {
     #[test]
     fn a_plan_that_was_carried_out_leaves_at_most_the_next_step((rules, there, holds, room, now) in anything()) {
         let mut there = there;
-        for _ in 0..4 {
-            there = carried_out(&there, &plan(&rules, &there, &holds, room, now));
+        for _ in 0..5 {
+            there = carried_out(&there, &plan(&rules, &there, &holds, room, now), now);
         }
         let left = plan(&rules, &there, &holds, room, now);
         prop_assert!(left.iter().all(|one| !one.is_due()), "{left:?}");

@@ -13,7 +13,7 @@ use super::forget::forget;
 use super::pack::{Cold, Tier};
 use crate::index::builder::Layout;
 use crate::segment::files::Files;
-use crate::segment::{COPIES, Rewritten, Segment, SegmentError, SegmentId, renew, sha256_of};
+use crate::segment::{COPIES, Rewritten, Segment, SegmentError, SegmentId, Sha256, renew, sha256_of};
 
 impl Tier {
     /// Every copy in the bucket that is whole, of some shards.
@@ -59,17 +59,7 @@ impl Tier {
         (old, segment): (&Cold, &Arc<Segment>),
         now: Timestamp,
     ) -> Result<Rewritten, TierError> {
-        let failed = move |source: SegmentError| TierError::Open { segment: old.id, source: Box::new(source) };
-        let (layout_of, parts, dir) = (layout.clone(), Arc::clone(segment), self.cache.join(ANEW));
-        let made = self.tasks.blocking(move || {
-            let files = Files::open(&dir)?;
-            let new = renew(&layout_of, &files, &parts, now)?;
-            files.flush(&new)?;
-            let digests = (sha256_of(parts.dir.as_deref())?, sha256_of(new.dir.as_deref())?);
-            Ok((new, digests))
-        });
-        let made = made.await.unwrap_or(Err(SegmentError::Interrupted { shard: old.shard }));
-        let (new, (old_sha256, new_sha256)) = made.map_err(failed)?;
+        let (new, (old_sha256, new_sha256)) = self.made_anew(layout, segment, now).await?;
         let cold = self.copy_out(&new).await?;
         let again = Arc::new(self.open(layout, &cold).await?);
         if !again.hidden().is_empty() {
@@ -90,8 +80,28 @@ impl Tier {
         })
     }
 
+    /// Makes a segment anew in the cache, without what is hidden in it; with the digests of the files of both.
+    pub(super) async fn made_anew(
+        &self,
+        layout: &Layout,
+        segment: &Arc<Segment>,
+        now: Timestamp,
+    ) -> Result<(Segment, (Sha256, Sha256)), TierError> {
+        let (id, shard) = (segment.id, segment.shard);
+        let (layout, parts, dir) = (layout.clone(), Arc::clone(segment), self.cache.join(ANEW));
+        let made = self.tasks.blocking(move || {
+            let files = Files::open(&dir)?;
+            let new = renew(&layout, &files, &parts, now)?;
+            files.flush(&new)?;
+            let digests = (sha256_of(parts.dir.as_deref())?, sha256_of(new.dir.as_deref())?);
+            Ok((new, digests))
+        });
+        let made = made.await.unwrap_or(Err(SegmentError::Interrupted { shard }));
+        made.map_err(|source| TierError::Open { segment: id, source: Box::new(source) })
+    }
+
     /// Removes the files of a segment from the cache.
-    async fn leave(&self, segment: &Arc<Segment>) -> Result<(), TierError> {
+    pub(super) async fn leave(&self, segment: &Arc<Segment>) -> Result<(), TierError> {
         let Some(dir) = segment.dir.clone() else { return Ok(()) };
         self.blocking(move || {
             std::fs::remove_dir_all(&dir).map_err(|source| TierError::Disk { path: dir.display().to_string(), source })

@@ -1,6 +1,7 @@
 //! The disk below the write-ahead log: the machine's, or one in a test that loses what was not flushed.
 //!
-//! Knows files and flushing, nothing of frames.
+//! Knows files and flushing, nothing of frames. What a disk does by itself is apart from what is made of it, so that the order of
+//! flushes, that of the directory included, is the same code over both.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,16 +13,55 @@ pub(super) trait Disk: Send {
     fn list(&self) -> io::Result<Vec<String>>;
     /// The whole content of a file.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
-    /// A new, empty file, whose name survives a loss of power once this returns.
-    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>>;
+    /// A new, empty file. Its name may be lost until [`Self::flush_names`] returns, whatever is flushed of the file itself.
+    fn make(&self, name: &str) -> io::Result<Box<dyn LogFile>>;
+    /// Gives a file another name, in the place of what had it; may be undone until [`Self::flush_names`] returns.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes every change of names last.
+    fn flush_names(&self) -> io::Result<()>;
     /// Cuts a file and flushes it.
     fn truncate(&self, name: &str, length: u64) -> io::Result<()>;
-    /// Writes a file whole: after a loss of power it is there with this content or not at all.
-    fn publish(&self, name: &str, content: &[u8]) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a file; it may come back until [`Self::flush_names`] returns.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Where it is, for people.
     fn place(&self) -> String;
+
+    /// A new, empty file, whose name survives a loss of power once this returns.
+    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        let mut file = self.make(name)?;
+        if let Err(error) = file.sync().and_then(|()| self.keep_names()) {
+            // A file that nobody writes should not stay; where it does, it is empty, and the next start removes it.
+            let _ = self.remove(name);
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    /// Writes a file whole: after a loss of power it is there with this content or not at all.
+    fn publish(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let staged = format!("{name}.tmp");
+        let mut file = match self.make(&staged) {
+            // What an earlier try left.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.remove(&staged)?;
+                self.make(&staged)?
+            }
+            made => made?,
+        };
+        file.append(content)?;
+        file.sync()?;
+        self.rename(&staged, name)?;
+        self.keep_names()
+    }
+
+    /// [`Self::flush_names`], unless that is the bug that was asked for.
+    fn keep_names(&self) -> io::Result<()> {
+        #[cfg(feature = "jepsen-bugs")]
+        if crate::bugs::is_seeded("skip-dir-fsync") {
+            return Ok(());
+        }
+        self.flush_names()
+    }
 }
 
 /// A file that is appended to.
@@ -44,15 +84,11 @@ impl Directory {
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let directory = Self { dir: dir.to_owned() };
-        directory.sync()?;
+        directory.flush_names()?;
         if let Some(parent) = dir.parent() {
             File::open(parent).and_then(|parent| parent.sync_all())?;
         }
         Ok(directory)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
     }
 }
 
@@ -66,30 +102,23 @@ impl Disk for Directory {
         fs::read(self.dir.join(name))
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
-        let path = self.dir.join(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        if let Err(error) = file.sync_all().and_then(|()| self.sync()) {
-            // A file that nobody writes should not stay; where it does, it is empty, and the next start removes it.
-            let _ = fs::remove_file(&path);
-            return Err(error);
-        }
+    fn make(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).open(self.dir.join(name))?;
         Ok(Box::new(Appended(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.dir.join(from), self.dir.join(to))
+    }
+
+    fn flush_names(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
     }
 
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(self.dir.join(name))?;
         file.set_len(length)?;
         file.sync_all()
-    }
-
-    fn publish(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let staged = self.dir.join(format!("{name}.tmp"));
-        let mut file = File::create(&staged)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&staged, self.dir.join(name))?;
-        self.sync()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -81,7 +81,7 @@ impl Disk for Double {
         self.with(name, |kept| [kept.flushed.as_slice(), kept.pending.as_slice()].concat())
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+    fn make(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
         if self.0.lock().files.insert(name.to_owned(), Kept::default()).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -89,6 +89,17 @@ impl Disk for Double {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(Box::new(Open { disk: self.clone(), name: name.to_owned() }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let kept = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.files.insert(to.to_owned(), kept);
+        Ok(())
+    }
+
+    fn flush_names(&self) -> io::Result<()> {
+        Ok(())
     }
 
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! A simulated disk for tests: every call may be the last one before the power goes, and of what was not flushed any subset of
-//! 512-byte sectors is there afterwards. Removed names may come back until something flushes the directory, those removed last
-//! before the others: file systems with a journal keep the order of removals.
+//! 512-byte sectors is there afterwards. Whatever was done to names since the directory was flushed last may be undone, however
+//! well the files themselves were flushed: new files are gone, removed and renamed ones are back. What came last is undone
+//! first: file systems with a journal keep the order.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -46,9 +47,21 @@ struct Kept {
     pending: Vec<u8>,
 }
 
+/// What was done to a name.
+#[derive(Clone)]
+enum Named {
+    Made(String),
+    Removed(String, Kept),
+    /// From, to, and what had that name before.
+    Renamed(String, String, Option<Kept>),
+}
+
 struct State {
     files: BTreeMap<String, Kept>,
-    removed: Vec<(String, Kept)>,
+    /// Since the directory was flushed.
+    named: Vec<Named>,
+    /// Whether flushing the directory does nothing, as if the log had forgotten it.
+    forgets_names: bool,
     calls: u64,
     plan: Option<(u64, Trouble)>,
     is_down: bool,
@@ -69,8 +82,17 @@ enum End {
 
 impl Sim {
     pub(super) fn new(seed: u64, plan: Option<(u64, Trouble)>) -> Self {
-        let (files, removed) = (BTreeMap::new(), Vec::new());
-        Self(Arc::new(Mutex::new(State { files, removed, calls: 0, plan, is_down: false, dice: Dice(seed) })))
+        Self::with(BTreeMap::new(), plan, false, Dice(seed))
+    }
+
+    /// One whose directory is never flushed, whatever the log asks for.
+    pub(super) fn forgetful(seed: u64, plan: Option<(u64, Trouble)>) -> Self {
+        Self::with(BTreeMap::new(), plan, true, Dice(seed))
+    }
+
+    fn with(files: BTreeMap<String, Kept>, plan: Option<(u64, Trouble)>, forgets_names: bool, dice: Dice) -> Self {
+        let (named, calls, is_down) = (Vec::new(), 0, false);
+        Self(Arc::new(Mutex::new(State { files, named, forgets_names, calls, plan, is_down, dice })))
     }
 
     /// Calls that changed something so far.
@@ -86,15 +108,13 @@ impl Sim {
     pub(super) fn after_power_loss(&self, plan: Option<(u64, Trouble)>) -> Self {
         let mut state = self.0.lock();
         let mut dice = Dice(state.dice.below(u64::MAX));
-        let mut files = BTreeMap::new();
-        for (name, kept) in &state.files {
-            files.insert(name.clone(), Kept { durable: torn(kept, &mut dice), pending: Vec::new() });
+        let mut files = state.files.clone();
+        let lasts = usize::try_from(dice.below(state.named.len() as u64 + 1)).unwrap();
+        state.named[lasts..].iter().rev().for_each(|named| named.undo(&mut files));
+        for kept in files.values_mut() {
+            *kept = Kept { durable: torn(kept, &mut dice), pending: Vec::new() };
         }
-        let stays_removed = usize::try_from(dice.below(state.removed.len() as u64 + 1)).unwrap();
-        for (name, kept) in &state.removed[stays_removed..] {
-            files.entry(name.clone()).or_insert_with(|| Kept { durable: torn(kept, &mut dice), pending: Vec::new() });
-        }
-        Self(Arc::new(Mutex::new(State { files, removed: Vec::new(), calls: 0, plan, is_down: false, dice })))
+        Self::with(files, plan, state.forgets_names, dice)
     }
 
     fn change(&self, act: impl Fn(&mut State)) -> io::Result<()> {
@@ -110,6 +130,23 @@ impl Sim {
             End::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+impl Named {
+    fn undo(&self, files: &mut BTreeMap<String, Kept>) {
+        match self {
+            Self::Made(name) => drop(files.remove(name)),
+            Self::Removed(name, kept) => drop(files.insert(name.clone(), kept.clone())),
+            Self::Renamed(from, to, before) => {
+                if let Some(kept) = files.remove(to) {
+                    files.insert(from.clone(), kept);
+                }
+                if let Some(kept) = before {
+                    files.insert(to.clone(), kept.clone());
+                }
+            }
+        }
     }
 }
 
@@ -157,37 +194,41 @@ impl Disk for Sim {
         Ok([kept.durable.as_slice(), kept.pending.as_slice()].concat())
     }
 
-    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+    fn make(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        if self.0.lock().files.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         self.change(|state| {
-            // Flushing the directory makes every earlier removal last.
-            state.removed.clear();
             state.files.insert(name.to_owned(), Kept::default());
+            state.named.push(Named::Made(name.to_owned()));
         })?;
         Ok(Box::new(Open { disk: self.clone(), name: name.to_owned() }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change(|state| {
+            let Some(kept) = state.files.remove(from) else { return };
+            let before = state.files.insert(to.to_owned(), kept);
+            state.named.push(Named::Renamed(from.to_owned(), to.to_owned(), before));
+        })
+    }
+
+    fn flush_names(&self) -> io::Result<()> {
+        self.change(|state| {
+            if !state.forgets_names {
+                state.named.clear();
+            }
+        })
     }
 
     fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
         self.change(|state| state.with(name, |kept| cut(kept, length)))
     }
 
-    fn publish(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let published = self.change(|state| {
-            state.removed.clear();
-            let content = Kept { durable: content.to_vec(), pending: Vec::new() };
-            state.files.insert(name.to_owned(), content);
-        });
-        if published.is_err() && self.0.lock().dice.is_heads() {
-            // What was to be renamed may be left under its first name.
-            let staged = Kept { durable: content[..content.len() / 2].to_vec(), pending: Vec::new() };
-            self.0.lock().files.insert(format!("{name}.tmp"), staged);
-        }
-        published
-    }
-
     fn remove(&self, name: &str) -> io::Result<()> {
         self.change(|state| {
             if let Some(kept) = state.files.remove(name) {
-                state.removed.push((name.to_owned(), kept));
+                state.named.push(Named::Removed(name.to_owned(), kept));
             }
         })
     }

@@ -16,6 +16,8 @@ mod disk_sim;
 mod durable;
 mod errors;
 mod frame;
+#[cfg(test)]
+mod fuzz_test;
 mod ids;
 mod log;
 mod objects;

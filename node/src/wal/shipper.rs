@@ -220,6 +220,12 @@ impl Bucket {
         self.given().await;
     }
 
+    /// Ends a shard here that was never written into this log, without waiting for anything.
+    pub(crate) fn close(&self, shard: ShardId, by: Epoch) {
+        self.0.core.lock().end(shard, by);
+        self.0.changes.send_replace(());
+    }
+
     /// Returns when everything that was acknowledged before has been given on.
     pub(super) async fn given(&self) {
         let (done, given) = oneshot::channel();

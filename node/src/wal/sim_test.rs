@@ -48,9 +48,12 @@ impl Sent {
 
 /// Lives from a seed, with trouble at the given call of the first ones. How many calls the first life took.
 fn live(seed: u64, troubles: &[(u64, Trouble)]) -> u64 {
+    live_on(Sim::new(seed, troubles.first().copied()), seed, troubles)
+}
+
+fn live_on(mut disk: Sim, seed: u64, troubles: &[(u64, Trouble)]) -> u64 {
     let mut dice = Dice(seed);
     let mut told = Told::default();
-    let mut disk = Sim::new(seed, troubles.first().copied());
     let mut calls = 0;
     for life in 0..LIVES {
         let whole = format!("seed {seed}, troubles {troubles:?}, life {life}");
@@ -203,4 +206,18 @@ fn a_life_survives_a_failure_of_every_call() {
             }
         }
     }
+}
+
+/// Seeds within which a forgotten flush of the directory must be noticed.
+const SHORT_RUNS: u64 = 5;
+
+#[test]
+fn a_log_that_never_flushed_its_directory_is_caught_within_five_seeds() {
+    // What a forgetful disk leaves undone is what the log would have left undone that does not ask for it.
+    let is_caught = |seed| {
+        let forgetful = move || live_on(Sim::forgetful(seed, None), seed, &[]);
+        std::panic::catch_unwind(forgetful).is_err()
+    };
+    let caught: Vec<u64> = (0..SHORT_RUNS).filter(|seed| is_caught(*seed)).collect();
+    assert!(!caught.is_empty(), "new files vanish with their names, and nobody noticed");
 }

@@ -129,6 +129,14 @@ impl Bucket {
         }
     }
 
+    /// Whether a node has a log in this store: every one that ever ran with it has, for the newest object of a log stays.
+    ///
+    /// # Errors
+    /// [`WalError::Store`].
+    pub(crate) async fn has_log_of(&self, node: NodeId) -> Result<bool, WalError> {
+        Ok(self.newest(node).await? > 0)
+    }
+
     /// Number of the newest object of a node's log; 0 where there is none.
     async fn newest(&self, node: NodeId) -> Result<u64, WalError> {
         let above = objects::log_of(node);

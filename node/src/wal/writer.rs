@@ -18,7 +18,7 @@ use super::batch::{Accepted, Batch};
 use super::disk::{Directory, Disk};
 use super::durable::Durable;
 use super::errors::WalError;
-use super::log::{Log, disk_error};
+use super::log::{Log, disk_error, log_name};
 use super::shipper::Bucket;
 use super::takeover::Tail;
 use crate::clock::Clock;
@@ -56,6 +56,8 @@ pub(crate) struct Wal {
     bucket: Option<Bucket>,
     /// Shards that this node wrote to its disk since it started, or found there.
     on_disk: Arc<Mutex<BTreeSet<ShardId>>>,
+    /// Files that held records when the log was opened, with the last place of each shard in them.
+    found: Arc<Vec<(PathBuf, BTreeMap<ShardId, u64>)>>,
 }
 
 type Reread = oneshot::Sender<Result<Vec<Durable>, WalError>>;
@@ -155,6 +157,8 @@ impl Wal {
             bucket.tasks().spawn(Kind::Indexer, bucket.clone().run(durable.clone(), token));
         }
         let on_disk = log.files.iter().flat_map(|file| file.last.keys().copied()).collect();
+        let dir = PathBuf::from(log.disk.place());
+        let found = log.files.iter().map(|file| (dir.join(log_name(file.number)), file.last.clone())).collect();
         let wal = Self {
             orders,
             released: Arc::clone(&released),
@@ -164,6 +168,7 @@ impl Wal {
             place,
             bucket,
             on_disk: Arc::new(Mutex::new(on_disk)),
+            found: Arc::new(found),
         };
         let indexed = indexed.clone();
         let writer = Writer { log, incoming, durable, released, indexed, clock, is_poisoned, is_full, looked: None };
@@ -217,6 +222,12 @@ impl Wal {
     /// Whether records of a shard were written to this node's disk, and their shard was not handed over.
     pub(crate) fn is_on_disk(&self, shard: ShardId) -> bool {
         self.on_disk.lock().contains(&shard)
+    }
+
+    /// Files that held a record of a shard behind a place when the log was opened.
+    pub(crate) fn files_behind(&self, shard: ShardId, after: u64) -> Vec<PathBuf> {
+        let holds = |last: &BTreeMap<ShardId, u64>| last.get(&shard).is_some_and(|last| *last > after);
+        self.found.iter().filter(|(_, last)| holds(last)).map(|(file, _)| file.clone()).collect()
     }
 
     /// Says up to which place each shard lies in durable segments; files of the log that are no longer needed are removed
@@ -336,7 +347,10 @@ impl Ends {
 /// Whether a batch goes into the store: its stream asks for it, or its shard is written there already and stays there.
 fn is_in_bucket(bucket: &Bucket, batch: &Batch) -> bool {
     let is_held = |shard| bucket.epoch_of(shard).is_some();
-    batch.stream.policy.durability == Durability::Bucket || batch.stream.shard.is_some_and(|(shard, _)| is_held(shard))
+    // One that another node took over is refused there, also where this node has it on its disk.
+    let is_ended = |shard| bucket.deposed_by(shard).is_some();
+    batch.stream.policy.durability == Durability::Bucket
+        || batch.stream.shard.is_some_and(|(shard, _)| is_held(shard) || is_ended(shard))
 }
 
 /// Who waits for the end of a group, or of the log.

@@ -1,5 +1,6 @@
 //! All finders over one text and all its views.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use domicile_proto::privacy::PersonalClass;
@@ -45,6 +46,14 @@ pub(crate) struct Finder<'a> {
     /// Classes nobody asks for, as bits by their place in the enum.
     skipped: u32,
     rules: Option<&'a Rules>,
+}
+
+/// What is personal in a text.
+pub(crate) enum Found<'t> {
+    /// It is an IPv4 address as a whole, which in its one spelling is this.
+    Address(Cow<'t, str>),
+    /// These spans of it, in order, never overlapping.
+    Spans(Vec<Span>),
 }
 
 /// A finder at work on one view of a text.
@@ -137,15 +146,23 @@ impl<'a> Finder<'a> {
 
     /// The personal spans of a text, in order, never overlapping.
     pub(crate) fn spans(&self, text: &str, keys: Keys<'_>) -> Vec<Span> {
+        match self.look(text, keys) {
+            Found::Address(value) => vec![Span::known(PersonalClass::Ip, 0, text.len(), value.into_owned())],
+            Found::Spans(spans) => spans,
+        }
+    }
+
+    /// What is personal in a text.
+    pub(crate) fn look<'t>(&self, text: &'t str, keys: Keys<'_>) -> Found<'t> {
         if self.rules.is_none() && !self.is_strict && self.skipped & SOUGHT != SOUGHT {
             match shape::of(text) {
-                Shape::Harmless => return Vec::new(),
-                Shape::V4(_) if self.skips(PersonalClass::Ip) => return Vec::new(),
-                Shape::V4(value) => return vec![Span::known(PersonalClass::Ip, 0, text.len(), value)],
+                Shape::Harmless => return Found::Spans(Vec::new()),
+                Shape::V4(_) if self.skips(PersonalClass::Ip) => return Found::Spans(Vec::new()),
+                Shape::V4(value) => return Found::Address(value),
                 Shape::Other => {}
             }
         }
-        self.all_spans(text, keys)
+        Found::Spans(self.all_spans(text, keys))
     }
 
     /// [`Finder::spans`], whatever the shape of the text.

@@ -24,7 +24,7 @@ mod view;
 mod words;
 
 pub(crate) use context::Keys;
-pub(crate) use finder::{Finder, Home};
+pub(crate) use finder::{Finder, Found, Home};
 pub(crate) use packed::Packed;
 pub(crate) use rules::{RuleError, RuleText, Rules};
 pub(crate) use span::{Span, What};

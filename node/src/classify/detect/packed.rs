@@ -110,7 +110,7 @@ fn begins_as_text(run: &[u8]) -> bool {
     if run.starts_with(GZIP) {
         return true;
     }
-    if run.first().is_none_or(|first| !may_begin_text(*first)) {
+    if !may_begin_text(run) {
         return false;
     }
     let Some(head) = run.get(..12.min(run.len() / 4 * 4)).filter(|head| !head.is_empty()) else { return false };
@@ -128,14 +128,39 @@ fn begins_as_text(run: &[u8]) -> bool {
     !begun.contains(is_unprintable)
 }
 
-/// Whether a run with this first sign may be text: others stand for a control sign, or for a byte that begins no sign.
-const fn may_begin_text(first: u8) -> bool {
-    !matches!(first, b'A' | b'B' | b'E'..=b'H' | b'g'..=b'v' | b'+' | b'-' | b'/' | b'_')
+/// Whether the first three bytes of a run may begin a text: most words fail here, before anything is opened.
+fn may_begin_text(run: &[u8]) -> bool {
+    let Some(signs) = run.first_chunk::<4>() else { return false };
+    let value = |sign: u8| VALUES.get(usize::from(sign)).copied().unwrap_or(NO_SIGN);
+    let [a, b, c, d] = signs.map(value);
+    if (a | b | c | d) & NO_SIGN != 0 {
+        return false;
+    }
+    let bytes = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
+    // Behind the first byte that is not ASCII nothing is said.
+    let ascii = bytes.iter().take_while(|byte| byte.is_ascii()).count();
+    let is_plain = bytes.iter().take(ascii).all(|byte| !is_unprintable(char::from(*byte)));
+    is_plain && bytes.get(ascii).is_none_or(|byte| matches!(byte, 0xC2..=0xF4))
 }
 
 fn is_unprintable(c: char) -> bool {
     c.is_control() && !matches!(c, '\n' | '\r' | '\t')
 }
+
+/// What the signs of both alphabets stand for.
+#[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "64 constants, at compile time")]
+static VALUES: [u8; 256] = {
+    let mut values = [NO_SIGN; 256];
+    let (mut value, signs) = (0, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+    while value < signs.len() {
+        values[signs[value] as usize] = value as u8;
+        value += 1;
+    }
+    values[b'-' as usize] = 62;
+    values[b'_' as usize] = 63;
+    values
+};
+const NO_SIGN: u8 = 0x80;
 
 const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)

@@ -2,20 +2,21 @@
 //!
 //! Records of machines hold most of their fields in these three. Says of no text what the other finders would not say of it.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 /// What a text is as a whole.
-pub(super) enum Shape {
+pub(super) enum Shape<'a> {
     /// Nothing in it is personal, whatever its key is called.
     Harmless,
     /// An IPv4 address, in its one spelling.
-    V4(String),
+    V4(Cow<'a, str>),
     /// The finders have to look.
     Other,
 }
 
 /// Judges a text by its whole shape.
-pub(super) fn of(text: &str) -> Shape {
+pub(super) fn of(text: &str) -> Shape<'_> {
     let bytes = text.as_bytes();
     match bytes {
         [_, b'.', ..] | [_, _, b'.', ..] | [_, _, _, b'.', ..] => v4(bytes).map_or(Shape::Other, Shape::V4),
@@ -54,7 +55,7 @@ fn is_hex(bytes: &[u8]) -> bool {
 }
 
 /// Four numbers of one to three digits with dots between them, also with leading zeros.
-fn v4(bytes: &[u8]) -> Option<String> {
+fn v4(bytes: &[u8]) -> Option<Cow<'_, str>> {
     if bytes.len() > LONGEST_V4 {
         return None;
     }
@@ -79,9 +80,9 @@ fn v4(bytes: &[u8]) -> Option<String> {
     }
     *octets.last_mut()? = u8::try_from(number).ok()?;
     if has_zero {
-        return Some(Ipv4Addr::from(octets).to_string());
+        return Some(Cow::Owned(Ipv4Addr::from(octets).to_string()));
     }
-    std::str::from_utf8(bytes).ok().map(str::to_owned)
+    std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
 }
 
 /// Digits of a fraction of a second: with the seconds before them fewer than any number of a person has.
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn an_address_has_one_spelling() {
         let value = |text: &str| match of(text) {
-            Shape::V4(value) => Some(value),
+            Shape::V4(value) => Some(value.into_owned()),
             _ => None,
         };
         assert_eq!(value("10.1.2.3").as_deref(), Some("10.1.2.3"));

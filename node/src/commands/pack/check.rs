@@ -7,8 +7,9 @@ use std::path::Path;
 
 use domicile_proto::ids::Timestamp;
 
+use super::super::rehearsal::Evidence;
 use super::compose::{Home, Request, compose, of_region};
-use super::files::{MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
+use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
 use super::open::{self, Trust};
 use super::tool;
 use crate::audit::roots_at;
@@ -57,6 +58,8 @@ pub(in super::super) struct Point {
 pub(in super::super) struct Outcome {
     pub(in super::super) request: Option<Request>,
     pub(super) homes: Vec<Home>,
+    /// What the attack suite came to; packs of earlier builds have none.
+    pub(in super::super) evidence: Option<Evidence>,
     pub(in super::super) problems: Vec<Problem>,
     pub(in super::super) points: Vec<Point>,
 }
@@ -149,6 +152,17 @@ impl Outcome {
             None => self.fail(0, REQUEST, "this file is missing, or no request that this build knows"),
             some => self.request = some,
         }
+        let evidence = read(dir, ATTACKS).ok().map(|bytes| serde_json::from_slice::<Evidence>(&bytes).ok());
+        match (evidence, self.is_ours()) {
+            (Some(Some(evidence)), _) => self.evidence = Some(evidence),
+            (_, true) => self.fail(0, ATTACKS, "this file is missing, or no evidence that this build knows"),
+            (_, false) => {}
+        }
+    }
+
+    /// Whether this very build wrote the report.
+    fn is_ours(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.tool == tool())
     }
 
     /// The report, written again.
@@ -156,7 +170,7 @@ impl Outcome {
         if request.tool != tool() {
             return;
         }
-        match derived(&compose(request, &self.homes)) {
+        match derived(&compose(request, &self.homes, self.evidence.as_ref())) {
             Err(_) => self.fail(0, "report.json", "the report cannot be written again"),
             Ok(files) => {
                 for (name, bytes) in files {
@@ -179,7 +193,9 @@ impl Outcome {
                 *times += 1;
                 let left = sender.tally.left.get(sha256).copied().unwrap_or_default();
                 let is_young = home.tally.at(*number).is_none_or(|at| at.0 + YOUNG > sender.statement.taken_at.0);
-                if left < *times && !is_young {
+                let question = home.tally.questions.get(number);
+                let is_destroyed = question.is_some_and(|question| sender.tally.has_destroyed(*question));
+                if left < *times && !is_young && !is_destroyed {
                     let place = format!("{}, entry {number}", home.origin);
                     found.push((place, format!("this arrived from {region}, whose ledger does not know that it left")));
                 }
@@ -328,7 +344,7 @@ impl Outcome {
     /// Gives every check its verdict.
     fn concluded(mut self, trust: &Trust, release: Option<&str>) -> Self {
         let is_read = self.request.is_some() && !self.homes.is_empty();
-        let is_ours = self.request.as_ref().is_some_and(|request| request.tool == tool());
+        let is_ours = self.is_ours();
         let count = |of: fn(&Home) -> u64| self.homes.iter().map(of).sum::<u64>();
         let entries = count(|home| home.size);
         let bodies = entries - count(|home| home.withheld + home.destroyed);

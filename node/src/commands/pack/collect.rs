@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::super::door::Door;
 use super::super::profile::Profile;
+use super::super::rehearsal::{Rules, SEED, rehearse};
 use super::check::{self, regions};
-use super::compose::{Request, compose};
-use super::files::{MANIFEST, REGIONS, REQUEST, derived, manifest, place_of, seal_of};
+use super::compose::{Home, Request, compose, firsts};
+use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, manifest, place_of, seal_of};
 use super::open::{self, Trust};
 use super::tool;
 use crate::audit::{Copy, Shown};
@@ -41,7 +42,9 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
     let homes = regions(out).into_iter().map(|place| open::home(out, &place, &request, &trust));
     let homes: Result<Vec<_>, _> = homes.collect();
     let homes = homes.map_err(|problem| anyhow::anyhow!("what a region gave does not hold: {problem}"))?;
-    for (name, bytes) in derived(&compose(&request, &homes))? {
+    let evidence = rehearse(SEED, attacked(&homes)).await.context("the attacks on this program could not be run")?;
+    write(out, ATTACKS, format!("{}\n", serde_json::to_string_pretty(&evidence)?).as_bytes())?;
+    for (name, bytes) in derived(&compose(&request, &homes, Some(&evidence)))? {
         write(out, &name, &bytes)?;
     }
     let manifest = manifest(out)?;
@@ -52,6 +55,12 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
         write(out, &seal_of(place), text(&sealed, "note")?.as_bytes())?;
     }
     Ok(check::check(out, &trust, None))
+}
+
+/// The rules of every stream, with the region and the stream that has them.
+fn attacked(homes: &[Home]) -> Vec<(String, Rules)> {
+    let stated = firsts(homes).flat_map(|home| home.statement.streams.iter().map(move |stream| (home, stream)));
+    stated.map(|(home, stream)| (format!("{}/{}", home.name(), stream.name), Rules::stated(stream))).collect()
 }
 
 /// A copy of every node of every region that the profile reaches, with its place in the pack. A region without its first node is no

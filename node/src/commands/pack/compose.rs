@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use domicile_proto::ids::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::super::rehearsal::Evidence;
 use super::chapters;
 use super::files::BESIDE;
 use super::paper::Paper;
@@ -103,11 +104,11 @@ pub(super) fn missing(homes: &[Home]) -> std::collections::BTreeSet<(String, u64
 }
 
 /// The report. Homes stand in the order of their places.
-pub(super) fn compose(request: &Request, homes: &[Home]) -> Paper {
+pub(super) fn compose(request: &Request, homes: &[Home], evidence: Option<&Evidence>) -> Paper {
     let title = format!("Audit pack of tenant `{}`", request.tenant);
     Paper {
         title,
-        lead: lead(request, homes),
+        lead: lead(request, homes, evidence),
         sections: vec![
             chapters::summary(homes),
             chapters::processing(homes),
@@ -123,19 +124,20 @@ pub(super) fn compose(request: &Request, homes: &[Home]) -> Paper {
             chapters::nodes(homes),
             chapters::ledgers(homes),
             chapters::breaches(request, homes),
+            chapters::attacks(homes, evidence),
             chapters::limits(homes),
             chapters::how_to_check(),
         ],
     }
 }
 
-fn lead(request: &Request, homes: &[Home]) -> Vec<String> {
+fn lead(request: &Request, homes: &[Home], evidence: Option<&Evidence>) -> Vec<String> {
     let (messages, bytes) = homes.iter().fold((0, 0), |sum, home| {
         let (messages, bytes) = home.crossed(Way::Left, None);
         (sum.0 + messages, sum.1 + bytes)
     });
     let records: u64 = homes.iter().flat_map(|home| &home.statement.streams).map(|stream| stream.records).sum();
-    let attention = attention(request, homes);
+    let attention = attention(request, homes, evidence);
     let mut lead = vec![
         format!(
             "From {} up to, not including, {}. Made on {}.",
@@ -159,7 +161,7 @@ fn lead(request: &Request, homes: &[Home]) -> Vec<String> {
 }
 
 /// What a reader must not overlook, each with how often.
-pub(super) fn attention(request: &Request, homes: &[Home]) -> Vec<String> {
+pub(super) fn attention(request: &Request, homes: &[Home], evidence: Option<&Evidence>) -> Vec<String> {
     let mut found: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for home in homes {
         for way in home.statement.transfers.iter().filter(|_| home.is_first()) {
@@ -216,6 +218,22 @@ pub(super) fn attention(request: &Request, homes: &[Home]) -> Vec<String> {
             late,
         );
     }
+    let (succeeded, left_out, is_other) = chapters::noteworthy(homes, evidence);
+    let of_attacks = [
+        (succeeded, "attack that succeeded (section 15)", "attacks that succeeded (section 15)"),
+        (
+            left_out,
+            "stream whose rules were not attacked (section 15)",
+            "streams whose rules were not attacked (section 15)",
+        ),
+        (
+            u64::from(is_other),
+            "attack suite that another program than the nodes' ran (section 15)",
+            "attack suites that other programs than the nodes' ran (section 15)",
+        ),
+    ];
+    found
+        .extend(of_attacks.into_iter().filter(|(count, ..)| *count > 0).map(|(count, one, many)| ((one, many), count)));
     let told = |((one, many), count)| if count == 1 { format!("1 {one}") } else { format!("{count} {many}") };
     found.into_iter().map(told).collect()
 }

@@ -14,6 +14,8 @@ use crate::limits::PACK_FILE_BYTES;
 
 /// What was asked for.
 pub(super) const REQUEST: &str = "request.json";
+/// What the attack suite came to.
+pub(super) const ATTACKS: &str = "attacks.json";
 /// SHA-256 of every file but this one and its seals, as `sha256sum` writes it.
 pub(super) const MANIFEST: &str = "SHA256SUMS";
 /// Directory with one directory for each node, under its place.

@@ -28,6 +28,8 @@ use domicile_proto::ids::{Name, Timestamp};
 
 use super::profile::Profile;
 use super::reconcile::{self, Counters};
+use super::rehearsal::Evidence;
+pub(super) use chapters::attacks as attack_words;
 pub(super) use check::regions;
 use check::{Outcome, Verdict};
 pub(super) use open::Trust;
@@ -64,7 +66,7 @@ fn period(text: &str) -> Result<(Timestamp, Timestamp), String> {
 }
 
 /// Which program writes a report: another one may write it otherwise.
-fn tool() -> String {
+pub(super) fn tool() -> String {
     format!("domicile {}", env!("CARGO_PKG_VERSION"))
 }
 
@@ -81,6 +83,22 @@ pub(super) async fn report(arguments: &ReportArguments, profile: &Profile) -> an
     let out = wanted.out.display();
     println!("The pack is in {out}. Read {out}/report.html or {out}/report.pdf.");
     Ok(told(&wanted.out, &outcome))
+}
+
+/// What the attack suite came to, out of a pack that holds; else the exit code, and it was told why.
+pub(super) fn evidence(dir: &Path, trust: &Trust) -> Result<Evidence, ExitCode> {
+    let outcome = check::check(dir, trust, None);
+    match outcome.evidence.clone().filter(|_| outcome.is_sound()) {
+        Some(evidence) => Ok(evidence),
+        None => {
+            if outcome.is_sound() {
+                println!("{} is sound, and holds no evidence of attacks: an earlier build made it.", dir.display());
+            } else {
+                told(dir, &outcome);
+            }
+            Err(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// What `audit breach` is told.

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::ids::{TenantId, Timestamp};
+use domicile_proto::ids::{QuestionId, TenantId, Timestamp};
 use domicile_proto::message::answer::Outcome;
 use domicile_proto::message::ledger::SignedHead;
+use domicile_proto::officer::OfficerPublic;
 
-use crate::audit::{Breach, Breaches, Entry, Event, Passage};
+use crate::audit::{Breach, Breaches, Destroyed, Entry, Event, Passage};
 
 /// From when, inclusive, until when, exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,11 @@ pub(super) struct Tally {
     pub(super) unknown_policies: Vec<(u64, u64)>,
     /// What left for a region more than a moment after the route to it was closed: number, region.
     pub(super) astray: Vec<(u64, String)>,
+    /// Which question arrived, or was answered by what did: by number of the entry.
+    pub(super) questions: BTreeMap<u64, QuestionId>,
+    /// Bodies that were destroyed, each with the number and time of the entry that says so; of all times.
+    pub(super) destroyed: Vec<(u64, Timestamp, Destroyed)>,
+    officer: Option<OfficerPublic>,
     closed_routes: BTreeMap<String, Timestamp>,
     breaches: Breaches,
     versions: BTreeSet<u64>,
@@ -117,6 +123,9 @@ impl Tally {
             heads: Vec::new(),
             unknown_policies: Vec::new(),
             astray: Vec::new(),
+            questions: BTreeMap::new(),
+            destroyed: Vec::new(),
+            officer: None,
             closed_routes: BTreeMap::new(),
             breaches: Breaches::default(),
             versions: BTreeSet::new(),
@@ -168,10 +177,21 @@ impl Tally {
                     self.heads.push((number, region.clone(), node, size, root));
                 }
                 self.times.insert(number, entry.at);
+                let question = passage.question().map(|question| question.id);
+                let question = question.or_else(|| passage.answer().map(|answer| answer.header.question));
+                self.questions.extend(question.map(|question| (number, question)));
                 self.arrived.push((number, region, node, passage.sha256));
             }
             Event::PolicyChanged { version, .. } => {
                 self.versions.insert(version.0);
+            }
+            Event::BodyDestroyed(gone) => self.destroyed.push((number, entry.at, gone.clone())),
+            Event::OfficerHonoured { officer } => {
+                let before = self.officer.replace(*officer);
+                if before.is_some_and(|before| before != *officer) && self.period.holds(entry.at) {
+                    let words = format!("the node honours {} from now on", String::from(*officer));
+                    self.policy.push(Line { number, at: entry.at, what: "officer changed".to_owned(), words });
+                }
             }
             Event::ErasureRequested { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
                 order.requested.get_or_insert(at);
@@ -216,6 +236,11 @@ impl Tally {
         if is_released && (version == 0 || version > newest) {
             self.unknown_policies.push((number, version));
         }
+    }
+
+    /// Whether the body of what left under this question was destroyed: then nobody can compare it with what arrived.
+    pub(super) fn has_destroyed(&self, question: QuestionId) -> bool {
+        self.destroyed.iter().any(|(_, _, gone)| gone.left && gone.question == question)
     }
 
     fn within(&mut self, number: u64, entry: &Entry) {

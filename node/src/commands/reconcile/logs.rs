@@ -22,11 +22,18 @@ pub(super) struct Flow {
     pub(super) observer: String,
 }
 
+/// Bytes by which the header of IPv6 is longer than that of IPv4.
+pub(super) const BEYOND_V4: u64 = 20;
+
 impl Flow {
     /// Bytes that the addresses of its packets take beyond those of IPv4.
     pub(super) fn beyond_v4(&self) -> u64 {
-        let is_v6 = matches!(self.ends, Ends::Addresses(IpAddr::V6(_), _));
-        if is_v6 { self.packets.unwrap_or_default().saturating_mul(20) } else { 0 }
+        if self.is_v6() { self.packets.unwrap_or_default().saturating_mul(BEYOND_V4) } else { 0 }
+    }
+
+    /// Whether its addresses are those of IPv6.
+    pub(super) const fn is_v6(&self) -> bool {
+        matches!(self.ends, Ends::Addresses(IpAddr::V6(_), _))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::logs::{Ends, Flow};
+use super::logs::{BEYOND_V4, Ends, Flow};
 
 /// From which region to which.
 pub(super) type Route = (String, String);
@@ -45,11 +45,11 @@ pub(super) struct Overhead {
     bytes_of_packet: u64,
     /// Most packets for each second besides: keep-alives of all connections, and their acknowledgements.
     packets_per_second: u64,
-    /// Where packets were not counted, or by an earlier build's ledger no messages.
+    /// Where an earlier build's ledger does not tell messages.
     blind: Blind,
 }
 
-/// The same without counts of packets: what it may be at most, and therefore wide.
+/// The same without counts of messages: what it may be at most, and therefore wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Blind {
     /// Headers and acknowledgements: part of all bytes of both directions, in percent.
@@ -164,10 +164,12 @@ struct Sums {
     has_packets: bool,
     /// Bytes of addresses beyond those of IPv4.
     beyond_v4: u64,
+    /// Whether any address was longer than those of IPv4.
+    has_v6: bool,
 }
 
 impl Sums {
-    const NONE: Self = Self { bytes: 0, soft: 0, packets: 0, has_packets: true, beyond_v4: 0 };
+    const NONE: Self = Self { bytes: 0, soft: 0, packets: 0, has_packets: true, beyond_v4: 0, has_v6: false };
 
     const fn and(self, other: &Self) -> Self {
         Self {
@@ -176,6 +178,7 @@ impl Sums {
             packets: self.packets.saturating_add(other.packets),
             has_packets: self.has_packets && other.has_packets,
             beyond_v4: self.beyond_v4.saturating_add(other.beyond_v4),
+            has_v6: self.has_v6 || other.has_v6,
         }
     }
 }
@@ -215,6 +218,7 @@ impl Wire {
                     packets: flow.packets.unwrap_or_default(),
                     has_packets: flow.packets.is_some(),
                     beyond_v4: flow.beyond_v4(),
+                    has_v6: flow.is_v6(),
                 };
                 let sums = seen.entry(flow.observer.clone()).or_insert(Sums::NONE);
                 *sums = sums.and(&part);
@@ -276,7 +280,7 @@ impl Overhead {
             + ledger.messages.saturating_add(back.messages).saturating_mul(per_message)
             + seconds.saturating_mul(per_second)
             + Self::CONNECTIONS;
-        if ledger.is_blind || !sums.has_packets {
+        if ledger.is_blind {
             return blind;
         }
         // Packets that no message explains carry nothing that is excused.
@@ -284,10 +288,16 @@ impl Overhead {
             + ledger.bytes.saturating_add(ledger.heard_bytes) / self.bytes_of_packet
             + seconds.saturating_mul(self.packets_per_second)
             + Self::OF_CONNECTIONS;
-        let packets = sums.packets.min(explained);
+        // Where packets were not counted there were no more than the messages explain: that is the bound, and a packet that was
+        // not sent leaves room. Only of a ledger that does not tell messages nothing better than the wide bound is known.
+        let (packets, longer) = if sums.has_packets {
+            (sums.packets.min(explained), sums.beyond_v4)
+        } else {
+            (explained, if sums.has_v6 { explained.saturating_mul(BEYOND_V4) } else { 0 })
+        };
         let exact = ledger.bytes.saturating_mul(self.resent) / 100
             + packets.saturating_mul(self.per_packet)
-            + sums.beyond_v4
+            + longer
             + Self::CONNECTIONS;
         exact.min(blind)
     }

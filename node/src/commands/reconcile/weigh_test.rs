@@ -41,7 +41,8 @@ fn found(ledgers: &Ledgers, first: u64, second: u64) -> Vec<Option<&'static str>
 #[test]
 fn an_hour_fits_from_nothing_more_up_to_the_overhead_and_not_one_byte_beyond() {
     let ledgers = ledgers(100_000_000);
-    let most = 112_000_000 + 10 * 256 + (3_600 + 61) * 4_096 + (128 << 10);
+    let packets = 10 * 120 / 100 + 100_000_000 / 1_000 + (3_600 + 61) * 6 + 512;
+    let most = 102_000_000 + packets * 75 + (128 << 10);
     assert_eq!(found(&ledgers, 100_000_000, most), [None, None]);
     let [fewer, more] = found(&ledgers, 99_999_999, most + 1)[..] else { panic!("two hours") };
     assert!(fewer.expect("named").starts_with("fewer bytes"), "{fewer:?}");
@@ -95,17 +96,41 @@ fn a_mebibyte_beside_an_hour_of_idle_traffic_is_named_and_the_idle_traffic_is_no
 }
 
 #[test]
-fn without_packets_or_by_a_ledger_of_an_earlier_build_the_bound_is_the_wide_one() {
+fn without_packets_three_mebibytes_beside_an_hour_are_named_and_the_hour_itself_fits() {
+    let given = (Some(START), Some(START + HOUR));
+    let six = |v6: bool| if v6 { ("fd00::4", "fd01::4") } else { ("10.0.0.4", "10.1.0.4") };
+    for (what, said, [packets, bytes]) in IDLE {
+        for is_v6 in [false, true] {
+            let (from, to) = six(is_v6);
+            let ends = Ends::Addresses(from.parse().expect("an address"), to.parse().expect("an address"));
+            let names = [(from, "tokyo"), (to, "frankfurt")];
+            let names = names.map(|(address, region)| (address.parse().expect("an address"), region.to_owned())).into();
+            let bytes = if is_v6 { bytes + 20 * packets } else { bytes };
+            let found = |bytes| {
+                let flow = Flow {
+                    ends: ends.clone(),
+                    span: Some((START, START + HOUR)),
+                    bytes,
+                    packets: None,
+                    observer: String::new(),
+                };
+                weigh(&idle(said), &[flow], &names, given, &Overhead::MEASURED).weighed[0].problem
+            };
+            assert_eq!(found(bytes), None, "{what}, {is_v6}");
+            assert_eq!(found(bytes + (150 << 10)), None, "{what}: connections that were made anew");
+            let hidden = if is_v6 { 4 << 20 } else { 3 << 20 };
+            assert!(found(bytes + hidden).is_some_and(|why| why.starts_with("more bytes")), "{what}, {is_v6}");
+        }
+    }
+}
+
+#[test]
+fn by_a_ledger_of_an_earlier_build_the_bound_is_the_wide_one() {
     let (_, said, [packets, bytes]) = IDLE[0];
     let mut earlier = idle(said);
     assert!(hour(&earlier, packets, bytes + (2 << 20)).is_some());
     earlier.left.values_mut().flatten().for_each(|left| left.messages = None);
     assert_eq!(hour(&earlier, packets, bytes + (2 << 20)), None, "not counted in messages");
-    let ends = Ends::Regions("tokyo".to_owned(), "frankfurt".to_owned());
-    let flow = Flow { ends, span: None, bytes: bytes + (2 << 20), packets: None, observer: "a".to_owned() };
-    let given = (Some(START), Some(START + HOUR));
-    let outcome = weigh(&idle(said), &[flow], &BTreeMap::new(), given, &Overhead::MEASURED);
-    assert_eq!(outcome.weighed[0].problem, None, "not counted in packets");
 }
 
 #[test]

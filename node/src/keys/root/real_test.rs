@@ -120,7 +120,12 @@ fn laws(store: &dyn KeyStore) {
 }
 
 fn original(token: &str, subject: u64) -> Original {
-    Original { token: token.into(), subject: Some(subject), text: Zeroizing::new(format!("value of {token}")) }
+    Original {
+        token: token.into(),
+        subject: Some(subject),
+        text: Zeroizing::new(format!("value of {token}")),
+        met: None,
+    }
 }
 
 /// What a vault must do over every store: also after a restart, and E8 with a thief's copy.

@@ -138,6 +138,8 @@ async fn an_admin_of_a_tenant_acts_on_that_tenant_alone() {
         let (found, answer) = decide(&world, OTHER_ADMIN, &[command]).await;
         assert_eq!(found, status, "{case}: {answer}");
     }
+    let (found, answer) = decide(&world, ADMIN, &[Command::RemoveNode { node: NodeId(1) }]).await;
+    assert!(found == 403 && answer.to_string().contains("DMC-PRESENT-10"), "{answer}");
     for list in ["tenants", "streams", "keys", "dictionary"] {
         let path = format!("/api/v1/admin/{list}");
         let own = ask(world.native(), OTHER_ADMIN, "GET", &path, "").await.json()[list].clone();

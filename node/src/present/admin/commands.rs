@@ -67,11 +67,9 @@ impl Desk {
             Command::RevokeTransfer { .. } if admin.is_operator() => Ok(()),
             Command::CreateTenant { tenant } if admin.is_operator() => self.clean([tenant]),
             Command::AddRegion { region } if admin.is_operator() => self.clean([&region.0]),
-            Command::AssignShard { .. } | Command::RemoveNode { .. } | Command::RecordHead(_)
-                if admin.is_operator() =>
-            {
-                Ok(())
-            }
+            // A node leaves by its own word; whoever takes one out gives others what it holds, and needs the officer.
+            Command::RemoveNode { .. } if admin.is_operator() => Err(PresentError::NeedsOfficer),
+            Command::AssignShard { .. } | Command::RecordHead(_) if admin.is_operator() => Ok(()),
             _ => Err(PresentError::OtherTenant),
         }
     }

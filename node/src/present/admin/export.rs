@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::subjects::{Named, Subjects, failed};
 use crate::erase::{EraseError, RowsHere};
 use crate::policy::{PolicyWatch, StreamView, Wanted};
-use crate::present::desk::Desk;
+use crate::present::desk::{Desk, archived};
 use crate::present::native::{Body, told};
 use crate::query::{Engine, Given, QueryError, Row, RowBatch};
 use crate::receive::Failure;
@@ -93,6 +93,10 @@ impl Subjects {
         for view in &here {
             let Some((shard, _)) = view.shard else { continue };
             let (engine, catalog, tasks) = (&self.desk.parts.engine, &self.desk.parts.catalog, &self.desk.parts.tasks);
+            if let Some(missing) = catalog.unsearched(shard, TimeRange::ALL, &catalog.view(shard)) {
+                // Everything about somebody is everything.
+                return Err(archived(&(view.name.clone(), missing)).into());
+            }
             let rows = read_shard(engine, catalog, tasks, (shard, wanted.clone())).await?;
             found.insert(view.id, rows.into_iter().map(Given::from).collect());
         }
@@ -167,6 +171,7 @@ impl Reading {
         let policy = self.policy.now();
         let view = policy.streams.values().find(|view| view.tenant == tenant && view.id == stream)?;
         let (shard, _) = view.shard.filter(|(_, owner)| *owner == self.us)?;
-        self.catalog.is_whole(shard).then_some(shard)
+        let is_archived = self.catalog.unsearched(shard, TimeRange::ALL, &self.catalog.view(shard)).is_some();
+        (self.catalog.is_whole(shard) && !is_archived).then_some(shard)
     }
 }

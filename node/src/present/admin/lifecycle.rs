@@ -11,10 +11,10 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use domicile_proto::ids::{ShardId, TenantId};
+use domicile_proto::ids::{ShardId, TenantId, Timestamp};
 use serde_json::{Value, json};
 
-use super::OPERATORS;
+use super::{OPERATORS, archive};
 use crate::admit::Principal;
 use crate::config::StoreSection;
 use crate::policy::StreamView;
@@ -23,13 +23,13 @@ use crate::present::errors::PresentError;
 use crate::present::native::{Body, told};
 use crate::query::{Literals, SearchRequest, Sort, TrackTotal, elastic};
 use crate::receive::Failure;
-use crate::segment::{Segment, SegmentId};
+use crate::segment::{Archived, Segment, SegmentId};
 use crate::tier::{Lying, Move, Mover, Why};
 
 /// A desk with the mover beside it.
 pub(crate) struct Places {
-    desk: Arc<Desk>,
-    mover: Arc<Mover>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) mover: Arc<Mover>,
     store: StoreSection,
 }
 
@@ -46,6 +46,8 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Places>>)> {
     vec![
         ("/api/v1/lifecycle", get(plan)),
         ("/api/v1/lifecycle/run", post(run)),
+        ("/api/v1/lifecycle/restore", post(archive::restore)),
+        ("/api/v1/lifecycle/restores", get(archive::restores)),
         ("/api/v1/storage", get(list)),
         ("/api/v1/storage/verify", post(verify)),
         ("/api/v1/storage/explain", post(explain)),
@@ -57,13 +59,25 @@ type Seen = BTreeMap<ShardId, Arc<StreamView>>;
 
 impl Places {
     /// Who asks, and what is seen.
-    fn seen(&self, headers: &HeaderMap) -> Result<(Principal, Seen), Failure> {
+    pub(super) fn seen(&self, headers: &HeaderMap) -> Result<(Principal, Seen), Failure> {
         let who = self.desk.holder(headers, "admin", |roles| roles.admin)?;
         let tenant = who.tenant();
         let may = |of: TenantId| tenant == OPERATORS || of == tenant;
         let policy = self.desk.parts.policy.now();
         let own = policy.streams.values().filter(|view| may(view.tenant));
         Ok((who, own.filter_map(|view| Some((view.shard?.0, Arc::clone(view)))).collect()))
+    }
+
+    /// Who asks, and the segment of the archive that a body names, where it is one.
+    fn archived(&self, headers: &HeaderMap, body: &Value) -> Result<Option<(Principal, ShardId, Archived)>, Failure> {
+        let (who, seen) = self.seen(headers)?;
+        let wanted = body.get("segment").and_then(Value::as_str).unwrap_or_default();
+        let found = seen.keys().find_map(|shard| {
+            let archive = self.desk.parts.catalog.archive(*shard);
+            let one = archive.iter().find(|one| one.id().is_some_and(|id| id.to_string() == wanted));
+            one.map(|one| (*shard, one.clone()))
+        });
+        Ok(found.map(|(shard, one)| (who, shard, one)))
     }
 
     /// Who asks, and the segment that a body names with its stream, where it may be seen.
@@ -117,9 +131,11 @@ async fn list(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
         let lying: BTreeMap<SegmentId, Lying> = at.mover.lying().iter().map(|one| (one.segment, *one)).collect();
         let mut rows = Vec::new();
         for (shard, stream) in &seen {
-            for segment in at.desk.parts.catalog.view(*shard).iter() {
-                rows.push(row(segment, stream, lying.get(&segment.id)));
-            }
+            let archive = at.desk.parts.catalog.archive(*shard);
+            let in_archive = |segment: &Segment| archive.iter().any(|one| one.id() == Some(segment.id));
+            let view = at.desk.parts.catalog.view(*shard);
+            rows.extend(view.iter().filter(|one| !in_archive(one)).map(|one| row(one, stream, lying.get(&one.id))));
+            rows.extend(archive.iter().map(|one| archived(one, (*shard, stream), &lying)));
         }
         let StoreSection { kind, bucket, prefix, location, path, .. } = &at.store;
         Ok(json!({
@@ -134,10 +150,20 @@ async fn list(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
 /// `POST /api/v1/storage/verify`: reads a segment again, all of it, and compares it with its checksums.
 async fn verify(State(at): State<Arc<Places>>, headers: HeaderMap, body: Body) -> Response {
     let verified = async {
-        let Named { who, segment, .. } = at.named(&headers, &body.0?)?;
-        let _permit = at.desk.permit(who.tenant())?;
-        let id = segment.id.to_string();
-        Ok(match at.mover.verify(segment).await {
+        let body = body.0?;
+        let (_permit, id, verified) = match at.archived(&headers, &body)? {
+            Some((who, shard, archived)) => {
+                let permit = at.desk.permit(who.tenant())?;
+                let id = archived.id().unwrap_or(SegmentId(0)).to_string();
+                (permit, id, at.mover.verify_archived(shard, &archived).await)
+            }
+            None => {
+                let Named { who, segment, .. } = at.named(&headers, &body)?;
+                let permit = at.desk.permit(who.tenant())?;
+                (permit, segment.id.to_string(), at.mover.verify(segment).await)
+            }
+        };
+        Ok(match verified {
             Ok(bytes) => json!({"segment": id, "is_whole": true, "bytes": bytes}),
             Err(error) => {
                 let code = crate::errors::Coded::code(&error);
@@ -190,6 +216,9 @@ async fn explain(State(at): State<Arc<Places>>, headers: HeaderMap, body: Body) 
 fn shown(one: &Move) -> Value {
     let why = match &one.why {
         Why::Age { days, after } => format!("received {days} days ago, and the policy says {after}"),
+        Why::Validity { days, after } => format!("archived {days} days ago, and kept there for {after}"),
+        Why::Wanted { until } => format!("somebody wants it searched until {}", day(*until)),
+        Why::Expired => "its copy was wanted until now".to_owned(),
         Why::Watermark { used, mark } => format!("the disk holds {used} bytes of segments, and {mark} are its mark"),
         Why::Held(hold) => format!("would be; legal hold {hold} keeps it"),
         Why::Erasing => "would be; erased records go first".to_owned(),
@@ -198,6 +227,24 @@ fn shown(one: &Move) -> Value {
         "stream": one.name, "segment": one.lying.segment.to_string(), "records": one.lying.records,
         "bytes": one.lying.bytes, "received_until": one.lying.received_until,
         "from": one.lying.place.as_str(), "to": one.action.as_str(), "is_due": one.is_due(), "why": why,
+    })
+}
+
+fn day(at: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.0}"))
+}
+
+/// One that lies in the archive; whether a copy of it is searched.
+fn archived(one: &Archived, (shard, stream): (ShardId, &StreamView), lying: &BTreeMap<SegmentId, Lying>) -> Value {
+    let (row, copied) = (&one.row, one.row.copied.as_ref());
+    let known = one.id().and_then(|id| lying.get(&id)).and_then(|lying| lying.archive);
+    json!({
+        "stream": stream.name, "shard": shard, "segment": one.id().map(|id| id.to_string()), "tier": "archived",
+        "records": row.docs, "bytes": row.bytes, "oldest": row.oldest, "newest": row.newest,
+        "received_until": row.received_until, "object": copied.map(|copied| &copied.object),
+        "sha256": copied.map(|copied| &copied.sha256), "bytes_in_bucket": copied.map(|copied| copied.bytes),
+        "moved_at": one.since, "is_restored": known.is_some_and(|known| known.is_restored),
+        "wanted_until": one.wanted_until,
     })
 }
 

@@ -3,6 +3,8 @@
 //! What widens a region carries its officer's signature already when it arrives; a command of this region without it is
 //! refused here, so that nobody waits for something that every node would ignore. Signs nothing itself.
 
+pub(crate) mod adoption;
+mod archive;
 mod commands;
 pub(crate) mod export;
 pub(crate) mod lifecycle;
@@ -20,6 +22,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domicile_proto::ids::TenantId;
 use serde_json::json;
 
@@ -41,9 +45,9 @@ pub(super) fn listed() -> Listed {
     vec![
         ("/api/v1/admin/cluster/init", post(begin)),
         ("/api/v1/admin/commands", post(commands::decide)),
-        ("/api/v1/admin/node/drain", post(drain)),
         ("/api/v1/admin/node/leave", post(leave)),
         ("/api/v1/admin/keys/rotate", post(rotate)),
+        ("/api/v1/admin/meta/backup", get(backup)),
         ("/api/v1/admin/tenants", get(lists::tenants)),
         ("/api/v1/admin/streams", get(lists::streams)),
         ("/api/v1/admin/keys", get(lists::keys)),
@@ -81,20 +85,23 @@ async fn begin(State(desk): State<Arc<Desk>>, body: Body) -> Response {
     told(begun.await)
 }
 
-async fn drain(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    let drained = async {
-        Admin::of(&desk, &headers)?.operator()?;
-        (desk.parts.around.drain)().await.map(|()| json!({}))
-    };
-    told(drained.await)
-}
-
 async fn leave(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
     let left = async {
         Admin::of(&desk, &headers)?.operator()?;
         (desk.parts.around.leave)().await.map(|()| json!({}))
     };
     told(left.await)
+}
+
+/// The metadata group's state in one file. No key is in it; who is told of all tenants is the operator's.
+async fn backup(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    let made = async {
+        Admin::of(&desk, &headers)?.operator()?;
+        let backup = Arc::clone(&desk.parts.around.backup);
+        let making = desk.parts.tasks.blocking(move || STANDARD.encode(backup()));
+        Ok(json!({"backup": making.await.map_err(|_| ReceiveError::NoReply)?}))
+    };
+    told(made.await)
 }
 
 /// New keys for everything sealed, up to the root.

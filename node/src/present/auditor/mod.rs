@@ -5,6 +5,7 @@
 //! changed here; what the node signs is that it said this, and when.
 
 mod breaches;
+mod destroy;
 mod replay;
 mod state;
 mod statement;
@@ -102,6 +103,7 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Office>>)> {
         ("/api/v1/audit/replay", post(replay::replay)),
         ("/api/v1/audit/breaches", get(breaches::list)),
         ("/api/v1/breaches", post(breaches::note)),
+        ("/api/v1/ledger/destroy", post(destroy::destroy)),
     ]
 }
 

@@ -82,6 +82,9 @@ impl Office {
             return found("unreadable");
         }
         let segments: Vec<Arc<Segment>> = parts.catalog.view(drawn.shard).iter().cloned().collect();
+        if parts.catalog.unsearched(drawn.shard, question.range, &segments).is_some() {
+            return found("archived");
+        }
         let header = AnswerHeader::new(question.id, question.range);
         let (detector, budget) = (Arc::clone(&parts.detector), Budget::until(Instant::now() + SEARCH_DEADLINE));
         let asked = Asked { question, stream, policy, detector, header, budget };

@@ -98,6 +98,10 @@ impl Office {
         let detectors = self.facts.detectors().chain(own);
         let detectors = detectors.map(|(class, action)| (class.to_string(), action_words(action))).collect();
         let lying = view.shard.map(|(shard, _)| self.desk.parts.catalog.view(shard)).unwrap_or_default();
+        let archive = view.shard.map(|(shard, _)| self.desk.parts.catalog.archive(shard)).unwrap_or_default();
+        let kept = archive.iter().filter(|one| lying.iter().all(|segment| Some(segment.id) != one.id()));
+        let kept: Vec<_> = kept.map(|one| (one.row.docs, one.row.received_until)).collect();
+        let lying: Vec<_> = lying.iter().map(|one| (one.docs, one.received_until)).chain(kept).collect();
         let days = view.policy.retention_days.map_or_else(|| self.facts.retention_days(), |days| u32::from(days.get()));
         Stream {
             id: u64::from(view.id.0),
@@ -110,10 +114,11 @@ impl Office {
             has_text_questions: view.policy.text_questions,
             grid_s: u64::from(view.policy.grid.seconds()),
             close_after_s: u64::from(view.policy.close_after_s),
+            noise: view.policy.noise,
             detectors,
             retention_days: u64::from(days),
-            records: lying.iter().map(|segment| u64::from(segment.docs)).sum(),
-            oldest_received_until: lying.iter().map(|segment| segment.received_until).min(),
+            records: lying.iter().map(|(docs, _)| u64::from(*docs)).sum(),
+            oldest_received_until: lying.iter().map(|(_, received_until)| *received_until).min(),
         }
     }
 
@@ -134,6 +139,20 @@ impl Office {
             is_in_bucket: segment.copied.is_some(),
         };
         let mut rows: Vec<Segment> = lying.iter().map(row).collect();
+        let archive = self.desk.parts.catalog.archive(shard);
+        // One of which a copy is searched has its row.
+        let kept = archive.iter().filter(|one| lying.iter().all(|segment| Some(segment.id) != one.id()));
+        rows.extend(kept.map(|one| Segment {
+            stream: view.name.to_string(),
+            id: one.id().map(|id| id.to_string()).unwrap_or_default(),
+            records: u64::from(one.row.docs),
+            bytes: one.bytes(),
+            oldest: one.row.oldest,
+            newest: one.row.newest,
+            received_until: one.row.received_until,
+            is_on_disk: false,
+            is_in_bucket: true,
+        }));
         rows.sort_unstable_by_key(|row| (row.received_until, row.id.clone()));
         rows
     }

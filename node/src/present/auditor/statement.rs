@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use domicile_proto::ids::Timestamp;
+use domicile_proto::noise::Noise;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -118,6 +119,9 @@ pub(crate) struct Stream {
     pub(crate) has_text_questions: bool,
     pub(crate) grid_s: u64,
     pub(crate) close_after_s: u64,
+    /// The noise on what is told of it, where there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) noise: Option<Noise>,
     /// What happens to each class of personal data.
     pub(crate) detectors: BTreeMap<String, String>,
     pub(crate) retention_days: u64,

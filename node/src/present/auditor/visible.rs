@@ -48,6 +48,7 @@ impl Visible {
             | Event::Purged { erasure, .. } => self.own.contains(erasure),
             Event::SegmentPublished { shard, .. }
             | Event::SegmentMoved { shard, .. }
+            | Event::ShardAdopted { shard, .. }
             | Event::SegmentDeleted { shard, .. } => self.shards.contains(shard),
             Event::ErasureRefused { hold, .. } | Event::HoldSet { hold } | Event::HoldReleased { hold } => {
                 self.own.contains(hold)
@@ -69,6 +70,8 @@ impl Visible {
             | Event::Metadata { .. }
             | Event::TurnedAway { .. }
             | Event::EarlierLedger { .. }
+            | Event::BodyDestroyed(_)
+            | Event::OfficerHonoured { .. }
             | Event::TornTail { .. } => true,
         }
     }

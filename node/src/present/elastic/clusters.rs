@@ -7,7 +7,26 @@ use domicile_proto::ids::{Name, Region, TimeRange, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{RegionCoverage, Standing};
+use crate::present::desk::archived;
 use crate::present::native::shown::noise_of;
+use crate::segment::Unsearched;
+
+/// `_shards` of a search here: what lies in the archive was not searched, and stands among the failures.
+pub(super) fn shards(unsearched: &[(Name, Unsearched)]) -> Value {
+    let failures: Vec<Value> = unsearched
+        .iter()
+        .map(|missing| {
+            let reason = archived(missing).to_string();
+            json!({"shard": 0, "index": missing.0, "node": null, "reason": {"type": "archived", "reason": reason}})
+        })
+        .collect();
+    let failed = failures.len();
+    let mut shards = json!({"total": 1 + failed, "successful": 1, "skipped": 0, "failed": failed});
+    if let Some(shards) = shards.as_object_mut().filter(|_| failed > 0) {
+        shards.insert("failures".to_owned(), Value::Array(failures));
+    }
+    shards
+}
 
 /// What several questions of one search say of the same region: the worst of it.
 pub(in crate::present) fn worst(parts: impl IntoIterator<Item = RegionCoverage>) -> BTreeMap<Region, RegionCoverage> {

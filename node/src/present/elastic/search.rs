@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use domicile_proto::ids::{Name, ShardId, TimeRange, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::clusters::clusters;
+use super::clusters::{clusters, shards};
 use super::names::{Leniency, Targets, resolve};
 use super::remote;
 use super::respond::Parameters;
 use crate::admit::Principal;
+use crate::federate::OnMissing;
 use crate::limits::{FEDERATED_DEADLINE, MAX_HITS};
 use crate::policy::StreamView;
-use crate::present::desk::{Desk, Found};
+use crate::present::desk::{self, Desk, Found};
 use crate::present::errors::PresentError;
 use crate::query::{After, Budget, Filter, QueryError, Row, SearchRequest, Sort, TrackTotal, dates, elastic, human};
 use crate::receive::Failure;
@@ -34,6 +35,7 @@ struct Wanted {
     aggregations: Option<Value>,
     source: Source,
     within: Option<Duration>,
+    on_missing: OnMissing,
     budget: Budget,
 }
 
@@ -72,7 +74,8 @@ impl Desk {
         let found = self.search_here(who, &targets.here, &wanted, wanted.aggregations.clone(), wanted.total).await?;
         let total = found.total.map(|total| (total.value, total.is_exact));
         let hits = hits(&found.rows, &targets.here, &wanted, None);
-        Ok(response(began, total, hits, found.aggregations, None, parameters))
+        let missing = shards(&found.unsearched);
+        Ok(response((began, missing), total, hits, found.aggregations, None, parameters))
     }
 
     async fn search_everywhere(
@@ -89,19 +92,19 @@ impl Desk {
         let everywhere = self.federated(who.tenant(), &targets.named, &wanted.filter, &plans, deadline);
         let here = async {
             if wanted.size == 0 || targets.here.is_empty() {
-                return Ok(Vec::new());
+                return Ok((Vec::new(), Vec::new()));
             }
             let found = self.search_here(who, &targets.here, &wanted, None, TrackTotal::No).await?;
-            Ok::<_, Failure>(found.rows)
+            Ok::<_, Failure>((found.rows, found.unsearched))
         };
-        let (everywhere, rows) = futures::future::try_join(everywhere, here).await?;
+        let (everywhere, (rows, unsearched)) = futures::future::try_join(everywhere, here).await?;
         let home = &self.parts.region;
         let prefix = (!targets.has_bare).then(|| home.to_string());
         let hits = hits(&rows, &targets.here, &wanted, prefix.as_deref());
         let clusters = clusters(&everywhere.coverage, &targets.named, home);
         let total = Some((everywhere.total.value, everywhere.total.is_exact));
         let aggregations = (!plans.is_empty()).then_some(Value::Object(everywhere.aggregations));
-        Ok(response(began, total, hits, aggregations, Some(clusters), parameters))
+        Ok(response((began, shards(&unsearched)), total, hits, aggregations, Some(clusters), parameters))
     }
 
     async fn search_here(
@@ -122,7 +125,8 @@ impl Desk {
             total,
             budget: wanted.budget.share(None),
         };
-        self.search(who, &streams, request, aggregations).await
+        let on_missing = wanted.on_missing;
+        self.search(who, &streams, desk::Wanted { request, aggregations, on_missing }).await
     }
 
     /// `_count`.
@@ -135,7 +139,6 @@ impl Desk {
     ) -> Result<Value, Failure> {
         let targets = self.targets(who, expression, parameters)?;
         let wanted = Wanted { size: 0, total: TrackTotal::Exact, aggregations: None, ..self.read(body, parameters)? };
-        let shards = json!({"total": 1, "successful": 1, "skipped": 0, "failed": 0});
         if targets.is_federated(&self.parts.region) {
             let deadline = wanted.deadline();
             let _permit = self.permit(who.tenant())?;
@@ -143,11 +146,12 @@ impl Desk {
             let clusters = clusters(&found.coverage, &targets.named, &self.parts.region);
             let relation = relation(found.total.is_exact);
             return Ok(json!({
-                "count": found.total.value, "relation": relation, "_shards": shards, "_clusters": clusters,
+                "count": found.total.value, "relation": relation, "_shards": shards(&[]), "_clusters": clusters,
             }));
         }
         let found = self.search_here(who, &targets.here, &wanted, None, TrackTotal::Exact).await?;
-        Ok(json!({"count": found.total.map_or(0, |total| total.value), "_shards": shards}))
+        let missing = shards(&found.unsearched);
+        Ok(json!({"count": found.total.map_or(0, |total| total.value), "_shards": missing}))
     }
 
     /// What an index expression means to the holder of a key.
@@ -200,7 +204,9 @@ impl Desk {
         let within = timeout.and_then(dates::duration).and_then(|micros| u64::try_from(micros).ok());
         let within = within.map(Duration::from_micros);
         let budget = Self::budget(within);
-        Ok(Wanted { filter, size, from, sort, after, total, aggregations, source, within, budget })
+        let is_partial = parameters.get("allow_partial_search_results") != Some("false");
+        let on_missing = if is_partial { OnMissing::Partial } else { OnMissing::Fail };
+        Ok(Wanted { filter, size, from, sort, after, total, aggregations, source, within, on_missing, budget })
     }
 }
 
@@ -441,7 +447,7 @@ const fn relation(is_exact: bool) -> &'static str {
 }
 
 fn response(
-    began: Instant,
+    (began, shards): (Instant, Value),
     total: Option<(u64, bool)>,
     (hits, best): (Vec<Value>, Option<f32>),
     aggregations: Option<Value>,
@@ -462,7 +468,7 @@ fn response(
     let mut response = Map::new();
     response.insert("took".to_owned(), json!(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)));
     response.insert("timed_out".to_owned(), Value::Bool(false));
-    response.insert("_shards".to_owned(), json!({"total": 1, "successful": 1, "skipped": 0, "failed": 0}));
+    response.insert("_shards".to_owned(), shards);
     if let Some(clusters) = clusters {
         response.insert("_clusters".to_owned(), clusters);
     }

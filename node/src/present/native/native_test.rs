@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{listed, openapi};
 use crate::policy::Policy;
-use crate::present::world::{ADMIN, AUDIT, Answer, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask};
+use crate::present::world::{ADMIN, AUDIT, Answer, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask, name};
 
 async fn post(world: &World, body: &Value) -> Answer {
     ask(world.native(), SEARCH, "POST", "/api/v1/search", body.to_string()).await
@@ -28,6 +28,7 @@ fn every_route_stands_in_the_document_and_nothing_else() {
     let mut routes: Vec<String> = routes.map(|(path, _)| path.to_owned()).collect();
     routes.extend(crate::present::admin::subjects::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.extend(crate::present::admin::lifecycle::listed().into_iter().map(|(path, _)| path.to_owned()));
+    routes.extend(crate::present::admin::adoption::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.extend(crate::present::auditor::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.push("/api/v1/ingest/{stream}".to_owned());
     routes.sort();
@@ -55,6 +56,36 @@ async fn without_regions_rows_of_this_one_come_with_an_exact_total() {
     let human = found(&world, json!({"stream": "app", "query": "level:ERROR"})).await;
     let filter = found(&world, json!({"stream": "app", "filter": {"term": {"level": "ERROR"}}})).await;
     assert_eq!(human["total"], filter["total"]);
+}
+
+#[tokio::test]
+async fn what_lies_in_the_archive_is_named_by_every_answer_that_lacks_it() {
+    let world = World::new();
+    let app = world.desk.parts.policy.now().stream(TenantId(1), &name("app")).cloned().unwrap();
+    let catalog = &world.desk.parts.catalog;
+    let lies = catalog.view(app.shard.unwrap().0).last().cloned().unwrap();
+    let all = found(&world, json!({"stream": "app", "size": 3})).await;
+    assert!(all.get("not_searched").is_none(), "{all}");
+    catalog.put_away(&lies);
+    let left = IN_APP - u64::from(lies.docs);
+    let answer = found(&world, json!({"stream": "app", "size": 3})).await;
+    assert_eq!(answer["total"], json!({"value": left, "relation": "gte"}), "no exact number");
+    let missing = &answer["not_searched"][0];
+    assert_eq!((&missing["stream"], &missing["records"]), (&json!("app"), &json!(lies.docs)), "{missing}");
+    let refused = post(&world, &json!({"stream": "app", "size": 3, "on_missing": "fail"})).await;
+    assert!(refused.status != 200 && refused.text.contains("DMC-QUERY-19"), "{}", refused.text);
+    let other = found(&world, json!({"stream": "web", "size": 3})).await;
+    assert!(other.get("not_searched").is_none() && other["total"]["relation"] == "eq", "{other}");
+
+    let elastic = async |path: &str| ask(world.elastic(), SEARCH, "POST", path, "{}".to_owned()).await;
+    let answer = elastic("/app/_search").await.json();
+    assert_eq!(answer["_shards"]["failed"], 1, "{answer}");
+    assert_eq!(answer["_shards"]["failures"][0]["reason"]["type"], "archived");
+    assert_eq!(answer["hits"]["total"], json!({"value": left, "relation": "gte"}));
+    let counted = elastic("/app/_count").await.json();
+    assert_eq!((&counted["count"], &counted["_shards"]["failed"]), (&json!(left), &json!(1)));
+    let refused = elastic("/app/_search?allow_partial_search_results=false").await;
+    assert!(refused.status != 200 && refused.text.contains("lifecycle restore"), "{}", refused.text);
 }
 
 #[tokio::test]

@@ -138,6 +138,10 @@ fn asked() -> Value {
             "Opens a breach in the register, or notes a step of one; role `admin` of the operator. In the ledger before the answer.",
             "Breach", "The breach with its clocks.",
         )},
+        "/api/v1/ledger/destroy": {"post": change(
+            "Destroys the body of one entry of this node's ledger; role `admin` of the operator, and the signature of the region's officer. What is gone, why and by whose order is in the ledger before.",
+            "BodyOrder", "The number of the entry that says so.",
+        )},
         "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {
@@ -184,6 +188,14 @@ fn administered() -> Value {
             "What should lie elsewhere and why, and how it goes; roles `admin` and `audit`.", "Moves, oldest first.",
         )},
         "/api/v1/lifecycle/run": {"post": read("Moves it now; an admin of the operator.", "How many segments moved.")},
+        "/api/v1/lifecycle/restore": {"post": change(
+            "Has a range of a stream restored from the archive for some days; role `admin`.", "Restore",
+            "What is restored, and until when it is searched.",
+        )},
+        "/api/v1/lifecycle/restores": {"get": read(
+            "What is being restored from the archive, how far it is, and until when it is searched; role `admin`.",
+            "Restores, with bytes wanted and fetched.",
+        )},
         "/api/v1/storage": {"get": read(
             "Where every segment of this node lies; roles `admin` and `audit`.", "The bucket and the segments.",
         )},
@@ -192,6 +204,17 @@ fn administered() -> Value {
         )},
         "/api/v1/storage/explain": {"post": change(
             "What a question reads of a segment of which nothing has been read.", "Segment", "Requests and bytes.",
+        )},
+        "/api/v1/admin/meta/backup": {"get": read(
+            "The metadata group's state as this node has it; an admin of the operator.", "`backup`: the file, in base64.",
+        )},
+        "/api/v1/admin/shards/adopt": {"post": change(
+            "Takes a stream from a node that is gone for good; says what is lost, and goes on with `accept_loss`.", "Adoption",
+            "What is kept and lost, and how far it is.",
+        )},
+        "/api/v1/admin/region/rebuild": {"post": change(
+            "The same for every stream whose node is gone, some in each call: `left` are to come.", "Adoption",
+            "What is kept and lost of each, and how far it is.",
         )},
         "/api/v1/retention/run": {"post": change(
             "Deletes what is past its retention now.", "Tenanted", "The ids of the deletions.",
@@ -202,7 +225,10 @@ fn administered() -> Value {
         "/api/v1/admin/cluster/init": {"post": change(
             "Begins a deployment on a node that knows none.", "Commands", "The deployment has begun.",
         )},
-        "/api/v1/admin/node/drain": {"post": read("Gives up leading the metadata group.", "Done.")},
+        "/api/v1/admin/node/drain": {"post": read(
+            "Gives up leading the metadata group, and streams of durability `bucket` to other nodes of the region.",
+            "How many were handed over, and which stay.",
+        )},
         "/api/v1/admin/node/leave": {"post": read("Leaves the metadata group.", "Done.")},
         "/api/v1/admin/keys/rotate": {"post": read(
             "Makes new keys for everything sealed, up to the root; the operator's.", "How the keys are.",
@@ -268,8 +294,19 @@ fn schemas() -> Value {
             "tenant": text, "breach": text, "when": {"type": "integer", "description": "Microseconds since 1970."},
             "step": {"type": ["object", "string"], "description": "`opened`, `assessed`, `notified` with `whom`, or `closed`."},
         }},
+        "BodyOrder": {"type": "object", "required": ["entry", "ground", "signature"], "properties": {
+            "entry": {"type": "integer"}, "ground": {"type": "string", "description": "`personal_data`, `court_order` or `retention_over`."},
+            "signature": {"type": "string", "description": "The officer's, 128 hexadecimal digits; `domicile ledger destroy-body` makes it."},
+        }},
         "Sealed": {"type": "object", "required": ["sha256"], "properties": {"sha256": text}},
+        "Restore": {"type": "object", "required": ["stream", "from", "to"], "properties": {
+            "stream": text, "from": text, "to": text, "days": {"type": "integer", "minimum": 1, "maximum": 90},
+            "tenant": {"type": "integer"},
+        }},
         "Segment": {"type": "object", "required": ["segment"], "properties": {"segment": text, "query": {"type": "object"}}},
+        "Adoption": {"type": "object", "properties": {
+            "stream": text, "tenant": text, "accept_loss": {"type": "boolean"}, "plan": {"type": "boolean"},
+        }},
         "Tenanted": {"type": "object", "properties": {"tenant": text}},
         "Named": {"type": "object", "required": ["name"], "properties": {"name": text}},
         "Commands": {"type": "object", "required": ["commands"], "properties": {

@@ -13,7 +13,7 @@ use crate::present::world::{ADMIN, AUDIT, REVEAL, REVEAL_REDACTED, SEARCH, World
 const TOKEN: &str = "\u{2039}email:abc\u{203A}";
 
 fn seal(world: &World, tenant: u32, token: &str, text: &str) {
-    let original = Original { token: token.into(), subject: None, text: Zeroizing::new(text.to_owned()) };
+    let original = Original { token: token.into(), subject: None, text: Zeroizing::new(text.to_owned()), met: None };
     world.desk.parts.vault.seal(TenantId(tenant), StreamId(1), Day(1), &[original]).unwrap();
 }
 

@@ -15,12 +15,12 @@ use domicile_proto::ids::TimeRange;
 use serde_json::{Map, Value, json};
 
 use super::asked::Asked;
-use super::shown::{coverage, millis, result, total};
+use super::shown::{coverage, millis, result, total, unsearched};
 use super::{Body, told};
 use crate::admit::Principal;
 use crate::federate::{Answer, OnMissing, Regions};
 use crate::present::ask::{Wanted, Whither, chosen};
-use crate::present::desk::Desk;
+use crate::present::desk::{self, Desk};
 use crate::present::elastic::clusters::worst;
 use crate::present::errors::PresentError;
 use crate::query::{SearchRequest, TrackTotal};
@@ -131,7 +131,8 @@ impl Desk {
             total: if is_exact { TrackTotal::Exact } else { TrackTotal::No },
             budget: Self::budget(None),
         };
-        let found = self.search(who, &[stream], request, None).await?;
+        let wanted = desk::Wanted { request, aggregations: None, on_missing: asked.on_missing };
+        let found = self.search(who, &[stream], wanted).await?;
         let hits = found.rows.iter().map(|row| {
             let source: Value = serde_json::from_slice(&row.source).unwrap_or_default();
             json!({"id": row.id, "source": source, "sort": [row.time.as_millis()]})
@@ -140,6 +141,9 @@ impl Desk {
         shown.insert("hits".to_owned(), hits.collect());
         if let Some(sum) = found.total {
             shown.insert("total".to_owned(), total(sum.value, sum.is_exact));
+        }
+        if !found.unsearched.is_empty() {
+            shown.insert("not_searched".to_owned(), found.unsearched.iter().map(unsearched).collect());
         }
         Ok(shown)
     }

@@ -7,16 +7,26 @@ use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::sum::{Sum, SumCell};
-use domicile_proto::ids::{Region, RegionNumber, Timestamp};
+use domicile_proto::ids::{Name, Region, RegionNumber, Timestamp};
 use domicile_proto::noise::{CELLS_PER_SUBJECT, Noise};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{Answer, RegionCoverage, Standing};
 use crate::present::elastic::metrics::{mean, total_of};
+use crate::segment::Unsearched;
 
 /// A number of records, and whether it is all of them.
 pub(super) fn total(value: u64, is_exact: bool) -> Value {
     json!({"value": value, "relation": if is_exact { "eq" } else { "gte" }})
+}
+
+/// What lies in the archive and was not searched: whose, how much, and how to have it searched.
+pub(super) fn unsearched((stream, missing): &(Name, Unsearched)) -> Value {
+    json!({
+        "stream": stream, "tier": "archive", "segments": missing.segments, "records": missing.records,
+        "bytes": missing.bytes, "from": time(missing.oldest), "to": time(missing.newest),
+        "reason": "records of the range lie in the archive; `domicile lifecycle restore` has them searched for a while",
+    })
 }
 
 /// Milliseconds with one digit behind the point.

@@ -272,12 +272,29 @@ pub(in super::super) fn ledgers(homes: &[Home]) -> Section {
             listed(&outside, "none; the ledgers are vouched for by their own operator alone"),
         ]
     });
+    let destroyed = homes.iter().flat_map(|home| {
+        home.tally.destroyed.iter().map(|(number, at, gone)| {
+            let way = if gone.left { "left" } else { "arrived" };
+            let officer = String::from(gone.officer);
+            let what = format!("{:?} that {way}", gone.class);
+            [
+                home.label(),
+                gone.entry.to_string(),
+                what,
+                gone.ground.words().to_owned(),
+                instant(*at),
+                officer,
+                number.to_string(),
+            ]
+        })
+    });
     let columns =
         ["Region", "Ledger", "Entries", "Root", "Checkpoints", "Entries of other tenants", "Bodies destroyed"];
     Section::new("ledgers", "The ledgers")
         .say("A ledger can only grow. Its root stands for every entry before it: whoever keeps the root of today sees tomorrow whether one was changed. Of other tenants' entries this pack holds the hash and not the content.")
         .table(Table::new("ledgers", "Ledgers in this pack", &columns, "").rows(logs))
         .table(Table::new("entries", "Entries of this time by kind", &["Region", "Kind", "Entries"], "none in this time.").rows(kinds))
+        .table(Table::new("destroyed", "Bodies that were destroyed by an officer's order, of all times", &["Region", "Entry", "What it was", "Why", "When", "By whose order", "Ledger entry"], "none.").rows(destroyed))
         .table(Table::new("findings", "What the entries say against a region", &["Region", "Finding"], "nothing.").rows(findings))
         .table(Table::new("missing", "Nodes whose ledger is not here", &["Region", "Node", "State"], "none; every node of the deployment is in this pack.").rows(missing))
         .table(Table::new("cosigners", "Witnesses that signed for a ledger", &["Region", "Entries they signed for", "Other regions of the deployment", "Witnesses outside"], "").rows(cosigners))
@@ -329,6 +346,7 @@ pub(in super::super) fn limits(_: &[Home]) -> Section {
 pub(in super::super) fn how_to_check() -> Section {
     Section::new("check", "How to check this pack")
         .say("On any machine, without a network: `domicile audit verify PACK`. It says in one sentence whether the pack is whole, and then each of its checks.")
+        .say("`domicile audit selftest --pack PACK` attacks the disclosure gate of the program at hand by the rules and the seed in this pack, and compares: the program that made the pack must come to the same numbers.")
         .say("Keep the file `regions/REGION/log/checkpoint` of each region. Given to the check of the next pack with `--saved FILE`, it shows that nothing before was changed.")
         .say("Without any program of ours: `sha256sum --check SHA256SUMS` in the pack shows that the files are those of the manifest, and the tile files are those of C2SP tlog-tiles, which other programs read too.")
 }

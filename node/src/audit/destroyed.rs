@@ -1,0 +1,169 @@
+//! Bodies that are destroyed: which may be, who ordered it, and how one is taken out of the files for good.
+//!
+//! The tree is over commitments, so it is as it was; an entry of its own says what is gone, why and by whose order, and is durable
+//! before anything goes. It says nothing of what the body held.
+
+use std::io;
+use std::path::Path;
+
+use domicile_proto::border::EgressClass;
+use domicile_proto::ids::{NodeId, QuestionId, Region};
+use domicile_proto::officer::{BodyOrder, OfficerPublic, OrderGround};
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Entry, Event, Passage, hex_digest};
+use super::errors::LedgerError;
+use super::files::Files;
+use super::merkle::WIDTH;
+use super::tiles::{self, DESTROYED, Kept, LOG, Record};
+
+/// What stands in the ledger for a body that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Destroyed {
+    /// The entry whose body it was.
+    pub(crate) entry: u64,
+    /// What stands in the tree for it, as before.
+    #[serde(with = "hex_digest")]
+    pub(crate) commitment: [u8; 32],
+    /// Whether it left; else it arrived.
+    pub(crate) left: bool,
+    /// What class of thing crossed.
+    pub(crate) class: EgressClass,
+    /// Which question it was, or answered.
+    #[serde(with = "question_digits")]
+    pub(crate) question: QuestionId,
+    /// Why.
+    pub(crate) ground: OrderGround,
+    /// The officer who ordered it, and the signature over the order.
+    pub(crate) officer: OfficerPublic,
+    pub(crate) signature: Box<str>,
+}
+
+/// A number of 128 bits is no number of JSON.
+mod question_digits {
+    use domicile_proto::ids::QuestionId;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(question: &QuestionId, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{:032x}", question.0))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<QuestionId, D::Error> {
+        let text = String::deserialize(from)?;
+        u128::from_str_radix(&text, 16).map(QuestionId).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Destroyed {
+    /// What the officer signed.
+    pub(crate) fn order(&self, region: &Region, node: NodeId) -> BodyOrder {
+        BodyOrder { region: region.clone(), node, entry: self.entry, ground: self.ground }
+    }
+
+    /// Whether the officer whom it names ordered it, of the log with this name.
+    pub(super) fn is_ordered(&self, origin: &str) -> bool {
+        let mut parts = origin.rsplit('/');
+        let node = parts.next().and_then(|node| node.parse().ok()).map(NodeId);
+        let region = parts.next().and_then(|region| region.parse().ok());
+        let order = region.zip(node).map(|(region, node): (Region, NodeId)| self.order(&region, node));
+        order.is_some_and(|order| self.officer.orders(&order, &self.signature))
+    }
+}
+
+/// What may be destroyed: a message that crossed. All other entries hold numbers, names and digests, and are what explains the rest.
+pub(super) fn message(entry: &Entry) -> Option<(bool, EgressClass, QuestionId)> {
+    let of = |passage: &Passage| {
+        let question = passage.question().map(|question| question.id).or_else(|| passage.answered());
+        question.map(|question| (passage.class, question))
+    };
+    match &entry.event {
+        Event::Egress(passage) => of(passage).map(|(class, question)| (true, class, question)),
+        Event::Ingress(passage) => of(passage).map(|(class, question)| (false, class, question)),
+        _ => None,
+    }
+}
+
+/// How many entries must still come until this one can be destroyed: the newest bundle is written on until it is whole.
+pub(super) const fn missing(entry: u64, size: u64) -> u64 {
+    let end = entry.div_ceil(WIDTH) * WIDTH;
+    end.saturating_sub(size)
+}
+
+/// Takes a body out of the file of its bundle, which is whole; nothing where it is gone already.
+///
+/// # Errors
+/// Where the file cannot be read or written, or is damaged.
+pub(super) fn take_out(files: &Files, dir: &Path, entry: u64) -> io::Result<()> {
+    let index = entry.saturating_sub(1) / WIDTH;
+    let path = dir.join(LOG).join(tiles::bodies_path(index));
+    let bytes = std::fs::read(&path)?;
+    let (mut rest, mut kept) = (&bytes[..], Vec::with_capacity(bytes.len()));
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the bodies of a bundle are damaged");
+    for number in index * WIDTH + 1..=(index + 1) * WIDTH {
+        match tiles::take(&mut rest).ok_or_else(damaged)? {
+            Kept::Whole(record) if number != entry => record.put(&mut kept),
+            Kept::Withheld => kept.push(tiles::WITHHELD),
+            Kept::Whole(_) | Kept::Destroyed => kept.push(DESTROYED),
+        }
+    }
+    if kept == bytes { Ok(()) } else { files.replace(&path, &kept) }
+}
+
+/// The entries that records say are destroyed.
+pub(super) fn ordered(records: &[Record]) -> Vec<u64> {
+    // The first bytes of a body do not say its kind; few tails hold such an entry at all.
+    let marked = |record: &&Record| memchr::memmem::find(&record.body, b"\"kind\":\"body_destroyed\"").is_some();
+    let read = records.iter().filter(marked).filter_map(|record| Entry::read(&record.body));
+    read.filter_map(|entry| if let Event::BodyDestroyed(gone) = entry.event { Some(gone.entry) } else { None })
+        .collect()
+}
+
+/// What is asked of the ledger.
+pub(crate) struct Order {
+    pub(crate) entry: u64,
+    pub(crate) ground: OrderGround,
+    pub(crate) officer: OfficerPublic,
+    pub(crate) signature: Box<str>,
+}
+
+impl super::Ledger {
+    /// Destroys the body of an entry by an officer's order that was checked; the number of the entry that says so. Returns once
+    /// the body is in no file of the ledger.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotAMessage`], [`LedgerError::TooYoung`]; [`LedgerError::Gone`] where it is destroyed already.
+    pub(crate) async fn destroy(
+        self: &std::sync::Arc<Self>,
+        order: Order,
+        tasks: &crate::tasks::Tasks,
+    ) -> Result<u64, LedgerError> {
+        let Order { entry, ground, officer, signature } = order;
+        let size = self.head().size;
+        if entry == 0 || entry > size {
+            return Err(LedgerError::NotAMessage { entry });
+        }
+        let ledger = std::sync::Arc::clone(self);
+        let reading = tasks.blocking(move || ledger.entries_after(entry - 1)?.next().transpose());
+        let found = reading.await.map_err(|_| LedgerError::Closed)??;
+        let Some((_, found)) = found.filter(|(number, _)| *number == entry) else {
+            return Err(LedgerError::Gone { entry });
+        };
+        let (left, class, question) = message(&found).ok_or(LedgerError::NotAMessage { entry })?;
+        let more = missing(entry, size);
+        if more > 0 {
+            return Err(LedgerError::TooYoung { entry, more });
+        }
+        // The files of the log follow the tail: what is asked of them after this has the whole bundle.
+        self.offer().await?;
+        let commitment = self.commitment(entry)?;
+        let event =
+            Event::BodyDestroyed(Destroyed { entry, commitment, left, class, question, ground, officer, signature });
+        let told = self.record(event).await?;
+        self.take_out(entry).await?;
+        Ok(told)
+    }
+}
+
+#[cfg(test)]
+#[path = "destroyed_test.rs"]
+mod tests;

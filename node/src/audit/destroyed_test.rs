@@ -1,0 +1,202 @@
+//! Bodies that are destroyed: gone from every file, explained in the ledger, and the tree as it was; whatever crashes in between.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use domicile_proto::codec;
+use domicile_proto::ids::{ByteCount, StreamId, TenantId, TimeRange, Timestamp};
+use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
+use domicile_proto::officer::OfficerKey;
+
+use super::super::entry::Peer;
+use super::super::merkle::sha256;
+use super::super::verify::{Checked, verify};
+use super::super::{Ledger, LedgerError};
+use super::*;
+use crate::clock::Clock;
+use crate::tasks::Tasks;
+
+const ORIGIN: &str = "ledger.domicile/tokyo/1";
+/// Stands in every question.
+const WORD: &str = "hrqwzkvbnplm";
+
+fn draw() -> OfficerKey {
+    OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made")
+}
+
+fn question(number: u128) -> Event {
+    let literal = Literal::try_from(format!("{WORD}{number}")).expect("short");
+    let question = Question {
+        id: QuestionId(number),
+        tenant: TenantId(1),
+        stream: StreamId(1),
+        range: TimeRange { from: Timestamp(0), to: Timestamp(60_000_000) },
+        filters: vec![Filter::Text { how: TextMatch::Words, literal, negated: false }],
+        ask: Ask::Count,
+        deadline_ms: 1_000,
+    };
+    let body = codec::encode(&question).expect("a question");
+    let peer = Peer { region: "frankfurt".parse().expect("a name"), node: NodeId(3) };
+    let (bytes, sha256) = (ByteCount(body.len() as u64), sha256(&[&body]));
+    Event::Egress(Passage { peer, class: EgressClass::Question, bytes, sha256, body, drawn: None })
+}
+
+fn open(files: &Files, dir: &Path) -> Result<Ledger, LedgerError> {
+    Ledger::open_with(files, dir, ORIGIN, Clock::standing_at(Timestamp(1)), |writer| writer)
+}
+
+async fn fill(ledger: &Ledger, numbers: std::ops::Range<u128>) {
+    let all = futures::future::join_all(numbers.map(|number| ledger.record(question(number)))).await;
+    assert!(all.into_iter().all(|number| number.is_ok()));
+}
+
+/// The number of the question in an entry.
+fn question_of(ledger: &Ledger, entry: u64) -> u128 {
+    let found = ledger.entries_after(entry - 1).expect("there").next().expect("one").expect("whole");
+    let Event::Egress(passage) = found.1.event else { panic!("a question") };
+    passage.question().expect("a question").id.0
+}
+
+fn order(key: &OfficerKey, entry: u64) -> Order {
+    let ground = OrderGround::PersonalData;
+    let signed = BodyOrder { region: "tokyo".parse().expect("a name"), node: NodeId(1), entry, ground };
+    Order { entry, ground, officer: key.public(), signature: key.order(&signed).into() }
+}
+
+fn files_of(dir: &Path) -> Vec<PathBuf> {
+    let (mut open, mut found) = (vec![dir.to_path_buf()], Vec::new());
+    while let Some(dir) = open.pop() {
+        for path in fs::read_dir(&dir).expect("there").map(|entry| entry.expect("there").path()) {
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+/// Whether any file holds the frame of a question, as entries have it: in base64.
+fn is_anywhere(dir: &Path, number: u128) -> bool {
+    let Event::Egress(passage) = question(number) else { panic!("a question") };
+    let frame = serde_json::to_vec(&passage).expect("plain");
+    let start = memchr::memmem::find(&frame, b"\"body\":\"").expect("a body") + 8;
+    let body = frame[start..].split(|byte| *byte == b'"').next().expect("ended").to_vec();
+    let there = |bytes: &[u8]| memchr::memmem::find(bytes, &body).is_some();
+    files_of(dir).iter().any(|path| there(&fs::read(path).expect("read")))
+}
+
+fn checked(dir: &Path) -> Checked {
+    verify(dir, None, &[], &mut |_, _| {}).expect("sound")
+}
+
+#[tokio::test]
+async fn a_destroyed_body_is_in_no_file_and_the_ledger_says_why_before_and_after_a_restart() {
+    let (dir, key, tasks) = (tempfile::tempdir().expect("a directory"), draw(), Tasks::default());
+    let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
+    fill(&ledger, 0..300).await;
+    assert!(is_anywhere(dir.path(), 4), "the test is not blind");
+    let told = ledger.destroy(order(&key, 5), &tasks).await.expect("destroyed");
+    assert_eq!(told, 301);
+    ledger.publish();
+    assert!(!is_anywhere(dir.path(), 4) && is_anywhere(dir.path(), 5));
+    let sound = checked(dir.path());
+    assert_eq!((sound.destroyed, sound.findings.as_slice(), sound.head.map(|head| head.size)), (1, &[][..], Some(301)));
+    let again = ledger.destroy(order(&key, 5), &tasks).await;
+    assert!(matches!(again, Err(LedgerError::Gone { entry: 5 })), "{again:?}");
+    drop(ledger);
+    let ledger = Arc::new(open(&Files::default(), dir.path()).expect("sound"));
+    fill(&ledger, 300..600).await;
+    // Many writers at once do not come in their order.
+    let other = question_of(&ledger, 258);
+    assert!(is_anywhere(dir.path(), other));
+    ledger.destroy(order(&key, 258), &tasks).await.expect("another bundle");
+    ledger.publish();
+    assert!(!is_anywhere(dir.path(), 4) && !is_anywhere(dir.path(), other));
+    let sound = checked(dir.path());
+    assert_eq!((sound.destroyed, sound.findings.len()), (2, 0));
+    let read: Vec<u64> = ledger.entries_after(0).expect("there").map(|entry| entry.expect("whole").0).collect();
+    assert!(!read.contains(&5) && read.contains(&6) && read.len() == 600, "{}", read.len());
+}
+
+#[tokio::test]
+async fn only_messages_of_whole_bundles_are_destroyed() {
+    let (dir, key, tasks) = (tempfile::tempdir().expect("a directory"), draw(), Tasks::default());
+    let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
+    ledger.record(Event::HoldSet { hold: "a".into() }).await.expect("recorded");
+    fill(&ledger, 0..299).await;
+    for (entry, wanted) in [(1, "DMC-AUDIT-09"), (0, "DMC-AUDIT-09"), (301, "DMC-AUDIT-09"), (257, "DMC-AUDIT-10")] {
+        let refused = ledger.destroy(order(&key, entry), &tasks).await.expect_err("refused");
+        assert_eq!(crate::errors::Coded::code(&refused), wanted, "{entry}: {refused}");
+    }
+    assert_eq!((missing(257, 300), missing(256, 300), missing(512, 512)), (212, 0, 0));
+    assert_eq!(ledger.head().size, 300, "nothing was written about what was refused");
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_ordered_destroyed_is_a_finding() {
+    let (dir, key) = (tempfile::tempdir().expect("a directory"), draw());
+    let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
+    fill(&ledger, 0..300).await;
+    take_out(&Files::default(), dir.path(), 9).expect("taken out by hand");
+    ledger.publish();
+    let found = checked(dir.path()).findings;
+    assert!(found.len() == 1 && found[0].contains("the first is entry 9"), "{found:?}");
+    // An entry that another officer's order stands in, or that is about a body that is there, explains nothing.
+    let commitment = ledger.commitment(9).expect("there");
+    let gone = |entry, commitment, officer: OfficerPublic, signature| {
+        let (left, class, question) = (true, EgressClass::Question, QuestionId(8));
+        let ground = OrderGround::PersonalData;
+        Event::BodyDestroyed(Destroyed { entry, commitment, left, class, question, ground, officer, signature })
+    };
+    let Order { signature, .. } = order(&key, 9);
+    ledger.record(gone(9, commitment, draw().public(), signature.clone())).await.expect("recorded");
+    ledger.record(gone(9, [7; 32], key.public(), signature.clone())).await.expect("recorded");
+    ledger
+        .record(gone(12, ledger.commitment(12).expect("there"), key.public(), order(&key, 12).signature))
+        .await
+        .expect("recorded");
+    ledger.publish();
+    let found = checked(dir.path()).findings;
+    for part in ["did not order", "another body", "that is there", "no entry says why"] {
+        assert!(found.iter().any(|found| found.contains(part)), "{part}: {found:?}");
+    }
+    ledger.record(gone(9, commitment, key.public(), signature)).await.expect("recorded");
+    ledger.publish();
+    let found = checked(dir.path()).findings;
+    assert!(!found.iter().any(|found| found.contains("no entry says why")), "{found:?}");
+}
+
+#[tokio::test]
+async fn wherever_a_crash_comes_the_body_is_there_with_no_word_or_gone_with_one() {
+    let (key, tasks) = (draw(), Tasks::default());
+    let (mut steps, mut seen) = (0_i64, [false; 2]);
+    loop {
+        let dir = tempfile::tempdir().expect("a directory");
+        {
+            let ledger = open(&Files::default(), dir.path()).expect("new");
+            fill(&ledger, 0..260).await;
+        }
+        let left = Arc::new(AtomicI64::new(i64::MAX));
+        let files = Files { left: Some(Arc::clone(&left)), ..Files::default() };
+        let ledger = Arc::new(open(&files, dir.path()).expect("sound"));
+        left.store(steps, Ordering::SeqCst);
+        let outcome = ledger.destroy(order(&key, 3), &tasks).await;
+        let is_through = outcome.is_ok() && left.load(Ordering::SeqCst) > 0;
+        drop(ledger);
+        let ledger = open(&Files::default(), dir.path()).expect("a start mends it");
+        ledger.publish();
+        let entries = ledger.entries_after(0).expect("there").map(|entry| entry.expect("whole").1.event);
+        let is_told = entries.filter(|event| matches!(event, Event::BodyDestroyed(_))).count() == 1;
+        let is_there = is_anywhere(dir.path(), 2);
+        assert_eq!(is_told, !is_there, "after {steps} steps");
+        let sound = checked(dir.path());
+        assert_eq!((sound.destroyed, sound.findings.as_slice()), (u64::from(is_told), &[][..]), "after {steps} steps");
+        seen[usize::from(is_told)] = true;
+        if is_through {
+            break;
+        }
+        steps += 1;
+        assert!(steps < 200, "it ends");
+    }
+    assert_eq!(seen, [true; 2], "crashes before and after the word");
+}

@@ -1,0 +1,102 @@
+//! `domicile audit selftest`: attacks the disclosure gate of this program, here, without a node and without a network; and makes the
+//! evidence in an audit pack again.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::pack::{self, Trust, attack_words};
+use super::rehearsal::{Evidence, Guards, Rules, SEED, Verdict, rehearse};
+
+/// What `audit selftest` is told.
+#[derive(Debug, Args)]
+pub(super) struct SelftestArguments {
+    /// An audit pack: its streams' rules and its seed are taken, and what comes out is compared with what stands in it
+    #[arg(long, value_name = "PACK")]
+    pack: Option<PathBuf>,
+    /// What the synthetic records are drawn from; any number does
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Smallest number of persons in a cell, as the policy would say it (without `--pack`)
+    #[arg(long, value_name = "K", conflicts_with = "pack")]
+    k: Option<u32>,
+    /// As if an officer had stated that nobody is in the stream: nothing is guarded then (without `--pack`)
+    #[arg(long, conflicts_with = "pack")]
+    no_personal_data: bool,
+    /// Print the evidence as it stands in a pack
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: &SelftestArguments) -> anyhow::Result<ExitCode> {
+    let kept = match &arguments.pack {
+        Some(pack) => match pack::evidence(pack, &Trust::default()) {
+            Ok(evidence) => Some(evidence),
+            Err(unsound) => return Ok(unsound),
+        },
+        None => None,
+    };
+    let seed = arguments.seed.or_else(|| kept.as_ref().map(|kept| kept.seed)).unwrap_or(SEED);
+    let evidence = rehearse(seed, wanted(arguments, kept.as_ref())).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&evidence)?);
+    } else {
+        tell(&evidence);
+    }
+    let is_same = kept.filter(|kept| kept.seed == seed).map(|kept| compared(&kept, &evidence));
+    let guarded = evidence.runs.iter().filter(|run| run.rules.guards != Guards::Nobody);
+    let is_held = guarded.map(|run| run.count(Verdict::Succeeded)).sum::<usize>() == 0;
+    Ok(if is_held && is_same.unwrap_or(true) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn wanted(arguments: &SelftestArguments, kept: Option<&Evidence>) -> Vec<(String, Rules)> {
+    if let Some(kept) = kept {
+        let runs = kept.runs.iter();
+        return runs.flat_map(|run| run.streams.iter().map(|stream| (stream.clone(), run.rules.clone()))).collect();
+    }
+    let guards = if arguments.no_personal_data { Guards::Nobody } else { Guards::Subjects };
+    let unguarded = if arguments.no_personal_data { 1 } else { Rules::DEFAULT.k };
+    vec![("synthetic".to_owned(), Rules { guards, k: arguments.k.unwrap_or(unguarded), ..Rules::DEFAULT })]
+}
+
+fn tell(evidence: &Evidence) {
+    for run in &evidence.runs {
+        println!("{}", attack_words::verdict(run));
+        println!("  {}: {}", run.streams.join(", "), attack_words::words(&run.rules));
+        for one in &run.attacks {
+            println!(
+                "  {:<58} {:<9} {:>4} of {:<4} (bar {}, guessing {}, without a threshold {} of {})  {}",
+                one.name,
+                one.rules,
+                one.successes,
+                one.tries,
+                attack_words::percent(one.bar_per_mille),
+                attack_words::percent(one.guess_per_mille),
+                one.control_successes,
+                one.control_tries,
+                attack_words::outcome(run.rules.guards, one)
+            );
+        }
+    }
+    for stream in &evidence.left_out {
+        println!("{stream}: not attacked, for there are too many different rules");
+    }
+    println!("{} ({}), seed {}", evidence.tool, evidence.program_sha256, evidence.seed);
+}
+
+/// Whether the evidence in a pack is what comes out here; a program that is another one may differ.
+fn compared(kept: &Evidence, made: &Evidence) -> bool {
+    let is_same = kept.runs == made.runs;
+    let is_program = kept.program_sha256 == made.program_sha256;
+    match (is_same, is_program) {
+        (true, true) => eprintln!("The same program came to the same numbers as in the pack."),
+        (true, false) => eprintln!("Another program than the pack's came to the same numbers."),
+        (false, true) => eprintln!("NOT THE SAME: this very program comes to other numbers than stand in the pack."),
+        (false, false) => eprintln!(
+            "Another program than the pack's came to other numbers; ask with the pack's: {}",
+            kept.program_sha256
+        ),
+    }
+    is_same || !is_program
+}

@@ -1,0 +1,158 @@
+//! A shard whose owner is gone for good: what is lost of it, and how it is given up where it lay.
+//!
+//! Only what lies in the bucket comes along; of durability `disk` that is what had moved there. A manifest of the next epoch says so
+//! before anybody else writes the shard, so that its owner, should it come back, publishes nothing more. Who may give a shard up
+//! is decided elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
+
+use super::SegmentError;
+use super::manifest::{Manifest, Row};
+use super::shards::{Opened, Shards};
+use crate::wal::Wal;
+
+/// Segments, and what is in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) segments: u64,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Sum {
+    fn and(self, row: &Row) -> Self {
+        let Self { segments, records, bytes } = self;
+        Self { segments: segments + 1, records: records + u64::from(row.docs), bytes: bytes + row.bytes }
+    }
+}
+
+/// What becomes of a shard without the disk of its owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// Number of its newest manifest; 0 where there is none.
+    pub(crate) manifest: u64,
+    /// Whether everything that was accepted lies in the bucket: then nothing is lost.
+    pub(crate) in_bucket: bool,
+    /// What the manifest names and lies in the bucket.
+    pub(crate) kept: Sum,
+    /// What the manifest names and lay on that disk alone.
+    pub(crate) lost: Sum,
+    /// Until when what the manifest names was received; of what came later nothing is known but that it lay on that disk.
+    pub(crate) named_until: Option<Timestamp>,
+}
+
+impl Loss {
+    /// Whether nothing is lost.
+    pub(crate) const fn is_none(&self) -> bool {
+        self.in_bucket
+    }
+
+    fn of(manifest: &Manifest) -> Self {
+        let in_bucket = manifest.body.in_bucket;
+        let (kept, lost): (Vec<&Row>, Vec<&Row>) =
+            manifest.body.segments.iter().partition(|row| in_bucket || row.copied.is_some());
+        let sum = |rows: Vec<&Row>| rows.into_iter().fold(Sum::default(), Sum::and);
+        let named_until = manifest.body.segments.iter().map(|row| row.received_until).max();
+        Self { manifest: manifest.number, in_bucket, kept: sum(kept), lost: sum(lost), named_until }
+    }
+}
+
+impl Shards {
+    /// What is lost of a shard without the disk of its owner. Whoever puts all of it into the bucket says so in a manifest before it
+    /// takes the first batch; of one without a manifest nothing is known.
+    ///
+    /// # Errors
+    /// [`SegmentError::Store`], [`SegmentError::Manifest`].
+    pub(crate) async fn loss_of(&self, shard: ShardId) -> Result<Loss, SegmentError> {
+        let newest = Manifest::newest(self.store(), shard).await?;
+        Ok(newest.map_or_else(Loss::default, |manifest| Loss::of(&manifest)))
+    }
+
+    /// Whether a node keeps its objects in the bucket of this one: else nothing here says anything about its shards.
+    ///
+    /// # Errors
+    /// [`SegmentError::Log`].
+    pub(crate) async fn shares_bucket_with(&self, node: NodeId) -> Result<bool, SegmentError> {
+        let Some(bucket) = self.bucket() else { return Ok(false) };
+        Ok(bucket.has_log_of(node).await?)
+    }
+
+    /// Closes a shard to its owner from an epoch on: what it writes into its log of the store counts no more, and it publishes
+    /// nothing. What lay on its disk alone is given up. May be repeated.
+    ///
+    /// # Errors
+    /// [`SegmentError::Deposed`] where the shard is in a later epoch; [`SegmentError::Store`], [`SegmentError::Log`].
+    pub(crate) async fn give_up(&self, shard: ShardId, owner: NodeId, epoch: Epoch) -> Result<(), SegmentError> {
+        let Some(bucket) = self.bucket() else { return Err(SegmentError::NotWhole { shard }) };
+        bucket.seal(&BTreeSet::from([owner]), &BTreeMap::from([(shard, epoch)])).await?;
+        for _ in 0..TRIES {
+            let newest = Manifest::newest(self.store(), shard).await?.unwrap_or_else(|| Manifest::none(shard));
+            if newest.body.in_bucket {
+                return Ok(());
+            }
+            if newest.body.epoch >= epoch {
+                return Err(SegmentError::Deposed { shard, number: newest.number });
+            }
+            match newest.given_up(epoch, owner).publish(self.store()).await {
+                // Its owner is not gone: it published once more, and that counts.
+                Err(SegmentError::Deposed { .. }) => {}
+                published => return published,
+            }
+        }
+        Err(SegmentError::Deposed { shard, number: 0 })
+    }
+
+    /// The epoch in which a shard is, as the store says.
+    ///
+    /// # Errors
+    /// [`SegmentError::Store`], [`SegmentError::Manifest`].
+    pub(crate) async fn epoch_in_store(&self, shard: ShardId) -> Result<Epoch, SegmentError> {
+        Ok(Manifest::newest(self.store(), shard).await?.map_or(Epoch(0), |manifest| manifest.body.epoch))
+    }
+
+    /// Where records lie that this node had accepted and that were given up while it was away.
+    ///
+    /// # Errors
+    /// [`SegmentError::Disk`].
+    pub(crate) fn set_aside(&self) -> Result<Option<PathBuf>, SegmentError> {
+        self.shared().files.aside()
+    }
+}
+
+impl Opened {
+    /// Shards that were given up while their records lay on the disk of this node, with the last place that was not.
+    pub(crate) fn given_up_by(&self, node: NodeId) -> BTreeMap<ShardId, u64> {
+        let left = self.in_bucket().into_iter().filter_map(|shard| self.left_of(shard));
+        left.filter(|(_, left)| left.node == node).map(|(shard, left)| (shard, left.after)).collect()
+    }
+
+    /// Puts aside what lies on this disk of shards that were given up, so that nothing answers with it and nothing deletes it: the
+    /// files of their segments, and every file of the log with a record behind the last place.
+    ///
+    /// # Errors
+    /// [`SegmentError::Disk`].
+    pub(crate) fn put_aside(&self, shards: &BTreeMap<ShardId, u64>, wal: &Wal) -> Result<(), SegmentError> {
+        for (shard, after) in shards {
+            let logs = wal.files_behind(*shard, *after);
+            let found = self.files().put_aside(*shard, &logs)?;
+            if let Some(dir) = found {
+                let (dir, logs) = (dir.display().to_string(), logs.len());
+                tracing::error!(
+                    %shard, dir, logs,
+                    "another node adopted the shard while this one was away: what was accepted here and nowhere else is put aside, and is neither searched nor erased there"
+                );
+            }
+        }
+        // The log need not keep them as well.
+        wal.release(&shards.keys().map(|shard| (*shard, EVERYTHING)).collect());
+        Ok(())
+    }
+}
+
+/// A place behind every record of a shard.
+pub(crate) const EVERYTHING: u64 = u64::MAX >> 1;
+/// How often a manifest of the new epoch is tried while the owner before still publishes.
+const TRIES: usize = 8;
