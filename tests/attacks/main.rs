@@ -13,7 +13,6 @@
 )]
 
 mod ask;
-mod differencing;
 mod oracle;
 mod probing;
 mod questions;
@@ -23,6 +22,10 @@ mod timing;
 mod weakening;
 mod world;
 
+use ask::Doors;
+use tally::Tally;
+use world::{GUARDED, OPEN};
+
 /// The product, built with these tests.
 const BINARY: &str = env!("CARGO_BIN_EXE_domicile-under-test");
 
@@ -30,6 +33,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_domicile-under-test");
 fn no_attack_does_better_than_guessing() {
     let world = world::World::start();
     let mut tallies = probing::run(&world);
-    tallies.extend(differencing::run(&world));
+    let (mut guarded, mut open) = (Doors::of(&world, GUARDED), Doors::of(&world, OPEN));
+    for attack in domicile::attack::all() {
+        let (ours, control) = (attack.run(&mut guarded, world.truth()), attack.run(&mut open, world.truth()));
+        assert!(ours.len() >= 3, "`{}` has too few trials: {}", attack.name, ours.len());
+        tallies.push(Tally::of(attack.name, attack.rules, &ours, &control));
+    }
     tally::judge(&tallies);
 }

@@ -1,11 +1,12 @@
-//! Attacks that need no subtraction: sketches and rows, words one by one, error texts, names of things.
+//! Attacks on the doors, beside those on answers: sketches and rows, values one by one, error texts, names of things.
 
+use domicile::attack::day::UNAPPROVED;
 use domicile_tests::cluster::region::Region;
 use serde_json::{Value, json};
 
-use crate::ask::{bare, search, within};
+use crate::ask::{bare, search};
 use crate::tally::Tally;
-use crate::world::{DENSE, GUARDED, K, OPEN, SPARSE, UNAPPROVED, World, account, at, census};
+use crate::world::{GUARDED, World};
 
 /// All of them, each against the guarded stream and against the control.
 pub(crate) fn run(world: &World) -> Vec<Tally> {
@@ -13,8 +14,6 @@ pub(crate) fn run(world: &World) -> Vec<Tally> {
     let abroad = |stream: &str| (world.asker(), format!("frankfurt:{stream}"));
     vec![
         Tally::of("a sketch, an extreme or a row", "R1", &sketches(abroad(GUARDED)), &sketches(home(GUARDED))),
-        Tally::of("whether a user's word occurs", "R5 R10", &words(world, GUARDED), &words(world, OPEN)),
-        Tally::of("whether a rare approved value occurs", "R4 R5", &values(world, GUARDED), &values(world, OPEN)),
         Tally::of("whether an unapproved value occurs", "R3", &unapproved(world, true), &unapproved(world, false)),
         Tally::of("a word of a record in an error text", "R1", &errors(abroad(GUARDED)), &rows(home(GUARDED))),
         Tally::of("a word of a record in a name", "R2", &names(&world.asker()), &rows(home(GUARDED))),
@@ -45,58 +44,6 @@ fn sketches((asker, index): (Region, String)) -> Vec<bool> {
         !answer["aggregations"]["x"].is_null()
     };
     bodies.iter().map(told).collect()
-}
-
-/// Whether two words can be told apart, one of which occurs.
-fn words(world: &World, stream: &str) -> Vec<bool> {
-    let asker = world.asker();
-    let users = world.truth().iter().map(|record| record.user).collect::<std::collections::BTreeSet<_>>();
-    let told = |word: String| {
-        let body = json!({
-            "size": 0, "track_total_hits": true,
-            "query": {"bool": {"filter": [within(DENSE.start, SPARSE.end), {"match": {"message": word}}]}},
-            "aggs": {"s": {"terms": {"field": "service"}}},
-        });
-        bare(&search(&asker, &format!("frankfurt:{stream}"), &body)).to_string()
-    };
-    let nobody = |user: u64| told(account(90_000 + user));
-    users.into_iter().step_by(31).take(12).map(|user| told(account(user)) != nobody(user)).collect()
-}
-
-/// Whether a window in which a rare value occurs can be told from one in which it does not.
-fn values(world: &World, stream: &str) -> Vec<bool> {
-    let asker = world.asker();
-    let vault = |from: i64| {
-        census(world.truth(), |record| (from..from + 5).contains(&record.minute) && record.service == "vault").1
-    };
-    let windows: Vec<i64> = SPARSE.step_by(5).collect();
-    let some = windows.iter().copied().filter(|from| (1..K).contains(&vault(*from)));
-    let none = windows.iter().copied().filter(|from| vault(*from) == 0);
-    let told = |from: i64| {
-        let body = json!({
-            "size": 0, "track_total_hits": true,
-            "query": {"bool": {"filter": [within(from, from + 5), {"term": {"service": "vault"}}]}},
-        });
-        since(&bare(&search(&asker, &format!("frankfurt:{stream}"), &body)), at(from)).to_string()
-    };
-    let trials: Vec<bool> = some.zip(none).map(|(some, none)| told(some) != told(none)).collect();
-    assert!(trials.len() >= 3, "too few windows: {}", trials.len());
-    trials
-}
-
-/// An answer with the range it covers told from the beginning of the window that was asked for: windows differ in nothing else.
-fn since(answer: &Value, start: i64) -> Value {
-    match answer {
-        Value::Object(object) => {
-            let told = |(key, value): (&String, &Value)| match (key.as_str(), value.as_i64()) {
-                ("from" | "to", Some(millis)) => (key.clone(), json!(millis - start)),
-                _ => (key.clone(), since(value, start)),
-            };
-            Value::Object(object.iter().map(told).collect())
-        }
-        Value::Array(list) => list.iter().map(|value| since(value, start)).collect(),
-        other => other.clone(),
-    }
 }
 
 /// Whether a value nobody approved can be told from one that does not occur: abroad, and at home as the control.

@@ -1,5 +1,7 @@
 //! The table of successes: every attack against the guarded stream, and against the control that proves it can succeed.
 
+use domicile::attack::{FEWEST_OF_CONTROL_PER_MILLE, MOST_PER_MILLE};
+
 /// How one attack went.
 pub(crate) struct Tally {
     name: &'static str,
@@ -7,11 +9,6 @@ pub(crate) struct Tally {
     guarded: (usize, usize),
     control: (usize, usize),
 }
-
-/// Most successes per trial against the guarded stream. What an attacker says by guessing is worth more.
-const MOST: f64 = 0.01;
-/// Fewest successes per trial against the control, or the attack proves nothing.
-const FEWEST_OF_CONTROL: f64 = 0.5;
 
 impl Tally {
     /// Runs the same attack on both: each gives, for every trial, whether it succeeded.
@@ -21,11 +18,11 @@ impl Tally {
     }
 
     fn is_held(&self) -> bool {
-        self.guarded.1 > 0 && rate(self.guarded) <= MOST
+        self.guarded.1 > 0 && rate(self.guarded) <= MOST_PER_MILLE as f64 / 1_000.0
     }
 
     fn is_proven(&self) -> bool {
-        self.control.1 > 0 && rate(self.control) >= FEWEST_OF_CONTROL
+        self.control.1 > 0 && rate(self.control) >= FEWEST_OF_CONTROL_PER_MILLE as f64 / 1_000.0
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::time::Instant;
 
+use domicile::attack::day::{DENSE, SPARSE, account};
 use domicile_tests::cluster::region::Region;
 use serde_json::json;
 
 use crate::ask::within;
-use crate::world::{DENSE, GUARDED, SPARSE, World, account};
+use crate::world::{GUARDED, World};
 
 /// Questions of each kind: with two for each, a tenant's new questions of one day.
 const SAMPLES: u64 = 400;

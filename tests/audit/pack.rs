@@ -77,6 +77,7 @@ fn an_auditor_reads_the_ledger_and_nothing_else(region: &Region) {
         ("POST", "/api/v1/storage/verify", json!({"segment": "0"})),
         ("POST", "/api/v1/storage/explain", json!({"segment": "0", "query": {"match": {"message": "x"}}})),
         ("POST", "/api/v1/breaches", json!({"step": "opened"})),
+        ("POST", "/api/v1/ledger/destroy", json!({"entry": 1, "ground": "court_order", "signature": ""})),
         ("GET", "/api/v1/admin/keys", Value::Null),
         ("GET", "/api/v1/admin/streams", Value::Null),
         ("GET", "/api/v1/admin/tenants", Value::Null),
@@ -173,6 +174,13 @@ fn others_verify_it(pack: &Path) {
     assert!(check(&[]).status.success(), "as it was, it holds");
 }
 
+/// The evidence of attacks is made again by the same program, to the same numbers.
+fn the_attacks_come_to_the_same_again(pack: &Path) {
+    let output = Command::new(BINARY).args(["audit", "selftest", "--pack"]).arg(pack).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("The same program came to the same numbers"), "{words}{}", said(&output));
+}
+
 /// Under strace: no socket is made, nobody is connected to.
 fn no_network_is_used(pack: &Path) {
     let Some(strace) = require("strace") else { return };
@@ -264,6 +272,9 @@ fn the_registers_say_what_happened(pack: &Path) {
         ("buckets.csv", "in its region"),
         ("segments.csv", "bucket of the region alone"),
         ("entries.csv", "segment moved"),
+        ("attacks.csv", "one user with ten thousand records"),
+        ("attacked-rules.csv", "tokyo/people"),
+        ("attacks-by.csv", "every node of this pack"),
         ("cosigners.csv", "witness."),
         ("cosigners.csv", "none; the ledgers are vouched for by their own operator alone"),
     ] {
@@ -388,6 +399,7 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     others_find_the_same(&pack);
     others_verify_it(&pack);
     no_network_is_used(&pack);
+    the_attacks_come_to_the_same_again(&pack);
     a_browser_shows_the_report(&pack);
     let keys: Vec<String> = REGIONS
         .iter()

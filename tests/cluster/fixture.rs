@@ -13,26 +13,7 @@ const SERVICES: [&str; 4] = ["checkout", "payments", "search", "shipping"];
 /// 2026-11-20T00:00:00Z in milliseconds.
 pub const DAY_MS: i64 = 1_795_132_800_000;
 
-/// A small generator whose whole state is its seed.
-#[derive(Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// From a seed.
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number below `bound`.
-    pub const fn below(&mut self, bound: u64) -> u64 {
-        // SplitMix64: one addition and three mixing steps.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
+pub use domicile::attack::day::Dice;
 
 /// Events drawn from a seed over some minutes, with their counts.
 pub fn events(seed: u64, number: u64, minutes: u64) -> (Vec<Value>, Counts) {

@@ -145,10 +145,7 @@ impl Cluster {
     pub fn set(&self, node: &str, section: &str, lines: &str) -> Result<()> {
         let path = self.configuration(node);
         let text = std::fs::read_to_string(&path)?;
-        let from = text.find(&format!("[{section}]\n")).unwrap_or(text.len());
-        let to = text.get(from + 1..).and_then(|rest| rest.find("\n[")).map_or(text.len(), |end| from + 1 + end + 1);
-        let (before, after) = (text.get(..from).unwrap_or_default(), text.get(to..).unwrap_or_default());
-        std::fs::write(path, format!("{before}[{section}]\n{lines}\n{after}"))?;
+        std::fs::write(path, with_section(&text, section, lines))?;
         Ok(())
     }
 
@@ -245,6 +242,15 @@ impl Cluster {
         self.guard.add(child.id());
         self.nodes.push((region.to_owned(), child));
         Ok(())
+    }
+
+    /// The process of a node that this test started.
+    ///
+    /// # Errors
+    /// When this test started no such node.
+    pub fn pid(&self, node: &str) -> Result<u32> {
+        let (_, child) = self.nodes.iter().find(|(name, _)| name == node).context("a node of this test")?;
+        Ok(child.id())
     }
 
     /// Waits until a region's node says that it takes and answers.
@@ -348,6 +354,14 @@ pub fn wait_until<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Op
         }
         std::thread::sleep(Duration::from_millis(25));
     }
+}
+
+/// A configuration whose section has these lines, in the place of those it had.
+pub fn with_section(text: &str, section: &str, lines: &str) -> String {
+    let from = text.find(&format!("[{section}]\n")).unwrap_or(text.len());
+    let to = text.get(from + 1..).and_then(|rest| rest.find("\n[")).map_or(text.len(), |end| from + 1 + end + 1);
+    let (before, after) = (text.get(..from).unwrap_or_default(), text.get(to..).unwrap_or_default());
+    format!("{before}[{section}]\n{lines}\n{after}")
 }
 
 fn tail(log: &Path) -> String {

@@ -55,17 +55,30 @@ impl S3 {
         anyhow::bail!("the S3 server did not start")
     }
 
+    /// Its address, `http://host:port`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// The lines of a section `[store]` for its bucket; the credentials lie in a file below `data`.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn settings(&self, data: &Path) -> Result<String> {
+        self.settings_behind(&self.endpoint, data)
+    }
+
+    /// The same for a relay that stands before it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn settings_behind(&self, endpoint: &str, data: &Path) -> Result<String> {
         let secret = data.join("s3-credentials");
         std::fs::write(&secret, "[default]\naws_access_key_id = test\naws_secret_access_key = test\n")?;
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
         Ok(format!(
             "kind = \"s3\"\nbucket = \"acme-tokyo\"\nlocation = \"ap-northeast-1\"\nendpoint = {:?}\ncredentials = \"file\"\ncredentials_file = {:?}",
-            self.endpoint,
+            endpoint,
             secret.display().to_string()
         ))
     }

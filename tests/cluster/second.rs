@@ -32,7 +32,7 @@ impl Second {
         let config = cluster.configuration(SECOND);
         let dir = config.parent().unwrap_or_else(|| cluster.data());
         std::fs::create_dir_all(dir)?;
-        std::fs::write(&config, configuration(&pki, es, api, link, &cluster.region("tokyo").doors.link)?)?;
+        std::fs::write(&config, configuration(&pki, 4, (es, api), link, &cluster.region("tokyo").doors.link)?)?;
         let url = |addr: SocketAddr| format!("http://{addr}");
         let metrics = format!("http://{api}/metrics");
         Ok(Self { doors: Doors { es: url(es), api: url(api), metrics, link: link.to_string(), pid: 0 }, link })
@@ -98,7 +98,17 @@ impl Second {
     }
 }
 
-fn configuration(pki: &Path, es: SocketAddr, api: SocketAddr, link: SocketAddr, seed: &str) -> Result<String> {
+/// The configuration of one more node of Tokyo, which joins through the first.
+///
+/// # Errors
+/// When the officer's key cannot be read.
+pub fn configuration(
+    pki: &Path,
+    node: u64,
+    (es, api): (SocketAddr, SocketAddr),
+    link: SocketAddr,
+    seed: &str,
+) -> Result<String> {
     let pki_of = |region: &str| pki.join(region).display().to_string();
     let tokyo = pki_of("tokyo");
     let officer = std::fs::read_to_string(pki.join("tokyo").join("officer.pub"))?;
@@ -108,7 +118,7 @@ fn configuration(pki: &Path, es: SocketAddr, api: SocketAddr, link: SocketAddr, 
         "data_dir = \"data\"\n\
          [listeners]\nes = \"{es}\"\napi = \"{api}\"\n\
          [link]\nlisten = \"{link}\"\nadvertise = \"{link}\"\n\
-         cert = \"{tokyo}/node-4.crt\"\nkey = \"{tokyo}/node-4.key\"\nregion_key = \"{tokyo}/region.key\"\nbundles = {{ {} }}\n\
+         cert = \"{tokyo}/node-{node}.crt\"\nkey = \"{tokyo}/node-{node}.key\"\nregion_key = \"{tokyo}/region.key\"\nbundles = {{ {} }}\n\
          [officer]\npublic_key = \"{}\"\n\
          [meta]\nvoter = false\nround_trip_ms = 0\n\
          [[meta.seeds]]\nnode = 1\nregion = \"tokyo\"\naddr = \"{seed}\"\n",

@@ -18,13 +18,16 @@ fn an_operator_of_frankfurt_decides_nothing_of_tokyo() {
     for (command, refusal) in [
         (bare, "Unsigned"),
         (frankfurts.assign_in("tokyo", calm, 1, 1), "Forged"),
-        (json!({"RemoveNode": {"node": 1}}), "OtherRegion"),
         (json!({"RevokeKey": {"region": "tokyo", "id": "dev-search"}}), "OtherRegion"),
         (json!({"RevokeValue": {"region": "tokyo", "tenant": 1, "id": 64}}), "OtherRegion"),
         (json!({"RevokeTransfer": {"from": "tokyo", "to": "frankfurt"}}), "OtherRegion"),
     ] {
         assert_eq!(decide(&frankfurt, &command), json!({"Refused": refusal}), "{command}");
     }
+    // Nobody takes out a node of any region without its officer: that is refused at the door.
+    let remove = json!({"commands": [{"RemoveNode": {"node": 1}}]});
+    let answer = frankfurt.api("admin", "POST", "/api/v1/admin/commands", &remove).unwrap();
+    assert!(answer.status == 403 && answer.text().contains("DMC-PRESENT-10"), "{}: {}", answer.status, answer.text());
     // What Tokyo said itself may come through any door: the word is Tokyo's.
     let applied = decide(&frankfurt, &tokyos.assign(calm, 1, 1));
     assert_eq!(applied["Shard"][1], 2, "{applied}");

@@ -9,7 +9,11 @@
     reason = "a panic is how a test fails"
 )]
 
+mod adopt;
+mod generation;
+mod handed;
 mod moved;
+mod rebuild;
 mod rounds;
 
 /// The product, built with these tests.

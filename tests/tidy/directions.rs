@@ -23,12 +23,14 @@ const LINE: [&str; 13] = [
 ];
 
 /// Beside the line, usable by all.
-const BESIDE: [&str; 12] = [
+const BESIDE: [&str; 14] = [
+    "attack",
     "audit",
     "bugs",
     "clock",
     "config",
     "errors",
+    "fuzz",
     "keys",
     "limits",
     "ownership",

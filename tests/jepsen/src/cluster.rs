@@ -1,5 +1,5 @@
-//! Three regions of one node each, as processes of this one: made by `dev` once, then started, killed, stopped and continued
-//! one by one, in a network that can be broken.
+//! Three regions of one node each, or the first of three, as processes of this one: made by `dev` once, then started, killed,
+//! stopped and continued one by one, in a network that can be broken.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -12,11 +12,12 @@ use domicile_tests::cluster::guard::{self, Guard};
 use domicile_tests::cluster::ready::Ready;
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::speaker::Speaker;
-use domicile_tests::cluster::{READY_WITHIN, REGIONS, STOP_WITHIN, wait_until};
+use domicile_tests::cluster::{READY_WITHIN, REGIONS, STOP_WITHIN, wait_until, with_section};
 use serde_json::Value;
 
 use crate::door::{self, Door};
-use crate::env::{Net, Wiring};
+use crate::env::{Net, Place, Wiring};
+use crate::trio::{DATA, Extra, MORE, Operator};
 
 /// How long a node may take to be gone after SIGKILL.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
@@ -35,8 +36,21 @@ pub struct Cluster {
     pub environment: Vec<(String, String)>,
 }
 
-/// One region's node.
+/// What is made beside what `dev` makes, and how its nodes are set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shape {
+    /// Whether Tokyo has three nodes with one store.
+    pub is_trio: bool,
+    /// Sections of every node's configuration.
+    pub sections: &'static [(&'static str, &'static str)],
+}
+
+/// One node.
 struct Node {
+    name: String,
+    number: u64,
+    /// The region it is in.
+    place: usize,
     region: Region,
     prefix: Vec<String>,
     child: Option<Child>,
@@ -53,45 +67,127 @@ impl Cluster {
         directory: &Path,
         net: Box<dyn Net>,
         environment: Vec<(String, String)>,
+        shape: Shape,
         prepare: impl FnOnce(&[PathBuf]) -> Result<()>,
     ) -> Result<Self> {
-        let homes: Vec<PathBuf> = REGIONS.iter().map(|region| directory.join("data/nodes").join(region)).collect();
+        let more = if shape.is_trio { &MORE[..] } else { &[] };
+        let more_names = more.iter().map(|number| format!("tokyo-{number}"));
+        let names = REGIONS.iter().map(|region| (*region).to_owned()).chain(more_names);
+        let homes: Vec<PathBuf> = names.map(|name| directory.join(DATA).join("nodes").join(name)).collect();
         homes.iter().try_for_each(std::fs::create_dir_all)?;
         prepare(&homes)?;
         let guard = Guard::new();
         let ready = lay_out(binary, directory, &guard)?;
-        let nodes = REGIONS
-            .iter()
-            .map(|name| Node { region: Region::new(name, &ready), prefix: Vec::new(), child: None })
+        let mut nodes: Vec<Node> = (0..)
+            .zip(REGIONS)
+            .map(|(place, name)| {
+                let (region, number) = (Region::new(name, &ready), place as u64 + 1);
+                Node { name: name.to_owned(), number, place, region, prefix: Vec::new(), child: None }
+            })
             .collect();
+        let operator = Operator::new(binary, directory);
+        let tokyo = nodes[0].region.clone();
+        let extras: Vec<Extra> =
+            more.iter().map(|number| Extra::make(&operator, &tokyo, *number)).collect::<Result<_>>()?;
+        nodes.extend(extras.iter().map(|extra| {
+            let (name, region) = (extra.name.clone(), extra.region.clone());
+            Node { name, number: extra.number, place: 0, region, prefix: Vec::new(), child: None }
+        }));
         let binary = binary.to_owned();
         let mut cluster = Self { binary, directory: directory.to_owned(), nodes, guard, net, environment };
-        cluster.wire()?;
-        for region in 0..REGIONS.len() {
-            cluster.launch(region)?;
+        let links = cluster.wire(&extras, &operator)?;
+        cluster.set_up(shape)?;
+        for at in 0..REGIONS.len() {
+            cluster.launch(at)?;
         }
-        for region in 0..REGIONS.len() {
-            cluster.wait_until_ready(region, READY_WITHIN)?;
+        for at in 0..REGIONS.len() {
+            cluster.wait_until_ready(at, READY_WITHIN)?;
         }
         wait_until(READY_WITHIN, || cluster.leader()).context("no leader of the metadata group")?;
+        for (at, extra) in (REGIONS.len()..).zip(&extras) {
+            extra.approve(&operator, links[at])?;
+            cluster.launch(at)?;
+            cluster.wait_until_ready(at, READY_WITHIN)?;
+        }
         Ok(cluster)
     }
 
-    fn wire(&mut self) -> Result<()> {
-        let own: Result<Vec<SocketAddr>, _> = self.nodes.iter().map(|node| node.region.doors.link.parse()).collect();
-        let own = own?;
-        for region in 0..self.nodes.len() {
-            let wiring = self.net.wire(region, &own)?;
-            rewire(&self.configuration(region), &wiring, own[region], &self.key_log(region))?;
+    /// Wires every node into the network; where their links listen now.
+    fn wire(&mut self, extras: &[Extra], operator: &Operator) -> Result<Vec<SocketAddr>> {
+        let place = |node: &Node| -> Result<Place> {
+            Ok(Place { region: node.place, node: node.number, link: node.region.doors.link.parse()? })
+        };
+        let places: Vec<Place> = self.nodes.iter().map(place).collect::<Result<_>>()?;
+        let mut links = Vec::new();
+        for at in 0..self.nodes.len() {
+            let wiring = self.net.wire(at, &places)?;
+            let link = wiring.link.unwrap_or(places[at].link);
+            links.push(link);
+            if let Some(extra) = extras.iter().find(|extra| extra.number == places[at].node) {
+                let text = extra.configuration(&self.directory.join(DATA), link, links[0])?;
+                std::fs::write(self.configuration(at), text)?;
+            }
+            rewire(&self.configuration(at), &wiring, places[at].link, &self.key_log(at))?;
             if let Some(host) = &wiring.doors {
-                let doors = &mut self.nodes[region].region.doors;
+                let doors = &mut self.nodes[at].region.doors;
                 for door in [&mut doors.es, &mut doors.api] {
                     *door = door.replace("127.0.0.1", host);
                 }
+                if at < REGIONS.len() {
+                    operator.moved(REGIONS[at], host)?;
+                }
             }
-            self.nodes[region].prefix = wiring.prefix;
+            self.nodes[at].prefix = wiring.prefix;
+        }
+        Ok(links)
+    }
+
+    /// Writes what the shape says into the nodes' configurations.
+    fn set_up(&self, shape: Shape) -> Result<()> {
+        let shared = self.store();
+        for at in 0..self.nodes.len() {
+            let path = self.configuration(at);
+            let mut text = std::fs::read_to_string(&path)?;
+            if shape.is_trio && self.nodes[at].place == 0 {
+                text = with_section(&text, "store", &format!("path = {:?}", shared.display().to_string()));
+            }
+            for (section, lines) in shape.sections {
+                text = with_section(&text, section, lines);
+            }
+            std::fs::write(&path, text)?;
         }
         Ok(())
+    }
+
+    /// Where the objects of Tokyo lie, if its nodes share them.
+    pub fn store(&self) -> PathBuf {
+        self.directory.join("store")
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// How a node is called: like its region, where it is the first.
+    pub fn name(&self, at: usize) -> &str {
+        &self.nodes[at].name
+    }
+
+    /// The nodes that share a store, or one in each region.
+    pub fn targets(&self) -> Vec<usize> {
+        let shared: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].place == 0).collect();
+        if shared.len() > 1 { shared } else { (0..self.nodes.len()).collect() }
+    }
+
+    /// Runs the operator's commands.
+    pub fn operator(&self) -> Operator {
+        Operator::new(&self.binary, &self.directory)
     }
 
     /// The doors and keys of a region.
@@ -99,9 +195,15 @@ impl Cluster {
         &self.nodes[region].region
     }
 
-    /// All of them.
+    /// The first nodes of all regions.
     pub fn regions(&self) -> Vec<Region> {
-        self.nodes.iter().map(|node| node.region.clone()).collect()
+        self.nodes.iter().take(REGIONS.len()).map(|node| node.region.clone()).collect()
+    }
+
+    /// The nodes that share a store; none where each region has one.
+    pub fn sharing(&self) -> Vec<Region> {
+        let sharing = if self.nodes.len() > REGIONS.len() { self.targets() } else { Vec::new() };
+        sharing.into_iter().map(|at| self.nodes[at].region.clone()).collect()
     }
 
     /// Who speaks for a region.
@@ -109,12 +211,12 @@ impl Cluster {
     /// # Errors
     /// When its key is not there.
     pub fn speaker(&self, region: &str) -> Result<Speaker> {
-        Speaker::of(&self.directory.join("data"), region)
+        Speaker::of(&self.directory.join(DATA), region)
     }
 
     /// The directory of a region's node: its configuration, and `data` beside it.
     pub fn home(&self, region: usize) -> PathBuf {
-        self.directory.join("data/nodes").join(REGIONS[region])
+        self.directory.join(DATA).join("nodes").join(&self.nodes[region].name)
     }
 
     fn configuration(&self, region: usize) -> PathBuf {
@@ -123,12 +225,12 @@ impl Cluster {
 
     /// Where a node writes the secrets of its links, so that the capture can be opened.
     pub fn key_log(&self, region: usize) -> PathBuf {
-        self.directory.join(format!("{}.keys", REGIONS[region]))
+        self.directory.join(format!("{}.keys", self.name(region)))
     }
 
     /// A node's log. It lies outside of what faults are done to.
     pub fn log(&self, region: usize) -> PathBuf {
-        self.directory.join(format!("{}.log", REGIONS[region]))
+        self.directory.join(format!("{}.log", self.name(region)))
     }
 
     /// Starts a node without waiting for it.
@@ -167,8 +269,8 @@ impl Cluster {
         });
         match found {
             Some(Ok(())) => Ok(begun.elapsed()),
-            Some(Err(status)) => bail!("`{}` ended with {status}:\n{}", REGIONS[region], tail(&self.log(region))),
-            None => bail!("`{}` is not ready within {within:?}:\n{}", REGIONS[region], tail(&self.log(region))),
+            Some(Err(status)) => bail!("`{}` ended with {status}:\n{}", self.name(region), tail(&self.log(region))),
+            None => bail!("`{}` is not ready within {within:?}:\n{}", self.name(region), tail(&self.log(region))),
         }
     }
 
@@ -193,7 +295,7 @@ impl Cluster {
         child.kill()?;
         let gone = wait_until(GONE_WITHIN, || child.try_wait().ok().flatten());
         self.guard.forget(child.id());
-        gone.with_context(|| format!("`{}` outlived SIGKILL", REGIONS[region]))?;
+        gone.with_context(|| format!("`{}` outlived SIGKILL", self.name(region)))?;
         Ok(ran)
     }
 
@@ -210,7 +312,7 @@ impl Cluster {
             child.wait()?;
         }
         self.guard.forget(child.id());
-        gone.map(|_| ()).with_context(|| format!("`{}` did not end when it was asked", REGIONS[region]))
+        gone.map(|_| ()).with_context(|| format!("`{}` did not end when it was asked", self.name(region)))
     }
 
     /// Stops a node in its tracks with SIGSTOP, or lets it go on. Whether the kernel says that it is so.
@@ -265,7 +367,7 @@ fn lay_out(binary: &Path, directory: &Path, guard: &Guard) -> Result<Ready> {
     let (ready_file, log) = (directory.join("ready.json"), directory.join("dev.log"));
     let mut dev = Command::new(binary)
         .args(["dev", "--no-samples", "--base-port", "0", "--data"])
-        .arg(directory.join("data"))
+        .arg(directory.join(DATA))
         .arg("--ready-file")
         .arg(&ready_file)
         .stdin(Stdio::null())
@@ -298,9 +400,10 @@ fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr, key_log: &Path
         if line.starts_with('[') {
             section = line.to_owned();
         }
-        let key = line.split(" = ").next().unwrap_or_default().trim_matches('"');
+        let key = line.split(" = ").next().unwrap_or_default();
         let changed = match (section.as_str(), key) {
-            ("[link.via]", node) if wiring.via.contains_key(node) => format!("{node} = \"{}\"", wiring.via[node]),
+            // Written anew below.
+            ("[link.via]", _) => continue,
             ("[listeners]", "es" | "api") => {
                 wiring.doors.as_ref().map_or_else(|| line.to_owned(), |host| line.replace("127.0.0.1", host))
             }
@@ -312,11 +415,8 @@ fn rewire(configuration: &Path, wiring: &Wiring, own: SocketAddr, key_log: &Path
         };
         lines.push(changed);
     }
-    anyhow::ensure!(
-        wiring.via.values().all(|address| lines.iter().any(|line| line.contains(&address.to_string()))),
-        "{} does not dial every other node",
-        configuration.display()
-    );
+    lines.push("[link.via]".to_owned());
+    lines.extend(wiring.via.iter().map(|(node, address)| format!("{node} = \"{address}\"")));
     let secrets = format!("tls_keylog = {key_log:?}");
     match lines.iter().position(|line| line == "[audit]") {
         Some(at) => lines.insert(at + 1, secrets),

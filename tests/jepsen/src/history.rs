@@ -3,6 +3,7 @@
 //! A process has one open operation. After `info` (nobody knows whether it happened) its number is retired. `fail` is only
 //! said where the system proved that nothing happened.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
@@ -66,7 +67,17 @@ pub struct Event {
 pub struct Recorder {
     begun: Instant,
     written: Mutex<(BufWriter<File>, Vec<Event>)>,
+    takers: Mutex<BTreeMap<String, Taker>>,
     next: AtomicU64,
+}
+
+/// Who took the last batch of a key, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// At whose door.
+    pub door: String,
+    /// In nanoseconds.
+    pub time: u64,
 }
 
 impl Recorder {
@@ -77,7 +88,8 @@ impl Recorder {
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).with_context(|| format!("{}", path.display()))?;
         let written = Mutex::new((BufWriter::new(file), Vec::new()));
-        Ok(Self { begun: Instant::now(), written, next: AtomicU64::new(0) })
+        let (takers, next) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { begun: Instant::now(), written, takers, next })
     }
 
     /// A new client.
@@ -105,11 +117,19 @@ impl Recorder {
         Ok(written.1.clone())
     }
 
+    /// By key: who took the last batch.
+    pub fn takers(&self) -> BTreeMap<String, Taker> {
+        self.takers.lock().unwrap().clone()
+    }
+
     #[allow(clippy::too_many_arguments, reason = "the fields of a line, in their order")]
     fn record(&self, process: Process, kind: Kind, f: &str, key: Value, value: Value, region: &str, err: &str) {
         let mut written = self.written.lock().unwrap();
         // The time is taken under the lock: lines are in the order of their times.
         let time = self.now();
+        if kind == Kind::Ok && f == "ingest" {
+            self.takers.lock().unwrap().insert(key.to_string(), Taker { door: region.to_owned(), time });
+        }
         let (f, region, err) = (f.to_owned(), region.to_owned(), err.to_owned());
         let event = Event { process, kind, f, key, value, time, region, err };
         let line = serde_json::to_string(&event).expect("plain data");
@@ -193,7 +213,7 @@ pub fn read(path: &Path) -> Result<Vec<Event>> {
 
 /// Pairs beginnings with ends. An operation without an end is one of which nobody knows.
 pub fn operations(events: &[Event]) -> Vec<Operation> {
-    let mut open = std::collections::BTreeMap::new();
+    let mut open = BTreeMap::new();
     let mut all: Vec<Operation> = Vec::new();
     for event in events {
         let Process::Client(process) = event.process else { continue };
@@ -237,6 +257,11 @@ mod tests {
         client.info("timed out");
         client.invoke("tokyo", "write", json!("x"), json!(2));
         client.ok(json!({"done": true}));
+        assert!(recorder.takers().is_empty(), "no batch was taken yet");
+        client.invoke("singapore", "ingest", json!("s"), json!(1));
+        client.ok(json!({}));
+        let taker = recorder.takers().remove("\"s\"").unwrap();
+        assert_eq!((taker.door.as_str(), taker.time > 0), ("singapore", true));
         client.invoke("tokyo", "write", json!("x"), json!(3));
         recorder.nemesis("kill", json!("tokyo"), Value::Null);
         let events = recorder.events().unwrap();
@@ -247,7 +272,7 @@ mod tests {
         assert_eq!(events.last().unwrap().process, Process::Named("nemesis".to_owned()));
         let operations = operations(&events);
         let ends: Vec<_> = operations.iter().map(|one| (one.kind, one.ended == u64::MAX)).collect();
-        assert_eq!(ends, [(Kind::Info, true), (Kind::Ok, false), (Kind::Info, true)]);
+        assert_eq!(ends, [(Kind::Info, true), (Kind::Ok, false), (Kind::Ok, false), (Kind::Info, true)]);
         assert_ne!(events[0].process, events[2].process, "retired");
     }
 }

@@ -25,4 +25,6 @@ pub mod nemesis;
 pub mod pages;
 pub mod report;
 pub mod run;
+pub mod store_log;
+pub mod trio;
 pub mod workload;

@@ -28,10 +28,10 @@ enum What {
     Run {
         #[command(flatten)]
         common: Common,
-        /// ingest, ask, meta or mixed.
+        /// ingest, ask, meta, mixed, shared or erase.
         #[arg(long, default_value = "ingest")]
         workload: String,
-        /// Kinds of faults, separated by commas; `none`, or `mix` for all that need no disk of their own.
+        /// Kinds of faults, separated by commas; `none`, or `mix` for all that need nothing of their own.
         #[arg(long, default_value = "kill-one")]
         nemesis: String,
         /// ext4 or xfs, in a file, mounted for each node; needs root.
@@ -64,6 +64,12 @@ enum What {
     Bugs {
         #[command(flatten)]
         common: Common,
+        /// The test program of the node, built with the same bugs: one of them only a simulated disk can see.
+        #[arg(long)]
+        simulation: Option<PathBuf>,
+        /// One of them alone.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Judges the evidence of a run again.
     Replay {
@@ -161,11 +167,22 @@ fn work(command: What) -> Result<bool> {
             found.violations.iter().for_each(|what| println!("  {what}"));
             Ok(found.violations.is_empty())
         }
-        What::Bugs { common } => {
+        What::Bugs { common, simulation, only } => {
             let mut is_right = true;
-            for (bug, runs) in bugs::hunt(&common.plan()?)? {
+            for (bug, runs) in bugs::hunt(&common.plan()?, only.as_deref())? {
                 is_right &= runs.is_some();
                 let said = runs.map_or_else(|| "NOT CAUGHT".to_owned(), |runs| format!("caught in run {runs}"));
+                println!("{bug}: {said}");
+            }
+            let (bug, _) = bugs::SIMULATED;
+            if only.is_none_or(|only| only == bug) {
+                let caught = simulation.as_deref().map(bugs::hunt_simulated).transpose()?;
+                is_right &= caught == Some(true);
+                let said = match caught {
+                    Some(true) => "caught in the simulation",
+                    Some(false) => "NOT CAUGHT",
+                    None => "NOT HUNTED: name the test program of the node with `--simulation`",
+                };
                 println!("{bug}: {said}");
             }
             Ok(is_right)

@@ -11,7 +11,7 @@ use crate::run::{Plan, run};
 use crate::workload::Workload;
 
 /// Workload, faults, and the file system where they need one.
-pub const CELLS: [(Workload, &str, Option<Format>); 12] = [
+pub const CELLS: [(Workload, &str, Option<Format>); 15] = [
     (Workload::Ingest, "none", None),
     (Workload::Ingest, "kill-one", None),
     (Workload::Ingest, "kill-all", None),
@@ -24,7 +24,18 @@ pub const CELLS: [(Workload, &str, Option<Format>); 12] = [
     (Workload::Ask, "cut,kill-one", None),
     (Workload::Ask, "wan,flap", None),
     (Workload::Mixed, "mix", None),
+    (Workload::Shared, "depose", None),
+    (Workload::Shared, "lose-disk,kill-one", None),
+    (Workload::Erase, "kill-one,cut,pause", None),
 ];
+
+/// What a run of these faults lasts at least: a lease is longer than a short run.
+pub fn enough(kinds: &[Kind], seconds: u64) -> u64 {
+    if kinds.contains(&Kind::Depose) { seconds.max(DEPOSED_WITHIN) } else { seconds }
+}
+
+/// Seconds in which an owner is silent for its lease, and everybody works on for a while after.
+const DEPOSED_WITHIN: u64 = 30;
 
 /// Runs them all with the given plan's seed and time; what this machine could not do.
 pub fn every_cell(plan: &Plan, mut told: impl FnMut(&str, &Result<(Report, PathBuf)>)) -> Vec<String> {
@@ -39,7 +50,8 @@ pub fn every_cell(plan: &Plan, mut told: impl FnMut(&str, &Result<(Report, PathB
             continue;
         }
         let kinds = Kind::named(nemesis).expect("the cells name kinds that are there");
-        let cell = Plan { workload, nemesis: kinds, disk, seed: plan.seed + number, ..plan.clone() };
+        let seconds = enough(&kinds, plan.seconds);
+        let cell = Plan { workload, nemesis: kinds, disk, seconds, seed: plan.seed + number, ..plan.clone() };
         let mut outcome = run(&cell);
         if outcome.as_ref().is_ok_and(|(report, _)| is_void(report)) {
             // A slow machine: what says nothing is asked again, for longer. If it says nothing then, that is told.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use domicile_tests::cluster::decrypt::decrypt;
 use domicile_tests::cluster::relay::Capture;
 use domicile_tests::cluster::require::runs;
-use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until};
+use domicile_tests::cluster::{READY_WITHIN, wait_until};
 use serde_json::json;
 
 use crate::checker::availability::{self, Fault};
@@ -22,15 +22,20 @@ use crate::disk::{Disks, Format};
 use crate::env::network;
 use crate::env::weather::Way;
 use crate::history::{self, Operation, Recorder};
-use crate::nemesis::{Kind, Nemesis, schedule};
+use crate::nemesis::{Kind, Needs, Nemesis, schedule};
 use crate::pages;
 use crate::report::Report;
+use crate::store_log::{Watcher, Written};
 use crate::workload::{Stage, Workload, canary, control};
 
 /// What the regions sent each other, in the evidence.
 const CAPTURE: &str = "wan.pcap";
+/// What opens it, put together of what every node wrote.
+const CAPTURE_KEYS: &str = "wan.keys";
 /// What was said of the ledgers, in the evidence.
 const LEDGERS: &str = "ledgers.json";
+/// What the nodes that share a store wrote into their logs in it.
+const LOGS: &str = "store-logs.json";
 /// What crossed, by the ledger of each node.
 const CROSSINGS: &str = "crossings.json";
 
@@ -68,8 +73,9 @@ pub fn run(plan: &Plan) -> Result<(Report, PathBuf)> {
     let evidence = fresh(&plan.out, &cell)?;
     let work = tempfile::Builder::new().prefix("domicile-jepsen-").tempdir()?;
     let outcome = judge_run(plan, work.path(), &evidence);
-    for region in REGIONS {
-        let _ = std::fs::copy(work.path().join(format!("{region}.log")), evidence.join(format!("{region}.log")));
+    let left = std::fs::read_dir(work.path()).into_iter().flatten().flatten().map(|entry| entry.path());
+    for log in left.filter(|path| path.extension().is_some_and(|ending| ending == "log")) {
+        let _ = std::fs::copy(&log, evidence.join(log.file_name().unwrap_or_default()));
     }
     let report = outcome.with_context(|| format!("{cell}; evidence in {}", evidence.display()))?;
     Ok((report, evidence))
@@ -94,6 +100,11 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let capture = Capture::create(&evidence.join(CAPTURE))?;
     net.tap(Arc::clone(&capture));
     let net_name = net.name();
+    let shape = plan.workload.shape();
+    let alone = plan.nemesis.iter().find(|kind| kind.needs() == Needs::Neighbours && !shape.is_trio);
+    if let Some(kind) = alone {
+        anyhow::bail!("`{}` needs nodes that share a store; `{}` has none", kind.name(), plan.workload.name());
+    }
     let mut disks = None;
     let prepare = |homes: &[PathBuf]| {
         if let Some(format) = plan.disk {
@@ -101,7 +112,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
         }
         Ok(())
     };
-    let mut cluster = Cluster::start(&plan.binary, work, net, plan.environment.clone(), prepare)?;
+    let mut cluster = Cluster::start(&plan.binary, work, net, plan.environment.clone(), shape, prepare)?;
     if let Some(disks) = &disks {
         disks.flush()?;
     }
@@ -109,9 +120,18 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let regions = cluster.regions();
     let going = AtomicBool::new(true);
     let run = control(plan.seed);
-    let tokyo = cluster.speaker("tokyo")?;
-    let stage =
-        Stage { regions: &regions, recorder: &recorder, going: &going, run: &run, seed: plan.seed, tokyo: &tokyo };
+    let (tokyo, sharing, operator) = (cluster.speaker("tokyo")?, cluster.sharing(), cluster.operator());
+    let stage = Stage {
+        regions: &regions,
+        sharing: &sharing,
+        operator: &operator,
+        recorder: &recorder,
+        going: &going,
+        run: &run,
+        seed: plan.seed,
+        tokyo: &tokyo,
+    };
+    let watcher = shape.is_trio.then(|| Watcher::begin(&cluster.store()));
     plan.workload.prepare(&stage)?;
     let mut kept = keep_checkpoints(&cluster, evidence, 0);
     let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
@@ -119,20 +139,24 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     plan.workload.read(&stage)?;
     kept.extend(keep_checkpoints(&cluster, evidence, 1));
     // What is there now must be there after another crash of everything.
-    if plan.workload.has(Workload::Ingest) {
+    if plan.workload.is_kept() {
         crash_everything(&mut cluster)?;
         plan.workload.read(&stage)?;
     }
-    for (at, region) in REGIONS.iter().enumerate() {
-        std::fs::copy(cluster.key_log(at), evidence.join(format!("{region}.keys")))
-            .with_context(|| format!("`{region}` wrote no key log"))?;
+    for at in 0..cluster.len() {
+        let keys = evidence.join(format!("{}.keys", cluster.name(at)));
+        std::fs::copy(cluster.key_log(at), keys).with_context(|| format!("`{}` wrote no key log", cluster.name(at)))?;
     }
-    let homes: Vec<PathBuf> = (0..REGIONS.len()).map(|region| cluster.home(region)).collect();
-    let ledgers = [0, 1, 2].map(|region| cluster.home(region).join("data/ledger"));
+    let ledgers: Vec<(String, PathBuf)> =
+        (0..cluster.len()).map(|at| (cluster.name(at).to_owned(), cluster.home(at).join("data/ledger"))).collect();
     drop(cluster);
-    look_at_ledgers(&plan.binary, &homes, &kept, evidence)?;
+    look_at_ledgers(&plan.binary, &ledgers, &kept, evidence)?;
+    if let Some(watcher) = watcher {
+        std::fs::write(evidence.join(LOGS), serde_json::to_vec(&watcher.end()?)?)?;
+    }
     // Read when every node has ended: each then published all that it has.
-    let crossings: BTreeMap<_, _> = ledgers.iter().map(|ledger| pages::crossings(ledger)).collect::<Result<_>>()?;
+    let crossings: BTreeMap<_, _> =
+        ledgers.iter().map(|(_, ledger)| pages::crossings(ledger)).collect::<Result<_>>()?;
     std::fs::write(evidence.join(CROSSINGS), serde_json::to_vec(&crossings)?)?;
     capture.flush()?;
     let events = recorder.events()?;
@@ -140,6 +164,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let lines: Vec<String> = steps.iter().map(|step| serde_json::to_string(step).unwrap_or_default()).collect();
     std::fs::write(evidence.join("nemesis.jsonl"), lines.join("\n") + "\n")?;
     let mut verdicts = plan.workload.judge(&operations);
+    verdicts.extend(judge_logs(plan.workload, &operations, evidence)?);
     verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.seconds)));
     verdicts.push(judge_ledgers(evidence)?);
     verdicts.push(judge_crossings(evidence)?);
@@ -168,11 +193,11 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
 }
 
 fn crash_everything(cluster: &mut Cluster) -> Result<()> {
-    for region in 0..REGIONS.len() {
+    for region in 0..cluster.len() {
         cluster.kill(region)?;
         cluster.launch(region)?;
     }
-    for region in 0..REGIONS.len() {
+    for region in 0..cluster.len() {
         cluster.wait_until_ready(region, READY_WITHIN)?;
     }
     Ok(())
@@ -181,19 +206,18 @@ fn crash_everything(cluster: &mut Cluster) -> Result<()> {
 /// Copies what every ledger has signed by now, as an auditor would: it must be gone on from. Where there is no checkpoint yet,
 /// none is kept.
 fn keep_checkpoints(cluster: &Cluster, evidence: &Path, number: u32) -> Vec<PathBuf> {
-    let keep = |(at, region): (usize, &&str)| {
-        let to = evidence.join(format!("{region}-{number}.checkpoint"));
+    let keep = |at: usize| {
+        let to = evidence.join(format!("{}-{number}.checkpoint", cluster.name(at)));
         let from = cluster.home(at).join("data/ledger/log/checkpoint");
         std::fs::copy(from, &to).is_ok().then_some(to)
     };
-    REGIONS.iter().enumerate().filter_map(keep).collect()
+    (0..cluster.len()).filter_map(keep).collect()
 }
 
 /// Has all ledgers checked at once, with nobody running; what was said goes into the evidence.
-fn look_at_ledgers(binary: &Path, homes: &[PathBuf], kept: &[PathBuf], evidence: &Path) -> Result<()> {
-    let ledgers: Vec<PathBuf> = homes.iter().map(|home| home.join("data/ledger")).collect();
+fn look_at_ledgers(binary: &Path, ledgers: &[(String, PathBuf)], kept: &[PathBuf], evidence: &Path) -> Result<()> {
     let mut verify = Command::new(binary);
-    verify.args(["audit", "verify"]).args(&ledgers);
+    verify.args(["audit", "verify"]).args(ledgers.iter().map(|(_, at)| at));
     for kept in kept {
         verify.arg("--saved").arg(kept);
     }
@@ -202,11 +226,7 @@ fn look_at_ledgers(binary: &Path, homes: &[PathBuf], kept: &[PathBuf], evidence:
     let said = Said {
         code: output.status.code(),
         lines: String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
-        ledgers: REGIONS
-            .iter()
-            .zip(&ledgers)
-            .map(|(region, at)| ((*region).to_owned(), at.display().to_string()))
-            .collect(),
+        ledgers: ledgers.iter().map(|(name, at)| (name.clone(), at.display().to_string())).collect(),
         kept: kept.len() as u64,
     };
     std::fs::write(evidence.join(LEDGERS), serde_json::to_vec_pretty(&said)?)?;
@@ -216,6 +236,14 @@ fn look_at_ledgers(binary: &Path, homes: &[PathBuf], kept: &[PathBuf], evidence:
 fn judge_ledgers(evidence: &Path) -> Result<Verdict> {
     let said: Said = serde_json::from_slice(&std::fs::read(evidence.join(LEDGERS))?)?;
     Ok(checker::ledger::check(&said))
+}
+
+fn judge_logs(workload: Workload, operations: &[Operation], evidence: &Path) -> Result<Option<Verdict>> {
+    if !workload.shape().is_trio {
+        return Ok(None);
+    }
+    let written: Vec<Written> = serde_json::from_slice(&std::fs::read(evidence.join(LOGS))?)?;
+    Ok(Some(checker::fencing::check(operations, &written)))
 }
 
 fn judge_crossings(evidence: &Path) -> Result<Verdict> {
@@ -228,7 +256,10 @@ fn judge_capture(evidence: &Path, seed: u64) -> Result<Option<Verdict>> {
     if !runs("tshark") {
         return Ok(None);
     }
-    let logs = REGIONS.map(|region| evidence.join(format!("{region}.keys")));
+    let named = std::fs::read_dir(evidence)?.flatten().map(|entry| entry.path());
+    let logs: Vec<PathBuf> = named
+        .filter(|path| path.extension().is_some_and(|ending| ending == "keys") && !path.ends_with(CAPTURE_KEYS))
+        .collect();
     let plain = decrypt(Path::new("tshark"), &evidence.join(CAPTURE), &logs)?;
     Ok(Some(checker::canary::check(&plain, &canary(seed), &control(seed))))
 }
@@ -261,8 +292,9 @@ fn exert(
     })?;
     let healing = Instant::now();
     cluster.net.weather().set_all(Way::default());
-    for (region, name) in REGIONS.iter().enumerate() {
+    for region in 0..cluster.len() {
         if cluster.ended(region).is_some() {
+            let name = cluster.name(region);
             anyhow::bail!("`{name}` ended by itself:\n{}", crate::cluster::tail(&cluster.log(region)));
         }
         cluster.wait_until_ready(region, READY_WITHIN)?;
@@ -281,6 +313,7 @@ pub fn replay(evidence: &Path) -> Result<Report> {
     let operations: Vec<Operation> = history::operations(&history::read(&evidence.join("history.jsonl"))?);
     let workload = Workload::named(&report.workload)?;
     report.verdicts = workload.judge(&operations);
+    report.verdicts.extend(judge_logs(workload, &operations, evidence)?);
     report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(report.seconds)));
     report.verdicts.push(judge_ledgers(evidence)?);
     report.verdicts.push(judge_crossings(evidence)?);

@@ -41,6 +41,8 @@ pub struct Served {
     pub p99_ms: f64,
 }
 
+/// What a node answers that does not have a stream, which another one of its region has.
+pub const ELSEWHERE: &str = "DMC-OWNERSHIP-04";
 /// Least share of a region's own users' operations that succeeds while only its ways abroad are cut, of 1,000.
 const LOCAL_PER_MILLE: u64 = 990;
 
@@ -89,7 +91,10 @@ pub fn check(operations: &[Operation], faults: &[Fault], floors: &[(&str, u64)])
         }
         if fault.is_abroad_only {
             let inside = |one: &&Operation| {
-                one.f == "ingest" && one.region == fault.region && (fault.from..fault.until).contains(&one.began)
+                matches!(one.f.as_str(), "ingest" | "write")
+                    && one.region == fault.region
+                    && one.err != ELSEWHERE
+                    && (fault.from..fault.until).contains(&one.began)
             };
             let all: Vec<&Operation> = operations.iter().filter(inside).collect();
             let ok = all.iter().filter(|one| one.kind == Kind::Ok).count() as u64;
@@ -145,6 +150,10 @@ mod tests {
         let stops = |at| if (100..102).contains(&at) { Kind::Info } else { Kind::Ok };
         let history: Vec<Operation> = (0..300).map(|at| ingest(stops(at), at)).collect();
         assert_eq!(check(&history, &[cut(1)], &[]).violations.len(), 1);
+        let elsewhere = |at| Operation { err: ELSEWHERE.to_owned(), ..ingest(Kind::Fail, at) };
+        let asked_the_wrong_node: Vec<Operation> =
+            (0..300).map(|at| if at % 3 == 0 { elsewhere(at) } else { ingest(Kind::Ok, at) }).collect();
+        assert!(check(&asked_the_wrong_node, &[cut(1)], &[]).violations.is_empty());
         let phases = phases(&history, &[cut(1)]);
         let ok = phases["ingest"].clone().map(|served| (served.ok, served.info));
         assert_eq!(ok, [(100, 0), (98, 2), (100, 0)]);

@@ -4,6 +4,8 @@ pub mod aggregates;
 pub mod availability;
 pub mod canary;
 pub mod double_entry;
+pub mod erasure;
+pub mod fencing;
 pub mod ledger;
 pub mod linear;
 pub mod metadata;

@@ -12,7 +12,7 @@ use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::{READY_WITHIN, wait_until};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, tail};
+use crate::cluster::{Cluster, Shape, tail};
 use crate::door::Sent;
 use crate::env::loopback::LoopbackNet;
 use crate::run::Plan;
@@ -43,7 +43,8 @@ pub struct Found {
 pub fn rounds(plan: &Plan, number: u64, only: Option<&str>) -> Result<Found> {
     let work = tempfile::Builder::new().prefix("domicile-jepsen-").tempdir()?;
     let net = Box::new(LoopbackNet::new(plan.seed));
-    let mut cluster = Cluster::start(&plan.binary, work.path(), net, plan.environment.clone(), |_| Ok(()))?;
+    let mut cluster =
+        Cluster::start(&plan.binary, work.path(), net, plan.environment.clone(), Shape::default(), |_| Ok(()))?;
     let victim = 0;
     let region = cluster.region(victim).clone();
     let expected = plant(&region)?;

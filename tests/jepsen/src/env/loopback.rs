@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use domicile_tests::cluster::relay::Capture;
 
-use super::weather::{REGIONS, Weather};
-use super::{Net, Wiring};
+use super::weather::Weather;
+use super::{Net, Place, Wiring};
 
 /// How often a thread that hears nothing looks whether it should end.
 const TICK: Duration = Duration::from_millis(50);
@@ -56,10 +56,10 @@ impl Net for LoopbackNet {
         "loopback relays"
     }
 
-    fn wire(&mut self, region: usize, links: &[SocketAddr]) -> Result<Wiring> {
-        let mut wiring = Wiring::default();
-        for other in (0..REGIONS).filter(|other| *other != region) {
-            wiring.via.insert((other + 1).to_string(), self.relay(region, other, links[other])?);
+    fn wire(&mut self, at: usize, places: &[Place]) -> Result<Wiring> {
+        let (here, mut wiring) = (places[at], Wiring::default());
+        for other in places.iter().filter(|other| other.region != here.region) {
+            wiring.via.insert(other.node.to_string(), self.relay(here.region, other.region, other.link)?);
         }
         Ok(wiring)
     }
@@ -204,7 +204,10 @@ mod tests {
         server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let other: SocketAddr = "127.0.0.1:9".parse().unwrap();
         let mut net = LoopbackNet::new(1);
-        let wiring = net.wire(0, &[other, server.local_addr().unwrap(), other]).unwrap();
+        let place = |(region, link)| Place { region, node: region as u64 + 1, link };
+        let places = [other, server.local_addr().unwrap(), other];
+        let places: Vec<Place> = (0..).zip(places).map(place).collect();
+        let wiring = net.wire(0, &places).unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         client.connect(wiring.via["2"]).unwrap();

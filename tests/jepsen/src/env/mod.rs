@@ -49,15 +49,26 @@ pub fn network(name: &str, seed: u64) -> Result<(Box<dyn Net>, Option<String>)> 
     }
 }
 
+/// A node that is to be wired in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The region it is in.
+    pub region: usize,
+    /// Its number.
+    pub node: u64,
+    /// Where its link listens by itself.
+    pub link: SocketAddr,
+}
+
 /// A network between regions, numbered in the order of [`domicile_tests::cluster::REGIONS`].
 pub trait Net: Send {
     /// What it is called in reports.
     fn name(&self) -> &'static str;
-    /// How one region's node is wired into it. `links` are where the nodes' links listen by themselves.
+    /// How one of these nodes is wired into it.
     ///
     /// # Errors
     /// When the machine refuses.
-    fn wire(&mut self, region: usize, links: &[SocketAddr]) -> Result<Wiring>;
+    fn wire(&mut self, at: usize, places: &[Place]) -> Result<Wiring>;
     /// Writes everything that leaves a region from now on into a capture.
     fn tap(&mut self, capture: Arc<Capture>);
     /// What holds between each two regions now.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use domicile_tests::cluster::relay::Capture;
 
 use super::weather::{REGIONS, Weather};
-use super::{Net, Wiring};
+use super::{Net, Place, Wiring};
 use crate::kernel;
 
 /// What the names of namespaces and devices begin with, so that they are found again.
@@ -123,15 +123,21 @@ impl Net for NetnsNet {
         "network namespaces"
     }
 
-    fn wire(&mut self, region: usize, _links: &[SocketAddr]) -> Result<Wiring> {
+    fn wire(&mut self, at: usize, places: &[Place]) -> Result<Wiring> {
         let octet = self.octet();
-        let link = |region: usize| format!("10.{octet}.{}.2:{LINK}", region + 1).parse::<SocketAddr>();
-        let mut wiring = Wiring { link: Some(link(region)?), ..Wiring::default() };
-        for other in (0..REGIONS).filter(|other| *other != region) {
-            wiring.via.insert((other + 1).to_string(), link(other)?);
+        // Nodes of one region share its namespace and differ in their ports.
+        let link = |place: &Place| {
+            let is_first = !places.iter().any(|other| other.region == place.region && other.node < place.node);
+            let port = if is_first { LINK } else { LINK + u16::try_from(place.node).unwrap_or_default() };
+            format!("10.{octet}.{}.2:{port}", place.region + 1).parse::<SocketAddr>()
+        };
+        let here = places[at];
+        let mut wiring = Wiring { link: Some(link(&here)?), ..Wiring::default() };
+        for other in places.iter().filter(|other| **other != here) {
+            wiring.via.insert(other.node.to_string(), link(other)?);
         }
-        wiring.doors = Some(format!("10.{}.{}.2", octet + 1, region + 1));
-        let home = self.namespace(&(region + 1).to_string());
+        wiring.doors = Some(format!("10.{}.{}.2", octet + 1, here.region + 1));
+        let home = self.namespace(&(here.region + 1).to_string());
         // Not `ip netns exec`: that copies the mount table too, and a disk that lost power stays mounted in the copies.
         wiring.prefix = vec!["nsenter".to_owned(), format!("--net=/run/netns/{home}")];
         Ok(wiring)

@@ -12,9 +12,15 @@ use crate::cluster::Cluster;
 use crate::disk::Disks;
 use crate::env::weather::Way;
 use crate::history::Recorder;
+use crate::trio::lose_disk;
 
 /// How long a node may take to see that its disk has room again: it looks once a second, when it is asked.
 const ROOM_SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long another node may take to write in the place of one that is silent: a lease, some rounds, and what a slow machine
+/// needs.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+/// How long everybody works on after a deposed owner is back.
+const AFTERMATH: Duration = Duration::from_secs(3);
 
 /// What it has done so far.
 pub struct Nemesis<'a> {
@@ -41,11 +47,13 @@ impl<'a> Nemesis<'a> {
             let due = Duration::from_millis(step.at_ms);
             std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
             let mut deed = step.deed;
-            if deed.kind == Kind::KillLeader {
-                deed.region = self.cluster.leader().unwrap_or(deed.region);
-            }
             let name = deed.kind.name();
-            let region = if is_everywhere(deed.kind) { "" } else { REGIONS[deed.region] };
+            deed.region = self.target(deed);
+            let region = match deed.kind {
+                kind if is_everywhere(kind) => String::new(),
+                kind if is_of_network(kind) => REGIONS[deed.region].to_owned(),
+                _ => self.cluster.name(deed.region).to_owned(),
+            };
             self.recorder.nemesis(name, json!(region), json!({"for_ms": step.for_ms, "outward": deed.is_outward}));
             let from = self.recorder.now();
             let done = self.exert(deed, Duration::from_millis(step.for_ms));
@@ -53,10 +61,56 @@ impl<'a> Nemesis<'a> {
             let bites = done.with_context(|| format!("`{name}` at `{region}`"))?;
             self.recorder.nemesis(&format!("end of {name}"), json!(region), json!({"bites": bites}));
             let is_abroad_only = matches!(deed.kind, Kind::Cut | Kind::OneWay | Kind::Flap);
-            let (name, region) = (name.to_owned(), region.to_owned());
+            let name = name.to_owned();
             self.faults.push(Fault { name, region, from, until, bites, is_abroad_only });
         }
         Ok(())
+    }
+
+    /// Where a fault is done: in which region, where it is one of the network, else to which node.
+    fn target(&self, deed: Deed) -> usize {
+        let targets = self.cluster.targets();
+        let any = targets[deed.region % targets.len()];
+        match deed.kind {
+            kind if is_of_network(kind) => deed.region,
+            Kind::KillLeader => self.cluster.leader().unwrap_or(deed.region),
+            Kind::Depose => {
+                let takers = self.recorder.takers();
+                let last = takers.values().max_by_key(|taker| taker.time);
+                let is_last = |at: &&usize| last.is_some_and(|taker| taker.door == self.cluster.name(**at));
+                targets.iter().find(is_last).copied().unwrap_or(any)
+            }
+            // The first one votes in the metadata group and is a witness of other ledgers: its disk is no part of this.
+            Kind::LoseDisk => targets[1 + deed.region % (targets.len() - 1)],
+            _ => any,
+        }
+    }
+
+    /// Stops the node that writes, until another one has taken a batch of everything that it took; then lets it go on.
+    fn depose(&mut self, at: usize, hold: Duration) -> Result<u64> {
+        let (name, from) = (self.cluster.name(at).to_owned(), Instant::now());
+        let its: Vec<String> = {
+            let takers = self.recorder.takers();
+            takers.into_iter().filter(|(_, taker)| taker.door == name).map(|(key, _)| key).collect()
+        };
+        let is_stopped = self.cluster.pause(at, true);
+        let is_taken = wait_until(TAKEN_WITHIN, || {
+            let takers = self.recorder.takers();
+            its.iter().all(|key| takers.get(key).is_some_and(|taker| taker.door != name)).then_some(())
+        });
+        std::thread::sleep(hold.saturating_sub(from.elapsed()));
+        let goes_on = self.cluster.pause(at, false);
+        ensure!(is_taken.is_some(), "nobody wrote in the place of `{name}` within {TAKEN_WITHIN:?}");
+        std::thread::sleep(AFTERMATH);
+        Ok(if is_stopped && goes_on { its.len() as u64 } else { 0 })
+    }
+
+    fn lose_disk(&mut self, at: usize, hold: Duration) -> Result<u64> {
+        self.cluster.kill(at)?;
+        let gone = lose_disk(&self.cluster.home(at))?;
+        std::thread::sleep(hold);
+        self.back(&[at])?;
+        Ok(gone)
     }
 
     /// Does one fault, holds it, and undoes it. How often it was seen to bite.
@@ -64,7 +118,9 @@ impl<'a> Nemesis<'a> {
         let one = [deed.region];
         match deed.kind {
             Kind::KillOne | Kind::KillLeader => self.kill(&one, hold),
-            Kind::KillAll => self.kill(&[0, 1, 2], hold),
+            Kind::KillAll => self.kill(&self.everybody(), hold),
+            Kind::Depose => self.depose(deed.region, hold),
+            Kind::LoseDisk => self.lose_disk(deed.region, hold),
             Kind::Pause => {
                 let is_stopped = self.cluster.pause(deed.region, true);
                 std::thread::sleep(hold);
@@ -99,7 +155,7 @@ impl<'a> Nemesis<'a> {
                 Ok(self.cluster.net.weather().traces() - before)
             }
             Kind::PowerOne => self.power(&one, hold),
-            Kind::PowerAll => self.power(&[0, 1, 2], hold),
+            Kind::PowerAll => self.power(&self.everybody(), hold),
             Kind::DiskFull => {
                 let disks = self.disks.context("no disks of the cluster's own")?;
                 let filled = disks.fill(deed.region)?;
@@ -118,6 +174,10 @@ impl<'a> Nemesis<'a> {
                 Ok(u64::from(filled && said.is_some()))
             }
         }
+    }
+
+    fn everybody(&self) -> Vec<usize> {
+        (0..self.cluster.len()).collect()
     }
 
     fn cut(&self, deed: Deed, is_cut: bool) {
@@ -152,7 +212,7 @@ impl<'a> Nemesis<'a> {
         // Power goes from the machine and its disk at once: a node that outlived its disk by a moment could still acknowledge
         // what the kernel, which calls a flush done that the end of the file system overtook, told it was safe.
         for region in regions {
-            ensure!(self.cluster.pause(*region, true), "`{}` does not stop", REGIONS[*region]);
+            ensure!(self.cluster.pause(*region, true), "`{}` does not stop", self.cluster.name(*region));
         }
         for region in regions {
             bites += u64::from(disks.cut_power(*region)?);
@@ -175,7 +235,7 @@ impl<'a> Nemesis<'a> {
         }
         for region in regions {
             let took = self.cluster.wait_until_ready(*region, READY_WITHIN)?;
-            self.recorder.nemesis("back", json!(REGIONS[*region]), json!({"ms": took.as_millis() as u64}));
+            self.recorder.nemesis("back", json!(self.cluster.name(*region)), json!({"ms": took.as_millis() as u64}));
         }
         Ok(())
     }
@@ -183,4 +243,8 @@ impl<'a> Nemesis<'a> {
 
 fn is_everywhere(kind: Kind) -> bool {
     matches!(kind, Kind::KillAll | Kind::PowerAll | Kind::Wan)
+}
+
+const fn is_of_network(kind: Kind) -> bool {
+    matches!(kind, Kind::Cut | Kind::Half | Kind::OneWay | Kind::Flap | Kind::Wan)
 }

@@ -32,26 +32,43 @@ pub enum Kind {
     PowerAll,
     /// A full disk.
     DiskFull,
+    /// SIGSTOP of the node that writes, until another one of its region writes in its place, and on for a moment.
+    Depose,
+    /// kill -9 of a node, and its disk is gone.
+    LoseDisk,
 }
 
-/// All of them, by name, and whether they need disks of their own.
-pub const ALL: [(&str, Kind, bool); 12] = [
-    ("kill-one", Kind::KillOne, false),
-    ("kill-all", Kind::KillAll, false),
-    ("kill-leader", Kind::KillLeader, false),
-    ("pause", Kind::Pause, false),
-    ("cut", Kind::Cut, false),
-    ("half", Kind::Half, false),
-    ("one-way", Kind::OneWay, false),
-    ("flap", Kind::Flap, false),
-    ("wan", Kind::Wan, false),
-    ("power-one", Kind::PowerOne, true),
-    ("power-all", Kind::PowerAll, true),
-    ("disk-full", Kind::DiskFull, true),
+/// What a kind needs to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// Disks of the cluster's own.
+    Disks,
+    /// Nodes that share a store.
+    Neighbours,
+}
+
+/// All of them, by name, and what they need.
+pub const ALL: [(&str, Kind, Needs); 14] = [
+    ("kill-one", Kind::KillOne, Needs::Nothing),
+    ("kill-all", Kind::KillAll, Needs::Nothing),
+    ("kill-leader", Kind::KillLeader, Needs::Nothing),
+    ("pause", Kind::Pause, Needs::Nothing),
+    ("cut", Kind::Cut, Needs::Nothing),
+    ("half", Kind::Half, Needs::Nothing),
+    ("one-way", Kind::OneWay, Needs::Nothing),
+    ("flap", Kind::Flap, Needs::Nothing),
+    ("wan", Kind::Wan, Needs::Nothing),
+    ("power-one", Kind::PowerOne, Needs::Disks),
+    ("power-all", Kind::PowerAll, Needs::Disks),
+    ("disk-full", Kind::DiskFull, Needs::Disks),
+    ("depose", Kind::Depose, Needs::Neighbours),
+    ("lose-disk", Kind::LoseDisk, Needs::Neighbours),
 ];
 
 impl Kind {
-    /// Kinds by name, separated by commas; `none` is no kind, `mix` all that need no disk.
+    /// Kinds by name, separated by commas; `none` is no kind, `mix` all that need nothing.
     ///
     /// # Errors
     /// When there is none of a name.
@@ -59,7 +76,7 @@ impl Kind {
         let mut kinds = Vec::new();
         for name in names.split(',').filter(|name| *name != "none") {
             if name == "mix" {
-                kinds.extend(ALL.iter().filter(|(_, _, needs_disk)| !needs_disk).map(|(_, kind, _)| *kind));
+                kinds.extend(ALL.iter().filter(|(.., needs)| *needs == Needs::Nothing).map(|(_, kind, _)| *kind));
                 continue;
             }
             let Some((_, kind, _)) = ALL.iter().find(|(known, ..)| *known == name) else {
@@ -78,7 +95,12 @@ impl Kind {
 
     /// Whether it needs disks of the cluster's own.
     pub fn needs_disk(self) -> bool {
-        ALL.iter().any(|(_, kind, needs_disk)| *kind == self && *needs_disk)
+        self.needs() == Needs::Disks
+    }
+
+    /// What it needs.
+    pub fn needs(self) -> Needs {
+        ALL.iter().find(|(_, kind, _)| *kind == self).map_or(Needs::Nothing, |(.., needs)| *needs)
     }
 
     /// How long it holds, in milliseconds: at least and at most.
@@ -88,7 +110,9 @@ impl Kind {
             Self::Pause => (1_000, 4_000),
             Self::Cut | Self::Half | Self::OneWay | Self::Flap => (2_000, 5_000),
             Self::Wan => (4_000, 8_000),
-            Self::DiskFull => (1_000, 3_000),
+            Self::DiskFull | Self::LoseDisk => (1_000, 3_000),
+            // A lease, and a little.
+            Self::Depose => (16_000, 18_000),
         }
     }
 }
@@ -158,6 +182,6 @@ mod tests {
         assert_eq!(Kind::named("none").unwrap(), []);
         assert_eq!(Kind::named("cut,kill-all").unwrap(), [Kind::Cut, Kind::KillAll]);
         assert!(Kind::named("sunshine").is_err());
-        assert!(ALL.iter().all(|(name, kind, needs)| kind.name() == *name && kind.needs_disk() == *needs));
+        assert!(ALL.iter().all(|(name, kind, needs)| kind.name() == *name && kind.needs() == *needs));
     }
 }

@@ -117,7 +117,7 @@ pub fn work(stage: &Stage<'_>, region: &Region, place: usize, client: usize) {
 }
 
 /// How many documents were taken and how many refused for good; none where any of them may be tried again.
-fn tally(answer: &Response) -> Option<Value> {
+pub(super) fn tally(answer: &Response) -> Option<Value> {
     let items: Value = serde_json::from_slice(&answer.body).ok()?;
     let status = |item: &Value| item["create"]["status"].as_u64();
     let statuses: Vec<u64> = items["items"].as_array()?.iter().filter_map(status).collect();

@@ -1,8 +1,10 @@
 //! What clients do while faults are done: through public doors only, every operation written down.
 
 pub mod ask;
+pub mod erase;
 pub mod ingest;
 pub mod meta;
+pub mod shared;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,8 +15,10 @@ use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::speaker::Speaker;
 use serde_json::Value;
 
-use crate::checker::{Verdict, aggregates, metadata, set};
+use crate::checker::{Verdict, aggregates, erasure, metadata, set};
+use crate::cluster::Shape;
 use crate::history::{Operation, Recorder};
+use crate::trio::Operator;
 
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +29,32 @@ pub enum Workload {
     Ask,
     /// Tenants by name and epochs of shards, at every region's door.
     Meta,
-    /// All three at once.
+    /// The three above at once.
     Mixed,
+    /// Batches and questions through any of three nodes that share a store.
+    Shared,
+    /// People who are written, looked for and erased, hot and cold.
+    Erase,
 }
 
 /// All of them, by name.
-pub const ALL: [(&str, Workload); 4] =
-    [("ingest", Workload::Ingest), ("ask", Workload::Ask), ("meta", Workload::Meta), ("mixed", Workload::Mixed)];
+pub const ALL: [(&str, Workload); 6] = [
+    ("ingest", Workload::Ingest),
+    ("ask", Workload::Ask),
+    ("meta", Workload::Meta),
+    ("mixed", Workload::Mixed),
+    ("shared", Workload::Shared),
+    ("erase", Workload::Erase),
+];
 
 /// What every client needs.
 pub struct Stage<'a> {
     /// The regions.
     pub regions: &'a [Region],
+    /// The nodes that share a store, if any do.
+    pub sharing: &'a [Region],
+    /// Runs the operator's commands.
+    pub operator: &'a Operator,
     /// Where everything is written down.
     pub recorder: &'a Recorder,
     /// False when it is time to end.
@@ -89,7 +107,8 @@ impl Workload {
     /// When there is none of that name.
     pub fn named(name: &str) -> Result<Self> {
         let found = ALL.iter().find(|(known, _)| *known == name).map(|(_, workload)| *workload);
-        let Some(found) = found else { bail!("no workload `{name}`; there are ingest, ask, meta, mixed") };
+        let known: Vec<&str> = ALL.iter().map(|(known, _)| *known).collect();
+        let Some(found) = found else { bail!("no workload `{name}`; there are {}", known.join(", ")) };
         Ok(found)
     }
 
@@ -98,12 +117,19 @@ impl Workload {
         ALL.iter().find(|(_, workload)| *workload == self).map_or("", |(name, _)| name)
     }
 
+    /// What it needs to work on.
+    pub fn shape(self) -> Shape {
+        Shape { is_trio: self == Self::Shared, sections: if self == Self::Erase { erase::SECTIONS } else { &[] } }
+    }
+
     fn parts(self) -> &'static [Self] {
         match self {
             Self::Ingest => &[Self::Ingest],
             Self::Ask => &[Self::Ask],
             Self::Meta => &[Self::Meta],
             Self::Mixed => &[Self::Ingest, Self::Ask, Self::Meta],
+            Self::Shared => &[Self::Shared],
+            Self::Erase => &[Self::Erase],
         }
     }
 
@@ -126,12 +152,22 @@ impl Workload {
         if self.has(Self::Meta) {
             meta::prepare(stage)?;
         }
+        if self.has(Self::Shared) {
+            shared::prepare(stage)?;
+        }
+        if self.has(Self::Erase) {
+            erase::prepare(stage)?;
+        }
         Ok(())
     }
 
     /// Works until it is time to end.
     pub fn work(self, stage: &Stage<'_>) {
         std::thread::scope(|scope| {
+            if self.has(Self::Shared) {
+                (0..shared::WRITERS).for_each(|client| drop(scope.spawn(move || shared::write(stage, client))));
+                (0..=stage.sharing.len()).for_each(|client| drop(scope.spawn(move || shared::ask(stage, client))));
+            }
             for (place, region) in stage.regions.iter().enumerate() {
                 if self.has(Self::Ingest) {
                     for client in 0..ingest::CLIENTS {
@@ -140,6 +176,11 @@ impl Workload {
                 }
                 if self.has(Self::Ask) {
                     scope.spawn(move || ask::work(stage, region));
+                }
+                if self.has(Self::Erase) {
+                    scope.spawn(move || erase::work(stage, region, place));
+                    scope.spawn(move || erase::look(stage, region, place));
+                    scope.spawn(move || erase::cool(stage, region));
                 }
                 if self.has(Self::Meta) {
                     for client in 0..meta::CLIENTS {
@@ -161,7 +202,18 @@ impl Workload {
         if self.has(Self::Meta) {
             meta::read(stage)?;
         }
+        if self.has(Self::Shared) {
+            shared::read(stage)?;
+        }
+        if self.has(Self::Erase) {
+            erase::read(stage)?;
+        }
         Ok(())
+    }
+
+    /// Whether what is there in the end is read again after everything crashed once more.
+    pub fn is_kept(self) -> bool {
+        [Self::Ingest, Self::Shared, Self::Erase].iter().any(|part| self.has(*part))
     }
 
     /// What each operation must have succeeded, or the run says nothing. For 20 s of work; shorter runs need less.
@@ -177,6 +229,12 @@ impl Workload {
         if self.has(Self::Meta) {
             floors.extend([("assign", least(100)), ("create", least(50))]);
         }
+        if self.has(Self::Shared) {
+            floors.extend([("ingest", least(60)), ("ask", least(40))]);
+        }
+        if self.has(Self::Erase) {
+            floors.extend([("write", least(60)), ("erase", least(20)), ("look", least(60)), ("cool", least(5))]);
+        }
         floors
     }
 
@@ -191,6 +249,12 @@ impl Workload {
         }
         if self.has(Self::Meta) {
             verdicts.extend([metadata::check_epochs(operations), metadata::check_names(operations)]);
+        }
+        if self.has(Self::Shared) {
+            verdicts.extend([set::check(operations), aggregates::check(operations)]);
+        }
+        if self.has(Self::Erase) {
+            verdicts.push(erasure::check(operations));
         }
         verdicts
     }

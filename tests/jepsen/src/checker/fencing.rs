@@ -1,0 +1,183 @@
+//! One owner in an epoch (OWN-1): whoever was deposed writes nothing more that counts, and no place of a shard is given twice.
+//!
+//! Judges what the nodes wrote into the store's logs, object by object, and what producers were told. A seal in a node's log says
+//! from which epoch on another node writes some shards: behind it nothing of an earlier epoch may come but copies of what stood
+//! in another log before, as a node makes them that takes a shard over. `ingest` answers with the places its records were
+//! given, from the first to the last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Verdict;
+use crate::history::{Kind, Operation};
+use crate::store_log::{Part, Said, Written};
+
+/// Judges; what was written is in the order of each log.
+pub fn check(operations: &[Operation], written: &[Written]) -> Verdict {
+    let mut verdict = Verdict::new("fencing");
+    behind_seals(written, &mut verdict);
+    places_in_logs(written, &mut verdict);
+    places_told(operations, &mut verdict);
+    if verdict.counts.get("batches in logs").copied().unwrap_or_default() == 0 {
+        verdict.violation("void: no batch was seen in any log".to_owned());
+    }
+    verdict
+}
+
+fn parts(written: &[Written]) -> impl Iterator<Item = (&Written, &Part)> {
+    written.iter().flat_map(|object| {
+        let parts = if let Said::Batches(parts) = &object.said { parts.as_slice() } else { &[] };
+        parts.iter().map(move |part| (object, part))
+    })
+}
+
+fn behind_seals(written: &[Written], verdict: &mut Verdict) {
+    let mut logs: BTreeMap<&Part, BTreeSet<u64>> = BTreeMap::new();
+    for (object, part) in parts(written) {
+        logs.entry(part).or_default().insert(object.node);
+    }
+    let mut sealed: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    for object in written {
+        match &object.said {
+            Said::Seal(shards) => {
+                verdict.count("seals", 1);
+                for (shard, epoch) in shards {
+                    let known = sealed.entry((object.node, *shard)).or_default();
+                    *known = (*known).max(*epoch);
+                }
+            }
+            Said::Batches(parts) => {
+                for part in parts {
+                    verdict.count("batches in logs", 1);
+                    let from = sealed.get(&(object.node, part.shard)).copied().unwrap_or_default();
+                    if part.epoch < from && logs[part].len() == 1 {
+                        verdict.violation(format!(
+                            "node {} wrote `{}` of shard {} in epoch {} into object {}, behind the seal of epoch {from}",
+                            object.node, part.batch, part.shard, part.epoch, object.number
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// No place of a shard lies in two batches, whoever wrote them.
+fn places_in_logs(written: &[Written], verdict: &mut Verdict) {
+    let batches: BTreeSet<&Part> = parts(written).map(|(_, part)| part).filter(|part| part.records > 0).collect();
+    let mut by_place: Vec<&Part> = batches.into_iter().collect();
+    by_place.sort_by_key(|part| (part.shard, part.first));
+    for pair in by_place.windows(2) {
+        let (one, other) = (pair[0], pair[1]);
+        if one.shard == other.shard && other.first < one.first + one.records {
+            verdict.violation(format!(
+                "place {} of shard {} was given twice: to `{}` in epoch {} and to `{}` in epoch {}",
+                other.first, one.shard, one.batch, one.epoch, other.batch, other.epoch
+            ));
+        }
+    }
+}
+
+/// No two batches were told the same place.
+fn places_told(operations: &[Operation], verdict: &mut Verdict) {
+    let mut told: BTreeMap<String, BTreeMap<(u64, u64), &str>> = BTreeMap::new();
+    let acknowledged = operations.iter().filter(|one| one.f == "ingest" && one.kind == Kind::Ok);
+    for operation in acknowledged {
+        let place = |at: usize| operation.output["places"][at].as_u64();
+        let (Some(first), Some(last)) = (place(0), place(1)) else { continue };
+        verdict.count("places told", last + 1 - first);
+        let batch = operation.input["batch"].as_str().unwrap_or_default();
+        let known = told.entry(operation.key.to_string()).or_default().insert((first, last), batch);
+        if let Some(other) = known.filter(|other| *other != batch) {
+            verdict.violation(format!("{}: `{other}` and `{batch}` were told the same places", operation.key));
+        }
+    }
+    for (key, ranges) in &told {
+        let ranges: Vec<_> = ranges.iter().collect();
+        for pair in ranges.windows(2) {
+            let (((_, last), one), ((first, _), other)) = (pair[0], pair[1]);
+            if first <= last && one != other {
+                verdict.violation(format!("{key}: `{one}` and `{other}` were told the same places"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn part(epoch: u64, first: u64, batch: &str) -> Part {
+        Part { shard: 7, epoch, first, records: 10, batch: batch.to_owned() }
+    }
+
+    fn object(node: u64, number: u64, parts: &[Part]) -> Written {
+        Written { node, number, said: Said::Batches(parts.to_vec()) }
+    }
+
+    fn seal(node: u64, number: u64, epoch: u64) -> Written {
+        Written { node, number, said: Said::Seal(BTreeMap::from([(7, epoch)])) }
+    }
+
+    fn told(batch: &str, first: u64, last: u64) -> Operation {
+        Operation {
+            f: "ingest".to_owned(),
+            key: json!(["tokyo", "s"]),
+            region: "tokyo".to_owned(),
+            input: json!({"batch": batch}),
+            output: json!({"places": [first, last]}),
+            kind: Kind::Ok,
+            began: 1,
+            ended: 2,
+            err: String::new(),
+        }
+    }
+
+    fn convicted(operations: &[Operation], written: &[Written]) -> usize {
+        check(operations, written).violations.len()
+    }
+
+    #[test]
+    fn a_take_over_with_its_copies_is_acquitted() {
+        let written = [
+            object(4, 1, &[part(1, 1, "a"), part(1, 11, "b")]),
+            seal(4, 2, 2),
+            object(5, 1, &[part(1, 11, "b"), part(2, 21, "c")]),
+            // The first one again, which copies what the second one took, and goes on in a third epoch.
+            seal(5, 2, 3),
+            object(4, 3, &[part(2, 21, "c"), part(3, 31, "d")]),
+            // A third, which was sealed before it ever wrote, copies from both.
+            seal(6, 1, 4),
+            object(6, 2, &[part(3, 31, "d"), part(5, 41, "e")]),
+        ];
+        let operations = [told("a", 1, 10), told("b", 11, 20), told("b", 11, 20), told("c", 21, 30)];
+        let verdict = check(&operations, &written);
+        assert_eq!(verdict.violations, Vec::<String>::new());
+        assert_eq!((verdict.counts["seals"], verdict.counts["batches in logs"]), (3, 8));
+    }
+
+    #[test]
+    fn a_deposed_owner_that_writes_on_is_convicted() {
+        let deposed = [object(4, 1, &[part(1, 1, "a")]), seal(4, 2, 2), object(4, 3, &[part(1, 11, "late")])];
+        assert_eq!(convicted(&[], &deposed), 1);
+        let clash = [deposed.as_slice(), &[object(5, 1, &[part(2, 11, "b")])]].concat();
+        assert_eq!(convicted(&[], &clash), 2, "and the place it took was given again");
+    }
+
+    #[test]
+    fn one_place_for_two_batches_is_convicted() {
+        let written = [object(4, 1, &[part(1, 1, "a")]), object(5, 1, &[part(2, 6, "b")])];
+        assert_eq!(convicted(&[], &written), 1);
+        let one = [object(4, 1, &[part(1, 1, "a")])];
+        assert_eq!(convicted(&[told("a", 1, 10), told("b", 1, 10)], &one), 1);
+        assert_eq!(convicted(&[told("a", 1, 10), told("b", 5, 14)], &one), 1);
+        assert_eq!(convicted(&[told("a", 1, 10), told("a", 1, 10)], &one), 0, "told again");
+    }
+
+    #[test]
+    fn a_run_in_which_nobody_saw_a_log_is_void() {
+        let nothing = Operation { output: Value::Null, ..told("a", 1, 1) };
+        assert!(check(&[nothing], &[]).violations[0].starts_with("void:"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Two more nodes of Tokyo, so that three share its store: made by hand as the operator's guide says, with the keys of the first
+//! one and the same bucket. And the operator's commands, which find profile and officer keys beside the deployment.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use domicile_tests::cluster::ready::Doors;
+use domicile_tests::cluster::region::Region;
+use domicile_tests::cluster::second;
+
+/// The numbers of the nodes that Tokyo has beside its first.
+pub const MORE: [u64; 2] = [4, 5];
+/// Parts of a node's data directory that it cannot be without.
+const KEPT: [&str; 3] = ["keys", "meta", "ledger"];
+/// What lies below a deployment's directory.
+pub const DATA: &str = "domicile-data";
+
+/// Runs the operator's commands where the deployment lies.
+pub struct Operator {
+    binary: PathBuf,
+    directory: PathBuf,
+}
+
+impl Operator {
+    /// Of a deployment.
+    pub fn new(binary: &Path, directory: &Path) -> Self {
+        Self { binary: binary.to_owned(), directory: directory.to_owned() }
+    }
+
+    /// Runs one; what it said.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).current_dir(&self.directory).stdin(Stdio::null());
+        let output = command.output().with_context(|| format!("starting {}", self.binary.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "`domicile {}`: {}: {said}", arguments.join(" "), output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Has the commands find the doors of a region where they are now.
+    ///
+    /// # Errors
+    /// When the profile cannot be written.
+    pub fn moved(&self, region: &str, host: &str) -> Result<()> {
+        let path = self.directory.join(DATA).join("profile.toml");
+        let mut section = String::new();
+        let mut text = String::new();
+        for line in std::fs::read_to_string(&path)?.lines() {
+            if line.starts_with('[') {
+                section = line.to_owned();
+            }
+            let is_of = section == format!("[regions.{region}]");
+            text += &if is_of { line.replace("127.0.0.1", host) } else { line.to_owned() };
+            text.push('\n');
+        }
+        // Written in place: nobody else may read it, and that stays so.
+        Ok(std::fs::write(&path, text)?)
+    }
+}
+
+/// One more node of Tokyo, before it is wired into a network.
+pub struct Extra {
+    /// How it is called.
+    pub name: String,
+    /// Its number.
+    pub number: u64,
+    /// Its doors, with the keys of its region.
+    pub region: Region,
+    /// Where its link listens, unless the network says otherwise.
+    pub link: SocketAddr,
+    es: SocketAddr,
+    api: SocketAddr,
+}
+
+impl Extra {
+    /// Has its certificate made, and gives it a copy of the first node's keys, which must not be running.
+    ///
+    /// # Errors
+    /// When a port, a file or a command fails.
+    pub fn make(operator: &Operator, tokyo: &Region, number: u64) -> Result<Self> {
+        let port = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let (es, api, link) = (port()?, port()?, UdpSocket::bind("127.0.0.1:0")?.local_addr()?);
+        let data = operator.directory.join(DATA);
+        let (node, pki) = (number.to_string(), data.join("pki").display().to_string());
+        operator.command(&["pki", "issue", "--region", "tokyo", "--node", &node, "--dir", &pki])?;
+        let name = format!("tokyo-{number}");
+        let keys = |name: &str| data.join("nodes").join(name).join("data/keys");
+        std::fs::create_dir_all(keys(&name))?;
+        for entry in std::fs::read_dir(keys("tokyo"))? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), keys(&name).join(entry.file_name()))?;
+        }
+        let url = |addr: SocketAddr| format!("http://{addr}");
+        let metrics = format!("http://{api}/metrics");
+        let doors = Doors { es: url(es), api: url(api), metrics, link: link.to_string(), pid: 0 };
+        let region = Region { name: name.clone(), doors, ..tokyo.clone() };
+        Ok(Self { name, number, region, link, es, api })
+    }
+
+    /// Its configuration, with its link where the network has it.
+    ///
+    /// # Errors
+    /// When the officer's key cannot be read.
+    pub fn configuration(&self, data: &Path, link: SocketAddr, seed: SocketAddr) -> Result<String> {
+        let pki = data.join("pki");
+        let text = second::configuration(&pki, self.number, (self.es, self.api), link, &seed.to_string())?;
+        let is_plain = format!("api = \"{}\"\n", self.api);
+        Ok(text.replace(&is_plain, &format!("{is_plain}allow_plaintext = false\n")))
+    }
+
+    /// Has Tokyo's officer approve it.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn approve(&self, operator: &Operator, link: SocketAddr) -> Result<()> {
+        let (node, link) = (self.number.to_string(), link.to_string());
+        operator.command(&["node", "join", "--region", "tokyo", "--node", &node, "--addr", &link]).map(drop)
+    }
+}
+
+/// Deletes a node's data, all but what no bucket gives back: the keys, which an operator has in a backup, and its parts of the
+/// metadata group and its ledger, without which a node comes back under another number. How much went.
+///
+/// # Errors
+/// When something cannot be deleted.
+pub fn lose_disk(home: &Path) -> Result<u64> {
+    let mut gone = 0;
+    for entry in std::fs::read_dir(home.join("data"))? {
+        let entry = entry?;
+        if KEPT.iter().any(|kept| entry.file_name() == *kept) {
+            continue;
+        }
+        let path = entry.path();
+        if entry.file_type()?.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }?;
+        gone += 1;
+    }
+    Ok(gone)
+}
