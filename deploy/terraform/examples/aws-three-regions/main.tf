@@ -84,6 +84,7 @@ module "tokyo" {
   bucket_prefix       = try(local.regions["tokyo"].cloud_own.bucket_prefix, null)
   trial               = var.simulator != null
   detailed_monitoring = var.simulator == null
+  archive_class       = try(local.regions["tokyo"].cloud_own.archive_class, null)
 }
 
 provider "aws" {
@@ -135,6 +136,7 @@ module "singapore" {
   bucket_prefix       = try(local.regions["singapore"].cloud_own.bucket_prefix, null)
   trial               = var.simulator != null
   detailed_monitoring = var.simulator == null
+  archive_class       = try(local.regions["singapore"].cloud_own.archive_class, null)
 }
 
 provider "aws" {
@@ -186,6 +188,7 @@ module "frankfurt" {
   bucket_prefix       = try(local.regions["frankfurt"].cloud_own.bucket_prefix, null)
   trial               = var.simulator != null
   detailed_monitoring = var.simulator == null
+  archive_class       = try(local.regions["frankfurt"].cloud_own.archive_class, null)
 }
 
 output "regions" {

@@ -74,6 +74,7 @@ module "tokyo" {
   scale_out          = local.regions["tokyo"].scale_out
   labels             = local.regions["tokyo"].labels
   bucket_prefix      = try(local.regions["tokyo"].cloud_own.bucket_prefix, null)
+  archive_class      = try(local.regions["tokyo"].cloud_own.archive_class, null)
 }
 
 module "singapore" {
@@ -124,6 +125,7 @@ module "frankfurt" {
   labels             = local.regions["frankfurt"].labels
   project            = local.regions["frankfurt"].cloud_own.project
   provider_location  = local.regions["frankfurt"].location
+  archive_class      = try(local.regions["frankfurt"].cloud_own.archive_class, null)
 }
 
 output "regions" {

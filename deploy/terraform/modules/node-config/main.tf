@@ -68,7 +68,7 @@ locals {
         "bucket = ${jsonencode(var.store.bucket)}",
         "location = ${jsonencode(var.store.location)}",
       ],
-      [for key in ["prefix", "cloud", "endpoint", "account"] : "${key} = ${jsonencode(var.store[key])}" if var.store[key] != null],
+      [for key in ["prefix", "cloud", "endpoint", "account", "archive_class"] : "${key} = ${jsonencode(var.store[key])}" if var.store[key] != null],
       length(var.store.vouched) == 0 ? [] : ["vouched = ${jsonencode(var.store.vouched)}"],
     ),
     ["", "[telemetry]", "format = \"json\"", ""],

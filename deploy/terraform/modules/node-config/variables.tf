@@ -126,16 +126,17 @@ variable "keys" {
 }
 
 variable "store" {
-  description = "Where the region's objects lie: `kind` (s3, azure, gcs), bucket or container, and its location; or null for a directory on the data disk. One bucket or prefix is one region's, for all its nodes: a stream of durability `bucket` goes to another node only where both open the same one."
+  description = "Where the region's objects lie: `kind` (s3, azure, gcs), bucket or container, its location, and the class of storage of what is archived (`archive_class`); or null for a directory on the data disk. One bucket or prefix is one region's, for all its nodes: a stream of durability `bucket` goes to another node only where both open the same one."
   type = object({
-    kind     = string
-    bucket   = string
-    location = string
-    prefix   = optional(string)
-    cloud    = optional(string)
-    endpoint = optional(string)
-    account  = optional(string)
-    vouched  = optional(list(string), [])
+    kind          = string
+    bucket        = string
+    location      = string
+    prefix        = optional(string)
+    cloud         = optional(string)
+    endpoint      = optional(string)
+    account       = optional(string)
+    vouched       = optional(list(string), [])
+    archive_class = optional(string)
   })
   default = null
 
@@ -150,6 +151,18 @@ variable "store" {
   validation {
     condition     = var.store == null ? true : (var.store.kind == "azure") == (var.store.account != null)
     error_message = "`store.account` belongs to Azure, and Azure needs it."
+  }
+  validation {
+    condition     = var.store == null ? true : var.store.cloud != "alicloud"
+    error_message = "OSS cannot create an object only where there is none (in its form of S3 it refuses `If-None-Match`, its own header is ignored in versioned buckets), and the node does not write without: leave `store` out on Alibaba Cloud."
+  }
+  validation {
+    condition = var.store == null ? true : var.store.archive_class == null ? true : contains(lookup({
+      s3    = ["STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "INTELLIGENT_TIERING"]
+      azure = ["Cool", "Cold"]
+      gcs   = ["NEARLINE", "COLDLINE", "ARCHIVE"]
+    }, var.store.kind, []), var.store.archive_class)
+    error_message = "`store.archive_class` is a class that is read at once. s3: STANDARD_IA, ONEZONE_IA, GLACIER_IR, INTELLIGENT_TIERING; azure: Cool, Cold; gcs: NEARLINE, COLDLINE, ARCHIVE. An erasure makes archived segments anew and waits for no thawing."
   }
 }
 

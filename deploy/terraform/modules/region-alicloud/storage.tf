@@ -34,7 +34,7 @@ resource "alicloud_oss_bucket" "store" {
       days = 1
     }
   }
-  # Never a class that cannot be read at once: segments are searched where they lie.
+  # For the day when a node can use it: never a class that cannot be read at once, and no archive, which is the node's to say.
   dynamic "lifecycle_rule" {
     for_each = each.key == "cold" ? [local.fact.retention] : []
     content {

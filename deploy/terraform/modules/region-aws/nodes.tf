@@ -15,9 +15,10 @@ module "node_config" {
   location           = var.location
   data_device        = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data[each.key].id, "-", "")}"
   store = {
-    kind     = "s3"
-    bucket   = aws_s3_bucket.store["cold"].bucket
-    location = var.location
+    kind          = "s3"
+    bucket        = aws_s3_bucket.store["cold"].bucket
+    location      = var.location
+    archive_class = var.archive_class == "none" ? null : var.archive_class
   }
   keys = var.keys == null ? null : {
     address   = var.keys.address

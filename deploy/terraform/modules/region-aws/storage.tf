@@ -86,8 +86,10 @@ resource "aws_s3_bucket_logging" "store" {
   depends_on = [aws_s3_bucket_policy.store]
 }
 
-# Segments in infrequent access after a while, never in a class that cannot be read at once: they are searched where they lie. The
-# node deletes, not the bucket. What was deleted or replaced is gone after `noncurrent_days`, because erasure counts on it.
+# Segments in infrequent access after a while, for they are searched where they lie. What is archived is the node's to say, by the stream's
+# policy: it makes a copy in `archive_class` below `archive/`, which no rule here reaches. A rule that archived by age would have whatever is
+# still searched be paid for like an archive. The node deletes, not the bucket. What was deleted or replaced is gone after
+# `noncurrent_days`, because erasure counts on it.
 resource "aws_s3_bucket_lifecycle_configuration" "store" {
   for_each = aws_s3_bucket.store
 

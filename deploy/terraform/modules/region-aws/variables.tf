@@ -34,3 +34,15 @@ variable "alarm_actions" {
     error_message = "RES-007: an alarm is told to a topic in the same region."
   }
 }
+
+variable "archive_class" {
+  description = "Class of storage of what the node archives (copies below `archive/`): `STANDARD_IA`, `ONEZONE_IA`, `GLACIER_IR`, `INTELLIGENT_TIERING`, all of them read at once, or `none` for that of everything else. The default is charged for 90 days at least, where `archive_days` is 180."
+  type        = string
+  default     = "GLACIER_IR"
+  nullable    = false
+
+  validation {
+    condition     = contains(["STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "INTELLIGENT_TIERING", "none"], var.archive_class)
+    error_message = "`archive_class` is STANDARD_IA, ONEZONE_IA, GLACIER_IR, INTELLIGENT_TIERING or none: an erasure reads and makes anew what is archived, and waits for no thawing."
+  }
+}

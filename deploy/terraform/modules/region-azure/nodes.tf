@@ -103,11 +103,12 @@ module "node_config" {
   # An identity whose rights end at the container is not told where the account lies or whether it is copied: this module made it
   # here and zone-redundant, and vouches for both. What the service contradicts is refused all the same.
   store = {
-    kind     = "azure"
-    account  = azurerm_storage_account.store["cold"].name
-    bucket   = azurerm_storage_container.store["cold"].name
-    location = var.location
-    vouched  = ["location", "replication"]
+    kind          = "azure"
+    account       = azurerm_storage_account.store["cold"].name
+    bucket        = azurerm_storage_container.store["cold"].name
+    location      = var.location
+    vouched       = ["location", "replication"]
+    archive_class = var.archive_class == "none" ? null : var.archive_class
   }
   keys = var.keys == null ? null : {
     address   = var.keys.address

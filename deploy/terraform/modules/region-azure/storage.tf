@@ -130,7 +130,9 @@ resource "azurerm_storage_management_policy" "store" {
     }
   }
 
-  # Never a tier that cannot be read at once: segments are searched where they lie. The node deletes, not the account.
+  # What is searched where it lies becomes cheaper by age. What is archived is the node's to say, by the stream's policy: it makes a copy
+  # in `archive_class` below `archive/`, which no rule here reaches. A rule that archived by age would have whatever is still searched be
+  # paid for like an archive. The node deletes, not the account.
   dynamic "rule" {
     for_each = each.key == "cold" ? [local.fact.retention] : []
     content {
@@ -143,7 +145,6 @@ resource "azurerm_storage_management_policy" "store" {
       actions {
         base_blob {
           tier_to_cool_after_days_since_modification_greater_than = rule.value.warm_days
-          tier_to_cold_after_days_since_modification_greater_than = rule.value.cold_days
         }
       }
     }

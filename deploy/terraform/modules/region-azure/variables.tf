@@ -23,3 +23,15 @@ variable "network_watcher" {
   })
   nullable = false
 }
+
+variable "archive_class" {
+  description = "Class of storage of what the node archives (copies below `archive/`): `Cool`, `Cold`, all of them read at once, or `none` for that of everything else. The default is charged for 90 days at least, where `archive_days` is 180."
+  type        = string
+  default     = "Cold"
+  nullable    = false
+
+  validation {
+    condition     = contains(["Cool", "Cold", "none"], var.archive_class)
+    error_message = "`archive_class` is Cool, Cold or none: an erasure reads and makes anew what is archived, and waits for no thawing."
+  }
+}

@@ -92,9 +92,10 @@ module "node_config" {
   location           = var.location
   data_device        = "/dev/disk/by-id/google-domicile-data"
   store = {
-    kind     = "gcs"
-    bucket   = google_storage_bucket.store["cold"].name
-    location = var.location
+    kind          = "gcs"
+    bucket        = google_storage_bucket.store["cold"].name
+    location      = var.location
+    archive_class = var.archive_class == "none" ? null : var.archive_class
   }
   keys = var.keys == null ? null : {
     address   = var.keys.address

@@ -75,13 +75,15 @@ resource "google_storage_bucket" "store" {
       days_since_noncurrent_time = var.retention.noncurrent_days
     }
   }
-  # Every class of this cloud is read at once, so that segments are searched where they lie. The node deletes, not the bucket.
+  # What is searched where it lies becomes cheaper by age. What is archived is the node's to say, by the stream's policy: it makes a copy
+  # in `archive_class` below `archive/`, which no rule here reaches. A rule that archived by age would have whatever is still searched be
+  # paid for like an archive. The node deletes, not the bucket.
   dynamic "lifecycle_rule" {
-    for_each = each.key == "cold" ? { NEARLINE = local.fact.retention.warm_days, ARCHIVE = local.fact.retention.cold_days } : {}
+    for_each = each.key == "cold" ? [local.fact.retention.warm_days] : []
     content {
       action {
         type          = "SetStorageClass"
-        storage_class = lifecycle_rule.key
+        storage_class = "NEARLINE"
       }
       condition {
         age            = lifecycle_rule.value

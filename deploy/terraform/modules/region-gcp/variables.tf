@@ -21,3 +21,15 @@ variable "alarm_channels" {
   default     = []
   nullable    = false
 }
+
+variable "archive_class" {
+  description = "Class of storage of what the node archives (copies below `archive/`): `NEARLINE`, `COLDLINE`, `ARCHIVE`, all of them read at once, or `none` for that of everything else. The default is charged for 90 days at least, where `archive_days` is 180. `ARCHIVE` is charged for 365 days at least."
+  type        = string
+  default     = "COLDLINE"
+  nullable    = false
+
+  validation {
+    condition     = contains(["NEARLINE", "COLDLINE", "ARCHIVE", "none"], var.archive_class)
+    error_message = "`archive_class` is NEARLINE, COLDLINE, ARCHIVE or none: an erasure reads and makes anew what is archived, and waits for no thawing."
+  }
+}

@@ -90,6 +90,7 @@ module "region" {
   trial               = var.simulator != null
   detailed_monitoring = var.simulator == null
   alarm_actions       = try(local.region.cloud_own.alarm_actions, [])
+  archive_class       = try(local.region.cloud_own.archive_class, null)
 }
 
 output "region" {

@@ -66,6 +66,7 @@ module "region" {
   storage_name       = local.region.cloud_own.storage_name
   admin_ssh_key      = local.region.cloud_own.admin_ssh_key
   network_watcher    = local.region.cloud_own.network_watcher
+  archive_class      = try(local.region.cloud_own.archive_class, null)
 }
 
 output "region" {

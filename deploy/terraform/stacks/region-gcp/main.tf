@@ -65,6 +65,7 @@ module "region" {
   project            = local.region.cloud_own.project
   provider_location  = local.region.location
   alarm_channels     = try(local.region.cloud_own.alarm_channels, [])
+  archive_class      = try(local.region.cloud_own.archive_class, null)
 }
 
 output "region" {

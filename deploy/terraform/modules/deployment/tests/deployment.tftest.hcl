@@ -46,3 +46,30 @@ run "a_misspelt_key_is_refused" {
   }
   expect_failures = [output.deployment]
 }
+
+run "a_misspelt_key_of_a_node_is_refused" {
+  command = plan
+
+  variables {
+    file = "./tests/specimen/misspelt-node.yaml"
+  }
+  expect_failures = [output.deployment]
+}
+
+run "a_misspelt_key_of_a_cloud_s_own_is_refused" {
+  command = plan
+
+  variables {
+    file = "./tests/specimen/misspelt-cloud.yaml"
+  }
+  expect_failures = [output.deployment]
+}
+
+run "a_misspelt_key_of_a_part_is_refused" {
+  command = plan
+
+  variables {
+    file = "./tests/specimen/misspelt-part.yaml"
+  }
+  expect_failures = [output.deployment]
+}

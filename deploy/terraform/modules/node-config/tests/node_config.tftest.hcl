@@ -143,6 +143,45 @@ run "a_bucket_is_named_with_its_place" {
   }
 }
 
+run "the_class_of_the_archive_is_told_to_the_node" {
+  command = plan
+
+  variables {
+    store = { kind = "s3", bucket = "acme-singapore-cold", location = "ap-southeast-1", archive_class = "GLACIER_IR" }
+  }
+  assert {
+    condition     = strcontains(output.node_toml, "location = \"ap-southeast-1\"\narchive_class = \"GLACIER_IR\"\n")
+    error_message = "The node archives into this class."
+  }
+}
+
+run "a_class_that_has_to_be_thawed_is_refused" {
+  command = plan
+
+  variables {
+    store = { kind = "s3", bucket = "acme-singapore-cold", location = "ap-southeast-1", archive_class = "DEEP_ARCHIVE" }
+  }
+  expect_failures = [var.store]
+}
+
+run "a_class_of_another_cloud_is_refused" {
+  command = plan
+
+  variables {
+    store = { kind = "azure", account = "acme", bucket = "domicile", location = "ap-southeast-1", archive_class = "COLDLINE" }
+  }
+  expect_failures = [var.store]
+}
+
+run "a_bucket_in_which_creations_do_not_lose_is_refused" {
+  command = plan
+
+  variables {
+    store = { kind = "s3", cloud = "alicloud", endpoint = "https://s3.oss-ap-southeast-1.aliyuncs.com", bucket = "acme-singapore-cold", location = "ap-southeast-1" }
+  }
+  expect_failures = [var.store]
+}
+
 run "a_bucket_elsewhere_is_refused" {
   command = plan
 

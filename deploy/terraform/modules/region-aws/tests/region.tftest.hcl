@@ -151,3 +151,25 @@ run "an_alarm_to_another_region_is_refused" {
   }
   expect_failures = [var.alarm_actions]
 }
+
+run "the_node_archives_and_the_bucket_does_not" {
+  command = plan
+
+  assert {
+    condition     = strcontains(module.node_config["tokyo-1"].node_toml, "location = \"ap-northeast-1\"\narchive_class = \"GLACIER_IR\"\n")
+    error_message = "The node is told what to archive in."
+  }
+  assert {
+    condition     = flatten([for rule in aws_s3_bucket_lifecycle_configuration.store["cold"].rule : [for move in rule.transition : "${rule.filter[0].prefix} ${move.storage_class}"]]) == ["segments/ STANDARD_IA"]
+    error_message = "Segments that are searched change their class, and what is archived is the node's to say."
+  }
+}
+
+run "a_class_that_has_to_be_thawed_is_refused" {
+  command = plan
+
+  variables {
+    archive_class = "GLACIER"
+  }
+  expect_failures = [var.archive_class]
+}

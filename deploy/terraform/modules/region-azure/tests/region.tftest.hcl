@@ -251,13 +251,26 @@ run "segments_lie_in_the_region_s_account_and_can_be_read_at_once" {
   command = plan
 
   assert {
-    condition     = strcontains(module.node_config["frankfurt-3"].node_toml, "[store]\nkind = \"azure\"\nbucket = \"domicile\"\nlocation = \"germanywestcentral\"\naccount = ") && strcontains(module.node_config["frankfurt-3"].node_toml, "vouched = [\"location\",\"replication\"]")
-    error_message = "The node is told its account."
+    condition     = strcontains(module.node_config["frankfurt-3"].node_toml, "[store]\nkind = \"azure\"\nbucket = \"domicile\"\nlocation = \"germanywestcentral\"\naccount = ") && strcontains(module.node_config["frankfurt-3"].node_toml, "archive_class = \"Cold\"\nvouched = [\"location\",\"replication\"]")
+    error_message = "The node is told its account, and what to archive in."
   }
   assert {
     condition     = azurerm_storage_management_policy.store["cold"].rule[1].filters[0].prefix_match == toset(["domicile/segments/"]) && azurerm_storage_management_policy.store["cold"].rule[1].actions[0].base_blob[0].tier_to_archive_after_days_since_modification_greater_than == null
     error_message = "No tier that has to be thawed."
   }
+  assert {
+    condition     = azurerm_storage_management_policy.store["cold"].rule[1].actions[0].base_blob[0].tier_to_cool_after_days_since_modification_greater_than == 30 && azurerm_storage_management_policy.store["cold"].rule[1].actions[0].base_blob[0].tier_to_cold_after_days_since_modification_greater_than == null
+    error_message = "What is archived is the node's to say."
+  }
+}
+
+run "a_tier_that_has_to_be_thawed_is_refused" {
+  command = plan
+
+  variables {
+    archive_class = "Archive"
+  }
+  expect_failures = [var.archive_class]
 }
 
 run "load_starts_the_standby_nodes_and_no_other_machine" {

@@ -274,16 +274,37 @@ run "segments_lie_in_the_region_s_bucket" {
   command = plan
 
   assert {
-    condition     = strcontains(module.node_config["frankfurt-3"].node_toml, "[store]\nkind = \"gcs\"\nbucket = \"example-project-domicile-frankfurt-cold\"\nlocation = \"europe-west3\"\n")
-    error_message = "The node is told its bucket."
+    condition     = strcontains(module.node_config["frankfurt-3"].node_toml, "[store]\nkind = \"gcs\"\nbucket = \"example-project-domicile-frankfurt-cold\"\nlocation = \"europe-west3\"\narchive_class = \"COLDLINE\"\n")
+    error_message = "The node is told its bucket, and what to archive in."
   }
   assert {
     condition     = google_storage_bucket_iam_member.cold_facts["frankfurt-3"].role == "roles/storage.legacyBucketReader" && google_storage_bucket_iam_member.cold["frankfurt-3"].role == "roles/storage.objectUser"
     error_message = "It may ask where the bucket lies, and use it."
   }
   assert {
-    condition     = join(" ", flatten([for rule in google_storage_bucket.store["cold"].lifecycle_rule : one(rule.condition).matches_prefix if one(rule.action).type == "SetStorageClass"])) == "segments/ segments/"
-    error_message = "Segments alone change their class."
+    condition     = [for rule in google_storage_bucket.store["cold"].lifecycle_rule : "${join(" ", one(rule.condition).matches_prefix)} ${one(rule.action).storage_class}" if one(rule.action).type == "SetStorageClass"] == ["segments/ NEARLINE"]
+    error_message = "Segments that are searched change their class, and what is archived is the node's to say."
+  }
+}
+
+run "a_class_that_is_none_of_the_archive_s_is_refused" {
+  command = plan
+
+  variables {
+    archive_class = "GLACIER_IR"
+  }
+  expect_failures = [var.archive_class]
+}
+
+run "an_archive_without_a_class_of_its_own" {
+  command = plan
+
+  variables {
+    archive_class = "none"
+  }
+  assert {
+    condition     = !strcontains(module.node_config["frankfurt-3"].node_toml, "archive_class")
+    error_message = "The node is told none."
   }
 }
 
