@@ -101,9 +101,9 @@ pub(crate) enum StoreError {
         #[source]
         source: object_store::Error,
     },
-    /// A second creation of the same object did not lose.
+    /// A second creation of the same object did not lose, or the store has no creation that could.
     #[error(
-        "bucket `{bucket}` lets an object be created twice; use an object store that knows `If-None-Match: *`, or two owners could write"
+        "bucket `{bucket}` has no creation that loses where an object is there; use an object store that knows `If-None-Match: *`, or two owners could write"
     )]
     Overwrites {
         /// Which bucket.

@@ -84,7 +84,7 @@ impl Store {
                 }
                 match self.create(MARKER, ours()).await {
                     Err(StoreError::AlreadyThere { .. }) => self.read(MARKER).await?,
-                    created => created.map(|()| ours())?,
+                    created => created.map(|()| ours()).map_err(|error| without_condition(bucket, error))?,
                 }
             }
             found => found?,
@@ -101,8 +101,18 @@ impl Store {
         match self.create(MARKER, ours()).await {
             Err(StoreError::AlreadyThere { .. }) => Ok(()),
             Ok(()) => Err(StoreError::Overwrites { bucket: bucket.to_owned() }),
-            Err(error) => Err(error),
+            Err(error) => Err(without_condition(bucket, error)),
         }
+    }
+}
+
+/// Some stores refuse the condition of a creation instead of ignoring it, and call it not implemented: no time will heal that.
+fn without_condition(bucket: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Failed { source, .. } if source.to_string().contains("<Code>NotImplemented</Code>") => {
+            StoreError::Overwrites { bucket: bucket.to_owned() }
+        }
+        error => error,
     }
 }
 

@@ -345,6 +345,15 @@ async fn a_store_that_overwrites_is_refused() {
     bench.front.plan("PUT", "domicile-region", Mishap::Without("if-none-match"), 1);
     assert_eq!(bench.refused().await, "DMC-STORE-12");
     assert_eq!(bench.refused().await, "opened");
+    // As OSS answers in its form of S3, whether the bucket is empty or in use.
+    let refusal = "<Error><Code>NotImplemented</Code></Error>";
+    bench.front.plan("PUT", "domicile-region", Mishap::Answered(501, refusal), crate::limits::STORE_RETRIES + 1);
+    assert_eq!(bench.refused().await, "DMC-STORE-12");
+    assert_eq!(bench.refused().await, "opened");
+    let Some(bench) = Bench::s3("eu-central-1").await else { return };
+    bench.front.plan("PUT", "domicile-region", Mishap::Answered(501, refusal), crate::limits::STORE_RETRIES + 1);
+    assert_eq!(bench.refused().await, "DMC-STORE-12");
+    assert_eq!(bench.refused().await, "opened");
 }
 
 #[tokio::test(flavor = "multi_thread")]
