@@ -5,6 +5,7 @@ simulated machine: of its configuration only addresses, directories and the cred
 Frankfurt stand beside it, for a region that is rebuilt needs a group that lives.
 """
 
+import base64
 import json
 import os
 import re
@@ -291,10 +292,15 @@ class Trial:
 
 
 def no_secret_is_told(home, user_data, state):
-    """No line of any private key stands in Terraform's state or in what a machine is told; a certificate does in the latter."""
-    def lines_of(pattern):
-        return {line for path in home.glob(pattern) for line in path.read_text().split() if len(line) >= 32}
-    secret, public = lines_of("pki/*/*.key"), lines_of("pki/tokyo/ca.crt")
+    """Nothing of any private key stands in Terraform's state or in what a machine is told; a certificate does in the latter."""
+    def pieces(pattern):
+        for path in home.glob(pattern):
+            content = path.read_bytes()
+            if content.startswith(b"-----BEGIN"):
+                yield from (line for line in content.decode().split("\n") if len(line) >= 32 and not line.startswith("-----"))
+            else:
+                yield from (content.hex(), base64.b64encode(content).decode())
+    secret, public = set(pieces("pki/*/*.key")), set(pieces("pki/tokyo/ca.crt"))
     told = "".join(user_data.values())
     demand(len(secret) >= 6 and public and all(line in told for line in public), "the check sees nothing")
     demand("domicile-tokyo-tokyo-1" in state, "this is no state of the region")
