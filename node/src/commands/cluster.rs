@@ -1,11 +1,12 @@
 //! Nodes and the group: run one, begin a deployment, bring nodes in and out.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use domicile_proto::ids::NodeId;
-use domicile_proto::metadata::{Change, Command, Roles, Rows};
+use domicile_proto::metadata::{AccessKey, Change, Command, Roles, Rows};
 use serde_json::json;
 
 use super::admin;
@@ -86,12 +87,19 @@ pub(super) async fn run(verb: ClusterVerb) -> anyhow::Result<()> {
     let door = Door::new(None, &url, "", ca.as_deref())?;
     let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true, reveal: false };
     let (secret, key) = admin::draw_key(&consent.region, "first-admin".parse()?, FIRST_TENANT, roles, Rows::Redacted)?;
-    let begun =
-        vec![officer.consent(Change::AddNode { node: NodeId(node), addr }), officer.consent(Change::AddKey(key))];
-    init(&door, &with_region_key(begun, &officer)).await.context("the deployment did not begin")?;
+    let begun = beginning(&officer, NodeId(node), addr, key);
+    init(&door, &begun).await.context("the deployment did not begin")?;
     eprintln!("the deployment has begun; first admin key of region `{}`, shown this once:", consent.region);
     println!("{secret}");
     Ok(())
+}
+
+/// What a deployment begins with. The key comes last: what is interrupted before it is there may be given again, and afterwards
+/// nobody would have its secret.
+fn beginning(officer: &Officer, node: NodeId, addr: SocketAddr, key: AccessKey) -> Vec<Command> {
+    let mut commands = with_region_key(vec![officer.consent(Change::AddNode { node, addr })], officer);
+    commands.push(officer.consent(Change::AddKey(key)));
+    commands
 }
 
 /// The commands, and the one that makes known with which key the region's nodes speak.
@@ -110,4 +118,35 @@ fn with_region_key(mut commands: Vec<Command>, officer: &Officer) -> Vec<Command
 /// of which must carry the consent of its own officer.
 pub(super) async fn init(door: &Door, commands: &[Command]) -> anyhow::Result<()> {
     door.post("/api/v1/admin/cluster/init", &json!({ "commands": commands })).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::link::pki::RegionCa;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn the_first_key_comes_last() {
+        let (dir, region) = (tempfile::tempdir().expect("a directory"), "tokyo".parse().expect("a name"));
+        RegionCa::init(dir.path(), &region, &"acme".parse().expect("a name"), Clock::system().now()).expect("a CA");
+        let officer = Officer::read(&region, Some(&dir.path().join("officer.key"))).expect("the officer's key");
+        let roles = Roles { admin: true, ingest: false, search: false, audit: false, create: false, reveal: false };
+        let (_, key) =
+            admin::draw_key(&region, "first-admin".parse().expect("a name"), FIRST_TENANT, roles, Rows::Redacted)
+                .expect("a key");
+        let commands = beginning(&officer, NodeId(1), "192.0.2.1:7443".parse().expect("an address"), key);
+        let changes: Vec<_> = commands
+            .iter()
+            .map(|command| match command {
+                Command::Regional(signed) => &signed.change,
+                other => panic!("not the region's: {other:?}"),
+            })
+            .collect();
+        assert!(
+            matches!(changes[..], [Change::AddNode { .. }, Change::SetRegionKey { .. }, Change::AddKey(_)]),
+            "{changes:?}"
+        );
+    }
 }
