@@ -8,14 +8,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::SegmentError;
 use super::manifest::{Manifest, Row};
 use super::shards::{Opened, Shards};
 use crate::wal::Wal;
 
+/// A disk on which accepted records of a shard may lie that are in none of its segments, nor in any log: whoever wrote them was taken
+/// for gone for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Left {
+    /// Whose disk.
+    pub(crate) node: NodeId,
+    /// The last place that its newest manifest named.
+    pub(crate) after: u64,
+    /// What that manifest named and lay there alone.
+    #[serde(default)]
+    pub(crate) lost: Sum,
+    /// Until when what it named was received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) named_until: Option<Timestamp>,
+}
+
 /// Segments, and what is in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Sum {
     pub(crate) segments: u64,
     pub(crate) records: u64,
@@ -23,9 +42,12 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    fn and(self, row: &Row) -> Self {
-        let Self { segments, records, bytes } = self;
-        Self { segments: segments + 1, records: records + u64::from(row.docs), bytes: bytes + row.bytes }
+    pub(super) fn of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Self {
+        rows.into_iter().fold(Self::default(), |Self { segments, records, bytes }, row| Self {
+            segments: segments + 1,
+            records: records + u64::from(row.docs),
+            bytes: bytes + row.bytes,
+        })
     }
 }
 
@@ -34,8 +56,8 @@ impl Sum {
 pub(crate) struct Loss {
     /// Number of its newest manifest; 0 where there is none.
     pub(crate) manifest: u64,
-    /// Whether everything that was accepted lies in the bucket: then nothing is lost.
-    pub(crate) in_bucket: bool,
+    /// Whether everything that was accepted lay in the bucket.
+    in_bucket: bool,
     /// What the manifest names and lies in the bucket.
     pub(crate) kept: Sum,
     /// What the manifest names and lay on that disk alone.
@@ -50,25 +72,31 @@ impl Loss {
         self.in_bucket
     }
 
-    fn of(manifest: &Manifest) -> Self {
+    fn of(manifest: &Manifest, (owner, seen): (NodeId, Epoch)) -> Self {
+        let (number, is_later) = (manifest.number, manifest.body.epoch > seen);
+        // Somebody began to adopt it and did not end: what that one gave up is lost, and this manifest names the rest.
+        if let Some(left) = manifest.body.left.filter(|left| is_later && left.node == owner) {
+            let kept = Sum::of(&manifest.body.segments);
+            return Self { manifest: number, in_bucket: false, kept, lost: left.lost, named_until: left.named_until };
+        }
         let in_bucket = manifest.body.in_bucket;
         let (kept, lost): (Vec<&Row>, Vec<&Row>) =
             manifest.body.segments.iter().partition(|row| in_bucket || row.copied.is_some());
-        let sum = |rows: Vec<&Row>| rows.into_iter().fold(Sum::default(), Sum::and);
-        let named_until = manifest.body.segments.iter().map(|row| row.received_until).max();
-        Self { manifest: manifest.number, in_bucket, kept: sum(kept), lost: sum(lost), named_until }
+        let named_until = manifest.named_until();
+        Self { manifest: number, in_bucket, kept: Sum::of(kept), lost: Sum::of(lost), named_until }
     }
 }
 
 impl Shards {
-    /// What is lost of a shard without the disk of its owner. Whoever puts all of it into the bucket says so in a manifest before it
-    /// takes the first batch; of one without a manifest nothing is known.
+    /// What is lost of a shard without the disk of its owner, who wrote it in the epoch that was seen, also where that was given up and
+    /// nobody went on. Whoever puts all of it into the bucket says so in a manifest before it takes the first batch; of one without a
+    /// manifest nothing is known.
     ///
     /// # Errors
     /// [`SegmentError::Store`], [`SegmentError::Manifest`].
-    pub(crate) async fn loss_of(&self, shard: ShardId) -> Result<Loss, SegmentError> {
+    pub(crate) async fn loss_of(&self, shard: ShardId, owner: (NodeId, Epoch)) -> Result<Loss, SegmentError> {
         let newest = Manifest::newest(self.store(), shard).await?;
-        Ok(newest.map_or_else(Loss::default, |manifest| Loss::of(&manifest)))
+        Ok(newest.map_or_else(Loss::default, |manifest| Loss::of(&manifest, owner)))
     }
 
     /// Whether a node keeps its objects in the bucket of this one: else nothing here says anything about its shards.

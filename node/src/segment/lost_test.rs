@@ -27,7 +27,7 @@ async fn what_lay_on_the_disk_of_an_owner_is_lost_and_counted_and_stays_there_un
     let other = Node::start(dir.path(), 2).await;
     assert!(other.shards.shares_bucket_with(OWNER).await.unwrap());
     assert!(!other.shards.shares_bucket_with(NodeId(3)).await.unwrap(), "a node that never used the bucket");
-    let loss = other.shards.loss_of(SHARD).await.unwrap();
+    let loss = other.shards.loss_of(SHARD, (OWNER, Epoch(1))).await.unwrap();
     assert!(!loss.is_none());
     assert_eq!((loss.manifest > 0, loss.lost.records, loss.kept.records), (true, 5, 0));
     assert!(loss.named_until.is_some(), "and when it was published");
@@ -36,10 +36,17 @@ async fn what_lay_on_the_disk_of_an_owner_is_lost_and_counted_and_stays_there_un
     let number = other.manifest().await.number;
     other.shards.give_up(SHARD, OWNER, Epoch(2)).await.unwrap();
     assert_eq!(other.manifest().await.number, number, "done once");
+    // Whoever did that was interrupted: it is lost all the same, and the next try says so.
+    let again = other.shards.loss_of(SHARD, (OWNER, Epoch(1))).await.unwrap();
+    assert!(!again.is_none());
+    assert_eq!((again.manifest, again.lost, again.kept), (number, loss.lost, loss.kept));
+    assert_eq!(again.named_until, loss.named_until);
     assert!(other.adopt(2).await.is_none());
     assert!(other.places().await.is_empty());
     assert_eq!(other.seq(8).await, 6, "places go on behind the last that was named");
-    assert!(other.shards.loss_of(SHARD).await.unwrap().is_none(), "from now on all of it lies in the bucket");
+    let whole = async |owner| other.shards.loss_of(SHARD, owner).await.unwrap().is_none();
+    assert!(whole((NodeId(2), Epoch(2))).await, "from now on all of it lies in the bucket");
+    assert!(whole((OWNER, Epoch(3))).await, "also where it comes back to who lost it");
 
     // It was not gone: twice started, it keeps what it had and shows nothing of it.
     for start in 1..=2 {
@@ -88,7 +95,7 @@ async fn a_shard_that_lies_in_the_bucket_loses_nothing_and_one_in_a_later_epoch_
     for number in 1..=3 {
         owner.seq(number).await;
     }
-    assert!(other.shards.loss_of(SHARD).await.unwrap().is_none());
+    assert!(other.shards.loss_of(SHARD, (OWNER, Epoch(1))).await.unwrap().is_none());
     other.shards.give_up(SHARD, OWNER, Epoch(2)).await.unwrap();
     assert!(other.adopt(2).await.is_none());
     assert_eq!(other.places().await, (1..=3).collect());

@@ -11,6 +11,7 @@ use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use super::lost::{Left, Sum};
 use super::{Archived, Copied, Segment, SegmentError, SegmentId};
 use crate::store::{Store, StoreError};
 
@@ -45,17 +46,6 @@ pub(crate) struct Body {
     /// Segments in the archive. One of which a copy is searched stands among the segments as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) archived: Vec<Archived>,
-}
-
-/// A disk on which accepted records of a shard may lie that are in none of its segments, nor in any log: whoever wrote them was taken
-/// for gone for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Left {
-    /// Whose disk.
-    pub(crate) node: NodeId,
-    /// The last place that its newest manifest named.
-    pub(crate) after: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -145,10 +135,16 @@ impl Manifest {
     pub(crate) fn given_up(&self, epoch: Epoch, owner: NodeId) -> Self {
         let kept = self.body.segments.iter().filter(|row| row.copied.is_some());
         let segments = kept.map(|row| Row { beside: false, ..row.clone() }).collect();
-        let left = Some(Left { node: owner, after: self.body.last_seq });
+        let lost = Sum::of(self.body.segments.iter().filter(|row| row.copied.is_none()));
+        let left = Some(Left { node: owner, after: self.body.last_seq, lost, named_until: self.named_until() });
         let body =
             Body { version: VERSION, epoch, segments, in_bucket: true, settled: false, left, ..self.body.clone() };
         Self { shard: self.shard, number: self.number + 1, body }
+    }
+
+    /// Until when what it names was received.
+    pub(super) fn named_until(&self) -> Option<Timestamp> {
+        self.body.segments.iter().map(|row| row.received_until).max()
     }
 
     /// The newest manifest of a shard.

@@ -210,7 +210,7 @@ impl Adoption {
         if !self.shards.shares_bucket_with(owner).await.map_err(failed)? {
             return Err(OwnershipError::OtherBucket { stream: stream.name.clone(), owner }.into());
         }
-        let loss = self.shards.loss_of(shard).await.map_err(failed)?;
+        let loss = self.shards.loss_of(shard, (owner, seen)).await.map_err(failed)?;
         Ok(Due { stream, shard, owner, seen, loss })
     }
 
@@ -242,7 +242,7 @@ impl Adoption {
             by: said.by.clone(),
             why: said.why,
             manifest: loss.manifest,
-            whole: loss.in_bucket,
+            whole: loss.is_none(),
             lost: loss.lost.records,
             kept: loss.kept.records,
             until: loss.named_until,
@@ -270,7 +270,7 @@ fn row(due: &Due, state: &str) -> Value {
     let sum = |sum: &crate::segment::Sum| json!({"segments": sum.segments, "records": sum.records, "bytes": sum.bytes});
     json!({
         "stream": stream.name, "shard": shard, "owner": owner, "epoch": seen, "manifest": loss.manifest,
-        "durability": if loss.in_bucket { "bucket" } else { "disk" }, "kept": sum(&loss.kept), "lost": sum(&loss.lost),
+        "durability": if loss.is_none() { "bucket" } else { "disk" }, "kept": sum(&loss.kept), "lost": sum(&loss.lost),
         "unpublished": if loss.is_none() { "none" } else { "all, and nobody knows how many" },
         "named_until": loss.named_until, "state": state,
     })
