@@ -259,22 +259,30 @@ impl Cluster {
     /// When it ends or the time is over.
     pub fn wait_until_answering(&mut self, region: &str, within: Duration) -> Result<()> {
         let doors = self.region(region);
-        let log = self.log(region);
+        self.wait_for(region, within, || doors.is_ready())
+    }
+
+    /// Waits until something holds of a node that this test started.
+    ///
+    /// # Errors
+    /// When the node ends or the time is over; the end of its log is in the message.
+    pub fn wait_for(&mut self, node: &str, within: Duration, mut holds: impl FnMut() -> bool) -> Result<()> {
+        let log = self.log(node);
         let found = wait_until(within, || {
             let ended = self
                 .nodes
                 .iter_mut()
-                .find(|(name, _)| name == region)
+                .find(|(name, _)| name == node)
                 .and_then(|(_, child)| child.try_wait().ok().flatten());
             if let Some(status) = ended {
                 return Some(Err(status));
             }
-            doors.is_ready().then_some(Ok(()))
+            holds().then_some(Ok(()))
         });
         match found {
             Some(Ok(())) => Ok(()),
-            Some(Err(status)) => bail!("`{region}` ended with {status}; end of its log:\n{}", tail(&log)),
-            None => bail!("`{region}` does not answer within {within:?}; end of its log:\n{}", tail(&log)),
+            Some(Err(status)) => bail!("`{node}` ended with {status}; end of its log:\n{}", tail(&log)),
+            None => bail!("`{node}` does not answer within {within:?}; end of its log:\n{}", tail(&log)),
         }
     }
 
@@ -304,9 +312,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("end of the log of `dev`:\n{}", tail(&self.directory.path().join("dev.log")));
-            REGIONS.iter().map(|region| self.log(region)).filter(|log| log.is_file()).for_each(|log| {
-                eprintln!("end of {}:\n{}", log.display(), tail(&log));
-            });
+            let listed = std::fs::read_dir(&self.data).into_iter().flatten().flatten().map(|entry| entry.path());
+            let of_nodes = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(".test.log"));
+            listed.filter(of_nodes).for_each(|log| eprintln!("end of {}:\n{}", log.display(), tail(&log)));
         }
         self.stop(STOP_WITHIN);
         self.guard.end_all();

@@ -43,11 +43,11 @@ use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
 use crate::receive::listen::{Listener, Protection};
 use crate::receive::{self, Inlet};
-use crate::segment::{EVERYTHING, Opened, Shards};
+use crate::segment::{Opened, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry;
 use crate::tier::{Blocks, Tier};
-use crate::wal::{Bucket, Wal, WalConfig};
+use crate::wal::{Bucket, EVERYTHING, Wal, WalConfig};
 
 use base::Base;
 pub(crate) use errors::{NodeError, identity_of, take_dir};
@@ -154,7 +154,8 @@ async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(W
     // Nothing of them can be searched before this node knows whose they are, and has read what was accepted.
     let mut waiting = opened.in_bucket();
     waiting.extend(bucket.mentioned());
-    // Of what was given up while this node was away the log gives nothing: another node writes those shards.
+    // Of what was given up while this node was away the log gives nothing, for another node writes those shards; it lets go of nothing
+    // either before it is put aside.
     let given_up = opened.given_up_by(base.us.node);
     let mut indexed = opened.indexed();
     indexed.extend(given_up.keys().map(|shard| (*shard, EVERYTHING)));

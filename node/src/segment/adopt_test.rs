@@ -18,7 +18,7 @@ use crate::policy::{StreamView, Suppressed, Suppression};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::Tasks;
 use crate::tier::Tier;
-use crate::wal::{Accepted, Batch, Bucket, Op, Outcome, ProducerBatch, Wal, WalConfig};
+use crate::wal::{Accepted, Batch, Bucket, EVERYTHING, Op, Outcome, ProducerBatch, Wal, WalConfig};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 pub(super) const SHARD: ShardId = ShardId(7);

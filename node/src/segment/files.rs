@@ -66,13 +66,17 @@ impl Files {
         }
     }
 
-    /// Moves everything of a shard out of the way, and links the files of a log beside it. Where to; `None` where there is nothing.
-    /// May be repeated.
-    pub(super) fn put_aside(&self, shard: ShardId, logs: &[PathBuf]) -> Result<Option<PathBuf>, SegmentError> {
-        let (segments, aside) = (self.shard_dir(shard), self.dir.join(ASIDE).join(format!("{:016x}", shard.0)));
-        let is_there = |path: &Path| path.try_exists().map_err(|source| disk(path, source));
-        let has_segments = is_there(&segments)? && !entries(&segments)?.is_empty();
-        if !has_segments && logs.is_empty() {
+    /// Moves every segment of a shard that its manifest does not name out of the way, and links the files of a log beside them. Where
+    /// to; `None` where there is nothing. May be repeated.
+    pub(super) fn put_aside(&self, manifest: &Manifest, logs: &[PathBuf]) -> Result<Option<PathBuf>, SegmentError> {
+        let name = format!("{:016x}", manifest.shard.0);
+        let (above, aside) = (self.shard_dir(manifest.shard), self.dir.join(ASIDE).join(name));
+        let is_there = above.try_exists().map_err(|source| disk(&above, source))?;
+        let mut segments = if is_there { entries(&above)? } else { Vec::new() };
+        let named: BTreeSet<_> =
+            manifest.body.segments.iter().filter_map(Row::id).map(|id| above.join(id.to_string())).collect();
+        segments.retain(|segment| !named.contains(segment));
+        if segments.is_empty() && logs.is_empty() {
             return Ok(None);
         }
         fs::create_dir_all(&aside).map_err(|source| disk(&aside, source))?;
@@ -84,12 +88,10 @@ impl Files {
                 _ => {}
             }
         }
-        if has_segments {
-            for segment in entries(&segments)? {
-                let Some(name) = segment.file_name() else { continue };
-                let to = aside.join(name);
-                fs::rename(&segment, &to).map_err(|source| disk(&to, source))?;
-            }
+        for segment in segments {
+            let Some(name) = segment.file_name() else { continue };
+            let to = aside.join(name);
+            fs::rename(&segment, &to).map_err(|source| disk(&to, source))?;
         }
         for dir in [aside.as_path(), &self.dir.join(ASIDE), &self.dir] {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| disk(dir, source))?;

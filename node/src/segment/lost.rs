@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::SegmentError;
 use super::manifest::{Manifest, Row};
 use super::shards::{Opened, Shards};
-use crate::wal::Wal;
+use crate::wal::{EVERYTHING, Wal};
 
 /// A disk on which accepted records of a shard may lie that are in none of its segments, nor in any log: whoever wrote them was taken
 /// for gone for good.
@@ -153,19 +153,21 @@ impl Shards {
 impl Opened {
     /// Shards that were given up while their records lay on the disk of this node, with the last place that was not.
     pub(crate) fn given_up_by(&self, node: NodeId) -> BTreeMap<ShardId, u64> {
-        let left = self.in_bucket().into_iter().filter_map(|shard| self.left_of(shard));
+        let left = self.of_bucket().filter_map(|manifest| Some((manifest.shard, manifest.body.left?)));
         left.filter(|(_, left)| left.node == node).map(|(shard, left)| (shard, left.after)).collect()
     }
 
-    /// Puts aside what lies on this disk of shards that were given up, so that nothing answers with it and nothing deletes it: the
-    /// files of their segments, and every file of the log with a record behind the last place.
+    /// Puts aside what lies on this disk alone of shards that were given up, so that nothing answers with it and nothing deletes it:
+    /// the files of segments that no manifest names, and every file of the log with a record behind the last place. Only then may
+    /// the log let go of them. To be called before anything else removes files.
     ///
     /// # Errors
     /// [`SegmentError::Disk`].
     pub(crate) fn put_aside(&self, shards: &BTreeMap<ShardId, u64>, wal: &Wal) -> Result<(), SegmentError> {
         for (shard, after) in shards {
             let logs = wal.files_behind(*shard, *after);
-            let found = self.files().put_aside(*shard, &logs)?;
+            let manifest = self.of_bucket().find(|manifest| manifest.shard == *shard);
+            let found = manifest.map_or(Ok(None), |manifest| self.files().put_aside(manifest, &logs))?;
             if let Some(dir) = found {
                 let (dir, logs) = (dir.display().to_string(), logs.len());
                 tracing::error!(
@@ -174,13 +176,11 @@ impl Opened {
                 );
             }
         }
-        // The log need not keep them as well.
+        // The log need not keep them as well from now on.
         wal.release(&shards.keys().map(|shard| (*shard, EVERYTHING)).collect());
         Ok(())
     }
 }
 
-/// A place behind every record of a shard.
-pub(crate) const EVERYTHING: u64 = u64::MAX >> 1;
 /// How often a manifest of the new epoch is tried while the owner before still publishes.
 const TRIES: usize = 8;

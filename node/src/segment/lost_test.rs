@@ -1,6 +1,7 @@
 //! A shard of durability `disk` whose owner is gone for good, with real directories: it goes on elsewhere with what lay in the bucket,
 //! and its owner, back again, neither answers nor writes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use domicile_proto::ids::{Epoch, NodeId};
@@ -59,7 +60,24 @@ async fn what_lay_on_the_disk_of_an_owner_is_lost_and_counted_and_stays_there_un
         owner.kill().await;
     }
     assert_eq!(other.places().await, [6].into());
+
+    // It is given the shard again: what it writes from now on lies in the bucket, and nothing of that is put aside.
+    other.shards.settle(SHARD).await.unwrap();
     other.kill().await;
+    let mut kept = BTreeSet::new();
+    for number in 10..12 {
+        let owner = Node::start(dir.path(), 1).await;
+        let aside = owner.shards.set_aside().unwrap().expect("something is put aside");
+        let found = std::fs::read_dir(aside.join(format!("{:016x}", SHARD.0))).unwrap();
+        let found: BTreeSet<_> = found.map(|entry| entry.unwrap().file_name()).collect();
+        assert!(kept.is_empty() || kept == found, "{found:?}");
+        kept = found;
+        assert!(owner.adopt(3).await.is_none());
+        assert_eq!(owner.seq(number).await, number - 3);
+        owner.shards.settle(SHARD).await.unwrap();
+        assert_eq!(owner.places().await, (6..=number - 3).collect());
+        owner.kill().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,7 +41,7 @@ pub(crate) use catalog::Catalog;
 pub(crate) use copied::{COPIES, Copied, CopyOut, OpenCopied, delete_copy, object_of};
 pub(crate) use errors::SegmentError;
 pub(crate) use hidden::Hidden;
-pub(crate) use lost::{EVERYTHING, Loss, Sum};
+pub(crate) use lost::{Loss, Sum};
 pub(crate) use purge::{Rewritten, Sha256, Whole, renew, sha256_of};
 pub(crate) use segment::{Segment, SegmentId};
 pub(crate) use shards::{Opened, Shards};

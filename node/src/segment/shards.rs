@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::copied::CopyOut;
 use super::files::Files;
 use super::intake::{Intake, Refresh};
-use super::lost::Left;
 use super::manifest::Manifest;
 use super::merge::Merger;
 use super::moved::Moving;
@@ -127,8 +126,8 @@ impl Opened {
         self
     }
 
-    pub(super) fn left_of(&self, shard: ShardId) -> Option<(ShardId, Left)> {
-        self.in_bucket.get(&shard)?.body.left.map(|left| (shard, left))
+    pub(super) fn of_bucket(&self) -> impl Iterator<Item = &Manifest> {
+        self.in_bucket.values()
     }
 
     pub(super) fn files(&self) -> &Files {

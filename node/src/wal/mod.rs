@@ -40,4 +40,4 @@ pub(crate) use durable::Durable;
 pub(crate) use errors::WalError;
 pub(crate) use shipper::Bucket;
 pub(crate) use takeover::Tail;
-pub(crate) use writer::{Wal, WalConfig};
+pub(crate) use writer::{EVERYTHING, Wal, WalConfig};

@@ -99,7 +99,8 @@ enum Order {
 
 impl Wal {
     /// Opens the log and starts its thread. `indexed` is the last place of each shard that lies in a durable segment; what
-    /// the log holds beyond comes out of the receiver first, then what is newly accepted, in order. Blocks while it reads.
+    /// the log holds beyond comes out of the receiver first, then what is newly accepted, in order. With [`EVERYTHING`] nothing of a
+    /// shard comes, and its files stay until they are released. Blocks while it reads.
     ///
     /// # Errors
     /// [`WalError::Damaged`], [`WalError::Gap`], [`WalError::Foreign`] or [`WalError::Disk`]; all need a person.
@@ -156,7 +157,8 @@ impl Wal {
             let token = bucket.tasks().token().clone();
             bucket.tasks().spawn(Kind::Indexer, bucket.clone().run(durable.clone(), token));
         }
-        let on_disk = log.files.iter().flat_map(|file| file.last.keys().copied()).collect();
+        let is_kept = |shard: &ShardId| indexed.get(shard).is_none_or(|last| *last < EVERYTHING);
+        let on_disk = log.files.iter().flat_map(|file| file.last.keys().copied()).filter(is_kept).collect();
         let dir = PathBuf::from(log.disk.place());
         let found = log.files.iter().map(|file| (dir.join(log_name(file.number)), file.last.clone())).collect();
         let wal = Self {
@@ -170,8 +172,11 @@ impl Wal {
             on_disk: Arc::new(Mutex::new(on_disk)),
             found: Arc::new(found),
         };
-        let indexed = indexed.clone();
-        let writer = Writer { log, incoming, durable, released, indexed, clock, is_poisoned, is_full, looked: None };
+        // Of what was given up the log gives nothing again; that it is put aside, and can go, is said later.
+        let (kept, indexed) = (indexed.clone(), indexed.iter().filter(|(shard, _)| is_kept(shard)));
+        let indexed = indexed.map(|(shard, last)| (*shard, *last)).collect();
+        let writer =
+            Writer { log, incoming, durable, released, kept, indexed, clock, is_poisoned, is_full, looked: None };
         let spawned = std::thread::Builder::new().name("wal".to_owned()).spawn(move || writer.run());
         spawned.map_err(|error| disk_error("wal", &error))?;
         Ok((wal, outgoing))
@@ -370,6 +375,9 @@ struct Writer {
     incoming: mpsc::Receiver<Order>,
     durable: mpsc::Sender<Vec<Durable>>,
     released: Arc<Mutex<BTreeMap<ShardId, u64>>>,
+    /// Up to which place nothing of a shard is given again.
+    kept: BTreeMap<ShardId, u64>,
+    /// Up to which place the files of a shard may go.
     indexed: BTreeMap<ShardId, u64>,
     clock: Clock,
     is_poisoned: Arc<AtomicBool>,
@@ -381,7 +389,9 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         let durable = self.durable.clone();
-        if let Err(error) = self.log.replay(&self.indexed, |group| durable.blocking_send(group).is_ok()) {
+        if let Err(error) =
+            self.log.replay(&std::mem::take(&mut self.kept), |group| durable.blocking_send(group).is_ok())
+        {
             tracing::error!(error = &error as &dyn std::error::Error, "write-ahead log could not be read again");
             self.log.is_poisoned = true;
         }
@@ -499,5 +509,7 @@ impl Writer {
     }
 }
 
+/// A place behind every record of a shard.
+pub(crate) const EVERYTHING: u64 = u64::MAX >> 1;
 /// Largest batch, in bytes of JSON: what one request may hold, with room for replaced spans that grew.
 const MAX_BATCH_BYTES: usize = 2 * MAX_DECOMPRESSED_BYTES;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use domicile_proto::ids::ShardId;
+
 use super::disk::Disk;
 use super::disk_double::{Double, Fault};
 use super::wal_test::{FILE_BYTES, NOW, batch, record, texts};
@@ -129,4 +131,28 @@ async fn a_full_disk_is_said_until_a_batch_or_a_look_finds_room() {
     assert!(!wal.is_full(), "a batch that is refused for what it is says nothing of the disk");
     drop(durable.recv().await);
     wal.stop().await;
+}
+
+#[tokio::test]
+async fn files_of_what_was_given_up_give_nothing_and_stay_until_they_are_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = WalConfig { dir: dir.path().join("wal"), file_bytes: FILE_BYTES };
+    let (wal, mut durable) = Wal::open(&config, &BTreeMap::new(), Clock::standing_at(NOW)).unwrap();
+    wal.append(texts(1, &["only here"])).await.unwrap();
+    drop(durable.recv().await);
+    wal.stop().await;
+
+    let shard = ShardId(1);
+    let given_up = BTreeMap::from([(shard, EVERYTHING)]);
+    let (again, mut durable) = Wal::open(&config, &given_up, Clock::standing_at(NOW)).unwrap();
+    again.given().await;
+    assert!(durable.try_recv().is_err(), "another node writes the shard");
+    let files = again.files_behind(shard, 0);
+    assert!(files.len() == 1 && files.iter().all(|file| file.is_file()), "nobody put it aside yet: {files:?}");
+    assert!(!again.is_on_disk(shard), "nor is it this node's to hand over");
+    again.release(&given_up);
+    again.oldest().await.unwrap();
+    assert!(!files.iter().any(|file| file.is_file()), "{files:?}");
+    let stopping = again.stop();
+    tokio::join!(stopping, async { assert!(durable.recv().await.is_none()) });
 }
