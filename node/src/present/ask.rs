@@ -108,18 +108,20 @@ impl Desk {
         }
     }
 
-    /// First and last time of the stream's records, where this region alone is asked. What other regions are asked never
-    /// depends on the data of this one.
+    /// First and last time of the stream's records, in the archive too, where this region alone is asked. What other regions are
+    /// asked never depends on the data of this one.
     fn ends(&self, stream: &StreamView, regions: &Regions) -> Option<(Timestamp, Timestamp)> {
         let home = &self.parts.region;
         if !matches!(regions, Regions::Only(only) if only.iter().all(|region| region == home)) {
             return None;
         }
         let (shard, _) = stream.shard?;
-        let view = self.parts.catalog.view(shard);
-        let filled = || view.iter().filter(|segment| segment.docs > 0);
-        let oldest = filled().map(|segment| segment.oldest).min()?;
-        Some((oldest, filled().map(|segment| segment.newest).max()?))
+        // In this order, for what goes into the archive is listed there before it is shown no more.
+        let (view, archive) = (self.parts.catalog.view(shard), self.parts.catalog.archive(shard));
+        let shown = view.iter().map(|segment| (segment.docs, (segment.oldest, segment.newest)));
+        let archived = archive.iter().map(|one| (one.row.docs, (one.row.oldest, one.row.newest)));
+        let filled = shown.chain(archived).filter(|(docs, _)| *docs > 0).map(|(_, ends)| ends);
+        filled.reduce(|(oldest, newest), (from, to)| (oldest.min(from), newest.max(to)))
     }
 
     fn shape(

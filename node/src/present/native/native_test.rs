@@ -89,6 +89,24 @@ async fn what_lies_in_the_archive_is_named_by_every_answer_that_lacks_it() {
 }
 
 #[tokio::test]
+async fn a_histogram_without_a_range_covers_the_archive_too() {
+    let world = World::new();
+    let app = world.desk.parts.policy.now().stream(TenantId(1), &name("app")).cloned().unwrap();
+    let catalog = &world.desk.parts.catalog;
+    let view = catalog.view(app.shard.unwrap().0);
+    let covered = async || {
+        let asked = json!({"stream": "app", "regions": ["tokyo"], "ask": {"histogram": 60}});
+        found(&world, asked).await["result"]["range"].clone()
+    };
+    let all = covered().await;
+    assert!(all["from"].is_number() && view.len() > 1, "{all}");
+    for lies in view.iter() {
+        catalog.put_away(lies);
+        assert_eq!(covered().await, all, "{}", lies.first_seq);
+    }
+}
+
+#[tokio::test]
 async fn every_region_that_was_asked_is_named() {
     let world = World::new();
     let answer = found(&world, json!({"stream": "app", "regions": ["*"]})).await;
