@@ -4,7 +4,7 @@
 use domicile_tests::cluster::fixture::{bulk, events};
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::second::{SECOND, Second};
-use domicile_tests::cluster::{Cluster, READY_WITHIN, wait_until};
+use domicile_tests::cluster::{Cluster, READY_WITHIN, http, wait_until};
 use serde_json::{Value, json};
 
 use crate::BINARY;
@@ -66,6 +66,24 @@ fn a_stream_of_a_node_that_is_gone_is_adopted_with_its_loss_stated_and_its_node_
     }
     second.refresh("scraps");
     assert_eq!(second.count("scraps").unwrap(), 4 * EACH);
+
+    // Who asks or sends at the wrong node is told which one is right, and when to try again.
+    let (drawn, _) = events(1, 1, 1);
+    let key = tokyo.authorization("ingest");
+    let native = format!("{}/api/v1/ingest/scraps", tokyo.doors.api);
+    let line = json!({"message": "elsewhere"}).to_string();
+    let restore = json!({"stream": "scraps", "from": "2026-01-01", "to": "2026-12-31"});
+    let wrong = [
+        tokyo.bulk("scraps", &bulk(&drawn, None), &[]).unwrap(),
+        http::request("POST", &native, &[("Authorization", &key)], line.as_bytes()).unwrap(),
+        tokyo.es("search", "POST", "/scraps/_count", &json!({"query": {"match_all": {}}})).unwrap(),
+        tokyo.api("admin", "POST", "/api/v1/lifecycle/restore", &restore).unwrap(),
+    ];
+    for said in wrong {
+        let (status, text) = (said.status, said.text());
+        assert!(status == 503 && text.contains("DMC-OWNERSHIP-04") && text.contains("node 4"), "{status} {text}");
+        assert_eq!(said.header("retry-after"), Some("1"), "{text}");
+    }
 
     let adopt = ["shard", "adopt", "scraps", "--region", "tokyo"];
     let accepted = [&adopt[..], &["--accept-loss"]].concat();

@@ -186,6 +186,21 @@ async fn a_copy_comes_back_is_searched_until_its_time_is_over_and_goes_while_the
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_told_that_a_copy_comes_back_before_the_manifest_says_so() {
+    let dir = begin();
+    let (node, moving) = archived(dir.path()).await;
+    node.shards.end_move_at(Some("archive shown"));
+    assert!(moving.ask_back(&[SHARD], TimeRange::ALL, at(372)).await.is_err());
+    node.shards.end_move_at(None);
+    assert_eq!(ask_back(&moving, 370).await, 1);
+    drop(moving);
+    let (node, moving) = again(node, dir.path(), 366).await;
+    assert_eq!(moving.backs().iter().map(|back| back.until).collect::<Vec<_>>(), [at(372)]);
+    drop(moving);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_its_validity_what_is_archived_goes_with_evidence_and_a_hold_keeps_it() {
     let dir = begin();
     let (node, moving) = archived(dir.path()).await;

@@ -148,7 +148,8 @@ impl Shards {
         self.keep(shard, Keeping::Anew { old, new: Box::new(new) }).await
     }
 
-    /// Puts on record that copies of some segments are wanted, until then at least.
+    /// Puts on record that copies of some segments are wanted, until then at least. Whether all of them are, as the manifest says: not
+    /// where one is there no more, or was made anew under another id.
     ///
     /// # Errors
     /// Any [`SegmentError`].
@@ -207,10 +208,15 @@ impl Merger {
 
     pub(super) async fn keep(&mut self, shard: ShardId, keeping: Keeping) -> Result<bool, SegmentError> {
         self.check_owned(shard)?;
-        let is_changed = match keeping {
+        let is_done = match keeping {
             Keeping::In(archived) => self.put_away(shard, *archived)?,
             Keeping::Anew { old, new } => self.keep_anew(shard, old, *new),
-            Keeping::Wanted { ids, until } => self.want(shard, &ids, until),
+            Keeping::Wanted { ids, until } => {
+                let is_all = self.want(shard, &ids, until);
+                // Also what another one wished for may wait for its manifest.
+                self.keep_published(shard).await?;
+                return Ok(is_all);
+            }
             Keeping::Back(copy) => self.bring_back(copy).await?,
             Keeping::Go(ids) => self.let_go(shard, &ids),
             Keeping::Sweep => {
@@ -218,14 +224,18 @@ impl Merger {
                 false
             }
         };
-        if !is_changed {
-            return Ok(false);
+        if is_done {
+            self.keep_published(shard).await?;
         }
+        Ok(is_done)
+    }
+
+    async fn keep_published(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         self.shared.step("archive shown")?;
         self.publish(shard).await?;
         self.shared.step("archive published")?;
         self.sweep(shard).await;
-        Ok(true)
+        Ok(())
     }
 
     fn put_away(&mut self, shard: ShardId, archived: Archived) -> Result<bool, SegmentError> {
@@ -258,14 +268,13 @@ impl Merger {
 
     fn want(&self, shard: ShardId, ids: &BTreeSet<SegmentId>, until: Timestamp) -> bool {
         let mut archive = Vec::clone(&self.shared.catalog.archive(shard));
-        let wanted = archive.iter_mut().filter(|one| one.id().is_some_and(|id| ids.contains(&id)));
-        let mut is_changed = false;
-        for one in wanted.filter(|one| one.wanted_until.is_none_or(|known| known < until)) {
-            one.wanted_until = Some(until);
-            is_changed = true;
+        let mut found = 0;
+        for one in archive.iter_mut().filter(|one| one.id().is_some_and(|id| ids.contains(&id))) {
+            one.wanted_until = one.wanted_until.max(Some(until));
+            found += 1;
         }
         self.shared.catalog.set_archive(shard, archive);
-        is_changed
+        found == ids.len()
     }
 
     async fn bring_back(&self, copy: Arc<Segment>) -> Result<bool, SegmentError> {

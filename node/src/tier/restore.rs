@@ -50,20 +50,32 @@ impl Mover {
     ) -> Result<Asked, TierError> {
         let mut asked = Asked::default();
         for shard in shards {
-            let archive = self.parts.shards.catalog().archive(*shard);
-            let wanted: Vec<_> = archive.iter().filter(|one| one.touches(range)).collect();
-            let ids: BTreeSet<SegmentId> = wanted.iter().filter_map(|one| one.id()).collect();
-            if ids.is_empty() {
-                continue;
-            }
-            for one in &wanted {
+            for one in self.ask_back_of(*shard, range, until).await.map_err(failed(SegmentId(0)))? {
                 asked.segments += 1;
                 asked.records += u64::from(one.row.docs);
                 asked.bytes += one.bytes();
             }
-            self.parts.shards.want(*shard, ids, until).await.map_err(failed(SegmentId(0)))?;
         }
         Ok(asked)
+    }
+
+    /// The same of one shard; what of its archive is wanted now, as its manifest says.
+    async fn ask_back_of(
+        &self,
+        shard: ShardId,
+        range: TimeRange,
+        until: Timestamp,
+    ) -> Result<Vec<Archived>, SegmentError> {
+        for _ in 0..TRIES {
+            let archive = self.parts.shards.catalog().archive(shard);
+            let meant: Vec<_> = archive.iter().filter(|one| one.touches(range)).cloned().collect();
+            let ids: BTreeSet<SegmentId> = meant.iter().filter_map(Archived::id).collect();
+            // One that was made anew meanwhile has another id, and is asked for by the next round.
+            if ids.is_empty() || self.parts.shards.want(shard, ids, until).await? {
+                return Ok(meant);
+            }
+        }
+        Err(SegmentError::Interrupted { shard })
     }
 
     /// Everything that somebody wants back.
@@ -194,6 +206,9 @@ impl Mover {
         shards.let_go(lying.shard, BTreeSet::from([lying.segment])).await.map_err(failed(lying.segment))
     }
 }
+
+/// How often it is looked what of the archive is wanted, while segments of it are made anew.
+const TRIES: usize = 8;
 
 fn failed(segment: SegmentId) -> impl Fn(SegmentError) -> TierError {
     move |source| TierError::Open { segment, source: Box::new(source) }

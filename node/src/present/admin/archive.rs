@@ -24,7 +24,7 @@ pub(super) async fn restore(State(at): State<Arc<Places>>, headers: HeaderMap, b
     let asked = async {
         let body = body.0?;
         let (_, seen) = at.seen(&headers)?;
-        let shards = shards_of(&seen, &body)?;
+        let shards = shards_of(&at, &seen, &body)?;
         let range = range_of(&at, &body)?;
         let until = until_of(&at, &body)?;
         let asked = at.mover.ask_back(&shards, range, until).await.map_err(|error| Failure::of(&error))?;
@@ -69,8 +69,8 @@ fn of(back: &Back, stream: &StreamView) -> Value {
     })
 }
 
-/// The shards of the stream that a body names.
-fn shards_of(seen: &BTreeMap<ShardId, Arc<StreamView>>, body: &Value) -> Result<Vec<ShardId>, PresentError> {
+/// The shards of the stream that a body names. What of it lies in the archive is known to the node that writes it.
+fn shards_of(at: &Places, seen: &BTreeMap<ShardId, Arc<StreamView>>, body: &Value) -> Result<Vec<ShardId>, Failure> {
     let wrong = |place, wanted| PresentError::Malformed { place, wanted };
     let name = body.get("stream").and_then(Value::as_str).ok_or_else(|| wrong("stream", "the name of a stream"))?;
     let tenant = match body.get("tenant") {
@@ -82,11 +82,13 @@ fn shards_of(seen: &BTreeMap<ShardId, Arc<StreamView>>, body: &Value) -> Result<
     let is_meant = |stream: &StreamView| stream.name.as_str() == name && tenant.is_none_or(|of| of == stream.tenant);
     let found: Vec<_> = seen.iter().filter(|(_, stream)| is_meant(stream)).collect();
     if found.iter().any(|(_, stream)| found.first().is_some_and(|(_, first)| first.tenant != stream.tenant)) {
-        return Err(wrong("tenant", "its number: several tenants have a stream of this name"));
+        return Err(wrong("tenant", "its number: several tenants have a stream of this name").into());
     }
     if found.is_empty() {
-        return Err(PresentError::NoIndex { index: name.chars().take(80).collect() });
+        return Err(PresentError::NoIndex { index: name.chars().take(80).collect() }.into());
     }
+    let streams: Vec<_> = found.iter().map(|(_, stream)| Arc::clone(stream)).collect();
+    at.desk.is_here(&streams)?;
     Ok(found.into_iter().map(|(shard, _)| *shard).collect())
 }
 
