@@ -201,6 +201,27 @@ async fn nobody_is_told_that_a_copy_comes_back_before_the_manifest_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_where_a_segment_was_cold_is_not_made_anew_by_an_erasure() {
+    let dir = begin();
+    let node = filled(dir.path()).await;
+    turn(&node, 365);
+    let moving = mover(&node, tier(&node, dir.path()));
+    moving.carry_out().await;
+    node.shards.end_move_at(Some("archive published"));
+    assert_eq!((moving.carry_out().await, node.seen()), (0, 0));
+    drop(moving);
+    let (node, moving) = again(node, dir.path(), 366).await;
+    assert!(!cold(&node).await.is_empty(), "its files were left in between");
+    node.erasure.order(TENANT, whom(), None).await.unwrap();
+    node.erasure.purge().await.unwrap();
+    assert!(is_gone(&node));
+    assert_eq!(cold(&node).await, BTreeSet::new(), "nor under another name");
+    assert_eq!(unsearched(&node).map(|missing| missing.records), Some(10));
+    drop(moving);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_its_validity_what_is_archived_goes_with_evidence_and_a_hold_keeps_it() {
     let dir = begin();
     let (node, moving) = archived(dir.path()).await;

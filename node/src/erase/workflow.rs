@@ -276,6 +276,10 @@ impl Erasure {
         let is_ours = |shard: ShardId| {
             !kept_apart.contains(&shard) && owners.get(&shard).is_none_or(|owner| *owner == self.parts.us)
         };
+        // A cold copy of what lies in the archive is no segment: made anew it would have an id that nobody looks for.
+        for shard in self.parts.shards.catalog().archives() {
+            self.parts.shards.sweep_archive(shard).await?;
+        }
         let now = self.parts.clock.now();
         let mut rewritten = tier.purge(self.parts.shards.layout(), (&named, is_ours), now).await?;
         self.step("copies made anew")?;
