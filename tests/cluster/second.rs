@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Cluster;
 use super::ready::Doors;
@@ -38,11 +38,35 @@ impl Second {
         Ok(Self { doors: Doors { es: url(es), api: url(api), metrics, link: link.to_string(), pid: 0 }, link })
     }
 
+    /// Ends `dev`, starts its nodes one by one, and makes the second one with the first one's keys meanwhile; `change` does what else
+    /// is to be done while nothing runs.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`] and [`Cluster::split_with`].
+    pub fn beside(cluster: &mut Cluster, change: impl FnOnce(&Self, &Cluster) -> Result<()>) -> Result<Self> {
+        let mut made = None;
+        cluster.split_with(|cluster| {
+            let second = Self::prepare(cluster)?;
+            second.copy_keys(cluster)?;
+            change(made.insert(second), cluster)
+        })?;
+        made.context("the second node was not made")
+    }
+
+    /// Has it approved and starts it, without waiting for it.
+    ///
+    /// # Errors
+    /// As [`Self::approve`] and [`Cluster::launch`].
+    pub fn join(&self, cluster: &mut Cluster) -> Result<()> {
+        self.approve(cluster)?;
+        cluster.launch(SECOND)
+    }
+
     /// Gives it a copy of the first node's keys, which must not be running.
     ///
     /// # Errors
     /// When a file cannot be copied.
-    pub fn copy_keys(&self, cluster: &Cluster) -> Result<()> {
+    fn copy_keys(&self, cluster: &Cluster) -> Result<()> {
         let keys = |name: &str| cluster.data().join("nodes").join(name).join("data").join("keys");
         std::fs::create_dir_all(keys(SECOND))?;
         for entry in std::fs::read_dir(keys("tokyo"))? {

@@ -112,18 +112,8 @@ fn an_order_at_one_node_is_carried_out_at_the_other_whoever_is_killed_or_away() 
         let made = ["stream", "create", stream, "--tenant", "default", "--subject", "uid", "--region", "tokyo"];
         cluster.command(&made).unwrap();
     }
-    let mut node = None;
-    cluster
-        .split_with(|cluster| {
-            let second = Second::prepare(cluster)?;
-            second.copy_keys(cluster)?;
-            node = Some(second);
-            Ok(())
-        })
-        .unwrap();
-    let node = node.unwrap();
-    node.approve(&cluster).unwrap();
-    cluster.launch(SECOND).unwrap();
+    let node = Second::beside(&mut cluster, |_, _| Ok(())).unwrap();
+    node.join(&mut cluster).unwrap();
     let (tokyo, second) = (cluster.region("tokyo"), node.region(&cluster));
     let body = bulk(&events(), None);
     assert_eq!(tokyo.bulk("first", &body, &[]).unwrap().status, 200);

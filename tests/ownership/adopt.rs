@@ -45,19 +45,8 @@ pub(crate) fn refused(cluster: &Cluster, arguments: &[&str]) -> String {
 #[test]
 fn a_stream_of_a_node_that_is_gone_is_adopted_with_its_loss_stated_and_its_node_stays_shut_out() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
-    let mut node = None;
-    cluster
-        .split_with(|cluster| {
-            let second = Second::prepare(cluster)?;
-            second.copy_keys(cluster)?;
-            second.share_bucket(cluster)?;
-            node = Some(second);
-            Ok(())
-        })
-        .unwrap();
-    let node = node.unwrap();
-    node.approve(&cluster).unwrap();
-    cluster.launch(SECOND).unwrap();
+    let node = Second::beside(&mut cluster, Second::share_bucket).unwrap();
+    node.join(&mut cluster).unwrap();
     let (tokyo, second) = (cluster.region("tokyo"), node.region(&cluster));
     cluster.command(&["stream", "create", "scraps", "--no-personal-data", "--region", "tokyo"]).unwrap();
     wait_until(READY_WITHIN, || send(&second, "scraps", 0).then_some(())).expect("the second node writes the stream");

@@ -17,17 +17,7 @@ const LONG: Duration = Duration::from_secs(180);
 #[test]
 fn another_group_begins_with_a_backup_and_nothing_of_the_old_one_comes_into_it() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
-    let mut node = None;
-    cluster
-        .split_with(|cluster| {
-            let second = Second::prepare(cluster)?;
-            second.copy_keys(cluster)?;
-            second.share_bucket(cluster)?;
-            node = Some(second);
-            Ok(())
-        })
-        .unwrap();
-    let node = node.unwrap();
+    let node = Second::beside(&mut cluster, Second::share_bucket).unwrap();
     let (tokyo, new) = (cluster.region("tokyo"), node.region(&cluster));
     let create = ["stream", "create", "orders", "--no-personal-data", "--durability", "bucket", "--region", "tokyo"];
     cluster.command(&create).unwrap();

@@ -83,18 +83,13 @@ fn others(nodes: &[Region], of: usize) -> impl Iterator<Item = &Region> {
 #[test]
 fn a_node_that_is_drained_gives_its_streams_away_before_it_is_restarted() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
-    let mut made = None;
-    cluster
-        .split_with(|cluster| {
-            let second = Second::prepare(cluster)?;
-            second.copy_keys(cluster)?;
-            second.share_bucket(cluster)?;
-            let third = third(cluster, &second.region(cluster))?;
-            made = Some((second, third));
-            Ok(())
-        })
-        .unwrap();
-    let (second, third) = made.unwrap();
+    let mut third_node = None;
+    let second = Second::beside(&mut cluster, |second, cluster| {
+        second.share_bucket(cluster)?;
+        third_node = Some(third(cluster, &second.region(cluster))?);
+        Ok(())
+    });
+    let (second, third) = (second.unwrap(), third_node.unwrap());
     second.approve(&cluster).unwrap();
     let approve = ["node", "join", "--region", "tokyo", "--node", "5", "--addr", &third.doors.link];
     cluster.command(&approve).unwrap();

@@ -26,19 +26,8 @@ fn send(to: &Region, number: u64) -> bool {
 #[test]
 fn a_node_that_lost_its_disk_and_one_that_was_paused_cost_no_batch() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
-    let mut node = None;
-    cluster
-        .split_with(|cluster| {
-            let second = Second::prepare(cluster)?;
-            second.copy_keys(cluster)?;
-            second.share_bucket(cluster)?;
-            node = Some(second);
-            Ok(())
-        })
-        .unwrap();
-    let node = node.unwrap();
-    node.approve(&cluster).unwrap();
-    cluster.launch(SECOND).unwrap();
+    let node = Second::beside(&mut cluster, Second::share_bucket).unwrap();
+    node.join(&mut cluster).unwrap();
     let (tokyo, second) = (cluster.region("tokyo"), node.region(&cluster));
     let create = ["stream", "create", "orders", "--no-personal-data", "--durability", "bucket", "--region", "tokyo"];
     cluster.command(&create).unwrap();

@@ -124,21 +124,13 @@ fn lose_disk(cluster: &Cluster, name: &str) {
 
 fn begun(server: &S3) -> (Cluster, Vec<(&'static str, Region)>) {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
-    let mut node = None;
-    cluster
-        .split_with(|cluster| {
-            let second = Second::prepare(cluster)?;
-            second.copy_keys(cluster)?;
-            let lines = server.settings(cluster.data())?;
-            cluster.set("tokyo", "store", &lines)?;
-            cluster.set(SECOND, "store", &lines)?;
-            node = Some(second);
-            Ok(())
-        })
-        .unwrap();
-    let node = node.unwrap();
-    node.approve(&cluster).unwrap();
-    cluster.launch(SECOND).unwrap();
+    let with_server = |_: &Second, cluster: &Cluster| {
+        let lines = server.settings(cluster.data())?;
+        cluster.set("tokyo", "store", &lines)?;
+        cluster.set(SECOND, "store", &lines)
+    };
+    let node = Second::beside(&mut cluster, with_server).unwrap();
+    node.join(&mut cluster).unwrap();
     let nodes = vec![("tokyo", cluster.region("tokyo")), (SECOND, node.region(&cluster))];
     let create = ["stream", "create", STREAM, "--no-personal-data", "--durability", "bucket", "--region", "tokyo"];
     cluster.command(&create).unwrap();

@@ -19,19 +19,12 @@ pub(crate) fn measure() -> Result<()> {
     let shards = setting("DOMICILE_BENCH_SHARDS", 100);
     let server = S3::start()?.context("no S3 server: `DOMICILE_MOTO` names one")?;
     let mut cluster = Cluster::start(BINARY, &[])?;
-    let mut node = None;
-    cluster.split_with(|cluster| {
-        let second = Second::prepare(cluster)?;
-        second.copy_keys(cluster)?;
+    let node = Second::beside(&mut cluster, |_, cluster| {
         let lines = server.settings(cluster.data())?;
         cluster.set("tokyo", "store", &lines)?;
-        cluster.set(SECOND, "store", &lines)?;
-        node = Some(second);
-        Ok(())
+        cluster.set(SECOND, "store", &lines)
     })?;
-    let node = node.context("the second node")?;
-    node.approve(&cluster)?;
-    cluster.launch(SECOND)?;
+    node.join(&mut cluster)?;
     let (first, second) = (cluster.region("tokyo"), node.region(&cluster));
     wait_until(READY_WITHIN, || second.is_ready().then_some(())).context("the second node is not ready")?;
     let stream = |number: u64| format!("bench-{number}");

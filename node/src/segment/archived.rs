@@ -15,7 +15,7 @@ use super::copied::copies_below;
 use super::manifest::{Manifest, Row};
 use super::merge::{Left, Merger};
 use super::moved::Moving;
-use super::{COPIES, Catalog, Copied, Rewritten, Segment, SegmentError, SegmentId, Shards, delete_copy, object_of};
+use super::{COPIES, Catalog, Copied, Rewritten, Segment, SegmentError, SegmentId, Shards, object_of};
 use crate::audit::Event;
 
 /// A segment in the archive.
@@ -325,8 +325,7 @@ impl Merger {
     }
 
     /// Deletes objects in the archive of a shard, and copies from there, that its manifest does not name: what was interrupted left
-    /// them, or somebody put them back. As with other copies, a manifest is created between looking and deleting, which whoever is
-    /// deposed cannot.
+    /// them, or somebody put them back.
     pub(super) async fn sweep_archive(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         // What was begun and may have failed half way is named first, or what it names would go.
         self.publish(shard).await?;
@@ -341,18 +340,7 @@ impl Merger {
             let cold = copies_below(&self.store, COPIES, shard).await.map_err(failed)?;
             found.extend(cold.into_iter().filter(|object| once.contains(object)));
         }
-        let kept = manifest.body.archived.iter().map(|one| &one.row);
-        for copied in kept.chain(&manifest.body.segments).filter_map(|row| row.copied.as_ref()) {
-            found.remove(&copied.object);
-        }
-        if found.is_empty() {
-            return Ok(());
-        }
-        self.fence(manifest).await?;
-        for object in found {
-            delete_copy(&self.store, &object).await.map_err(failed)?;
-        }
-        Ok(())
+        self.sweep_all_but(manifest, found).await
     }
 }
 

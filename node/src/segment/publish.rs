@@ -146,15 +146,25 @@ impl Merger {
     }
 
     /// Deletes copies of a shard of durability `bucket` that its manifest does not name: what was interrupted left them, or somebody
-    /// put them back. Whoever takes the shard over makes copies only after a manifest of its own, and then the one that is
-    /// created here between looking and deleting fails.
+    /// put them back.
     pub(super) async fn sweep_copies(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         let Some(manifest) = self.manifests.get(&shard).filter(|manifest| manifest.body.in_bucket).cloned() else {
             return Ok(());
         };
-        let failed = |source| SegmentError::Store { shard, source };
-        let mut found = copies_of(&self.store, shard).await.map_err(failed)?;
-        for copied in manifest.body.segments.iter().filter_map(|row| row.copied.as_ref()) {
+        let found = copies_of(&self.store, shard).await.map_err(|source| SegmentError::Store { shard, source })?;
+        self.sweep_all_but(manifest, found).await
+    }
+
+    /// Deletes what was found of a shard, but for what its manifest names. Whoever takes the shard over makes copies only after a
+    /// manifest of its own, and then the one that is created here between looking and deleting fails.
+    pub(super) async fn sweep_all_but(
+        &mut self,
+        manifest: Manifest,
+        mut found: BTreeSet<String>,
+    ) -> Result<(), SegmentError> {
+        let shard = manifest.shard;
+        let archived = manifest.body.archived.iter().map(|one| &one.row);
+        for copied in archived.chain(&manifest.body.segments).filter_map(|row| row.copied.as_ref()) {
             found.remove(&copied.object);
         }
         if found.is_empty() {
@@ -162,7 +172,8 @@ impl Merger {
         }
         self.fence(manifest).await?;
         for object in found {
-            delete_copy(&self.store, &object).await.map_err(failed)?;
+            let deleted = delete_copy(&self.store, &object).await;
+            deleted.map_err(|source| SegmentError::Store { shard, source })?;
         }
         Ok(())
     }
