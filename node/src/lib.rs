@@ -44,6 +44,8 @@ mod segment;
 mod tier;
 mod wal;
 
+pub use clock::run_ahead;
+
 /// Does what the arguments say: runs a node, or one of the operator's commands.
 pub fn main() -> std::process::ExitCode {
     commands::run()

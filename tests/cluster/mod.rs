@@ -6,6 +6,7 @@ pub mod fixture;
 pub mod guard;
 pub mod http;
 pub mod loghub;
+pub mod moved;
 pub mod ready;
 pub mod region;
 pub mod relay;
@@ -83,6 +84,7 @@ impl Cluster {
             .args(["--base-port", "0", "--ready-file"])
             .arg(&ready_file)
             .args(more)
+            .env(moved::CLOCK, moved::file_in(directory.path()))
             .stdin(Stdio::null())
             .stdout(File::create(&log)?)
             .stderr(File::options().append(true).open(&log)?)
@@ -120,12 +122,24 @@ impl Cluster {
         let output = Command::new(&self.binary)
             .args(arguments)
             .current_dir(self.directory.path())
+            .env(moved::CLOCK, moved::file_in(self.directory.path()))
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("starting {}", self.binary.display()))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         anyhow::ensure!(output.status.success(), "`domicile {}`: {}: {said}", arguments.join(" "), output.status);
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Sets the clocks of the nodes that this test started, and of commands, to a time, in seconds since 1970, UTC; they go on from there. Returns
+    /// when all of them are there. Clocks only go forward here.
+    ///
+    /// # Errors
+    /// When a node does not follow in time, or the time lies behind the machine's.
+    pub fn set_clock(&self, to: u64) -> Result<()> {
+        let ahead = to.checked_sub(moved::machine_now(&self.data)?).context("a time to come")?;
+        let pids: Vec<u32> = self.nodes.iter().map(|(_, child)| child.id()).collect();
+        moved::turn(&moved::file_in(self.directory.path()), ahead, &pids)
     }
 
     /// Where everything lies.
@@ -235,6 +249,7 @@ impl Cluster {
         let child = Command::new(&self.binary)
             .args(["node", "--config"])
             .arg(self.configuration(region))
+            .env(moved::CLOCK, moved::file_in(self.directory.path()))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -9,6 +9,8 @@
 )]
 
 mod bucket;
+mod midnight;
+mod moved;
 mod questions;
 
 /// The product, built with these tests.

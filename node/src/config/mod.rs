@@ -7,6 +7,7 @@ mod errors;
 mod keys;
 mod node_config;
 mod region;
+mod segments;
 mod store;
 
 pub(crate) use errors::ConfigError;
@@ -16,4 +17,5 @@ pub(crate) use node_config::{
     TelemetryConfig,
 };
 pub(crate) use region::{Clouds, RegionFacts, Regions};
+pub(crate) use segments::SegmentsConfig;
 pub(crate) use store::{Addressing, Backend, Cloud, Credentials, Encryption, StoreSection, Vouched};

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::errors::ConfigError;
 use super::keys::KeysConfig;
 use super::region::Regions;
+use super::segments::SegmentsConfig;
 use super::store::StoreSection;
 use crate::audit::Outside;
 
@@ -49,6 +50,9 @@ pub(crate) struct NodeConfig {
     /// Where the region's objects lie.
     #[serde(default)]
     pub(crate) store: StoreSection,
+    /// When segments roll over.
+    #[serde(default)]
+    pub(crate) segments: SegmentsConfig,
     /// How segments move.
     #[serde(default)]
     pub(crate) lifecycle: LifecycleConfig,
@@ -310,6 +314,9 @@ impl NodeConfig {
         if let Some((key, wanted)) = self.store.mistake() {
             return Err(ConfigError::Store { path: path.to_owned(), key, wanted });
         }
+        if let Some((key, found, allowed)) = self.segments.mistake() {
+            return Err(ConfigError::Bound { path: path.to_owned(), key, found, allowed });
+        }
         let is_right = |one: &WitnessConfig| {
             let has_scheme = one.url.starts_with("http://") || one.url.starts_with("https://");
             has_scheme && Outside::new(&one.url, &one.key).is_some()
@@ -377,6 +384,7 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
         assert_eq!(config.link.listen.port(), 7443);
         assert_eq!(config.listeners.es.to_string(), "127.0.0.1:9200");
         assert_eq!(config.listeners.api.to_string(), "127.0.0.1:7280");
+        assert_eq!((config.segments.roll_bytes, config.segments.roll_days), (50_000_000_000, 1));
         assert!(config.meta.voter && config.meta.seeds.is_empty() && config.audit.tls_keylog.is_none());
         assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("data"), "from the file's directory");
         assert!(config.link.bundles.values().all(|path| path.is_absolute()));
@@ -444,6 +452,11 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
             (with("[listeners]\nes = \"192.0.2.1:9200\""), "DMC-CONFIG-06", "listeners.es"),
             (with("[listeners]\nport = 9200"), "DMC-CONFIG-02", "port"),
             (with("[meta]\nround_trip_ms = 60000"), "DMC-CONFIG-08", "meta.round_trip_ms"),
+            (with("[segments]\nroll_bytes = 999999"), "DMC-CONFIG-08", "segments.roll_bytes"),
+            (with("[segments]\nroll_bytes = 50000000001"), "DMC-CONFIG-08", "segments.roll_bytes"),
+            (with("[segments]\nroll_days = 0"), "DMC-CONFIG-08", "segments.roll_days"),
+            (with("[segments]\nroll_days = 8"), "DMC-CONFIG-08", "segments.roll_days"),
+            (with("[segments]\nroll_hours = 1"), "DMC-CONFIG-02", "roll_hours"),
             (with("[telemetry]\nformat = \"xml\""), "DMC-CONFIG-02", "xml"),
             (with(&format!("{witness}key = \"w.example+00000000+BA==\"")), "DMC-CONFIG-12", "audit.witnesses"),
             (with(&format!("{witness}name = \"w\"")), "DMC-CONFIG-02", "name"),
@@ -465,6 +478,9 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
         assert_eq!(missing.code(), "DMC-CONFIG-01");
         assert!(read(&with(&transit("http://127.0.0.1:8200"))).is_ok());
         assert!(read(&with(&transit("https://vault.example.com"))).is_ok());
+        for at_the_bound in ["roll_bytes = 1000000\nroll_days = 7", "roll_bytes = 50000000000\nroll_days = 1"] {
+            assert!(read(&with(&format!("[segments]\n{at_the_bound}"))).is_ok(), "{at_the_bound}");
+        }
         assert!(read(&with("[listeners]\nes = \"192.0.2.1:9200\"\nallow_plaintext = true")).is_ok());
     }
 }

@@ -1,8 +1,8 @@
 //! Which segments are past their retention: a pure decision over periods, what lies there, and holds.
 //!
 //! A period counts from receipt, never from the time that a producer wrote into a record. A segment is past it when the last
-//! record that can be inside was received that long ago; so nothing goes early, and nothing stays more than a day longer, for
-//! a segment is sealed after a day. A stream that the policy does not know is never planned. Reads and deletes nothing.
+//! record that can be inside was received that long ago; so nothing goes early, and what shares a segment goes at one midnight, for
+//! it came on one day, or within the days of `[segments] roll_days`. A stream that the policy does not know is never planned. Reads and deletes nothing.
 
 use domicile_proto::ids::{Name, ShardId, StreamId, TenantId, Timestamp};
 

@@ -65,6 +65,7 @@ pub(crate) struct Builder {
     oldest: i64,
     newest: i64,
     seqs: Option<(u64, u64)>,
+    received_until: Timestamp,
 }
 
 /// A segment that has been built.
@@ -77,6 +78,8 @@ pub(crate) struct Built {
     pub(crate) newest: Timestamp,
     pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
+    /// When the last of its records was accepted.
+    pub(crate) received_until: Timestamp,
     /// Version of the suppression list under which none of its records is suppressed.
     pub(crate) sifted: u64,
 }
@@ -114,6 +117,7 @@ impl Builder {
             oldest: i64::MAX,
             newest: i64::MIN,
             seqs: None,
+            received_until: Timestamp(i64::MIN),
         })
     }
 
@@ -124,6 +128,7 @@ impl Builder {
             return Ok(());
         }
         debug_assert!(self.seqs.is_none_or(|(_, taken)| first > taken), "places of a shard rise");
+        self.received_until = self.received_until.max(durable.accepted_at);
         let wanted = self.suppressed.of_stream(durable.tenant, durable.stream);
         for (seq, record) in (first..).zip(durable.records) {
             if wanted.hides(record.subject(), record.id(), record.json()) {
@@ -155,6 +160,7 @@ impl Builder {
             newest: Timestamp(if self.docs == 0 { 0 } else { self.newest }),
             first_seq,
             last_seq,
+            received_until: self.received_until,
             sifted: self.suppressed.version(),
         }))
     }

@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use domicile_proto::ids::Timestamp;
+
 use super::builder::{Builder, Built, Layout};
 use super::errors::IndexError;
 use crate::limits::{REFRESH_LONGEST, REFRESH_SHORTEST, SPILL_BYTES};
@@ -19,6 +21,7 @@ pub(crate) struct Growing {
     json_bytes: usize,
     /// First and last place, both inclusive.
     places: Option<(u64, u64)>,
+    received_until: Option<Timestamp>,
     builder: Option<(Builder, PathBuf)>,
     due: Instant,
     refresh: Duration,
@@ -33,6 +36,7 @@ impl Growing {
             gathered_bytes: 0,
             json_bytes: 0,
             places: None,
+            received_until: None,
             builder: None,
             due: now + REFRESH_LONGEST,
             refresh: REFRESH_LONGEST,
@@ -46,6 +50,7 @@ impl Growing {
         self.due = self.began + self.refresh;
         let first = self.places.map_or(durable.first_seq, |(first, _)| first);
         self.places = Some((first, durable.last_seq()));
+        self.received_until = self.received_until.max(Some(durable.accepted_at));
         let bytes = durable.json_bytes();
         self.json_bytes += bytes;
         self.gathered_bytes += bytes;
@@ -55,6 +60,11 @@ impl Growing {
     /// The places taken in, from the first to the last.
     pub(crate) fn places(&self) -> Option<RangeInclusive<u64>> {
         self.places.map(|(first, last)| first..=last)
+    }
+
+    /// When the last of its records was accepted.
+    pub(crate) const fn received_until(&self) -> Option<Timestamp> {
+        self.received_until
     }
 
     /// The directory of its builder, where it has one.

@@ -43,7 +43,7 @@ use crate::present::{self, Desk, Parts};
 use crate::query::Engine;
 use crate::receive::listen::{Listener, Protection};
 use crate::receive::{self, Inlet};
-use crate::segment::{Opened, Shards};
+use crate::segment::{Opened, RollOver, Shards};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry;
 use crate::tier::{Blocks, Tier};
@@ -149,7 +149,8 @@ async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(W
     let time = (base.clock.clone(), base.suppression.clone());
     let opened = Opened::open_of(&dir, base.store.clone(), &base.tasks, time, &tier.opener(), is_ours).await?;
     let opened = opened.telling(Arc::clone(&base.ledger)).copying(tier.copier());
-    let opened = opened.archiving(tier.archive_purger());
+    let rolling = RollOver::new(config.segments.roll_bytes, config.segments.roll_days);
+    let opened = opened.archiving(tier.archive_purger()).rolling(rolling);
     let bucket = Bucket::open(base.store.clone(), base.us.node, base.clock.clone(), base.tasks.clone()).await?;
     // Nothing of them can be searched before this node knows whose they are, and has read what was accepted.
     let mut waiting = opened.in_bucket();

@@ -190,11 +190,10 @@ pub(super) fn open_index(
         newest: row.newest,
         first_seq: row.first_seq,
         last_seq: row.last_seq,
+        received_until: row.received_until,
         sifted: 0,
     };
-    let mut segment = Segment::open(layout, (id, shard), built, dir, row.built_at)?;
-    segment.received_until = row.received_until;
-    Ok(segment)
+    Segment::open(layout, (id, shard), built, dir, row.built_at)
 }
 
 /// Opens a segment that was just built in `dir`, or in memory.

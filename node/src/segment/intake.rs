@@ -67,6 +67,12 @@ impl Intake {
     async fn take(&mut self, group: Vec<Durable>) {
         for durable in group {
             let shard = durable.shard;
+            let roll = self.shared.roll();
+            let ends = |until| roll.period(until) < roll.period(durable.accepted_at);
+            if self.growing.get(&shard).and_then(Growing::received_until).is_some_and(ends) {
+                // Where a clock was put back, records count for the later period: nothing is deleted early.
+                self.refresh(|other, _| other == shard).await;
+            }
             let growing = self.growing.entry(shard).or_insert_with(|| Growing::begin(Instant::now()));
             growing.take(durable);
             if growing.is_to_spill() {

@@ -23,6 +23,7 @@ use super::moved::Moving;
 use super::plan::{Merge, Piece, Pressure, Target, plan};
 use super::purge::Removal;
 use super::repair::Retry;
+use super::roll::Moment;
 use super::shared::Shared;
 use super::{Hidden, Segment, SegmentError, delete_copy};
 use crate::errors::Coded;
@@ -46,6 +47,8 @@ pub(super) struct Merger {
     pub(super) settled: BTreeSet<ShardId>,
     /// Shards that another node owns now.
     pub(super) deposed: BTreeSet<ShardId>,
+    /// The period in which each shard was last looked at because one was over.
+    pub(super) closed: BTreeMap<ShardId, i64>,
     /// Where segments lay that were replaced; it goes as soon as no manifest names it.
     pub(super) leaving: BTreeMap<ShardId, Vec<Left>>,
     /// Who wants something removed.
@@ -83,8 +86,8 @@ impl Merger {
         (removing, moving): (mpsc::Receiver<Removal>, mpsc::Receiver<Moving>),
     ) -> Self {
         let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (settled, deposed) = (BTreeSet::new(), BTreeSet::new());
-        Self { shared, store, wal, manifests, begun, put_off, settled, deposed, leaving, removing, moving }
+        let (settled, deposed, closed) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Self { shared, store, wal, manifests, begun, put_off, settled, deposed, closed, leaving, removing, moving }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
@@ -108,7 +111,22 @@ impl Merger {
                 () = self.shared.wake.notified() => {}
                 Some(removal) = self.removing.recv() => self.obey(removal).await,
                 Some(wish) = self.moving.recv() => self.carry(wish).await,
-                () = tokio::time::sleep(LOOK_AFTER) => self.shared.mark_young(),
+                () = tokio::time::sleep(LOOK_AFTER) => {
+                    self.shared.mark_young();
+                    self.mark_over();
+                }
+            }
+        }
+    }
+
+    /// Has each shard looked at once after each roll-over, not all of them at once, so that what is left of its period is joined
+    /// also where nothing comes any more.
+    fn mark_over(&mut self) {
+        let (roll, now) = (self.shared.roll(), self.shared.clock.now());
+        for shard in self.shared.catalog.shards() {
+            let period = roll.closing(shard, now);
+            if self.closed.insert(shard, period) != Some(period) {
+                self.shared.mark(shard);
             }
         }
     }
@@ -197,9 +215,11 @@ impl Merger {
             let follows = |a: &Segment, b: &Segment| b.first_seq <= a.last_seq.max(durable) + 1;
             let whole = segments.windows(2).take_while(|pair| matches!(pair, [a, b] if follows(a, b)));
             segments.truncate(whole.count() + 1);
-            let pieces: Vec<_> = segments.iter().map(|segment| piece(segment)).collect();
+            let (roll, now) = (self.shared.roll(), self.shared.clock.now());
+            let pieces: Vec<_> = segments.iter().map(|segment| Piece::of(segment, roll)).collect();
+            let moment = Moment { now, roll, lag: roll.lag_of(shard) };
             let is_deposed = matches!(published, Err(SegmentError::Deposed { .. }));
-            let next = plan(&pieces, self.shared.clock.now(), pressure).filter(|_| !is_deposed);
+            let next = plan(&pieces, moment, pressure).filter(|_| !is_deposed);
             let Some(Merge { pieces, target }) = next else { return published };
             let parts: Vec<_> = segments.drain(pieces).collect();
             let may_publish = may_publish && published.is_ok();
@@ -267,11 +287,6 @@ impl Merger {
     }
 }
 
-fn piece(segment: &Segment) -> Piece {
-    let (in_memory, is_away) = (segment.is_young(), segment.copied.is_some());
-    Piece { bytes: segment.bytes, docs: segment.docs, in_memory, is_away, built_at: segment.built_at }
-}
-
 /// Merges neighbours into one segment, in the order given, without what is hidden in them. Blocks and computes.
 pub(super) fn merge(
     layout: &Layout,
@@ -320,12 +335,12 @@ pub(super) fn merge(
         newest: filled().map(|part| part.newest).max().unwrap_or_default(),
         first_seq: first.first_seq,
         last_seq: last.last_seq,
+        received_until: parts.iter().map(|part| part.received_until).max().unwrap_or(now),
         sifted: hidden.iter().map(|hidden| hidden.sifted).min().unwrap_or_default(),
     };
-    // The age of a segment is that of its oldest part: what was built today is sealed tomorrow, however often it was merged.
+    // As long as its oldest part was built, so long is what it holds not on the disk.
     let built_at = parts.iter().map(|part| part.built_at).min().unwrap_or(now);
     let opened = files::open_built(layout, (id, shard), built, dir.clone(), built_at).and_then(|mut merged| {
-        merged.received_until = parts.iter().map(|part| part.received_until).max().unwrap_or(now);
         if removed > 0 {
             merged.retime()?;
         }

@@ -26,6 +26,9 @@ mod purge;
 mod purge_test;
 pub(crate) mod ranged;
 mod repair;
+mod roll;
+#[cfg(test)]
+mod roll_test;
 #[allow(clippy::module_inception, reason = "the main type of the stage has its name")]
 mod segment;
 mod shards;
@@ -43,5 +46,6 @@ pub(crate) use errors::SegmentError;
 pub(crate) use hidden::Hidden;
 pub(crate) use lost::{Loss, Sum};
 pub(crate) use purge::{Rewritten, Sha256, Whole, renew, sha256_of};
+pub(crate) use roll::RollOver;
 pub(crate) use segment::{Segment, SegmentId};
 pub(crate) use shards::{Opened, Shards};

@@ -206,6 +206,7 @@ impl Merger {
         self.put_off.remove(&shard);
         self.manifests.remove(&shard);
         self.leaving.remove(&shard);
+        self.closed.remove(&shard);
         self.shared.catalog.set_archive(shard, Vec::new());
         self.shared.in_bucket.lock().remove(&shard);
         self.shared.taken.lock().remove(&shard);

@@ -46,7 +46,7 @@ pub(crate) struct Segment {
     pub(crate) copied: Option<Copied>,
     /// When it was built; of a merged one, its oldest part.
     pub(crate) built_at: Timestamp,
-    /// When its youngest part was built: all that is inside was received before.
+    /// When the last of its records was accepted: nothing inside was received later.
     pub(crate) received_until: Timestamp,
     pub(crate) fields: Arc<Fields>,
     pub(crate) searcher: Searcher,
@@ -87,7 +87,7 @@ impl Segment {
             dir,
             copied: None,
             built_at,
-            received_until: built_at,
+            received_until: built.received_until,
             fields: Arc::clone(&layout.fields),
             searcher,
             lookups: Arc::default(),

@@ -22,7 +22,7 @@ use super::moved::Moving;
 use super::purge::{Removal, Sha256, Whole, digest_of};
 use super::repair::Repairer;
 use super::shared::Shared;
-use super::{Catalog, OpenCopied, PurgeArchive, Rewritten, Segment, SegmentError, SegmentId};
+use super::{Catalog, OpenCopied, PurgeArchive, Rewritten, RollOver, Segment, SegmentError, SegmentId};
 use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::index::builder::Layout;
@@ -126,6 +126,13 @@ impl Opened {
         self
     }
 
+    /// Has segments roll over so; without it, as is usual.
+    pub(crate) fn rolling(self, roll: RollOver) -> Self {
+        // There is none yet: nobody else has seen these shards.
+        let _ = self.shared.roll.set(roll);
+        self
+    }
+
     pub(super) fn of_bucket(&self) -> impl Iterator<Item = &Manifest> {
         self.in_bucket.values()
     }
@@ -218,6 +225,11 @@ impl Shards {
     /// The segments that can be searched.
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.shared.catalog
+    }
+
+    /// When they roll over.
+    pub(crate) fn roll(&self) -> RollOver {
+        self.shared.roll()
     }
 
     /// How records are represented in them.

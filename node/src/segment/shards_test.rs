@@ -25,16 +25,16 @@ use crate::wal::{Batch, Op, Outcome, Wal, WalConfig};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
-struct Node {
+pub(super) struct Node {
     tasks: Tasks,
-    clock: Clock,
+    pub(super) clock: Clock,
     store: Store,
     wal: Wal,
-    shards: Shards,
+    pub(super) shards: Shards,
 }
 
 impl Node {
-    async fn start(dir: &Path) -> Result<Self, SegmentError> {
+    pub(super) async fn start(dir: &Path) -> Result<Self, SegmentError> {
         Self::start_under(dir, Suppression::default()).await
     }
 
@@ -56,7 +56,7 @@ impl Node {
         Ok(Self { tasks, clock, store, wal, shards })
     }
 
-    async fn append(&self, shard: u64, texts: &[String]) -> Vec<Outcome> {
+    pub(super) async fn append(&self, shard: u64, texts: &[String]) -> Vec<Outcome> {
         let stream = StreamView {
             id: StreamId(1),
             tenant: TenantId(1),
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// Everything that can be searched in a shard, by place.
-    fn content(&self, shard: u64) -> BTreeMap<u64, String> {
+    pub(super) fn content(&self, shard: u64) -> BTreeMap<u64, String> {
         let mut content = BTreeMap::new();
         let mut before = u64::MAX;
         for segment in self.shards.catalog().view(ShardId(shard)).iter() {
@@ -95,18 +95,18 @@ impl Node {
     }
 
     /// Ends as kill -9 would: nothing is finished, nothing in memory is kept.
-    async fn kill(self) {
+    pub(super) async fn kill(self) {
         assert!(self.tasks.stop(Duration::from_secs(30)).await);
         self.wal.stop().await;
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.shards.stop().await;
         assert!(self.tasks.stop(Duration::from_secs(30)).await);
     }
 }
 
-fn texts(from: usize, count: usize) -> Vec<String> {
+pub(super) fn texts(from: usize, count: usize) -> Vec<String> {
     (from..from + count).map(|n| format!("line {n} of many")).collect()
 }
 

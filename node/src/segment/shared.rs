@@ -16,7 +16,7 @@ use super::copied::CopyOut;
 use super::files::Files;
 use super::merge::remove;
 use super::repair::Lost;
-use super::{Catalog, OpenCopied, PurgeArchive, Segment, SegmentError, SegmentId};
+use super::{Catalog, OpenCopied, PurgeArchive, RollOver, Segment, SegmentError, SegmentId};
 use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::errors::Coded;
@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) lost: Lost,
     /// Where it is recorded which segments come and go.
     pub(super) ledger: OnceLock<Arc<Ledger>>,
+    /// When segments roll over.
+    pub(super) roll: OnceLock<RollOver>,
     /// Opens a segment where its copy lies.
     pub(super) open_copied: OpenCopied,
     /// Copies a segment of durability `bucket` into the store.
@@ -75,6 +77,7 @@ impl Shared {
             dirty: Mutex::default(),
             lost: Lost::default(),
             ledger: OnceLock::new(),
+            roll: OnceLock::new(),
             open_copied,
             copy_out: OnceLock::new(),
             purge_archive: OnceLock::new(),
@@ -86,6 +89,11 @@ impl Shared {
             #[cfg(test)]
             ends_at: Mutex::new(None),
         })
+    }
+
+    /// When segments roll over.
+    pub(super) fn roll(&self) -> RollOver {
+        self.roll.get().copied().unwrap_or_default()
     }
 
     /// Shows a new segment. Where it may not be shown, it goes: its records are in the log.

@@ -37,6 +37,7 @@ pub(crate) fn durable(shard: u64, first_seq: u64, records: Vec<Classified>) -> D
         stream: StreamId(1),
         shard: ShardId(shard),
         epoch: Epoch(1),
+        accepted_at: Timestamp(0),
         refresh: Duration::from_millis(100),
         first_seq,
         records,

@@ -17,13 +17,13 @@ use super::cold::Blocks;
 use super::errors::TierError;
 use super::forget::forget;
 use super::pack::{Cold, Tier};
-use super::plan::{Action, DAY, Lying, Move, Place, Room, Rule, StreamHold, plan};
+use super::plan::{Action, Lying, Move, Place, Room, Rule, StreamHold, plan};
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::limits::{LIFECYCLE_LOOK, MOVES_AT_ONCE};
 use crate::segment::manifest::Row;
 use crate::segment::plan::{Piece, is_sealed};
-use crate::segment::{Archived, Segment, SegmentError, Shards};
+use crate::segment::{Archived, RollOver, Segment, SegmentError, Shards};
 
 /// What the mover works with.
 pub(crate) struct MoverParts {
@@ -106,7 +106,7 @@ impl Mover {
     /// Every durable segment, as the plan cares.
     pub(crate) fn lying(&self) -> Vec<Lying> {
         let catalog = self.parts.shards.catalog();
-        let now = self.parts.clock.now();
+        let (now, roll) = (self.parts.clock.now(), self.parts.shards.roll());
         let mut lying = Vec::new();
         for shard in catalog.shards() {
             let view = catalog.view(shard);
@@ -115,8 +115,8 @@ impl Mover {
             let durable: Vec<_> = view.iter().filter(|segment| !segment.is_young() && !is_copy(segment)).collect();
             lying.extend(durable.iter().enumerate().map(|(at, segment)| {
                 let beside = [at.checked_sub(1).and_then(|at| durable.get(at)), durable.get(at + 1)];
-                let joins = beside.into_iter().flatten().any(|other| belong(segment, other, now));
-                lying_of(segment, joins, now)
+                let joins = beside.into_iter().flatten().any(|other| belong(segment, other, (roll, now)));
+                lying_of(segment, joins, (roll, now))
             }));
         }
         lying.extend(self.archived());
@@ -302,9 +302,10 @@ impl Mover {
         let warm: BTreeSet<_> =
             planned.iter().filter(|one| one.action == Action::Warm).map(|one| one.lying.segment).collect();
         let (catalog, now) = (self.parts.shards.catalog(), self.parts.clock.now());
+        let roll = self.parts.shards.roll();
         let mut moved = 0;
         for shard in planned.iter().map(|one| one.lying.shard).collect::<BTreeSet<ShardId>>() {
-            for run in runs(&catalog.view(shard), &warm, now) {
+            for run in runs(&catalog.view(shard), &warm, (roll, now)) {
                 let parts: BTreeSet<_> = run.iter().map(|segment| segment.id).collect();
                 let count = parts.len() as u64;
                 let _moving = self.parts.shards.moving().read().await;
@@ -319,14 +320,19 @@ impl Mover {
 }
 
 /// Neighbours that become warm together.
-fn runs(view: &[Arc<Segment>], warm: &BTreeSet<crate::segment::SegmentId>, now: Timestamp) -> Vec<Vec<Arc<Segment>>> {
+fn runs(
+    view: &[Arc<Segment>],
+    warm: &BTreeSet<crate::segment::SegmentId>,
+    time: (RollOver, Timestamp),
+) -> Vec<Vec<Arc<Segment>>> {
+    let most = WARM_BYTES.min(time.0.bytes());
     let mut runs: Vec<Vec<Arc<Segment>>> = Vec::new();
     for segment in view.iter().filter(|segment| warm.contains(&segment.id)) {
         let fits = |run: &&mut Vec<Arc<Segment>>| {
             let bytes: u64 = run.iter().map(|one| one.bytes).sum();
             let docs: u64 = run.iter().map(|one| u64::from(one.docs)).sum();
-            run.last().is_some_and(|last| belong(last, segment, now))
-                && bytes + segment.bytes <= WARM_BYTES
+            run.last().is_some_and(|last| belong(last, segment, time))
+                && bytes + segment.bytes <= most
                 && docs + u64::from(segment.docs) <= WARM_DOCS
         };
         match runs.last_mut().filter(fits) {
@@ -338,27 +344,18 @@ fn runs(view: &[Arc<Segment>], warm: &BTreeSet<crate::segment::SegmentId>, now: 
     runs
 }
 
-/// Whether two neighbours on the disk are of one day, sealed, and small enough to be one.
-fn belong(a: &Segment, b: &Segment, now: Timestamp) -> bool {
-    let fits = |segment: &Segment| segment.dir.is_some() && is_sealed(&piece(segment), now);
-    let day = |segment: &Segment| segment.received_until.0.div_euclid(DAY);
+/// Whether two neighbours on the disk are of one period, sealed, and small enough to be one.
+fn belong(a: &Segment, b: &Segment, (roll, now): (RollOver, Timestamp)) -> bool {
+    let fits = |segment: &Segment| segment.dir.is_some() && is_sealed(&Piece::of(segment, roll), roll, now);
+    let period = |segment: &Segment| roll.period(segment.received_until);
+    let most = WARM_BYTES.min(roll.bytes());
     let are_neighbours = a.last_seq + 1 == b.first_seq || b.last_seq + 1 == a.first_seq;
-    let is_small = a.bytes + b.bytes <= WARM_BYTES && u64::from(a.docs) + u64::from(b.docs) <= WARM_DOCS;
-    fits(a) && fits(b) && day(a) == day(b) && are_neighbours && is_small
+    let is_small = a.bytes + b.bytes <= most && u64::from(a.docs) + u64::from(b.docs) <= WARM_DOCS;
+    fits(a) && fits(b) && period(a) == period(b) && are_neighbours && is_small
 }
 
-fn piece(segment: &Segment) -> Piece {
-    Piece {
-        bytes: segment.bytes,
-        docs: segment.docs,
-        in_memory: segment.is_young(),
-        is_away: segment.copied.is_some(),
-        built_at: segment.built_at,
-    }
-}
-
-fn lying_of(segment: &Segment, joins: bool, now: Timestamp) -> Lying {
-    let place = match (&segment.copied, is_sealed(&piece(segment), now) && !joins) {
+fn lying_of(segment: &Segment, joins: bool, (roll, now): (RollOver, Timestamp)) -> Lying {
+    let place = match (&segment.copied, is_sealed(&Piece::of(segment, roll), roll, now) && !joins) {
         (Some(_), _) => Place::Cold,
         (None, true) => Place::Warm,
         (None, false) => Place::Hot,
@@ -378,7 +375,7 @@ fn lying_of(segment: &Segment, joins: bool, now: Timestamp) -> Lying {
 
 /// What is carried out segment by segment.
 const CARRIED: [Action; 4] = [Action::Cool, Action::Archive, Action::Restore, Action::LetGo];
-/// Largest segment that a day is merged into, in bytes; as large as one that is sealed by its size.
+/// Largest segment that the rest of a period is merged into, in bytes: what is larger gains little.
 const WARM_BYTES: u64 = 2 << 30;
 /// Most records of it.
 const WARM_DOCS: u64 = 20_000_000;

@@ -192,7 +192,7 @@ impl Core {
             frame::put_entry(&mut written, &entry);
             self.open.bytes += written.len();
             self.open.batches.push((shard, written));
-            if let Some(durable) = into_durable(entry) {
+            if let Some(durable) = into_durable(entry, now) {
                 self.open.last.insert(shard, durable.last_seq());
                 self.open.given.push(durable);
             }
@@ -230,7 +230,7 @@ impl Core {
         sightings.iter().for_each(|sighting| held.seen.remember(sighting));
         held.seen.expire(now);
         self.open.at = now;
-        for (is_ours, entry) in batches {
+        for (is_ours, accepted_at, entry) in batches {
             if !is_ours {
                 let mut written = Vec::new();
                 frame::put_entry(&mut written, &entry);
@@ -238,7 +238,8 @@ impl Core {
                 self.open.batches.push((shard, written));
                 self.open.sightings.extend(sightings.iter().filter(|one| one.is_of(&entry)).cloned());
             }
-            let Some(durable) = into_durable(entry).and_then(|durable| durable.after(last_seq)) else { continue };
+            let durable = into_durable(entry, accepted_at).and_then(|durable| durable.after(last_seq));
+            let Some(durable) = durable else { continue };
             if !is_ours {
                 self.open.last.insert(shard, durable.last_seq());
             }

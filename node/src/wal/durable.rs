@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domicile_proto::ids::{Epoch, ShardId, StreamId, TenantId};
+use domicile_proto::ids::{Epoch, ShardId, StreamId, TenantId, Timestamp};
 
 use crate::classify::Classified;
 
@@ -15,6 +15,8 @@ pub(crate) struct Durable {
     pub(crate) shard: ShardId,
     #[allow(dead_code, reason = "part of what a durable batch is")]
     pub(crate) epoch: Epoch,
+    /// When it was accepted, by the clock of the node that did.
+    pub(crate) accepted_at: Timestamp,
     /// How long after receipt they must be searchable, as their stream asked.
     pub(crate) refresh: Duration,
     /// Place of the first record; the others follow without a gap. Places begin with 1.

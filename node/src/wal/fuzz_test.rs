@@ -57,7 +57,7 @@ fn no_frame_of_the_log_panics() {
         for entry in frame::read_body(found).map(|(_, entries)| entries).unwrap_or_default() {
             let (first, count) = (entry.first_seq, entry.records.len() as u64);
             let _ = sightings_of(&entry, NOW);
-            if let Some(Some(durable)) = reopen(entry, 0) {
+            if let Some(Some(durable)) = reopen(entry, NOW, 0) {
                 assert!(durable.first_seq >= first && durable.records.len() as u64 <= count);
             }
         }
@@ -74,7 +74,7 @@ fn no_object_of_the_log_panics() {
         let body = input.bytes(&good);
         assert!(objects::read(&framed(&body, &magic), 8).is_none(), "it stands for its own number alone");
         if let Some(Said::Batches(_, entries)) = objects::read(&framed(&body, &magic), 7) {
-            entries.into_iter().for_each(|entry| drop(reopen(entry, 3)));
+            entries.into_iter().for_each(|entry| drop(reopen(entry, NOW, 3)));
         }
         let _ = objects::read(&body, 7);
     });

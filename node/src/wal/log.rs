@@ -95,7 +95,7 @@ impl Log {
             });
             file.sightings.append(&mut sightings);
         }
-        (answers, entries.into_iter().filter_map(into_durable).collect())
+        (answers, entries.into_iter().filter_map(|entry| into_durable(entry, now)).collect())
     }
 
     /// As [`stage`], for a shard of the disk.

@@ -156,11 +156,11 @@ impl Log {
             let mut at = frame::FILE_HEADER_BYTES;
             while let Found::Frame { body, next, .. } = frame::frame_at(&bytes, at) {
                 let damaged = || WalError::Damaged { file: name.clone(), at: at as u64 };
-                let (_, entries) = frame::read_body(body).ok_or_else(damaged)?;
+                let (accepted_at, entries) = frame::read_body(body).ok_or_else(damaged)?;
                 let mut group = Vec::new();
                 for entry in entries {
                     let indexed = indexed.get(&entry.shard).copied().unwrap_or_default();
-                    group.extend(reopen(entry, indexed).ok_or_else(damaged)?);
+                    group.extend(reopen(entry, accepted_at, indexed).ok_or_else(damaged)?);
                 }
                 if !group.is_empty() && !give(group) {
                     return Ok(());
@@ -184,9 +184,10 @@ impl Log {
             let mut at = frame::FILE_HEADER_BYTES;
             while let Found::Frame { body, next: after, .. } = frame::frame_at(&bytes, at) {
                 let damaged = || WalError::Damaged { file: name.clone(), at: at as u64 };
-                let (_, entries) = frame::read_body(body).ok_or_else(damaged)?;
+                let (accepted_at, entries) = frame::read_body(body).ok_or_else(damaged)?;
                 for entry in entries.into_iter().filter(|entry| entry.shard == shard) {
-                    let Some(mut durable) = reopen(entry, next - 1).ok_or_else(damaged)? else { continue };
+                    let reopened = reopen(entry, accepted_at, next - 1).ok_or_else(damaged)?;
+                    let Some(mut durable) = reopened else { continue };
                     if durable.first_seq != next {
                         return Err(WalError::Gap { shard, expected: next, found: durable.first_seq });
                     }
@@ -279,13 +280,14 @@ impl Places<'_> {
 }
 
 /// The records of a batch behind the place `indexed`; `Some(None)` where there are none.
-pub(super) fn reopen(entry: Entry<Written<'_>>, indexed: u64) -> Option<Option<Durable>> {
+pub(super) fn reopen(entry: Entry<Written<'_>>, accepted_at: Timestamp, indexed: u64) -> Option<Option<Durable>> {
     let Entry { tenant, stream, shard, epoch, refresh_ms, first_seq, records, .. } = entry;
     let held = usize::try_from((indexed + 1).saturating_sub(first_seq)).ok()?.min(records.len());
     let first_seq = first_seq + held as u64;
     let records = records.iter().skip(held).map(Written::reopen).collect::<Option<Vec<_>>>()?;
     let refresh = std::time::Duration::from_millis(u64::from(refresh_ms));
-    Some((!records.is_empty()).then_some(Durable { tenant, stream, shard, epoch, refresh, first_seq, records }))
+    let durable = Durable { tenant, stream, shard, epoch, accepted_at, refresh, first_seq, records };
+    Some((!durable.records.is_empty()).then_some(durable))
 }
 
 /// The bytes of a file of ids: magic, CRC-32 of the rest, the ids.

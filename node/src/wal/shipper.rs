@@ -282,9 +282,9 @@ impl Bucket {
             let name = objects::name(self.0.node, number);
             let bytes = self.0.store.read(&name).await.map_err(|source| failed(&name, source))?;
             let foreign = || WalError::Foreign { file: name.clone() };
-            let Said::Batches(_, entries) = objects::read(&bytes, number).ok_or_else(foreign)? else { continue };
+            let Said::Batches(at, entries) = objects::read(&bytes, number).ok_or_else(foreign)? else { continue };
             for entry in entries.into_iter().filter(|entry| entry.shard == shard) {
-                let Some(mut durable) = reopen(entry, next - 1).ok_or_else(foreign)? else { continue };
+                let Some(mut durable) = reopen(entry, at, next - 1).ok_or_else(foreign)? else { continue };
                 if durable.first_seq != next {
                     return Err(WalError::Gap { shard, expected: next, found: durable.first_seq });
                 }

@@ -126,8 +126,10 @@ fn take(
     Outcome::Created { seq }
 }
 
-pub(super) fn into_durable(entry: Entry<Classified>) -> Option<Durable> {
+/// What leaves the log of a batch that was accepted at a time; none where no record of it was created.
+pub(super) fn into_durable(entry: Entry<Classified>, accepted_at: Timestamp) -> Option<Durable> {
     let Entry { tenant, stream, shard, epoch, refresh_ms, first_seq, records, .. } = entry;
     let refresh = Duration::from_millis(u64::from(refresh_ms));
-    (!records.is_empty()).then_some(Durable { tenant, stream, shard, epoch, refresh, first_seq, records })
+    let durable = Durable { tenant, stream, shard, epoch, accepted_at, refresh, first_seq, records };
+    (!durable.records.is_empty()).then_some(durable)
 }

@@ -28,21 +28,24 @@ pub(crate) struct Tail {
     pub(super) last_seq: u64,
     /// The place that comes next.
     pub(super) next_seq: u64,
-    /// Batches in the order of their places; whether each lies in this node's own log.
-    pub(super) batches: Vec<(bool, Entry<Classified>)>,
+    /// Batches in the order of their places; whether each lies in this node's own log, and when it was accepted.
+    pub(super) batches: Vec<Logged>,
     /// The ids of the shard, oldest first.
     pub(super) sightings: Vec<Sighting>,
     /// Whether the ids lie nowhere in the store yet.
     pub(super) are_ids_new: bool,
 }
 
-/// Batches, with whether each lies in this node's own log, and ids.
-type Found = (Vec<(bool, Entry<Classified>)>, Vec<Sighting>);
+/// A batch, with whether it lies in this node's own log, and when it was accepted.
+type Logged = (bool, Timestamp, Entry<Classified>);
+
+/// Batches and ids.
+type Found = (Vec<Logged>, Vec<Sighting>);
 
 /// What one object says of the shards that are wanted.
 #[derive(Default)]
 struct Part {
-    batches: Vec<Entry<Classified>>,
+    batches: Vec<(Timestamp, Entry<Classified>)>,
     sightings: Vec<Sighting>,
 }
 
@@ -57,14 +60,14 @@ impl Tail {
     fn new(
         shard: ShardId,
         last_seq: u64,
-        mut batches: Vec<(bool, Entry<Classified>)>,
+        mut batches: Vec<Logged>,
         mut sightings: Vec<Sighting>,
     ) -> Result<Self, WalError> {
         // Of two that are the same, the one of this node's own log comes first.
-        batches.sort_by_key(|(is_ours, entry)| (entry.first_seq, !is_ours));
+        batches.sort_by_key(|(is_ours, _, entry)| (entry.first_seq, !is_ours));
         sightings.sort_by_key(|sighting| sighting.at);
         let mut tail = Self::nothing_after(last_seq);
-        for (is_ours, entry) in batches {
+        for (is_ours, accepted_at, entry) in batches {
             let behind = entry.first_seq + entry.records.len() as u64;
             if behind <= tail.next_seq {
                 continue;
@@ -73,7 +76,7 @@ impl Tail {
                 return Err(WalError::Gap { shard, expected: tail.next_seq, found: entry.first_seq });
             }
             tail.next_seq = behind;
-            tail.batches.push((is_ours, entry));
+            tail.batches.push((is_ours, accepted_at, entry));
         }
         tail.sightings = sightings;
         Ok(tail)
@@ -166,9 +169,9 @@ impl Bucket {
             }
         }
         for (is_ours, part) in parts {
-            for entry in part.batches {
+            for (accepted_at, entry) in part.batches {
                 if let Some((batches, _)) = found.get_mut(&entry.shard) {
-                    batches.push((is_ours, entry));
+                    batches.push((is_ours, accepted_at, entry));
                 }
             }
             for sighting in part.sightings {
@@ -224,7 +227,7 @@ fn part_of(bytes: &[u8], number: u64, wanted: &BTreeMap<ShardId, u64>) -> Option
             let Some(last_seq) = wanted.get(&entry.shard) else { continue };
             part.sightings.extend(sightings_of(&entry, at));
             if entry.first_seq + entry.records.len() as u64 > last_seq + 1 {
-                part.batches.push(reopened(entry)?);
+                part.batches.push((at, reopened(entry)?));
             }
         }
     }

@@ -22,7 +22,7 @@ use super::relay::Relay;
 use crate::clock::Clock;
 use crate::config::{
     AuditConfig, KeysConfig, LifecycleConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig,
-    Regions, Seed, StoreSection, TelemetryConfig,
+    Regions, Seed, SegmentsConfig, StoreSection, TelemetryConfig,
 };
 
 /// The regions of `dev`, in the order of their node ids and ports.
@@ -214,6 +214,7 @@ impl Layout {
             },
             keys: KeysConfig::default(),
             store: StoreSection::default(),
+            segments: SegmentsConfig::default(),
             lifecycle: LifecycleConfig::default(),
             audit: AuditConfig::default(),
             telemetry: TelemetryConfig::default(),

@@ -325,6 +325,7 @@ pub(super) fn segment(layout: &Layout, records: &[Record], width: u32, first_seq
         stream: STREAM,
         shard: SHARD,
         epoch: Epoch(1),
+        accepted_at: Timestamp(0),
         refresh,
         first_seq,
         records,
