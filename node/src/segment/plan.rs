@@ -159,13 +159,14 @@ fn level(bytes: u64) -> u32 {
 
 /// Neighbours of a level that are merged: the higher, the less is rewritten and the more segments a search visits.
 const FAN_IN: usize = 10;
-/// Largest segment of the lowest level, in bytes.
-const LEVEL_BYTES: u64 = 256 << 10;
-/// Levels: 256 KiB times ten to the sixth is beyond the 50 GB of a segment.
-const LEVELS: u32 = 7;
+/// Largest segment of the lowest level, in bytes: less than the engine writes for one record. Were small ones of one level, they
+/// would wait until they are together as large as the largest of them, by the hundred.
+const LEVEL_BYTES: u64 = 2_621;
+/// Levels: that times ten to the eighth is beyond the 50 GB of a segment.
+const LEVELS: u32 = 9;
 /// Up to this level, 25 MiB, segments are a rest: where a period is over they become one, which costs less than what it spares
 /// every search after it.
-const REST_LEVEL: u32 = 2;
+const REST_LEVEL: u32 = 4;
 /// Neighbours in memory that are due for the disk, in bytes.
 const FLUSH_BYTES: u64 = 8 << 20;
 /// Longest a record lies in the write-ahead log alone.
