@@ -47,6 +47,11 @@ fn open(files: &Files, dir: &Path) -> Result<Ledger, LedgerError> {
     Ledger::open_with(files, dir, ORIGIN, Clock::standing_at(Timestamp(1)), |writer| writer)
 }
 
+/// What a node writes at each start.
+async fn honour(ledger: &Ledger, key: &OfficerKey) {
+    ledger.record(Event::OfficerHonoured { officer: key.public() }).await.expect("recorded");
+}
+
 async fn fill(ledger: &Ledger, numbers: std::ops::Range<u128>) {
     let all = futures::future::join_all(numbers.map(|number| ledger.record(question(number)))).await;
     assert!(all.into_iter().all(|number| number.is_ok()));
@@ -94,13 +99,14 @@ async fn a_destroyed_body_is_in_no_file_and_the_ledger_says_why_before_and_after
     let (dir, key, tasks) = (tempfile::tempdir().expect("a directory"), draw(), Tasks::default());
     let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
     fill(&ledger, 0..300).await;
+    honour(&ledger, &key).await;
     assert!(is_anywhere(dir.path(), 4), "the test is not blind");
     let told = ledger.destroy(order(&key, 5), &tasks).await.expect("destroyed");
-    assert_eq!(told, 301);
+    assert_eq!(told, 302);
     ledger.publish();
     assert!(!is_anywhere(dir.path(), 4) && is_anywhere(dir.path(), 5));
     let sound = checked(dir.path());
-    assert_eq!((sound.destroyed, sound.findings.as_slice(), sound.head.map(|head| head.size)), (1, &[][..], Some(301)));
+    assert_eq!((sound.destroyed, sound.findings.as_slice(), sound.head.map(|head| head.size)), (1, &[][..], Some(302)));
     let again = ledger.destroy(order(&key, 5), &tasks).await;
     assert!(matches!(again, Err(LedgerError::Gone { entry: 5 })), "{again:?}");
     drop(ledger);
@@ -115,7 +121,7 @@ async fn a_destroyed_body_is_in_no_file_and_the_ledger_says_why_before_and_after
     let sound = checked(dir.path());
     assert_eq!((sound.destroyed, sound.findings.len()), (2, 0));
     let read: Vec<u64> = ledger.entries_after(0).expect("there").map(|entry| entry.expect("whole").0).collect();
-    assert!(!read.contains(&5) && read.contains(&6) && read.len() == 600, "{}", read.len());
+    assert!(!read.contains(&5) && read.contains(&6) && read.len() == 601, "{}", read.len());
 }
 
 #[tokio::test]
@@ -137,11 +143,12 @@ async fn a_body_that_nobody_ordered_destroyed_is_a_finding() {
     let (dir, key) = (tempfile::tempdir().expect("a directory"), draw());
     let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
     fill(&ledger, 0..300).await;
+    honour(&ledger, &key).await;
     take_out(&Files::default(), dir.path(), 9).expect("taken out by hand");
     ledger.publish();
     let found = checked(dir.path()).findings;
     assert!(found.len() == 1 && found[0].contains("the first is entry 9"), "{found:?}");
-    // An entry that another officer's order stands in, or that is about a body that is there, explains nothing.
+    // An entry that is about another body, or one that is there, explains nothing.
     let commitment = ledger.commitment(9).expect("there");
     let gone = |entry, commitment, officer: OfficerPublic, signature| {
         let (left, class, question) = (true, EgressClass::Question, QuestionId(8));
@@ -149,7 +156,7 @@ async fn a_body_that_nobody_ordered_destroyed_is_a_finding() {
         Event::BodyDestroyed(Destroyed { entry, commitment, left, class, question, ground, officer, signature })
     };
     let Order { signature, .. } = order(&key, 9);
-    ledger.record(gone(9, commitment, draw().public(), signature.clone())).await.expect("recorded");
+    ledger.record(gone(9, commitment, key.public(), order(&key, 8).signature)).await.expect("recorded");
     ledger.record(gone(9, [7; 32], key.public(), signature.clone())).await.expect("recorded");
     ledger
         .record(gone(12, ledger.commitment(12).expect("there"), key.public(), order(&key, 12).signature))
@@ -167,6 +174,31 @@ async fn a_body_that_nobody_ordered_destroyed_is_a_finding() {
 }
 
 #[tokio::test]
+async fn an_order_of_whom_the_node_did_not_honour_by_then_explains_nothing() {
+    let (dir, officer, stranger) = (tempfile::tempdir().expect("a directory"), draw(), draw());
+    let tasks = Tasks::default();
+    let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
+    fill(&ledger, 0..256).await;
+    let finding = |entry| format!("not the one whom the node honoured by then, for the body of entry {entry}");
+    // Nobody was honoured; then somebody else; then the one who ordered it, too late.
+    ledger.destroy(order(&stranger, 5), &tasks).await.expect("destroyed");
+    honour(&ledger, &officer).await;
+    ledger.destroy(order(&stranger, 6), &tasks).await.expect("destroyed");
+    ledger.destroy(order(&officer, 7), &tasks).await.expect("destroyed");
+    honour(&ledger, &stranger).await;
+    ledger.destroy(order(&stranger, 8), &tasks).await.expect("destroyed");
+    ledger.destroy(order(&officer, 9), &tasks).await.expect("destroyed");
+    ledger.publish();
+    let checked = checked(dir.path());
+    for entry in [5, 6, 9] {
+        assert!(checked.findings.iter().any(|found| found.ends_with(&finding(entry))), "{entry}: {:?}", checked.findings);
+    }
+    let unexplained = checked.findings.last().expect("three");
+    assert!(unexplained.contains("the bodies of 3 entries") && unexplained.contains("entry 5"), "{unexplained}");
+    assert_eq!((checked.findings.len(), checked.destroyed), (4, 5));
+}
+
+#[tokio::test]
 async fn wherever_a_crash_comes_the_body_is_there_with_no_word_or_gone_with_one() {
     let (key, tasks) = (draw(), Tasks::default());
     let (mut steps, mut seen) = (0_i64, [false; 2]);
@@ -174,13 +206,14 @@ async fn wherever_a_crash_comes_the_body_is_there_with_no_word_or_gone_with_one(
         let dir = tempfile::tempdir().expect("a directory");
         {
             let ledger = open(&Files::default(), dir.path()).expect("new");
+            honour(&ledger, &key).await;
             fill(&ledger, 0..260).await;
         }
         let left = Arc::new(AtomicI64::new(i64::MAX));
         let files = Files { left: Some(Arc::clone(&left)), ..Files::default() };
         let ledger = Arc::new(open(&files, dir.path()).expect("sound"));
         left.store(steps, Ordering::SeqCst);
-        let outcome = ledger.destroy(order(&key, 3), &tasks).await;
+        let outcome = ledger.destroy(order(&key, 4), &tasks).await;
         let is_through = outcome.is_ok() && left.load(Ordering::SeqCst) > 0;
         drop(ledger);
         let ledger = open(&Files::default(), dir.path()).expect("a start mends it");

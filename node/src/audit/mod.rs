@@ -21,6 +21,7 @@ mod errors;
 mod files;
 #[cfg(test)]
 mod fuzz_test;
+mod gone;
 mod ledger;
 #[cfg(test)]
 mod measure_test;

@@ -11,6 +11,7 @@ use super::chains::{Chains, Link};
 use super::cosigned;
 use super::destroyed::Destroyed;
 use super::entry::{Entry, Event, Passage};
+use super::gone::Gone;
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf, sha256};
 use super::note::{Cosigner, Verifier};
 use super::strays;
@@ -73,9 +74,7 @@ pub(crate) struct Walk<'a> {
     expected: BTreeMap<u64, Vec<(String, Hash)>>,
     tree: Tree,
     chains: Chains,
-    destroyed: u64,
-    /// What stands in the tree for each of them, and whether an entry explained it.
-    gone: BTreeMap<u64, (Hash, bool)>,
+    gone: Gone,
     withheld: u64,
     /// Entries that chains of tenants went on without.
     leapt: u64,
@@ -121,8 +120,7 @@ pub(crate) fn verify(
         expected,
         tree: Tree::default(),
         chains: Chains::default(),
-        destroyed: 0,
-        gone: BTreeMap::new(),
+        gone: Gone::default(),
         withheld: 0,
         leapt: 0,
         leapt_of_none: 0,
@@ -265,10 +263,7 @@ impl Walk<'_> {
                 let place = || format!("{bodies_place}, entry {number}");
                 match tiles::take(&mut rest) {
                     None => return Err(broken(place(), "the body is missing or cut")),
-                    Some(Kept::Destroyed) => {
-                        self.destroyed += 1;
-                        self.gone.insert(number, (*commitment, false));
-                    }
+                    Some(Kept::Destroyed) => self.gone.add(number, *commitment),
                     Some(Kept::Withheld) => self.withheld += 1,
                     Some(Kept::Whole(record)) if record.commitment() == *commitment => {
                         self.entry(number, &record.body, commitment).map_err(|why| broken(place(), why))?;
@@ -307,7 +302,7 @@ impl Walk<'_> {
 
     /// What lies behind the last entry that is signed.
     fn unsigned(&mut self, listed: BTreeSet<PathBuf>) -> Result<Unsigned, Broken> {
-        let has_gaps = self.destroyed + self.withheld > 0;
+        let has_gaps = self.gone.count() + self.withheld > 0;
         let end = End { size: self.head.size, chains: &self.chains, has_gaps, durable: &self.durable };
         unsigned::check(&self.log, listed, std::mem::take(&mut self.behind), &end)
     }
@@ -335,7 +330,7 @@ impl Walk<'_> {
         // Where bodies were destroyed a chain may leap, but never further than that and never back. What is withheld from an
         // auditor of one tenant is about others: no chain of a tenant leaps over it, only that of the region.
         // One body that is missing explains a leap of one in one chain.
-        let missing = self.destroyed.saturating_sub(self.leapt);
+        let missing = self.gone.count().saturating_sub(self.leapt);
         let missing = match entry.tenant {
             Some(_) => missing,
             None => (missing + self.withheld).saturating_sub(self.leapt_of_none),
@@ -348,6 +343,7 @@ impl Walk<'_> {
         self.chains.grow(entry.tenant, Link { seq: entry.seq, commitment: *commitment });
         match &entry.event {
             Event::Egress(passage) | Event::Ingress(passage) => frame(passage)?,
+            Event::OfficerHonoured { officer } => self.gone.honour(*officer),
             Event::BodyDestroyed(gone) => self.explained(number, gone),
             Event::ErasureRequested { erasure, .. } => {
                 // Told of once more where the node stopped in between: the first counts.
@@ -369,19 +365,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// An entry says that the body of another is gone: it is, and an officer ordered it.
+    /// An entry says that the body of another is gone.
     fn explained(&mut self, number: u64, gone: &Destroyed) {
-        let (entry, is_ordered) = (gone.entry, gone.is_ordered(self.verifier.name()));
-        let why = match self.gone.get_mut(&entry) {
-            _ if !is_ordered => "the officer it names did not order that the body be destroyed of entry",
-            Some((commitment, is_explained)) if *commitment == gone.commitment => {
-                *is_explained = true;
-                return;
-            }
-            Some(_) => "it names another body than stood in the tree, of entry",
-            None => "it calls a body destroyed that is there, of entry",
-        };
-        self.findings.push(format!("entry {number}: {why} {entry}"));
+        if let Err(why) = self.gone.explain(self.verifier.name(), gone) {
+            self.findings.push(format!("entry {number}: {why} {}", gone.entry));
+        }
     }
 
     fn conclude(mut self, beyond: u64) -> Checked {
@@ -391,10 +379,7 @@ impl Walk<'_> {
             .filter(|(_, at)| self.last_at.0 - at.0 > SHREDDED_WITHIN_US)
             .map(|(number, _)| *number)
             .collect();
-        let unexplained: Vec<u64> =
-            self.gone.iter().filter(|(_, (_, is_explained))| !is_explained).map(|(number, _)| *number).collect();
-        if let Some(first) = unexplained.first() {
-            let count = unexplained.len();
+        if let Some((count, first)) = self.gone.unexplained() {
             self.findings.push(format!(
                 "the bodies of {count} entries were destroyed, and no entry says why (the first is entry {first})"
             ));
@@ -407,7 +392,7 @@ impl Walk<'_> {
             origin: self.verifier.name().to_owned(),
             head: Some(self.head),
             checkpoints: checkpoints + 1,
-            destroyed: self.destroyed,
+            destroyed: self.gone.count(),
             withheld: self.withheld,
             beyond,
             findings: self.findings,
