@@ -8,8 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::border::EgressClass;
 use crate::codec;
-use crate::ids::{ConsentSerial, NodeId, PolicyVersion, Region};
+use crate::ids::{ConsentSerial, NodeId, PolicyVersion, QuestionId, Region};
 use crate::metadata::{Change, RegionalChange};
 use crate::signing::{self, Pair};
 
@@ -130,6 +131,22 @@ impl OrderGround {
     }
 }
 
+/// A message whose body is to be destroyed: what is left to be said of it afterwards, so that one order stands for one message and
+/// no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderedBody {
+    /// What stands in the tree for its entry.
+    pub commitment: [u8; 32],
+    /// Whether it left; else it arrived.
+    pub left: bool,
+    /// The region and the node at the other end.
+    pub peer: (Region, NodeId),
+    /// What class of thing crossed.
+    pub class: EgressClass,
+    /// Which question it was, or answered.
+    pub question: QuestionId,
+}
+
 /// An officer's order to destroy the body of one entry of one node's ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyOrder {
@@ -139,15 +156,19 @@ pub struct BodyOrder {
     pub node: NodeId,
     /// Number of the entry.
     pub entry: u64,
+    /// What its body is.
+    pub body: OrderedBody,
     /// Why.
     pub ground: OrderGround,
 }
 
 impl BodyOrder {
     fn signed_bytes(&self) -> Vec<u8> {
-        let Self { region, node, entry, ground } = self;
-        let mut message = b"domicile officer order body 1\0".to_vec();
+        let Self { region, node, entry, body, ground } = self;
+        let OrderedBody { commitment, left, peer, class, question } = body;
+        let mut message = b"domicile officer order body 2\0".to_vec();
         message.extend(codec::canonical(&(region, node, entry, ground)));
+        message.extend(codec::canonical(&(commitment, left, peer, class, question)));
         message
     }
 }
@@ -214,10 +235,22 @@ mod tests {
     }
 
     #[test]
-    fn an_order_holds_for_one_entry_of_one_node_and_one_ground() {
+    fn an_order_holds_for_one_message_of_one_node_and_one_ground() {
         let key = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
         let region: Region = "tokyo".parse().expect("a name");
-        let order = BodyOrder { region, node: NodeId(1), entry: 7, ground: OrderGround::PersonalData };
+        let body = OrderedBody {
+            commitment: [7; 32],
+            left: true,
+            peer: ("singapore".parse().expect("a name"), NodeId(2)),
+            class: EgressClass::Question,
+            question: QuestionId(9),
+        };
+        let order = BodyOrder { region, node: NodeId(1), entry: 7, body, ground: OrderGround::PersonalData };
+        let of = |change: fn(&mut OrderedBody)| {
+            let mut body = order.body.clone();
+            change(&mut body);
+            BodyOrder { body, ..order.clone() }
+        };
         let signature = key.order(&order);
         assert!(key.public().orders(&order, &signature));
         for other in [
@@ -225,6 +258,12 @@ mod tests {
             BodyOrder { node: NodeId(2), ..order.clone() },
             BodyOrder { ground: OrderGround::CourtOrder, ..order.clone() },
             BodyOrder { region: "frankfurt".parse().expect("a name"), ..order.clone() },
+            of(|body| body.commitment = [8; 32]),
+            of(|body| body.left = false),
+            of(|body| body.peer.1 = NodeId(3)),
+            of(|body| body.peer.0 = "frankfurt".parse().expect("a name")),
+            of(|body| body.class = EgressClass::Count),
+            of(|body| body.question = QuestionId(10)),
         ] {
             assert!(!key.public().orders(&other, &signature), "{other:?}");
         }

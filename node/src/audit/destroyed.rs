@@ -5,13 +5,14 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use domicile_proto::border::EgressClass;
-use domicile_proto::ids::{NodeId, QuestionId, Region};
-use domicile_proto::officer::{BodyOrder, OfficerPublic, OrderGround};
+use domicile_proto::ids::QuestionId;
+use domicile_proto::officer::{BodyOrder, OfficerPublic, OrderGround, OrderedBody};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Event, Passage, hex_digest};
+use super::entry::{Entry, Event, Passage, Peer, hex_digest};
 use super::errors::LedgerError;
 use super::files::Files;
 use super::merkle::WIDTH;
@@ -27,6 +28,8 @@ pub(crate) struct Destroyed {
     pub(crate) commitment: [u8; 32],
     /// Whether it left; else it arrived.
     pub(crate) left: bool,
+    /// The node at the other end.
+    pub(crate) peer: Peer,
     /// What class of thing crossed.
     pub(crate) class: EgressClass,
     /// Which question it was, or answered.
@@ -55,32 +58,41 @@ mod question_digits {
 }
 
 impl Destroyed {
-    /// What the officer signed.
-    pub(crate) fn order(&self, region: &Region, node: NodeId) -> BodyOrder {
-        BodyOrder { region: region.clone(), node, entry: self.entry, ground: self.ground }
+    /// What the officer signed, of the log of this node.
+    fn order(&self, us: Peer) -> BodyOrder {
+        let Self { entry, commitment, left, ref peer, class, question, ground, .. } = *self;
+        let peer = (peer.region.clone(), peer.node);
+        let body = OrderedBody { commitment, left, peer, class, question };
+        BodyOrder { region: us.region, node: us.node, entry, body, ground }
+    }
+
+    /// What it says that the body was.
+    pub(super) const fn said(&self) -> (bool, &Peer, EgressClass, QuestionId) {
+        (self.left, &self.peer, self.class, self.question)
     }
 
     /// Whether the officer whom it names ordered it, of the log with this name.
     pub(super) fn is_ordered(&self, origin: &str) -> bool {
-        let mut parts = origin.rsplit('/');
-        let node = parts.next().and_then(|node| node.parse().ok()).map(NodeId);
-        let region = parts.next().and_then(|region| region.parse().ok());
-        let order = region.zip(node).map(|(region, node): (Region, NodeId)| self.order(&region, node));
-        order.is_some_and(|order| self.officer.orders(&order, &self.signature))
+        Peer::of_log(origin).is_some_and(|us| self.officer.orders(&self.order(us), &self.signature))
     }
 }
 
 /// What may be destroyed: a message that crossed. All other entries hold numbers, names and digests, and are what explains the rest.
-pub(super) fn message(entry: &Entry) -> Option<(bool, EgressClass, QuestionId)> {
-    let of = |passage: &Passage| {
-        let question = passage.question().map(|question| question.id).or_else(|| passage.answered());
-        question.map(|question| (passage.class, question))
+fn message(entry: &Entry, commitment: [u8; 32]) -> Option<OrderedBody> {
+    let (left, passage) = match &entry.event {
+        Event::Egress(passage) => (true, passage),
+        Event::Ingress(passage) => (false, passage),
+        _ => return None,
     };
-    match &entry.event {
-        Event::Egress(passage) => of(passage).map(|(class, question)| (true, class, question)),
-        Event::Ingress(passage) => of(passage).map(|(class, question)| (false, class, question)),
-        _ => None,
-    }
+    let (class, question) = sort(passage)?;
+    let peer = (passage.peer.region.clone(), passage.peer.node);
+    Some(OrderedBody { commitment, left, peer, class, question })
+}
+
+/// What class of message it is, and which question it is or answers; none for what is neither.
+pub(crate) fn sort(passage: &Passage) -> Option<(EgressClass, QuestionId)> {
+    let question = passage.question().map(|question| question.id).or_else(|| passage.answered())?;
+    Some((passage.class, question))
 }
 
 /// How many entries must still come until this one can be destroyed: the newest bundle is written on until it is whole.
@@ -118,47 +130,63 @@ pub(super) fn ordered(records: &[Record]) -> Vec<u64> {
         .collect()
 }
 
-/// What is asked of the ledger.
+/// What is asked of the ledger: an order whose signature was checked.
 pub(crate) struct Order {
-    pub(crate) entry: u64,
-    pub(crate) ground: OrderGround,
+    pub(crate) order: BodyOrder,
     pub(crate) officer: OfficerPublic,
     pub(crate) signature: Box<str>,
 }
 
 impl super::Ledger {
-    /// Destroys the body of an entry by an officer's order that was checked; the number of the entry that says so. Returns once
-    /// the body is in no file of the ledger.
+    /// What the body of an entry is, as an order to destroy it says it.
     ///
     /// # Errors
     /// [`LedgerError::NotAMessage`], [`LedgerError::TooYoung`]; [`LedgerError::Gone`] where it is destroyed already.
-    pub(crate) async fn destroy(
-        self: &std::sync::Arc<Self>,
-        order: Order,
+    pub(crate) async fn to_destroy(
+        self: &Arc<Self>,
+        entry: u64,
         tasks: &crate::tasks::Tasks,
-    ) -> Result<u64, LedgerError> {
-        let Order { entry, ground, officer, signature } = order;
+    ) -> Result<OrderedBody, LedgerError> {
         let size = self.head().size;
         if entry == 0 || entry > size {
             return Err(LedgerError::NotAMessage { entry });
         }
-        let ledger = std::sync::Arc::clone(self);
+        let ledger = Arc::clone(self);
         let reading = tasks.blocking(move || ledger.entries_after(entry - 1)?.next().transpose());
         let found = reading.await.map_err(|_| LedgerError::Closed)??;
         let Some((_, found)) = found.filter(|(number, _)| *number == entry) else {
             return Err(LedgerError::Gone { entry });
         };
-        let (left, class, question) = message(&found).ok_or(LedgerError::NotAMessage { entry })?;
+        let body = message(&found, [0; 32]).ok_or(LedgerError::NotAMessage { entry })?;
         let more = missing(entry, size);
         if more > 0 {
             return Err(LedgerError::TooYoung { entry, more });
         }
         // The files of the log follow the tail: what is asked of them after this has the whole bundle.
         self.offer().await?;
-        let commitment = self.commitment(entry)?;
-        let event =
-            Event::BodyDestroyed(Destroyed { entry, commitment, left, class, question, ground, officer, signature });
-        let told = self.record(event).await?;
+        Ok(OrderedBody { commitment: self.commitment(entry)?, ..body })
+    }
+
+    /// Destroys the body of an entry by an officer's order that was checked; the number of the entry that says so. Returns once
+    /// the body is in no file of the ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::to_destroy`](super::Ledger::to_destroy); [`LedgerError::NotAMessage`] where the order is about another body.
+    pub(crate) async fn destroy(
+        self: &Arc<Self>,
+        order: Order,
+        tasks: &crate::tasks::Tasks,
+    ) -> Result<u64, LedgerError> {
+        let Order { order: BodyOrder { entry, body, ground, .. }, officer, signature } = order;
+        // Two orders for one body: the second finds it gone.
+        let _alone = self.destroying.lock().await;
+        if self.to_destroy(entry, tasks).await? != body {
+            return Err(LedgerError::NotAMessage { entry });
+        }
+        let OrderedBody { commitment, left, peer: (region, node), class, question } = body;
+        let peer = Peer { region, node };
+        let gone = Destroyed { entry, commitment, left, peer, class, question, ground, officer, signature };
+        let told = self.record(Event::BodyDestroyed(gone)).await?;
         self.take_out(entry).await?;
         Ok(told)
     }

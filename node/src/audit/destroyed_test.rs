@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use domicile_proto::codec;
-use domicile_proto::ids::{ByteCount, StreamId, TenantId, TimeRange, Timestamp};
+use domicile_proto::ids::{ByteCount, NodeId, StreamId, TenantId, TimeRange, Timestamp};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::officer::OfficerKey;
 
@@ -64,10 +64,16 @@ fn question_of(ledger: &Ledger, entry: u64) -> u128 {
     passage.question().expect("a question").id.0
 }
 
-fn order(key: &OfficerKey, entry: u64) -> Order {
-    let ground = OrderGround::PersonalData;
-    let signed = BodyOrder { region: "tokyo".parse().expect("a name"), node: NodeId(1), entry, ground };
-    Order { entry, ground, officer: key.public(), signature: key.order(&signed).into() }
+/// An order of this officer, of what the ledger says that the entry is.
+async fn order(ledger: &Arc<Ledger>, key: &OfficerKey, entry: u64) -> Result<Order, LedgerError> {
+    let body = ledger.to_destroy(entry, &Tasks::default()).await?;
+    let (region, node) = ("tokyo".parse().expect("a name"), NodeId(1));
+    let order = BodyOrder { region, node, entry, body, ground: OrderGround::PersonalData };
+    Ok(Order { officer: key.public(), signature: key.order(&order).into(), order })
+}
+
+async fn destroy(ledger: &Arc<Ledger>, key: &OfficerKey, entry: u64) -> Result<u64, LedgerError> {
+    ledger.destroy(order(ledger, key, entry).await?, &Tasks::default()).await
 }
 
 fn files_of(dir: &Path) -> Vec<PathBuf> {
@@ -96,18 +102,18 @@ fn checked(dir: &Path) -> Checked {
 
 #[tokio::test]
 async fn a_destroyed_body_is_in_no_file_and_the_ledger_says_why_before_and_after_a_restart() {
-    let (dir, key, tasks) = (tempfile::tempdir().expect("a directory"), draw(), Tasks::default());
+    let (dir, key) = (tempfile::tempdir().expect("a directory"), draw());
     let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
     fill(&ledger, 0..300).await;
     honour(&ledger, &key).await;
     assert!(is_anywhere(dir.path(), 4), "the test is not blind");
-    let told = ledger.destroy(order(&key, 5), &tasks).await.expect("destroyed");
+    let told = destroy(&ledger, &key, 5).await.expect("destroyed");
     assert_eq!(told, 302);
     ledger.publish();
     assert!(!is_anywhere(dir.path(), 4) && is_anywhere(dir.path(), 5));
     let sound = checked(dir.path());
     assert_eq!((sound.destroyed, sound.findings.as_slice(), sound.head.map(|head| head.size)), (1, &[][..], Some(302)));
-    let again = ledger.destroy(order(&key, 5), &tasks).await;
+    let again = destroy(&ledger, &key, 5).await;
     assert!(matches!(again, Err(LedgerError::Gone { entry: 5 })), "{again:?}");
     drop(ledger);
     let ledger = Arc::new(open(&Files::default(), dir.path()).expect("sound"));
@@ -115,7 +121,7 @@ async fn a_destroyed_body_is_in_no_file_and_the_ledger_says_why_before_and_after
     // Many writers at once do not come in their order.
     let other = question_of(&ledger, 258);
     assert!(is_anywhere(dir.path(), other));
-    ledger.destroy(order(&key, 258), &tasks).await.expect("another bundle");
+    destroy(&ledger, &key, 258).await.expect("another bundle");
     ledger.publish();
     assert!(!is_anywhere(dir.path(), 4) && !is_anywhere(dir.path(), other));
     let sound = checked(dir.path());
@@ -126,12 +132,12 @@ async fn a_destroyed_body_is_in_no_file_and_the_ledger_says_why_before_and_after
 
 #[tokio::test]
 async fn only_messages_of_whole_bundles_are_destroyed() {
-    let (dir, key, tasks) = (tempfile::tempdir().expect("a directory"), draw(), Tasks::default());
+    let (dir, key) = (tempfile::tempdir().expect("a directory"), draw());
     let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
     ledger.record(Event::HoldSet { hold: "a".into() }).await.expect("recorded");
     fill(&ledger, 0..299).await;
     for (entry, wanted) in [(1, "DMC-AUDIT-09"), (0, "DMC-AUDIT-09"), (301, "DMC-AUDIT-09"), (257, "DMC-AUDIT-10")] {
-        let refused = ledger.destroy(order(&key, entry), &tasks).await.expect_err("refused");
+        let refused = destroy(&ledger, &key, entry).await.expect_err("refused");
         assert_eq!(crate::errors::Coded::code(&refused), wanted, "{entry}: {refused}");
     }
     assert_eq!((missing(257, 300), missing(256, 300), missing(512, 512)), (212, 0, 0));
@@ -148,50 +154,68 @@ async fn a_body_that_nobody_ordered_destroyed_is_a_finding() {
     ledger.publish();
     let found = checked(dir.path()).findings;
     assert!(found.len() == 1 && found[0].contains("the first is entry 9"), "{found:?}");
-    // An entry that is about another body, or one that is there, explains nothing.
-    let commitment = ledger.commitment(9).expect("there");
-    let gone = |entry, commitment, officer: OfficerPublic, signature| {
-        let (left, class, question) = (true, EgressClass::Question, QuestionId(8));
-        let ground = OrderGround::PersonalData;
-        Event::BodyDestroyed(Destroyed { entry, commitment, left, class, question, ground, officer, signature })
+    // An entry that is about another body, or one that is there, explains nothing; nor does an order that was signed over another.
+    let put = async |signed: OrderedBody, entry: u64, commitment| {
+        let order = BodyOrder {
+            region: "tokyo".parse().expect("a name"),
+            node: NodeId(1),
+            entry,
+            body: signed,
+            ground: OrderGround::PersonalData,
+        };
+        let signature = key.order(&order).into();
+        let OrderedBody { left, peer: (region, node), class, question, .. } = order.body;
+        let (peer, officer, ground) = (Peer { region, node }, key.public(), order.ground);
+        let gone = Destroyed { entry, commitment, left, peer, class, question, ground, officer, signature };
+        ledger.record(Event::BodyDestroyed(gone)).await.expect("recorded");
     };
-    let Order { signature, .. } = order(&key, 9);
-    ledger.record(gone(9, commitment, key.public(), order(&key, 8).signature)).await.expect("recorded");
-    ledger.record(gone(9, [7; 32], key.public(), signature.clone())).await.expect("recorded");
-    ledger
-        .record(gone(12, ledger.commitment(12).expect("there"), key.public(), order(&key, 12).signature))
-        .await
-        .expect("recorded");
+    let (ninth, twelfth) = (ledger.commitment(9).expect("there"), ledger.commitment(12).expect("there"));
+    let there = ledger.to_destroy(12, &Tasks::default()).await.expect("a message");
+    let of = |commitment| OrderedBody { commitment, question: QuestionId(8), ..there.clone() };
+    put(there.clone(), 9, ninth).await;
+    put(of([7; 32]), 9, [7; 32]).await;
+    put(there.clone(), 12, twelfth).await;
     ledger.publish();
     let found = checked(dir.path()).findings;
     for part in ["did not order", "another body", "that is there", "no entry says why"] {
         assert!(found.iter().any(|found| found.contains(part)), "{part}: {found:?}");
     }
-    ledger.record(gone(9, commitment, key.public(), signature)).await.expect("recorded");
+    put(of(ninth), 9, ninth).await;
     ledger.publish();
     let found = checked(dir.path()).findings;
     assert!(!found.iter().any(|found| found.contains("no entry says why")), "{found:?}");
+    // The same once more says nothing new; another question under the same place does.
+    put(of(ninth), 9, ninth).await;
+    ledger.publish();
+    assert_eq!(checked(dir.path()).findings, found);
+    put(OrderedBody { question: QuestionId(1_000), ..of(ninth) }, 9, ninth).await;
+    ledger.publish();
+    let found = checked(dir.path()).findings;
+    assert!(found.iter().any(|found| found.contains("says otherwise")), "{found:?}");
 }
 
 #[tokio::test]
 async fn an_order_of_whom_the_node_did_not_honour_by_then_explains_nothing() {
     let (dir, officer, stranger) = (tempfile::tempdir().expect("a directory"), draw(), draw());
-    let tasks = Tasks::default();
     let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
     fill(&ledger, 0..256).await;
     let finding = |entry| format!("not the one whom the node honoured by then, for the body of entry {entry}");
     // Nobody was honoured; then somebody else; then the one who ordered it, too late.
-    ledger.destroy(order(&stranger, 5), &tasks).await.expect("destroyed");
+    destroy(&ledger, &stranger, 5).await.expect("destroyed");
     honour(&ledger, &officer).await;
-    ledger.destroy(order(&stranger, 6), &tasks).await.expect("destroyed");
-    ledger.destroy(order(&officer, 7), &tasks).await.expect("destroyed");
+    destroy(&ledger, &stranger, 6).await.expect("destroyed");
+    destroy(&ledger, &officer, 7).await.expect("destroyed");
     honour(&ledger, &stranger).await;
-    ledger.destroy(order(&stranger, 8), &tasks).await.expect("destroyed");
-    ledger.destroy(order(&officer, 9), &tasks).await.expect("destroyed");
+    destroy(&ledger, &stranger, 8).await.expect("destroyed");
+    destroy(&ledger, &officer, 9).await.expect("destroyed");
     ledger.publish();
     let checked = checked(dir.path());
     for entry in [5, 6, 9] {
-        assert!(checked.findings.iter().any(|found| found.ends_with(&finding(entry))), "{entry}: {:?}", checked.findings);
+        assert!(
+            checked.findings.iter().any(|found| found.ends_with(&finding(entry))),
+            "{entry}: {:?}",
+            checked.findings
+        );
     }
     let unexplained = checked.findings.last().expect("three");
     assert!(unexplained.contains("the bodies of 3 entries") && unexplained.contains("entry 5"), "{unexplained}");
@@ -200,7 +224,7 @@ async fn an_order_of_whom_the_node_did_not_honour_by_then_explains_nothing() {
 
 #[tokio::test]
 async fn wherever_a_crash_comes_the_body_is_there_with_no_word_or_gone_with_one() {
-    let (key, tasks) = (draw(), Tasks::default());
+    let key = draw();
     let (mut steps, mut seen) = (0_i64, [false; 2]);
     loop {
         let dir = tempfile::tempdir().expect("a directory");
@@ -213,7 +237,7 @@ async fn wherever_a_crash_comes_the_body_is_there_with_no_word_or_gone_with_one(
         let files = Files { left: Some(Arc::clone(&left)), ..Files::default() };
         let ledger = Arc::new(open(&files, dir.path()).expect("sound"));
         left.store(steps, Ordering::SeqCst);
-        let outcome = ledger.destroy(order(&key, 4), &tasks).await;
+        let outcome = destroy(&ledger, &key, 4).await;
         let is_through = outcome.is_ok() && left.load(Ordering::SeqCst) > 0;
         drop(ledger);
         let ledger = open(&Files::default(), dir.path()).expect("a start mends it");

@@ -484,6 +484,15 @@ pub(crate) struct Peer {
     pub(crate) node: NodeId,
 }
 
+impl Peer {
+    /// The node whose log has this name.
+    pub(crate) fn of_log(origin: &str) -> Option<Self> {
+        let mut parts = origin.rsplit('/');
+        let node = parts.next()?.parse().ok().map(NodeId)?;
+        Some(Self { region: parts.next()?.parse().ok()?, node })
+    }
+}
+
 /// One message over the border.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Passage {

@@ -1,7 +1,8 @@
 //! What a walk over a log learns of bodies that are gone: which, and which of them an officer's order explains.
 //!
 //! An order counts where the officer who signed it is the one whom the node honoured by then, as an entry before it says. An
-//! entry that names an officer of its own choosing explains nothing.
+//! entry that names an officer of its own choosing explains nothing, and one order explains one body: it is signed over what stands
+//! in the tree for it.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use super::merkle::Hash;
 /// Bodies that are gone, and the officer whose orders count.
 #[derive(Default)]
 pub(super) struct Gone {
-    /// What stands in the tree for each of them, and whether an entry explained it.
-    bodies: BTreeMap<u64, (Hash, bool)>,
+    /// What stands in the tree for each of them, and the first entry that explained it.
+    bodies: BTreeMap<u64, (Hash, Option<Destroyed>)>,
     /// Whom the node honours at this entry.
     officer: Option<OfficerPublic>,
 }
@@ -22,7 +23,7 @@ pub(super) struct Gone {
 impl Gone {
     /// The body of an entry is not there.
     pub(super) fn add(&mut self, entry: u64, commitment: Hash) {
-        self.bodies.insert(entry, (commitment, false));
+        self.bodies.insert(entry, (commitment, None));
     }
 
     /// How many there are.
@@ -46,19 +47,23 @@ impl Gone {
         if !gone.is_ordered(origin) {
             return Err("the officer it names did not order that the body be destroyed of entry");
         }
-        match self.bodies.get_mut(&gone.entry) {
-            Some((commitment, is_explained)) if *commitment == gone.commitment => {
-                *is_explained = true;
-                Ok(())
-            }
-            Some(_) => Err("it names another body than stood in the tree, of entry"),
-            None => Err("it calls a body destroyed that is there, of entry"),
+        let Some((commitment, explained)) = self.bodies.get_mut(&gone.entry) else {
+            return Err("it calls a body destroyed that is there, of entry");
+        };
+        if *commitment != gone.commitment {
+            return Err("it names another body than stood in the tree, of entry");
+        }
+        let before = explained.get_or_insert_with(|| gone.clone());
+        if before.said() == gone.said() {
+            Ok(())
+        } else {
+            Err("it says otherwise than one before it what it was, of entry")
         }
     }
 
     /// Those that nothing explains: how many, and the first.
     pub(super) fn unexplained(&self) -> Option<(usize, u64)> {
-        let mut open = self.bodies.iter().filter(|(_, (_, is_explained))| !is_explained).map(|(entry, _)| *entry);
+        let mut open = self.bodies.iter().filter(|(_, (_, explained))| explained.is_none()).map(|(entry, _)| *entry);
         let first = open.next()?;
         Some((open.count() + 1, first))
     }

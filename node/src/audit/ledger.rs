@@ -67,6 +67,8 @@ pub(crate) struct Ledger {
     verifier: Verifier,
     stamp: Stamp,
     jobs: Mutex<Option<SyncSender<Job>>>,
+    /// Bodies are destroyed one behind the other.
+    pub(super) destroying: tokio::sync::Mutex<()>,
 }
 
 impl Ledger {
@@ -165,6 +167,7 @@ impl Ledger {
             verifier,
             stamp,
             jobs: kept,
+            destroying: tokio::sync::Mutex::default(),
         })
     }
 

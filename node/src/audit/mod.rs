@@ -45,7 +45,7 @@ mod writer;
 pub(crate) use breach::{Breach, BreachStep, Breaches, CLOCKS, Clock as BreachClock};
 pub(crate) use copy::{Copy, Shown, roots_at};
 pub(crate) use cosigning::{Ask, Cosigning, Standing, Trouble};
-pub(crate) use destroyed::{Destroyed, Order};
+pub(crate) use destroyed::{Destroyed, Order, sort};
 pub(crate) use entry::{Adopted, Drawn, Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
 pub(crate) use ledger::Ledger;

@@ -3,14 +3,15 @@
 //! `verify` and `crossings` read files and nothing else: no node runs, no address is asked, and a copy on another machine is as
 //! good as the place it was taken from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use domicile_proto::ids::{QuestionId, Region, Timestamp};
+use domicile_proto::ids::{Region, Timestamp};
 
+use super::double_entry::Book;
 use super::pack::{self, BreachArguments, ReportArguments};
 use super::profile::Profile;
 use super::reconcile::{Counters, ReconcileArguments};
@@ -130,13 +131,10 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     parsed.map(|at| Timestamp(at.as_microsecond())).map_err(|_| "write a time as `2026-11-21T00:00:00Z`".to_owned())
 }
 
-/// Frames by hash, with the log in which they stand: what left, and what arrived.
+/// What left and what arrived, and how much of what there is.
 #[derive(Default)]
 struct Traffic {
-    left: BTreeMap<[u8; 32], i64>,
-    arrived: Vec<(u64, String, [u8; 32], Option<QuestionId>)>,
-    /// Questions of which a body that left was destroyed.
-    destroyed: BTreeSet<QuestionId>,
+    book: Book,
     kinds: BTreeMap<&'static str, u64>,
 }
 
@@ -201,21 +199,12 @@ fn verify_one(dir: &Path, keys: &[Verifier], saved: &[(String, String)]) -> anyh
 
 impl Traffic {
     fn take(&mut self, number: u64, entry: &Entry) {
+        self.book.take(number, entry);
         match &entry.event {
-            Event::Egress(passage) => {
-                *self.left.entry(passage.sha256).or_default() += 1;
-                *self.kinds.entry("messages left").or_default() += 1;
-            }
-            Event::Ingress(passage) => {
-                let question = passage.question().map(|question| question.id);
-                let question = question.or_else(|| passage.answer().map(|answer| answer.header.question));
-                let peer = format!("{}/{}", passage.peer.region, passage.peer.node);
-                self.arrived.push((number, peer, passage.sha256, question));
-                *self.kinds.entry("messages arrived").or_default() += 1;
-            }
+            Event::Egress(_) => *self.kinds.entry("messages left").or_default() += 1,
+            Event::Ingress(_) => *self.kinds.entry("messages arrived").or_default() += 1,
             Event::RefusedQuestion { .. } => *self.kinds.entry("questions were refused").or_default() += 1,
-            Event::BodyDestroyed(gone) => {
-                self.destroyed.extend(gone.left.then_some(gone.question));
+            Event::BodyDestroyed(_) => {
                 *self.kinds.entry("bodies were destroyed by an officer's order").or_default() += 1;
             }
             Event::Purged { .. } => *self.kinds.entry("erasures were completed").or_default() += 1,
@@ -227,17 +216,18 @@ impl Traffic {
 
 /// What arrived here and is not in the log of the region that is said to have sent it.
 fn unmatched(logs: &[(Checked, Traffic)]) -> Vec<String> {
+    let named = logs.iter().filter_map(|(checked, traffic)| Some((checked, traffic, Peer::of_log(&checked.origin)?)));
+    let named: Vec<_> = named.collect();
     let mut found = Vec::new();
-    for (checked, traffic) in logs {
-        for (number, peer, sha256, question) in &traffic.arrived {
-            let sender = logs.iter().find(|(other, _)| other.origin.ends_with(&format!("/{peer}")));
-            let is_destroyed = |sent: &Traffic| question.is_some_and(|question| sent.destroyed.contains(&question));
-            if sender.is_some_and(|(_, sent)| !sent.left.contains_key(sha256) && !is_destroyed(sent)) {
-                found.push(format!(
-                    "{}, entry {number}: this arrived from {peer}, whose ledger does not know that it left (or is an older copy)",
-                    checked.origin
-                ));
-            }
+    for (checked, traffic, us) in &named {
+        for (_, theirs, them) in named.iter().filter(|(.., them)| them != us) {
+            let missing = traffic.book.missing(us, them, &theirs.book);
+            found.extend(missing.into_iter().map(|(number, _)| {
+                format!(
+                    "{}, entry {number}: this arrived from {}/{}, whose ledger does not know that it left (or is an older copy)",
+                    checked.origin, them.region, them.node
+                )
+            }));
         }
     }
     found

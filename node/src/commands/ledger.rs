@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use domicile_proto::ids::{NodeId, Region};
-use domicile_proto::officer::{BodyOrder, OrderGround};
+use domicile_proto::ids::{NodeId, QuestionId, Region};
+use domicile_proto::officer::{BodyOrder, OrderGround, OrderedBody};
 use serde_json::{Value, json};
 
 use super::door::Door;
@@ -63,7 +63,16 @@ pub(super) async fn run(verb: LedgerVerb, profile: &Profile) -> anyhow::Result<(
     let LedgerVerb::DestroyBody(DestroyArguments { region, node, entry, ground, officer_key }) = verb;
     let officer = Officer::read(&region, officer_key.as_deref())?;
     let (door, node) = door_of(&region, node, profile).await?;
-    let order = BodyOrder { region, node: NodeId(node), entry, ground: ground.into() };
+    let body = message(&door.read(&format!("/api/v1/ledger/message?entry={entry}")).await?);
+    let body = body.context("the node answered without saying what the entry is; is it of another build?")?;
+    let way = if body.left { "left for" } else { "arrived from" };
+    let (other, at) = &body.peer;
+    let digest = hex::encode(body.commitment);
+    eprintln!(
+        "Entry {entry}: {:?} that {way} {other} (node {at}), question {}; in the tree {digest}.",
+        body.class, body.question
+    );
+    let order = BodyOrder { region, node: NodeId(node), entry, body, ground: ground.into() };
     let body = json!({"entry": entry, "ground": order.ground, "signature": officer.order(&order)});
     let answer = door.post("/api/v1/ledger/destroy", &body).await?;
     let told =
@@ -73,6 +82,20 @@ pub(super) async fn run(verb: LedgerVerb, profile: &Profile) -> anyhow::Result<(
         "The region at the other end has the same message in its own ledger: have it destroyed there too. Packs and copies that were given away hold it still."
     );
     Ok(())
+}
+
+/// What a node says an entry is.
+fn message(said: &Value) -> Option<OrderedBody> {
+    let text = |key: &str| said.get(key)?.as_str();
+    let mut commitment = [0; 32];
+    hex::decode_to_slice(text("commitment")?, &mut commitment).ok()?;
+    Some(OrderedBody {
+        commitment,
+        left: said.get("left")?.as_bool()?,
+        peer: (text("region")?.parse().ok()?, NodeId(said.get("node")?.as_u64()?)),
+        class: serde_json::from_value(said.get("class")?.clone()).ok()?,
+        question: QuestionId(u128::from_str_radix(text("question")?, 16).ok()?),
+    })
 }
 
 /// The door to the node that is named, or the first of the region.

@@ -14,6 +14,7 @@ mod canary;
 mod cluster;
 mod dev;
 mod door;
+mod double_entry;
 mod ingest;
 mod ledger;
 mod lifecycle;

@@ -114,9 +114,11 @@ impl Leaves {
         self.officers.iter().filter(|(since, _)| *since < number).count()
     }
 
-    /// The entry that says that the question with this id was destroyed.
-    fn question_destroyed(&self, question: QuestionId) -> Option<u64> {
-        let is_it = |gone: &Destroyed| !gone.left && gone.class == EgressClass::Question && gone.question == question;
+    /// The entry that says that the question with this id, of this node, was destroyed.
+    fn question_destroyed(&self, peer: &str, question: QuestionId) -> Option<u64> {
+        let is_from = |gone: &Destroyed| !gone.left && format!("{}/{}", gone.peer.region, gone.peer.node) == peer;
+        let is_it =
+            |gone: &Destroyed| gone.class == EgressClass::Question && gone.question == question && is_from(gone);
         self.destroyed.iter().find(|(gone, _)| is_it(gone)).map(|(_, number)| *number)
     }
 
@@ -321,7 +323,7 @@ async fn door_of(home: &pack::SoundHome, profile: &Profile) -> anyhow::Result<Do
 }
 
 async fn ask(door: &Door, leaves: &Leaves, answer: &Answer, tenant: &str) -> anyhow::Result<Verdict> {
-    if let (None, Some(leaf)) = (answer.question, leaves.question_destroyed(answer.id)) {
+    if let (None, Some(leaf)) = (answer.question, leaves.question_destroyed(&answer.peer, answer.id)) {
         return Ok(Verdict::Explained("its question's body was destroyed", leaf));
     }
     let Some((question, ..)) = answer.question else {
@@ -442,6 +444,10 @@ mod tests {
             entry: 7,
             commitment: [0; 32],
             left,
+            peer: crate::audit::Peer {
+                region: "singapore".parse().expect("a name"),
+                node: domicile_proto::ids::NodeId(2),
+            },
             class,
             question: QuestionId(question),
             ground: domicile_proto::officer::OrderGround::PersonalData,
@@ -454,9 +460,14 @@ mod tests {
             (gone(true, EgressClass::Question, 11), 41),
             (gone(true, EgressClass::Count, 12), 42),
         ];
-        assert_eq!(leaves.question_destroyed(QuestionId(10)), Some(40));
-        assert_eq!(leaves.question_destroyed(QuestionId(11)), None, "that one left here and did not arrive");
-        assert_eq!(leaves.question_destroyed(QuestionId(12)), None, "that was an answer");
+        assert_eq!(leaves.question_destroyed("singapore/2", QuestionId(10)), Some(40));
+        assert_eq!(leaves.question_destroyed("singapore/3", QuestionId(10)), None, "another node's question");
+        assert_eq!(
+            leaves.question_destroyed("singapore/2", QuestionId(11)),
+            None,
+            "that one left here and did not arrive"
+        );
+        assert_eq!(leaves.question_destroyed("singapore/2", QuestionId(12)), None, "that was an answer");
         assert_eq!(leaves.answers_destroyed().map(|(_, leaf)| *leaf).collect::<Vec<_>>(), [42]);
     }
 

@@ -12,7 +12,7 @@ use super::compose::{Home, Request, compose, of_region};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
 use super::open::{self, Trust};
 use super::tool;
-use crate::audit::roots_at;
+use crate::audit::{Peer, roots_at};
 
 /// Something that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,21 +184,16 @@ impl Outcome {
 
     fn double_entry(&mut self) {
         let mut found = Vec::new();
-        for home in &self.homes {
-            let mut seen: BTreeMap<&[u8; 32], u64> = BTreeMap::new();
-            for (number, region, node, sha256) in &home.tally.arrived {
-                let sender = self.homes.iter().find(|other| other.name() == region && other.statement.node == *node);
-                let Some(sender) = sender else { continue };
-                let times = seen.entry(sha256).or_default();
-                *times += 1;
-                let left = sender.tally.left.get(sha256).copied().unwrap_or_default();
-                let is_young = home.tally.at(*number).is_none_or(|at| at.0 + YOUNG > sender.statement.taken_at.0);
-                let question = home.tally.questions.get(number);
-                let is_destroyed = question.is_some_and(|question| sender.tally.has_destroyed(*question));
-                if left < *times && !is_young && !is_destroyed {
+        let named: Vec<(&Home, Peer)> =
+            self.homes.iter().filter_map(|home| Some((home, Peer::of_log(&home.origin)?))).collect();
+        for (home, us) in &named {
+            for (sender, them) in named.iter().filter(|(_, them)| them != us) {
+                let missing = home.tally.book.missing(us, them, &sender.tally.book);
+                let is_old = |at: &Timestamp| at.0 + YOUNG <= sender.statement.taken_at.0;
+                found.extend(missing.into_iter().filter(|(_, at)| is_old(at)).map(|(number, _)| {
                     let place = format!("{}, entry {number}", home.origin);
-                    found.push((place, format!("this arrived from {region}, whose ledger does not know that it left")));
-                }
+                    (place, format!("this arrived from {}, whose ledger does not know that it left", them.region))
+                }));
             }
         }
         for (place, why) in found {
@@ -348,7 +343,7 @@ impl Outcome {
         let count = |of: fn(&Home) -> u64| self.homes.iter().map(of).sum::<u64>();
         let entries = count(|home| home.size);
         let bodies = entries - count(|home| home.withheld + home.destroyed);
-        let matched = count(|home| home.tally.arrived.len() as u64);
+        let matched = count(|home| home.tally.book.arrivals());
         let heads = count(|home| home.tally.heads.len() as u64);
         let erasures = count(|home| home.statement.erasures.len() as u64);
         let keys = if trust.keys.is_empty() {

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::ids::{QuestionId, TenantId, Timestamp};
+use domicile_proto::ids::{TenantId, Timestamp};
 use domicile_proto::message::answer::Outcome;
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::officer::OfficerPublic;
 
+use super::super::double_entry::Book;
 use crate::audit::{Breach, Breaches, Destroyed, Entry, Event, Passage};
 
 /// From when, inclusive, until when, exclusive.
@@ -78,18 +79,14 @@ pub(super) struct Tally {
     pub(super) erasures: BTreeMap<String, Order>,
     /// Every entry of the period, by kind.
     pub(super) kinds: BTreeMap<String, u64>,
-    /// Frames that left, by digest; of all times.
-    pub(super) left: BTreeMap<[u8; 32], u64>,
-    /// What arrived: number, region and node it came from, digest; of all times.
-    pub(super) arrived: Vec<(u64, String, u64, [u8; 32])>,
+    /// What left and what arrived; of all times.
+    pub(super) book: Book,
     /// Heads of other ledgers that arrived: number, region and node, size, root; of all times.
     pub(super) heads: Vec<(u64, String, u64, u64, [u8; 32])>,
     /// Policy versions that answers name, and the newest that the ledger had said before: number, version, known.
     pub(super) unknown_policies: Vec<(u64, u64)>,
     /// What left for a region more than a moment after the route to it was closed: number, region.
     pub(super) astray: Vec<(u64, String)>,
-    /// Which question arrived, or was answered by what did: by number of the entry.
-    pub(super) questions: BTreeMap<u64, QuestionId>,
     /// Bodies that were destroyed, each with the number and time of the entry that says so; of all times.
     pub(super) destroyed: Vec<(u64, Timestamp, Destroyed)>,
     officer: Option<OfficerPublic>,
@@ -97,8 +94,6 @@ pub(super) struct Tally {
     breaches: Breaches,
     versions: BTreeSet<u64>,
     newest: Timestamp,
-    /// Of arrivals.
-    times: BTreeMap<u64, Timestamp>,
 }
 
 impl Tally {
@@ -118,30 +113,22 @@ impl Tally {
             nodes: Vec::new(),
             erasures: BTreeMap::new(),
             kinds: BTreeMap::new(),
-            left: BTreeMap::new(),
-            arrived: Vec::new(),
+            book: Book::default(),
             heads: Vec::new(),
             unknown_policies: Vec::new(),
             astray: Vec::new(),
-            questions: BTreeMap::new(),
             destroyed: Vec::new(),
             officer: None,
             closed_routes: BTreeMap::new(),
             breaches: Breaches::default(),
             versions: BTreeSet::new(),
             newest: Timestamp(0),
-            times: BTreeMap::new(),
         }
     }
 
     /// Breaches of the tenant, of all times.
     pub(super) fn breaches(&self) -> impl Iterator<Item = (&str, &Breach)> {
         self.breaches.of(self.tenant)
-    }
-
-    /// When an arrival was written down.
-    pub(super) fn at(&self, number: u64) -> Option<Timestamp> {
-        self.times.get(&number).copied()
     }
 
     /// Time of the newest entry.
@@ -152,6 +139,7 @@ impl Tally {
     /// One more entry.
     pub(super) fn take(&mut self, number: u64, entry: &Entry) {
         self.newest = self.newest.max(entry.at);
+        self.book.take(number, entry);
         self.always(number, entry);
         self.breaches.take(number, entry);
         self.on_closed_routes(number, entry);
@@ -167,20 +155,11 @@ impl Tally {
             set(erasures.entry(id.to_owned()).or_default(), (number, entry.at));
         };
         match &entry.event {
-            Event::Egress(passage) => {
-                *self.left.entry(passage.sha256).or_default() += 1;
-                self.answers_under_a_known_policy(number, passage);
-            }
+            Event::Egress(passage) => self.answers_under_a_known_policy(number, passage),
             Event::Ingress(passage) => {
-                let (region, node) = (passage.peer.region.to_string(), passage.peer.node.0);
                 if let Some((size, root)) = head_in(passage) {
-                    self.heads.push((number, region.clone(), node, size, root));
+                    self.heads.push((number, passage.peer.region.to_string(), passage.peer.node.0, size, root));
                 }
-                self.times.insert(number, entry.at);
-                let question = passage.question().map(|question| question.id);
-                let question = question.or_else(|| passage.answer().map(|answer| answer.header.question));
-                self.questions.extend(question.map(|question| (number, question)));
-                self.arrived.push((number, region, node, passage.sha256));
             }
             Event::PolicyChanged { version, .. } => {
                 self.versions.insert(version.0);
@@ -236,11 +215,6 @@ impl Tally {
         if is_released && (version == 0 || version > newest) {
             self.unknown_policies.push((number, version));
         }
-    }
-
-    /// Whether the body of what left under this question was destroyed: then nobody can compare it with what arrived.
-    pub(super) fn has_destroyed(&self, question: QuestionId) -> bool {
-        self.destroyed.iter().any(|(_, _, gone)| gone.left && gone.question == question)
     }
 
     fn within(&mut self, number: u64, entry: &Entry) {

@@ -103,6 +103,7 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Office>>)> {
         ("/api/v1/audit/replay", post(replay::replay)),
         ("/api/v1/audit/breaches", get(breaches::list)),
         ("/api/v1/breaches", post(breaches::note)),
+        ("/api/v1/ledger/message", get(destroy::message)),
         ("/api/v1/ledger/destroy", post(destroy::destroy)),
     ]
 }

@@ -138,6 +138,13 @@ fn asked() -> Value {
             "Opens a breach in the register, or notes a step of one; role `admin` of the operator. In the ledger before the answer.",
             "Breach", "The breach with its clocks.",
         )},
+        "/api/v1/ledger/message": {
+            "parameters": [{"name": "entry", "in": "query", "required": true, "schema": {"type": "integer"}}],
+            "get": read(
+                "What an officer signs to have the body of one entry of this node's ledger destroyed; role `admin` of the operator.",
+                "Its commitment, which way it went, the node at the other end, its class and its question; nothing of what it says.",
+            ),
+        },
         "/api/v1/ledger/destroy": {"post": change(
             "Destroys the body of one entry of this node's ledger; role `admin` of the operator, and the signature of the region's officer. What is gone, why and by whose order is in the ledger before.",
             "BodyOrder", "The number of the entry that says so.",

@@ -281,6 +281,7 @@ pub(in super::super) fn ledgers(homes: &[Home]) -> Section {
                 home.label(),
                 gone.entry.to_string(),
                 what,
+                format!("{}, node {}", gone.peer.region, gone.peer.node),
                 gone.ground.words().to_owned(),
                 instant(*at),
                 officer,
@@ -294,7 +295,7 @@ pub(in super::super) fn ledgers(homes: &[Home]) -> Section {
         .say("A ledger can only grow. Its root stands for every entry before it: whoever keeps the root of today sees tomorrow whether one was changed. Of other tenants' entries this pack holds the hash and not the content.")
         .table(Table::new("ledgers", "Ledgers in this pack", &columns, "").rows(logs))
         .table(Table::new("entries", "Entries of this time by kind", &["Region", "Kind", "Entries"], "none in this time.").rows(kinds))
-        .table(Table::new("destroyed", "Bodies that were destroyed by an officer's order, of all times", &["Region", "Entry", "What it was", "Why", "When", "By whose order", "Ledger entry"], "none.").rows(destroyed))
+        .table(Table::new("destroyed", "Bodies that were destroyed by an officer's order, of all times", &["Region", "Entry", "What it was", "At the other end", "Why", "When", "By whose order", "Ledger entry"], "none.").rows(destroyed))
         .table(Table::new("findings", "What the entries say against a region", &["Region", "Finding"], "nothing.").rows(findings))
         .table(Table::new("missing", "Nodes whose ledger is not here", &["Region", "Node", "State"], "none; every node of the deployment is in this pack.").rows(missing))
         .table(Table::new("cosigners", "Witnesses that signed for a ledger", &["Region", "Entries they signed for", "Other regions of the deployment", "Witnesses outside"], "").rows(cosigners))
