@@ -11,12 +11,14 @@ use domicile_proto::border::EgressClass;
 use domicile_proto::ids::QuestionId;
 use domicile_proto::officer::{BodyOrder, OfficerPublic, OrderGround, OrderedBody};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::entry::{Entry, Event, Passage, Peer, hex_digest};
 use super::errors::LedgerError;
 use super::files::Files;
 use super::merkle::WIDTH;
 use super::tiles::{self, DESTROYED, Kept, LOG, Record};
+use crate::tasks::{Kind, Tasks};
 
 /// What stands in the ledger for a body that is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,11 +144,7 @@ impl super::Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotAMessage`], [`LedgerError::TooYoung`]; [`LedgerError::Gone`] where it is destroyed already.
-    pub(crate) async fn to_destroy(
-        self: &Arc<Self>,
-        entry: u64,
-        tasks: &crate::tasks::Tasks,
-    ) -> Result<OrderedBody, LedgerError> {
+    pub(crate) async fn to_destroy(self: &Arc<Self>, entry: u64, tasks: &Tasks) -> Result<OrderedBody, LedgerError> {
         let size = self.head().size;
         if entry == 0 || entry > size {
             return Err(LedgerError::NotAMessage { entry });
@@ -168,15 +166,18 @@ impl super::Ledger {
     }
 
     /// Destroys the body of an entry by an officer's order that was checked; the number of the entry that says so. Returns once
-    /// the body is in no file of the ledger.
+    /// the body is in no file of the ledger. Whoever stops waiting does not end it between two steps.
     ///
     /// # Errors
     /// As [`Ledger::to_destroy`](super::Ledger::to_destroy); [`LedgerError::NotAMessage`] where the order is about another body.
-    pub(crate) async fn destroy(
-        self: &Arc<Self>,
-        order: Order,
-        tasks: &crate::tasks::Tasks,
-    ) -> Result<u64, LedgerError> {
+    pub(crate) async fn destroy(self: &Arc<Self>, order: Order, tasks: &Tasks) -> Result<u64, LedgerError> {
+        let (ledger, beside) = (Arc::clone(self), tasks.clone());
+        let (done, ended) = oneshot::channel();
+        tasks.spawn(Kind::Connection, async move { drop(done.send(ledger.carry_out(order, &beside).await)) });
+        ended.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    async fn carry_out(self: &Arc<Self>, order: Order, tasks: &Tasks) -> Result<u64, LedgerError> {
         let Order { order: BodyOrder { entry, body, ground, .. }, officer, signature } = order;
         // Two orders for one body: the second finds it gone.
         let _alone = self.destroying.lock().await;
@@ -188,6 +189,7 @@ impl super::Ledger {
         let gone = Destroyed { entry, commitment, left, peer, class, question, ground, officer, signature };
         let told = self.record(Event::BodyDestroyed(gone)).await?;
         self.take_out(entry).await?;
+        tracing::warn!(entry, told, ?ground, "the body of an entry of the ledger was destroyed by the officer's order");
         Ok(told)
     }
 }

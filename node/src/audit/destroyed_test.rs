@@ -223,6 +223,36 @@ async fn an_order_of_whom_the_node_did_not_honour_by_then_explains_nothing() {
 }
 
 #[tokio::test]
+async fn who_goes_away_while_a_body_is_destroyed_leaves_nothing_half_done() {
+    let (dir, key, tasks) = (tempfile::tempdir().expect("a directory"), draw(), Tasks::default());
+    let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
+    honour(&ledger, &key).await;
+    fill(&ledger, 0..260).await;
+    let ordered = order(&ledger, &key, 5).await.expect("a message");
+    {
+        let waiting = std::pin::pin!(ledger.destroy(ordered, &tasks));
+        assert!(futures::poll!(waiting).is_pending(), "it takes longer than nothing");
+    }
+    assert!(tasks.stop(std::time::Duration::from_secs(60)).await, "it ends");
+    ledger.publish();
+    assert!(!is_anywhere(dir.path(), 3));
+    let sound = checked(dir.path());
+    assert_eq!((sound.destroyed, sound.findings.as_slice()), (1, &[][..]));
+}
+
+#[tokio::test]
+async fn two_orders_for_one_body_destroy_it_once() {
+    let (dir, key, tasks) = (tempfile::tempdir().expect("a directory"), draw(), Tasks::default());
+    let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
+    honour(&ledger, &key).await;
+    fill(&ledger, 0..260).await;
+    let (first, second) = (order(&ledger, &key, 5).await.expect("one"), order(&ledger, &key, 5).await.expect("one"));
+    let both = futures::future::join(ledger.destroy(first, &tasks), ledger.destroy(second, &tasks)).await;
+    let (Ok(told), Err(LedgerError::Gone { entry: 5 })) = both else { panic!("{both:?}") };
+    assert_eq!((told, ledger.head().size), (262, 262), "one entry says it");
+}
+
+#[tokio::test]
 async fn wherever_a_crash_comes_the_body_is_there_with_no_word_or_gone_with_one() {
     let key = draw();
     let (mut steps, mut seen) = (0_i64, [false; 2]);

@@ -53,7 +53,6 @@ pub(super) async fn destroy(State(office): State<Arc<Office>>, headers: HeaderMa
         }
         let order = Order { order, officer: parts.officer, signature: signature.into() };
         let told = parts.ledger.destroy(order, &parts.tasks).await.map_err(|error| Failure::of(&error))?;
-        tracing::warn!(entry, told, ?ground, "the body of an entry of the ledger was destroyed by the officer's order");
         Ok(json!({"entry": entry, "told": told}))
     };
     told(destroyed.await)
