@@ -1,14 +1,14 @@
 //! Checks a pack offline: the twelve points, each with its verdict and the reason. Opens files under one directory and nothing
 //! else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
 use domicile_proto::ids::Timestamp;
 
 use super::super::rehearsal::Evidence;
-use super::compose::{Home, Request, compose, of_region};
+use super::compose::{Home, Request, attacked, compose, of_region};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
 use super::open::{self, Trust};
 use super::tool;
@@ -96,6 +96,7 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
         }
     }
     if outcome.problems.is_empty() {
+        outcome.evidence_fits();
         outcome.follows(dir, &request);
         outcome.double_entry();
         outcome.split_view(dir);
@@ -179,6 +180,19 @@ impl Outcome {
                     }
                 }
             }
+        }
+    }
+
+    /// The evidence is about the streams that the regions stated, and judged by the bar of this build.
+    fn evidence_fits(&mut self) {
+        let Some(evidence) = &self.evidence else { return };
+        let bent = evidence
+            .is_bent()
+            .then_some("another bar stands in it than attacks are judged by, or numbers that cannot be");
+        let is_ours = self.is_ours();
+        let why = bent.or_else(|| is_ours.then(|| evidence.differs(attacked(&self.homes))).flatten());
+        if let Some(why) = why {
+            self.fail(0, ATTACKS, why);
         }
     }
 

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::super::door::Door;
 use super::super::profile::Profile;
-use super::super::rehearsal::{Rules, SEED, rehearse};
+use super::super::rehearsal::{SEED, rehearse};
 use super::check::{self, regions};
-use super::compose::{Home, Request, compose, firsts};
+use super::compose::{Request, attacked, compose};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, manifest, place_of, seal_of};
 use super::open::{self, Trust};
 use super::tool;
@@ -55,12 +55,6 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
         write(out, &seal_of(place), text(&sealed, "note")?.as_bytes())?;
     }
     Ok(check::check(out, &trust, None))
-}
-
-/// The rules of every stream, with the region and the stream that has them.
-fn attacked(homes: &[Home]) -> Vec<(String, Rules)> {
-    let stated = firsts(homes).flat_map(|home| home.statement.streams.iter().map(move |stream| (home, stream)));
-    stated.map(|(home, stream)| (format!("{}/{}", home.name(), stream.name), Rules::stated(stream))).collect()
 }
 
 /// A copy of every node of every region that the profile reaches, with its place in the pack. A region without its first node is no

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use domicile_proto::ids::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::rehearsal::Evidence;
+use super::super::rehearsal::{Evidence, Rules};
 use super::chapters;
 use super::files::BESIDE;
 use super::paper::Paper;
@@ -92,6 +92,12 @@ pub(super) fn firsts(homes: &[Home]) -> impl Iterator<Item = &Home> {
 /// All nodes of a region.
 pub(super) fn of_region<'a>(homes: &'a [Home], region: &'a str) -> impl Iterator<Item = &'a Home> {
     homes.iter().filter(move |home| home.name() == region)
+}
+
+/// The rules of every stream, with the region and the stream that has them.
+pub(super) fn attacked(homes: &[Home]) -> Vec<(String, Rules)> {
+    let stated = firsts(homes).flat_map(|home| home.statement.streams.iter().map(move |stream| (home, stream)));
+    stated.map(|(home, stream)| (format!("{}/{}", home.name(), stream.name), Rules::stated(stream))).collect()
 }
 
 /// The nodes of the deployment whose ledger is not in the pack: region and number.
@@ -218,16 +224,21 @@ pub(super) fn attention(request: &Request, homes: &[Home], evidence: Option<&Evi
             late,
         );
     }
-    let (succeeded, left_out, is_other) = chapters::noteworthy(homes, evidence);
+    let noteworthy = chapters::noteworthy(homes, evidence);
     let of_attacks = [
-        (succeeded, "attack that succeeded (section 15)", "attacks that succeeded (section 15)"),
+        (noteworthy.succeeded, "attack that succeeded (section 15)", "attacks that succeeded (section 15)"),
         (
-            left_out,
+            noteworthy.blind,
+            "attack that could prove nothing (section 15)",
+            "attacks that could prove nothing (section 15)",
+        ),
+        (
+            noteworthy.left_out,
             "stream whose rules were not attacked (section 15)",
             "streams whose rules were not attacked (section 15)",
         ),
         (
-            u64::from(is_other),
+            u64::from(noteworthy.is_other),
             "attack suite that another program than the nodes' ran (section 15)",
             "attack suites that other programs than the nodes' ran (section 15)",
         ),

@@ -95,9 +95,13 @@ pub(in super::super) enum Verdict {
 }
 
 impl Attacked {
-    pub(in super::super) const fn verdict(&self) -> Verdict {
-        let control = self.control_successes * 1_000 >= self.control_tries * FEWEST_OF_CONTROL_PER_MILLE;
-        let held = self.tries > 0 && self.successes * 1_000 <= self.tries * self.bar_per_mille;
+    /// By the bar of this build, whatever stands in the evidence.
+    pub(in super::super) fn verdict(&self) -> Verdict {
+        // Wide enough for any numbers that somebody wrote into a file.
+        let per_mille =
+            |part: u64, whole: u64, bar: u64| (u128::from(part) * 1_000).cmp(&(u128::from(whole) * u128::from(bar)));
+        let control = per_mille(self.control_successes, self.control_tries, FEWEST_OF_CONTROL_PER_MILLE).is_ge();
+        let held = self.tries > 0 && per_mille(self.successes, self.tries, MOST_PER_MILLE).is_le();
         match (held, control && self.control_tries > 0) {
             (false, _) if self.successes > 0 => Verdict::Succeeded,
             (true, true) => Verdict::Held,
@@ -120,7 +124,46 @@ impl Attacked {
     }
 }
 
+impl Evidence {
+    /// What in it is not as this very build writes it, for streams with these rules; the numbers aside, which only another run tells.
+    pub(in super::super) fn differs(&self, stated: Vec<(String, Rules)>) -> Option<&'static str> {
+        let (sets, left_out) = sets(stated);
+        let runs = self.runs.iter().map(|run| (&run.rules, &run.streams));
+        if !runs.eq(sets.iter().map(|(rules, streams)| (rules, streams))) || self.left_out != left_out {
+            return Some("the rules that were attacked are not those that the regions stated of their streams");
+        }
+        let listed = super::listed();
+        let is_all = |run: &Rehearsed| {
+            let names = run.attacks.iter().map(|one| (one.name.as_str(), one.rules.as_str()));
+            names.eq(listed.iter().copied())
+        };
+        if !self.runs.iter().all(is_all) {
+            return Some("the attacks in it are not those of this build");
+        }
+        None
+    }
+
+    /// Whether another bar stands in it than attacks are judged by, or numbers that cannot be.
+    pub(in super::super) fn is_bent(&self) -> bool {
+        let bent = |one: &Attacked| {
+            one.bar_per_mille != MOST_PER_MILLE
+                || one.successes > one.tries
+                || one.control_successes > one.control_tries
+                || one.guess_per_mille > 1_000
+        };
+        self.runs.iter().flat_map(|run| &run.attacks).any(bent)
+    }
+}
+
 impl Rehearsed {
+    /// Attacks that succeeded where somebody is guarded, and those that could prove nothing there.
+    pub(in super::super) fn failed(&self) -> (usize, usize) {
+        match self.rules.guards {
+            Guards::Nobody => (0, 0),
+            Guards::Subjects | Guards::Records => (self.count(Verdict::Succeeded), self.count(Verdict::Blind)),
+        }
+    }
+
     /// Attacks with this outcome.
     pub(in super::super) fn count(&self, verdict: Verdict) -> usize {
         self.attacks.iter().filter(|attack| attack.verdict() == verdict).count()

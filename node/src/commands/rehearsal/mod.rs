@@ -30,6 +30,21 @@ use region::{Detector, Region, segment};
 /// The seed where none is given. Any does: it is written down so that the same records can be drawn again.
 pub(super) const SEED: u64 = 20_261_122;
 
+/// Attacks beside those on answers: what is tried, the rules that stand against it, and what a guess is.
+type Named = (&'static str, &'static str, Guess);
+const SCALARS: Named = ("a distinct number or a quantile of few", "R8 R9", Guess::Nothing);
+const ERRORS: Named = ("a word of a record in what is said of a wrong question", "R1", Guess::Nothing);
+const FRAMES: Named = ("a word of a record in any frame of these", "R1", Guess::Nothing);
+const TIMES: Named = ("a user's word, by how long the answer takes", "R5", Guess::Coin);
+const AGAIN: Named = ("another answer to the same question, to average", "R6 R11", Guess::Nothing);
+
+/// Every attack of a run, in its order: what is tried, and the rules that stand against it.
+fn listed() -> Vec<(&'static str, &'static str)> {
+    let answers = attack::all::<Region>();
+    let more = [SCALARS, ERRORS, FRAMES, TIMES, AGAIN].map(|(name, rules, _)| (name, rules));
+    answers.iter().map(|attack| (attack.name, attack.rules)).chain(more).collect()
+}
+
 /// Runs the attacks under the rules of these streams.
 pub(super) async fn rehearse(
     seed: u64,
@@ -89,7 +104,7 @@ impl Stage {
         Ok(region)
     }
 
-    fn of(&self, (name, rules, guess): (&str, &str, Guess), guarded: &[bool], control: &[bool]) -> Attacked {
+    fn of(&self, (name, rules, guess): Named, guarded: &[bool], control: &[bool]) -> Attacked {
         Attacked::of((name, rules, guess.per_mille(&self.day)), guarded, control)
     }
 
@@ -102,12 +117,11 @@ impl Stage {
             attacks.push(self.of((attack.name, attack.rules, attack.guess), &ours, &open));
         }
         let (few, all) = (probes::scalars(&mut ours, &self.day), probes::scalars(&mut open, &self.day));
-        attacks.push(self.of(("a distinct number or a quantile of few", "R8 R9", Guess::Nothing), &few, &all));
+        attacks.push(self.of(SCALARS, &few, &all));
         let (rows, errors) = (probes::rows(&self.day), probes::errors(&mut ours));
-        let name = "a word of a record in what is said of a wrong question";
-        attacks.push(self.of((name, "R1", Guess::Nothing), &errors, &rows));
+        attacks.push(self.of(ERRORS, &errors, &rows));
         let frames = probes::frames(&ours);
-        attacks.push(self.of(("a word of a record in any frame of these", "R1", Guess::Nothing), &frames, &rows));
+        attacks.push(self.of(FRAMES, &frames, &rows));
         Ok(attacks)
     }
 
@@ -123,10 +137,7 @@ impl Stage {
         let noisy = StreamPolicy { noise, ..guarded.clone() };
         let (once, anew) =
             (probes::again(&mut self.region(&noisy)?, false), probes::again(&mut self.region(open)?, true));
-        Ok(vec![
-            self.of(("a user's word, by how long the answer takes", "R5", Guess::Coin), &padded, &bare),
-            self.of(("another answer to the same question, to average", "R6 R11", Guess::Nothing), &once, &anew),
-        ])
+        Ok(vec![self.of(TIMES, &padded, &bare), self.of(AGAIN, &once, &anew)])
     }
 }
 

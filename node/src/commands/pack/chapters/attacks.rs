@@ -76,7 +76,8 @@ pub(in super::super::super) fn verdict(run: &Rehearsed) -> String {
     };
     match (run.rules.guards, succeeded) {
         (_, 0) if held == all => format!("All {all} attacks failed."),
-        (_, 0) => format!("{held} of {all} attacks failed, none succeeded.{blind}"),
+        (Guards::Nobody, 0) => format!("{held} of {all} attacks failed, none succeeded.{blind}"),
+        (_, 0) => format!("ATTENTION: {held} of {all} attacks failed, none succeeded.{blind}"),
         (Guards::Nobody, _) => format!(
             "ATTACKS SUCCEED: {succeeded} of {all}. Nothing guards a person here; that there is none is the officer's word.{blind}"
         ),
@@ -86,7 +87,10 @@ pub(in super::super::super) fn verdict(run: &Rehearsed) -> String {
 
 fn row(number: i32, run: &Rehearsed, one: &Attacked) -> [String; 7] {
     let share = |successes: u64, tries: u64| {
-        format!("{successes} of {tries} ({})", percent((successes * 1_000).checked_div(tries).unwrap_or_default()))
+        format!(
+            "{successes} of {tries} ({})",
+            percent(successes.saturating_mul(1_000).checked_div(tries).unwrap_or_default())
+        )
     };
     [
         number.to_string(),
@@ -100,12 +104,13 @@ fn row(number: i32, run: &Rehearsed, one: &Attacked) -> [String; 7] {
 }
 
 /// What came of one attack, in words.
-pub(in super::super::super) const fn outcome(guards: Guards, one: &Attacked) -> &'static str {
+pub(in super::super::super) fn outcome(guards: Guards, one: &Attacked) -> &'static str {
     match (one.verdict(), guards) {
         (Verdict::Held, _) => "fails",
         (Verdict::Succeeded, Guards::Nobody) => "SUCCEEDS: nothing guards against it here",
         (Verdict::Succeeded, _) => "ATTENTION: SUCCEEDS",
-        (Verdict::Blind, _) => "proves nothing: it does not work without a threshold either",
+        (Verdict::Blind, Guards::Nobody) => "proves nothing: it does not work without a threshold either",
+        (Verdict::Blind, _) => "ATTENTION: proves nothing: it does not work without a threshold either",
     }
 }
 
@@ -114,11 +119,22 @@ pub(in super::super::super) fn percent(per_mille: u64) -> String {
     format!("{}.{} %", per_mille / 10, per_mille % 10)
 }
 
-/// Attacks on guarded streams that succeeded, rules that were left out, and a program that is not the nodes'.
-pub(in super::super) fn noteworthy(homes: &[Home], evidence: Option<&Evidence>) -> (u64, u64, bool) {
-    let Some(evidence) = evidence else { return (0, 0, false) };
-    let guarded = evidence.runs.iter().filter(|run| run.rules.guards != Guards::Nobody);
-    let succeeded: usize = guarded.map(|run| run.count(Verdict::Succeeded)).sum();
+/// What of the attacks a reader must not overlook.
+#[derive(Default)]
+pub(in super::super) struct Noteworthy {
+    /// Attacks on guarded streams that succeeded, and those that could prove nothing there.
+    pub(in super::super) succeeded: u64,
+    pub(in super::super) blind: u64,
+    /// Streams whose rules were left out.
+    pub(in super::super) left_out: u64,
+    /// Whether the program that attacked itself is not that of every node.
+    pub(in super::super) is_other: bool,
+}
+
+pub(in super::super) fn noteworthy(homes: &[Home], evidence: Option<&Evidence>) -> Noteworthy {
+    let Some(evidence) = evidence else { return Noteworthy::default() };
+    let failed = evidence.runs.iter().map(Rehearsed::failed);
+    let (succeeded, blind) = failed.fold((0, 0), |sum, run| (sum.0 + run.0 as u64, sum.1 + run.1 as u64));
     let is_other = homes.iter().any(|home| home.statement.build.sha256 != evidence.program_sha256);
-    (succeeded as u64, evidence.left_out.len() as u64, is_other)
+    Noteworthy { succeeded, blind, left_out: evidence.left_out.len() as u64, is_other }
 }
