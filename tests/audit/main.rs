@@ -8,6 +8,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod destroy;
 mod later;
 mod pack;
 mod page;

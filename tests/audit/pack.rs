@@ -77,6 +77,7 @@ fn an_auditor_reads_the_ledger_and_nothing_else(region: &Region) {
         ("POST", "/api/v1/storage/verify", json!({"segment": "0"})),
         ("POST", "/api/v1/storage/explain", json!({"segment": "0", "query": {"match": {"message": "x"}}})),
         ("POST", "/api/v1/breaches", json!({"step": "opened"})),
+        ("GET", "/api/v1/ledger/message?entry=1", Value::Null),
         ("POST", "/api/v1/ledger/destroy", json!({"entry": 1, "ground": "court_order", "signature": ""})),
         ("GET", "/api/v1/admin/keys", Value::Null),
         ("GET", "/api/v1/admin/streams", Value::Null),

@@ -128,7 +128,7 @@ fn what_the_wire_carried_is_what_the_ledgers_say_and_a_changed_counter_is_named(
     }
 }
 
-fn ledger(cluster: &Cluster, region: &str) -> PathBuf {
+pub(crate) fn ledger(cluster: &Cluster, region: &str) -> PathBuf {
     let open = cluster.configuration(region).parent().unwrap().to_path_buf();
     let mut dirs = vec![open];
     while let Some(dir) = dirs.pop() {
