@@ -188,7 +188,7 @@ impl super::Ledger {
         let peer = Peer { region, node };
         let gone = Destroyed { entry, commitment, left, peer, class, question, ground, officer, signature };
         let told = self.record(Event::BodyDestroyed(gone)).await?;
-        self.take_out(entry).await?;
+        self.take_out(entry, tasks).await?;
         tracing::warn!(entry, told, ?ground, "the body of an entry of the ledger was destroyed by the officer's order");
         Ok(told)
     }

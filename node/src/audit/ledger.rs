@@ -33,6 +33,7 @@ use crate::limits::{
     CLOCK_TOLERANCE, LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE,
     METADATA_INTERVAL,
 };
+use crate::tasks::Tasks;
 
 /// Metadata to and from a peer since the last entry about it: bytes, and frames each way.
 #[derive(Clone, Copy, Default)]
@@ -229,10 +230,15 @@ impl Ledger {
         found.ok_or(LedgerError::Damaged { path, offset: 0 })
     }
 
-    /// Takes a body out of the files of the log, and then out of the tail.
-    pub(super) async fn take_out(&self, entry: u64) -> Result<(), LedgerError> {
+    /// Takes a body out of the files of the log, and then out of the tail. Waits for room where much is to be written: the order is on
+    /// record already.
+    pub(super) async fn take_out(&self, entry: u64, tasks: &Tasks) -> Result<(), LedgerError> {
         let (to, outcome) = oneshot::channel();
-        self.tell(Job::TakeOut(entry, to))?;
+        let jobs = self.jobs.lock().clone().ok_or(LedgerError::Closed)?;
+        let told = tasks.blocking(move || jobs.send(Job::TakeOut(entry, to)).is_ok()).await;
+        if !told.unwrap_or(false) {
+            return Err(LedgerError::Closed);
+        }
         let opened = |source| LedgerError::Open { path: self.dir.clone(), source };
         outcome.await.map_err(|_| LedgerError::Poisoned)?.map_err(opened)?;
         let (to, turned) = oneshot::channel();

@@ -36,13 +36,15 @@ struct Ordered {
     left: bool,
     peer: usize,
     sort: Sort,
+    /// When the entry was written that says so.
+    at: Timestamp,
 }
 
 /// What left and what arrived, as one ledger has it.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// The nodes at the other end, each once.
-    peers: Vec<Peer>,
+    /// The nodes at the other end, each with its number here.
+    peers: BTreeMap<Peer, usize>,
     left: BTreeMap<(usize, [u8; 32]), Left>,
     arrived: Vec<Arrival>,
     /// By entry: an order that is put twice counts once.
@@ -63,7 +65,7 @@ impl Book {
             }
             Event::BodyDestroyed(gone) => {
                 let (left, peer, sort) = (gone.left, self.peer(&gone.peer), (gone.class, gone.question));
-                self.ordered.entry(gone.entry).or_insert(Ordered { left, peer, sort });
+                self.ordered.entry(gone.entry).or_insert(Ordered { left, peer, sort, at: entry.at });
             }
             _ => {}
         }
@@ -74,10 +76,14 @@ impl Book {
         self.arrived.len() as u64
     }
 
-    /// What arrived at `us` from a node, and of which the book of that node knows nothing: numbers of our entries, and their times.
+    /// What arrived at `us` from a node, and of which the book of that node knows nothing: numbers of our entries, and their times; where
+    /// the body is gone, the time of the entry that says so.
     pub(super) fn missing(&self, us: &Peer, sender: &Peer, theirs: &Self) -> Vec<(u64, Timestamp)> {
-        let Some(from) = self.peers.iter().position(|peer| peer == sender) else { return Vec::new() };
-        let to = theirs.peers.iter().position(|peer| peer == us).unwrap_or(usize::MAX);
+        let Some(from) = self.peers.get(sender).copied() else { return Vec::new() };
+        let to = theirs.peers.get(us).copied().unwrap_or(usize::MAX);
+        let (gone, theirs_gone) = (self.ordered(false, from), theirs.ordered(true, to));
+        let whole = if gone.is_empty() && theirs_gone.is_empty() { BTreeMap::new() } else { theirs.whole(to) };
+        let count = |of: &BTreeMap<Sort, u64>, sort| of.get(&sort).copied().unwrap_or_default();
         let mut used: BTreeMap<[u8; 32], u64> = BTreeMap::new();
         let mut open: BTreeMap<Option<Sort>, Vec<(u64, Timestamp)>> = BTreeMap::new();
         let mut matched: BTreeMap<Sort, u64> = BTreeMap::new();
@@ -91,40 +97,55 @@ impl Book {
             }
         }
         let mut missing = Vec::new();
+        let mut excused: BTreeMap<Sort, u64> = BTreeMap::new();
         for (sort, arrivals) in open {
-            let excused = sort.map_or(0, |sort| {
-                let ordered = theirs.ordered(true, to, sort);
-                if ordered == 0 {
-                    return 0;
-                }
+            let most = sort.map_or(0, |sort| {
+                let ordered = count(&theirs_gone, sort);
                 // As many as left, but those that are accounted for: by their digest, or by an order over here.
-                let accounted = matched.get(&sort).copied().unwrap_or_default() + self.ordered(false, from, sort);
-                ordered.min((theirs.whole(to, sort) + ordered).saturating_sub(accounted))
+                let accounted = count(&matched, sort) + count(&gone, sort);
+                ordered.min((count(&whole, sort) + ordered).saturating_sub(accounted))
             });
-            missing.extend(arrivals.into_iter().skip(usize::try_from(excused).unwrap_or(usize::MAX)));
+            let taken = most.min(arrivals.len() as u64);
+            excused.extend(sort.map(|sort| (sort, taken)));
+            missing.extend(arrivals.into_iter().skip(usize::try_from(taken).unwrap_or(usize::MAX)));
+        }
+        // What is gone over here came from somewhere as well: no more than left and is not accounted for.
+        let mut covered: BTreeMap<Sort, u64> = BTreeMap::new();
+        for (number, ordered) in self.ordered.iter().filter(|(_, one)| !one.left && one.peer == from) {
+            let sort = ordered.sort;
+            let left = count(&whole, sort) + count(&theirs_gone, sort);
+            let covered = covered.entry(sort).or_insert_with(|| count(&matched, sort) + count(&excused, sort));
+            if *covered < left {
+                *covered += 1;
+            } else {
+                missing.push((*number, ordered.at));
+            }
         }
         missing.sort_unstable();
         missing
     }
 
-    /// Bodies of a kind that went one way, or came, and are gone by order.
-    fn ordered(&self, left: bool, peer: usize, sort: Sort) -> u64 {
-        let of = |ordered: &&Ordered| ordered.left == left && ordered.peer == peer && ordered.sort == sort;
-        self.ordered.values().filter(of).count() as u64
+    /// Bodies that went to a node, or came from it, and are gone by order: how many of each kind.
+    fn ordered(&self, left: bool, peer: usize) -> BTreeMap<Sort, u64> {
+        let of = self.ordered.values().filter(|ordered| ordered.left == left && ordered.peer == peer);
+        of.fold(BTreeMap::new(), |mut all, ordered| {
+            *all.entry(ordered.sort).or_default() += 1;
+            all
+        })
     }
 
-    /// Bodies of a kind that left for a node and are there.
-    fn whole(&self, to: usize, sort: Sort) -> u64 {
+    /// Bodies that left for a node and are there: how many of each kind.
+    fn whole(&self, to: usize) -> BTreeMap<Sort, u64> {
         let of_node = self.left.range((to, [0; 32])..=(to, [255; 32]));
-        of_node.filter(|(_, left)| left.sort == Some(sort)).map(|(_, left)| left.times).sum()
+        of_node.fold(BTreeMap::new(), |mut all, (_, left)| {
+            left.sort.into_iter().for_each(|sort| *all.entry(sort).or_default() += left.times);
+            all
+        })
     }
 
     fn peer(&mut self, peer: &Peer) -> usize {
-        let known = self.peers.iter().position(|known| known == peer);
-        known.unwrap_or_else(|| {
-            self.peers.push(peer.clone());
-            self.peers.len() - 1
-        })
+        let next = self.peers.len();
+        *self.peers.entry(peer.clone()).or_insert(next)
     }
 }
 
@@ -215,6 +236,18 @@ mod tests {
         for other in [gone(9, true, &elsewhere, 1), gone(9, false, &here, 1), gone(9, true, &here, 2)] {
             assert_eq!(missing(vec![other.clone()], vec![came(1, 5)]), [1], "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_gone_over_here_had_come_from_there() {
+        let (here, there) = (node("singapore", 2), node("tokyo", 1));
+        let came_and_gone = || vec![gone(9, false, &there, 1)];
+        assert_eq!(missing(Vec::new(), came_and_gone()), [9], "nothing of the kind ever left");
+        assert_eq!(missing(vec![left(1, 5)], came_and_gone()), [0; 0]);
+        assert_eq!(missing(vec![gone(7, true, &here, 1)], came_and_gone()), [0; 0], "gone at both ends");
+        let two = vec![gone(8, false, &there, 1), gone(9, false, &there, 1)];
+        assert_eq!(missing(vec![left(1, 5)], two), [9], "one left, and two are gone");
+        assert_eq!(missing(vec![left(1, 5)], vec![came(1, 5), gone(9, false, &there, 1)]), [9], "it is accounted for");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::errors::EraseError;
-use super::order;
+use super::order::{self, Records};
 use super::retention::{Fate, Lying, Period, Planned, plan};
 use super::workflow::{Erasure, random_id, sha256};
 use crate::audit::Event;
@@ -83,6 +83,20 @@ impl Deletion {
 pub(super) struct Looks {
     last: Option<Instant>,
     due: BTreeSet<SegmentId>,
+}
+
+impl Records {
+    /// Deletions that this node began and did not finish.
+    fn begun_by(&self, us: NodeId) -> impl Iterator<Item = (&Box<str>, &Deletion)> {
+        let open = self.deletions.iter().filter(|(_, deleted)| deleted.evidence.is_none());
+        let open = open.map(|(id, deleted)| (id, &deleted.deletion));
+        open.filter(move |(_, deletion)| deletion.node.is_none_or(|node| node == us))
+    }
+
+    /// The segments that such a deletion names.
+    pub(crate) fn doomed_by(&self, us: NodeId) -> impl Iterator<Item = SegmentId> {
+        self.begun_by(us).flat_map(|(_, deletion)| deletion.ids().map(|(_, segment)| segment))
+    }
 }
 
 impl Erasure {
@@ -228,6 +242,8 @@ impl Erasure {
 
     async fn delete(&self, due: Vec<Planned>) -> Result<Vec<Box<str>>, EraseError> {
         let mut of_tenants: BTreeMap<TenantId, Vec<Row>> = BTreeMap::new();
+        // What is merged from here on would be deleted under an id that it no longer has.
+        self.parts.shards.spare(due.iter().map(|one| one.lying.segment)).await?;
         for one in due {
             let tenant = one.period.tenant;
             if let Some(row) = self.row_of(one).await? {
@@ -281,10 +297,7 @@ impl Erasure {
 
     /// Finishes what was begun. The caller holds the place of whoever works.
     pub(super) async fn finish_deletions(&self) -> Result<(), EraseError> {
-        let is_ours = |deleted: &Deleted| deleted.deletion.node.is_none_or(|node| node == self.parts.us);
-        let open =
-            |(id, deleted): (_, &Deleted)| (deleted.evidence.is_none() && is_ours(deleted)).then(|| Box::clone(id));
-        let open: Vec<_> = self.records.read().deletions.iter().filter_map(open).collect();
+        let open: Vec<_> = self.records.read().begun_by(self.parts.us).map(|(id, _)| id.clone()).collect();
         for id in open {
             self.carry_out(&id).await?;
         }

@@ -136,6 +136,40 @@ async fn a_deletion_that_a_crash_interrupts_at_any_step_is_finished_and_never_to
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_deletion_names_keeps_its_id_until_it_is_gone_though_neighbours_are_joined() {
+    let dir = begin();
+    let node = filled(dir.path()).await;
+    for number in 13..16 {
+        node.append(vec![record(number, Some(100), json!({"message": "of the same day"}))]).await;
+        node.shards.purge().await.unwrap();
+    }
+    let ids = |node: &Node| -> Vec<SegmentId> {
+        node.shards.catalog().view(ShardId(1)).iter().rev().map(|segment| segment.id).collect()
+    };
+    let named = ids(&node);
+    assert_eq!(named.len(), 4, "each is durable by itself");
+    turn_to_day(&node, DAYS);
+    *node.erasure.ends_at.lock() = Some("deletion planned");
+    assert!(node.erasure.drop_due(None).await.is_err());
+    // Something new comes, and the shard is looked at: its small neighbours of a day that is over are due to be joined.
+    node.append(vec![record(20, Some(100), json!({"message": "young"}))]).await;
+    node.shards.settle(ShardId(1)).await.unwrap();
+    assert_eq!(ids(&node)[..4], named);
+    node.kill().await;
+
+    let node = started(dir.path()).await;
+    turn_to_day(&node, DAYS);
+    node.append(vec![record(21, Some(100), json!({"message": "younger"}))]).await;
+    node.shards.settle(ShardId(1)).await.unwrap();
+    assert_eq!(ids(&node)[..4], named, "after a start as well");
+    node.erasure.look_for_due(Instant::now()).await.unwrap();
+    assert_eq!(node.seen(), 2);
+    let [told] = node.erasure.deletions(TENANT).try_into().unwrap_or_else(|_| panic!("one deletion"));
+    assert_eq!((&told["state"], &said(&told)["records"]), (&json!("gone"), &json!(15)));
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_on_a_stream_or_on_one_person_in_it_wins_over_the_period() {
     let dir = begin();
     let node = filled(dir.path()).await;

@@ -102,7 +102,7 @@ impl Node {
         let copies = tier.opener();
         let opened =
             Opened::open(&segments, store.clone(), &tasks, clock.clone(), suppression.clone(), &copies).await.unwrap();
-        let opened = opened.archiving(tier.archive_purger());
+        let opened = opened.archiving(tier.archive_purger()).sparing(records.doomed_by(us));
         let (wal, durable) = Wal::open(&WalConfig::new(dir.join("wal")), &opened.indexed(), clock.clone()).unwrap();
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
         let shards = opened.telling(Arc::clone(&ledger)).start(wal.clone(), durable).await.unwrap();

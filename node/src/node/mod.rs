@@ -150,7 +150,7 @@ async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(W
     let opened = Opened::open_of(&dir, base.store.clone(), &base.tasks, time, &tier.opener(), is_ours).await?;
     let opened = opened.telling(Arc::clone(&base.ledger)).copying(tier.copier());
     let rolling = RollOver::new(config.segments.roll_bytes, config.segments.roll_days);
-    let opened = opened.archiving(tier.archive_purger()).rolling(rolling);
+    let opened = opened.archiving(tier.archive_purger()).rolling(rolling).sparing(base.records.doomed_by(base.us.node));
     let bucket = Bucket::open(base.store.clone(), base.us.node, base.clock.clone(), base.tasks.clone()).await?;
     // Nothing of them can be searched before this node knows whose they are, and has read what was accepted.
     let mut waiting = opened.in_bucket();

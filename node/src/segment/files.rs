@@ -66,9 +66,28 @@ impl Files {
         }
     }
 
-    /// Moves every segment of a shard that its manifest does not name out of the way, and links the files of a log beside them. Where
-    /// to; `None` where there is nothing. May be repeated.
-    pub(super) fn put_aside(&self, manifest: &Manifest, logs: &[PathBuf]) -> Result<Option<PathBuf>, SegmentError> {
+    /// Moves every segment of a shard that its manifest does not name out of the way, and links the files of a log beside them, once for
+    /// what was given up behind a place: what is left lying after that is of the time since. Where to; `None` where there is nothing. May
+    /// be repeated.
+    pub(super) fn put_aside(
+        &self,
+        manifest: &Manifest,
+        after: u64,
+        logs: &[PathBuf],
+    ) -> Result<Option<PathBuf>, SegmentError> {
+        let name = format!("{:016x}", manifest.shard.0);
+        // No shard has such a name.
+        let mark = self.dir.join(format!("{name}-{after:016x}.put-aside"));
+        if mark.try_exists().map_err(|source| disk(&mark, source))? {
+            return Ok(None);
+        }
+        let aside = self.move_aside(manifest, logs)?;
+        File::create(&mark).and_then(|mark| mark.sync_all()).map_err(|source| disk(&mark, source))?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|source| disk(&self.dir, source))?;
+        Ok(aside)
+    }
+
+    fn move_aside(&self, manifest: &Manifest, logs: &[PathBuf]) -> Result<Option<PathBuf>, SegmentError> {
         let name = format!("{:016x}", manifest.shard.0);
         let (above, aside) = (self.shard_dir(manifest.shard), self.dir.join(ASIDE).join(name));
         let is_there = above.try_exists().map_err(|source| disk(&above, source))?;

@@ -167,7 +167,7 @@ impl Opened {
         for (shard, after) in shards {
             let logs = wal.files_behind(*shard, *after);
             let manifest = self.of_bucket().find(|manifest| manifest.shard == *shard);
-            let found = manifest.map_or(Ok(None), |manifest| self.files().put_aside(manifest, &logs))?;
+            let found = manifest.map_or(Ok(None), |manifest| self.files().put_aside(manifest, *after, &logs))?;
             if let Some(dir) = found {
                 let (dir, logs) = (dir.display().to_string(), logs.len());
                 tracing::error!(

@@ -77,6 +77,8 @@ async fn what_lay_on_the_disk_of_an_owner_is_lost_and_counted_and_stays_there_un
         owner.shards.settle(SHARD).await.unwrap();
         assert_eq!(owner.places().await, (6..=number - 3).collect());
         owner.kill().await;
+        // As a crash leaves it: a segment that no manifest came to name. It is of the time since, and goes at the next start.
+        std::fs::create_dir(dir.path().join(format!("1/segments/{:016x}/{number:032x}", SHARD.0))).unwrap();
     }
 }
 

@@ -16,6 +16,7 @@ use tantivy::directory::{Directory, OwnedBytes, RamDirectory};
 use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
 use tantivy::indexer::merge_filtered_segments;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use super::files::{self, Files};
 use super::manifest::Manifest;
@@ -49,6 +50,8 @@ pub(super) struct Merger {
     pub(super) deposed: BTreeSet<ShardId>,
     /// The period in which each shard was last looked at because one was over.
     pub(super) closed: BTreeMap<ShardId, i64>,
+    /// Shards that are looked at because one was over, one in each turn.
+    pub(super) over: BTreeSet<ShardId>,
     /// Where segments lay that were replaced; it goes as soon as no manifest names it.
     pub(super) leaving: BTreeMap<ShardId, Vec<Left>>,
     /// Who wants something removed.
@@ -86,13 +89,30 @@ impl Merger {
         (removing, moving): (mpsc::Receiver<Removal>, mpsc::Receiver<Moving>),
     ) -> Self {
         let (begun, put_off, leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (settled, deposed, closed) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        Self { shared, store, wal, manifests, begun, put_off, settled, deposed, closed, leaving, removing, moving }
+        let (settled, deposed, closed, over) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        Self {
+            shared,
+            store,
+            wal,
+            manifests,
+            begun,
+            put_off,
+            settled,
+            deposed,
+            closed,
+            over,
+            leaving,
+            removing,
+            moving,
+        }
     }
 
     /// Works until intake has ended, then makes durable what is in memory.
     pub(super) async fn run(mut self) {
         let token = self.shared.tasks.token().clone();
+        // It goes on while there is always something to do: a stream with traffic must not keep others from being looked at.
+        let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_AFTER, LOOK_AFTER);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_last = self.shared.has_intake_ended();
             let mut shards = self.shared.take_dirty();
@@ -106,12 +126,17 @@ impl Merger {
             if is_last {
                 return;
             }
+            // One of those whose period is over, and then whoever waits.
+            if let Some(shard) = self.over.pop_first() {
+                self.settle(shard, Pressure::None, is_last).await;
+                self.shared.wake.notify_one();
+            }
             tokio::select! {
                 () = token.cancelled() => return,
                 () = self.shared.wake.notified() => {}
                 Some(removal) = self.removing.recv() => self.obey(removal).await,
                 Some(wish) = self.moving.recv() => self.carry(wish).await,
-                () = tokio::time::sleep(LOOK_AFTER) => {
+                _ = looks.tick() => {
                     self.shared.mark_young();
                     self.mark_over();
                 }
@@ -126,7 +151,7 @@ impl Merger {
         for shard in self.shared.catalog.shards() {
             let period = roll.closing(shard, now);
             if self.closed.insert(shard, period) != Some(period) {
-                self.shared.mark(shard);
+                self.over.insert(shard);
             }
         }
     }
@@ -136,6 +161,7 @@ impl Merger {
         match removal {
             Removal::Hidden { done } => drop(done.send(self.purge().await)),
             Removal::Whole { gone, done } => drop(done.send(self.drop_whole(&gone).await)),
+            Removal::Spared { done } => drop(done.send(Ok(()))),
             Removal::Adopt { adopted, done } => drop(done.send(self.take_up(adopted).await)),
             Removal::Settle { shard, done } => drop(done.send(self.settle_now(shard).await)),
             Removal::Settled { shard, done } => drop(done.send(self.settled_now(shard).await)),
@@ -216,7 +242,12 @@ impl Merger {
             let whole = segments.windows(2).take_while(|pair| matches!(pair, [a, b] if follows(a, b)));
             segments.truncate(whole.count() + 1);
             let (roll, now) = (self.shared.roll(), self.shared.clock.now());
-            let pieces: Vec<_> = segments.iter().map(|segment| Piece::of(segment, roll)).collect();
+            let spared = self.shared.spared.lock().clone();
+            let piece = |segment: &Arc<Segment>| {
+                let piece = Piece::of(segment, roll);
+                Piece { is_away: piece.is_away || spared.contains(&segment.id), ..piece }
+            };
+            let pieces: Vec<_> = segments.iter().map(piece).collect();
             let moment = Moment { now, roll, lag: roll.lag_of(shard) };
             let is_deposed = matches!(published, Err(SegmentError::Deposed { .. }));
             let next = plan(&pieces, moment, pressure).filter(|_| !is_deposed);

@@ -87,7 +87,8 @@ impl Merger {
         let mut sources: Vec<_> = view.get(*first..=*last).unwrap_or_default().to_vec();
         sources.reverse();
         let is_whole = sources.len() == parts.len() && sources.iter().all(|source| source.dir.is_some());
-        if !is_whole || sources.len() < 2 {
+        let is_spared = !self.shared.spared.lock().is_disjoint(parts);
+        if !is_whole || is_spared || sources.len() < 2 {
             return Ok(false);
         }
         let (shared, merged) = (Arc::clone(&self.shared), sources.clone());

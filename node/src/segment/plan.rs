@@ -18,7 +18,7 @@ pub(crate) struct Piece {
     pub(crate) bytes: u64,
     pub(crate) docs: u32,
     pub(crate) in_memory: bool,
-    /// It lies in the bucket alone, and is never merged.
+    /// It lies in the bucket, or is about to be deleted under its id, and is never merged.
     pub(crate) is_away: bool,
     pub(crate) built_at: Timestamp,
     /// In which period its last record was accepted; all of its records were, but for clocks that were put back.

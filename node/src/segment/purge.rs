@@ -31,6 +31,8 @@ pub(super) enum Removal {
     Hidden { done: oneshot::Sender<Result<Vec<Rewritten>, SegmentError>> },
     /// Whole segments.
     Whole { gone: Whole, done: oneshot::Sender<Result<(), SegmentError>> },
+    /// Nothing: a merge that began before has ended.
+    Spared { done: oneshot::Sender<Result<(), SegmentError>> },
     /// Nothing: a shard is taken up.
     Adopt { adopted: Adopted, done: oneshot::Sender<Result<(), SegmentError>> },
     /// Nothing: everything of a shard becomes durable.

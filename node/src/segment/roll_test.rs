@@ -5,6 +5,7 @@ use domicile_proto::ids::{ShardId, Timestamp};
 use super::shards_test::{Node, texts};
 
 const SHARD: u64 = 1;
+const OTHER: u64 = 2;
 const MIDNIGHT: i64 = 86_400 * Timestamp::MICROS;
 
 /// Records of each segment and when the last of them came, oldest first.
@@ -43,7 +44,7 @@ async fn what_is_gathered_when_the_day_ends_is_a_segment_of_its_own_also_after_k
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_left_of_a_day_is_joined_within_the_hour_though_nothing_comes_any_more() {
+async fn what_is_left_of_a_day_is_joined_within_the_hour_though_nothing_comes_any_more_and_others_are_busy() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path()).await.unwrap();
     for minute in 0..5 {
@@ -59,7 +60,8 @@ async fn what_is_left_of_a_day_is_joined_within_the_hour_though_nothing_comes_an
     node.clock.turn_to(Timestamp(MIDNIGHT + 3_600 * Timestamp::MICROS));
     let joined = async {
         while held(&node).len() > 2 {
-            tokio::task::yield_now().await;
+            node.append(OTHER, &texts(0, 1)).await;
+            node.shards.refresh(Some(ShardId(OTHER))).await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), joined).await.unwrap();

@@ -133,6 +133,12 @@ impl Opened {
         self
     }
 
+    /// Has these segments keep their ids: somebody is about to delete them.
+    pub(crate) fn sparing(self, segments: impl IntoIterator<Item = SegmentId>) -> Self {
+        self.shared.spared.lock().extend(segments);
+        self
+    }
+
     pub(super) fn of_bucket(&self) -> impl Iterator<Item = &Manifest> {
         self.in_bucket.values()
     }
@@ -278,6 +284,18 @@ impl Shards {
         };
         rewritten.extend(self.remove(|done| Removal::Hidden { done }).await?);
         Ok(rewritten)
+    }
+
+    /// Has these segments keep their ids from now on, for somebody is about to delete them. Once this returns, one that is not there
+    /// has become another, and none does so any more.
+    ///
+    /// # Errors
+    /// [`SegmentError::Interrupted`] where the node stops.
+    pub(crate) async fn spare(&self, segments: impl IntoIterator<Item = SegmentId>) -> Result<(), SegmentError> {
+        self.shared.spared.lock().extend(segments);
+        let (done, spared) = oneshot::channel();
+        self.ask(Removal::Spared { done }).await?;
+        spared.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })?
     }
 
     /// Deletes whole segments for good, with their files, and every file of the write-ahead log that was begun before.

@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) in_bucket: Mutex<BTreeSet<ShardId>>,
     /// Shards that were taken over, and not yet looked through for what was erased meanwhile.
     pub(super) taken: Mutex<BTreeSet<ShardId>>,
+    /// Segments that are about to be deleted under their ids: they are merged no more.
+    pub(super) spared: Mutex<BTreeSet<SegmentId>>,
     /// Whether a copy is being moved, deleted or made anew.
     pub(super) moving: RwLock<()>,
     pub(super) retries: AtomicU64,
@@ -83,6 +85,7 @@ impl Shared {
             purge_archive: OnceLock::new(),
             in_bucket: Mutex::default(),
             taken: Mutex::default(),
+            spared: Mutex::default(),
             moving: RwLock::new(()),
             retries: AtomicU64::new(0),
             has_intake_ended: AtomicBool::new(false),

@@ -186,7 +186,8 @@ impl Core {
         let is_new = staged.is_new();
         let Staged { entry, accepted } = staged;
         if is_new {
-            self.open.at = now;
+            // Of two days the later one, where the clock was put back: nothing of the object goes early.
+            self.open.at = self.open.at.max(now);
             let mut written =
                 Vec::with_capacity(256 + entry.records.iter().map(|r| r.json().len() + 64).sum::<usize>());
             frame::put_entry(&mut written, &entry);
@@ -216,7 +217,7 @@ impl Core {
 
     /// An object that holds nothing, so that those before it may go. Its number at the earliest.
     pub(super) fn roll(&mut self, now: Timestamp, done: oneshot::Sender<()>) -> u64 {
-        self.open.at = now;
+        self.open.at = self.open.at.max(now);
         self.open.is_wanted = true;
         self.open.waiting.push(Waiting::Barrier(done));
         self.next + u64::from(self.flying.is_some())
@@ -229,7 +230,7 @@ impl Core {
         let mut held = Shard { next_seq, ..Shard::default() };
         sightings.iter().for_each(|sighting| held.seen.remember(sighting));
         held.seen.expire(now);
-        self.open.at = now;
+        self.open.at = self.open.at.max(now);
         for (is_ours, accepted_at, entry) in batches {
             if !is_ours {
                 let mut written = Vec::new();

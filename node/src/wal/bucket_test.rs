@@ -1,15 +1,17 @@
 //! What durability `bucket` promises, in a store that fails any call, answers late or not at all, and with owners that come and go:
 //! nothing acknowledged is lost or doubled, and of two that take themselves for the owner one steps down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_proto::ids::{Epoch, NodeId, ShardId};
+use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
 use domicile_proto::metadata::Durability;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::bucket::Core;
 use super::disk_sim::Dice;
+use super::objects::{self, Said};
 use super::shipper::Bucket;
 use super::wal_test::{NOW, batch, record};
 use super::*;
@@ -399,4 +401,19 @@ async fn a_shard_without_some_of_what_was_accepted_is_not_taken_over() {
     let mut node = Node::start(&store, NodeId(2)).await.unwrap();
     let refused = node.take_over(2, &BTreeMap::new()).await.unwrap_err();
     assert!(matches!(refused, WalError::Gap { shard: ShardId(1), expected: 2, found: 3 }), "{refused}");
+}
+
+#[test]
+fn an_object_counts_for_the_later_of_two_days_where_the_clock_was_put_back() {
+    let mut core = Core::new(NodeId(1), 1, VecDeque::new());
+    core.hold(ShardId(1), Epoch(1), Tail::nothing_after(0), NOW, oneshot::channel().0);
+    drop((core.take_off(), core.landed()));
+    let day = Timestamp(NOW.0 + 86_400 * Timestamp::MICROS);
+    for (id, at) in [("a", day), ("b", NOW)] {
+        core.append(one(1, id), at, oneshot::channel().0);
+    }
+    assert!(core.take_off());
+    let (_, number, bytes) = core.object().unwrap();
+    let Some(Said::Batches(at, _)) = objects::read(&bytes, number) else { panic!("batches") };
+    assert_eq!(at, day);
 }
