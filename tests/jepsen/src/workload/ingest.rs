@@ -17,7 +17,7 @@ use crate::door::{self, Door, Request, Sent};
 /// Clients of one region.
 pub const CLIENTS: usize = 2;
 /// Documents of one batch.
-const DOCUMENTS: u64 = 20;
+pub const DOCUMENTS: u64 = 20;
 /// Patience of a client.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the regions may take to answer the last question.
@@ -55,6 +55,16 @@ pub fn post(region: &Region, path: &str, batch: &str, body: &[u8]) -> Sent {
     door::send(region, &request, PATIENCE)
 }
 
+/// A batch of random documents that carry its name and the canary.
+pub fn draw(stage: &Stage<'_>, dice: &mut Dice, batch: &str) -> Vec<u8> {
+    let (mut drawn, _) = events(dice.below(1_000), DOCUMENTS, 1);
+    drawn.iter_mut().for_each(|event| {
+        event["service"] = Value::from(batch);
+        stage.plant(event);
+    });
+    bulk(&drawn, None)
+}
+
 /// Sends until it is time to end.
 pub fn work(stage: &Stage<'_>, region: &Region, place: usize, client: usize) {
     let mut recorded = stage.recorder.client();
@@ -65,12 +75,7 @@ pub fn work(stage: &Stage<'_>, region: &Region, place: usize, client: usize) {
     while stage.is_going() {
         let batch = format!("b{client}-{number}");
         number += 1;
-        let (mut drawn, _) = events(dice.below(1_000), DOCUMENTS, 1);
-        drawn.iter_mut().for_each(|event| {
-            event["service"] = Value::from(batch.as_str());
-            stage.plant(event);
-        });
-        let mut body = bulk(&drawn, None);
+        let mut body = draw(stage, &mut dice, &batch);
         let spoiled = u64::from(dice.below(10) == 0);
         if spoiled == 1 {
             body.extend_from_slice(b"{\"create\":{}}\n{\"message\": cut short\n");

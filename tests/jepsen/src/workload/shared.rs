@@ -9,7 +9,8 @@ use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::wait_until;
 use serde_json::{Value, json};
 
-use super::{Stage, ingest};
+use super::Stage;
+use super::ingest::{self, DOCUMENTS};
 use crate::checker::availability::ELSEWHERE;
 use crate::door::{self, Door, Request, Sent};
 use crate::history::Client;
@@ -18,8 +19,6 @@ use crate::history::Client;
 pub const WRITERS: usize = 6;
 /// Streams that are written.
 const STREAMS: usize = 3;
-/// Documents of one batch.
-const DOCUMENTS: u64 = 20;
 /// Patience of a client.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a stream may be without an owner: a lease, and what a slow machine needs.
@@ -91,12 +90,7 @@ pub fn write(stage: &Stage<'_>, client: usize) {
     while stage.is_going() {
         let batch = format!("b{client}-{number}");
         number += 1;
-        let (mut drawn, _) = events(dice.below(1_000), DOCUMENTS, 1);
-        drawn.iter_mut().for_each(|event| {
-            event["service"] = Value::from(batch.as_str());
-            stage.plant(event);
-        });
-        let body = bulk(&drawn, None);
+        let body = ingest::draw(stage, &mut dice, &batch);
         let mut turn = if dice.below(6) == 0 { draw(&mut dice, stage) } else { at };
         for attempt in 0_u64.. {
             let node = &stage.sharing[turn];
