@@ -1,7 +1,8 @@
 //! Coming and going: the first node, nodes that join and leave, a leader that hands over.
 //!
 //! One voter per region; every other node is a learner that follows the log. A node comes in when its region's officer has
-//! approved it (it has a row), or while no node has a row yet. The leader changes one thing after the other.
+//! approved it: it has a row. So it is from the group's first moment on, in which nobody has one: a voter that asked then could
+//! not be dialled, and nothing would be decided without it. The leader changes one thing after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -197,9 +198,7 @@ impl Inner {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let members = metrics.membership_config.membership();
-        let Some(row) = state.node(node) else {
-            return state.nodes().next().is_none() && members.nodes().count() < MAX_NODES;
-        };
+        let Some(row) = state.node(node) else { return false };
         let region_of = |voter: u64| state.node(NodeId(voter)).map(|row| &row.region);
         let has_other_voter = members.voter_ids().any(|other| other != node.0 && region_of(other) == Some(&row.region));
         row.region == from.region && !(voter && has_other_voter) && members.nodes().count() < MAX_NODES

@@ -4,7 +4,7 @@ use domicile_meta::error::MetaError;
 use domicile_proto::ids::NodeId;
 use domicile_proto::metadata::{Applied, Change, Command, CommandRefusal};
 
-use crate::cluster::{Cluster, LONG, addr, knows_tenant};
+use crate::cluster::{Cluster, LONG, addr, knows_tenant, region};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_gets_the_rows_and_follows_without_a_vote() {
@@ -45,6 +45,27 @@ async fn only_approved_nodes_join_and_a_region_has_one_voter() {
     assert!(matches!(refused, Err(MetaError::Refused { .. })), "{refused:?}");
     cluster.groups[second].join(&seeds, false, LONG).await.unwrap();
     assert_eq!(cluster.groups[0].until(LONG, |group| group.learners.len() == 1).await.unwrap().voters.len(), 3);
+    cluster.stop_all().await;
+}
+
+/// The first node's own officer approves it a moment after the group was made; others ask all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_joins_a_group_that_was_just_made_before_an_officer_approved_it() {
+    let mut cluster = Cluster::empty(5_000);
+    cluster.start("tokyo").await;
+    let early = cluster.start("singapore").await;
+    cluster.groups[0].initialize(&[(NodeId(1), addr(1))]).await.unwrap();
+    cluster.leader_among(&[0]).await;
+    let refused = cluster.groups[early].join(&[(NodeId(1), addr(1))], true, LONG).await;
+    assert!(matches!(refused, Err(MetaError::Refused { node: NodeId(2) })), "{refused:?}");
+    assert_eq!(cluster.groups[0].metrics().voters, [NodeId(1)]);
+
+    for (node, region_name) in [(1, "tokyo"), (2, "singapore")] {
+        cluster.decide(0, Command::AddRegion { region: region(region_name) }).await;
+        cluster.approve(node, region_name).await;
+    }
+    cluster.groups[early].join(&[(NodeId(1), addr(1))], true, LONG).await.unwrap();
+    assert_eq!(cluster.groups[0].until(LONG, |group| group.voters.len() == 2).await.unwrap().learners, []);
     cluster.stop_all().await;
 }
 

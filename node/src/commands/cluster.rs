@@ -3,15 +3,17 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use domicile_proto::ids::NodeId;
 use domicile_proto::metadata::{AccessKey, Change, Command, Roles, Rows};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::admin;
 use super::arguments::{ClusterVerb, NodeArguments, NodeVerb, RunArguments};
-use super::door::Door;
+use super::door::{Door, Refusal};
 use super::officer::Officer;
 use super::profile::Profile;
 use crate::config::NodeConfig;
@@ -19,6 +21,11 @@ use crate::node;
 
 /// The tenant every deployment begins with; the metadata group gives its first tenant this number.
 pub(super) const FIRST_TENANT: domicile_proto::ids::TenantId = domicile_proto::ids::TenantId(1);
+
+/// Longest a deployment is asked to begin.
+const BEGIN: Duration = Duration::from_secs(120);
+/// Pause before it is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> anyhow::Result<ExitCode> {
     let profile = || Profile::find(profile);
@@ -87,11 +94,25 @@ pub(super) async fn run(verb: ClusterVerb) -> anyhow::Result<()> {
     let door = Door::new(None, &url, "", ca.as_deref())?;
     let roles = Roles { admin: true, ingest: true, search: true, audit: false, create: true, reveal: false };
     let (secret, key) = admin::draw_key(&consent.region, "first-admin".parse()?, FIRST_TENANT, roles, Rows::Redacted)?;
-    let begun = beginning(&officer, NodeId(node), addr, key);
-    init(&door, &begun).await.context("the deployment did not begin")?;
+    begin(&door, &officer, NodeId(node), addr, &key).await.context("the deployment did not begin")?;
     eprintln!("the deployment has begun; first admin key of region `{}`, shown this once:", consent.region);
     println!("{secret}");
     Ok(())
+}
+
+/// Begins the deployment, and asks again with the same key while the node cannot tell whether it was done: another key would be
+/// refused where the first one arrived, and nobody was shown that one's secret.
+async fn begin(door: &Door, officer: &Officer, node: NodeId, addr: SocketAddr, key: &AccessKey) -> anyhow::Result<()> {
+    let end = Instant::now() + BEGIN;
+    loop {
+        let Err(error) = init(door, &beginning(officer, node, addr, key.clone())).await else { return Ok(()) };
+        let is_passing = error.downcast_ref::<Refusal>().is_some_and(Refusal::is_passing);
+        if !is_passing || Instant::now() >= end {
+            return Err(error);
+        }
+        eprintln!("not yet: {error:#}; asking again");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// What a deployment begins with. The key comes last: what is interrupted before it is there may be given again, and afterwards
@@ -122,20 +143,67 @@ pub(super) async fn init(door: &Door, commands: &[Command]) -> anyhow::Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use domicile_proto::link::pki::RegionCa;
+    use tokio::task::JoinSet;
 
     use super::*;
     use crate::clock::Clock;
 
+    fn tokyo(dir: &Path) -> (Officer, AccessKey) {
+        let region = "tokyo".parse().expect("a name");
+        RegionCa::init(dir, &region, &"acme".parse().expect("a name"), Clock::system().now()).expect("a CA");
+        let officer = Officer::read(&region, Some(&dir.join("officer.key"))).expect("the officer's key");
+        let roles = Roles { admin: true, ingest: false, search: false, audit: false, create: false, reveal: false };
+        let name = "first-admin".parse().expect("a name");
+        let (_, key) = admin::draw_key(&region, name, FIRST_TENANT, roles, Rows::Redacted).expect("a key");
+        (officer, key)
+    }
+
+    /// A node that cannot tell whether it was done is asked again with the same key; one that refuses is not.
+    #[tokio::test]
+    async fn an_answer_that_was_lost_costs_no_key() {
+        domicile_proto::link::crypto::install_default_provider();
+        let dir = tempfile::tempdir().expect("a directory");
+        let (officer, key) = tokyo(dir.path());
+        for (statuses, is_begun) in [(vec![503, 503, 200], true), (vec![503, 409], false), (vec![403], false)] {
+            let (asked, mut heard) = tokio::sync::mpsc::channel(8);
+            let (asked, count) = (Arc::new((asked, AtomicUsize::new(0))), statuses.len());
+            let answer = move |body: axum::Json<serde_json::Value>| async move {
+                let (bodies, number) = &*asked;
+                let status = statuses[number.fetch_add(1, Ordering::Relaxed)];
+                bodies.try_send(body.0).expect("there is room");
+                (axum::http::StatusCode::from_u16(status).expect("a status"), axum::Json(json!({})))
+            };
+            let router = axum::Router::new().route("/api/v1/admin/cluster/init", axum::routing::post(answer));
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://{}", listener.local_addr().expect("an address"));
+            let mut servers = JoinSet::new();
+            servers.spawn(async move { axum::serve(listener, router).await });
+            let door = Door::new(None, &url, "", None).expect("a door");
+            let addr = "192.0.2.1:7443".parse().expect("an address");
+            let begun = begin(&door, &officer, NodeId(1), addr, &key).await;
+            servers.abort_all();
+            assert_eq!(begun.is_ok(), is_begun, "{begun:?}");
+            let mut bodies = Vec::new();
+            while let Ok(body) = heard.try_recv() {
+                let commands: Vec<Command> = serde_json::from_value(body["commands"].clone()).expect("commands");
+                match commands.last() {
+                    Some(Command::Regional(change)) => assert_eq!(change.change, Change::AddKey(key.clone())),
+                    other => panic!("not a key: {other:?}"),
+                }
+                bodies.push(commands);
+            }
+            assert_eq!(bodies.len(), count);
+        }
+    }
+
     #[test]
     fn the_first_key_comes_last() {
-        let (dir, region) = (tempfile::tempdir().expect("a directory"), "tokyo".parse().expect("a name"));
-        RegionCa::init(dir.path(), &region, &"acme".parse().expect("a name"), Clock::system().now()).expect("a CA");
-        let officer = Officer::read(&region, Some(&dir.path().join("officer.key"))).expect("the officer's key");
-        let roles = Roles { admin: true, ingest: false, search: false, audit: false, create: false, reveal: false };
-        let (_, key) =
-            admin::draw_key(&region, "first-admin".parse().expect("a name"), FIRST_TENANT, roles, Rows::Redacted)
-                .expect("a key");
+        let dir = tempfile::tempdir().expect("a directory");
+        let (officer, key) = tokyo(dir.path());
         let commands = beginning(&officer, NodeId(1), "192.0.2.1:7443".parse().expect("an address"), key);
         let changes: Vec<_> = commands
             .iter()

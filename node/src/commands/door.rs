@@ -3,15 +3,32 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use domicile_proto::ids::Region;
-use reqwest::{Certificate, Client, Method, RequestBuilder, Response};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 /// Longest a command waits for one answer; the server's own deadlines are shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// What a node said instead of doing it.
+#[derive(Debug, thiserror::Error)]
+#[error("{who} answered `{path}` with {status}: {words}")]
+pub(super) struct Refusal {
+    who: String,
+    path: String,
+    status: StatusCode,
+    words: String,
+}
+
+impl Refusal {
+    /// Whether the node would have done it and could not, or not in time: the same may be asked again.
+    pub(super) fn is_passing(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
 
 /// One region's public API. Holds a key: no `Debug`.
 #[derive(Clone)]
@@ -70,7 +87,7 @@ impl Door {
         let text = response.text().await.unwrap_or_default();
         let words = serde_json::from_str::<Value>(&text).ok().and_then(|body| reason(&body)).unwrap_or(text);
         let words = words.chars().take(500).collect::<String>();
-        bail!("{} answered `{path}` with {status}: {words}", self.who())
+        Err(Refusal { who: self.who(), path: path.to_owned(), status, words }.into())
     }
 
     /// What is said where nobody answers.

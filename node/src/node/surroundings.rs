@@ -6,11 +6,12 @@ use std::sync::Arc;
 use domicile_meta::backup::Making;
 use domicile_meta::error::MetaError;
 use domicile_meta::group::Group;
+use domicile_meta::state::State;
 use domicile_proto::border::LiteralDetector;
-use domicile_proto::ids::{Name, ShardId};
+use domicile_proto::ids::{Name, Region, ShardId};
 use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::identity::PeerId;
-use domicile_proto::metadata::{Applied, Change, Command, KeyRow, RegionalChange, Row};
+use domicile_proto::metadata::{AccessKey, Applied, Change, Command, RegionalChange, Row};
 use domicile_proto::officer::OfficerPublic;
 
 use crate::audit::{Cosigning, Ledger, Trouble, Witness};
@@ -168,14 +169,15 @@ impl Sight {
     }
 
     /// Begins a deployment: this node is its first voter. Whoever asks shows the consent of this node's own officer; there
-    /// is no key yet that anybody could show. What was interrupted before the region had a key is taken up again.
+    /// is no key yet that anybody could show. What was interrupted before the region had a key, or its answer lost with the
+    /// same key, is taken up again.
     async fn begin(&self, commands: Vec<Command>) -> Result<(), AroundError> {
         if !is_beginning(&commands, &self.us, &self.officer, &self.regions, self.detector.as_ref()) {
             return Err(AroundError::NoConsent);
         }
         match self.group.initialize(&[(self.us.node, self.advertise)]).await {
             Ok(()) => tracing::info!("a deployment begins on this node"),
-            Err(MetaError::Initialised) if self.is_half_begun() => {
+            Err(MetaError::Initialised) if self.is_half_begun(&commands) => {
                 tracing::info!("a deployment that was interrupted goes on");
             }
             Err(error) => return Err(error.into()),
@@ -190,13 +192,9 @@ impl Sight {
         Ok(())
     }
 
-    /// Whether this node is the only one of a group in which its region has no key of an administrator: nobody but the
-    /// officer could do anything in it.
-    fn is_half_begun(&self) -> bool {
+    fn is_half_begun(&self, commands: &[Command]) -> bool {
         let (state, _) = self.group.local();
-        let is_alone = self.group.metrics().voters == [self.us.node];
-        let is_ours = |row: &KeyRow| row.region == self.us.region && row.key.roles.admin;
-        is_alone && !state.rows().any(|row| matches!(row, Row::Key(row) if is_ours(&row)))
+        self.group.metrics().voters == [self.us.node] && has_no_key_but(&state, &self.us.region, commands)
     }
 
     fn scrape(&self) -> String {
@@ -242,6 +240,21 @@ impl Sight {
     }
 }
 
+/// Whether the region has no administrator's key, or none but those that `commands` bring: nobody but the officer could do
+/// anything in it, or it is the same officer who did not hear the answer.
+fn has_no_key_but(state: &State, region: &Region, commands: &[Command]) -> bool {
+    let brings = |key: &AccessKey| {
+        commands.iter().any(|command| {
+            matches!(command, Command::Regional(RegionalChange { change: Change::AddKey(brought), .. }) if brought == key)
+        })
+    };
+    let keys = state.rows().filter_map(|row| match row {
+        Row::Key(row) if row.region == *region && row.key.roles.admin => Some(row.key),
+        _ => None,
+    });
+    keys.into_iter().all(|key| brings(&key))
+}
+
 /// Whether a deployment may begin so: with this node's own entry, then nodes and keys, each with the consent of an officer: of
 /// ours for this region, and of another for each other region.
 fn is_beginning(
@@ -274,8 +287,9 @@ fn is_beginning(
 
 #[cfg(test)]
 mod tests {
+    use domicile_meta::apply::apply;
     use domicile_proto::ids::{ConsentSerial, NodeId, TenantId};
-    use domicile_proto::metadata::{AccessKey, Roles, Rows};
+    use domicile_proto::metadata::{Roles, Rows};
     use domicile_proto::officer::OfficerKey;
 
     use super::*;
@@ -286,6 +300,35 @@ mod tests {
         fn finds_personal_data(&self, literal: &str) -> bool {
             literal.contains("4111")
         }
+    }
+
+    /// Where the answer was lost, the officer asks again with the key that the group may know already.
+    #[test]
+    fn a_deployment_goes_on_until_somebody_has_a_key_of_its_region() {
+        let officer = OfficerKey::from_pkcs8(&OfficerKey::generate().unwrap()).unwrap();
+        let tokyo: Region = "tokyo".parse().unwrap();
+        let key = |hash| {
+            let roles = Roles { admin: true, ..Roles::default() };
+            AccessKey { id: "first".parse().unwrap(), tenant: TenantId(1), hash: [hash; 32], roles, rows: Rows::None }
+        };
+        let begins = |serial, hash| {
+            let change = Change::AddKey(key(hash));
+            vec![Command::Regional(officer.sign(tokyo.clone(), ConsentSerial(serial), change))]
+        };
+        let mut state = State::default();
+        assert!(has_no_key_but(&state, &tokyo, &begins(1, 1)));
+        apply(&mut state, &Command::AddRegion { region: tokyo.clone() });
+        apply(&mut state, &Command::CreateTenant { tenant: "default".parse().unwrap() });
+        let node = Change::AddNode { node: NodeId(1), addr: "127.0.0.1:1".parse().unwrap() };
+        for command in
+            [Command::Regional(officer.sign(tokyo.clone(), ConsentSerial(1), node))].iter().chain(&begins(2, 1))
+        {
+            assert_eq!(apply(&mut state, command), Applied::Done);
+        }
+        assert!(has_no_key_but(&state, &tokyo, &begins(3, 1)), "the same key again");
+        assert_eq!(apply(&mut state, &begins(3, 1)[0]), Applied::Done);
+        assert!(!has_no_key_but(&state, &tokyo, &begins(4, 2)), "another key");
+        assert!(!has_no_key_but(&state, &tokyo, &[]), "no key");
     }
 
     #[test]
