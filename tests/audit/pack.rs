@@ -182,6 +182,29 @@ fn the_attacks_come_to_the_same_again(pack: &Path) {
     assert!(words.contains("The same program came to the same numbers"), "{words}{}", said(&output));
 }
 
+/// Whom the nodes honour is told, and held against the officers' public keys as `pki init` made them; of a ledger alone likewise.
+fn the_officers_are_held_against_their_keys(cluster: &Cluster, pack: &Path, unheld: &str) {
+    let file = |region: &str| cluster.data().join("pki").join(region).join("officer.pub").display().to_string();
+    let given = |region: &str, of: &str| ["--officer".to_owned(), format!("{region}={}", file(of))];
+    let run = |dir: &Path, given: &[String]| verify(dir, &given.iter().map(String::as_str).collect::<Vec<_>>());
+    for region in REGIONS {
+        let key = std::fs::read_to_string(file(region)).unwrap();
+        assert!(unheld.lines().any(|line| line.contains(&format!("officer of {region}")) && line.contains(key.trim())));
+    }
+    let right = REGIONS.map(|region| given(region, region)).concat();
+    let held = run(pack, &right);
+    assert!(held.status.success() && said(&held).matches("(as you gave it)").count() == 3, "{}", said(&held));
+    let wrong = given("tokyo", "frankfurt");
+    let log = pack.join("regions/tokyo/log");
+    for dir in [pack, &log] {
+        let refused = run(dir, &wrong);
+        let text = said(&refused);
+        assert!(!refused.status.success() && text.contains("no key that you gave for the officer of tokyo"), "{text}");
+    }
+    assert!(run(&log, &given("tokyo", "tokyo")).status.success());
+    assert!(!run(&log, &given("frankfurt", "frankfurt")).status.success(), "there is no ledger of it");
+}
+
 /// Under strace: no socket is made, nobody is connected to.
 fn no_network_is_used(pack: &Path) {
     let Some(strace) = require("strace") else { return };
@@ -409,6 +432,7 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     let all: Vec<&str> = keys.iter().flat_map(|key| ["--key", key.as_str()]).collect();
     assert!(verify(&pack, &all).status.success());
     assert!(!verify(&pack, &all[..4]).status.success(), "a log without a pinned key is not believed");
+    the_officers_are_held_against_their_keys(&cluster, &pack, &text);
     let release = cluster.data().parent().unwrap().join("release");
     std::fs::write(&release, format!("{}  domicile\n", "00".repeat(32))).unwrap();
     assert!(said(&verify(&pack, &["--release", &release.display().to_string()])).contains(" 12  FAILS"));

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::destroyed;
 use super::entry::Entry;
 use super::errors::LedgerError;
 use super::ledger::Ledger;
@@ -62,7 +63,9 @@ impl Ledger {
         Ok(Signer::open(&self.dir.join("key"), verifier.name(), false)?.says(title, lines))
     }
 
-    /// The entries of one bundle of the log at a size, those that `shows` lets through whole; blocks.
+    /// The entries of one bundle of the log at a size, those that `shows` lets through whole; blocks. A body that was destroyed, or
+    /// is about to be, is told of as such to whom the entry that says so is shown, and is somebody else's for all others; one that
+    /// nothing explains, to everybody.
     ///
     /// # Errors
     /// [`LedgerError::Open`], [`LedgerError::Damaged`].
@@ -72,26 +75,32 @@ impl Ledger {
         size: u64,
         shows: &dyn Fn(&Entry) -> bool,
     ) -> Result<Vec<u8>, LedgerError> {
+        self.know_orders()?;
         let log = self.dir.join(LOG);
         let path = log.join(tiles::bodies_path(bundle));
         let bytes = std::fs::read(&path).map_err(|source| LedgerError::Open { path: path.clone(), source })?;
+        // After the bodies: an order is known before its body goes.
+        let orders = self.orders.lock();
         let width = size.saturating_sub(bundle.saturating_mul(WIDTH)).min(WIDTH);
         let (mut rest, mut copied) = (&bytes[..], Vec::new());
         let mut hashes = None;
         for number in 0..usize::try_from(width).unwrap_or_default() {
             let offset = (bytes.len() - rest.len()) as u64;
             let damaged = || LedgerError::Damaged { path: path.clone(), offset };
+            let order = orders.about(bundle * WIDTH + number as u64 + 1);
             match tiles::take(&mut rest).ok_or_else(damaged)? {
-                Kept::Whole(record) if Entry::read(&record.body).is_some_and(|entry| shows(&entry)) => {
+                Kept::Whole(record)
+                    if order.is_none() && Entry::read(&record.body).is_some_and(|entry| shows(&entry)) =>
+                {
                     record.put(&mut copied);
                 }
                 Kept::Whole(record) => {
-                    copied.push(WITHHELD);
+                    copied.push(if order.is_some_and(shows) { DESTROYED } else { WITHHELD });
                     copied.extend_from_slice(&record.commitment());
                 }
                 Kept::Destroyed | Kept::Withheld => {
                     let hashes = hashes.get_or_insert_with(|| commitments(&log, bundle));
-                    copied.push(DESTROYED);
+                    copied.push(if order.is_none_or(shows) { DESTROYED } else { WITHHELD });
                     copied.extend_from_slice(hashes.get(number).ok_or_else(damaged)?);
                 }
             }
@@ -126,37 +135,37 @@ pub(crate) fn roots_at(log: &Path, size: u64, wanted: &BTreeSet<u64>) -> BTreeMa
     roots
 }
 
-/// A copy that is being made.
+/// Most heads that one copy asks for: bodies that are destroyed while it is made are few, or it is no copy.
+const MOST_HEADS: u32 = 64;
+
+/// A copy that is being made. Bodies may be destroyed meanwhile: an entry that says so is signed for before the body goes, so a head that
+/// is asked for after a gap was seen is over what explains it. And a bundle is asked for again where an entry behind it says that a body in it,
+/// which was there, is destroyed.
 pub(crate) struct Copy {
     dir: PathBuf,
+    verifier: Verifier,
+    shown: Shown,
     head: Head,
     tree: Tree,
+    /// Entries whose bodies were seen to be gone; and whether one of them only since the head was asked for.
+    gone: BTreeSet<u64>,
+    wants_head: bool,
+    /// Entries of which others say that their bodies are destroyed.
+    ordered: BTreeSet<u64>,
+    heads: u32,
 }
 
 impl Copy {
-    /// Begins with what everybody may know; the checkpoints that are over no more than the newest are kept.
+    /// Begins with what everybody may know of the log.
     ///
     /// # Errors
-    /// [`Broken`] where the key did not sign, or the directory cannot be written.
-    pub(crate) fn begin(dir: &Path, shown: &Shown) -> Result<Self, Broken> {
+    /// [`Broken`] where the key did not sign.
+    pub(crate) fn begin(dir: &Path, shown: Shown) -> Result<Self, Broken> {
         let verifier = Verifier::read(&shown.verifier).ok_or_else(|| broken(VERIFIER, "this is no key"))?;
         let head = verifier.checkpoint(&shown.checkpoint);
         let head = head.ok_or_else(|| broken(CHECKPOINT, "the log's key did not sign this checkpoint"))?;
-        let copy = Self { dir: dir.to_path_buf(), head, tree: Tree::default() };
-        copy.write(VERIFIER, format!("{verifier}\n").as_bytes())?;
-        copy.write(CHECKPOINT, shown.checkpoint.as_bytes())?;
-        for note in &shown.kept {
-            if let Some(kept) = verifier.checkpoint(note).filter(|kept| kept.size <= head.size) {
-                copy.write(&format!("{CHECKPOINTS}/{:020}", kept.size), note.as_bytes())?;
-            }
-        }
-        if let Some((note, keys)) = &shown.cosigned
-            && verifier.checkpoint(note).is_some_and(|cosigned| cosigned.size <= head.size)
-        {
-            copy.write(COSIGNED, note.as_bytes())?;
-            copy.write(WITNESSES, keys.as_bytes())?;
-        }
-        Ok(copy)
+        let (dir, tree, gone, ordered) = (dir.to_path_buf(), Tree::default(), BTreeSet::new(), BTreeSet::new());
+        Ok(Self { dir, verifier, shown, head, tree, gone, wants_head: false, ordered, heads: 1 })
     }
 
     /// Entries under the checkpoint.
@@ -164,9 +173,58 @@ impl Copy {
         self.head.size
     }
 
-    /// How many bundles there are.
-    pub(crate) const fn bundles(&self) -> u64 {
-        self.head.size.div_ceil(WIDTH)
+    /// The bundle that is to be added next; none where all of it is there. The one that is not whole comes last.
+    pub(crate) fn wants(&self) -> Option<u64> {
+        let next = (self.tree.size() < self.head.size).then(|| self.tree.size() / WIDTH);
+        next.filter(|_| self.head.size - self.tree.size() >= WIDTH).or_else(|| self.stale()).or(next)
+    }
+
+    /// A bundle that is there with a body in it that is destroyed by now.
+    fn stale(&self) -> Option<u64> {
+        let here = self.ordered.range(1..=self.tree.size());
+        here.copied().find(|entry| !self.gone.contains(entry)).map(|entry| (entry - 1) / WIDTH)
+    }
+
+    /// Whether what everybody may know is to be asked for again: all whole bundles are there, and a gap in one came after it.
+    pub(crate) fn wants_head(&self) -> bool {
+        self.wants_head && self.head.size - self.tree.size() < WIDTH
+    }
+
+    /// Goes on to what everybody may know now. The head until here is kept beside it: the new one must go on from it.
+    ///
+    /// # Errors
+    /// [`Broken`] where the same key did not sign a head over as much.
+    pub(crate) fn go_on(&mut self, mut shown: Shown) -> Result<(), Broken> {
+        let head = self.verifier.checkpoint(&shown.checkpoint).filter(|head| head.size >= self.head.size);
+        let head =
+            head.ok_or_else(|| broken(CHECKPOINT, "the log's key did not sign that the log goes on from here"))?;
+        self.heads += 1;
+        if self.heads > MOST_HEADS {
+            return Err(broken(CHECKPOINT, "bodies are destroyed again and again while the log is copied"));
+        }
+        shown.kept.extend(std::mem::take(&mut self.shown.kept));
+        shown.kept.push(std::mem::take(&mut self.shown.checkpoint));
+        (self.shown, self.head, self.wants_head) = (shown, head, false);
+        Ok(())
+    }
+
+    /// What everybody may know; of checkpoints those that are over no more than the newest.
+    fn write_shown(&self) -> Result<(), Broken> {
+        let Self { verifier, shown, head, .. } = self;
+        self.write(VERIFIER, format!("{verifier}\n").as_bytes())?;
+        self.write(CHECKPOINT, shown.checkpoint.as_bytes())?;
+        for note in &shown.kept {
+            if let Some(kept) = verifier.checkpoint(note).filter(|kept| kept.size <= head.size) {
+                self.write(&format!("{CHECKPOINTS}/{:020}", kept.size), note.as_bytes())?;
+            }
+        }
+        if let Some((note, keys)) = &shown.cosigned
+            && verifier.checkpoint(note).is_some_and(|cosigned| cosigned.size <= head.size)
+        {
+            self.write(COSIGNED, note.as_bytes())?;
+            self.write(WITNESSES, keys.as_bytes())?;
+        }
+        Ok(())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Broken> {
@@ -176,52 +234,76 @@ impl Copy {
         written.map_err(|_| broken(path.display(), "this file cannot be written"))
     }
 
-    /// The next bundle, as [`Ledger::copied`] gave it.
+    /// The bundle that [`Copy::wants`], as [`Ledger::copied`] gave it. The last one, that is not whole, is not taken where the head says nothing
+    /// yet of a gap in it, or where an entry of it is about a body before it that is still there.
     ///
     /// # Errors
     /// [`Broken`] where the bytes are no such entries.
-    pub(crate) fn add(&mut self, given: &[u8]) -> Result<(), Broken> {
-        let index = self.tree.size() / WIDTH;
-        let width = (self.head.size - self.tree.size()).min(WIDTH);
+    pub(crate) fn add(&mut self, index: u64, given: &[u8]) -> Result<(), Broken> {
+        let width = (self.head.size - index * WIDTH).min(WIDTH);
+        let (bodies, bundle) = self.read(index, width, given)?;
+        let place = tiles::bodies_path(index);
+        if index < self.tree.size() / WIDTH {
+            if commitments(&self.dir, index) != bundle {
+                return Err(broken(place, "the node gave other entries than before"));
+            }
+            // Where the body is there still, that is for whoever checks the copy.
+            self.gone.extend(index * WIDTH + 1..=(index + 1) * WIDTH);
+            return self.write(&place, &bodies);
+        }
+        if width < WIDTH && (self.wants_head || self.stale().is_some()) {
+            return Ok(());
+        }
+        for commitment in &bundle {
+            for tile in self.tree.push(leaf(commitment)) {
+                let place = tiles::hashes_path(tile.level, tile.index, WIDTH);
+                self.write(&place, tile.hashes.as_flattened())?;
+            }
+        }
+        self.write(&place, &bodies)?;
+        self.write(&tiles::bundle_path(index, width), &tiles::bundle(&bundle))
+    }
+
+    /// The bodies and the commitments of a bundle that was given; notes what it says of bodies that are gone.
+    fn read(&mut self, index: u64, width: u64, given: &[u8]) -> Result<(Vec<u8>, Vec<Hash>), Broken> {
         let (mut rest, mut bodies, mut bundle) = (given, Vec::new(), Vec::new());
-        for _ in 0..width {
+        for number in index * WIDTH + 1..=index * WIDTH + width {
             let wrong = || broken(tiles::bodies_path(index), "the node gave something else than entries");
             let commitment = match rest.split_first() {
                 Some((mark, after)) if [DESTROYED, WITHHELD].contains(mark) => {
                     let (commitment, after) = after.split_first_chunk::<32>().ok_or_else(wrong)?;
                     bodies.push(*mark);
                     rest = after;
+                    self.wants_head |= *mark == DESTROYED && self.gone.insert(number);
                     *commitment
                 }
                 _ => match tiles::take(&mut rest) {
                     Some(Kept::Whole(record)) => {
                         record.put(&mut bodies);
+                        self.ordered.extend(destroyed::ordered(std::slice::from_ref(&record)));
                         record.commitment()
                     }
                     _ => return Err(wrong()),
                 },
             };
             bundle.push(commitment);
-            for tile in self.tree.push(leaf(&commitment)) {
-                let place = tiles::hashes_path(tile.level, tile.index, WIDTH);
-                self.write(&place, tile.hashes.as_flattened())?;
-            }
         }
-        if !rest.is_empty() {
-            return Err(broken(tiles::bodies_path(index), "the node gave more entries than there are"));
+        if rest.is_empty() {
+            Ok((bodies, bundle))
+        } else {
+            Err(broken(tiles::bodies_path(index), "the node gave more entries than there are"))
         }
-        self.write(&tiles::bodies_path(index), &bodies)?;
-        self.write(&tiles::bundle_path(index, width), &tiles::bundle(&bundle))
     }
 
-    /// The tiles at the right edge.
+    /// What everybody may know, and the tiles at the right edge.
     ///
     /// # Errors
-    /// [`Broken`] where what was copied is not what the checkpoint is over.
+    /// [`Broken`] where what was copied is not what the checkpoint is over, or the directory cannot be written.
     pub(crate) fn finish(self) -> Result<Head, Broken> {
         if self.tree.head() != self.head {
             return Err(broken(CHECKPOINT, "the entries that the node gave do not give the root it signed"));
         }
+        self.write_shown()?;
         let mut index = self.head.size;
         for (level, hashes) in (0..u8::MAX).zip(self.tree.edge()) {
             index /= WIDTH;

@@ -30,9 +30,9 @@ fn ours(entry: &Entry) -> bool {
 
 fn copy(ledger: &Ledger, shows: &dyn Fn(&Entry) -> bool) -> Result<tempfile::TempDir, Broken> {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut copy = Copy::begin(dir.path(), &ledger.shown().expect("published"))?;
-    for bundle in 0..copy.bundles() {
-        copy.add(&ledger.copied(bundle, copy.size(), shows).expect("there"))?;
+    let mut copy = Copy::begin(dir.path(), ledger.shown().expect("published"))?;
+    while let Some(bundle) = copy.wants() {
+        copy.add(bundle, &ledger.copied(bundle, copy.size(), shows).expect("there"))?;
     }
     copy.finish().map(|_| dir)
 }
@@ -76,15 +76,15 @@ async fn an_entry_of_the_tenant_that_is_withheld_leaves_a_gap_and_a_false_one_an
     assert!(broken.why.contains("withheld"), "{broken}");
 
     let dir = tempfile::tempdir().expect("a directory");
-    let mut forged = Copy::begin(dir.path(), &ledger.shown().expect("published")).expect("signed");
+    let mut forged = Copy::begin(dir.path(), ledger.shown().expect("published")).expect("signed");
     let mut given = ledger.copied(0, 40, &ours).expect("there");
     let at = memchr::memmem::find(&given, b"\"records\":").expect("an export") + 10;
     given[at] ^= 1;
-    forged.add(&given).expect("still entries");
+    forged.add(0, &given).expect("still entries");
     assert!(forged.finish().expect_err("another root").why.contains("root"));
     for cut in [0, 10, given.len() - 1] {
-        let mut cut_off = Copy::begin(dir.path(), &ledger.shown().expect("published")).expect("signed");
-        assert!(cut_off.add(&given[..cut]).is_err(), "{cut}");
+        let mut cut_off = Copy::begin(dir.path(), ledger.shown().expect("published")).expect("signed");
+        assert!(cut_off.add(0, &given[..cut]).is_err(), "{cut}");
     }
 }
 

@@ -3,16 +3,18 @@
 //! The tree is over commitments, so it is as it was; an entry of its own says what is gone, why and by whose order, and is durable
 //! before anything goes. It says nothing of what the body held.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use domicile_proto::border::EgressClass;
-use domicile_proto::ids::QuestionId;
+use domicile_proto::ids::{QuestionId, TenantId, Timestamp};
 use domicile_proto::officer::{BodyOrder, OfficerPublic, OrderGround, OrderedBody};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::chains::Link;
 use super::entry::{Entry, Event, Passage, Peer, hex_digest};
 use super::errors::LedgerError;
 use super::files::Files;
@@ -132,6 +134,28 @@ pub(super) fn ordered(records: &[Record]) -> Vec<u64> {
         .collect()
 }
 
+/// The entries that say that bodies are destroyed, by the entry whose body it is.
+#[derive(Default)]
+pub(super) struct Orders {
+    /// Whether those from before this start are among them.
+    is_read: bool,
+    of: BTreeMap<u64, Entry>,
+}
+
+impl Orders {
+    /// The one about an entry.
+    pub(super) fn about(&self, entry: u64) -> Option<&Entry> {
+        self.of.get(&entry)
+    }
+
+    /// One that became durable just now.
+    pub(super) fn add(&mut self, at: Timestamp, tenant: Option<TenantId>, gone: Destroyed) {
+        let entry = gone.entry;
+        let said = || Entry::new(at, tenant, &Link::NONE, Event::BodyDestroyed(gone));
+        self.of.entry(entry).or_insert_with(said);
+    }
+}
+
 /// What is asked of the ledger: an order whose signature was checked.
 pub(crate) struct Order {
     pub(crate) order: BodyOrder,
@@ -145,6 +169,15 @@ impl super::Ledger {
     /// # Errors
     /// [`LedgerError::NotAMessage`], [`LedgerError::TooYoung`]; [`LedgerError::Gone`] where it is destroyed already.
     pub(crate) async fn to_destroy(self: &Arc<Self>, entry: u64, tasks: &Tasks) -> Result<OrderedBody, LedgerError> {
+        self.found(entry, tasks).await.map(|(body, _)| body)
+    }
+
+    /// The same, and in whose chain the entry stands.
+    async fn found(
+        self: &Arc<Self>,
+        entry: u64,
+        tasks: &Tasks,
+    ) -> Result<(OrderedBody, Option<TenantId>), LedgerError> {
         let size = self.head().size;
         if entry == 0 || entry > size {
             return Err(LedgerError::NotAMessage { entry });
@@ -162,7 +195,7 @@ impl super::Ledger {
         }
         // The files of the log follow the tail: what is asked of them after this has the whole bundle.
         self.offer().await?;
-        Ok(OrderedBody { commitment: self.commitment(entry)?, ..body })
+        Ok((OrderedBody { commitment: self.commitment(entry)?, ..body }, found.tenant))
     }
 
     /// Destroys the body of an entry by an officer's order that was checked; the number of the entry that says so. Returns once
@@ -177,17 +210,39 @@ impl super::Ledger {
         ended.await.unwrap_or(Err(LedgerError::Closed))
     }
 
+    /// Sees to it that the entries which say that bodies are destroyed are known; blocks while the ledger is read for them, once in a start.
+    pub(super) fn know_orders(&self) -> Result<(), LedgerError> {
+        if self.orders.lock().is_read {
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        for entry in self.entries_after(0)? {
+            let (_, entry) = entry?;
+            if let Event::BodyDestroyed(gone) = &entry.event {
+                found.push((gone.entry, entry));
+            }
+        }
+        let mut known = self.orders.lock();
+        for (gone, entry) in found {
+            known.of.entry(gone).or_insert(entry);
+        }
+        known.is_read = true;
+        Ok(())
+    }
+
     async fn carry_out(self: &Arc<Self>, order: Order, tasks: &Tasks) -> Result<u64, LedgerError> {
         let Order { order: BodyOrder { entry, body, ground, .. }, officer, signature } = order;
         // Two orders for one body: the second finds it gone.
         let _alone = self.destroying.lock().await;
-        if self.to_destroy(entry, tasks).await? != body {
+        let (there, tenant) = self.found(entry, tasks).await?;
+        if there != body {
             return Err(LedgerError::NotAMessage { entry });
         }
         let OrderedBody { commitment, left, peer: (region, node), class, question } = body;
         let peer = Peer { region, node };
         let gone = Destroyed { entry, commitment, left, peer, class, question, ground, officer, signature };
-        let told = self.record(Event::BodyDestroyed(gone)).await?;
+        // In the chain of the message: whoever could read that one reads what became of it, and nobody else.
+        let told = self.record_in(tenant, Event::BodyDestroyed(gone)).await?;
         self.take_out(entry, tasks).await?;
         tracing::warn!(entry, told, ?ground, "the body of an entry of the ledger was destroyed by the officer's order");
         Ok(told)

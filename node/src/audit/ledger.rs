@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::destroyed;
+use super::destroyed::{self, Orders};
 use super::entry::{Drawn, Entry, Event, Passage, Peer};
 use super::errors::LedgerError;
 use super::files::Files;
@@ -70,6 +70,8 @@ pub(crate) struct Ledger {
     jobs: Mutex<Option<SyncSender<Job>>>,
     /// Bodies are destroyed one behind the other.
     pub(super) destroying: tokio::sync::Mutex<()>,
+    /// What the entries say of those that are.
+    pub(super) orders: Mutex<Orders>,
 }
 
 impl Ledger {
@@ -169,6 +171,7 @@ impl Ledger {
             stamp,
             jobs: kept,
             destroying: tokio::sync::Mutex::default(),
+            orders: Mutex::default(),
         })
     }
 
@@ -189,19 +192,23 @@ impl Ledger {
         self.record_in(Some(tenant), event).await
     }
 
-    async fn record_in(&self, tenant: Option<TenantId>, event: Event) -> Result<u64, LedgerError> {
+    pub(super) async fn record_in(&self, tenant: Option<TenantId>, event: Event) -> Result<u64, LedgerError> {
         let bytes = event.most_bytes();
         if bytes > LEDGER_BODY_BYTES {
             return Err(LedgerError::TooLarge { bytes });
         }
-        let is_news = !event.is_about_heads();
+        let (is_news, at) = (!event.is_about_heads(), self.clock.now());
+        let order = if let Event::BodyDestroyed(gone) = &event { Some(gone.clone()) } else { None };
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
-        let wanted = Wanted { at: self.clock.now(), tenant, event, done };
+        let wanted = Wanted { at, tenant, event, done };
         queue.send(Wish::Entry(wanted)).await.map_err(|_| LedgerError::Poisoned)?;
         let outcome = outcome.await.unwrap_or(Err(LedgerError::Poisoned));
         if is_news && outcome.is_ok() {
             self.news.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(gone) = order.filter(|_| outcome.is_ok()) {
+            self.orders.lock().add(at, tenant, gone);
         }
         outcome
     }

@@ -19,6 +19,7 @@ mod destroyed;
 mod entry;
 mod errors;
 mod files;
+mod finding;
 #[cfg(test)]
 mod fuzz_test;
 mod gone;
@@ -48,6 +49,7 @@ pub(crate) use cosigning::{Ask, Cosigning, Standing, Trouble};
 pub(crate) use destroyed::{Destroyed, Order, sort};
 pub(crate) use entry::{Adopted, Drawn, Entry, Event, Passage, Peer, Purpose, Why};
 pub(crate) use errors::LedgerError;
+pub(crate) use finding::{About, Finding};
 pub(crate) use ledger::Ledger;
 pub(crate) use note::Verifier;
 pub(crate) use outside::Outside;

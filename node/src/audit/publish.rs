@@ -246,9 +246,11 @@ impl Publisher {
         Ok(())
     }
 
-    /// Takes the body of an entry out of its bundle. One that is not whole has no file of its own yet.
+    /// Takes the body of an entry out of its bundle. One that is not whole has no file of its own yet. The entry that says so is signed
+    /// for first: whoever sees the gap finds a checkpoint over what explains it.
     pub(super) fn take_out(&mut self, entry: u64) -> io::Result<()> {
         self.unsynced.sync(&self.files, &self.log)?;
+        self.publish()?;
         destroyed::take_out(&self.files, &self.dir, entry)
     }
 

@@ -11,6 +11,7 @@ use super::chains::{Chains, Link};
 use super::cosigned;
 use super::destroyed::Destroyed;
 use super::entry::{Entry, Event, Passage};
+use super::finding::{About, Finding};
 use super::gone::Gone;
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf, sha256};
 use super::note::{Cosigner, Verifier};
@@ -22,6 +23,7 @@ use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
 use domicile_proto::ids::Timestamp;
 use domicile_proto::message::ledger::{HeadOffer, Verdict};
+use domicile_proto::officer::OfficerPublic;
 
 /// From the request of an erasure to the destruction of its keys, at most, in microseconds (ERA-1).
 const SHREDDED_WITHIN_US: i64 = 60_000_000;
@@ -62,8 +64,10 @@ pub(crate) struct Checked {
     /// Their keys, and how many entries that checkpoint is over.
     pub(crate) cosigner_keys: Vec<String>,
     pub(crate) cosigned: u64,
+    /// Whom the node honoured as its region's officer, by its own word: from which entry on, each time it was another one.
+    pub(crate) officers: Vec<(u64, OfficerPublic)>,
     /// What the entries say against the region.
-    pub(crate) findings: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// A walk over a log.
@@ -87,7 +91,8 @@ pub(crate) struct Walk<'a> {
     behind: Vec<u8>,
     erasures: BTreeMap<Box<str>, (u64, Timestamp)>,
     last_at: Timestamp,
-    findings: Vec<String>,
+    officers: Vec<(u64, OfficerPublic)>,
+    findings: Vec<Finding>,
     /// Told of every entry.
     each: &'a mut dyn FnMut(u64, &Entry),
 }
@@ -129,6 +134,7 @@ pub(crate) fn verify(
         behind: Vec::new(),
         erasures: BTreeMap::new(),
         last_at: Timestamp(0),
+        officers: Vec::new(),
         findings: Vec::new(),
         each,
     };
@@ -227,7 +233,7 @@ impl Walk<'_> {
             if !read.torn.is_empty() {
                 let why =
                     "it ends in part of an entry, as after a crash; start the node once, which puts the part aside";
-                self.findings.push(format!("`{place}`: {why}"));
+                self.find(About::End, format!("`{place}`: {why}"));
             }
             let mut tree = read.state.tree;
             if tree.size() <= self.head.size {
@@ -343,7 +349,12 @@ impl Walk<'_> {
         self.chains.grow(entry.tenant, Link { seq: entry.seq, commitment: *commitment });
         match &entry.event {
             Event::Egress(passage) | Event::Ingress(passage) => frame(passage)?,
-            Event::OfficerHonoured { officer } => self.gone.honour(*officer),
+            Event::OfficerHonoured { officer } => {
+                self.gone.honour(*officer);
+                if self.officers.last().is_none_or(|(_, before)| before != officer) {
+                    self.officers.push((number, *officer));
+                }
+            }
             Event::BodyDestroyed(gone) => self.explained(number, gone),
             Event::ErasureRequested { erasure, .. } => {
                 // Told of once more where the node stopped in between: the first counts.
@@ -354,8 +365,8 @@ impl Walk<'_> {
                     && entry.at.0 - at.0 > SHREDDED_WITHIN_US
                 {
                     let took = (entry.at.0 - at.0) / 1_000_000;
-                    self.findings
-                        .push(format!("entry {number}: the erasure of entry {requested} took {took} s, not 60"));
+                    let words = format!("entry {number}: the erasure of entry {requested} took {took} s, not 60");
+                    self.find(About::Clock, words);
                 }
             }
             _ => {}
@@ -368,8 +379,12 @@ impl Walk<'_> {
     /// An entry says that the body of another is gone.
     fn explained(&mut self, number: u64, gone: &Destroyed) {
         if let Err(why) = self.gone.explain(self.verifier.name(), gone) {
-            self.findings.push(format!("entry {number}: {why} {}", gone.entry));
+            self.find(About::Gap, format!("entry {number}: {why} {}", gone.entry));
         }
+    }
+
+    fn find(&mut self, about: About, words: String) {
+        self.findings.push(Finding::new(about, words));
     }
 
     fn conclude(mut self, beyond: u64) -> Checked {
@@ -380,12 +395,14 @@ impl Walk<'_> {
             .map(|(number, _)| *number)
             .collect();
         if let Some((count, first)) = self.gone.unexplained() {
-            self.findings.push(format!(
+            let words = format!(
                 "the bodies of {count} entries were destroyed, and no entry says why (the first is entry {first})"
-            ));
+            );
+            self.find(About::Gap, words);
         }
         for number in late {
-            self.findings.push(format!("entry {number}: the erasure was asked for and is not carried out after 60 s"));
+            let words = format!("entry {number}: the erasure was asked for and is not carried out after 60 s");
+            self.find(About::Clock, words);
         }
         let checkpoints = self.files.iter().filter(|path| path.starts_with(self.log.join(CHECKPOINTS))).count() as u64;
         Checked {
@@ -395,6 +412,7 @@ impl Walk<'_> {
             destroyed: self.gone.count(),
             withheld: self.withheld,
             beyond,
+            officers: self.officers,
             findings: self.findings,
             ..Checked::default()
         }

@@ -283,7 +283,7 @@ async fn a_destroyed_body_is_found_and_excuses_one_gap_and_no_second() {
     fs::write(&path, &destroyed).expect("written");
     let checked = check(&dir.path().join("log")).expect("the tree is as it was");
     assert_eq!((checked.destroyed, checked.findings.len()), (1, 1));
-    assert!(checked.findings[0].contains("no entry says why"), "{:?}", checked.findings);
+    assert!(checked.findings[0].words.contains("no entry says why"), "{:?}", checked.findings);
     // Two of tenants, one called destroyed and the other withheld, as if it were somebody else's.
     let second = [&bytes[..at[5]], &[0xd7], &bytes[at[6]..at[7]], &[0xd6], &bytes[at[8]..]].concat();
     fs::write(&path, second).expect("written");
@@ -333,7 +333,7 @@ async fn an_erasure_that_took_too_long_or_never_happened_is_a_finding() {
     }
     let findings = check(dir.path()).expect("whole").findings;
     assert_eq!(findings.len(), 2, "{findings:?}");
-    assert!(findings[0].contains("took 90 s") && findings[1].contains("not carried out"), "{findings:?}");
+    assert!(findings[0].words.contains("took 90 s") && findings[1].words.contains("not carried out"), "{findings:?}");
 }
 
 #[tokio::test]

@@ -71,6 +71,11 @@ impl Book {
         }
     }
 
+    /// The number of a node at the other end, where anything went to it or came from it.
+    pub(super) fn known(&self, peer: &Peer) -> Option<usize> {
+        self.peers.get(peer).copied()
+    }
+
     /// How many messages arrived.
     pub(super) fn arrivals(&self) -> u64 {
         self.arrived.len() as u64
@@ -143,7 +148,8 @@ impl Book {
         })
     }
 
-    fn peer(&mut self, peer: &Peer) -> usize {
+    /// The number that a node at the other end has here.
+    pub(super) fn peer(&mut self, peer: &Peer) -> usize {
         let next = self.peers.len();
         *self.peers.entry(peer.clone()).or_insert(next)
     }

@@ -15,6 +15,7 @@ mod cluster;
 mod dev;
 mod door;
 mod double_entry;
+mod honoured;
 mod ingest;
 mod ledger;
 mod lifecycle;

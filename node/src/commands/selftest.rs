@@ -30,15 +30,15 @@ pub(super) struct SelftestArguments {
 }
 
 pub(super) async fn run(arguments: &SelftestArguments) -> anyhow::Result<ExitCode> {
-    let kept = match &arguments.pack {
+    let (kept, stated) = match &arguments.pack {
         Some(pack) => match pack::evidence(pack, &Trust::default()) {
-            Ok(evidence) => Some(evidence),
+            Ok((evidence, stated)) => (Some(evidence), Some(stated)),
             Err(unsound) => return Ok(unsound),
         },
-        None => None,
+        None => (None, None),
     };
     let seed = arguments.seed.or_else(|| kept.as_ref().map(|kept| kept.seed)).unwrap_or(SEED);
-    let evidence = rehearse(seed, wanted(arguments, kept.as_ref())).await?;
+    let evidence = rehearse(seed, wanted(arguments, stated)).await?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&evidence)?);
     } else {
@@ -49,10 +49,10 @@ pub(super) async fn run(arguments: &SelftestArguments) -> anyhow::Result<ExitCod
     Ok(if is_held && is_same.unwrap_or(true) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn wanted(arguments: &SelftestArguments, kept: Option<&Evidence>) -> Vec<(String, Rules)> {
-    if let Some(kept) = kept {
-        let runs = kept.runs.iter();
-        return runs.flat_map(|run| run.streams.iter().map(|stream| (stream.clone(), run.rules.clone()))).collect();
+/// Of a pack the rules that the regions stated, and not those which the evidence in it names.
+fn wanted(arguments: &SelftestArguments, stated: Option<Vec<(String, Rules)>>) -> Vec<(String, Rules)> {
+    if let Some(stated) = stated {
+        return stated;
     }
     let guards = if arguments.no_personal_data { Guards::Nobody } else { Guards::Subjects };
     let unguarded = if arguments.no_personal_data { 1 } else { Rules::DEFAULT.k };
@@ -86,7 +86,7 @@ fn tell(evidence: &Evidence) {
 
 /// Whether the evidence in a pack is what comes out here: another program that comes to other numbers has not shown these.
 fn compared(kept: &Evidence, made: &Evidence) -> bool {
-    let is_same = kept.runs == made.runs;
+    let is_same = kept.runs == made.runs && kept.left_out == made.left_out;
     let is_program = kept.program_sha256 == made.program_sha256;
     match (is_same, is_program) {
         (true, true) => eprintln!("The same program came to the same numbers as in the pack."),

@@ -111,42 +111,8 @@ fn region(text: &mut String, home: &Home, window: Period) -> std::fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use domicile_proto::ids::TenantId;
-
-    use super::super::tally::Tally;
+    use super::super::specimen::home;
     use super::*;
-    use crate::present::auditor::Statement;
-
-    fn home(region: &str, law: &str) -> Home {
-        let text = serde_json::json!({"stream": "shop", "id": "a", "records": 7, "bytes": 9, "oldest": 10 * HOUR,
-            "newest": 20 * HOUR, "received_until": 21 * HOUR, "is_on_disk": true});
-        let stream = serde_json::json!({"id": 1, "name": "shop", "personal": "subject uid", "k": 5, "fields": [], "group_fields": [],
-            "numbers": [], "has_text_questions": false, "grid_s": 60, "close_after_s": 60, "detectors": {"email": "pseudonymise"},
-            "retention_days": 30, "records": 7, "oldest_received_until": null});
-        let statement = Statement {
-            region: region.to_owned(),
-            laws: vec![law.to_owned()],
-            streams: vec![serde_json::from_value(stream).expect("a stream")],
-            segments: vec![serde_json::from_value(text).expect("a segment")],
-            ..Statement::default()
-        };
-        let window = Period { from: Timestamp(0), to: Timestamp(100 * HOUR) };
-        Home {
-            place: region.to_owned(),
-            statement,
-            tally: Tally::new(window, TenantId(1)),
-            origin: String::new(),
-            size: 0,
-            root: String::new(),
-            withheld: 0,
-            destroyed: 0,
-            checkpoints: 0,
-            findings: Vec::new(),
-            cosigned: 0,
-            cosigners: Vec::new(),
-            cosigner_keys: Vec::new(),
-        }
-    }
 
     #[test]
     fn each_region_brings_the_clocks_of_its_own_law() {

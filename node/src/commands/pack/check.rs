@@ -1,6 +1,8 @@
 //! Checks a pack offline: the twelve points, each with its verdict and the reason. Opens files under one directory and nothing
 //! else.
 
+mod agree;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -8,11 +10,13 @@ use std::path::Path;
 use domicile_proto::ids::Timestamp;
 
 use super::super::rehearsal::Evidence;
-use super::compose::{Home, Request, attacked, compose, of_region};
+use agree::YOUNG;
+
+use super::compose::{FORMAT, Home, Layout, Request, attacked, compose};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
 use super::open::{self, Trust};
+use super::tally::instant;
 use super::tool;
-use crate::audit::{Peer, roots_at};
 
 /// Something that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +62,12 @@ pub(in super::super) struct Point {
 pub(in super::super) struct Outcome {
     pub(in super::super) request: Option<Request>,
     pub(super) homes: Vec<Home>,
-    /// What the attack suite came to; packs of earlier builds have none.
+    /// What the attack suite came to.
     pub(in super::super) evidence: Option<Evidence>,
     pub(in super::super) problems: Vec<Problem>,
     pub(in super::super) points: Vec<Point>,
+    /// Whose orders count here, in lines.
+    pub(in super::super) officers: Vec<String>,
 }
 
 /// The checks by number. Source: the design of the ledger; 0 is that of the pack.
@@ -81,9 +87,6 @@ const NAMES: [&str; 13] = [
     "programs are those of the release",
 ];
 
-/// Clocks of two regions may differ by so much, and a copy of one ledger is older than that of another.
-const YOUNG: i64 = 60_000_000;
-
 /// Checks the pack in a directory. `release` is a list of digests as `sha256sum` writes it.
 pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) -> Outcome {
     let mut outcome = Outcome::default();
@@ -96,10 +99,13 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
         }
     }
     if outcome.problems.is_empty() {
+        outcome.officers(trust);
         outcome.evidence_fits();
+        outcome.moments(&request);
         outcome.follows(dir, &request);
-        outcome.double_entry();
-        outcome.split_view(dir);
+        outcome.double_entry(&request);
+        outcome.split_view(dir, &request);
+        outcome.findings();
         outcome.clocks(&request);
         outcome.policies();
     }
@@ -148,29 +154,39 @@ impl Outcome {
             }
         }
         self.problems.extend(of_seals);
-        let request = read(dir, REQUEST).ok().and_then(|bytes| serde_json::from_slice::<Request>(&bytes).ok());
-        match request {
-            None => self.fail(0, REQUEST, "this file is missing, or no request that this build knows"),
-            some => self.request = some,
+        if !self.asked(dir) {
+            return;
         }
-        let evidence = read(dir, ATTACKS).ok().map(|bytes| serde_json::from_slice::<Evidence>(&bytes).ok());
-        match (evidence, self.is_ours()) {
-            (Some(Some(evidence)), _) => self.evidence = Some(evidence),
-            (_, true) => self.fail(0, ATTACKS, "this file is missing, or no evidence that this build knows"),
-            (_, false) => {}
+        let evidence = read(dir, ATTACKS).ok().and_then(|bytes| serde_json::from_slice::<Evidence>(&bytes).ok());
+        match evidence {
+            None => self.fail(0, ATTACKS, "this file is missing, or no evidence that this build knows"),
+            some => self.evidence = some,
         }
     }
 
-    /// Whether this very build wrote the report.
-    fn is_ours(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| request.tool == tool())
+    /// Reads the request; whether it is of the layout that this build checks. Of another one no check is left out and the rest called
+    /// sound: it is refused.
+    fn asked(&mut self, dir: &Path) -> bool {
+        let bytes = read(dir, REQUEST).unwrap_or_default();
+        let layout = serde_json::from_slice::<Layout>(&bytes).ok();
+        if let Some(Layout { format, tool: made_by }) = layout.filter(|layout| layout.format != FORMAT) {
+            let why = format!(
+                "a pack of format {format}, made by `{made_by}`, and `{}` checks format {FORMAT}: nothing was checked but seals and digests; check \
+                 it with the program that made it, or have it made again",
+                tool()
+            );
+            self.fail(0, REQUEST, &why);
+            return false;
+        }
+        self.request = serde_json::from_slice(&bytes).ok();
+        if self.request.is_none() {
+            self.fail(0, REQUEST, "this file is missing, or no request that this build knows");
+        }
+        self.request.is_some()
     }
 
     /// The report, written again.
     fn follows(&mut self, dir: &Path, request: &Request) {
-        if request.tool != tool() {
-            return;
-        }
         match derived(&compose(request, &self.homes, self.evidence.as_ref())) {
             Err(_) => self.fail(0, "report.json", "the report cannot be written again"),
             Ok(files) => {
@@ -189,84 +205,9 @@ impl Outcome {
         let bent = evidence
             .is_bent()
             .then_some("another bar stands in it than attacks are judged by, or numbers that cannot be");
-        let is_ours = self.is_ours();
-        let why = bent.or_else(|| is_ours.then(|| evidence.differs(attacked(&self.homes))).flatten());
+        let why = bent.or_else(|| evidence.differs(attacked(&self.homes)));
         if let Some(why) = why {
             self.fail(0, ATTACKS, why);
-        }
-    }
-
-    fn double_entry(&mut self) {
-        let mut found = Vec::new();
-        let named: Vec<(&Home, Peer)> =
-            self.homes.iter().filter_map(|home| Some((home, Peer::of_log(&home.origin)?))).collect();
-        for (home, us) in &named {
-            for (sender, them) in named.iter().filter(|(_, them)| them != us) {
-                let missing = home.tally.book.missing(us, them, &sender.tally.book);
-                let is_old = |at: &Timestamp| at.0 + YOUNG <= sender.statement.taken_at.0;
-                found.extend(missing.into_iter().filter(|(_, at)| is_old(at)).map(|(number, _)| {
-                    let place = format!("{}, entry {number}", home.origin);
-                    (place, format!("this arrived from {}, whose ledger does not know that it left", them.region))
-                }));
-            }
-        }
-        for (place, why) in found {
-            self.fail(7, place, &why);
-        }
-    }
-
-    /// Roots that one region showed another are those its ledger had at that size.
-    fn split_view(&mut self, dir: &Path) {
-        let mut found = Vec::new();
-        for home in &self.homes {
-            let heads = self.homes.iter().flat_map(|other| other.tally.heads.iter().map(move |head| (other, head)));
-            let heads = heads.filter(|(_, (_, region, node, size, _))| {
-                region == home.name() && *node == home.statement.node && *size > 0 && *size <= home.size
-            });
-            let heads: Vec<_> = heads.collect();
-            let sizes: BTreeSet<u64> = heads.iter().map(|(_, (_, _, _, size, _))| *size).collect();
-            let roots = roots_at(&dir.join(REGIONS).join(&home.place).join("log"), home.size, &sizes);
-            for (other, (number, _, _, size, root)) in heads {
-                if roots.get(size) != Some(root) {
-                    let place = format!("{}, entry {number}", other.origin);
-                    let why = format!("{} showed another root of its {size} entries than its ledger has", home.name());
-                    found.push((place, why));
-                }
-            }
-        }
-        for (place, why) in found {
-            self.fail(10, place, &why);
-        }
-    }
-
-    /// The statement may not say of an erasure what the ledger does not.
-    fn clocks(&mut self, request: &Request) {
-        let mut found = Vec::new();
-        for home in &self.homes {
-            found.extend(home.findings.iter().map(|finding| (home.origin.clone(), finding.clone())));
-            for erasure in &home.statement.erasures {
-                let mut order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
-                // One node takes an order and tells it to the others of its region.
-                let beside =
-                    of_region(&self.homes, home.name()).filter_map(|other| other.tally.erasures.get(&erasure.id));
-                order.requested = order.requested.or_else(|| beside.filter_map(|other| other.requested).next());
-                let place = format!("{REGIONS}/{}/statement.json, erasure {}", home.place, erasure.id);
-                let is_young = erasure.ordered_at.0 + YOUNG > home.tally.newest().0.max(request.made_at.0);
-                let is_told = order.requested.is_some() || is_young;
-                let is_shredded = erasure.shredded_at.is_none() || order.shredded.is_some() || is_young;
-                // What is called gone was purged by the ledger, unless that was the very last thing it wrote.
-                let is_purged = erasure.state != "gone" || order.purged.is_some();
-                if !(is_told && is_shredded && is_purged) {
-                    found.push((place.clone(), "the ledger does not say what the statement says of it".to_owned()));
-                }
-                let state = super::chapters::erasure_state(erasure, Timestamp(home.statement.taken_at.0));
-                if let Some(late) = state.strip_prefix("ATTENTION: ") {
-                    found.push((place, late.to_owned()));
-                }
-            }
-        }
-        for (place, why) in found {
-            self.fail(9, place, &why);
         }
     }
 
@@ -296,25 +237,6 @@ impl Outcome {
                 "not independent: give the key of the witness outside with --witness, and every ledger must have it",
             ),
             (false, false) => (false, "not independent: no witness outside the deployment cosigned"),
-        }
-    }
-
-    fn policies(&mut self) {
-        let mut found = Vec::new();
-        for home in &self.homes {
-            for (number, version) in &home.tally.unknown_policies {
-                let why = format!("the answer names policy version {version}, which the ledger did not know by then");
-                found.push((format!("{}, entry {number}", home.origin), why));
-            }
-        }
-        for home in &self.homes {
-            for (number, region) in &home.tally.astray {
-                let why = format!("this left for {region}, more than a second after the route there was closed");
-                found.push((format!("{}, entry {number}", home.origin), why));
-            }
-        }
-        for (place, why) in found {
-            self.fail(6, place, &why);
         }
     }
 
@@ -353,24 +275,23 @@ impl Outcome {
     /// Gives every check its verdict.
     fn concluded(mut self, trust: &Trust, release: Option<&str>) -> Self {
         let is_read = self.request.is_some() && !self.homes.is_empty();
-        let is_ours = self.is_ours();
         let count = |of: fn(&Home) -> u64| self.homes.iter().map(of).sum::<u64>();
         let entries = count(|home| home.size);
         let bodies = entries - count(|home| home.withheld + home.destroyed);
         let matched = count(|home| home.tally.book.arrivals());
         let heads = count(|home| home.tally.heads.len() as u64);
         let erasures = count(|home| home.statement.erasures.len() as u64);
+        let begun = self.request.as_ref().map(|request| request.begun_at.0.saturating_sub(YOUNG));
+        let until = begun.map_or_else(String::new, |at| {
+            format!("what came after {} may lack its counterpart", instant(Timestamp(at)))
+        });
         let keys = if trust.keys.is_empty() {
             "the keys were taken from the pack itself; give those you were handed with --key"
         } else {
             "with the keys you gave"
         };
         let reasons: [String; 13] = [
-            if is_ours {
-                "every file is as sealed, and the report was written again and compared".to_owned()
-            } else {
-                "every file is as sealed; the report was written by another build and not written again".to_owned()
-            },
+            "every file is as sealed, and the report was written again and compared".to_owned(),
             keys.to_owned(),
             format!("{entries} entries in {} ledgers", self.homes.len()),
             format!("{} checkpoints, {} that you kept", count(|home| home.checkpoints), trust.saved.len()),
@@ -381,7 +302,7 @@ impl Outcome {
                 count(|home| home.destroyed)
             ),
             "each in its one form; none has a field for text out of a record".to_owned(),
-            format!("{matched} arrivals"),
+            format!("{matched} arrivals; {until}"),
             "the pack holds no counters of the wire: give them with --flow-logs".to_owned(),
             format!("{erasures} orders"),
             format!("{heads} roots that regions showed each other; {}", self.cosignatures(trust)),
@@ -420,3 +341,7 @@ impl Outcome {
         self
     }
 }
+
+#[cfg(test)]
+#[path = "check_test.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use super::super::door::Door;
 use super::super::profile::Profile;
 use super::super::rehearsal::{SEED, rehearse};
 use super::check::{self, regions};
-use super::compose::{Request, attacked, compose};
+use super::compose::{FORMAT, Request, attacked, compose};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, manifest, place_of, seal_of};
 use super::open::{self, Trust};
 use super::tool;
@@ -34,9 +34,11 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
     if out.try_exists().unwrap_or(true) {
         bail!("`{}` is there already; a pack is made in a directory of its own, so name another", out.display());
     }
+    let begun_at = Clock::system().now();
     let doors = copies(wanted, profile).await?;
-    let (from, to) = wanted.period;
-    let request = Request { tool: tool(), tenant: wanted.tenant.to_string(), from, to, made_at: Clock::system().now() };
+    let ((from, to), made_at) = (wanted.period, Clock::system().now());
+    let (tool, tenant) = (tool(), wanted.tenant.to_string());
+    let request = Request { format: FORMAT, tool, tenant, from, to, begun_at, made_at };
     write(out, REQUEST, format!("{}\n", serde_json::to_string_pretty(&request)?).as_bytes())?;
     let trust = Trust::default();
     let homes = regions(out).into_iter().map(|place| open::home(out, &place, &request, &trust));
@@ -111,29 +113,35 @@ async fn node_behind(door: &Door, region: &Region) -> anyhow::Result<u64> {
 /// The statement and the log of one node.
 async fn copy(door: &Door, place: &str, tenant: &Name, out: &Path) -> anyhow::Result<()> {
     // The ledger first: the statement then knows everything that the ledger does.
-    let log = door.read("/api/v1/audit/log").await?;
-    let kept = log.get("kept").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let shown = Shown {
-        verifier: text(&log, "verifier")?.to_owned(),
-        checkpoint: text(&log, "checkpoint")?.to_owned(),
-        kept: kept.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        cosigned: text(&log, "cosigned")
-            .ok()
-            .zip(text(&log, "witnesses").ok())
-            .map(|(note, keys)| (note.to_owned(), keys.to_owned())),
-    };
     let dir = format!("{REGIONS}/{place}");
-    let mut copy = Copy::begin(&out.join(&dir).join("log"), &shown)?;
-    for bundle in 0..copy.bundles() {
+    let mut copy = Copy::begin(&out.join(&dir).join("log"), shown(door).await?)?;
+    loop {
+        if copy.wants_head() {
+            copy.go_on(shown(door).await?)?;
+        }
+        let Some(bundle) = copy.wants() else { break };
         let path = format!("/api/v1/audit/bodies?bundle={bundle}&size={}&tenant={tenant}", copy.size());
         let response = door.request(Method::GET, &path).send().await.with_context(|| door.unreachable())?;
         let bytes = door.checked(response, &path).await?.bytes().await.with_context(|| door.unreachable())?;
-        copy.add(&bytes)?;
+        copy.add(bundle, &bytes)?;
     }
     copy.finish()?;
     let stated = door.read(&format!("/api/v1/audit/statement?tenant={tenant}")).await?;
     write(out, &format!("{dir}/statement.json"), text(&stated, "statement")?.as_bytes())?;
     write(out, &format!("{dir}/statement.note"), text(&stated, "note")?.as_bytes())
+}
+
+/// What everybody may know of the log of a node.
+async fn shown(door: &Door) -> anyhow::Result<Shown> {
+    let log = door.read("/api/v1/audit/log").await?;
+    let kept = log.get("kept").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let cosigned = text(&log, "cosigned").ok().zip(text(&log, "witnesses").ok());
+    Ok(Shown {
+        verifier: text(&log, "verifier")?.to_owned(),
+        checkpoint: text(&log, "checkpoint")?.to_owned(),
+        kept: kept.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        cosigned: cosigned.map(|(note, keys)| (note.to_owned(), keys.to_owned())),
+    })
 }
 
 fn text<'a>(answer: &'a Value, key: &str) -> anyhow::Result<&'a str> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use domicile_proto::ids::Timestamp;
+use domicile_proto::officer::OfficerPublic;
 use serde::{Deserialize, Serialize};
 
 use super::super::rehearsal::{Evidence, Rules};
@@ -11,18 +12,43 @@ use super::chapters;
 use super::files::BESIDE;
 use super::paper::Paper;
 use super::tally::{Period, Tally, Way, day, instant};
+use crate::audit::Finding;
 use crate::present::auditor::Statement;
+
+/// The layout of packs that is written and checked: which files there are, what each of them says, and which attacks the evidence is of.
+/// Another one has another number, so that whoever checks a pack knows whether every check can be made of it.
+pub(super) const FORMAT: u32 = 2;
+
+/// Of any pack: its layout, and which program made it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Layout {
+    /// Packs of the first one do not say it.
+    #[serde(default = "first")]
+    pub(super) format: u32,
+    #[serde(default)]
+    pub(super) tool: String,
+}
+
+const fn first() -> u32 {
+    1
+}
 
 /// What a pack was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
-    /// Which program wrote the report; another one may write it otherwise.
+    /// The layout of the pack; always [`FORMAT`].
+    pub(super) format: u32,
+    /// Which program wrote the report, for people: nothing is checked less where it is another one.
     pub(super) tool: String,
     pub(super) tenant: String,
     pub(super) from: Timestamp,
     /// Exclusive.
     pub(super) to: Timestamp,
+    /// Before the first ledger was copied, by the clock of whoever made the pack: what happened before it is in every copy, however
+    /// long the copies took and whatever the regions say of their own time.
+    pub(super) begun_at: Timestamp,
+    /// When the last copy was there.
     pub(super) made_at: Timestamp,
 }
 
@@ -47,8 +73,10 @@ pub(super) struct Home {
     pub(super) withheld: u64,
     pub(super) destroyed: u64,
     pub(super) checkpoints: u64,
+    /// Whom the node honoured as its region's officer: from which entry on.
+    pub(super) officers: Vec<(u64, OfficerPublic)>,
     /// What the entries say against the region.
-    pub(super) findings: Vec<String>,
+    pub(super) findings: Vec<Finding>,
     /// Entries under the newest checkpoint that others cosigned; who they are, and their keys.
     pub(super) cosigned: u64,
     pub(super) cosigners: Vec<String>,

@@ -3,6 +3,7 @@
 //! paper (what is said) -> pages, print, JSON and CSV (how). The paper is composed of what the regions stated and signed and of
 //! what their ledgers come to, and of nothing else: whoever checks a pack writes it again and compares the bytes.
 
+mod answers;
 mod breach;
 mod chapters;
 mod check;
@@ -28,7 +29,7 @@ use domicile_proto::ids::{Name, Timestamp};
 
 use super::profile::Profile;
 use super::reconcile::{self, Counters};
-use super::rehearsal::Evidence;
+use super::rehearsal::{Evidence, Rules};
 pub(super) use chapters::attacks as attack_words;
 pub(super) use check::regions;
 use check::{Outcome, Verdict};
@@ -65,7 +66,7 @@ fn period(text: &str) -> Result<(Timestamp, Timestamp), String> {
     if from < to { Ok((from, to)) } else { Err("the second day is before the first".to_owned()) }
 }
 
-/// Which program writes a report: another one may write it otherwise.
+/// Which program writes a report.
 pub(super) fn tool() -> String {
     format!("domicile {}", env!("CARGO_PKG_VERSION"))
 }
@@ -85,17 +86,14 @@ pub(super) async fn report(arguments: &ReportArguments, profile: &Profile) -> an
     Ok(told(&wanted.out, &outcome))
 }
 
-/// What the attack suite came to, out of a pack that holds; else the exit code, and it was told why.
-pub(super) fn evidence(dir: &Path, trust: &Trust) -> Result<Evidence, ExitCode> {
+/// What the attack suite came to, out of a pack that holds, and the rules of every stream as the regions stated them; else the exit
+/// code, and it was told why.
+pub(super) fn evidence(dir: &Path, trust: &Trust) -> Result<(Evidence, Vec<(String, Rules)>), ExitCode> {
     let outcome = check::check(dir, trust, None);
     match outcome.evidence.clone().filter(|_| outcome.is_sound()) {
-        Some(evidence) => Ok(evidence),
+        Some(evidence) => Ok((evidence, compose::attacked(&outcome.homes))),
         None => {
-            if outcome.is_sound() {
-                println!("{} is sound, and holds no evidence of attacks: an earlier build made it.", dir.display());
-            } else {
-                told(dir, &outcome);
-            }
+            told(dir, &outcome);
             Err(ExitCode::FAILURE)
         }
     }
@@ -207,6 +205,9 @@ fn told(dir: &Path, outcome: &Outcome) -> ExitCode {
         };
         let number = if point.number == 0 { String::new() } else { point.number.to_string() };
         println!("{number:>3}  {verdict:<14}  {}: {}", point.name, point.why);
+    }
+    for line in &outcome.officers {
+        println!("     {line}");
     }
     if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

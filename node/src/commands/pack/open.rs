@@ -4,6 +4,7 @@ use std::path::Path;
 
 use domicile_proto::ids::TenantId;
 
+use super::super::honoured::Officers;
 use super::check::Problem;
 use super::compose::{Home, Request};
 use super::files::{BESIDE, MANIFEST, REGIONS, digest_of, read, seal_of};
@@ -20,6 +21,8 @@ pub(in super::super) struct Trust {
     pub(in super::super) saved: Vec<(String, String)>,
     /// Keys of witnesses outside the deployment that were handed over, each `name+id+key`.
     pub(in super::super) witnesses: Vec<String>,
+    /// Keys of officers that were handed over.
+    pub(in super::super) officers: Officers,
 }
 
 /// A node of a pack in a directory, by its place.
@@ -65,6 +68,7 @@ pub(super) fn home(dir: &Path, at: &str, request: &Request, trust: &Trust) -> Re
         withheld: checked.withheld,
         destroyed: checked.destroyed,
         checkpoints: checked.checkpoints,
+        officers: checked.officers,
         findings: checked.findings,
         cosigned: checked.cosigned,
         cosigners: checked.cosigners,

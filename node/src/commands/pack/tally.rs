@@ -8,10 +8,11 @@ use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
 use domicile_proto::ids::{TenantId, Timestamp};
 use domicile_proto::message::answer::Outcome;
-use domicile_proto::message::ledger::SignedHead;
+use domicile_proto::message::ledger::HeadOffer;
 use domicile_proto::officer::OfficerPublic;
 
 use super::super::double_entry::Book;
+use super::answers::Answers;
 use crate::audit::{Breach, Breaches, Destroyed, Entry, Event, Passage};
 
 /// From when, inclusive, until when, exclusive.
@@ -41,6 +42,19 @@ pub(super) struct Line {
     pub(super) at: Timestamp,
     pub(super) what: String,
     pub(super) words: String,
+}
+
+/// A head of another ledger that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// The entry, and its time.
+    pub(super) number: u64,
+    pub(super) at: Timestamp,
+    /// Who showed it, as the book numbers the nodes at the other end.
+    pub(super) by: usize,
+    /// How many entries it is over, and the root.
+    pub(super) size: u64,
+    pub(super) root: [u8; 32],
 }
 
 /// What the ledger says of one order of erasure.
@@ -81,8 +95,14 @@ pub(super) struct Tally {
     pub(super) kinds: BTreeMap<String, u64>,
     /// What left and what arrived; of all times.
     pub(super) book: Book,
-    /// Heads of other ledgers that arrived: number, region and node, size, root; of all times.
-    pub(super) heads: Vec<(u64, String, u64, u64, [u8; 32])>,
+    /// What released answers held, of all times.
+    pub(super) answers: Answers,
+    /// Entries that name a segment that is about to be durable, or to lie elsewhere: the last of each.
+    pub(super) segments: BTreeMap<Box<str>, u64>,
+    /// Digests of the receipts of orders, as the ledger has them; more than one after a crash.
+    pub(super) receipts: BTreeMap<String, BTreeSet<[u8; 32]>>,
+    /// Heads of other ledgers that arrived; of all times.
+    pub(super) heads: Vec<Shown>,
     /// Policy versions that answers name, and the newest that the ledger had said before: number, version, known.
     pub(super) unknown_policies: Vec<(u64, u64)>,
     /// What left for a region more than a moment after the route to it was closed: number, region.
@@ -114,6 +134,9 @@ impl Tally {
             erasures: BTreeMap::new(),
             kinds: BTreeMap::new(),
             book: Book::default(),
+            answers: Answers::default(),
+            segments: BTreeMap::new(),
+            receipts: BTreeMap::new(),
             heads: Vec::new(),
             unknown_policies: Vec::new(),
             astray: Vec::new(),
@@ -140,6 +163,7 @@ impl Tally {
     pub(super) fn take(&mut self, number: u64, entry: &Entry) {
         self.newest = self.newest.max(entry.at);
         self.book.take(number, entry);
+        self.answers.take(number, entry);
         self.always(number, entry);
         self.breaches.take(number, entry);
         self.on_closed_routes(number, entry);
@@ -158,7 +182,7 @@ impl Tally {
             Event::Egress(passage) => self.answers_under_a_known_policy(number, passage),
             Event::Ingress(passage) => {
                 if let Some((size, root)) = head_in(passage) {
-                    self.heads.push((number, passage.peer.region.to_string(), passage.peer.node.0, size, root));
+                    self.heads.push(Shown { number, at: entry.at, by: self.book.peer(&passage.peer), size, root });
                 }
             }
             Event::PolicyChanged { version, .. } => {
@@ -178,9 +202,15 @@ impl Tally {
             Event::Shredded { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
                 order.shredded.get_or_insert(at);
             }),
-            Event::Purged { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
-                order.purged.get_or_insert(at);
-            }),
+            Event::Purged { erasure, receipt, .. } => {
+                self.receipts.entry(erasure.to_string()).or_default().insert(*receipt);
+                order(&mut self.erasures, erasure, |order, at| {
+                    order.purged.get_or_insert(at);
+                });
+            }
+            Event::SegmentPublished { segment, .. } | Event::SegmentMoved { segment, .. } => {
+                self.segments.insert(segment.clone(), number);
+            }
             _ => {}
         }
     }
@@ -311,7 +341,7 @@ impl Tally {
 /// The head of a ledger in a message, where there is one.
 fn head_in(passage: &Passage) -> Option<(u64, [u8; 32])> {
     if passage.class == EgressClass::LedgerHead {
-        let head: SignedHead = codec::decode(&passage.body).ok()?;
+        let HeadOffer { head, .. } = codec::decode(&passage.body).ok()?;
         return Some((head.size, head.root));
     }
     let header = passage.answer()?.header;

@@ -39,7 +39,7 @@ const TIMES: Named = ("a user's word, by how long the answer takes", "R5", Guess
 const AGAIN: Named = ("another answer to the same question, to average", "R6 R11", Guess::Nothing);
 
 /// Every attack of a run, in its order: what is tried, and the rules that stand against it.
-fn listed() -> Vec<(&'static str, &'static str)> {
+pub(super) fn listed() -> Vec<(&'static str, &'static str)> {
     let answers = attack::all::<Region>();
     let more = [SCALARS, ERRORS, FRAMES, TIMES, AGAIN].map(|(name, rules, _)| (name, rules));
     answers.iter().map(|attack| (attack.name, attack.rules)).chain(more).collect()

@@ -1,0 +1,226 @@
+//! Whether the ledgers, the statements and the request of a pack agree: with each other, and with what the reader brought.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use domicile_proto::ids::Timestamp;
+use ring::digest::{SHA256, digest};
+
+use super::super::chapters::erasure_state;
+use super::super::compose::{Home, Request, of_region};
+use super::super::files::{REGIONS, REQUEST};
+use super::super::open::Trust;
+use super::super::tally::Shown;
+use super::{Outcome, Problem};
+use crate::audit::{About, Peer, roots_at};
+use crate::present::auditor::StatedErasure;
+
+/// Clocks of two regions, and that of whoever makes a pack, may differ by so much, and a checkpoint follows what it is over.
+pub(super) const YOUNG: i64 = 60_000_000;
+/// From before the first copy to the last one, at most: a pack that took longer says too little of its end.
+pub(super) const COPIED_WITHIN: i64 = 24 * 3_600_000_000;
+
+/// Whether something that happened at a moment, by the clock of a region, is in every copy.
+const fn is_before(at: Timestamp, request: &Request) -> bool {
+    at.0.saturating_add(YOUNG) <= request.begun_at.0
+}
+
+/// When the last segment of an erasure was made anew, as its receipt says.
+fn purged_at(erasure: &StatedErasure) -> Option<Timestamp> {
+    let said: serde_json::Value = serde_json::from_str(erasure.receipt.as_ref()?.get("receipt")?.as_str()?).ok()?;
+    said.get("purged_at")?.as_i64().map(Timestamp)
+}
+
+/// What the ledger has against the receipt of an erasure: another one than the ledger has the digest of, or a segment that was made anew for
+/// it and is named again behind it. What other segments were made of stands in no entry.
+fn came_back(home: &Home, erasure: &StatedErasure) -> Option<String> {
+    let receipt = erasure.receipt.as_ref()?;
+    let (gone, _) = home.tally.erasures.get(&erasure.id)?.purged?;
+    let bytes = serde_json::to_vec(receipt).ok()?;
+    if !home.tally.receipts.get(&erasure.id)?.iter().any(|known| digest(&SHA256, &bytes).as_ref() == known) {
+        return Some("its receipt is not the one of which the ledger has the digest".to_owned());
+    }
+    let said: serde_json::Value = serde_json::from_str(receipt.get("receipt")?.as_str()?).ok()?;
+    let replaced =
+        said.get("segments")?.as_array()?.iter().filter_map(|one| one.get("before")?.get("segment")?.as_str());
+    let back =
+        replaced.filter_map(|id| Some((id, *home.tally.segments.get(id)?))).find(|(_, number)| *number > gone)?;
+    Some(format!("segment {}, which was made anew for it, is there again by entry {}", back.0, back.1))
+}
+
+impl Outcome {
+    /// The copies lie between two moments of one clock, and each region's statement between them: by that clock it is known what a
+    /// copy must hold.
+    pub(super) fn moments(&mut self, request: &Request) {
+        let Request { begun_at, made_at, .. } = *request;
+        if begun_at > made_at || made_at.0.saturating_sub(begun_at.0) > COPIED_WITHIN {
+            self.fail(0, REQUEST, "the copies were not made within a day, so that nobody knows what they must hold");
+        }
+        let is_between =
+            |at: Timestamp| begun_at.0 <= at.0.saturating_add(YOUNG) && at.0 <= made_at.0.saturating_add(YOUNG);
+        let others =
+            self.homes.iter().filter(|home| !is_between(home.statement.taken_at)).map(|home| home.place.clone());
+        for place in others.collect::<Vec<_>>() {
+            let why = "the region stated it more than a minute outside the time in which the pack was made; one of the two clocks is wrong: set it, and make the pack again";
+            self.fail(0, format!("{REGIONS}/{place}/statement.json"), why);
+        }
+    }
+
+    /// What left before the first copy was begun is in every copy, but for the last minute. A region's own word for the time of its
+    /// copy would let it leave out what it likes.
+    pub(super) fn double_entry(&mut self, request: &Request) {
+        let mut found = Vec::new();
+        let named: Vec<(&Home, Peer)> =
+            self.homes.iter().filter_map(|home| Some((home, Peer::of_log(&home.origin)?))).collect();
+        for (home, us) in &named {
+            for (sender, them) in named.iter().filter(|(_, them)| them != us) {
+                let missing = home.tally.book.missing(us, them, &sender.tally.book);
+                let is_old = |at: &Timestamp| is_before(*at, request);
+                found.extend(missing.into_iter().filter(|(_, at)| is_old(at)).map(|(number, _)| {
+                    let place = format!("{}, entry {number}", home.origin);
+                    (place, format!("this arrived from {}, whose ledger does not know that it left", them.region))
+                }));
+            }
+        }
+        for (place, why) in found {
+            self.fail(7, place, &why);
+        }
+    }
+
+    /// Roots that one region showed another are those its ledger had at that size; and a ledger that was shown to be longer before
+    /// the first copy was begun is not whole here.
+    pub(super) fn split_view(&mut self, dir: &Path, request: &Request) {
+        let mut found = Vec::new();
+        for home in &self.homes {
+            let us = Peer::of_log(&home.origin);
+            let heads = self.homes.iter().flat_map(|other| {
+                let by = us.as_ref().and_then(|us| other.tally.book.known(us));
+                other
+                    .tally
+                    .heads
+                    .iter()
+                    .filter(move |head| Some(head.by) == by && head.size > 0)
+                    .map(move |head| (other, head))
+            });
+            let (heads, beyond): (Vec<_>, Vec<_>) = heads.partition(|(_, head)| head.size <= home.size);
+            // One that is cut off is told of once, by the largest head that was seen.
+            let longest =
+                beyond.into_iter().filter(|(_, head)| is_before(head.at, request)).max_by_key(|(_, head)| head.size);
+            if let Some((other, Shown { number, size, .. })) = longest {
+                let place = format!("{REGIONS}/{}/log/checkpoint", home.place);
+                let why = format!(
+                    "its last entries are withheld: it is over {}, and {size} were shown to {} before the pack was begun ({}, entry {number})",
+                    home.size,
+                    other.name(),
+                    other.origin
+                );
+                found.push((3, place, why));
+            }
+            let sizes: BTreeSet<u64> = heads.iter().map(|(_, head)| head.size).collect();
+            let roots = roots_at(&dir.join(REGIONS).join(&home.place).join("log"), home.size, &sizes);
+            for (other, Shown { number, size, root, .. }) in heads {
+                if roots.get(size) != Some(root) {
+                    let place = format!("{}, entry {number}", other.origin);
+                    let why = format!("{} showed another root of its {size} entries than its ledger has", home.name());
+                    found.push((10, place, why));
+                }
+            }
+        }
+        for (point, place, why) in found {
+            self.fail(point, place, &why);
+        }
+    }
+
+    /// Whom the nodes honour as officers of their regions, held against the keys that the reader brought along.
+    pub(super) fn officers(&mut self, trust: &Trust) {
+        let mut found = Vec::new();
+        for home in &self.homes {
+            self.officers.extend(trust.officers.lines(home.name(), home.statement.node, &home.officers));
+            if let Err(why) = trust.officers.holds(home.name(), &home.officers) {
+                found.push((home.origin.clone(), why));
+            }
+        }
+        let regions: Vec<&str> = self.homes.iter().map(Home::name).collect();
+        for region in trust.officers.without(&regions) {
+            found.push((
+                region.to_string(),
+                "you gave a key of its officer, and no ledger of the region is in this pack".to_owned(),
+            ));
+        }
+        for (place, why) in found {
+            self.fail(1, place, &why);
+        }
+    }
+
+    /// What the walks over the ledgers found, each under the check that it is about.
+    pub(super) fn findings(&mut self) {
+        let found = self.homes.iter().flat_map(|home| home.findings.iter().map(move |finding| (home, finding)));
+        let found = found.map(|(home, finding)| {
+            let point = match finding.about {
+                About::Officer => 1,
+                About::End => 2,
+                About::Gap => 5,
+                About::Clock => 9,
+            };
+            Problem::new(point, home.origin.clone(), &finding.words)
+        });
+        let found: Vec<Problem> = found.collect();
+        self.problems.extend(found);
+    }
+
+    /// The statement may not say of an erasure what the ledger does not.
+    pub(super) fn clocks(&mut self, request: &Request) {
+        let mut found = Vec::new();
+        for home in &self.homes {
+            for erasure in &home.statement.erasures {
+                let mut order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
+                // One node takes an order and tells it to the others of its region.
+                let beside =
+                    of_region(&self.homes, home.name()).filter_map(|other| other.tally.erasures.get(&erasure.id));
+                order.requested = order.requested.or_else(|| beside.filter_map(|other| other.requested).next());
+                let place = format!("{REGIONS}/{}/statement.json, erasure {}", home.place, erasure.id);
+                // The statement is younger than the ledger, by as much as the copy of that took.
+                let covered = home.tally.newest().max(request.begun_at);
+                let is_young = |at: Timestamp| at.0.saturating_add(YOUNG) > covered.0;
+                let is_told = order.requested.is_some() || is_young(erasure.ordered_at);
+                let is_shredded = order.shredded.is_some() || erasure.shredded_at.is_none_or(is_young);
+                let is_purged =
+                    erasure.state != "gone" || order.purged.is_some() || purged_at(erasure).is_some_and(is_young);
+                if !(is_told && is_shredded && is_purged) {
+                    found.push((place.clone(), "the ledger does not say what the statement says of it".to_owned()));
+                }
+                let state = erasure_state(erasure, Timestamp(home.statement.taken_at.0));
+                if let Some(late) = state.strip_prefix("ATTENTION: ") {
+                    found.push((place.clone(), late.to_owned()));
+                }
+                found.extend(came_back(home, erasure).map(|why| (place, why)));
+            }
+        }
+        for (place, why) in found {
+            self.fail(9, place, &why);
+        }
+    }
+
+    pub(super) fn policies(&mut self) {
+        let mut found = Vec::new();
+        for home in &self.homes {
+            for (number, version) in &home.tally.unknown_policies {
+                let why = format!("the answer names policy version {version}, which the ledger did not know by then");
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
+        }
+        for home in &self.homes {
+            for (number, region) in &home.tally.astray {
+                let why = format!("this left for {region}, more than a second after the route there was closed");
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
+        }
+        for home in &self.homes {
+            let differ = home.tally.answers.differ(&home.statement).into_iter();
+            found.extend(differ.map(|(number, why)| (format!("{}, entry {number}", home.origin), why)));
+        }
+        for (place, why) in found {
+            self.fail(6, place, &why);
+        }
+    }
+}

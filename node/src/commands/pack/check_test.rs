@@ -1,0 +1,307 @@
+//! What a pack must hold by the clock of whoever made it, and under which of the checks it fails.
+
+use domicile_proto::border::EgressClass;
+use domicile_proto::codec;
+use domicile_proto::ids::{ByteCount, NodeId, QuestionId, RegionNumber, ShardId, StreamId, TenantId, TimeRange};
+use domicile_proto::message::ledger::{HeadOffer, SignedHead};
+use domicile_proto::message::question::{Ask, Question};
+
+use super::super::super::honoured::Officers;
+use super::super::super::rehearsal::{Rehearsed, Rules};
+use super::super::specimen::home;
+use super::agree::COPIED_WITHIN;
+use super::*;
+use crate::audit::{About, Entry, Event, Finding, Passage, Peer};
+use crate::present::auditor::StatedErasure;
+use domicile_proto::officer::OfficerPublic;
+
+const SECOND: i64 = 1_000_000;
+/// When the first copy was begun, and when the last was there: copies that took half an hour.
+const BEGUN: i64 = 10_000 * SECOND;
+const MADE: i64 = BEGUN + 1_800 * SECOND;
+
+fn request() -> Request {
+    let (from, to) = (Timestamp(0), Timestamp(MADE));
+    let (begun_at, made_at) = (Timestamp(BEGUN), Timestamp(MADE));
+    Request { format: FORMAT, tool: tool(), tenant: "default".to_owned(), from, to, begun_at, made_at }
+}
+
+fn node(region: &str) -> Peer {
+    Peer { region: region.parse().expect("a name"), node: NodeId(1) }
+}
+
+fn passage(from: &str, class: EgressClass, body: Vec<u8>) -> Event {
+    let bytes = ByteCount(body.len() as u64);
+    Event::Ingress(Passage { peer: node(from), class, bytes, sha256: [7; 32], body, drawn: None })
+}
+
+fn question_from(region: &str) -> Event {
+    let question = Question {
+        id: QuestionId(1),
+        tenant: TenantId(1),
+        stream: StreamId(1),
+        range: TimeRange { from: Timestamp(0), to: Timestamp(60 * SECOND) },
+        filters: Vec::new(),
+        ask: Ask::Count,
+        deadline_ms: 1_000,
+    };
+    passage(region, EgressClass::Question, codec::encode(&question).expect("a question"))
+}
+
+/// A witness is asked to cosign a head over so many entries.
+fn head_from(region: &str, size: u64) -> Event {
+    let (region_number, halves) = (RegionNumber(1), [0; 32]);
+    let head = SignedHead {
+        region: region_number,
+        size,
+        root: [9; 32],
+        at: Timestamp(0),
+        signature_r: halves,
+        signature_s: halves,
+    };
+    let offer = HeadOffer { head, key: [0; 32], known: 0, proof: Vec::new() };
+    passage(region, EgressClass::LedgerHead, codec::encode(&offer).expect("an offer"))
+}
+
+/// Tokyo, whose ledger has five entries and says nothing, and Singapore, where this happened at this second.
+fn outcome(at: i64, event: Event) -> Outcome {
+    let (mut tokyo, mut singapore) = (home("tokyo", "APPI"), home("singapore", "PDPA"));
+    tokyo.size = 5;
+    singapore.tally.take(3, &Entry::specimen(Timestamp(at), None, event));
+    for home in [&mut tokyo, &mut singapore] {
+        home.statement.taken_at = Timestamp(MADE);
+    }
+    Outcome { request: Some(request()), homes: vec![tokyo, singapore], ..Outcome::default() }
+}
+
+fn points(outcome: &Outcome) -> Vec<u8> {
+    outcome.problems.iter().map(|problem| problem.point).collect()
+}
+
+#[test]
+fn what_arrived_while_copies_were_made_needs_no_counterpart_and_what_came_before_does_whatever_a_region_says() {
+    for (at, wanted) in [(BEGUN - 60 * SECOND, vec![7]), (BEGUN - 59 * SECOND, vec![]), (MADE - 300 * SECOND, vec![])] {
+        for taken_at in [0, BEGUN, MADE] {
+            let mut outcome = outcome(at, question_from("tokyo"));
+            outcome.homes[0].statement.taken_at = Timestamp(taken_at);
+            outcome.double_entry(&request());
+            assert_eq!(points(&outcome), wanted, "{at} {taken_at}");
+        }
+    }
+}
+
+#[test]
+fn a_ledger_that_was_shown_to_be_longer_is_withheld_from() {
+    let nowhere = Path::new("/nowhere");
+    for (at, size, wanted) in [
+        (BEGUN - 60 * SECOND, 6, vec![3]),
+        (BEGUN - 59 * SECOND, 6, vec![]),
+        (MADE, 6, vec![]),
+        (BEGUN - 60 * SECOND, 0, vec![]),
+        // No file has the root that was shown.
+        (MADE, 5, vec![10]),
+    ] {
+        let mut outcome = outcome(at, head_from("tokyo", size));
+        outcome.split_view(nowhere, &request());
+        assert_eq!(points(&outcome), wanted, "{at} {size}");
+    }
+    let mut of_another = outcome(0, head_from("frankfurt", 6));
+    of_another.split_view(nowhere, &request());
+    assert_eq!(points(&of_another), [0; 0]);
+}
+
+#[test]
+fn a_statement_is_made_while_the_pack_is_and_a_pack_within_a_day() {
+    for (taken_at, wanted) in [
+        (BEGUN, vec![]),
+        (BEGUN - 60 * SECOND, vec![]),
+        (BEGUN - 61 * SECOND, vec![0]),
+        (MADE + 60 * SECOND, vec![]),
+        (MADE + 61 * SECOND, vec![0]),
+    ] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        outcome.homes[0].statement.taken_at = Timestamp(taken_at);
+        outcome.moments(&request());
+        assert_eq!(points(&outcome), wanted, "{taken_at}");
+    }
+    for begun_at in [0, MADE - COPIED_WITHIN - 1, MADE + 1] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        let request = Request { begun_at: Timestamp(begun_at), made_at: Timestamp(MADE + COPIED_WITHIN), ..request() };
+        let request = if begun_at == 0 { request } else { Request { made_at: Timestamp(MADE), ..request } };
+        outcome.moments(&request);
+        assert!(outcome.problems.iter().any(|problem| problem.place == REQUEST), "{begun_at}: {:?}", outcome.problems);
+    }
+}
+
+#[test]
+fn an_erasure_that_came_while_copies_were_made_may_be_missing_in_the_ledger_and_no_older_one() {
+    let stated = |ordered: i64, purged: i64| -> StatedErasure {
+        let receipt = serde_json::json!({"purged_at": purged}).to_string();
+        let erasure = serde_json::json!({"id": "e", "state": "gone", "ordered_at": ordered, "shredded_at": ordered + SECOND,
+            "records_hidden": 1, "originals_destroyed": 1, "receipt": {"receipt": receipt}});
+        serde_json::from_value(erasure).expect("an order")
+    };
+    let requested = || Event::ErasureRequested { erasure: "e".into(), commitment: [0; 32] };
+    let shredded = || Event::Shredded { erasure: "e".into(), hidden: 1, originals: 1 };
+    let old = BEGUN - 100 * SECOND;
+    for (ordered, purged, events, wanted) in [
+        (BEGUN + SECOND, BEGUN + 60 * SECOND, vec![], vec![]),
+        (old, BEGUN + 60 * SECOND, vec![requested(), shredded()], vec![]),
+        (old, BEGUN + 60 * SECOND, vec![requested()], vec![9]),
+        (old, old + SECOND, vec![requested(), shredded()], vec![9]),
+        (old, BEGUN + 60 * SECOND, vec![], vec![9]),
+    ] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        for (number, event) in (1..).zip(events) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(ordered), None, event));
+        }
+        outcome.homes[0].statement.erasures.push(stated(ordered, purged));
+        outcome.clocks(&request());
+        assert_eq!(points(&outcome), wanted, "{ordered} {purged}");
+    }
+}
+
+#[test]
+fn a_segment_that_an_erasure_replaced_does_not_come_back_and_a_receipt_is_the_one_of_the_ledger() {
+    let said = serde_json::json!({"purged_at": 2 * SECOND, "segments": [{"before": {"segment": "old"}, "after": {"segment": "new"}}]});
+    let receipt = serde_json::json!({"receipt": said.to_string(), "signature": "s"});
+    let known: [u8; 32] =
+        ring::digest::digest(&ring::digest::SHA256, receipt.to_string().as_bytes()).as_ref().try_into().expect("32");
+    let published = |segment: &str| Event::SegmentPublished {
+        shard: ShardId(1),
+        manifest: 1,
+        segment: segment.into(),
+        records: 1,
+        bytes: ByteCount(1),
+        sha256: [0; 32],
+    };
+    let order = |receipt: [u8; 32]| {
+        let erasure: Box<str> = "e".into();
+        [
+            Event::ErasureRequested { erasure: erasure.clone(), commitment: [0; 32] },
+            Event::Shredded { erasure: erasure.clone(), hidden: 1, originals: 1 },
+            Event::Purged { erasure, segments: 1, removed: 1, receipt },
+        ]
+    };
+    for (before, receipt_of_ledger, after, wanted) in [
+        (vec![published("old"), published("new")], known, vec![published("other")], None),
+        (vec![published("old")], known, vec![published("new")], None),
+        (
+            vec![published("old")],
+            known,
+            vec![published("old")],
+            Some("segment old, which was made anew for it, is there again by entry 5"),
+        ),
+        (vec![published("old")], [7; 32], vec![], Some("its receipt is not the one")),
+    ] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        let events = [before, order(receipt_of_ledger).to_vec(), after].concat();
+        for (number, event) in (1..).zip(events) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(SECOND), None, event));
+        }
+        let erasure = serde_json::json!({"id": "e", "state": "gone", "ordered_at": SECOND, "shredded_at": SECOND, "records_hidden": 1,
+            "originals_destroyed": 1, "receipt": receipt});
+        outcome.homes[0].statement.erasures.push(serde_json::from_value(erasure).expect("an order"));
+        outcome.clocks(&request());
+        let found: Vec<&str> = outcome.problems.iter().map(|problem| problem.why.as_str()).collect();
+        match wanted {
+            None => assert_eq!(found, [""; 0]),
+            Some(wanted) => assert!(found.len() == 1 && found[0].contains(wanted), "{wanted}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_pack_of_another_format_is_refused_and_one_by_another_program_is_checked_as_every_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let asked = |more: &[(&str, Option<serde_json::Value>)]| {
+        let mut said = serde_json::to_value(request()).expect("plain");
+        let fields = said.as_object_mut().expect("fields");
+        for (name, value) in more {
+            match value {
+                Some(value) => drop(fields.insert((*name).to_owned(), value.clone())),
+                None => drop(fields.remove(*name)),
+            }
+        }
+        std::fs::write(dir.path().join(REQUEST), said.to_string()).expect("written");
+        let mut outcome = Outcome::default();
+        let is_ours = outcome.asked(dir.path());
+        assert_eq!(is_ours, outcome.request.is_some() && outcome.is_sound());
+        outcome
+    };
+    for other in [None, Some(1.into()), Some((FORMAT + 1).into())] {
+        let refused = asked(&[("format", other), ("tool", Some("domicile 9.9.9".into())), ("begun_at", None)]);
+        let [problem] = &refused.problems[..] else { panic!("{:?}", refused.problems) };
+        assert!(problem.point == 0 && problem.why.contains("`domicile 9.9.9`"), "{problem}");
+        assert!(problem.why.contains("check it with the program that made it"), "{problem}");
+    }
+    assert!(!asked(&[("begun_at", None)]).is_sound(), "a request of this format has every field");
+    // Whichever program it names, the report and the evidence are held against what this one makes.
+    let mut outcome = asked(&[("tool", Some("another".into()))]);
+    let rules = Rules { k: 50, ..Rules::DEFAULT };
+    let run = Rehearsed { rules, streams: vec!["tokyo/shop".to_owned()], attacks: Vec::new() };
+    let (tool, program_sha256) = ("another".to_owned(), String::new());
+    outcome.evidence =
+        Some(Evidence { version: 1, tool, program_sha256, seed: 1, runs: vec![run], left_out: Vec::new() });
+    outcome.homes.push(home("tokyo", "APPI"));
+    outcome.evidence_fits();
+    outcome.follows(dir.path(), &outcome.request.clone().expect("read"));
+    let places: Vec<&str> = outcome.problems.iter().map(|problem| problem.place.as_str()).collect();
+    assert!(places.contains(&ATTACKS) && places.contains(&"report.json"), "{places:?}");
+}
+
+#[test]
+fn a_finding_stands_under_the_check_that_it_is_about() {
+    for (about, name) in [
+        (About::Gap, "no entry of the tenant is withheld"),
+        (About::Clock, "erasures within their clocks"),
+        (About::End, "the root follows from every entry and tile"),
+    ] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        outcome.homes[0].findings.push(Finding::new(about, "entry 4: something".to_owned()));
+        outcome.findings();
+        let outcome = outcome.concluded(&Trust::default(), None);
+        let failed = outcome.points.iter().filter(|point| point.verdict == Verdict::Fails);
+        let failed: Vec<(&str, &str)> = failed.map(|point| (point.name, point.why.as_str())).collect();
+        assert_eq!(failed, [(name, "`ledger.domicile/tokyo/1`: entry 4: something")], "{about:?}");
+    }
+}
+
+#[test]
+fn the_officers_whom_nodes_honour_are_told_and_held_against_what_the_reader_brought() {
+    let key = |digits: &str| OfficerPublic::try_from(digits.repeat(32)).expect("a key");
+    let given = |texts: &[String]| Trust { officers: Officers::read(texts).expect("keys"), ..Trust::default() };
+    let (right, other) = (format!("tokyo={}", "aa".repeat(32)), format!("tokyo={}", "bb".repeat(32)));
+    let elsewhere = format!("frankfurt={}", "aa".repeat(32));
+    for (trust, wanted) in [
+        (given(&[]), vec![]),
+        (given(std::slice::from_ref(&right)), vec![]),
+        (given(&[right.clone(), other.clone()]), vec![]),
+        (given(&[other]), vec![1]),
+        (given(&[right, elsewhere]), vec![1]),
+    ] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        outcome.homes[0].officers.push((2, key("aa")));
+        outcome.officers(&trust);
+        assert_eq!(points(&outcome), wanted, "{:?}", trust.officers);
+        let line = format!("officer of tokyo, by node 1 from entry 2 on: {}", "aa".repeat(32));
+        assert!(outcome.officers.len() == 1 && outcome.officers[0].starts_with(&line), "{:?}", outcome.officers);
+    }
+}
+
+/// The report of one node with nothing in it, and what stands beside it: another outcome than this is another format. Raise `FORMAT` then;
+/// where no release has this one yet, write the new digest here.
+#[test]
+fn a_format_is_one_report_and_one_list_of_attacks() {
+    let homes = [home("tokyo", "APPI")];
+    let files = derived(&compose(&request(), &homes, None)).expect("written");
+    let attacks = super::super::super::rehearsal::listed();
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    for (name, bytes) in files.iter().filter(|(name, _)| *name != "report.pdf" && *name != "report.html") {
+        digest.update(name.as_bytes());
+        digest.update(bytes);
+    }
+    digest.update(format!("{attacks:?}").as_bytes());
+    let found = hex::encode(digest.finish());
+    assert_eq!((FORMAT, found.as_str()), (2, "00fcd78b819d14347e0b0599eb1ce56798f0098d9010d332ef5f30794b9d4cbc"));
+}
