@@ -281,6 +281,10 @@ pub(crate) const EXPORT_RECORDS: usize = 100_000;
 pub(crate) const EXPORT_BYTES: usize = 256 << 20;
 /// Bytes of records in one message between nodes, but for a record that is larger by itself.
 pub(crate) const ROWS_PIECE_BYTES: usize = 1 << 20;
+/// Bytes that one node finds for a search of another one: a page of [`MAX_PAGE_BYTES`], and buckets as large.
+pub(crate) const PART_BYTES: usize = 64 << 20;
+/// Longest that another node of the region may take to make searchable what it accepted.
+pub(crate) const REFRESH_DEADLINE: Duration = Duration::from_secs(30);
 /// Longest that another node of the region may take to read a person's records and to send them.
 pub(crate) const EXPORT_TELL_DEADLINE: Duration = Duration::from_secs(120);
 /// Longest that a link to an export is good, in hours: a week, for what waits longer is asked for again.

@@ -17,7 +17,7 @@ use crate::BINARY;
 
 const STREAM: &str = "orders";
 /// How the third node is called among the nodes that a test starts.
-const THIRD: &str = "tokyo-5";
+pub(crate) const THIRD: &str = "tokyo-5";
 /// Events in one batch.
 const EACH: u64 = 20;
 /// A machine that builds other things meanwhile.
@@ -49,7 +49,7 @@ fn takes(region: &Region) -> bool {
 }
 
 /// A third node, number 5, made after the second one.
-fn third(cluster: &Cluster, second: &Region) -> Result<Region> {
+pub(crate) fn third(cluster: &Cluster, second: &Region) -> Result<Region> {
     let port = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let (es, api, link) = (port()?, port()?, UdpSocket::bind("127.0.0.1:0")?.local_addr()?);
     let pki = cluster.data().join("pki").display().to_string();

@@ -10,6 +10,7 @@
 )]
 
 mod adopt;
+mod anywhere;
 mod generation;
 mod handed;
 mod moved;

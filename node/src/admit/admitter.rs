@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use domicile_proto::ids::TenantId;
+use domicile_proto::message::region::Asker;
 use domicile_proto::metadata::Roles;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
@@ -89,6 +90,15 @@ impl Admitter {
     ) -> Result<Principal, AdmitError> {
         let principal = self.authenticate(headers)?;
         if has(principal.roles()) { Ok(principal) } else { Err(AdmitError::Role { role }) }
+    }
+
+    /// For whom another node of the region asks, if the key may search by what this node knows of it; who sees no more rows than both
+    /// nodes allow. The key itself was shown there.
+    pub(crate) fn vouched(&self, asker: &Asker) -> Option<Principal> {
+        let policy = self.policy.now();
+        let key = policy.keys.values().find(|key| key.id == asker.key && key.tenant == asker.tenant)?;
+        let may_search = key.roles.search || key.roles.admin;
+        may_search.then(|| Principal::of(key).seeing(asker.rows))
     }
 
     /// Who may not send is turned away before its body is read.
@@ -198,6 +208,35 @@ mod tests {
         assert_eq!(admitter.authenticate(&HeaderMap::new()).err(), Some(AdmitError::Missing));
         let role = admitter.authorise(&headers(&format!("Bearer {key}")), "search", |roles| roles.search);
         assert_eq!(role.err(), Some(AdmitError::Role { role: "search" }));
+    }
+
+    #[test]
+    fn whom_a_neighbour_asks_for_is_looked_up_here_and_sees_no_more_than_both_nodes_allow() {
+        let mut policy = Policy::empty("tokyo".parse().unwrap());
+        let search = Roles { search: true, ..Roles::default() };
+        let send = Roles { ingest: true, ..Roles::default() };
+        for (id, roles, rows) in
+            [("reads", search, Rows::Redacted), ("sees", search, Rows::Full), ("sends", send, Rows::Full)]
+        {
+            let hash = key_digest(id);
+            let row = AccessKey { id: id.parse().unwrap(), tenant: TenantId(7), hash, roles, rows };
+            policy.keys.insert(hash, Arc::new(row));
+        }
+        let admitter = Admitter::new(PolicyWatch::new(policy), Rates::default());
+        let seen = |key: &str, tenant, rows| {
+            let asker = Asker { key: key.parse().unwrap(), tenant: TenantId(tenant), rows };
+            let found = admitter.vouched(&asker)?;
+            assert_eq!((found.key(), found.tenant()), (&asker.key, asker.tenant));
+            assert_eq!(found.asker().rows, found.rows());
+            Some(found.rows())
+        };
+        assert_eq!(seen("reads", 7, Rows::Full), Some(Rows::Redacted), "this node knows the key as one that sees less");
+        assert_eq!(seen("sees", 7, Rows::Redacted), Some(Rows::Redacted), "the other one does");
+        assert_eq!(seen("sees", 7, Rows::None), Some(Rows::None));
+        assert_eq!(seen("sees", 7, Rows::Full), Some(Rows::Full));
+        assert_eq!(seen("sees", 8, Rows::Full), None, "of another tenant");
+        assert_eq!(seen("sends", 7, Rows::Full), None, "may not search");
+        assert_eq!(seen("nobody", 7, Rows::Full), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who asks: the holder of an access key of this region.
 
 use domicile_proto::ids::{Name, TenantId};
+use domicile_proto::message::region::Asker;
 use domicile_proto::metadata::{AccessKey, Roles, Rows};
 
 /// The holder of a valid key. Its one constructor is in `admit`.
@@ -18,9 +19,19 @@ impl Principal {
         Self { key: key.id.clone(), tenant: key.tenant, roles: key.roles, rows: key.rows }
     }
 
+    /// The same, who sees no more rows than this.
+    pub(super) fn seeing(self, rows: Rows) -> Self {
+        Self { rows: self.rows.min(rows), ..self }
+    }
+
     /// The public name of the key.
     pub(crate) const fn key(&self) -> &Name {
         &self.key
+    }
+
+    /// In the words of the link: for whom a node asks another one of its region.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker { key: self.key.clone(), tenant: self.tenant, rows: self.rows }
     }
 
     /// Whose records it opens.

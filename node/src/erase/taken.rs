@@ -4,11 +4,11 @@
 //! once. Only a neighbour is answered.
 
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use domicile_proto::ids::ErasureId;
-use domicile_proto::link::connection::{Inbound, Peer, RegionReplyTo};
+use domicile_proto::link::connection::RegionReplyTo;
+use domicile_proto::link::neighbour::Neighbour;
 use domicile_proto::message::region::{
     ErasureOrder, KeysMark, MAX_ASKED, MAX_ORDERS, NodeStand, NotGiven, RegionAsk, RegionReply,
 };
@@ -17,29 +17,17 @@ use super::errors::EraseError;
 use super::order::{Order, Tracked};
 use super::workflow::{Erasure, sha256};
 use crate::errors::Coded;
-use crate::tasks::{Kind, Tasks};
 
 impl Erasure {
-    /// Answers what a peer asks on a connection of the region's protocol until the connection ends.
-    pub(crate) async fn serve(self: Arc<Self>, peer: Peer, tasks: Tasks) {
-        let token = tasks.token().clone();
-        while let Some(Ok(begun)) = token.run_until_cancelled(peer.next()).await {
-            // The link speaks one protocol per connection; anything else is dropped, which resets its stream.
-            let Inbound::Region(ask, to) = begun else { continue };
-            let (erasure, peer) = (Arc::clone(&self), peer.clone());
-            tasks.spawn(Kind::Peer, async move { erasure.answer(&peer, ask, to).await });
-        }
-    }
-
-    async fn answer(&self, peer: &Peer, ask: RegionAsk, to: RegionReplyTo) {
-        let Peer::Neighbour(neighbour) = peer else { return };
+    /// Answers what a node of the region asks about orders, holds and records of a person.
+    pub(crate) async fn answer(&self, neighbour: &Neighbour, ask: RegionAsk, to: RegionReplyTo) {
         let ask = match ask {
             RegionAsk::Rows(keys, person) => return self.give(neighbour, (keys, person), to).await,
             other => other,
         };
         let reply = self.asked(ask).await;
         if let Err(error) = neighbour.say(to, &reply).await {
-            tracing::debug!(peer = %peer.id(), code = error.code(), %error, "a neighbour did not hear the answer");
+            tracing::debug!(code = error.code(), %error, "a neighbour did not hear the answer");
         }
     }
 
@@ -57,8 +45,10 @@ impl Erasure {
             RegionAsk::Hold(keys, holds) => self.told_holds(keys, holds).await,
             RegionAsk::Holds(after) => self.list_holds(after),
             RegionAsk::Standings(tenant, only, after) => self.list_standings(tenant, only, after),
-            // In pieces, by `give`.
-            RegionAsk::Rows(..) => RegionReply::NotGiven(NotGiven::Failed),
+            // In pieces, by `give`; and what is no matter of erasures, by whoever serves it.
+            RegionAsk::Rows(..) | RegionAsk::Search(_) | RegionAsk::Refresh(_) => {
+                RegionReply::NotGiven(NotGiven::Failed)
+            }
             RegionAsk::Purge => {
                 self.is_purge_due.store(true, Ordering::Release);
                 self.going_on.notify_one();

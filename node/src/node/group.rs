@@ -13,6 +13,7 @@ use domicile_proto::link::connection::{Inbound, Peer};
 use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::link::protocol::Protocol;
+use domicile_proto::message::region::RegionAsk;
 use domicile_proto::metadata::Row;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use crate::audit::Witness;
 use crate::config::{MetaConfig, Seed};
 use crate::erase::{Erasure, GroupView};
 use crate::federate::Answerer;
+use crate::present::Desk;
 use crate::tasks::{Kind, Tasks};
 
 /// Longest wait for one attempt to join.
@@ -81,24 +83,47 @@ pub(super) fn owners(group: &Group, region: &Region) -> BTreeMap<ShardId, NodeId
     rows.collect()
 }
 
+/// Who answers peers.
+pub(super) struct Hosts {
+    pub(super) group: Group,
+    pub(super) answerer: Arc<Answerer>,
+    pub(super) erasure: Arc<Erasure>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) witness: Arc<Witness>,
+}
+
 /// Leads every peer that dials in to what its connection speaks, until the link closes.
-pub(super) async fn welcome(
-    link: Link,
-    group: Group,
-    answerer: Arc<Answerer>,
-    erasure: Arc<Erasure>,
-    witness: Arc<Witness>,
-    tasks: Tasks,
-) {
+pub(super) async fn welcome(link: Link, hosts: Hosts, tasks: Tasks) {
+    let Hosts { group, answerer, erasure, desk, witness } = hosts;
     let token = tasks.token().clone();
     while let Some(Some(accepted)) = token.run_until_cancelled(link.accept()).await {
         let served = tasks.clone();
         match accepted.protocol {
             Protocol::Raft => tasks.spawn(Kind::Peer, serve_metadata(accepted.peer, group.clone(), served)),
             Protocol::Query => tasks.spawn(Kind::Peer, Arc::clone(&answerer).serve(accepted.peer, served)),
-            Protocol::Region => tasks.spawn(Kind::Peer, Arc::clone(&erasure).serve(accepted.peer, served)),
+            Protocol::Region => {
+                let region = (Arc::clone(&erasure), Arc::clone(&desk));
+                tasks.spawn(Kind::Peer, serve_region(accepted.peer, region, served));
+            }
             Protocol::Ledger => tasks.spawn(Kind::Peer, witnesses::serve(accepted.peer, Arc::clone(&witness), served)),
         }
+    }
+}
+
+/// Answers what a node of this region asks until the connection ends; the link listens to no other one here.
+async fn serve_region(peer: Peer, (erasure, desk): (Arc<Erasure>, Arc<Desk>), tasks: Tasks) {
+    let Peer::Neighbour(neighbour) = peer else { return };
+    let token = tasks.token().clone();
+    while let Some(Ok(begun)) = token.run_until_cancelled(neighbour.next()).await {
+        // The link speaks one protocol per connection; anything else is dropped, which resets its stream.
+        let Inbound::Region(ask, to) = begun else { continue };
+        let (erasure, desk, neighbour) = (Arc::clone(&erasure), Arc::clone(&desk), neighbour.clone());
+        tasks.spawn(Kind::Peer, async move {
+            match ask {
+                RegionAsk::Search(_) | RegionAsk::Refresh(_) => desk.answer(&neighbour, ask, to).await,
+                ask => erasure.answer(&neighbour, ask, to).await,
+            }
+        });
     }
 }
 

@@ -39,7 +39,7 @@ use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
 use crate::limits::{ARRIVAL_QUEUE, COLD_DISK_BYTES, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::auditor::Office;
-use crate::present::{self, Desk, Parts};
+use crate::present::{self, Desk, Owners, Parts};
 use crate::query::Engine;
 use crate::receive::listen::{Listener, Protection};
 use crate::receive::{self, Inlet};
@@ -98,8 +98,16 @@ impl Node {
         let gate = gate.guarded(open_guard(&base, &config).await?);
         let erasure = start_erasure(&base, &config, (&shards, &engine))?;
         let mover = lifecycle::start(&base, &config, (tier, &shards), &erasure)?;
-        let federation = start_federation(&base, &config, gate, &erasure);
+        let (federation, answerer) = start_federation(&base, &config, gate);
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
+        let hosts = group::Hosts {
+            group: base.group.clone(),
+            answerer,
+            erasure: Arc::clone(&erasure),
+            desk: Arc::clone(&desk),
+            witness: Arc::clone(&base.witness),
+        };
+        base.tasks.spawn(Kind::Listener, group::welcome(base.link.clone(), hosts, base.tasks.clone()));
         let subjects = present::admin::subjects::router(Arc::clone(&desk), Arc::clone(&erasure));
         let places = present::admin::lifecycle::router(Arc::clone(&desk), mover, config.store.clone());
         let subjects = subjects.merge(places);
@@ -214,14 +222,10 @@ async fn open_guard(base: &Base, config: &NodeConfig) -> Result<Arc<Guard>, Node
 }
 
 /// aggregate, federate: questions of this region and of others go through the same gate; and this node joins the others.
-fn start_federation(base: &Base, config: &NodeConfig, gate: Gate, erasure: &Arc<Erasure>) -> Arc<Federation> {
+fn start_federation(base: &Base, config: &NodeConfig, gate: Gate) -> (Arc<Federation>, Arc<Answerer>) {
     let Base { policy, ledger, metrics, tasks, .. } = base;
     let detector = Arc::new(base.classifier.clone());
     let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(ledger), metrics.clone(), detector.clone());
-    let (link, group) = (base.link.clone(), base.group.clone());
-    let (erasure, witness) = (Arc::clone(erasure), Arc::clone(&base.witness));
-    let welcome = group::welcome(link, group, Arc::new(answerer), erasure, witness, tasks.clone());
-    tasks.spawn(Kind::Listener, welcome);
     tasks.spawn(Kind::Timer, Arc::clone(ledger).keep_counting(tasks.token().clone()));
     let (us, link, token) = (base.us.clone(), base.link.clone(), tasks.token().clone());
     tasks.spawn(Kind::Timer, measure::round_trips(us, link, policy.clone(), metrics.clone(), token));
@@ -229,7 +233,8 @@ fn start_federation(base: &Base, config: &NodeConfig, gate: Gate, erasure: &Arc<
     tasks.spawn(Kind::Timer, going_around);
     tasks.spawn(Kind::Timer, group::join(base.group.clone(), config.meta.clone(), tasks.token().clone()));
     let reach = Reach::by(base.link.clone());
-    Arc::new(Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector))
+    let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(ledger), detector);
+    (Arc::new(federation), Arc::new(answerer))
 }
 
 /// erase: goes on with what was interrupted. What is on record was hidden before a segment was opened.
@@ -310,6 +315,7 @@ fn desk(
         engine,
         catalog: shards.catalog().clone(),
         federation,
+        owners: Owners::by(base.link.clone()),
         ownership: Arc::clone(&base.ownership),
         propose: base.propose.clone(),
         ledger: Arc::clone(&base.ledger),

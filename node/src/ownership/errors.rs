@@ -71,6 +71,18 @@ pub(crate) enum OwnershipError {
         /// By whom.
         owner: NodeId,
     },
+    /// The node that holds the stream was asked and does not answer.
+    #[error(
+        "stream `{stream}` lies with node {owner} of this region, which {why}; an answer without it would be wrong: ask again after the time in `Retry-After`"
+    )]
+    NoWord {
+        /// Which.
+        stream: Name,
+        /// With whom.
+        owner: NodeId,
+        /// What became of the question.
+        why: &'static str,
+    },
     /// No shard of the region has lost its owner.
     #[error(
         "nothing is to be rebuilt: every stream of this region that was ever written lies with one of its nodes; take out nodes that are gone for good with `domicile node remove` first, and find what a rebuild did in the ledger as `shard_adopted`"
@@ -90,6 +102,7 @@ impl Coded for OwnershipError {
             Self::OwnerStays { .. } => "DMC-OWNERSHIP-07",
             Self::OtherBucket { .. } => "DMC-OWNERSHIP-08",
             Self::NothingLost => "DMC-OWNERSHIP-09",
+            Self::NoWord { .. } => "DMC-OWNERSHIP-10",
         }
     }
 
@@ -100,7 +113,7 @@ impl Coded for OwnershipError {
             Self::TooFast { retry_after } => Verdict::NotNow(*retry_after),
             Self::OutOfReach { .. } => Verdict::NotNow(RETRY_SECONDS),
             // The owner may be about to change, and a client that balances over nodes finds it by itself.
-            Self::OwnedElsewhere { .. } => Verdict::NotNow(1),
+            Self::OwnedElsewhere { .. } | Self::NoWord { .. } => Verdict::NotNow(1),
         }
     }
 }

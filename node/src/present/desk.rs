@@ -11,25 +11,24 @@ use domicile_proto::metadata::{Command, Roles};
 use domicile_proto::officer::OfficerPublic;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::errors::PresentError;
+use super::owners::Owners;
+use super::searching::Unfound;
 use crate::admit::{Admitter, Principal};
 use crate::audit::{Ledger, Standing, WitnessFacts};
 use crate::classify::Classifier;
 use crate::clock::Clock;
-use crate::erase::EraseError;
-use crate::federate::{Federation, OnMissing};
+use crate::federate::Federation;
 use crate::keys::Vault;
 use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE, TENANT_RATES};
 use crate::ownership::{Ownership, OwnershipError, Propose};
-use crate::policy::{Awareness, PolicyWatch, StreamView, Unknown};
-use crate::query::aggs::Aggs;
+use crate::policy::{Awareness, PolicyWatch, StreamView};
 use crate::query::dates::DateContext;
-use crate::query::{Budget, Engine, Literals, QueryError, Row, SearchRequest, Total, both};
+use crate::query::{Budget, Engine};
 use crate::receive::Failure;
-use crate::segment::{Catalog, Segment, SegmentError, Unsearched};
+use crate::segment::Catalog;
 use crate::tasks::Tasks;
 
 /// What the node knows of its surroundings at this moment.
@@ -89,6 +88,8 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) catalog: Catalog,
     pub(crate) federation: Arc<Federation>,
+    /// The way to the other nodes of the region.
+    pub(crate) owners: Owners,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) propose: Propose,
     pub(crate) ledger: Arc<Ledger>,
@@ -115,22 +116,6 @@ pub(crate) struct Desk {
 pub(super) struct Permit {
     _of_tenant: OwnedSemaphorePermit,
     _of_node: OwnedSemaphorePermit,
-}
-
-/// A page of this region's own records. No `Debug`.
-pub(crate) struct Found {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) total: Option<Total>,
-    pub(crate) aggregations: Option<Value>,
-    /// What lies in the archive and was not searched, by stream.
-    pub(crate) unsearched: Vec<(Name, Unsearched)>,
-}
-
-/// A search of this region's own records, and what it does where it cannot see all of them.
-pub(crate) struct Wanted {
-    pub(crate) request: SearchRequest,
-    pub(crate) aggregations: Option<Value>,
-    pub(crate) on_missing: OnMissing,
 }
 
 impl Desk {
@@ -199,30 +184,34 @@ impl Desk {
 
     /// Whether anything of a tenant may be shown: not where somebody was erased of whom this node does not know.
     pub(super) fn is_aware(&self, tenant: TenantId) -> Result<(), Failure> {
-        match self.parts.awareness.unknown_of(tenant) {
-            None => Ok(()),
-            Some(Unknown::Away) => Err(Failure::of(&EraseError::Away)),
-            Some(Unknown::Order(order)) => Err(Failure::of(&EraseError::Missing { order: order.to_string().into() })),
-        }
+        self.knows(tenant).map_err(Failure::from)
+    }
+
+    pub(super) fn knows(&self, tenant: TenantId) -> Result<(), Unfound> {
+        self.parts.awareness.unknown_of(tenant).map_or(Ok(()), |unknown| Err(Unfound::Unaware(unknown)))
     }
 
     /// Whether everything that was accepted into some streams can be searched here, but for what is younger than a refresh,
     /// and shown.
     pub(super) fn is_whole(&self, streams: &[Arc<StreamView>]) -> Result<(), Failure> {
-        streams.iter().try_for_each(|stream| self.is_aware(stream.tenant))?;
+        self.has_all(streams).map_err(Failure::from)
+    }
+
+    pub(super) fn has_all(&self, streams: &[Arc<StreamView>]) -> Result<(), Unfound> {
+        streams.iter().try_for_each(|stream| self.knows(stream.tenant))?;
         let (policy, us) = (self.parts.policy.now(), self.parts.node);
         let mut shards = streams.iter().filter_map(|stream| stream.shard);
         let is_short = |shard: ShardId, owner: NodeId| {
             !self.parts.catalog.is_whole(shard) || (owner == us && !self.parts.catalog.is_taken_up(shard, &policy))
         };
         if let Some((shard, _)) = shards.find(|(shard, owner)| is_short(*shard, *owner)) {
-            return Err(Failure::of(&SegmentError::NotWhole { shard }));
+            return Err(Unfound::NotWhole(shard));
         }
         // Nothing is an answer only where nothing lies that might be it.
         if streams.iter().any(|stream| stream.shard.is_none())
             && let Some(shard) = self.parts.catalog.unclaimed(&policy)
         {
-            return Err(Failure::of(&SegmentError::Unclaimed { shard }));
+            return Err(Unfound::Unclaimed(shard));
         }
         Ok(())
     }
@@ -235,67 +224,4 @@ impl Desk {
         });
         elsewhere.map_or(Ok(()), |elsewhere| Err(elsewhere.into()))
     }
-
-    /// Searches this region's own records of some streams. Of a stream that another node of the region writes, nothing is here:
-    /// whoever asks is sent there, and no answer is smaller than it should be.
-    pub(super) async fn search(
-        &self,
-        who: &Principal,
-        streams: &[Arc<StreamView>],
-        Wanted { request, aggregations, on_missing }: Wanted,
-    ) -> Result<Found, Failure> {
-        let (permit, rows) = (self.permit(who.tenant())?, who.rows());
-        self.is_here(streams)?;
-        self.is_whole(streams)?;
-        let (segments, unsearched) = self.shown(streams, &request);
-        if let Some(missing) = unsearched.first().filter(|_| on_missing == OnMissing::Fail) {
-            return Err(archived(missing).into());
-        }
-        let literals = Literals { classifier: &self.parts.classifier, streams, rows };
-        let request = SearchRequest { filter: literals.in_filter(request.filter)?, ..request };
-        let aggregations = match aggregations {
-            Some(wanted) => Aggs::read(&wanted, &self.dates())?.in_filters(&literals)?,
-            None => Aggs::default(),
-        };
-        let engine = self.parts.engine.clone();
-        // Whoever hangs up ends the search: the token goes with this future.
-        let _guard = request.budget.token.clone().drop_guard();
-        let found = self.parts.tasks.blocking(move || {
-            let _permit = permit;
-            let hits = engine.search(&request, segments, rows)?;
-            let is_wanted = !aggregations.is_empty();
-            let aggregations = is_wanted.then(|| hits.aggregate(&aggregations)).transpose()?;
-            let aggregations = aggregations.map(|(found, _)| Value::Object(found));
-            let total = hits.total().map(|total| Total { is_exact: total.is_exact && unsearched.is_empty(), ..total });
-            Ok::<_, QueryError>(Found { rows: hits.rows()?, total, aggregations, unsearched })
-        });
-        let found = found.await.map_err(|_| QueryError::Cancelled)?;
-        Ok(found?)
-    }
-
-    /// The segments of some streams, and what of the range of a search lies in the archive beside them.
-    fn shown(
-        &self,
-        streams: &[Arc<StreamView>],
-        request: &SearchRequest,
-    ) -> (Vec<Arc<Segment>>, Vec<(Name, Unsearched)>) {
-        let (range, _) = request.filter.clone().split_time();
-        let range = both(range, request.range);
-        let (mut segments, mut unsearched) = (Vec::new(), Vec::new());
-        for stream in streams {
-            let Some((shard, _)) = stream.shard else { continue };
-            let view = self.parts.catalog.view(shard);
-            unsearched.extend(
-                self.parts.catalog.unsearched(shard, range, &view).map(|missing| (stream.name.clone(), missing)),
-            );
-            segments.extend(view.iter().cloned());
-        }
-        (segments, unsearched)
-    }
-}
-
-/// That a search cannot be whole.
-pub(in crate::present) fn archived((stream, missing): &(Name, Unsearched)) -> QueryError {
-    let Unsearched { segments, records, .. } = *missing;
-    QueryError::Archived { stream: stream.clone(), segments, records }
 }

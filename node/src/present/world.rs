@@ -21,6 +21,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::desk::{Desk, Facts, Parts, Surroundings};
+use super::owners::{NoWord, Owners};
 use crate::admit::{Admitter, Rates, key_digest};
 use crate::aggregate::{Asked, Releases};
 use crate::audit::Ledger;
@@ -256,6 +257,17 @@ impl World {
         Self::of(policy(), classifier(), None)
     }
 
+    /// One of another node of the region, whose policy is changed and which asks the others so; its segments are those of [`Self::new`].
+    pub(super) fn beside(node: NodeId, change: impl FnOnce(&mut Policy), owners: Owners) -> Self {
+        let mut policy = policy();
+        let near = "127.0.0.1:7443".parse().expect("an address");
+        for node in [NodeId(4), NodeId(5)] {
+            policy.nodes.insert(node, NodeRow { node, region: region("tokyo"), addr: near, signature: None });
+        }
+        change(&mut policy);
+        Self::at(node, policy, classifier(), None, owners)
+    }
+
     /// One with a further stream `people`, of records in which the classifier has made tokens.
     pub(super) fn with_people(events: Vec<Value>) -> Self {
         let mut policy = policy();
@@ -285,6 +297,11 @@ impl World {
     }
 
     fn of(policy: Policy, classifier: Classifier, more: Option<Arc<Segment>>) -> Self {
+        let nobody = Owners::over(|_, _, _, _| Box::pin(async { Err(NoWord::Silent) }));
+        Self::at(NodeId(1), policy, classifier, more, nobody)
+    }
+
+    fn at(node: NodeId, policy: Policy, classifier: Classifier, more: Option<Arc<Segment>>, owners: Owners) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let clock = Clock::standing_at(now());
         let officer = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
@@ -303,17 +320,18 @@ impl World {
         let is_log_full = Arc::new(AtomicBool::new(false));
         let propose = proposals(&policy, &proposed);
         let ownership =
-            Ownership::new(NodeId(1), None, policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
+            Ownership::new(node, None, policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
         let desk = Desk::new(Parts {
             awareness: Awareness::default(),
             region: region("tokyo"),
-            node: NodeId(1),
+            node,
             officer: officer.public(),
             policy: policy.clone(),
             admitter: Arc::new(Admitter::new(policy, Rates::default())),
             engine,
             catalog,
             federation: Arc::new(federation),
+            owners,
             ownership: Arc::new(ownership),
             propose,
             ledger,

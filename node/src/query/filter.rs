@@ -10,6 +10,7 @@ use crate::limits::{MAX_CLAUSES, MAX_FILTER_DEPTH};
 
 /// One value of a clause.
 #[derive(Clone, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(crate) enum Value {
     /// Text.
     Text(String),
@@ -69,6 +70,7 @@ impl Value {
 
 /// Clauses joined as Elasticsearch joins them.
 #[derive(Clone, Default, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(crate) struct Joined {
     /// All of these, and they count for the score.
     pub(crate) must: Vec<Filter>,
@@ -84,6 +86,7 @@ pub(crate) struct Joined {
 
 /// The tree. No `Debug`: its literals may be personal.
 #[derive(Clone, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(crate) enum Filter {
     /// Every record.
     All,

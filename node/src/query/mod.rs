@@ -2,9 +2,11 @@
 //!
 //! [`elastic`] and [`human`] read what people and tools send into a [`Filter`]; [`Engine`] runs it over segments;
 //! [`Hits`] is a handle on what matched: it shows rows to whoever may see them, and folds into `Groups` for `aggregate`
-//! or into Elasticsearch aggregations for this region's own clients.
+//! or into Elasticsearch aggregations for this region's own clients. [`carry`] is a search and what was found on the way between
+//! nodes of this region.
 
 pub(crate) mod aggs;
+mod carry;
 #[cfg(test)]
 mod cold_test;
 mod columns;
@@ -27,6 +29,7 @@ mod rows;
 mod search;
 mod visit;
 
+pub(crate) use carry::{Arriving, Carried, Part, merged};
 pub(crate) use errors::QueryError;
 pub(crate) use field::Place;
 pub(crate) use filter::{Filter, Joined, Value, both};

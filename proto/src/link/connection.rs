@@ -343,29 +343,49 @@ impl Line {
         most: usize,
         deadline: Duration,
     ) -> Result<(Vec<RowBytes>, RegionReply), LinkError> {
-        let told = tokio::time::timeout(deadline, self.tell_and_gather(ask, most)).await;
+        let (mut pieces, mut found) = (Vec::new(), 0_usize);
+        let mut take = |rows: RowBytes| {
+            found = found.saturating_add(rows.0.len());
+            pieces.push(rows);
+            found <= most
+        };
+        let told = self.tell_pieces(ask, &mut take, deadline).await;
+        if found > most {
+            let source = CodecError::TooLarge { found, limit: most };
+            return Err(LinkError::Codec { peer: self.peer(), source });
+        }
+        told.map(|reply| (pieces, reply))
+    }
+
+    pub(super) async fn tell_pieces(
+        &self,
+        ask: &RegionAsk,
+        take: &mut (dyn FnMut(RowBytes) -> bool + Send),
+        deadline: Duration,
+    ) -> Result<RegionReply, LinkError> {
+        let told = tokio::time::timeout(deadline, self.tell_and_take(ask, take)).await;
         told.unwrap_or_else(|_| Err(LinkError::Deadline { peer: self.peer(), deadline }))
     }
 
-    async fn tell_and_gather(&self, ask: &RegionAsk, most: usize) -> Result<(Vec<RowBytes>, RegionReply), LinkError> {
+    async fn tell_and_take(
+        &self,
+        ask: &RegionAsk,
+        take: &mut (dyn FnMut(RowBytes) -> bool + Send),
+    ) -> Result<RegionReply, LinkError> {
         self.may_begin(Protocol::Region)?;
         let frame = self.standing.depart_at_home(ask)?;
         let (mut sender, mut receiver) = self.open(Protocol::Region).await?;
         sender.send(&frame).await?;
         sender.finish()?;
-        let (mut pieces, mut bytes) = (Vec::new(), 0_usize);
         loop {
             let next = receiver.next::<RegionReply>().await?;
             let (reply, _) = next.ok_or_else(|| LinkError::NoReply { peer: self.peer() })?;
             self.prove();
-            let RegionReply::Rows(rows) = reply else { return Ok((pieces, reply)) };
-            bytes = bytes.saturating_add(rows.0.len());
-            if bytes > most {
+            let RegionReply::Rows(rows) = reply else { return Ok(reply) };
+            if !take(rows) {
                 receiver.give_up(GivenUp::TooMany);
-                let source = CodecError::TooLarge { found: bytes, limit: most };
-                return Err(LinkError::Codec { peer: self.peer(), source });
+                return Err(LinkError::GivenUp { peer: self.peer(), reason: GivenUp::TooMany });
             }
-            pieces.push(rows);
         }
     }
 
@@ -409,7 +429,7 @@ struct Reader {
 impl Reader {
     async fn run(self, tasks: TaskTracker) {
         if self.standing.protocol == Protocol::Region && self.standing.is_foreign() {
-            tracing::warn!(peer = %self.standing.peer, "a node of another region is not listened to about erasures");
+            tracing::warn!(peer = %self.standing.peer, "a node of another region is not listened to over the region's own protocol");
             self.connection.close(VarInt::from_u32(GivenUp::Protocol.wire()), b"for nodes of the same region");
             return;
         }

@@ -314,6 +314,13 @@ async fn serve(peer: Peer, begun: Arc<Mutex<Vec<&'static str>>>) {
                         }
                         RegionReply::RowsEnd(3)
                     }
+                    // As many pieces of a kilobyte as there are streams.
+                    RegionAsk::Search(search) => {
+                        for _ in &search.streams {
+                            let _ = neighbour.send_rows(&mut to, RowBytes(vec![7; 1_024])).await;
+                        }
+                        RegionReply::RowsEnd(search.streams.len() as u64)
+                    }
                     _ => panic!("orders are asked after, and records"),
                 };
                 let _ = neighbour.say(to, &reply).await;

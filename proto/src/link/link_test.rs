@@ -16,11 +16,13 @@ use super::protocol::Protocol;
 use super::trust::TrustError;
 use crate::border::EgressClass;
 use crate::codec::CodecError;
-use crate::ids::{ErasureId, NodeId, TenantId};
+use crate::ids::{ErasureId, NodeId, StreamId, TenantId};
 use crate::message::ledger::Verdict;
 use crate::message::metadata::{MAX_ROWS_PER_FRAME, MetadataFrame};
-use crate::message::region::{KeysMark, NodeStand, PersonRows, RegionAsk, RegionReply};
-use crate::metadata::Row;
+use crate::message::region::{
+    Asker, KeysMark, MAX_STREAMS, NodeStand, PersonRows, RegionAsk, RegionReply, RowSearch, SearchBytes,
+};
+use crate::metadata::{Row, Rows};
 
 fn rows() -> MetadataFrame {
     let row = Row::Region { region: region(&"r".repeat(63)), number: crate::ids::RegionNumber(1) };
@@ -237,6 +239,74 @@ async fn records_of_a_person_come_whole_from_a_node_of_the_same_region_or_not_at
     let refused = foreign.0.tell_rows(&of(vec![7]), usize::MAX, PATIENCE).await.expect_err("another region");
     assert!(matches!(refused, LinkError::Home { .. } | LinkError::Lost { .. }), "{refused}");
     assert!(!there.begun().contains(&"region"));
+}
+
+#[tokio::test]
+async fn rows_of_a_search_come_from_a_node_of_the_same_region_and_no_row_is_asked_of_or_given_to_another_region() {
+    let world = World::new();
+    let (here, there, near) = (world.node("tokyo", 1), world.node("frankfurt", 2), world.node("tokyo", 3));
+    let asker = Asker { key: "k-1".parse().expect("a name"), tenant: TenantId(1), rows: Rows::Full };
+    let canary = b"canary-hanako".to_vec();
+    let search = |streams| RowSearch { asker: asker.clone(), streams, wait_ms: 9, wanted: SearchBytes(canary.clone()) };
+    let ask = RegionAsk::Search(search(vec![StreamId(1), StreamId(2), StreamId(3)]));
+    assert!(!format!("{ask:?}").contains("canary"));
+    assert!(!search(vec![StreamId(1); MAX_STREAMS + 1]).is_bounded() && search(vec![]).is_bounded());
+    let peer = here.link.peer(&near.addr(), Protocol::Region).await.expect("a peer");
+    let Peer::Neighbour(neighbour) = peer else { panic!("a neighbour") };
+    let mut pieces = 0;
+    let end = neighbour
+        .tell_pieces(
+            &ask,
+            &mut |piece| {
+                pieces += piece.0.len();
+                true
+            },
+            PATIENCE,
+        )
+        .await;
+    assert_eq!((end.expect("all of them"), pieces), (RegionReply::RowsEnd(3), 3 * 1_024));
+    // Who does not take a piece reads no further, and the next exchange is none the worse for it.
+    let mut taken = 0;
+    let given_up = neighbour
+        .tell_pieces(
+            &ask,
+            &mut |_| {
+                taken += 1;
+                taken < 2
+            },
+            PATIENCE,
+        )
+        .await;
+    assert!(matches!(given_up, Err(LinkError::GivenUp { reason: GivenUp::TooMany, .. })), "{given_up:?}");
+    assert_eq!(taken, 2);
+    assert!(neighbour.tell_pieces(&ask, &mut |_| true, PATIENCE).await.is_ok());
+    let Ok(Peer::Neighbour(query)) = here.link.peer(&near.addr(), Protocol::Query).await else { panic!("a neighbour") };
+    let elsewhere = query.tell_pieces(&ask, &mut |_| true, PATIENCE).await;
+    assert!(matches!(elsewhere, Err(LinkError::WrongProtocol { .. })));
+    assert!(here.ledger.classes().is_empty() && near.ledger.classes().is_empty(), "it crosses no border");
+
+    // The type of another region's node has no such send. Without the type: nothing is sent, and nothing would be heard.
+    let foreign = here.link.peer(&there.addr(), Protocol::Region).await.expect("a peer, before it looked at us");
+    let Peer::Foreign(foreign) = foreign else { panic!("foreign") };
+    let mut rows = 0;
+    let refused = foreign
+        .0
+        .tell_pieces(
+            &ask,
+            &mut |_| {
+                rows += 1;
+                true
+            },
+            PATIENCE,
+        )
+        .await
+        .expect_err("another region");
+    assert!(matches!(refused, LinkError::Home { .. } | LinkError::Lost { .. }), "{refused}");
+    let closed =
+        tokio::time::timeout(PATIENCE, foreign.0.connection().closed()).await.expect("closed by the other side");
+    assert!(matches!(closed, quinn::ConnectionError::ApplicationClosed(_)), "{closed}");
+    assert!(rows == 0 && !there.begun().contains(&"region"));
+    assert!(here.ledger.classes().is_empty() && there.ledger.classes().is_empty(), "not even an entry crossed");
 }
 
 #[tokio::test]

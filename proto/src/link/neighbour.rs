@@ -1,6 +1,6 @@
 //! A peer of the same region: what is said to it crosses no border and needs no entry in the ledger.
 //!
-//! Orders of erasure stand here and only here, and so do records of a person, in the query stage's own codec.
+//! Orders of erasure stand here and only here, and so do records, in the query stage's own codec.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Neighbour {
         self.0.cosign(to, verdict).await
     }
 
-    /// Asks a node of this region about orders of erasure, and waits for what it says until the deadline.
+    /// Asks a node of this region, and waits for what it says until the deadline.
     ///
     /// # Errors
     /// [`LinkError::Deadline`], or what became of the connection.
@@ -87,6 +87,19 @@ impl Neighbour {
         deadline: Duration,
     ) -> Result<(Vec<RowBytes>, RegionReply), LinkError> {
         self.0.tell_rows(ask, most, deadline).await
+    }
+
+    /// As [`Neighbour::tell_rows`], each piece handed over as it comes; where one is not taken, nothing more is read.
+    ///
+    /// # Errors
+    /// As there, and [`LinkError::GivenUp`] where a piece was not taken.
+    pub async fn tell_pieces(
+        &self,
+        ask: &RegionAsk,
+        take: &mut (dyn FnMut(RowBytes) -> bool + Send),
+        deadline: Duration,
+    ) -> Result<RegionReply, LinkError> {
+        self.0.tell_pieces(ask, take, deadline).await
     }
 
     /// Sends one piece of the records that the other side asked for; [`Neighbour::say`] ends them.

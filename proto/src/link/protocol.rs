@@ -11,7 +11,7 @@ pub enum Protocol {
     Query,
     /// Ledger heads.
     Ledger,
-    /// Orders of erasure, between nodes of one region alone.
+    /// Orders of erasure and rows, between nodes of one region alone.
     Region,
 }
 

@@ -1,4 +1,5 @@
-//! What nodes of one region tell each other about erasures, legal holds and the records of a person. It never crosses a border (RES-1).
+//! What nodes of one region tell each other about erasures, legal holds, the records of a person and searches of a node's neighbours. It
+//! never crosses a border (RES-1).
 //!
 //! An order holds keyed hashes and pseudonym tokens of a person, never a value. Only [`crate::link::neighbour::Neighbour`] sends
 //! it, over a protocol on which no node of another region is listened to. The metadata group knows of an order what
@@ -8,7 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ErasureId, ShardId, StreamId, TenantId, Timestamp};
+use crate::ids::{ErasureId, Name, ShardId, StreamId, TenantId, Timestamp};
+use crate::metadata::Rows;
 
 /// Most orders in one message; with [`MAX_TERMS`] and [`MAX_STREAMS`] it fits its frame.
 pub const MAX_ORDERS: usize = 32;
@@ -20,6 +22,9 @@ pub const MAX_TERMS: usize = 1_024;
 pub const MAX_HOLDS: usize = 32;
 /// Most streams of one order.
 pub const MAX_STREAMS: usize = crate::metadata::MAX_STREAMS_PER_TENANT;
+
+/// Largest search that one node puts to another, in bytes: a body of 8 MiB, and what stands around its values.
+pub const MAX_SEARCH: usize = 12 << 20;
 
 /// A pseudonym token of this region, as it stands in records: at most 144 bytes. No `Display`, and `Debug` shows no letter.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -169,6 +174,86 @@ impl fmt::Debug for RowBytes {
     }
 }
 
+/// What is searched for, in the codec of the query stage. `Debug` says how many bytes and shows none.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SearchBytes(pub Vec<u8>);
+
+impl fmt::Debug for SearchBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SearchBytes").field("bytes", &self.0.len()).finish()
+    }
+}
+
+/// For whom rows are searched: the holder of an access key of this region, as the node at whose door they stand knows them. The node
+/// that answers looks the key up itself, and shows no more than both allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    /// The public name of the key.
+    pub key: Name,
+    /// Whose records it opens.
+    pub tenant: TenantId,
+    /// Which rows it may see.
+    pub rows: Rows,
+}
+
+/// A search of rows that the node which is asked holds. It answers with its own alone, and passes nothing on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowSearch {
+    /// For whom.
+    pub asker: Asker,
+    /// Streams that the node writes.
+    pub streams: Vec<StreamId>,
+    /// How long is waited for the answer, in milliseconds.
+    pub wait_ms: u32,
+    /// What is searched for.
+    pub wanted: SearchBytes,
+}
+
+impl RowSearch {
+    /// Whether everything is within its bound.
+    pub fn is_bounded(&self) -> bool {
+        self.streams.len() <= MAX_STREAMS && self.wanted.0.len() <= MAX_SEARCH
+    }
+}
+
+/// Why a node does not answer a search of a neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotSearched {
+    /// It does not know the key, or not as one that may search these records.
+    Stranger,
+    /// It does not write this stream.
+    NotMine(StreamId),
+    /// Accepted records of this shard cannot be searched there right now.
+    NotWhole(ShardId),
+    /// It does not know every erasure of the region: this one, where it is known which.
+    Unaware(Option<ErasureId>),
+    /// It runs as many searches as it may.
+    Busy,
+    /// The search would cost more than one may.
+    Costly,
+    /// The searches of the node hold as much memory as they may together.
+    Crowded,
+    /// The time was up.
+    Late,
+    /// The records of the page are too large together.
+    PageTooLarge,
+    /// The last word of a phrase begins too many words.
+    TooManyBeginnings,
+    /// The values of this field, shortened, are kept without their order.
+    Apart(SearchBytes),
+    /// It looks for what seems personal, and the key may not.
+    Personal,
+    /// It is wanted whole, and so many segments and records of this stream lie in the archive.
+    Archived(StreamId, u64, u64),
+    /// A segment lies in the bucket, and the bucket does not answer.
+    Away,
+    /// A segment could not be read.
+    Broken,
+    /// What is searched for does not read there.
+    Unread,
+}
+
 /// Why a node does not give the records of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NotGiven {
@@ -227,6 +312,10 @@ pub enum RegionAsk {
     Rows(KeysMark, PersonRows),
     /// To make segments anew now for what is shredded, without waiting for the window.
     Purge,
+    /// To search rows that it holds. Answered piece by piece.
+    Search(RowSearch),
+    /// To make searchable what it accepted into these streams.
+    Refresh(Vec<StreamId>),
 }
 
 /// How an order stands at one node.
@@ -269,4 +358,8 @@ pub enum RegionReply {
     NotGiven(NotGiven),
     /// It is begun.
     Begun,
+    /// The search is not answered; what went before is not all.
+    NotSearched(NotSearched),
+    /// What was accepted is searchable.
+    Refreshed,
 }

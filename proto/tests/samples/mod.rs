@@ -23,8 +23,8 @@ use domicile_proto::message::metadata::{
 };
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
 use domicile_proto::message::region::{
-    ErasureOrder, KeysMark, LegalHold, NodeStand, NotGiven, PersonRows, RegionAsk, RegionReply, RowBytes, Standing,
-    Token,
+    Asker, ErasureOrder, KeysMark, LegalHold, NodeStand, NotGiven, NotSearched, PersonRows, RegionAsk, RegionReply,
+    RowBytes, RowSearch, SearchBytes, Standing, Token,
 };
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
@@ -380,6 +380,39 @@ fn asks() -> Vec<RegionAsk> {
         RegionAsk::Standings(TenantId(1), Some(ErasureId(2)), None),
         RegionAsk::Rows(KeysMark([9; 8]), person_rows()),
         RegionAsk::Purge,
+        RegionAsk::Search(row_search()),
+        RegionAsk::Refresh(vec![StreamId(1), StreamId(u32::MAX)]),
+    ]
+}
+
+fn row_search() -> RowSearch {
+    RowSearch {
+        asker: Asker { key: name("k-1"), tenant: TenantId(1), rows: Rows::Redacted },
+        streams: vec![StreamId(1), StreamId(2)],
+        wait_ms: 30_000,
+        wanted: SearchBytes(vec![1, 0, 255]),
+    }
+}
+
+fn not_searched() -> Vec<NotSearched> {
+    vec![
+        NotSearched::Stranger,
+        NotSearched::NotMine(StreamId(7)),
+        NotSearched::NotWhole(ShardId(8)),
+        NotSearched::Unaware(None),
+        NotSearched::Unaware(Some(ErasureId(3 << 120))),
+        NotSearched::Busy,
+        NotSearched::Costly,
+        NotSearched::Crowded,
+        NotSearched::Late,
+        NotSearched::PageTooLarge,
+        NotSearched::TooManyBeginnings,
+        NotSearched::Apart(SearchBytes(b"route".to_vec())),
+        NotSearched::Personal,
+        NotSearched::Archived(StreamId(7), 2, 900),
+        NotSearched::Away,
+        NotSearched::Broken,
+        NotSearched::Unread,
     ]
 }
 
@@ -417,7 +450,7 @@ fn replies() -> Vec<RegionReply> {
     ];
     let whole = ErasureOrder { only: None, ..order() };
     let standing = LegalHold { only: None, released: None, ..legal_hold() };
-    vec![
+    let mut replies = vec![
         RegionReply::Stands(stands),
         RegionReply::Listed(KeysMark([9; 8]), vec![order(), whole], true),
         RegionReply::Held(vec![true, false]),
@@ -427,7 +460,10 @@ fn replies() -> Vec<RegionReply> {
         RegionReply::RowsEnd(7),
         RegionReply::NotGiven(NotGiven::NotWhole),
         RegionReply::Begun,
-    ]
+        RegionReply::Refreshed,
+    ];
+    replies.extend(not_searched().into_iter().map(RegionReply::NotSearched));
+    replies
 }
 
 fn rows() -> Vec<Row> {

@@ -7,8 +7,8 @@ use domicile_proto::ids::{Name, Region, TimeRange, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::federate::{RegionCoverage, Standing};
-use crate::present::desk::archived;
 use crate::present::native::shown::noise_of;
+use crate::present::searching::archived;
 use crate::segment::Unsearched;
 
 /// `_shards` of a search here: what lies in the archive was not searched, and stands among the failures.

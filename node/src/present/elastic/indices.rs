@@ -29,7 +29,7 @@ impl Desk {
         Ok(json!({"acknowledged": true, "shards_acknowledged": true, "index": name.as_str()}))
     }
 
-    /// `_refresh`: what was accepted is searchable when this returns.
+    /// `_refresh`: what was accepted is searchable when this returns, whichever node of the region accepted it.
     pub(super) async fn refresh_indices(
         &self,
         who: &Principal,
@@ -37,10 +37,16 @@ impl Desk {
         parameters: &Parameters,
     ) -> Result<Value, Failure> {
         let targets = self.targets(who, expression, parameters)?;
-        let shards: Vec<_> = targets.here.values().filter_map(|view| view.shard).map(|(shard, _)| shard).collect();
-        let count = shards.len();
+        let streams: Vec<_> = targets.here.values().filter(|view| view.shard.is_some()).cloned().collect();
+        let count = streams.len();
         let _permit = self.permit(who.tenant())?;
-        (self.parts.around.refresh)(shards).await;
+        let (here, elsewhere) = self.by_owner(&streams);
+        let shards = here.iter().filter_map(|view| view.shard).map(|(shard, _)| shard).collect();
+        let own = async {
+            (self.parts.around.refresh)(shards).await;
+            Ok(())
+        };
+        futures::future::try_join(own, self.refresh_elsewhere(&elsewhere)).await?;
         Ok(json!({"_shards": {"total": count, "successful": count, "failed": 0}}))
     }
 

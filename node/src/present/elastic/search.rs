@@ -15,8 +15,9 @@ use crate::admit::Principal;
 use crate::federate::OnMissing;
 use crate::limits::{FEDERATED_DEADLINE, MAX_HITS};
 use crate::policy::StreamView;
-use crate::present::desk::{self, Desk, Found};
+use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
+use crate::present::searching::{self, Found};
 use crate::query::{After, Budget, Filter, QueryError, Row, SearchRequest, Sort, TrackTotal, dates, elastic, human};
 use crate::receive::Failure;
 use crate::receive::filter_path::{BOUNDS, filtered, is_bounded};
@@ -126,7 +127,7 @@ impl Desk {
             budget: wanted.budget.share(None),
         };
         let on_missing = wanted.on_missing;
-        self.search(who, &streams, desk::Wanted { request, aggregations, on_missing }).await
+        self.search(who, &streams, searching::Wanted { request, aggregations, on_missing }).await
     }
 
     /// `_count`.

@@ -20,9 +20,10 @@ use super::{Body, told};
 use crate::admit::Principal;
 use crate::federate::{Answer, OnMissing, Regions};
 use crate::present::ask::{Wanted, Whither, chosen};
-use crate::present::desk::{self, Desk};
+use crate::present::desk::Desk;
 use crate::present::elastic::clusters::worst;
 use crate::present::errors::PresentError;
+use crate::present::searching;
 use crate::query::{SearchRequest, TrackTotal};
 use crate::receive::Failure;
 
@@ -131,7 +132,7 @@ impl Desk {
             total: if is_exact { TrackTotal::Exact } else { TrackTotal::No },
             budget: Self::budget(None),
         };
-        let wanted = desk::Wanted { request, aggregations: None, on_missing: asked.on_missing };
+        let wanted = searching::Wanted { request, aggregations: None, on_missing: asked.on_missing };
         let found = self.search(who, &[stream], wanted).await?;
         let hits = found.rows.iter().map(|row| {
             let source: Value = serde_json::from_slice(&row.source).unwrap_or_default();

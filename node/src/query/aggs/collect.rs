@@ -56,7 +56,7 @@ impl Node {
                 Entry::Occupied(mut mine) => {
                     budget.give_back(BUCKET_BYTES);
                     let mine = mine.get_mut();
-                    mine.count += bucket.count;
+                    mine.count = mine.count.saturating_add(bucket.count);
                     if mine.children.is_empty() {
                         mine.children = bucket.children;
                     } else {

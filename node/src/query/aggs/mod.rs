@@ -1,8 +1,10 @@
 //! Aggregations of Elasticsearch over hits, for this region's own clients alone: what they give is not released and never
 //! crosses a border.
 //!
-//! [`request`] reads them, [`collect`] gathers stretch by stretch, [`render`] writes what clients expect.
+//! [`request`] reads them, [`collect`] gathers stretch by stretch, [`render`] writes what clients expect; [`carried`] is what was
+//! gathered on its way to another node of the region.
 
+mod carried;
 mod collect;
 mod numbers;
 mod render;
@@ -18,17 +20,47 @@ use self::collect::{Gatherer, Node};
 pub(crate) use self::request::Aggs;
 use super::QueryError;
 use super::hits::Hits;
-use super::visit::{compiled, units, visit};
+use super::visit::{Budget, compiled, units, visit};
+
+/// Buckets and numbers before they are written out: those of several nodes become one. No `Debug`.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    nodes: Vec<Node>,
+    matched: u64,
+}
+
+impl Gathered {
+    /// Takes in what another node gathered for the same aggregations; the room of what both had is given back.
+    pub(super) fn merge(&mut self, other: Self, budget: &Budget) {
+        self.matched = self.matched.saturating_add(other.matched);
+        for (node, part) in self.nodes.iter_mut().zip(other.nodes) {
+            node.merge(part, budget);
+        }
+    }
+
+    /// The object `aggregations`.
+    ///
+    /// # Errors
+    /// [`QueryError::TooManyBuckets`].
+    pub(crate) fn shown(&self, aggs: &Aggs) -> Result<Map<String, Json>, QueryError> {
+        render::object(aggs, &self.nodes)
+    }
+
+    /// Whether it was gathered for such aggregations, as far as their number shows it.
+    pub(crate) fn fits(&self, aggs: &Aggs) -> bool {
+        self.nodes.len() == aggs.0.len()
+    }
+}
 
 impl Hits {
-    /// Aggregates all hits (not only the page). Gives the object `aggregations` and the number of hits.
+    /// Aggregates all hits (not only the page).
     ///
     /// # Errors
     /// [`QueryError`] where there are too many buckets, a segment cannot be read or the time is up.
-    pub(crate) fn aggregate(&self, aggs: &Aggs) -> Result<(Map<String, Json>, u64), QueryError> {
+    pub(crate) fn gather(&self, aggs: &Aggs) -> Result<Gathered, QueryError> {
         let empty: Vec<Node> = aggs.0.iter().map(|_| Node::default()).collect();
         // Stretches are merged as they end: what two of them have in common is held once.
-        let whole = Mutex::new((empty, 0));
+        let whole = Mutex::new(Gathered { nodes: empty, matched: 0 });
         self.engine.each(units(&self.segments, self.range), |unit| {
             let mut gatherers = Vec::new();
             for (_, agg) in &aggs.0 {
@@ -49,14 +81,16 @@ impl Hits {
             for gatherer in gatherers {
                 nodes.extend(gatherer.finish(1)?);
             }
-            let mut whole = whole.lock();
-            whole.1 += matched;
-            for (node, part) in whole.0.iter_mut().zip(nodes) {
-                node.merge(part, &self.budget);
-            }
+            whole.lock().merge(Gathered { nodes, matched }, &self.budget);
             Ok(())
         })?;
-        let (whole, matched) = whole.into_inner();
-        Ok((render::object(aggs, &whole)?, matched))
+        Ok(whole.into_inner())
+    }
+
+    /// The object `aggregations` at once, and the number of hits.
+    #[cfg(test)]
+    pub(crate) fn aggregate(&self, aggs: &Aggs) -> Result<(Map<String, Json>, u64), QueryError> {
+        let gathered = self.gather(aggs)?;
+        Ok((gathered.shown(aggs)?, gathered.matched))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::collect::{BUCKET_BYTES, DISTINCT_BYTES};
+use crate::query::carry::{Reader, Writer};
 use crate::query::visit::Budget;
 
 /// Numbers seen by a metric.
@@ -31,6 +32,51 @@ const GAMMA: f64 = 1.01;
 const ONE: i32 = 100_000;
 
 impl Numbers {
+    /// The least that they take on their way to another node: whether there are any.
+    pub(super) const LEAST_BYTES: usize = 1;
+
+    /// Writes them; distinct values in their order, so that the same numbers are the same bytes.
+    pub(super) fn write(&self, to: &mut Writer) {
+        let is_anything = self.is_held || self.count > 0 || self.parts() > 0;
+        to.option(is_anything.then_some(self), |to, numbers| {
+            to.long(numbers.count);
+            for number in [numbers.sum, numbers.min, numbers.max] {
+                to.long(number.to_bits());
+            }
+            let mut distinct: Vec<u64> = numbers.distinct.iter().copied().collect();
+            distinct.sort_unstable();
+            to.count(distinct.len());
+            distinct.into_iter().for_each(|hash| to.long(hash));
+            to.count(numbers.sketch.len());
+            for (power, count) in &numbers.sketch {
+                to.short(power.cast_unsigned());
+                to.long(*count);
+            }
+        });
+    }
+
+    /// Reads them, and takes the room that they need.
+    pub(super) fn read(from: &mut Reader<'_>, budget: &Budget) -> Option<Self> {
+        let numbers = from.option(|from| {
+            from.bears(budget.gather(BUCKET_BYTES))?;
+            let count = from.long()?;
+            let mut number = || from.long().map(f64::from_bits);
+            let (sum, min, max) = (number()?, number()?, number()?);
+            let distinct = from.list(8, |from| {
+                from.bears(budget.gather(DISTINCT_BYTES))?;
+                from.long()
+            })?;
+            let sketch = from.list(12, |from| {
+                from.bears(budget.gather(DISTINCT_BYTES))?;
+                Some((from.short()?.cast_signed(), from.long()?))
+            })?;
+            let rises = distinct.is_sorted_by(|a, b| a < b) && sketch.is_sorted_by(|(a, _), (b, _)| a < b);
+            let (distinct, sketch) = (distinct.into_iter().collect(), sketch.into_iter().collect());
+            rises.then_some(Self { count, sum, min, max, distinct, is_held: true, sketch })
+        })?;
+        Some(numbers.unwrap_or_default())
+    }
+
     /// For a bucket that room was taken for.
     pub(super) fn held() -> Self {
         Self { is_held: true, ..Self::default() }
@@ -59,13 +105,14 @@ impl Numbers {
             budget.give_back(BUCKET_BYTES);
         }
         self.is_held |= other.is_held;
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.sum += other.sum;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.distinct.extend(other.distinct);
         for (power, count) in other.sketch {
-            *self.sketch.entry(power).or_default() += count;
+            let mine = self.sketch.entry(power).or_default();
+            *mine = mine.saturating_add(count);
         }
         budget.give_back((both - self.parts()) * DISTINCT_BYTES);
     }
@@ -82,7 +129,7 @@ impl Numbers {
         let rank = percent / 100.0 * last as f64;
         let mut seen = 0_u64;
         for (power, count) in &self.sketch {
-            seen += count;
+            seen = seen.saturating_add(*count);
             #[allow(clippy::cast_precision_loss, reason = "a rank")]
             if seen as f64 > rank {
                 let size = match power {

@@ -184,7 +184,7 @@ fn term_buckets(terms: &Terms, agg: &Agg, node: &Node, left: &Left) -> Result<Js
         }
         a.0.cmp(b.0)
     });
-    let other: u64 = found.iter().skip(terms.size).map(|(_, bucket)| bucket.count).sum();
+    let other = found.iter().skip(terms.size).fold(0_u64, |sum, (_, bucket)| sum.saturating_add(bucket.count));
     let mut buckets = Vec::new();
     for (key, bucket) in found.into_iter().take(terms.size) {
         let mut shown = Map::new();
