@@ -76,6 +76,11 @@ const fn is_full(piece: &Piece, roll: RollOver) -> bool {
     piece.bytes >= roll.bytes() || piece.docs >= SEAL_DOCS
 }
 
+/// Whether so little fits into a segment that a merge would rewrite it for almost nothing.
+fn is_nearly_full(piece: &Piece, roll: RollOver) -> bool {
+    piece.bytes >= roll.bytes() / 8 * 7 || piece.docs >= SEAL_DOCS / 8 * 7
+}
+
 /// Neighbours in memory that must become durable.
 fn flush(pieces: &[Piece], moment: Moment, pressure: Pressure) -> Option<Merge> {
     runs(pieces, |piece| piece.in_memory).into_iter().find_map(|run| {
@@ -90,7 +95,7 @@ fn flush(pieces: &[Piece], moment: Moment, pressure: Pressure) -> Option<Merge> 
 /// Neighbours of about one size that have become many.
 fn grow(pieces: &[Piece], moment: Moment) -> Option<Merge> {
     let is_open = |piece: &Piece| {
-        !piece.is_away && (piece.in_memory || !is_full(piece, moment.roll) && !moment.is_over(piece.period))
+        !piece.is_away && (piece.in_memory || !is_nearly_full(piece, moment.roll) && !moment.is_over(piece.period))
     };
     (0..LEVELS).find_map(|most| {
         let fits = |piece: &Piece| level(piece.bytes) <= most && is_open(piece);

@@ -41,6 +41,10 @@ fn segments_are_merged_when_they_are_many_or_due() {
     let two_young = [vec![memory(MB); 2], vec![of_next(memory(MB)); 3]].concat();
     let rest = [vec![disk(MB); 2], vec![disk(500 * MB)], vec![disk(2 * MB); 3], vec![of_next(disk(MB)); 3]].concat();
     let rich = Piece { docs: SEAL_DOCS / 2, ..disk(MB) };
+    let nearly_full = [vec![disk(25 * MB - 50_000)], vec![disk(12_000); 9]].concat();
+    let nearly_rich = [vec![Piece { docs: SEAL_DOCS - 5, ..rich }], vec![disk(12_000); 9]].concat();
+    let beside_full = [vec![disk(25 * MB - 50_000)], vec![disk(12_000); 10]].concat();
+    let half_full = [vec![disk(20 * MB)], vec![disk(MB); 9]].concat();
     for (name, pieces, moment, pressure, expected) in [
         ("nothing", vec![], soon, Pressure::High, None),
         ("few", vec![disk(MB); 9], soon, Pressure::None, None),
@@ -56,6 +60,10 @@ fn segments_are_merged_when_they_are_many_or_due() {
         ("sealed by records", vec![Piece { docs: SEAL_DOCS, ..rich }; 10], soon, Pressure::None, None),
         ("as large as one may be", vec![disk(10 * MB); 10], small, Pressure::None, merge(0..3, Target::Disk)),
         ("as many records", vec![rich; 10], soon, Pressure::None, merge(0..2, Target::Disk)),
+        ("nine tiny ones would seal one that is nearly full", nearly_full, small, Pressure::None, None),
+        ("the same by records", nearly_rich, small, Pressure::None, None),
+        ("ten beside it go together", beside_full, small, Pressure::None, merge(1..11, Target::Disk)),
+        ("what is worth it is sealed", half_full, small, Pressure::None, merge(0..6, Target::Disk)),
         ("in the bucket", vec![Piece { is_away: true, ..disk(MB) }; 10], closing, Pressure::High, None),
         ("of two days", two_days.clone(), soon, Pressure::None, None),
         ("in memory, of two days", two_young, soon, Pressure::High, merge(0..2, Target::Disk)),
@@ -152,8 +160,10 @@ proptest! {
             let large = of.iter().filter(is_large).count();
             prop_assert!(of.len() <= 2 * large + 1, "{} segments, {} of them large", of.len(), large);
             let full = of.iter().filter(|piece| is_full(piece, roll)).count();
-            let most = (full + 1) * FAN_IN * LEVELS as usize;
-            prop_assert!(large - full <= most, "{} large and not full beside {}", large - full, full);
+            let resting = of.iter().filter(|piece| is_nearly_full(piece, roll)).count();
+            let others = of.iter().filter(|piece| is_large(piece) && !is_nearly_full(piece, roll)).count();
+            let most = (resting + 1) * FAN_IN * LEVELS as usize;
+            prop_assert!(others <= most, "{} large and not nearly full beside {}", others, resting);
             let (bytes, docs) = of.iter().fold((0, 0_u64), |sum, one| (sum.0 + one.bytes, sum.1 + u64::from(one.docs)));
             let needed = bytes / roll.bytes() + docs / u64::from(SEAL_DOCS);
             prop_assert!(full as u64 <= needed, "{} full ones of {} needed", full, needed);
