@@ -61,6 +61,12 @@ pub(crate) const ADOPTED_AT_ONCE: usize = 8;
 pub(crate) const ADOPTED_TOGETHER: usize = 32;
 /// How long a request waits for one of them to be taken up; what is left this node does by itself.
 pub(crate) const ADOPTION_WAIT: Duration = Duration::from_secs(10);
+/// Shards whose load a node measures, 100 bytes each; further ones count as idle.
+pub(crate) const MEASURED_SHARDS: usize = 65_536;
+/// How long another node of the region may take to tell its loads: a message of two megabytes at most.
+pub(crate) const LOADS_HEARD: Duration = Duration::from_secs(5);
+/// Moves that a plan of placement looks ahead: what a dry run shows. They are made one by one, and planned anew between.
+pub(crate) const PLACED_AHEAD: usize = 32;
 /// How often it is looked for logs of nodes that are gone: a listing of the store, which a minute makes cheap.
 pub(crate) const LOGS_LOOK: Duration = Duration::from_secs(60);
 /// Groups that may be durable and not yet taken by the index; the log waits for it beyond that.

@@ -14,6 +14,7 @@ mod anywhere;
 mod generation;
 mod handed;
 mod moved;
+mod placed;
 mod rebuild;
 mod rounds;
 

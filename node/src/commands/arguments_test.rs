@@ -38,6 +38,7 @@ fn the_documented_lines_are_understood() {
         "domicile tenant create acme",
         "domicile tenant revoke acme --region tokyo --region frankfurt",
         "domicile stream revoke shop --tenant acme --region tokyo",
+        "domicile storage plan --region tokyo --json",
         "domicile key list --region tokyo",
         "domicile dictionary list --region tokyo",
         "domicile dictionary revoke tokyo service checkout",

@@ -50,6 +50,8 @@ pub(super) struct Restore {
 pub(super) enum StorageVerb {
     /// Show where every segment lies, with its object and checksum
     Ls(At),
+    /// Show what each node of the region carries, what each stream asks of it, and which streams would move for that; moves nothing
+    Plan(At),
     /// Read every segment again and compare it with its checksums; exit code 1 where one is damaged
     Verify {
         /// Only this segment
@@ -114,6 +116,24 @@ pub(super) async fn storage(verb: StorageVerb, profile: &Profile) -> anyhow::Res
                 println!("{}", place(&answer));
                 rows(&answer, "segments", &["stream", "segment", "tier", "records", "bytes", "object", "sha256"])?;
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        StorageVerb::Plan(at) => {
+            let answer = profile.door(&at.region)?.read("/api/v1/admin/placement").await?;
+            if at.json {
+                print(&answer)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            if answer.get("enabled") != Some(&Value::Bool(true)) {
+                println!(
+                    "`placement.enabled` is false on node {}: it moves nothing",
+                    answer.get("node").map(cell).unwrap_or_default()
+                );
+            }
+            rows(&answer, "nodes", &["node", "standing", "streams", "millicores"])?;
+            let stream = ["stream", "node", "bytes_per_second", "cpu_millicores", "millicores", "movable", "measured"];
+            rows(&answer, "streams", &stream)?;
+            rows(&answer, "moves", &["stream", "from", "to", "millicores", "why"])?;
             Ok(ExitCode::SUCCESS)
         }
         StorageVerb::Verify { segment, at } => verify(segment, &at, profile).await,

@@ -6,6 +6,7 @@
 mod errors;
 mod keys;
 mod node_config;
+mod placement;
 mod region;
 mod segments;
 mod store;
@@ -16,6 +17,7 @@ pub(crate) use node_config::{
     AuditConfig, LifecycleConfig, LinkSection, ListenersConfig, LogFormat, MetaConfig, NodeConfig, OfficerConfig, Seed,
     TelemetryConfig,
 };
+pub(crate) use placement::PlacementConfig;
 pub(crate) use region::{Clouds, RegionFacts, Regions};
 pub(crate) use segments::SegmentsConfig;
 pub(crate) use store::{Addressing, Backend, Cloud, Credentials, Encryption, StoreSection, Vouched};

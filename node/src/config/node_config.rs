@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::ConfigError;
 use super::keys::KeysConfig;
+use super::placement::PlacementConfig;
 use super::region::Regions;
 use super::segments::SegmentsConfig;
 use super::store::StoreSection;
@@ -56,6 +57,9 @@ pub(crate) struct NodeConfig {
     /// How segments move.
     #[serde(default)]
     pub(crate) lifecycle: LifecycleConfig,
+    /// Whether and when streams move to another node of the region for their load.
+    #[serde(default)]
+    pub(crate) placement: PlacementConfig,
     /// The ledger.
     #[serde(default)]
     pub(crate) audit: AuditConfig,
@@ -314,7 +318,7 @@ impl NodeConfig {
         if let Some((key, wanted)) = self.store.mistake() {
             return Err(ConfigError::Store { path: path.to_owned(), key, wanted });
         }
-        if let Some((key, found, allowed)) = self.segments.mistake() {
+        if let Some((key, found, allowed)) = self.segments.mistake().or_else(|| self.placement.mistake()) {
             return Err(ConfigError::Bound { path: path.to_owned(), key, found, allowed });
         }
         let is_right = |one: &WitnessConfig| {
@@ -385,6 +389,7 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
         assert_eq!(config.listeners.es.to_string(), "127.0.0.1:9200");
         assert_eq!(config.listeners.api.to_string(), "127.0.0.1:7280");
         assert_eq!((config.segments.roll_bytes, config.segments.roll_days), (50_000_000_000, 1));
+        assert!(!config.placement.enabled, "an operator says that streams move");
         assert!(config.meta.voter && config.meta.seeds.is_empty() && config.audit.tls_keylog.is_none());
         assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("data"), "from the file's directory");
         assert!(config.link.bundles.values().all(|path| path.is_absolute()));
@@ -456,6 +461,10 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
             (with("[segments]\nroll_bytes = 50000000001"), "DMC-CONFIG-08", "segments.roll_bytes"),
             (with("[segments]\nroll_days = 0"), "DMC-CONFIG-08", "segments.roll_days"),
             (with("[segments]\nroll_days = 8"), "DMC-CONFIG-08", "segments.roll_days"),
+            (with("[placement]\ninterval_seconds = 0"), "DMC-CONFIG-08", "placement.interval_seconds"),
+            (with("[placement]\nhalf_life_seconds = 86401"), "DMC-CONFIG-08", "placement.half_life_seconds"),
+            (with("[placement]\nleast_millicores = 0"), "DMC-CONFIG-08", "placement.least_millicores"),
+            (with("[placement]\nby = \"count\""), "DMC-CONFIG-02", "by"),
             (with("[segments]\nroll_hours = 1"), "DMC-CONFIG-02", "roll_hours"),
             (with("[telemetry]\nformat = \"xml\""), "DMC-CONFIG-02", "xml"),
             (with(&format!("{witness}key = \"w.example+00000000+BA==\"")), "DMC-CONFIG-12", "audit.witnesses"),

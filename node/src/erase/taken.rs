@@ -1,7 +1,8 @@
-//! What another node of the region asks: to take orders, how they stand here, and which there are; and records of a person.
+//! What another node of the region asks: to take orders, how they stand here, and which there are; records of a person;
+//! and what the shards of this node ask of it.
 //!
-//! An order is taken like one that was given here: durable, in the ledger, hidden and shredded before the answer. Twice is
-//! once. Only a neighbour is answered.
+//! An order is taken like one that was given here: durable, in the ledger, hidden and shredded before the answer. Twice
+//! is once. Only a neighbour is answered.
 
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
@@ -54,6 +55,7 @@ impl Erasure {
                 self.going_on.notify_one();
                 RegionReply::Begun
             }
+            RegionAsk::Loads => RegionReply::Loads(self.parts.loads.is_drained(), self.parts.loads.told()),
         }
     }
 

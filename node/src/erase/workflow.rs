@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::keys::{Destroyed, Target, Vault};
 use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
-use crate::ownership::Propose;
+use crate::ownership::{Loads, Propose};
 use crate::policy::{Awareness, PolicyWatch, Suppression};
 use crate::segment::manifest::Manifest;
 use crate::segment::{SegmentError, Shards};
@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) group: GroupView,
     pub(crate) propose: Propose,
     pub(crate) awareness: Awareness,
+    /// What the shards of this node ask of it, where another one of the region wants to know.
+    pub(crate) loads: Loads,
     pub(crate) store: Store,
     pub(crate) shards: Shards,
     pub(crate) suppression: Suppression,

@@ -22,7 +22,7 @@ use crate::errors::Coded;
 use crate::index::builder::Layout;
 use crate::keys::{Day, Original, Vault, specimen};
 use crate::limits::ERASE_WINDOW;
-use crate::ownership::{NotProposed, Propose};
+use crate::ownership::{Loads, NotProposed, Propose};
 use crate::policy::{Awareness, Policy, PolicyWatch, StreamView, Suppression};
 use crate::segment::specimen::record;
 use crate::segment::{Opened, Shards};
@@ -116,6 +116,7 @@ impl Node {
             group,
             propose,
             awareness: awareness.clone(),
+            loads: Loads::new(Duration::from_secs(60)),
             store: store.clone(),
             shards: shards.clone(),
             suppression: suppression.clone(),

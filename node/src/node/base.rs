@@ -126,14 +126,10 @@ impl Base {
         let ask = witnesses::over(link.clone(), policy.clone());
         let (around, named) = (Arc::clone(&ledger), outside(config)?);
         let cosigning = Arc::new(Cosigning::new(around, config.deployment.clone(), clock.clone(), ask, named)?);
-        let ownership = Arc::new(Ownership::new(
-            us.node,
-            region_key,
-            policy.clone(),
-            propose.clone(),
-            Arc::new(classifier.clone()),
-            PROPOSE_DEADLINE,
-        ));
+        let detector = Arc::new(classifier.clone());
+        let ownership =
+            Ownership::new(us.node, region_key, policy.clone(), propose.clone(), detector, PROPOSE_DEADLINE);
+        let ownership = Arc::new(ownership.fading(config.placement.half_life()));
         Ok(Self {
             clock,
             tasks,

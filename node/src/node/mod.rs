@@ -12,6 +12,7 @@ pub(crate) mod ingest;
 mod keeper;
 mod lifecycle;
 mod measure;
+mod placement;
 mod sealing;
 mod shards;
 mod signals;
@@ -91,7 +92,7 @@ impl Node {
         let (wal, shards) = open_shards(&base, &config, &tier).await?;
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
         let (inlet, line) = start_line(&base, &admitter, wal, &shards);
-        let engine = Engine::new()?;
+        let engine = Engine::new()?.measuring(base.ownership.loads().clone());
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
         let gate = gate::over(releases.clone(), catalog, detector, base.us.node, base.awareness.clone());
@@ -113,6 +114,8 @@ impl Node {
         let subjects = subjects.merge(places);
         let adopting = present::admin::adoption::router(Arc::clone(&desk), shards.clone());
         let subjects = subjects.merge(adopting);
+        let placing = present::admin::placement::router(Arc::clone(&desk), start_placement(&base, &config, &shards));
+        let subjects = subjects.merge(placing);
         let office = auditors(&base, &config, &desk, (erasure, releases)).await?;
         let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
@@ -157,6 +160,7 @@ async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(W
     let time = (base.clock.clone(), base.suppression.clone());
     let opened = Opened::open_of(&dir, base.store.clone(), &base.tasks, time, &tier.opener(), is_ours).await?;
     let opened = opened.telling(Arc::clone(&base.ledger)).copying(tier.copier());
+    let opened = opened.measuring(base.ownership.loads().clone());
     let rolling = RollOver::new(config.segments.roll_bytes, config.segments.roll_days);
     let opened = opened.archiving(tier.archive_purger()).rolling(rolling).sparing(base.records.doomed_by(base.us.node));
     let bucket = Bucket::open(base.store.clone(), base.us.node, base.clock.clone(), base.tasks.clone()).await?;
@@ -258,6 +262,7 @@ fn start_erasure(
         group: group::erasures(base.group.clone(), base.us.region.clone()),
         propose: base.propose.clone(),
         awareness: base.awareness.clone(),
+        loads: base.ownership.loads().clone(),
         store: base.store.clone(),
         shards: shards.clone(),
         suppression: base.suppression.clone(),
@@ -279,6 +284,18 @@ fn start_erasure(
     Ok(erasure)
 }
 
+/// ownership: streams go to another node for their load; and how that is shown.
+fn start_placement(base: &Base, config: &NodeConfig, shards: &Shards) -> present::admin::placement::Look {
+    let neighbours = erase::Neighbours::by(base.link.clone());
+    let beside = (shards.clone(), Arc::clone(&base.ownership), neighbours);
+    let placement = placement::Placement::new(base.us.clone(), config.placement, base.policy.clone(), beside);
+    base.tasks.spawn(Kind::Timer, placement.clone().keep(base.tasks.token().clone()));
+    Arc::new(move || {
+        let placement = placement.clone();
+        Box::pin(async move { placement.shown().await })
+    })
+}
+
 /// query, present: what every door stands on.
 fn desk(
     base: &Base,
@@ -298,6 +315,7 @@ fn desk(
         vault: Arc::clone(&base.vault),
         metrics: base.metrics.clone(),
         refresh: surroundings::refresh(shards),
+        ownership: Arc::clone(&base.ownership),
         regions: base.regions.clone(),
         advertise: config.link.advertise,
         officer: config.officer.public_key,

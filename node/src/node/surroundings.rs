@@ -21,6 +21,7 @@ use crate::config::Regions;
 use crate::errors::{Coded, Verdict};
 use crate::keys::Vault;
 use crate::limits::PROPOSE_DEADLINE;
+use crate::ownership::Ownership;
 use crate::policy::{PolicyWatch, seconds_until};
 use crate::present::{Facts, Refresh, Surroundings};
 use crate::receive::Failure;
@@ -44,6 +45,7 @@ pub(super) struct Sight {
     pub(super) vault: Arc<Vault>,
     pub(super) metrics: Metrics,
     pub(super) refresh: Refresh,
+    pub(super) ownership: Arc<Ownership>,
     pub(super) regions: Regions,
     pub(super) advertise: SocketAddr,
     pub(super) officer: OfficerPublic,
@@ -208,6 +210,8 @@ impl Sight {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let witnesses = self.cosigning.standings();
         let cosigned = witnesses.values().map(|standing| standing.cosigned).max().unwrap_or(0);
+        let loads = self.ownership.loads();
+        let (taken, cpu) = loads.totals();
         let accused = witnesses.values().filter(|standing| standing.trouble.is_some_and(Trouble::is_grave)).count();
         for (metric, value) in [
             (Metric::PolicyVersion, self.policy.now().version.0),
@@ -228,6 +232,10 @@ impl Sight {
             (Metric::SubjectKeys, keys.subjects),
             (Metric::Retries, self.shards.retries()),
             (Metric::IsLogPoisoned, u64::from(self.shards.is_log_poisoned())),
+            (Metric::ShardBytes, taken),
+            (Metric::ShardCpu, cpu / 1_000),
+            (Metric::ShardsGiven, loads.given()),
+            (Metric::IsDrained, u64::from(loads.is_drained())),
         ] {
             self.metrics.set(metric, value);
         }

@@ -16,6 +16,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 
 use super::errors::OwnershipError;
+use super::load::Loads;
 use super::propose::Propose;
 use crate::limits::{NEW_STREAMS_AT_ONCE, NEW_STREAMS_PER_MINUTE, TENANT_RATES};
 use crate::policy::{PolicyWatch, StreamView};
@@ -32,6 +33,7 @@ pub(crate) struct Ownership {
     deadline: Duration,
     new_streams: DefaultKeyedRateLimiter<TenantId>,
     turns: Mutex<HashMap<(TenantId, Name), Weak<Turn>>>,
+    loads: Loads,
 }
 
 impl Ownership {
@@ -47,7 +49,18 @@ impl Ownership {
     ) -> Self {
         let quota = Quota::per_minute(NEW_STREAMS_PER_MINUTE).allow_burst(NEW_STREAMS_AT_ONCE);
         let (new_streams, turns) = (RateLimiter::keyed(quota), Mutex::new(HashMap::new()));
-        Self { node, region_key, policy, propose, detector, deadline, new_streams, turns }
+        let loads = Loads::new(HALF_LIFE);
+        Self { node, region_key, policy, propose, detector, deadline, new_streams, turns, loads }
+    }
+
+    /// Has what shards ask of this node fade with another half-life.
+    pub(crate) fn fading(self, half_life: Duration) -> Self {
+        Self { loads: Loads::new(half_life), ..self }
+    }
+
+    /// What the shards of this node ask of it.
+    pub(crate) const fn loads(&self) -> &Loads {
+        &self.loads
     }
 
     /// The stream, written by this node: at once where it is known, after a proposal where it is new.
@@ -167,6 +180,9 @@ impl Ownership {
         turn
     }
 }
+
+/// Half-life of measured loads where none is configured.
+const HALF_LIFE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 #[path = "streams_test.rs"]

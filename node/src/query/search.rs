@@ -20,6 +20,7 @@ use super::filter::{Filter, both};
 use super::hits::{Hits, Total};
 use super::visit::{Budget, Unit, compiled, units, visit, visit_scored};
 use crate::limits::MAX_HITS;
+use crate::ownership::Loads;
 use crate::segment::Segment;
 
 /// The order of hits. Equal ones follow each other by time, shard and place in the shard.
@@ -79,6 +80,8 @@ pub(crate) struct SearchRequest {
 #[derive(Clone)]
 pub(crate) struct Engine {
     pub(super) threads: Executor,
+    /// Where it is measured what each shard asks of this node.
+    loads: Option<Loads>,
 }
 
 impl Engine {
@@ -87,7 +90,12 @@ impl Engine {
     /// # Errors
     /// [`QueryError::Engine`] where the machine gives no threads.
     pub(crate) fn new() -> Result<Self, QueryError> {
-        Ok(Self { threads: Executor::multi_thread(2, "search-")? })
+        Ok(Self { threads: Executor::multi_thread(2, "search-")?, loads: None })
+    }
+
+    /// Has the time of searches counted to the shards that they go through.
+    pub(crate) fn measuring(self, loads: Loads) -> Self {
+        Self { loads: Some(loads), ..self }
     }
 
     /// Runs a search over segments of the tenant. `rows` says which rows the asker may see.
@@ -147,6 +155,10 @@ impl Engine {
         units: Vec<Unit>,
         work: impl Fn(Unit) -> Result<T, QueryError> + Sync,
     ) -> Result<Vec<T>, QueryError> {
+        let work = |unit: Unit| match &self.loads {
+            Some(loads) => loads.spend(unit.segment.shard, || work(unit)),
+            None => work(unit),
+        };
         if units.len() < 2 {
             return units.into_iter().map(work).collect();
         }

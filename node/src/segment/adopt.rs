@@ -121,6 +121,10 @@ impl Shards {
             self.shared().taken.lock().insert(shard);
         }
         self.catalog().set_taken_up(shard, epoch);
+        if let Some(loads) = self.shared().loads.get() {
+            // What it brought along is not what it asks.
+            loads.came(shard);
+        }
         tracing::info!(%shard, epoch = epoch.0, batches, "this node writes the shard");
         Ok(())
     }
@@ -252,6 +256,9 @@ impl Shards {
     pub(crate) async fn leave(&self, shard: ShardId, by: Epoch) {
         if let Some(bucket) = self.wal().bucket() {
             bucket.end(shard, by).await;
+        }
+        if let Some(loads) = self.shared().loads.get() {
+            loads.left(shard);
         }
         // What intake still holds of it is shown first, so that nothing of it comes later.
         self.refresh(Some(shard)).await;

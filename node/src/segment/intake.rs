@@ -67,6 +67,9 @@ impl Intake {
     async fn take(&mut self, group: Vec<Durable>) {
         for durable in group {
             let shard = durable.shard;
+            if let Some(loads) = self.shared.loads.get() {
+                loads.took(shard, durable.json_bytes());
+            }
             let roll = self.shared.roll();
             let ends = |until| roll.period(until) < roll.period(durable.accepted_at);
             if self.growing.get(&shard).and_then(Growing::received_until).is_some_and(ends) {
@@ -131,7 +134,7 @@ impl Intake {
 /// Feeds what was gathered to the builder of the shard.
 pub(super) fn spill(shared: &Shared, shard: ShardId, mut growing: Growing) -> Result<Growing, SegmentError> {
     let (_, dir) = shared.files.place(shard)?;
-    let fed = growing.spill(&shared.layout, || dir.clone());
+    let fed = shared.spend(shard, || growing.spill(&shared.layout, || dir.clone()));
     if fed.is_err() {
         // Where there is no room, what is half written should not stay until the next start.
         remove(growing.dir().cloned().or(Some(dir)));
@@ -142,7 +145,7 @@ pub(super) fn spill(shared: &Shared, shard: ShardId, mut growing: Growing) -> Re
 /// Makes a segment of what was gathered.
 pub(super) fn build(shared: &Shared, shard: ShardId, growing: Growing) -> Result<Option<Segment>, SegmentError> {
     let begun = growing.dir().cloned();
-    let built = growing.finish(&shared.layout).map_err(|source| {
+    let built = shared.spend(shard, || growing.finish(&shared.layout)).map_err(|source| {
         remove(begun);
         SegmentError::Build { shard, source }
     })?;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,17 @@ impl Shards {
         Ok(Manifest::newest(self.store(), shard).await?.map_or(Epoch(0), |manifest| manifest.body.epoch))
     }
 
+    /// Waits until another node has taken a shard up in an epoch that it was given; whether it did in time. One that is late takes it
+    /// up all the same: it is the group's word.
+    pub(crate) async fn is_taken_up(&self, shard: ShardId, epoch: Epoch, within: Duration) -> bool {
+        let taken = async {
+            while self.epoch_in_store(shard).await.map_or(true, |found| found < epoch) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(within, taken).await.is_ok()
+    }
+
     /// Where records lie that this node had accepted and that were given up while it was away.
     ///
     /// # Errors
@@ -184,3 +196,5 @@ impl Opened {
 
 /// How often a manifest of the new epoch is tried while the owner before still publishes.
 const TRIES: usize = 8;
+/// How often it is looked whether a shard was taken up.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -260,7 +260,8 @@ impl Merger {
             }
             let (shared, sources) = (Arc::clone(&self.shared), parts.clone());
             let work = move || {
-                let merged = merge(&shared.layout, &shared.files, &sources, target, shared.clock.now())?;
+                let now = shared.clock.now();
+                let merged = shared.spend(shard, || merge(&shared.layout, &shared.files, &sources, target, now))?;
                 let gone: Vec<_> = sources.iter().map(|part| part.id).collect();
                 shared.replace(&gone, &Arc::new(merged))
             };

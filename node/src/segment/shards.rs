@@ -27,6 +27,7 @@ use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::index::builder::Layout;
 use crate::limits::{COPIES_OPENED_AT_ONCE, REFRESH_QUEUE};
+use crate::ownership::Loads;
 use crate::policy::{Suppressed, Suppression, Wanted};
 use crate::store::Store;
 use crate::tasks::{Kind, Tasks};
@@ -126,6 +127,13 @@ impl Opened {
         self
     }
 
+    /// Has it measured what each shard asks of this node.
+    pub(crate) fn measuring(self, loads: Loads) -> Self {
+        // There is none yet: nobody else has seen these shards.
+        let _ = self.shared.loads.set(loads);
+        self
+    }
+
     /// Has segments roll over so; without it, as is usual.
     pub(crate) fn rolling(self, roll: RollOver) -> Self {
         // There is none yet: nobody else has seen these shards.
@@ -202,6 +210,10 @@ impl Opened {
         let shards = Shards { shared, wal, store, wishes, removals, moves, ended };
         shards.refresh(None).await;
         shards.wal.check()?;
+        if let Some(loads) = shards.shared.loads.get() {
+            // What the log gave again was taken in before.
+            loads.begin_anew();
+        }
         Ok(shards)
     }
 }

@@ -21,6 +21,7 @@ use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::builder::Layout;
+use crate::ownership::Loads;
 use crate::policy::{Scope, Suppressed, Suppression};
 use crate::tasks::Tasks;
 
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) lost: Lost,
     /// Where it is recorded which segments come and go.
     pub(super) ledger: OnceLock<Arc<Ledger>>,
+    /// Where it is measured what each shard asks of this node.
+    pub(super) loads: OnceLock<Loads>,
     /// When segments roll over.
     pub(super) roll: OnceLock<RollOver>,
     /// Opens a segment where its copy lies.
@@ -79,6 +82,7 @@ impl Shared {
             dirty: Mutex::default(),
             lost: Lost::default(),
             ledger: OnceLock::new(),
+            loads: OnceLock::new(),
             roll: OnceLock::new(),
             open_copied,
             copy_out: OnceLock::new(),
@@ -97,6 +101,14 @@ impl Shared {
     /// When segments roll over.
     pub(super) fn roll(&self) -> RollOver {
         self.roll.get().copied().unwrap_or_default()
+    }
+
+    /// Does work for a shard on this thread, and counts it as what the shard asks.
+    pub(super) fn spend<T>(&self, shard: ShardId, work: impl FnOnce() -> T) -> T {
+        match self.loads.get() {
+            Some(loads) => loads.spend(shard, work),
+            None => work(),
+        }
     }
 
     /// Shows a new segment. Where it may not be shown, it goes: its records are in the log.

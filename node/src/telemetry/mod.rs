@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, Regions, TelemetryConfig};
 
 pub(crate) use flows::{Direction, Flows};
+pub(crate) use process::ThreadTime;
 
 /// What the consensus library says at ERROR once a second about a member that is away; `status` and coverage say it too.
 const QUIET: &str =
@@ -102,6 +103,14 @@ metrics! {
     Gauge IsFailed = "domicile_segment_failure_flag", "1 where accepted records of some shard cannot be searched now";
     /// Work on segments and manifests that failed and was put off.
     Gauge Retries = "domicile_segment_retries_count", "Steps of building, merging or publishing that failed and are tried again";
+    /// What shards take in.
+    Gauge ShardBytes = "domicile_ownership_ingest_bytes", "Bytes of records a second that the shards of this node take in, as placement measures it";
+    /// What shards cost.
+    Gauge ShardCpu = "domicile_ownership_cpu_millicores", "Thousandths of a processor that building, merging and searching the shards of this node takes, as placement measures it";
+    /// Shards given away.
+    Gauge ShardsGiven = "domicile_ownership_given_shards", "Shards that this node gave to another one of its region for their load, or because it is drained, since the start";
+    /// Whether it is drained.
+    Gauge IsDrained = "domicile_ownership_drained_flag", "1 where this node is drained and gets no shard before its next start";
     /// Whether the write-ahead log refuses.
     Gauge IsLogPoisoned = "domicile_wal_poison_flag", "1 where the write-ahead log takes nothing before a restart";
     /// How long the key store has not answered.

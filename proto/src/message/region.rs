@@ -1,5 +1,5 @@
-//! What nodes of one region tell each other about erasures, legal holds, the records of a person and searches of a node's neighbours. It
-//! never crosses a border (RES-1).
+//! What nodes of one region tell each other about erasures, legal holds, the records of a person, searches of a node's neighbours, and how
+//! much their shards ask of them. It never crosses a border (RES-1).
 //!
 //! An order holds keyed hashes and pseudonym tokens of a person, never a value. Only [`crate::link::neighbour::Neighbour`] sends
 //! it, over a protocol on which no node of another region is listened to. The metadata group knows of an order what
@@ -20,6 +20,8 @@ pub const MAX_ASKED: usize = 1_024;
 pub const MAX_TERMS: usize = 1_024;
 /// Most holds in one message.
 pub const MAX_HOLDS: usize = 32;
+/// Most shards whose loads one message tells; with 32 bytes each it fits its frame.
+pub const MAX_LOADS: usize = 65_536;
 /// Most streams of one order.
 pub const MAX_STREAMS: usize = crate::metadata::MAX_STREAMS_PER_TENANT;
 
@@ -316,6 +318,21 @@ pub enum RegionAsk {
     Search(RowSearch),
     /// To make searchable what it accepted into these streams.
     Refresh(Vec<StreamId>),
+    /// How much its shards ask of it, and whether it is drained.
+    Loads,
+}
+
+/// How much one shard asked of the node that says so, of late: means over a time that fades. Numbers alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardLoad {
+    /// Which.
+    pub shard: ShardId,
+    /// Bytes of records that it took in, a second.
+    pub bytes_per_second: u64,
+    /// Time of processors for building, merging and searching it, in microseconds a second: a million is one processor.
+    pub cpu_micros_per_second: u64,
+    /// For how many seconds that has been measured there.
+    pub measured_seconds: u64,
 }
 
 /// How an order stands at one node.
@@ -362,4 +379,6 @@ pub enum RegionReply {
     NotSearched(NotSearched),
     /// What was accepted is searchable.
     Refreshed,
+    /// Whether the node is drained and is to get nothing, and how much each shard asks of it, or asked of it until it left.
+    Loads(bool, Vec<ShardLoad>),
 }

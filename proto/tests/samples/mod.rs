@@ -24,7 +24,7 @@ use domicile_proto::message::metadata::{
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
 use domicile_proto::message::region::{
     Asker, ErasureOrder, KeysMark, LegalHold, NodeStand, NotGiven, NotSearched, PersonRows, RegionAsk, RegionReply,
-    RowBytes, RowSearch, SearchBytes, Standing, Token,
+    RowBytes, RowSearch, SearchBytes, ShardLoad, Standing, Token,
 };
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
@@ -382,6 +382,7 @@ fn asks() -> Vec<RegionAsk> {
         RegionAsk::Purge,
         RegionAsk::Search(row_search()),
         RegionAsk::Refresh(vec![StreamId(1), StreamId(u32::MAX)]),
+        RegionAsk::Loads,
     ]
 }
 
@@ -426,6 +427,10 @@ fn person_rows() -> PersonRows {
     PersonRows { tenant, subjects, tokens, streams: vec![StreamId(1), StreamId(2)] }
 }
 
+fn shard_load(shard: u64, bytes_per_second: u64) -> ShardLoad {
+    ShardLoad { shard: ShardId(shard), bytes_per_second, cpu_micros_per_second: 1_500_000, measured_seconds: 300 }
+}
+
 fn node_standing() -> Standing {
     Standing {
         id: ErasureId(3 << 120),
@@ -463,6 +468,7 @@ fn replies() -> Vec<RegionReply> {
         RegionReply::Refreshed,
     ];
     replies.extend(not_searched().into_iter().map(RegionReply::NotSearched));
+    replies.push(RegionReply::Loads(true, vec![shard_load(1, 0), shard_load(1 << 40, u64::MAX)]));
     replies
 }
 

@@ -22,7 +22,7 @@ use super::relay::Relay;
 use crate::clock::Clock;
 use crate::config::{
     AuditConfig, KeysConfig, LifecycleConfig, LinkSection, ListenersConfig, MetaConfig, NodeConfig, OfficerConfig,
-    Regions, Seed, SegmentsConfig, StoreSection, TelemetryConfig,
+    PlacementConfig, Regions, Seed, SegmentsConfig, StoreSection, TelemetryConfig,
 };
 
 /// The regions of `dev`, in the order of their node ids and ports.
@@ -216,6 +216,7 @@ impl Layout {
             store: StoreSection::default(),
             segments: SegmentsConfig::default(),
             lifecycle: LifecycleConfig::default(),
+            placement: PlacementConfig::default(),
             audit: AuditConfig::default(),
             telemetry: TelemetryConfig::default(),
         })

@@ -126,6 +126,8 @@ async fn rebuild(State(at): State<Arc<Adoption>>, headers: HeaderMap, body: Body
 async fn drain(State(at): State<Arc<Adoption>>, headers: HeaderMap) -> Response {
     let drained = async {
         Admin::of(&at.desk, &headers)?.operator()?;
+        // Placement gives it nothing from now on, and takes what a first record begins here meanwhile.
+        at.desk.parts.ownership.loads().drain();
         let (handed_over, stay) = at.hand_over().await?;
         (at.desk.parts.around.drain)().await.map(|()| json!({"handed_over": handed_over, "stay": stay}))
     };
@@ -154,13 +156,7 @@ impl Adoption {
                 let Some(epoch) = parts.ownership.give(stream.id, heir, seen).await else {
                     return Err(Failure::from(OwnershipError::OutOfReach { stream: stream.name.clone() }));
                 };
-                let taken = async {
-                    while self.shards.epoch_in_store(shard).await.is_ok_and(|found| found < epoch) {
-                        tokio::time::sleep(LOOK_AGAIN).await;
-                    }
-                };
-                // One that is late takes it up all the same: it is the group's word.
-                let _ = tokio::time::timeout(ADOPTION_WAIT, taken).await;
+                let _ = self.shards.is_taken_up(shard, epoch, ADOPTION_WAIT).await;
                 Ok(Ok(()))
             }
         });

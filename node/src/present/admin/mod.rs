@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod lifecycle;
 mod links;
 mod lists;
+pub(crate) mod placement;
 mod retention;
 pub(crate) mod subjects;
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn every_route_stands_in_the_document_and_nothing_else() {
     routes.extend(crate::present::admin::subjects::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.extend(crate::present::admin::lifecycle::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.extend(crate::present::admin::adoption::listed().into_iter().map(|(path, _)| path.to_owned()));
+    routes.extend(crate::present::admin::placement::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.extend(crate::present::auditor::listed().into_iter().map(|(path, _)| path.to_owned()));
     routes.push("/api/v1/ingest/{stream}".to_owned());
     routes.sort();

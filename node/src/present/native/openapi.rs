@@ -236,6 +236,10 @@ fn administered() -> Value {
             "Gives up leading the metadata group, and streams of durability `bucket` to other nodes of the region.",
             "How many were handed over, and which stay.",
         )},
+        "/api/v1/admin/placement": {"get": read(
+            "What each node of the region carries, what each stream asks of its node, and which would move for that; the operator's.",
+            "Nodes, streams and moves, each move with its reason.",
+        )},
         "/api/v1/admin/node/leave": {"post": read("Leaves the metadata group.", "Done.")},
         "/api/v1/admin/keys/rotate": {"post": read(
             "Makes new keys for everything sealed, up to the root; the operator's.", "How the keys are.",
