@@ -18,6 +18,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::index::stored::Stored;
+use crate::ownership::Loads;
 use crate::policy::{StreamView, Suppression};
 use crate::store::{Store, StoreConfig};
 use crate::tasks::Tasks;
@@ -31,6 +32,7 @@ pub(super) struct Node {
     store: Store,
     wal: Wal,
     pub(super) shards: Shards,
+    loads: Loads,
 }
 
 impl Node {
@@ -52,8 +54,9 @@ impl Node {
         .await?;
         let config = WalConfig { file_bytes: 2_000, ..WalConfig::new(dir.join("wal")) };
         let (wal, durable) = Wal::open(&config, &opened.indexed(), clock.clone())?;
-        let shards = opened.start(wal.clone(), durable).await?;
-        Ok(Self { tasks, clock, store, wal, shards })
+        let loads = Loads::new(Duration::from_secs(60));
+        let shards = opened.measuring(loads.clone()).start(wal.clone(), durable).await?;
+        Ok(Self { tasks, clock, store, wal, shards, loads })
     }
 
     pub(super) async fn append(&self, shard: u64, texts: &[String]) -> Vec<Outcome> {
@@ -132,6 +135,23 @@ async fn what_was_acknowledged_is_searchable_after_a_refresh_and_after_any_end()
         assert!(!node.shards.is_failed());
         if round % 2 == 0 { node.kill().await } else { node.stop().await }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_shard_takes_in_is_its_load_and_what_the_log_gives_again_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    assert_eq!(node.loads.totals(), (0, 0));
+    node.append(1, &texts(0, 200)).await;
+    node.append(2, &texts(0, 20)).await;
+    node.shards.refresh(None).await;
+    let told: BTreeMap<ShardId, u64> =
+        node.loads.told().into_iter().map(|load| (load.shard, load.bytes_per_second)).collect();
+    assert!(told[&ShardId(1)] > told[&ShardId(2)] && told[&ShardId(2)] > 0, "{told:?}");
+    node.kill().await;
+    let node = Node::start(dir.path()).await.unwrap();
+    assert_eq!((node.content(1).len(), node.loads.totals()), (200, (0, 0)), "it was taken in before");
+    node.kill().await;
 }
 
 proptest! {
