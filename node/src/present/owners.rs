@@ -17,6 +17,7 @@ use domicile_proto::link::protocol::Protocol;
 use domicile_proto::message::region::{
     MAX_STREAMS, NotSearched, RegionAsk, RegionReply, RowBytes, RowSearch, SearchBytes,
 };
+use domicile_proto::metadata::Rows;
 use futures::future::{BoxFuture, join_all, try_join_all};
 
 use super::desk::{Desk, Permit};
@@ -29,7 +30,7 @@ use crate::ownership::OwnershipError;
 use crate::policy::{StreamView, Unknown};
 use crate::query::aggs::Aggs;
 use crate::query::dates::DateContext;
-use crate::query::{Arriving, Budget, Carried, Part, QueryError};
+use crate::query::{Arriving, Budget, Carried, Part, QueryError, SearchRequest, TrackTotal};
 use crate::receive::Failure;
 use crate::segment::SegmentError;
 
@@ -124,9 +125,9 @@ impl Desk {
         }
         carried.request.filter.check_bounds()?;
         let wanted = SearchBytes(carried.write());
-        let budget = &carried.request.budget;
+        let request = &carried.request;
         let asked =
-            elsewhere.iter().map(|(owner, streams)| self.part_of(who, (*owner, streams), &wanted, (aggs, budget)));
+            elsewhere.iter().map(|(owner, streams)| self.part_of(who, (*owner, streams), &wanted, (aggs, request)));
         try_join_all(asked).await
     }
 
@@ -135,31 +136,35 @@ impl Desk {
         who: &Principal,
         (owner, streams): (NodeId, &[Arc<StreamView>]),
         wanted: &SearchBytes,
-        (aggs, budget): (&Aggs, &Budget),
+        (aggs, request): (&Aggs, &SearchRequest),
     ) -> Result<Part, Failure> {
         let Some(first) = streams.first() else { return Ok(Part::default()) };
         let unheard = |why| no_word(first, owner, why);
-        let left = budget.deadline.saturating_duration_since(Instant::now());
+        let left = request.budget.deadline.saturating_duration_since(Instant::now());
         let wait_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
         let search = RowSearch { asker: who.asker(), streams: ids(streams), wait_ms, wanted: wanted.clone() };
         if !search.is_bounded() {
             return Err(QueryError::TooCostly.into());
         }
-        let said = self.ask_node(owner, RegionAsk::Search(search), (Arriving::new(budget.clone()), left)).await;
+        let said = self.ask_node(owner, RegionAsk::Search(search), (Arriving::new(&request.budget), left)).await;
         let (arriving, rows) = match said {
             Ok((arriving, RegionReply::RowsEnd(rows))) => (arriving, rows),
             Ok((_, RegionReply::NotSearched(why))) => return Err(heard(&why, (owner, streams), first)),
             Ok(_) => return Err(unheard("gives an answer that is none")),
             Err(why) => return Err(unheard_of(why, unheard)),
         };
-        let read = self.parts.tasks.blocking(move || arriving.read(rows));
+        let wanted_aggs = aggs.clone();
+        let read = self.parts.tasks.blocking(move || arriving.read(rows, &wanted_aggs));
         let part = read.await.map_err(|_| QueryError::Cancelled)??;
         let fits = |part: &Part| {
             let shards: BTreeSet<ShardId> =
                 streams.iter().filter_map(|stream| stream.shard).map(|(at, _)| at).collect();
-            part.rows.iter().all(|row| shards.contains(&row.tie.0))
+            let most = if who.rows() == Rows::None { 0 } else { request.size };
+            part.rows.len() <= most
+                && part.rows.iter().all(|row| shards.contains(&row.tie.0))
+                && part.total.is_some() == (request.total != TrackTotal::No)
                 && part.unsearched.iter().all(|(id, _)| streams.iter().any(|stream| stream.id == *id))
-                && part.gathered.as_ref().map_or(aggs.is_empty(), |gathered| gathered.fits(aggs))
+                && part.gathered.is_none() == aggs.is_empty()
         };
         part.filter(fits).ok_or_else(|| unheard("gives an answer that does not read here"))
     }
@@ -176,7 +181,7 @@ impl Desk {
     /// Has other nodes of the region make searchable what they accepted into their streams.
     pub(super) async fn refresh_elsewhere(&self, elsewhere: &Elsewhere) -> Result<(), Failure> {
         let told = elsewhere.iter().map(async |(owner, streams)| {
-            let arriving = Arriving::new(Budget::until(Instant::now() + REFRESH_DEADLINE));
+            let arriving = Arriving::new(&Budget::until(Instant::now() + REFRESH_DEADLINE));
             let ask = RegionAsk::Refresh(ids(streams));
             let said = self.ask_node(*owner, ask, (arriving, REFRESH_DEADLINE)).await;
             match (said, streams.first()) {

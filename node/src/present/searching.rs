@@ -125,7 +125,7 @@ impl Desk {
         let parts: Vec<Part> = own.into_iter().chain(theirs).collect();
         let joined = self.parts.tasks.blocking(move || {
             let _permit = permit;
-            let part = merged(parts, sort, size, total, &budget);
+            let part = merged(parts, sort, size, total, &budget)?;
             let aggregations = part.gathered.as_ref().map(|gathered| gathered.shown(&aggs)).transpose()?;
             Ok::<_, QueryError>((part, aggregations.map(Value::Object)))
         });
@@ -177,7 +177,9 @@ impl Desk {
             let hits = engine.search(&request, segments, rows)?;
             let gathered = (!aggs.is_empty()).then(|| hits.gather(&aggs)).transpose()?;
             let total = hits.total().map(|total| Total { is_exact: total.is_exact && unsearched.is_empty(), ..total });
-            Ok::<_, QueryError>(Part { rows: hits.rows()?, total, gathered, unsearched })
+            let rows = hits.rows()?;
+            let on_page = rows.iter().map(|row| row.source.len()).sum();
+            Ok::<_, QueryError>(Part { rows, total, gathered, unsearched, on_page })
         });
         Ok(found.await.map_err(|_| QueryError::Cancelled)??)
     }

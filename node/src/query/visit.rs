@@ -55,6 +55,11 @@ impl Budget {
         Self { paged: Arc::clone(&self.paged), ..Self::until(deadline) }
     }
 
+    /// For what another node sends: the same end and the same room, and no page yet: more comes than is shown.
+    pub(super) fn off_page(&self) -> Self {
+        Self { paged: Arc::default(), ..self.clone() }
+    }
+
     /// # Errors
     /// [`QueryError::Cancelled`], [`QueryError::Deadline`].
     pub(crate) fn check(&self) -> Result<(), QueryError> {

@@ -254,6 +254,10 @@ pub enum NotSearched {
     Broken,
     /// What is searched for does not read there.
     Unread,
+    /// It has too many clauses once its values are tokens.
+    TooManyClauses,
+    /// It is nested too deep once its values are tokens.
+    TooDeep,
 }
 
 /// Why a node does not give the records of a person.

@@ -414,6 +414,8 @@ fn not_searched() -> Vec<NotSearched> {
         NotSearched::Away,
         NotSearched::Broken,
         NotSearched::Unread,
+        NotSearched::TooManyClauses,
+        NotSearched::TooDeep,
     ]
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Gathered;
 use super::collect::{BUCKET_BYTES, Bucket, Key, Node};
 use super::numbers::Numbers;
-use crate::limits::MAX_FILTER_DEPTH;
+use super::request::{Agg, Aggs, Kind};
 use crate::query::carry::{Reader, Writer};
 use crate::query::visit::Budget;
 
@@ -21,10 +21,10 @@ impl Gathered {
         write_nodes(&self.nodes, to);
     }
 
-    /// Reads it, within the room of a search.
-    pub(in crate::query) fn read(from: &mut Reader<'_>, budget: &Budget) -> Option<Self> {
+    /// Reads what was gathered for these aggregations and nothing else, within the room of a search.
+    pub(in crate::query) fn read(from: &mut Reader<'_>, aggs: &Aggs, budget: &Budget) -> Option<Self> {
         let matched = from.long()?;
-        Some(Self { nodes: read_nodes(from, budget, 0)?, matched })
+        Some(Self { nodes: read_nodes(from, aggs, budget)?, matched })
     }
 }
 
@@ -41,21 +41,33 @@ fn write_nodes(nodes: &[Node], to: &mut Writer) {
     }
 }
 
-fn read_nodes(from: &mut Reader<'_>, budget: &Budget, depth: usize) -> Option<Vec<Node>> {
-    // Aggregations are nested as deep as filters may be.
-    if depth > MAX_FILTER_DEPTH {
+/// One for each of the aggregations: what has another shape would leave something out of a sum.
+fn read_nodes(from: &mut Reader<'_>, aggs: &Aggs, budget: &Budget) -> Option<Vec<Node>> {
+    if from.count(NODE_BYTES)? != aggs.0.len() {
         return None;
     }
-    from.list(NODE_BYTES, |from| {
-        let buckets = from.list(BUCKET_LEAST, |from| {
-            from.bears(budget.gather(BUCKET_BYTES))?;
-            let (key, count) = (read_key(from)?, from.long()?);
-            Some((key, Bucket { count, children: read_nodes(from, budget, depth + 1)? }))
-        })?;
-        let rises = buckets.is_sorted_by(|(a, _), (b, _)| a < b);
-        let buckets: BTreeMap<Key, Bucket> = rises.then(|| buckets.into_iter().collect())?;
-        Some(Node { buckets, numbers: Numbers::read(from, budget)? })
-    })
+    aggs.0.iter().map(|(_, agg)| read_node(from, agg, budget)).collect()
+}
+
+fn read_node(from: &mut Reader<'_>, agg: &Agg, budget: &Budget) -> Option<Node> {
+    let buckets = from.list(BUCKET_LEAST, |from| {
+        from.bears(budget.gather(BUCKET_BYTES))?;
+        let (key, count) = (read_key(from).filter(|key| is_key_of(key, &agg.kind))?, from.long()?);
+        Some((key, Bucket { count, children: read_nodes(from, &agg.children, budget)? }))
+    })?;
+    let rises = buckets.is_sorted_by(|(a, _), (b, _)| a < b);
+    let buckets: BTreeMap<Key, Bucket> = rises.then(|| buckets.into_iter().collect())?;
+    Some(Node { buckets, numbers: Numbers::read(from, budget)? })
+}
+
+/// Whether such an aggregation has such buckets.
+const fn is_key_of(key: &Key, kind: &Kind) -> bool {
+    match kind {
+        Kind::Dates(_) => matches!(key, Key::Time(_)),
+        Kind::Terms(_) => !matches!(key, Key::Time(_) | Key::Place(_)),
+        Kind::Filters(..) | Kind::Filter(_) | Kind::Ranges(..) => matches!(key, Key::Place(_)),
+        Kind::Metric(..) => false,
+    }
 }
 
 fn write_key(key: &Key, to: &mut Writer) {

@@ -45,11 +45,6 @@ impl Gathered {
     pub(crate) fn shown(&self, aggs: &Aggs) -> Result<Map<String, Json>, QueryError> {
         render::object(aggs, &self.nodes)
     }
-
-    /// Whether it was gathered for such aggregations, as far as their number shows it.
-    pub(crate) fn fits(&self, aggs: &Aggs) -> bool {
-        self.nodes.len() == aggs.0.len()
-    }
 }
 
 impl Hits {

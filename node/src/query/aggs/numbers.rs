@@ -71,8 +71,11 @@ impl Numbers {
                 Some((from.short()?.cast_signed(), from.long()?))
             })?;
             let rises = distinct.is_sorted_by(|a, b| a < b) && sketch.is_sorted_by(|(a, _), (b, _)| a < b);
+            // What no number ever makes: percentiles are held between the least and the greatest.
+            let is_odd = min.is_nan() || max.is_nan() || (count > 0 && min > max);
+            let is_sound = rises && !is_odd && sketch.iter().all(|(power, _)| *power != i32::MIN);
             let (distinct, sketch) = (distinct.into_iter().collect(), sketch.into_iter().collect());
-            rises.then_some(Self { count, sum, min, max, distinct, is_held: true, sketch })
+            is_sound.then_some(Self { count, sum, min, max, distinct, is_held: true, sketch })
         })?;
         Some(numbers.unwrap_or_default())
     }

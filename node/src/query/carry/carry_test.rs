@@ -147,16 +147,16 @@ fn aggs() -> Aggs {
 fn found(segments: &[Arc<Segment>], request: &SearchRequest) -> Part {
     let hits = Engine::new().unwrap().search(request, segments.to_vec(), Rows::Redacted).unwrap();
     let gathered = Some(hits.gather(&aggs()).unwrap());
-    Part { rows: hits.rows().unwrap(), total: hits.total(), gathered, unsearched: Vec::new() }
+    Part { rows: hits.rows().unwrap(), total: hits.total(), gathered, ..Part::default() }
 }
 
 /// The same, by way of the link.
 fn carried_over(part: &Part) -> Part {
-    let mut arriving = Arriving::new(budget());
+    let mut arriving = Arriving::new(&budget());
     for piece in part.pieces(&budget()).unwrap() {
         assert!(arriving.take(&piece));
     }
-    arriving.read(part.rows.len() as u64).unwrap().expect("a part")
+    arriving.read(part.rows.len() as u64, &aggs()).unwrap().expect("a part")
 }
 
 type Shown = (Vec<(String, Vec<u8>, i64, (u64, u64), u32)>, Option<Total>, Json);
@@ -201,7 +201,7 @@ fn what_two_nodes_found_is_what_one_would_have_found_page_after_page() {
                     let request = SearchRequest { sort, total, size: 37, after, ..request(filter.clone()) };
                     let whole = found(&segments, &request);
                     let parts = vec![found(&ours, &request), carried_over(&found(&theirs, &request))];
-                    let joined = merged(parts, sort, 37, total, &budget());
+                    let joined = merged(parts, sort, 37, total, &budget()).unwrap();
                     assert_eq!(shown(&joined), shown(&whole));
                     rows += joined.rows.len();
                     let Some(last) = joined.rows.last() else { break };
@@ -218,7 +218,7 @@ fn what_two_nodes_found_is_what_one_would_have_found_page_after_page() {
 fn a_count_is_exact_only_where_every_part_is() {
     let of = |value, is_exact| Part { total: Some(Total { value, is_exact }), ..Part::default() };
     let sum = |parts, total| {
-        let total = merged(parts, Sort::Newest, 10, total, &budget()).total?;
+        let total = merged(parts, Sort::Newest, 10, total, &budget()).unwrap().total?;
         Some((total.value, total.is_exact))
     };
     assert_eq!(sum(vec![of(3, true), of(4, true)], TrackTotal::Exact), Some((7, true)));
@@ -238,35 +238,101 @@ fn row(source: usize) -> Row {
 fn what_arrives_takes_the_room_of_its_search_and_gives_it_back() {
     let part = Part { rows: vec![row(100), row(100)], ..Part::default() };
     let pieces = part.pieces(&budget()).unwrap();
-    let mut short = Arriving::new(budget());
+    let mut short = Arriving::new(&budget());
     assert!(short.take(&pieces[0]));
-    assert!(short.read(1).unwrap().is_none(), "one row was said, and two came");
+    assert!(short.read(1, &Aggs::default()).unwrap().is_none(), "one row was said, and two came");
 
-    let mut cut = Arriving::new(budget());
+    let mut cut = Arriving::new(&budget());
     assert!(cut.take(&pieces[0][..pieces[0].len() - 1]));
-    assert!(cut.read(2).unwrap().is_none(), "not all of it came");
+    assert!(cut.read(2, &Aggs::default()).unwrap().is_none(), "not all of it came");
 
-    let mut twice = Arriving::new(budget());
+    let mut twice = Arriving::new(&budget());
     assert!(twice.take(&pieces[0]));
     twice.begin_again();
     assert!(twice.take(&pieces[0]));
-    assert_eq!(twice.read(2).unwrap().map(|part| part.rows.len()), Some(2));
+    assert_eq!(twice.read(2, &Aggs::default()).unwrap().map(|part| part.rows.len()), Some(2));
 
-    let mut large = Arriving::new(budget());
+    let mut large = Arriving::new(&budget());
     let piece = vec![0; PART_BYTES / 2];
     assert!(large.take(&piece) && large.take(&piece) && !large.take(&[0]));
     assert_eq!(large.refused().map(|error| error.code()), Some("DMC-QUERY-08"));
+}
 
-    // Searches of one request share the room of their pages.
+#[test]
+fn a_page_takes_the_room_of_what_it_shows_and_searches_of_one_request_share_it() {
     let half = Part { rows: vec![row(MAX_PAGE_BYTES / 2 + 1)], ..Part::default() };
-    let shared = budget();
-    let read = |budget: &Budget| {
-        let mut arriving = Arriving::new(budget.share(None));
-        assert!(half.pieces(&self::budget()).unwrap().iter().all(|piece| arriving.take(piece)));
-        arriving.read(1).map(|part| part.map_or(0, |part| part.rows.len()))
+    let arrived = || {
+        let mut arriving = Arriving::new(&budget());
+        assert!(half.pieces(&budget()).unwrap().iter().all(|piece| arriving.take(piece)));
+        arriving.read(1, &Aggs::default()).unwrap().expect("a part")
     };
-    assert_eq!(read(&shared).ok(), Some(1));
-    assert_eq!(read(&shared).err().map(|error| error.code()), Some("DMC-QUERY-14"));
+    let shared = budget();
+    let page = |size| {
+        let parts = vec![arrived(), arrived(), arrived()];
+        merged(parts, Sort::Newest, size, TrackTotal::No, &shared.share(None)).map(|page| page.rows.len())
+    };
+    assert_eq!(page(1).ok(), Some(1), "what three nodes sent is more than a page, and one row of it is shown");
+    assert_eq!(page(1).err().map(|error| error.code()), Some("DMC-QUERY-14"), "a second page of the same request");
+    let own = Part { on_page: MAX_PAGE_BYTES / 2 + 1, ..arrived() };
+    let alone = budget();
+    assert!(alone.page(own.on_page).is_ok());
+    assert!(merged(vec![own], Sort::Newest, 1, TrackTotal::No, &alone).is_ok(), "it took its room when it was read");
+}
+
+/// What never was gathered for these aggregations would leave something out of a sum, or stand in the way of its rendering.
+#[test]
+fn buckets_of_another_shape_are_no_part() {
+    let (_, segments) = sample(40);
+    let part = found(&segments, &SearchRequest { size: 0, ..request(Filter::All) });
+    let read = |wanted: &Aggs| {
+        let mut arriving = Arriving::new(&budget());
+        assert!(part.pieces(&budget()).unwrap().iter().all(|piece| arriving.take(piece)));
+        arriving.read(0, wanted).unwrap().is_some()
+    };
+    let of = |change: &dyn Fn(&mut Json)| {
+        let mut wanted: Json = serde_json::from_str(AGGS).unwrap();
+        change(&mut wanted);
+        Aggs::read(&wanted, &DateContext::utc(now())).unwrap()
+    };
+    assert!(read(&of(&|_| ())));
+    assert!(!read(&Aggs::default()), "none");
+    assert!(!read(&of(&|wanted| drop(wanted.as_object_mut().unwrap().remove("spread")))), "fewer");
+    let fewer = |wanted: &mut Json| drop(wanted["by_level"]["aggs"].as_object_mut().unwrap().remove("fast"));
+    assert!(!read(&of(&fewer)), "fewer below");
+    let dates = |wanted: &mut Json| {
+        let by_level = wanted["by_level"].as_object_mut().unwrap();
+        by_level.remove("terms");
+        by_level
+            .insert("date_histogram".to_owned(), serde_json::json!({"field": "@timestamp", "fixed_interval": "1m"}));
+    };
+    assert!(!read(&of(&dates)), "of other keys");
+}
+
+#[test]
+fn numbers_that_no_record_has_are_no_part() {
+    let (_, segments) = sample(40);
+    let wanted = serde_json::json!({"fast": {"stats": {"field": "ms"}}});
+    let aggs = Aggs::read(&wanted, &DateContext::utc(now())).unwrap();
+    let hits = Engine::new().unwrap().search(&request(Filter::All), segments.to_vec(), Rows::None).unwrap();
+    let part = Part { gathered: Some(hits.gather(&aggs).unwrap()), ..Part::default() };
+    let good = part.pieces(&budget()).unwrap().concat();
+    let reads = |bytes: &[u8]| {
+        let mut arriving = Arriving::new(&budget());
+        assert!(arriving.take(bytes));
+        arriving.read(0, &aggs).unwrap().is_some()
+    };
+    assert!(reads(&good));
+    // The least and the greatest stand before the lengths of two empty lists.
+    let (least, greatest) = (good.len() - 24, good.len() - 16);
+    let with = |place: usize, number: f64| {
+        let mut bytes = good.clone();
+        bytes[place..place + 8].copy_from_slice(&number.to_bits().to_be_bytes());
+        bytes
+    };
+    assert!(reads(&with(least, f64::MIN)), "the test knows where they stand");
+    for bytes in [with(least, f64::MAX), with(greatest, f64::MIN), with(least, f64::NAN), with(greatest, f64::NAN)] {
+        assert!(!reads(&bytes));
+    }
 }
 
 #[test]
@@ -276,6 +342,8 @@ fn who_asks_another_node_is_refused_in_the_words_of_the_one_that_refused() {
     let away = QueryError::Away(broken());
     let all = [
         QueryError::TooCostly,
+        QueryError::TooManyClauses,
+        QueryError::TooDeep,
         QueryError::Crowded,
         QueryError::Deadline,
         QueryError::PageTooLarge,
@@ -290,7 +358,7 @@ fn who_asks_another_node_is_refused_in_the_words_of_the_one_that_refused() {
         assert_eq!((heard.code(), heard.to_string()), (error.code(), error.to_string()));
     }
     assert_eq!(QueryError::heard(&QueryError::Cancelled.told()).map(|error| error.code()), Some("DMC-QUERY-09"));
-    assert!(QueryError::heard(&QueryError::TooDeep.told()).is_none());
+    assert!(QueryError::heard(&QueryError::TooManyHits.told()).is_none());
 }
 
 #[test]
@@ -309,14 +377,14 @@ fn nothing_that_a_neighbour_carries_panics() {
     let good = found(&segments, &SearchRequest { size: 3, ..request(Filter::All) }).pieces(&budget()).unwrap();
     check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
         let bytes = input.bytes(&good);
-        let mut arriving = Arriving::new(budget());
+        let mut arriving = Arriving::new(&budget());
         if arriving.take(&bytes)
-            && let Ok(Some(part)) = arriving.read(3)
+            && let Ok(Some(part)) = arriving.read(3, &aggs())
         {
             let taken: usize = part.rows.iter().map(|row| row.id.len() + row.source.len()).sum();
             assert!(taken <= bytes.len(), "more came out than went in");
-            let joined = merged(vec![part, Part::default()], Sort::Newest, 3, TrackTotal::Exact, &budget());
-            if let Some(gathered) = joined.gathered.filter(|gathered| gathered.fits(&aggs())) {
+            let joined = merged(vec![part, Part::default()], Sort::Newest, 3, TrackTotal::Exact, &budget()).unwrap();
+            if let Some(gathered) = joined.gathered {
                 drop(gathered.shown(&aggs()));
             }
         }

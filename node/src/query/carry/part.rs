@@ -5,7 +5,7 @@ use domicile_proto::ids::{ShardId, StreamId, Timestamp};
 use super::{Reader, VERSION, Writer};
 use crate::limits::{PART_BYTES, ROWS_PIECE_BYTES};
 use crate::query::QueryError;
-use crate::query::aggs::Gathered;
+use crate::query::aggs::{Aggs, Gathered};
 use crate::query::hits::{Row, Total};
 use crate::query::search::{Key, Sort, TrackTotal};
 use crate::query::visit::Budget;
@@ -22,6 +22,8 @@ pub(crate) struct Part {
     pub(crate) gathered: Option<Gathered>,
     /// What lies in the archive and was not searched.
     pub(crate) unsearched: Vec<(StreamId, Unsearched)>,
+    /// Bytes of its records that took room on the page of the search already; none of what another node sent.
+    pub(crate) on_page: usize,
 }
 
 impl Part {
@@ -62,16 +64,16 @@ impl Part {
         Ok(to.0.chunks(ROWS_PIECE_BYTES).map(<[u8]>::to_vec).collect())
     }
 
-    fn read(bytes: &[u8], budget: &Budget) -> Result<Option<Self>, QueryError> {
+    fn read(bytes: &[u8], aggs: &Aggs, budget: &Budget) -> Result<Option<Self>, QueryError> {
         let mut from = Reader::new(bytes);
-        let part = Self::read_from(&mut from, budget);
+        let part = Self::read_from(&mut from, aggs, budget);
         match from.refused.take() {
             Some(error) => Err(error),
             None => Ok(part.filter(|_| from.is_over())),
         }
     }
 
-    fn read_from(from: &mut Reader<'_>, budget: &Budget) -> Option<Self> {
+    fn read_from(from: &mut Reader<'_>, aggs: &Aggs, budget: &Budget) -> Option<Self> {
         if from.byte()? != VERSION {
             return None;
         }
@@ -91,8 +93,8 @@ impl Part {
             let (oldest, newest) = (at()?, at()?);
             Some((stream, Unsearched { segments, records, bytes, oldest, newest }))
         })?;
-        let gathered = from.option(|from| Gathered::read(from, budget))?;
-        Some(Self { rows, total, gathered, unsearched })
+        let gathered = from.option(|from| Gathered::read(from, aggs, budget))?;
+        Some(Self { rows, total, gathered, unsearched, on_page: 0 })
     }
 }
 
@@ -110,8 +112,8 @@ pub(crate) struct Arriving {
 
 impl Arriving {
     /// For a search.
-    pub(crate) const fn new(budget: Budget) -> Self {
-        Self { budget, bytes: Vec::new(), refused: None }
+    pub(crate) fn new(budget: &Budget) -> Self {
+        Self { budget: budget.off_page(), bytes: Vec::new(), refused: None }
     }
 
     /// Takes one more piece; false where there is no room for it.
@@ -137,26 +139,36 @@ impl Arriving {
         self.refused = None;
     }
 
-    /// What came, whole: `None` where it is no part, or one of other rows than these many.
+    /// What came, whole: `None` where it is no part, or one of other rows than these many, or of other aggregations.
     ///
     /// # Errors
     /// [`QueryError::PageTooLarge`], [`QueryError::TooCostly`], [`QueryError::Crowded`].
-    pub(crate) fn read(self, rows: u64) -> Result<Option<Part>, QueryError> {
-        let part = Part::read(&self.bytes, &self.budget);
+    pub(crate) fn read(self, rows: u64, aggs: &Aggs) -> Result<Option<Part>, QueryError> {
+        let part = Part::read(&self.bytes, aggs, &self.budget);
         self.budget.give_back(self.bytes.len());
         Ok(part?.filter(|part| u64::try_from(part.rows.len()) == Ok(rows)))
     }
 }
 
 /// The parts of several nodes as if one had found them all: the first `size` rows of all in the wanted order, counts added up, buckets
-/// joined. One part stays as it is.
-pub(crate) fn merged(parts: Vec<Part>, sort: Sort, size: usize, total: TrackTotal, budget: &Budget) -> Part {
+/// joined. One part stays as it is. What other nodes sent takes room on the page now: the rows that are shown.
+///
+/// # Errors
+/// [`QueryError::PageTooLarge`].
+pub(crate) fn merged(
+    parts: Vec<Part>,
+    sort: Sort,
+    size: usize,
+    total: TrackTotal,
+    budget: &Budget,
+) -> Result<Part, QueryError> {
     let mut whole = Part::default();
     let is_one = parts.len() == 1;
     let (mut sum, mut is_exact) = (0_u64, true);
     for part in parts {
         whole.rows.extend(part.rows);
         whole.unsearched.extend(part.unsearched);
+        whole.on_page += part.on_page;
         if let Some(part) = part.total {
             sum = sum.saturating_add(part.value);
             is_exact &= part.is_exact;
@@ -172,10 +184,12 @@ pub(crate) fn merged(parts: Vec<Part>, sort: Sort, size: usize, total: TrackTota
         whole.rows.sort_by_cached_key(|row| std::cmp::Reverse(key(row)));
         whole.rows.truncate(size);
     }
+    let shown: usize = whole.rows.iter().map(|row| row.source.len()).sum();
+    budget.page(shown.saturating_sub(whole.on_page))?;
     whole.total = match total {
         TrackTotal::No => None,
         TrackTotal::Exact => Some(Total { value: sum, is_exact }),
         TrackTotal::UpTo(limit) => Some(Total { value: sum.min(limit), is_exact: is_exact && sum <= limit }),
     };
-    whole
+    Ok(whole)
 }

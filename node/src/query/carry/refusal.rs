@@ -18,12 +18,13 @@ impl QueryError {
             Self::Personal => NotSearched::Personal,
             Self::Away(_) => NotSearched::Away,
             Self::Engine(_) => NotSearched::Broken,
-            // What a search may hold was judged where it came in.
+            // A value that is replaced by tokens may become several clauses, under the owner's keys alone.
+            Self::TooManyClauses => NotSearched::TooManyClauses,
+            Self::TooDeep => NotSearched::TooDeep,
+            // What else a search may hold was judged where it came in.
             Self::Unknown { .. }
             | Self::Malformed { .. }
             | Self::Syntax { .. }
-            | Self::TooManyClauses
-            | Self::TooDeep
             | Self::TooManyHits
             | Self::TooManyBuckets
             | Self::TooManyAggregations
@@ -44,6 +45,8 @@ impl QueryError {
             NotSearched::Personal => Self::Personal,
             NotSearched::Away => Self::Away(elsewhere()),
             NotSearched::Broken => Self::Engine(elsewhere()),
+            NotSearched::TooManyClauses => Self::TooManyClauses,
+            NotSearched::TooDeep => Self::TooDeep,
             NotSearched::Stranger
             | NotSearched::NotMine(_)
             | NotSearched::NotWhole(_)
