@@ -247,8 +247,8 @@ impl Copy {
             if commitments(&self.dir, index) != bundle {
                 return Err(broken(place, "the node gave other entries than before"));
             }
-            // Where the body is there still, that is for whoever checks the copy.
-            self.gone.extend(index * WIDTH + 1..=(index + 1) * WIDTH);
+            // What was asked for, and no other entry: where the body is there still, that is for whoever checks the copy.
+            self.gone.extend(self.ordered.range(index * WIDTH + 1..=(index + 1) * WIDTH).copied());
             return self.write(&place, &bodies);
         }
         if width < WIDTH && (self.wants_head || self.stale().is_some()) {

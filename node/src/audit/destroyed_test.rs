@@ -431,3 +431,37 @@ async fn a_body_that_goes_while_a_copy_is_made_is_explained_in_it() {
     other.publish();
     assert!(copy.go_on(other.shown().expect("published")).is_err());
 }
+
+#[tokio::test]
+async fn a_body_that_goes_after_its_bundle_was_asked_for_again_has_it_asked_for_once_more() {
+    let (dir, key) = (tempfile::tempdir().expect("a directory"), draw());
+    let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
+    honour(&ledger, &key).await;
+    fill(&ledger, 0..600).await;
+    ledger.publish();
+    let copied = tempfile::tempdir().expect("a directory");
+    let mut copy = Copy::begin(copied.path(), ledger.shown().expect("published")).expect("signed");
+    take_next(&mut copy, &ledger);
+    destroy(&ledger, &key, 300).await.expect("of a bundle that is not copied yet");
+    destroy(&ledger, &key, 30).await.expect("of one that is");
+    take_next(&mut copy, &ledger);
+    assert!(copy.wants_head());
+    copy.go_on(ledger.shown().expect("published")).expect("it goes on");
+    take_next(&mut copy, &ledger);
+    assert_eq!(copy.wants(), Some(0), "the last bundle says that a body is gone which was there");
+    take_next(&mut copy, &ledger);
+    destroy(&ledger, &key, 31).await.expect("of the bundle that was asked for again");
+    let mut asked = Vec::new();
+    loop {
+        if copy.wants_head() {
+            copy.go_on(ledger.shown().expect("published")).expect("it goes on");
+        }
+        let Some(bundle) = copy.wants() else { break };
+        asked.push(bundle);
+        take_next(&mut copy, &ledger);
+    }
+    assert_eq!(asked, [2, 0, 2], "the first bundle is asked for once more");
+    copy.finish().expect("whole");
+    let sound = checked(copied.path());
+    assert_eq!((sound.destroyed, sound.findings.as_slice()), (3, &[][..]));
+}

@@ -12,7 +12,7 @@ use domicile_proto::message::answer::{Answer, Outcome};
 use domicile_proto::message::question::{Filter, Question};
 use domicile_proto::officer::OfficerPublic;
 
-use crate::audit::{Entry, Event};
+use crate::audit::{Entry, Event, Peer};
 use crate::present::auditor::{Statement, Stream};
 
 /// The field that every stream has and every region lets out.
@@ -23,11 +23,14 @@ const WIDEST_GRID: i64 = 3_600;
 /// What the answers of a ledger held: each thing with the first entry that it stands in.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// Questions that arrived and are not answered.
-    asked: BTreeMap<QuestionId, Question>,
+    /// Questions that arrived and are not answered, by who asked; none where one node asked two under one id, for nobody knows then which of
+    /// them an answer is about.
+    asked: BTreeMap<(Peer, QuestionId), Option<Question>>,
     officer: Option<OfficerPublic>,
-    /// The newest version of the policy that the ledger has told of, and what was released under it by one officer's word.
+    /// The newest version of the policy that the ledger has told of, the entry that did, and its time.
     version: u64,
+    since: (u64, Timestamp),
+    /// What was released under it by one officer's word.
     now: Held,
 }
 
@@ -46,21 +49,24 @@ impl Answers {
     pub(super) fn take(&mut self, number: u64, entry: &Entry) {
         match &entry.event {
             Event::PolicyChanged { version, .. } if version.0 != self.version => {
-                (self.version, self.now) = (version.0, Held::default());
+                (self.version, self.since, self.now) = (version.0, (number, entry.at), Held::default());
             }
             Event::OfficerHonoured { officer } if self.officer != Some(*officer) => {
                 (self.officer, self.now) = (Some(*officer), Held::default());
             }
             Event::Ingress(passage) => {
                 if let Some(question) = passage.question() {
-                    self.asked.insert(question.id, question);
+                    let key = (passage.peer.clone(), question.id);
+                    self.asked.entry(key).and_modify(|open| *open = None).or_insert(Some(question));
                 }
             }
             Event::Egress(passage) => {
-                if let Some(answer) = passage.answer()
-                    && let Some(question) = self.asked.remove(&answer.header.question)
-                {
-                    self.released(number, &question, &answer);
+                if let Some(answer) = passage.answer() {
+                    let key = (passage.peer.clone(), answer.header.question);
+                    let is_clear = self.asked.get(&key).is_some_and(Option::is_some);
+                    if is_clear && let Some(question) = self.asked.remove(&key).flatten() {
+                        self.released(number, &question, &answer);
+                    }
                 }
             }
             _ => {}
@@ -70,7 +76,7 @@ impl Answers {
     fn released(&mut self, number: u64, question: &Question, answer: &Answer) {
         let Outcome::Aggregate(aggregate) = &answer.outcome else { return };
         let stream = question.stream;
-        if answer.header.policy.0 != self.version {
+        if answer.header.policy.0 != self.version || !question.ask.is_answered_by(aggregate) {
             return;
         }
         let filters = question.filters.iter().filter_map(|filter| match filter {
@@ -94,13 +100,27 @@ impl Answers {
         self.now.grids.entry((stream, grid)).or_insert(number);
     }
 
-    /// Where answers held what the rules in a statement do not let out: the entry, and what. Of streams that hold nobody there is nothing to
-    /// say, and none of answers under another version of the policy than the statement's.
+    /// The newest version of the policy that the ledger has told of: its number, the entry that told it, and the time of that.
+    pub(super) const fn newest(&self) -> (u64, u64, Timestamp) {
+        (self.version, self.since.0, self.since.1)
+    }
+
+    /// Where answers held what the rules in a statement do not let out, or are of a stream that it does not have: the entry, and what. Of
+    /// streams that hold nobody there is nothing to say, and none of answers under another version of the policy than the statement's.
     pub(super) fn differ(&self, statement: &Statement) -> Vec<(u64, String)> {
         let mut found = Vec::new();
         if statement.policy_version != self.version {
             return found;
         }
+        let mut unstated: BTreeMap<StreamId, u64> = BTreeMap::new();
+        for ((id, _), number) in &self.now.grids {
+            if statement.streams.iter().all(|stream| stream.id != u64::from(id.0)) {
+                let first = unstated.entry(*id).or_insert(*number);
+                *first = (*first).min(*number);
+            }
+        }
+        let missing = |id: StreamId| format!("the answer is of stream {}, which the statement does not have", id.0);
+        found.extend(unstated.into_iter().map(|(id, number)| (number, missing(id))));
         for stream in statement.streams.iter().filter(|stream| stream.personal != "no") {
             let Some(id) = u32::try_from(stream.id).ok().map(StreamId) else { continue };
             let mut say =
@@ -175,6 +195,7 @@ const fn common(mut a: i64, mut b: i64) -> i64 {
 mod tests {
     use domicile_proto::aggregate::cell::Cell;
     use domicile_proto::aggregate::date_grid::Grid;
+    use domicile_proto::aggregate::term_grid::TermGrid;
     use domicile_proto::aggregate::terms::Terms;
     use domicile_proto::border::EgressClass;
     use domicile_proto::codec;
@@ -184,7 +205,7 @@ mod tests {
 
     use super::super::specimen::home;
     use super::*;
-    use crate::audit::{Passage, Peer};
+    use crate::audit::Passage;
 
     const MINUTE: i64 = 60 * Timestamp::MICROS;
 
@@ -226,20 +247,28 @@ mod tests {
         ]
     }
 
-    /// What does not fit a statement under version 3: fields `level`, `shop` and `price` of which the second may group, value 64 of it
-    /// approved, a grid of five minutes.
-    fn found(events: Vec<Event>) -> Vec<(u64, String)> {
+    /// Under version 3: fields `level`, `shop` and `price` of which the second may group, value 64 of it approved, a grid of five minutes.
+    fn statement() -> Statement {
         let mut statement = home("frankfurt", "GDPR").statement;
         statement.policy_version = 3;
         let stream = statement.streams.first_mut().expect("one");
         stream.fields = ["level", "shop", "price"].map(str::to_owned).to_vec();
         (stream.group_fields, stream.grid_s) = (vec!["shop".to_owned()], 300);
         statement.dictionary = serde_json::from_str(r#"[{"field": "shop", "id": 64, "value": "a"}]"#).expect("one");
+        statement
+    }
+
+    fn taken(events: Vec<Event>) -> Answers {
         let mut answers = Answers::default();
         for (number, event) in (1..).zip(events) {
             answers.take(number, &Entry::specimen(Timestamp(1), None, event));
         }
-        answers.differ(&statement)
+        answers
+    }
+
+    /// What does not fit the statement.
+    fn found(events: Vec<Event>) -> Vec<(u64, String)> {
+        taken(events).differ(&statement())
     }
 
     #[test]
@@ -285,10 +314,57 @@ mod tests {
     fn the_cells_of_an_answer_lie_on_the_grid_as_its_ends_do() {
         assert_eq!((common(3_600, 0), common(3_600, 540), common(-600, 3_600)), (3_600, 180, 600));
         let grid = Grid { first: 0, step: 60, len: 10 };
-        let [Event::Ingress(passage), answer] = asked(1, &[], 10 * MINUTE, 3) else { panic!("a question") };
+        let [Event::Ingress(passage), Event::Egress(given)] = asked(1, &[], 10 * MINUTE, 3) else { panic!("both") };
         let question = Question { ask: Ask::TermGrid(FieldId(1), grid), ..passage.question().expect("one") };
-        let body = codec::encode(&question).expect("a question");
-        let found = found(vec![changed(3), Event::Ingress(Passage { body, ..passage }), answer]);
+        let asked = codec::encode(&question).expect("a question");
+        let outcome = Outcome::Aggregate(Aggregate::TermGrid(TermGrid::empty(FieldId(1), grid)));
+        let answer = codec::encode(&Answer { outcome, ..given.answer().expect("one") }).expect("an answer");
+        let asked = Event::Ingress(Passage { body: asked, ..passage });
+        let class = EgressClass::TermGrid;
+        let found = found(vec![changed(3), asked, Event::Egress(Passage { class, body: answer, ..given })]);
         assert!(found.len() == 1 && found[0].1.contains("the grid of 300 s"), "{found:?}");
+    }
+
+    #[test]
+    fn an_answer_under_the_version_of_the_statement_is_of_a_stream_that_it_has() {
+        let events = [vec![changed(3)], asked(1, &[64], 10 * MINUTE, 3).to_vec()].concat();
+        let answers = taken(events);
+        assert_eq!((answers.differ(&statement()), answers.newest()), (Vec::new(), (3, 1, Timestamp(1))));
+        let other = Statement { streams: Vec::new(), ..statement() };
+        assert_eq!(
+            answers.differ(&other),
+            [(3, "the answer is of stream 1, which the statement does not have".to_owned())]
+        );
+        assert_eq!(answers.differ(&Statement { policy_version: 4, ..other }), [], "of another version");
+    }
+
+    /// The same with another region at the other end.
+    fn with(region: &str, event: Event) -> Event {
+        let peer = Peer { region: region.parse().expect("a name"), node: NodeId(1) };
+        match event {
+            Event::Ingress(passage) => Event::Ingress(Passage { peer, ..passage }),
+            Event::Egress(passage) => Event::Egress(Passage { peer, ..passage }),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_held_against_the_question_that_it_answers_and_no_other() {
+        let [asked_well, answered_well] = asked(1, &[64], 10 * MINUTE, 3);
+        let [asked_badly, answered_badly] = asked(2, &[], 10 * MINUTE, 3);
+        let both = |second: Event, first: Event| vec![changed(3), asked_well.clone(), second, first];
+        // Two nodes drew one id.
+        let elsewhere = |event: &Event| with("singapore", event.clone());
+        let mut events = both(elsewhere(&asked_badly), answered_well.clone());
+        assert_eq!(found(events.clone()), [], "the answer to the first of them");
+        events.push(elsewhere(&answered_badly));
+        let of_second = found(events);
+        assert!(of_second.len() == 1 && of_second[0].0 == 5, "{of_second:?}");
+        // One node asked twice under it: nobody knows which of the two is answered.
+        assert_eq!(found(both(asked_badly.clone(), answered_badly.clone())), []);
+        let mut again = both(answered_well.clone(), asked_badly.clone());
+        again.push(answered_badly);
+        assert_eq!(found(again).len(), 1, "the first was answered by then");
+        assert_eq!(found(vec![changed(3), asked_badly, answered_well]), [], "that is no answer to this");
     }
 }

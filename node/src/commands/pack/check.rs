@@ -107,7 +107,7 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
         outcome.split_view(dir, &request);
         outcome.findings();
         outcome.clocks(&request);
-        outcome.policies();
+        outcome.policies(&request);
     }
     if let Some(release) = release {
         outcome.programs(release);
@@ -220,6 +220,16 @@ impl Outcome {
         format!("{total} cosignatures{bare}; {}", self.badge(trust).1)
     }
 
+    /// Whose answers were not held against rules, for the statement has those of another version than the ledger told of.
+    fn unjudged(&self) -> String {
+        let is_other = |home: &&Home| home.statement.policy_version != home.tally.answers.newest().0;
+        let say = |home: &Home| {
+            let version = home.statement.policy_version;
+            format!("; answers of {} were not judged, for the statement is of policy version {version}", home.label())
+        };
+        self.homes.iter().filter(is_other).map(say).collect()
+    }
+
     /// Whether every ledger is vouched for from outside, and in words.
     pub(in super::super) fn badge(&self, trust: &Trust) -> (bool, &'static str) {
         let is_vouched = |home: &Home| {
@@ -301,7 +311,7 @@ impl Outcome {
                 count(|home| home.withheld),
                 count(|home| home.destroyed)
             ),
-            "each in its one form; none has a field for text out of a record".to_owned(),
+            format!("each in its one form; none has a field for text out of a record{}", self.unjudged()),
             format!("{matched} arrivals; {until}"),
             "the pack holds no counters of the wire: give them with --flow-logs".to_owned(),
             format!("{erasures} orders"),

@@ -2,7 +2,9 @@
 
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::ids::{ByteCount, NodeId, QuestionId, RegionNumber, ShardId, StreamId, TenantId, TimeRange};
+use domicile_proto::ids::{
+    ByteCount, NodeId, PolicyVersion, QuestionId, RegionNumber, ShardId, StreamId, TenantId, TimeRange,
+};
 use domicile_proto::message::ledger::{HeadOffer, SignedHead};
 use domicile_proto::message::question::{Ask, Question};
 
@@ -150,6 +152,10 @@ fn an_erasure_that_came_while_copies_were_made_may_be_missing_in_the_ledger_and_
         (old, BEGUN + 60 * SECOND, vec![requested()], vec![9]),
         (old, old + SECOND, vec![requested(), shredded()], vec![9]),
         (old, BEGUN + 60 * SECOND, vec![], vec![9]),
+        // Nothing lies behind the pack.
+        (MADE + 59 * SECOND, MADE + 60 * SECOND, vec![], vec![]),
+        (MADE + 61 * SECOND, MADE + 60 * SECOND, vec![], vec![9]),
+        (old, MADE + 61 * SECOND, vec![requested(), shredded()], vec![9]),
     ] {
         let mut outcome = outcome(0, head_from("tokyo", 1));
         for (number, event) in (1..).zip(events) {
@@ -158,6 +164,64 @@ fn an_erasure_that_came_while_copies_were_made_may_be_missing_in_the_ledger_and_
         outcome.homes[0].statement.erasures.push(stated(ordered, purged));
         outcome.clocks(&request());
         assert_eq!(points(&outcome), wanted, "{ordered} {purged}");
+    }
+}
+
+#[test]
+fn what_is_gone_has_a_receipt_and_no_order_that_is_under_way_is_left_out() {
+    let erasure: Box<str> = "e".into();
+    let events = [
+        Event::ErasureRequested { erasure: erasure.clone(), commitment: [0; 32] },
+        Event::Shredded { erasure: erasure.clone(), hidden: 1, originals: 1 },
+        Event::Purged { erasure, segments: 1, removed: 1, receipt: [7; 32] },
+    ];
+    let told = |count: usize, at: i64| {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        for (number, event) in (1..).zip(&events[..count]) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(at), None, event.clone()));
+        }
+        outcome
+    };
+    let mut bare = told(3, SECOND);
+    let erasure = serde_json::json!({"id": "e", "state": "gone", "ordered_at": SECOND, "shredded_at": SECOND, "records_hidden": 1,
+        "originals_destroyed": 1, "receipt": null});
+    bare.homes[0].statement.erasures.push(serde_json::from_value(erasure).expect("an order"));
+    bare.clocks(&request());
+    assert!(points(&bare) == [9] && bare.problems[0].why.contains("no receipt"), "{:?}", bare.problems);
+    for (count, at, wanted) in [
+        (1, BEGUN - 60 * SECOND, vec![9]),
+        (2, BEGUN - 60 * SECOND, vec![9]),
+        (1, BEGUN - 59 * SECOND, vec![]),
+        (3, BEGUN - 60 * SECOND, vec![]),
+    ] {
+        let mut outcome = told(count, at);
+        outcome.clocks(&request());
+        assert_eq!(points(&outcome), wanted, "{count} {at}");
+    }
+}
+
+#[test]
+fn a_statement_is_of_no_older_policy_than_the_ledger_and_of_another_one_no_answer_is_judged() {
+    let old = BEGUN - 60 * SECOND;
+    for (stated, at, wanted) in [
+        (3, old, vec![]),
+        (2, old, vec![6]),
+        (0, old, vec![6]),
+        // An entry about a version is written before it holds.
+        (2, old + SECOND, vec![]),
+        (4, old, vec![]),
+    ] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        let changed = Event::PolicyChanged { version: PolicyVersion(3), streams: 1, approved_values: 1 };
+        outcome.homes[0].tally.take(1, &Entry::specimen(Timestamp(at), None, changed));
+        outcome.homes[0].statement.policy_version = stated;
+        outcome.policies(&request());
+        assert_eq!(points(&outcome), wanted, "{stated} {at}");
+        let outcome = outcome.concluded(&Trust::default(), None);
+        let why = &outcome.points[6].why;
+        let told =
+            why.contains(&format!("answers of tokyo were not judged, for the statement is of policy version {stated}"));
+        assert_eq!(told, stated != 3 && wanted.is_empty(), "{stated} {at}: {why}");
     }
 }
 
@@ -175,12 +239,13 @@ fn a_segment_that_an_erasure_replaced_does_not_come_back_and_a_receipt_is_the_on
         bytes: ByteCount(1),
         sha256: [0; 32],
     };
+    let purged = |receipt: [u8; 32]| Event::Purged { erasure: "e".into(), segments: 1, removed: 1, receipt };
     let order = |receipt: [u8; 32]| {
         let erasure: Box<str> = "e".into();
         [
             Event::ErasureRequested { erasure: erasure.clone(), commitment: [0; 32] },
-            Event::Shredded { erasure: erasure.clone(), hidden: 1, originals: 1 },
-            Event::Purged { erasure, segments: 1, removed: 1, receipt },
+            Event::Shredded { erasure, hidden: 1, originals: 1 },
+            purged(receipt),
         ]
     };
     for (before, receipt_of_ledger, after, wanted) in [
@@ -193,6 +258,14 @@ fn a_segment_that_an_erasure_replaced_does_not_come_back_and_a_receipt_is_the_on
             Some("segment old, which was made anew for it, is there again by entry 5"),
         ),
         (vec![published("old")], [7; 32], vec![], Some("its receipt is not the one")),
+        // The purge was done again, for its first receipt could not be put away.
+        (vec![], [7; 32], vec![published("old"), purged(known), published("new")], None),
+        (
+            vec![],
+            [7; 32],
+            vec![published("old"), purged(known), published("old")],
+            Some("segment old, which was made anew for it, is there again by entry 6"),
+        ),
     ] {
         let mut outcome = outcome(0, head_from("tokyo", 1));
         let events = [before, order(receipt_of_ledger).to_vec(), after].concat();

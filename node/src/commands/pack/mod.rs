@@ -183,13 +183,9 @@ pub(super) fn sound(dir: &Path, trust: &Trust) -> Option<Sound> {
 /// One sentence first, the checks after it.
 fn told(dir: &Path, outcome: &Outcome) -> ExitCode {
     match (&outcome.request, outcome.problems.first()) {
-        (Some(request), None) => println!(
-            "SOUND: the audit pack of tenant `{}` from {} up to {} is whole and as {} sealed it.",
-            request.tenant,
-            tally::day(request.from),
-            tally::day(request.to),
-            regions_in_words(outcome.homes.iter().filter(|home| home.is_first()).count())
-        ),
+        (Some(request), None) => {
+            println!("{}", sound_in_words(request, outcome.homes.iter().filter(|home| home.is_first()).count()));
+        }
         (_, Some(first)) => {
             let more = outcome.problems.len() - 1;
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
@@ -212,6 +208,19 @@ fn told(dir: &Path, outcome: &Outcome) -> ExitCode {
     if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// What is said of a pack that holds. The moment is for the reader to compare with when the pack was asked for.
+fn sound_in_words(request: &compose::Request, regions: usize) -> String {
+    format!(
+        "SOUND: the audit pack of tenant `{}` from {} up to {} is whole and as {} sealed it. It was begun at {}, \
+         by the clock of whoever made it.",
+        request.tenant,
+        tally::day(request.from),
+        tally::day(request.to),
+        regions_in_words(regions),
+        tally::instant(request.begun_at)
+    )
+}
+
 fn regions_in_words(count: usize) -> String {
     if count == 1 { "its region".to_owned() } else { format!("its {count} regions") }
 }
@@ -222,6 +231,20 @@ const DAY: i64 = 86_400_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pack_that_holds_says_when_it_was_begun_however_many_regions_are_in_it() {
+        let (begun_at, made_at) = (Timestamp(2 * DAY + 61_000_000), Timestamp(3 * DAY));
+        let (tool, tenant) = (tool(), "default".to_owned());
+        let (format, from, to) = (compose::FORMAT, Timestamp(0), Timestamp(DAY));
+        let request = compose::Request { format, tool, tenant, from, to, begun_at, made_at };
+        for (regions, whose) in [(1, "its region"), (3, "its 3 regions")] {
+            let said = sound_in_words(&request, regions);
+            let wanted =
+                format!("up to 1970-01-02 is whole and as {whose} sealed it. It was begun at 1970-01-03T00:01:01Z,");
+            assert!(said.starts_with("SOUND: ") && said.contains(&wanted), "{said}");
+        }
+    }
 
     #[test]
     fn a_period_is_two_days_with_the_second_inside() {

@@ -99,8 +99,9 @@ pub(super) struct Tally {
     pub(super) answers: Answers,
     /// Entries that name a segment that is about to be durable, or to lie elsewhere: the last of each.
     pub(super) segments: BTreeMap<Box<str>, u64>,
-    /// Digests of the receipts of orders, as the ledger has them; more than one after a crash.
-    pub(super) receipts: BTreeMap<String, BTreeSet<[u8; 32]>>,
+    /// Digests of the receipts of orders, as the ledger has them, each with the first entry that names it; more than one where a purge was
+    /// done again.
+    pub(super) receipts: BTreeMap<String, BTreeMap<[u8; 32], u64>>,
     /// Heads of other ledgers that arrived; of all times.
     pub(super) heads: Vec<Shown>,
     /// Policy versions that answers name, and the newest that the ledger had said before: number, version, known.
@@ -203,7 +204,7 @@ impl Tally {
                 order.shredded.get_or_insert(at);
             }),
             Event::Purged { erasure, receipt, .. } => {
-                self.receipts.entry(erasure.to_string()).or_default().insert(*receipt);
+                self.receipts.entry(erasure.to_string()).or_default().entry(*receipt).or_insert(number);
                 order(&mut self.erasures, erasure, |order, at| {
                     order.purged.get_or_insert(at);
                 });

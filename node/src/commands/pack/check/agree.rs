@@ -35,17 +35,32 @@ fn purged_at(erasure: &StatedErasure) -> Option<Timestamp> {
 /// it and is named again behind it. What other segments were made of stands in no entry.
 fn came_back(home: &Home, erasure: &StatedErasure) -> Option<String> {
     let receipt = erasure.receipt.as_ref()?;
-    let (gone, _) = home.tally.erasures.get(&erasure.id)?.purged?;
+    let known = home.tally.receipts.get(&erasure.id)?;
     let bytes = serde_json::to_vec(receipt).ok()?;
-    if !home.tally.receipts.get(&erasure.id)?.iter().any(|known| digest(&SHA256, &bytes).as_ref() == known) {
+    let sha256: [u8; 32] = digest(&SHA256, &bytes).as_ref().try_into().ok()?;
+    // A purge that was done again has another receipt, and is the one that counts.
+    let Some(gone) = known.get(&sha256).copied() else {
         return Some("its receipt is not the one of which the ledger has the digest".to_owned());
-    }
+    };
     let said: serde_json::Value = serde_json::from_str(receipt.get("receipt")?.as_str()?).ok()?;
     let replaced =
         said.get("segments")?.as_array()?.iter().filter_map(|one| one.get("before")?.get("segment")?.as_str());
     let back =
         replaced.filter_map(|id| Some((id, *home.tally.segments.get(id)?))).find(|(_, number)| *number > gone)?;
     Some(format!("segment {}, which was made anew for it, is there again by entry {}", back.0, back.1))
+}
+
+/// Orders that the ledger told of before the pack was begun, as being under way, and that the statement does not have: a node forgets none.
+fn left_out(home: &Home, request: &Request) -> Vec<(String, String)> {
+    let stated: BTreeSet<&str> = home.statement.erasures.iter().map(|erasure| erasure.id.as_str()).collect();
+    let open = home.tally.erasures.iter().filter(|(_, order)| order.purged.is_none());
+    let open = open.filter_map(|(id, order)| Some((id.as_str(), order.requested?)));
+    let lacking = open.filter(|(id, (_, at))| !stated.contains(id) && is_before(*at, request));
+    let told = lacking.map(|(id, (number, _))| {
+        let place = format!("{REGIONS}/{}/statement.json, erasure {id}", home.place);
+        (place, format!("the ledger has this order by entry {number}, and the statement does not"))
+    });
+    told.collect()
 }
 
 impl Outcome {
@@ -172,6 +187,7 @@ impl Outcome {
     pub(super) fn clocks(&mut self, request: &Request) {
         let mut found = Vec::new();
         for home in &self.homes {
+            found.extend(left_out(home, request));
             for erasure in &home.statement.erasures {
                 let mut order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
                 // One node takes an order and tells it to the others of its region.
@@ -181,13 +197,17 @@ impl Outcome {
                 let place = format!("{REGIONS}/{}/statement.json, erasure {}", home.place, erasure.id);
                 // The statement is younger than the ledger, by as much as the copy of that took.
                 let covered = home.tally.newest().max(request.begun_at);
-                let is_young = |at: Timestamp| at.0.saturating_add(YOUNG) > covered.0;
+                let latest = request.made_at.0.saturating_add(YOUNG);
+                let is_young = |at: Timestamp| at.0.saturating_add(YOUNG) > covered.0 && at.0 <= latest;
                 let is_told = order.requested.is_some() || is_young(erasure.ordered_at);
                 let is_shredded = order.shredded.is_some() || erasure.shredded_at.is_none_or(is_young);
                 let is_purged =
                     erasure.state != "gone" || order.purged.is_some() || purged_at(erasure).is_some_and(is_young);
                 if !(is_told && is_shredded && is_purged) {
                     found.push((place.clone(), "the ledger does not say what the statement says of it".to_owned()));
+                }
+                if erasure.state == "gone" && erasure.receipt.is_none() {
+                    found.push((place.clone(), "it is said to be gone, and there is no receipt of it".to_owned()));
                 }
                 let state = erasure_state(erasure, Timestamp(home.statement.taken_at.0));
                 if let Some(late) = state.strip_prefix("ATTENTION: ") {
@@ -201,7 +221,9 @@ impl Outcome {
         }
     }
 
-    pub(super) fn policies(&mut self) {
+    /// Answers were released under versions of the policy that the ledger had told of, none of them held what the statement does not let
+    /// out, and the statement is of no older version than the ledger: that would be a way around the rules.
+    pub(super) fn policies(&mut self, request: &Request) {
         let mut found = Vec::new();
         for home in &self.homes {
             for (number, version) in &home.tally.unknown_policies {
@@ -218,6 +240,13 @@ impl Outcome {
         for home in &self.homes {
             let differ = home.tally.answers.differ(&home.statement).into_iter();
             found.extend(differ.map(|(number, why)| (format!("{}, entry {number}", home.origin), why)));
+            // An entry about a version is written before it holds.
+            let ((version, number, at), stated) = (home.tally.answers.newest(), home.statement.policy_version);
+            if stated < version && is_before(at, request) {
+                let why =
+                    format!("it is of policy version {stated}, and the ledger told of {version} by entry {number}");
+                found.push((format!("{REGIONS}/{}/statement.json", home.place), why));
+            }
         }
         for (place, why) in found {
             self.fail(6, place, &why);
