@@ -47,7 +47,7 @@ pub(super) async fn node(arguments: NodeArguments, profile: Option<&Path>) -> an
             let stay = drained.get("stay").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
             eprintln!(
                 "the node of `{region}` no longer leads the metadata group; {handed_over} stream(s) went to other nodes of the \
-                 region, {stay} stay: they lie on its disk, or no other node is there"
+                 region, {stay} stay: they lie on its disk, or no other node takes them"
             );
             Ok(ExitCode::SUCCESS)
         }

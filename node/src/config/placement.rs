@@ -16,8 +16,10 @@ pub(crate) struct PlacementConfig {
     /// Seconds between two looks, 1 to 3600; at most one stream moves in each. Default 60: a shipper that follows is
     /// away from its stream for a second or two each time.
     pub(crate) interval_seconds: u32,
-    /// Seconds after which a measured load counts half, 1 to 86400. Default 300: a burst of a minute moves nothing, a
-    /// change of the day does. A stream moves at most once in this time.
+    /// Seconds after which a measured load counts half, 1 to 86400. Default 300: of a burst of a minute an eighth
+    /// counts, a quarter where nothing was measured before, so that 50 MB at once weigh twelve thousandths of a
+    /// processor at most, and move nothing by themselves; a change of the day does. A stream moves at most once in this
+    /// time.
     pub(crate) half_life_seconds: u32,
     /// Thousandths of a processor by which two nodes may differ at least without anything moving, 1 to 64000. Default
     /// 100. They may always differ by a fifth of what a node carries on average.

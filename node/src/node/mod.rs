@@ -112,9 +112,10 @@ impl Node {
         let subjects = present::admin::subjects::router(Arc::clone(&desk), Arc::clone(&erasure));
         let places = present::admin::lifecycle::router(Arc::clone(&desk), mover, config.store.clone());
         let subjects = subjects.merge(places);
-        let adopting = present::admin::adoption::router(Arc::clone(&desk), shards.clone());
+        let look = start_placement(&base, &config, &shards);
+        let adopting = present::admin::adoption::router(Arc::clone(&desk), shards.clone(), Arc::clone(&look));
         let subjects = subjects.merge(adopting);
-        let placing = present::admin::placement::router(Arc::clone(&desk), start_placement(&base, &config, &shards));
+        let placing = present::admin::placement::router(Arc::clone(&desk), look);
         let subjects = subjects.merge(placing);
         let office = auditors(&base, &config, &desk, (erasure, releases)).await?;
         let subjects = subjects.merge(present::auditor::router(&office));

@@ -63,8 +63,11 @@ impl Placement {
     }
 
     /// One look, and at most one move; a stream that was given and is not taken up yet, so that nothing moves before it
-    /// is.
+    /// is. Rests while an operator has this node drained: that gives the same streams.
     async fn round(&self, late: Option<(ShardId, Epoch)>) -> Option<(ShardId, Epoch)> {
+        if self.ownership.loads().is_draining() {
+            return late;
+        }
         if let Some((shard, epoch)) = late
             && !self.shards.epoch_in_store(shard).await.is_ok_and(|found| found >= epoch)
         {
@@ -79,6 +82,9 @@ impl Placement {
         for step in steps.into_iter().filter(|step| step.from == self.us.node) {
             // A stream that was just changed to the bucket may not be there whole.
             if self.shards.lies_in_store(step.shard).await {
+                if self.ownership.loads().is_draining() {
+                    return None;
+                }
                 return self.give(step).await;
             }
         }
@@ -87,7 +93,8 @@ impl Placement {
 
     async fn give(&self, step: Step) -> Option<(ShardId, Epoch)> {
         let Step { shard, stream, from, to, weight, reason } = step;
-        let seen = self.policy.now().epochs.get(&shard).copied()?;
+        // The plan is older than this: what another node got meanwhile is not taken from it.
+        let seen = may_give(&self.policy.now(), shard, from)?;
         let Some(epoch) = self.ownership.give(stream, to, seen).await else {
             tracing::warn!(%shard, %to, "the metadata group did not give the shard to another node; this is tried again");
             return None;
@@ -165,6 +172,14 @@ impl Placement {
     }
 }
 
+/// The epoch after which a node may give a shard away: nothing where another node has it by now, or its stream is to
+/// lie on the disk.
+fn may_give(policy: &Policy, shard: ShardId, from: NodeId) -> Option<Epoch> {
+    let stream = policy.streams.values().find(|stream| stream.shard == Some((shard, from)))?;
+    let is_movable = stream.policy.durability == Durability::Bucket;
+    policy.epochs.get(&shard).copied().filter(|_| is_movable)
+}
+
 /// What a shard asks: as its owner says once it has measured it for long enough, until then as whoever measured it
 /// longest. And whether the owner has.
 fn measured(said: &[(NodeId, ShardLoad)], owner: NodeId, enough: u64) -> (Load, bool) {
@@ -179,7 +194,37 @@ fn measured(said: &[(NodeId, ShardLoad)], owner: NodeId, enough: u64) -> (Load, 
 
 #[cfg(test)]
 mod tests {
+    use domicile_proto::ids::{StreamId, TenantId};
+    use domicile_proto::metadata::StreamPolicy;
+
     use super::*;
+    use crate::policy::StreamView;
+
+    /// A region whose one shard, the first, has an owner in its third epoch.
+    fn region(owner: NodeId, durability: Durability) -> Policy {
+        let mut policy = Policy::empty("tokyo".parse().unwrap());
+        let view = StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy { durability, ..StreamPolicy::default() },
+            shard: Some((ShardId(1), owner)),
+        };
+        policy.streams.insert((view.tenant, view.name.clone()), Arc::new(view));
+        policy.epochs.insert(ShardId(1), Epoch(3));
+        policy
+    }
+
+    #[test]
+    fn a_node_gives_only_what_is_its_own_now_and_may_move() {
+        let (us, them) = (NodeId(1), NodeId(2));
+        let ours = region(us, Durability::Bucket);
+        assert_eq!(may_give(&ours, ShardId(1), us), Some(Epoch(3)));
+        assert_eq!(may_give(&ours, ShardId(2), us), None, "nobody knows the shard");
+        assert_eq!(may_give(&region(them, Durability::Bucket), ShardId(1), us), None, "another node got it meanwhile");
+        assert_eq!(may_give(&region(us, Durability::Disk), ShardId(1), us), None, "it is to lie on the disk");
+    }
 
     fn told(cpu_micros_per_second: u64, measured_seconds: u64) -> ShardLoad {
         ShardLoad { shard: ShardId(1), bytes_per_second: 0, cpu_micros_per_second, measured_seconds }

@@ -1,13 +1,15 @@
 //! How much each shard asks of this node: bytes of records that it takes in, and time of processors for building,
 //! merging and searching it.
 //!
-//! What is measured fades: after one half-life it counts half. What comes before the log (parsing, finding personal
-//! data, sealing) is not known by shard; bytes stand for it. A shard that left is told of for one half-life more, so
-//! that whoever places shards knows what it asks before its new owner does. Decides nothing.
+//! What is measured fades: after one half-life it counts half. A steady load that has been measured for less than that
+//! is told as less than it is, so that the first moments of a shard are not taken for what it asks. What comes before
+//! the log (parsing, finding personal data, sealing) is not known by shard; bytes stand for it. A shard that left is
+//! told of for one half-life more, so that whoever places shards knows what it asks before its new owner does. Decides
+//! nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use domicile_proto::ids::ShardId;
@@ -24,6 +26,8 @@ pub(crate) struct Loads(Arc<Inner>);
 struct Inner {
     half_life: Duration,
     is_drained: AtomicBool,
+    /// Drains that are under way.
+    draining: AtomicUsize,
     given: AtomicU64,
     meters: Mutex<HashMap<ShardId, Meter>>,
 }
@@ -66,14 +70,11 @@ impl Meter {
         (self.bytes, self.cpu, self.folded) = (0, Duration::ZERO, now);
     }
 
-    /// Bytes and microseconds of processors a second: the means, as if nothing had been before the beginning was
-    /// measured.
+    /// Bytes and microseconds of processors a second: the means, set right for the beginning with nothing once that was
+    /// measured for a half-life, and until then at most doubled.
     fn rates(&self, half_life: Duration) -> (u64, u64) {
         let age = self.folded.saturating_duration_since(self.begun).as_secs_f64();
-        let known = 1.0 - 0.5_f64.powf(age / half_life.as_secs_f64());
-        if known <= 0.0 {
-            return (0, 0);
-        }
+        let known = (1.0 - 0.5_f64.powf(age / half_life.as_secs_f64())).max(LEAST_KNOWN);
         (whole(self.bytes_mean / known), whole(self.cpu_mean * 1e6 / known))
     }
 
@@ -87,8 +88,9 @@ impl Loads {
     /// Nothing is measured yet; what is, counts half after `half_life`.
     pub(crate) fn new(half_life: Duration) -> Self {
         let half_life = half_life.max(Duration::from_millis(1));
-        let (is_drained, given, meters) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
-        Self(Arc::new(Inner { half_life, is_drained, given, meters }))
+        let (is_drained, draining) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (given, meters) = (AtomicU64::new(0), Mutex::default());
+        Self(Arc::new(Inner { half_life, is_drained, draining, given, meters }))
     }
 
     /// A shard took in so many bytes of records.
@@ -187,14 +189,22 @@ impl Loads {
         })
     }
 
-    /// This node is drained: it gets no shard any more before it is started again.
-    pub(crate) fn drain(&self) {
-        self.0.is_drained.store(true, Ordering::Release);
+    /// This node is being drained: it gets no shard meanwhile. Where that goes well, it gets none before it is started
+    /// again; where it is given up, the node is as it was.
+    pub(crate) fn drain(&self) -> Draining {
+        self.0.draining.fetch_add(1, Ordering::AcqRel);
+        Draining(self.clone())
     }
 
-    /// Whether it is.
+    /// Whether a drain is under way.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether this node is drained or being drained.
     pub(crate) fn is_drained(&self) -> bool {
-        self.0.is_drained.load(Ordering::Acquire)
+        // In this order: a drain that ends well says so before it ends.
+        self.is_draining() || self.0.is_drained.load(Ordering::Acquire)
     }
 
     /// A shard was given to another node for its load, or because this one is drained.
@@ -208,6 +218,23 @@ impl Loads {
     }
 }
 
+/// A drain that is under way. Dropped before it is done, it has failed, and the node is as it was before.
+#[must_use = "the drain ends when this is dropped"]
+pub(crate) struct Draining(Loads);
+
+impl Draining {
+    /// It went well: the node stays drained until it is started again.
+    pub(crate) fn done(self) {
+        self.0.0.is_drained.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        self.0.0.draining.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// A rate that is neither negative nor too large for its number.
 #[allow(
     clippy::cast_possible_truncation,
@@ -218,6 +245,9 @@ const fn whole(rate: f64) -> u64 {
     rate.round() as u64
 }
 
+/// Part of its full weight that a mean has at least when it is set right: what one half-life gives. With less, a
+/// moment's peak would be told as a lasting load.
+const LEAST_KNOWN: f64 = 0.5;
 /// Half-lives without anything after which a shard is forgotten: what is left of it is a thousandth.
 const IDLE_HALF_LIVES: u32 = 10;
 /// Stretches of a half-life whose mean is taken as even.

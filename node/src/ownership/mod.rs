@@ -16,7 +16,7 @@ mod takeover_test;
 
 pub(crate) use errors::OwnershipError;
 pub(crate) use load::Loads;
-pub(crate) use place::{Load, Placed, Sights, Standing, Step, carried, spread};
+pub(crate) use place::{Load, Placed, Sights, Standing, Step, carried, spread, takers};
 #[cfg(test)]
 pub(crate) use propose::NotProposed;
 pub(crate) use propose::Propose;

@@ -47,7 +47,7 @@ pub(crate) struct Placed {
     pub(crate) load: Load,
     /// Whether all of it lies in the store. What lies on a disk stays there.
     pub(crate) is_movable: bool,
-    /// Whether its owner has measured it for a half-life.
+    /// Whether its owner has measured it for a half-life. Until then its load may be told as less than it is.
     pub(crate) is_settled: bool,
 }
 
@@ -167,7 +167,8 @@ fn even(sights: &Sights, shards: &[Placed], carried: &Carried, least: u64) -> Op
     })
 }
 
-fn takers(sights: &Sights) -> impl Iterator<Item = NodeId> {
+/// Nodes that may be given shards.
+pub(crate) fn takers(sights: &Sights) -> impl Iterator<Item = NodeId> {
     sights.nodes.iter().filter(|(_, standing)| **standing == Standing::Takes).map(|(node, _)| *node)
 }
 

@@ -144,6 +144,8 @@ fn nodes_that_are_not_heard_or_use_another_bucket_take_no_part() {
     assert_eq!(spread(&region(&[(2, Standing::Takes)], shards.clone()), 10, LEAST), [], "of a node nobody hears");
     let drained = [(1, Standing::Drained), (2, Standing::Keeps)];
     assert_eq!(spread(&region(&drained, shards), 10, LEAST), [], "nobody may take them");
+    let all = [(1, Standing::Drained), (2, Standing::Keeps), (3, Standing::Takes)];
+    assert_eq!(takers(&region(&all, Vec::new())).collect::<Vec<_>>(), [NodeId(3)]);
     assert_eq!(spread(&Sights::default(), 10, LEAST), []);
 }
 

@@ -17,29 +17,31 @@ use domicile_proto::ids::{Epoch, Name, NodeId, ShardId, TenantId};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use super::placement::Look;
 use super::{Admin, OPERATORS};
 use crate::audit::{Adopted, Event};
 use crate::limits::{ADOPTED_AT_ONCE, ADOPTED_TOGETHER, ADOPTION_WAIT};
-use crate::ownership::{OwnershipError, heir};
-use crate::policy::StreamView;
+use crate::ownership::{OwnershipError, heir, takers};
+use crate::policy::{Policy, StreamView};
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
 use crate::present::native::{Body, told};
 use crate::receive::Failure;
 use crate::segment::{Loss, Shards};
 
-/// A desk with the shards beside it.
+/// A desk with the shards beside it, and the look at the other nodes of the region.
 pub(crate) struct Adoption {
     desk: Arc<Desk>,
     shards: Shards,
+    look: Look,
 }
 
 /// The doors.
-pub(crate) fn router(desk: Arc<Desk>, shards: Shards) -> Router {
+pub(crate) fn router(desk: Arc<Desk>, shards: Shards, look: Look) -> Router {
     listed()
         .into_iter()
         .fold(Router::new(), |router, (path, method)| router.route(path, method))
-        .with_state(Arc::new(Adoption { desk, shards }))
+        .with_state(Arc::new(Adoption { desk, shards, look }))
 }
 
 /// Routes by path; every one stands in the API document.
@@ -126,22 +128,25 @@ async fn rebuild(State(at): State<Arc<Adoption>>, headers: HeaderMap, body: Body
 async fn drain(State(at): State<Arc<Adoption>>, headers: HeaderMap) -> Response {
     let drained = async {
         Admin::of(&at.desk, &headers)?.operator()?;
-        // Placement gives it nothing from now on, and takes what a first record begins here meanwhile.
-        at.desk.parts.ownership.loads().drain();
+        // Placement gives it nothing from now on, and afterwards takes what a first record begins here meanwhile. Where
+        // the drain fails or nobody waits for it any more, the node is as it was.
+        let draining = at.desk.parts.ownership.loads().drain();
         let (handed_over, stay) = at.hand_over().await?;
-        (at.desk.parts.around.drain)().await.map(|()| json!({"handed_over": handed_over, "stay": stay}))
+        (at.desk.parts.around.drain)().await?;
+        draining.done();
+        Ok(json!({"handed_over": handed_over, "stay": stay}))
     };
     told(drained.await)
 }
 
 impl Adoption {
     /// Gives every stream of this node that lies in the bucket to another node of the region, and waits until that one goes on with it;
-    /// how many, and which stay. Where no other node is heard, all stay.
+    /// how many, and which stay. Where no other node takes streams (it answers for its load, writes into the same
+    /// bucket and is not drained), all stay.
     async fn hand_over(&self) -> Result<(usize, Vec<Name>), Failure> {
+        let sights = (self.look)().await.sights;
         let (parts, policy) = (&self.desk.parts, self.desk.parts.policy.now());
-        let heard = (parts.around.facts)().round_trips;
-        let others = policy.nodes_of(&parts.region).map(|to| to.id.node);
-        let others: Vec<NodeId> = others.filter(|node| *node != parts.node && heard.contains_key(node)).collect();
+        let others: Vec<NodeId> = takers(&sights).filter(|node| *node != parts.node).collect();
         let ours = policy.streams.values().filter_map(|stream| {
             let (shard, _) = stream.shard.filter(|(_, owner)| *owner == parts.node)?;
             Some((stream, shard, policy.epochs.get(&shard).copied()?))
@@ -153,8 +158,16 @@ impl Adoption {
                 if !self.shards.lies_in_store(shard).await {
                     return Ok(Err(stream.name.clone()));
                 }
-                let Some(epoch) = parts.ownership.give(stream.id, heir, seen).await else {
-                    return Err(Failure::from(OwnershipError::OutOfReach { stream: stream.name.clone() }));
+                let epoch = match parts.ownership.give(stream.id, heir, seen).await {
+                    Some(epoch) => epoch,
+                    // Somebody was faster, or the answer was lost and the decision stands.
+                    None => match self.moved_on(shard, seen).await {
+                        Some((owner, epoch)) if owner != parts.node => epoch,
+                        Some(_) => return Ok(Err(stream.name.clone())),
+                        None => {
+                            return Err(Failure::from(OwnershipError::OutOfReach { stream: stream.name.clone() }));
+                        }
+                    },
                 };
                 let _ = self.shards.is_taken_up(shard, epoch, ADOPTION_WAIT).await;
                 Ok(Ok(()))
@@ -164,6 +177,13 @@ impl Adoption {
             futures::stream::iter(given.collect::<Vec<_>>()).buffer_unordered(ADOPTED_AT_ONCE).try_collect().await?;
         let handed_over = given.iter().filter(|one| one.is_ok()).count();
         Ok((handed_over, given.into_iter().filter_map(Result::err).collect()))
+    }
+
+    /// Who has a shard and in which epoch, where that is another one than was seen. The snapshot of this node has a
+    /// moment to follow.
+    async fn moved_on(&self, shard: ShardId, seen: Epoch) -> Option<(NodeId, Epoch)> {
+        let shown = self.desk.parts.policy.shows(|policy| later(policy, shard, seen));
+        tokio::time::timeout(SHOWN_WITHIN, shown).await.ok()
     }
 
     /// The stream that a body names.
@@ -272,5 +292,45 @@ fn row(due: &Due, state: &str) -> Value {
     })
 }
 
+/// Who has a shard and in which epoch; nothing where that is still the one that was seen.
+fn later(policy: &Policy, shard: ShardId, seen: Epoch) -> Option<(NodeId, Epoch)> {
+    let epoch = policy.epochs.get(&shard).copied().filter(|epoch| *epoch != seen)?;
+    policy.owners().get(&shard).map(|owner| (*owner, epoch))
+}
+
 /// How often it is looked whether a shard was taken up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long the snapshot of this node may take to show what the group has decided for somebody else.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::StreamId;
+    use domicile_proto::metadata::StreamPolicy;
+
+    use super::*;
+
+    #[test]
+    fn a_shard_that_went_to_another_node_meanwhile_is_told_from_one_that_nobody_gave() {
+        let shard = ShardId(1);
+        let region = |owner, epoch| {
+            let mut policy = Policy::empty("tokyo".parse().unwrap());
+            let view = StreamView {
+                id: StreamId(1),
+                tenant: OPERATORS,
+                name: "app".parse().unwrap(),
+                fields: Vec::new(),
+                policy: StreamPolicy::default(),
+                shard: Some((shard, owner)),
+            };
+            policy.streams.insert((view.tenant, view.name.clone()), Arc::new(view));
+            policy.epochs.insert(shard, epoch);
+            policy
+        };
+        let (us, them) = (NodeId(1), NodeId(2));
+        assert_eq!(later(&region(us, Epoch(3)), shard, Epoch(3)), None, "nothing was decided");
+        assert_eq!(later(&region(them, Epoch(4)), shard, Epoch(3)), Some((them, Epoch(4))));
+        assert_eq!(later(&region(us, Epoch(5)), shard, Epoch(3)), Some((us, Epoch(5))), "it came back");
+        assert_eq!(later(&region(them, Epoch(4)), ShardId(2), Epoch(3)), None, "nobody knows the shard");
+    }
+}
