@@ -155,7 +155,9 @@ fn a_body_goes_by_the_officers_order_and_one_that_went_without_is_found() {
         let told = destroy(&cluster, "frankfurt", *entry);
         assert!(told.starts_with(&format!("The body of entry {entry} is destroyed; entry ")), "{told}");
     }
-    assert!(!holds_word(&sender) && holds_word(&receiver));
+    assert!(!holds_word(&sender), "a file of the sender's ledger has it still");
+    let is_there = wait_until(Duration::from_secs(10), || holds_word(&receiver).then_some(()));
+    assert!(is_there.is_some(), "the receiver's went as well");
     let pack = pack_with(&cluster, left.len());
     assert!(verify(&pack).status.success(), "{}", said(&verify(&pack)));
     for entry in &arrived {
