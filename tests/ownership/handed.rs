@@ -2,14 +2,13 @@
 //! while it runs, without a lease that has to end, and every batch that was acknowledged is there, once.
 
 use std::collections::BTreeSet;
-use std::net::{TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
 use domicile_tests::cluster::fixture::{bulk, events};
 use domicile_tests::cluster::region::Region;
-use domicile_tests::cluster::second::{SECOND, Second};
+use domicile_tests::cluster::second::{SECOND, Second, addresses};
 use domicile_tests::cluster::{Cluster, READY_WITHIN, wait_until};
 use serde_json::json;
 
@@ -50,8 +49,7 @@ fn takes(region: &Region) -> bool {
 
 /// A third node, number 5, made after the second one.
 pub(crate) fn third(cluster: &Cluster, second: &Region) -> Result<Region> {
-    let port = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let (es, api, link) = (port()?, port()?, UdpSocket::bind("127.0.0.1:0")?.local_addr()?);
+    let (es, api, link) = addresses(cluster)?;
     let pki = cluster.data().join("pki").display().to_string();
     cluster.command(&["pki", "issue", "--region", "tokyo", "--node", "5", "--dir", &pki])?;
     let at = |url: &str| url.trim_start_matches("http://").to_owned();
