@@ -47,7 +47,9 @@ pub fn hunt(plan: &Plan, only: Option<&str>) -> Result<Vec<(&'static str, Option
             let nemesis = Kind::named(nemesis)?;
             let seed = plan.seed + number;
             let seconds = enough(&nemesis, plan.seconds);
-            let (report, _) = run(&Plan { workload, nemesis, disk, seed, seconds, environment, ..plan.clone() })?;
+            let enough_for = seconds;
+            let (report, _) =
+                run(&Plan { workload, nemesis, disk, seed, seconds, enough_for, environment, ..plan.clone() })?;
             // A void run has caught nothing.
             if report.violations().iter().any(|what| !what.contains("void:")) {
                 found = Some(number);

@@ -105,6 +105,7 @@ impl Common {
             out: self.out.clone(),
             seed: self.seed,
             seconds: self.time,
+            enough_for: self.time,
             workload: Workload::Ingest,
             nemesis: Vec::new(),
             disk: None,

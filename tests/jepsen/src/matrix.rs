@@ -1,10 +1,12 @@
 //! The cells that every check runs: each workload under the faults that could hurt it most.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
 use crate::disk::{Disks, Format};
+use crate::env::netns::{NETWORKS, NetnsNet};
 use crate::nemesis::Kind;
 use crate::report::Report;
 use crate::run::{Plan, run};
@@ -37,11 +39,13 @@ pub fn enough(kinds: &[Kind], seconds: u64) -> u64 {
 /// Seconds in which an owner is silent for its lease, and everybody works on for a while after.
 const DEPOSED_WITHIN: u64 = 30;
 
-/// Runs them all with the given plan's seed and time; what this machine could not do.
-pub fn every_cell(plan: &Plan, mut told: impl FnMut(&str, &Result<(Report, PathBuf)>)) -> Vec<String> {
+/// Runs them all with the given plan's seed and time, two at a time where each has a network of its own; what this machine could
+/// not do.
+pub fn every_cell(plan: &Plan, told: impl FnMut(&str, &Result<(Report, PathBuf)>) + Send) -> Vec<String> {
     let mut skipped = Vec::new();
     let missing: Vec<(Format, Option<String>)> =
         [Format::Ext4, Format::Xfs].map(|format| (format, Disks::missing(format))).into();
+    let mut cells = Vec::new();
     for (number, (workload, nemesis, disk)) in (0..).zip(CELLS) {
         let name = format!("{} x {nemesis}", workload.name());
         let lack = missing.iter().find(|(format, lack)| disk == Some(*format) && lack.is_some());
@@ -51,13 +55,35 @@ pub fn every_cell(plan: &Plan, mut told: impl FnMut(&str, &Result<(Report, PathB
         }
         let kinds = Kind::named(nemesis).expect("the cells name kinds that are there");
         let seconds = enough(&kinds, plan.seconds);
-        let cell = Plan { workload, nemesis: kinds, disk, seconds, seed: plan.seed + number, ..plan.clone() };
-        let mut outcome = run(&cell);
-        if outcome.as_ref().is_ok_and(|(report, _)| is_void(report)) {
-            // A slow machine: what says nothing is asked again, for longer. If it says nothing then, that is told.
-            outcome = run(&Plan { seconds: 2 * cell.seconds, ..cell });
+        let (seed, enough_for) = (plan.seed + number, seconds);
+        let cell = Plan { workload, nemesis: kinds, disk, seconds, enough_for, seed, ..plan.clone() };
+        cells.push((name, cell));
+    }
+    // On loopback two clusters would be given each other's ports.
+    let at_a_time = if NetnsNet::new(plan.seed).is_ok() && plan.net != "loopback" { NETWORKS } else { 1 };
+    let (waiting, told) = (Mutex::new(cells.into_iter()), Mutex::new(told));
+    let again = Mutex::new(Vec::new());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let tell = |name: &str, outcome: &Result<(Report, PathBuf)>| {
+        (told.lock().unwrap_or_else(PoisonError::into_inner))(name, outcome)
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                while let Some((name, cell)) = next() {
+                    let outcome = run(&cell);
+                    if outcome.as_ref().is_ok_and(|(report, _)| is_void(report)) {
+                        again.lock().unwrap_or_else(PoisonError::into_inner).push((name, cell));
+                    } else {
+                        tell(&name, &outcome);
+                    }
+                }
+            });
         }
-        told(&name, &outcome);
+    });
+    // A slow machine: what says nothing is asked again, alone, and has longer to say as much. If it says nothing then, that is told.
+    for (name, cell) in again.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        tell(&name, &run(&Plan { seconds: 2 * cell.seconds, ..cell }));
     }
     skipped
 }

@@ -18,6 +18,8 @@ pub struct Report {
     pub seed: u64,
     /// How long clients worked, in seconds.
     pub seconds: u64,
+    /// For how many seconds what came through had to be enough.
+    pub enough_for: u64,
     /// What they did.
     pub workload: String,
     /// What was done to the cluster.

@@ -50,6 +50,8 @@ pub struct Plan {
     pub seed: u64,
     /// How long clients work, in seconds.
     pub seconds: u64,
+    /// For how many seconds what comes through must be enough; no more than they work, and less where a slow machine is given time.
+    pub enough_for: u64,
     /// What they do.
     pub workload: Workload,
     /// What is done to the cluster.
@@ -165,7 +167,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     std::fs::write(evidence.join("nemesis.jsonl"), lines.join("\n") + "\n")?;
     let mut verdicts = plan.workload.judge(&operations);
     verdicts.extend(judge_logs(plan.workload, &operations, evidence)?);
-    verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.seconds)));
+    verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.enough_for)));
     verdicts.push(judge_ledgers(evidence)?);
     verdicts.push(judge_crossings(evidence)?);
     match judge_capture(evidence, plan.seed)? {
@@ -178,6 +180,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let report = Report {
         seed: plan.seed,
         seconds: plan.seconds,
+        enough_for: plan.enough_for,
         workload: plan.workload.name().to_owned(),
         nemesis: plan.nemesis.iter().map(|kind| kind.name().to_owned()).collect(),
         net: net_name.to_owned(),
@@ -314,7 +317,7 @@ pub fn replay(evidence: &Path) -> Result<Report> {
     let workload = Workload::named(&report.workload)?;
     report.verdicts = workload.judge(&operations);
     report.verdicts.extend(judge_logs(workload, &operations, evidence)?);
-    report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(report.seconds)));
+    report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(report.enough_for)));
     report.verdicts.push(judge_ledgers(evidence)?);
     report.verdicts.push(judge_crossings(evidence)?);
     report.verdicts.extend(judge_capture(evidence, report.seed)?);

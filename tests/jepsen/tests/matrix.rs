@@ -26,6 +26,7 @@ fn plan(seconds: u64) -> Plan {
         out: Path::new(env!("CARGO_TARGET_TMPDIR")).join("jepsen"),
         seed: number("DOMICILE_SEED", 1),
         seconds: number("DOMICILE_JEPSEN_SECONDS", seconds),
+        enough_for: number("DOMICILE_JEPSEN_SECONDS", seconds),
         workload: Workload::Ingest,
         nemesis: Vec::new(),
         disk: None,

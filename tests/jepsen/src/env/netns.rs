@@ -22,6 +22,8 @@ use crate::kernel;
 const PREFIX: &str = "dmcj";
 /// Port of every link.
 const LINK: u16 = 7443;
+/// How many networks a process may have at a time.
+pub const NETWORKS: usize = 2;
 
 /// Where to write down what leaves a region, if anywhere.
 type Tap = Arc<Mutex<Option<Arc<Capture>>>>;
@@ -31,7 +33,31 @@ pub struct NetnsNet {
     weather: Arc<Weather>,
     tap: Tap,
     number: u32,
+    slot: Slot,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// Which of the networks of this process it is.
+struct Slot(u32);
+
+/// Those that are in use.
+static SLOTS: Mutex<[bool; NETWORKS]> = Mutex::new([false; NETWORKS]);
+
+impl Slot {
+    /// The first that is free.
+    fn take() -> Result<Self> {
+        let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = (0..).zip(slots.iter_mut()).find(|(_, is_taken)| !**is_taken);
+        let (number, is_taken) = free.with_context(|| format!("this process has {NETWORKS} networks already"))?;
+        *is_taken = true;
+        Ok(Self(number))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        SLOTS.lock().unwrap_or_else(PoisonError::into_inner)[self.0 as usize] = false;
+    }
 }
 
 impl NetnsNet {
@@ -46,6 +72,7 @@ impl NetnsNet {
             weather: Arc::new(Weather::fair(seed)),
             tap: Tap::default(),
             number: std::process::id(),
+            slot: Slot::take()?,
             threads: Vec::new(),
         };
         net.build()?;
@@ -69,12 +96,13 @@ impl NetnsNet {
     }
 
     fn namespace(&self, part: &str) -> String {
-        format!("{PREFIX}{}-{part}", self.number)
+        format!("{PREFIX}{}-{}{part}", self.number, self.slot.0)
     }
 
-    /// Two networks of this process: between regions and the world, and between regions and us.
+    /// Two ranges of addresses, this one and the next: between regions and the world, and between regions and us.
     fn octet(&self) -> u32 {
-        64 + self.number % 60 * 2
+        let each = 2 * NETWORKS as u32;
+        64 + self.number % (128 / each) * each + 2 * self.slot.0
     }
 
     fn build(&self) -> Result<()> {
@@ -83,7 +111,7 @@ impl NetnsNet {
         ip(&format!("-n {world} link set lo up"))?;
         for region in 1..=REGIONS {
             let home = self.namespace(&region.to_string());
-            let ours = format!("{PREFIX}{}{region}", self.number % 100_000);
+            let ours = format!("{PREFIX}{}{}{region}", self.number % 100_000, self.slot.0);
             ip(&format!("netns add {home}"))?;
             ip(&format!("-n {home} link set lo up"))?;
             ip(&format!("link add wan netns {home} type veth peer name w{region} netns {world}"))?;
@@ -112,7 +140,8 @@ impl NetnsNet {
         let settings = "echo 1 > /proc/sys/net/ipv4/ip_forward; \
                         for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done; \
                         for f in /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 > $f; done";
-        let done = Command::new("ip").args(["netns", "exec", &world, "sh", "-c", settings]).status()?;
+        let [enter, net] = inside(&world);
+        let done = Command::new(enter).args([net.as_str(), "sh", "-c", settings]).status()?;
         ensure!(done.success(), "forwarding in {world}");
         Ok(())
     }
@@ -138,8 +167,7 @@ impl Net for NetnsNet {
         }
         wiring.doors = Some(format!("10.{}.{}.2", octet + 1, here.region + 1));
         let home = self.namespace(&(here.region + 1).to_string());
-        // Not `ip netns exec`: that copies the mount table too, and a disk that lost power stays mounted in the copies.
-        wiring.prefix = vec!["nsenter".to_owned(), format!("--net=/run/netns/{home}")];
+        wiring.prefix = inside(&home).into();
         Ok(wiring)
     }
 
@@ -161,6 +189,12 @@ impl Drop for NetnsNet {
             let _ = ip(&format!("netns del {}", self.namespace(part)));
         }
     }
+}
+
+/// What runs a command in a namespace. Not `ip netns exec`: that copies the mount table too, and a disk that lost power stays mounted
+/// in the copies.
+fn inside(namespace: &str) -> [String; 2] {
+    ["nsenter".to_owned(), format!("--net=/run/netns/{namespace}")]
 }
 
 /// Removes what a run left behind whose process is gone.
