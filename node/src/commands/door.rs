@@ -24,6 +24,12 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    /// What a node would say that refuses with a status.
+    #[cfg(test)]
+    pub(super) fn of(status: StatusCode) -> Self {
+        Self { who: String::new(), path: String::new(), status, words: String::new() }
+    }
+
     /// Whether the node would have done it and could not, or not in time: the same may be asked again.
     pub(super) fn is_passing(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE

@@ -21,12 +21,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::arguments::DevArguments;
-use super::door::Door;
+use super::door::{Door, Refusal};
 use child::Child;
 use layout::Layout;
 
-/// Longest wait for the regions to come up and answer; they need a few seconds even on a slow machine.
-const START: Duration = Duration::from_secs(60);
+/// Longest wait for the regions to come up and answer; they need a few seconds, and longer where the machine does much else.
+const START: Duration = Duration::from_secs(120);
 /// Pause between two looks at what is not yet there.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -138,7 +138,7 @@ async fn bring_up(layout: &Layout) -> anyhow::Result<()> {
             wait_ready(&place.door("")?).await;
         }
         first::wait_for_keys(layout).await?;
-        first::declare_streams(layout).await?;
+        until_decided(async || first::declare_streams(layout).await).await?;
         first::wait_for_answer(layout).await
     };
     match tokio::time::timeout_at(deadline, patient).await {
@@ -148,6 +148,17 @@ async fn bring_up(layout: &Layout) -> anyhow::Result<()> {
             START.as_secs(),
             layout.data.join("nodes").display()
         ),
+    }
+}
+
+/// Asks again while a node says that it could not, or not in time: where the machine is busy an election may end after what a node
+/// waits for it. What was decided before is decided the same once more.
+async fn until_decided(ask: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    loop {
+        match ask().await {
+            Err(error) if error.downcast_ref::<Refusal>().is_some_and(Refusal::is_passing) => sleep(LOOK).await,
+            outcome => return outcome,
+        }
     }
 }
 
@@ -164,4 +175,31 @@ async fn wait_ready(door: &Door) {
 /// Whether a file is there.
 fn is_there(path: &Path) -> bool {
     path.try_exists().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use reqwest::StatusCode;
+
+    use super::*;
+
+    /// How often it is asked where these are the answers, and whether it was done in the end.
+    async fn asked(answers: &[StatusCode]) -> (usize, bool) {
+        let count = Cell::new(0);
+        let outcome = until_decided(async || {
+            let status = answers[count.replace(count.get() + 1)];
+            if status.is_success() { Ok(()) } else { Err(Refusal::of(status).into()) }
+        });
+        let is_done = outcome.await.is_ok();
+        (count.get(), is_done)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_group_did_not_decide_is_asked_again_and_what_it_refused_is_not() {
+        let away = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(asked(&[away, away, StatusCode::OK]).await, (3, true));
+        assert_eq!(asked(&[away, StatusCode::FORBIDDEN, StatusCode::OK]).await, (2, false));
+    }
 }
