@@ -13,7 +13,25 @@ const SERVICES: [&str; 4] = ["checkout", "payments", "search", "shipping"];
 /// 2026-11-20T00:00:00Z in milliseconds.
 pub const DAY_MS: i64 = 1_795_132_800_000;
 
-pub use domicile::attack::day::Dice;
+/// A small generator whose whole state is its seed. The product's own would do, but whoever names one thing of the product links all of
+/// it, a dozen times.
+#[derive(Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// From a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number below `bound`: `SplitMix64`, <https://doi.org/10.1145/2714064.2660195>.
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
 
 /// Events drawn from a seed over some minutes, with their counts.
 pub fn events(seed: u64, number: u64, minutes: u64) -> (Vec<Value>, Counts) {
