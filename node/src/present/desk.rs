@@ -24,7 +24,7 @@ use crate::federate::Federation;
 use crate::keys::Vault;
 use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE, TENANT_RATES};
 use crate::ownership::{Ownership, OwnershipError, Propose};
-use crate::policy::{Awareness, PolicyWatch, StreamView};
+use crate::policy::{Awareness, Policy, PolicyWatch, StreamView};
 use crate::query::dates::DateContext;
 use crate::query::{Budget, Engine};
 use crate::receive::Failure;
@@ -166,7 +166,11 @@ impl Desk {
 
     /// The streams of a tenant, by name.
     pub(super) fn streams(&self, tenant: TenantId) -> BTreeMap<Name, Arc<StreamView>> {
-        let policy = self.parts.policy.now();
+        Self::streams_under(&self.parts.policy.now(), tenant)
+    }
+
+    /// The streams of a tenant by one state of the policy, for whoever says more of that state.
+    pub(super) fn streams_under(policy: &Policy, tenant: TenantId) -> BTreeMap<Name, Arc<StreamView>> {
         let own = policy.streams.iter().filter(|((owner, _), _)| *owner == tenant);
         own.map(|((_, name), view)| (name.clone(), Arc::clone(view))).collect()
     }

@@ -167,6 +167,35 @@ fn an_erasure_that_came_while_copies_were_made_may_be_missing_in_the_ledger_and_
     }
 }
 
+/// By the first entry of its signed ledger, which the other regions cosign; its own word for when it began is asked for nowhere.
+#[test]
+fn a_node_that_came_after_an_order_is_held_to_its_clock_from_then_on() {
+    let (ordered, came) = (SECOND, BEGUN - 1_000 * SECOND);
+    let started = || Event::NodeStarted { node: NodeId(1), binary: [0; 32], config: [0; 32], sbom: None };
+    let put_aside = || Event::EarlierLedger { bytes: 1, sha256: [0; 32] };
+    for (first, began, shredded, wanted) in [
+        (started(), came, came + 60 * SECOND, vec![]),
+        (started(), came, came + 61 * SECOND, vec![9]),
+        (started(), 0, came, vec![9]),
+        // It was there before: only its ledger is new.
+        (put_aside(), came, came + SECOND, vec![9]),
+    ] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        let requested = Event::ErasureRequested { erasure: "e".into(), commitment: [0; 32] };
+        let hidden = Event::Shredded { erasure: "e".into(), hidden: 0, originals: 0 };
+        let told = [(first, began), (started(), came), (requested, came), (hidden, shredded)];
+        for (number, (event, at)) in (1..).zip(told) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(at), None, event));
+        }
+        let erasure = serde_json::json!({"id": "e", "state": "shredded", "ordered_at": ordered, "shredded_at": shredded,
+            "records_hidden": 0, "originals_destroyed": 0, "receipt": null});
+        outcome.homes[0].statement.erasures.push(serde_json::from_value(erasure).expect("an order"));
+        outcome.homes[0].statement.taken_at = Timestamp(BEGUN);
+        outcome.clocks(&request());
+        assert_eq!(points(&outcome), wanted, "{began} {shredded}");
+    }
+}
+
 #[test]
 fn what_is_gone_has_a_receipt_and_no_order_that_is_under_way_is_left_out() {
     let erasure: Box<str> = "e".into();

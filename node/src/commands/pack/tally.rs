@@ -114,6 +114,7 @@ pub(super) struct Tally {
     closed_routes: BTreeMap<String, Timestamp>,
     breaches: Breaches,
     versions: BTreeSet<u64>,
+    begun: Option<Timestamp>,
     newest: Timestamp,
 }
 
@@ -146,6 +147,7 @@ impl Tally {
             closed_routes: BTreeMap::new(),
             breaches: Breaches::default(),
             versions: BTreeSet::new(),
+            begun: None,
             newest: Timestamp(0),
         }
     }
@@ -153,6 +155,11 @@ impl Tally {
     /// Breaches of the tenant, of all times.
     pub(super) fn breaches(&self) -> impl Iterator<Item = (&str, &Breach)> {
         self.breaches.of(self.tenant)
+    }
+
+    /// When the node began, where the ledger goes back so far: its first entry is then the first start.
+    pub(super) const fn begun(&self) -> Option<Timestamp> {
+        self.begun
     }
 
     /// Time of the newest entry.
@@ -163,6 +170,9 @@ impl Tally {
     /// One more entry.
     pub(super) fn take(&mut self, number: u64, entry: &Entry) {
         self.newest = self.newest.max(entry.at);
+        if number == 1 && matches!(entry.event, Event::NodeStarted { .. }) {
+            self.begun = Some(entry.at);
+        }
         self.book.take(number, entry);
         self.answers.take(number, entry);
         self.always(number, entry);

@@ -8,7 +8,7 @@ use super::statement::{
     AccessKey, Approved, Build, Deletion, Erasure, Hold, Keys, Node, Officer, Segment, Statement, Stream, Transfer,
     VERSION,
 };
-use super::{OPERATORS, Office};
+use super::{Desk, OPERATORS, Office};
 use crate::policy::{Policy, Route, StreamView, date_of};
 
 impl Office {
@@ -16,7 +16,7 @@ impl Office {
         let parts = &self.desk.parts;
         let (policy, head, vault) = (parts.policy.now(), parts.ledger.head(), parts.vault.facts());
         let nodes = policy.nodes.values().map(|row| Node { node: row.node.0, region: row.region.to_string() });
-        let views = self.desk.streams(tenant);
+        let views = Desk::streams_under(&policy, tenant);
         Statement {
             version: VERSION,
             taken_at: parts.clock.now(),

@@ -75,17 +75,24 @@ pub(in super::super) fn register(request: &Request, homes: &[Home]) -> Section {
         .table(Table::new("transfers", "Routes and their legal basis", &columns, "no route is registered.").rows(rows))
 }
 
-/// How an order of erasure stands at a moment.
-pub(in super::super) fn erasure_state(erasure: &StatedErasure, now: Timestamp) -> String {
-    let hidden = erasure.shredded_at.map(|at| at.0 - erasure.ordered_at.0);
-    let age = now.0 - erasure.ordered_at.0;
+/// When the clocks of an order begin at a node that began at a moment: it hides before it opens anything, so at one that came later they
+/// begin with itself.
+fn clock_from(erasure: &StatedErasure, begun: Option<Timestamp>) -> Timestamp {
+    begun.map_or(erasure.ordered_at, |begun| begun.max(erasure.ordered_at))
+}
+
+/// How an order of erasure stands at a moment, at a node that began at another one, as far as its ledger says when.
+pub(in super::super) fn erasure_state(erasure: &StatedErasure, begun: Option<Timestamp>, now: Timestamp) -> String {
+    let from = clock_from(erasure, begun);
+    let hidden = erasure.shredded_at.map(|at| at.0 - from.0);
+    let age = now.0 - from.0;
     match (erasure.state.as_str(), hidden) {
         (_, None) if age > SHREDDED_WITHIN => format!("ATTENTION: ordered {} ago and not carried out", span(age)),
         (_, None) => "ordered, within its clock".to_owned(),
         (_, Some(took)) if took > SHREDDED_WITHIN => format!("ATTENTION: hidden after {}, not within 60 s", span(took)),
         ("gone", Some(_)) => "gone".to_owned(),
         (_, Some(_)) if age > GONE_WITHIN => format!("ATTENTION: hidden, and not rewritten after {}", span(age)),
-        (_, Some(_)) => format!("hidden; rewritten by {}", instant(Timestamp(erasure.ordered_at.0 + GONE_WITHIN))),
+        (_, Some(_)) => format!("hidden; rewritten by {}", instant(Timestamp(from.0 + GONE_WITHIN))),
     }
 }
 
@@ -101,8 +108,10 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
             if !is_asked && !order.purged.is_some_and(|(_, at)| period.holds(at)) {
                 continue;
             }
+            let from = clock_from(erasure, home.tally.begun());
+            let whose = if from > erasure.ordered_at { " after the node began" } else { "" };
             let took = |done: Option<Timestamp>| {
-                done.map_or_else(|| "not yet".to_owned(), |at| span(at.0 - erasure.ordered_at.0))
+                done.map_or_else(|| "not yet".to_owned(), |at| format!("{}{whose}", span(at.0 - from.0)))
             };
             let entries = [order.requested, order.shredded, order.purged].into_iter().flatten();
             let entries: Vec<String> = entries.map(|(number, _)| number.to_string()).collect();
@@ -115,7 +124,7 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
                 erasure.records_hidden.map_or_else(String::new, |count| count.to_string()),
                 erasure.originals_destroyed.map_or_else(String::new, |count| count.to_string()),
                 entries.join(", "),
-                erasure_state(erasure, request.made_at),
+                erasure_state(erasure, home.tally.begun(), request.made_at),
             ]);
         }
         for hold in &home.statement.holds {
@@ -260,8 +269,12 @@ mod tests {
             ("shredded", Some(1), 8 * DAY, true),
             ("gone", Some(1), 80 * DAY, false),
         ] {
-            let said = erasure_state(&order(state, shredded), Timestamp(now));
-            assert_eq!(said.starts_with("ATTENTION"), is_late, "{state} {shredded:?} {now}: {said}");
+            // A node that was there when it was ordered, and one that came a year later and took as long.
+            for (later, begun) in [(0, None), (0, Some(-DAY)), (365 * DAY, Some(365 * DAY))] {
+                let (shredded, now) = (shredded.map(|at| at + later), Timestamp(now + later));
+                let said = erasure_state(&order(state, shredded), begun.map(Timestamp), now);
+                assert_eq!(said.starts_with("ATTENTION"), is_late, "{state} {shredded:?} {now:?}: {said}");
+            }
         }
     }
 }
