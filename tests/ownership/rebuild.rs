@@ -230,4 +230,6 @@ fn a_region_is_rebuilt_from_its_bucket_and_the_backup_of_its_keys() {
         is_sound.then_some(())
     });
     assert!(is_sound.is_some(), "the ledger of the rebuilt region is not sound: {said}");
+    let missing = std::fs::read_to_string(data.parent().unwrap().join("after/csv/missing.csv")).unwrap();
+    assert!(missing.contains("tokyo,1,no node of the deployment any more; "), "{missing}");
 }

@@ -76,9 +76,13 @@ impl Book {
         self.peers.get(peer).copied()
     }
 
-    /// How many messages arrived.
-    pub(super) fn arrivals(&self) -> u64 {
-        self.arrived.len() as u64
+    /// From which nodes messages arrived, and how many from each.
+    pub(super) fn senders(&self) -> BTreeMap<&Peer, u64> {
+        let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+        for arrival in &self.arrived {
+            *counts.entry(arrival.from).or_default() += 1;
+        }
+        self.peers.iter().filter_map(|(peer, number)| Some((peer, *counts.get(number)?))).collect()
     }
 
     /// What arrived at `us` from a node, and of which the book of that node knows nothing: numbers of our entries, and their times; where

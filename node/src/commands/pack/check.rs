@@ -12,7 +12,7 @@ use domicile_proto::ids::Timestamp;
 use super::super::rehearsal::Evidence;
 use agree::YOUNG;
 
-use super::compose::{FORMAT, Home, Layout, Request, attacked, compose};
+use super::compose::{FORMAT, Home, Layout, Request, attacked, compose, missing};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
 use super::open::{self, Trust};
 use super::tally::instant;
@@ -288,7 +288,13 @@ impl Outcome {
         let count = |of: fn(&Home) -> u64| self.homes.iter().map(of).sum::<u64>();
         let entries = count(|home| home.size);
         let bodies = entries - count(|home| home.withheld + home.destroyed);
-        let matched = count(|home| home.tally.book.arrivals());
+        let arrivals = count(|home| home.tally.book.senders().values().sum());
+        let alone: u64 = missing(&self.homes).values().map(|absent| absent.arrivals).sum();
+        let alone_in_words = if alone == 0 {
+            String::new()
+        } else {
+            format!("; {alone} more came from nodes whose ledger is not here, and are compared with nothing")
+        };
         let heads = count(|home| home.tally.heads.len() as u64);
         let erasures = count(|home| home.statement.erasures.len() as u64);
         let begun = self.request.as_ref().map(|request| request.begun_at.0.saturating_sub(YOUNG));
@@ -312,7 +318,7 @@ impl Outcome {
                 count(|home| home.destroyed)
             ),
             format!("each in its one form; none has a field for text out of a record{}", self.unjudged()),
-            format!("{matched} arrivals; {until}"),
+            format!("{} arrivals{alone_in_words}; {until}", arrivals - alone),
             "the pack holds no counters of the wire: give them with --flow-logs".to_owned(),
             format!("{erasures} orders"),
             format!("{heads} roots that regions showed each other; {}", self.cosignatures(trust)),

@@ -10,6 +10,7 @@ use domicile_proto::message::question::{Ask, Question};
 
 use super::super::super::honoured::Officers;
 use super::super::super::rehearsal::{Rehearsed, Rules};
+use super::super::compose::Absent;
 use super::super::specimen::home;
 use super::agree::COPIED_WITHIN;
 use super::*;
@@ -89,6 +90,23 @@ fn what_arrived_while_copies_were_made_needs_no_counterpart_and_what_came_before
             outcome.double_entry(&request());
             assert_eq!(points(&outcome), wanted, "{at} {taken_at}");
         }
+    }
+}
+
+#[test]
+fn what_came_from_a_node_whose_ledger_is_not_here_is_counted_apart_and_the_node_is_named() {
+    for (from, absent, wanted) in [
+        ("tokyo", vec![], "1 arrivals; what came after"),
+        (
+            "frankfurt",
+            vec![(("frankfurt".to_owned(), 1), Absent { is_member: false, arrivals: 1 })],
+            "0 arrivals; 1 more came from nodes whose ledger is not here, and are compared with nothing; what came after",
+        ),
+    ] {
+        let outcome = outcome(0, question_from(from));
+        assert_eq!(missing(&outcome.homes).into_iter().collect::<Vec<_>>(), absent);
+        let why = outcome.concluded(&Trust::default(), None).points[7].why.clone();
+        assert!(why.starts_with(wanted), "{why}");
     }
 }
 

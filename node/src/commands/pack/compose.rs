@@ -128,13 +128,28 @@ pub(super) fn attacked(homes: &[Home]) -> Vec<(String, Rules)> {
     stated.map(|(home, stream)| (format!("{}/{}", home.name(), stream.name), Rules::stated(stream))).collect()
 }
 
-/// The nodes of the deployment whose ledger is not in the pack: region and number.
-pub(super) fn missing(homes: &[Home]) -> std::collections::BTreeSet<(String, u64)> {
-    let stated = homes.iter().flat_map(|home| &home.statement.nodes);
-    let is_here =
-        |region: &str, node: u64| homes.iter().any(|home| home.name() == region && home.statement.node == node);
-    let gone = stated.filter(|node| !is_here(&node.region, node.node));
-    gone.map(|node| (node.region.clone(), node.node)).collect()
+/// A node whose ledger is not in the pack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Absent {
+    /// Whether it is a node of the deployment still.
+    pub(super) is_member: bool,
+    /// How many messages arrived from it that are compared with nothing, therefore.
+    pub(super) arrivals: u64,
+}
+
+/// The nodes whose ledger is not in the pack, by region and number: those of the deployment, and others from which something arrived.
+pub(super) fn missing(homes: &[Home]) -> BTreeMap<(String, u64), Absent> {
+    let mut absent: BTreeMap<(String, u64), Absent> = BTreeMap::new();
+    for node in homes.iter().flat_map(|home| &home.statement.nodes) {
+        absent.entry((node.region.clone(), node.node)).or_default().is_member = true;
+    }
+    for (peer, arrivals) in homes.iter().flat_map(|home| home.tally.book.senders()) {
+        absent.entry((peer.region.to_string(), peer.node.0)).or_default().arrivals += arrivals;
+    }
+    absent.retain(|(region, node), _| {
+        !homes.iter().any(|home| home.name() == region.as_str() && home.statement.node == *node)
+    });
+    absent
 }
 
 /// The report. Homes stand in the order of their places.
@@ -235,7 +250,7 @@ pub(super) fn attention(request: &Request, homes: &[Home], evidence: Option<&Evi
                 .or_default() += home.findings.len() as u64;
         }
     }
-    let missing = missing(homes).len() as u64;
+    let missing = missing(homes).values().filter(|absent| absent.is_member).count() as u64;
     if missing > 0 {
         found.insert(
             (

@@ -254,11 +254,19 @@ pub(in super::super) fn ledgers(homes: &[Home]) -> Section {
     let findings = homes
         .iter()
         .flat_map(|home| home.findings.iter().map(|finding| [home.label(), format!("ATTENTION: {finding}")]));
-    let missing = missing(homes).into_iter().map(|(region, node)| {
+    let missing = missing(homes).into_iter().map(|((region, node), absent)| {
         let is_region_here = homes.iter().any(|home| home.name() == region);
-        let words =
-            if is_region_here { "its own ledger is not in this pack" } else { "the region is not in this pack" };
-        [region, node.to_string(), format!("ATTENTION: {words}")]
+        let words = match (absent.is_member, is_region_here) {
+            (false, _) => "no node of the deployment any more",
+            (true, true) => "ATTENTION: its own ledger is not in this pack",
+            (true, false) => "ATTENTION: the region is not in this pack",
+        };
+        let arrivals = absent.arrivals;
+        [
+            region,
+            node.to_string(),
+            format!("{words}; {arrivals} messages that arrived from it are compared with nothing"),
+        ]
     });
     let cosigners = homes.iter().map(|home| {
         let outside: Vec<&str> = home.outsiders().map(String::as_str).collect();
