@@ -44,7 +44,7 @@ enum What {
         #[arg(long)]
         bug: Option<String>,
     },
-    /// Every cell, one after the other.
+    /// Every cell, two at a time where the machine can keep them apart.
     Matrix {
         #[command(flatten)]
         common: Common,
