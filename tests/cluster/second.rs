@@ -25,7 +25,7 @@ impl Second {
     /// # Errors
     /// When a port, a file or `domicile pki` fails.
     pub fn prepare(cluster: &Cluster) -> Result<Self> {
-        let (es, api, link) = addresses(cluster)?;
+        let (es, api, link) = addresses(&cluster.data().join("nodes"), "")?;
         let pki = cluster.data().join("pki");
         let issue = ["pki", "issue", "--region", "tokyo", "--node", "4", "--dir"];
         cluster.command(&[&issue[..], &[&pki.display().to_string()]].concat())?;
@@ -122,14 +122,14 @@ impl Second {
     }
 }
 
-/// Addresses for one more node: for `es`, `api` and the link. No node of this cluster is configured with one of them: where it is stopped
-/// the kernel gives its ports away, and it cannot start again.
+/// Addresses for one more node: for `es`, `api` and the link. No node whose home is in `nodes` is configured with one of them, and none
+/// stands in `taken`: where a node is stopped the kernel gives its ports away, and it cannot start again.
 ///
 /// # Errors
 /// When a configuration cannot be read, or there is no port.
-pub fn addresses(cluster: &Cluster) -> Result<(SocketAddr, SocketAddr, SocketAddr)> {
-    let mut taken = String::new();
-    for entry in std::fs::read_dir(cluster.data().join("nodes"))? {
+pub fn addresses(nodes: &Path, taken: &str) -> Result<(SocketAddr, SocketAddr, SocketAddr)> {
+    let mut taken = taken.to_owned();
+    for entry in std::fs::read_dir(nodes)? {
         match std::fs::read_to_string(entry?.path().join("node.toml")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             text => taken.push_str(&text?),
@@ -176,7 +176,7 @@ pub fn configuration(
          [link]\nlisten = \"{link}\"\nadvertise = \"{link}\"\n\
          cert = \"{tokyo}/node-{node}.crt\"\nkey = \"{tokyo}/node-{node}.key\"\nregion_key = \"{tokyo}/region.key\"\nbundles = {{ {} }}\n\
          [officer]\npublic_key = \"{}\"\n\
-         [meta]\nvoter = false\nround_trip_ms = 0\n\
+         [meta]\nvoter = false\nround_trip_ms = 100\n\
          [[meta.seeds]]\nnode = 1\nregion = \"tokyo\"\naddr = \"{seed}\"\n",
         bundles.join(", "),
         officer.trim()

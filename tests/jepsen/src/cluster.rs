@@ -87,8 +87,10 @@ impl Cluster {
             .collect();
         let operator = Operator::new(binary, directory);
         let tokyo = nodes[0].region.clone();
-        let extras: Vec<Extra> =
-            more.iter().map(|number| Extra::make(&operator, &tokyo, *number)).collect::<Result<_>>()?;
+        let mut extras: Vec<Extra> = Vec::new();
+        for number in more {
+            extras.push(Extra::make(&operator, &tokyo, *number, &extras)?);
+        }
         nodes.extend(extras.iter().map(|extra| {
             let (name, region) = (extra.name.clone(), extra.region.clone());
             Node { name, number: extra.number, place: 0, region, prefix: Vec::new(), child: None }

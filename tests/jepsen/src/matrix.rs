@@ -60,7 +60,7 @@ pub fn every_cell(plan: &Plan, told: impl FnMut(&str, &Result<(Report, PathBuf)>
         cells.push((name, cell));
     }
     // On loopback two clusters would be given each other's ports.
-    let at_a_time = if NetnsNet::new(plan.seed).is_ok() && plan.net != "loopback" { NETWORKS } else { 1 };
+    let at_a_time = if plan.net != "loopback" && NetnsNet::new(plan.seed).is_ok() { NETWORKS } else { 1 };
     let (waiting, told) = (Mutex::new(cells.into_iter()), Mutex::new(told));
     let again = Mutex::new(Vec::new());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();

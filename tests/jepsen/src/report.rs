@@ -18,7 +18,8 @@ pub struct Report {
     pub seed: u64,
     /// How long clients worked, in seconds.
     pub seconds: u64,
-    /// For how many seconds what came through had to be enough.
+    /// For how many seconds what came through had to be enough; 0 in the evidence of earlier builds, which had no such number.
+    #[serde(default)]
     pub enough_for: u64,
     /// What they did.
     pub workload: String,

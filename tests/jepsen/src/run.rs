@@ -315,9 +315,10 @@ pub fn replay(evidence: &Path) -> Result<Report> {
     let mut report: Report = serde_json::from_slice(&std::fs::read(evidence.join("report.json"))?)?;
     let operations: Vec<Operation> = history::operations(&history::read(&evidence.join("history.jsonl"))?);
     let workload = Workload::named(&report.workload)?;
+    let enough_for = if report.enough_for == 0 { report.seconds } else { report.enough_for };
     report.verdicts = workload.judge(&operations);
     report.verdicts.extend(judge_logs(workload, &operations, evidence)?);
-    report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(report.enough_for)));
+    report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(enough_for)));
     report.verdicts.push(judge_ledgers(evidence)?);
     report.verdicts.push(judge_crossings(evidence)?);
     report.verdicts.extend(judge_capture(evidence, report.seed)?);

@@ -1,7 +1,7 @@
 //! Two more nodes of Tokyo, so that three share its store: made by hand as the operator's guide says, with the keys of the first
 //! one and the same bucket. And the operator's commands, which find profile and officer keys beside the deployment.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -78,14 +78,15 @@ pub struct Extra {
 }
 
 impl Extra {
-    /// Has its certificate made, and gives it a copy of the first node's keys, which must not be running.
+    /// Draws its addresses, none of them of a node that is there or of one of the others, has its certificate made, and gives it a copy of the first node's keys, which must not be running.
     ///
     /// # Errors
     /// When a port, a file or a command fails.
-    pub fn make(operator: &Operator, tokyo: &Region, number: u64) -> Result<Self> {
-        let port = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let (es, api, link) = (port()?, port()?, UdpSocket::bind("127.0.0.1:0")?.local_addr()?);
+    pub fn make(operator: &Operator, tokyo: &Region, number: u64, others: &[Self]) -> Result<Self> {
         let data = operator.directory.join(DATA);
+        let taken: String =
+            others.iter().map(|other| format!("\"{}\" \"{}\" \"{}\" ", other.es, other.api, other.link)).collect();
+        let (es, api, link) = second::addresses(&data.join("nodes"), &taken)?;
         let (node, pki) = (number.to_string(), data.join("pki").display().to_string());
         operator.command(&["pki", "issue", "--region", "tokyo", "--node", &node, "--dir", &pki])?;
         let name = format!("tokyo-{number}");

@@ -29,6 +29,8 @@ use layout::Layout;
 const START: Duration = Duration::from_secs(120);
 /// Pause between two looks at what is not yet there.
 const LOOK: Duration = Duration::from_millis(50);
+/// Pause before something is asked for again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
     let data = std::path::absolute(&arguments.data)?;
@@ -156,7 +158,10 @@ async fn bring_up(layout: &Layout) -> anyhow::Result<()> {
 async fn until_decided(ask: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<()> {
     loop {
         match ask().await {
-            Err(error) if error.downcast_ref::<Refusal>().is_some_and(Refusal::is_passing) => sleep(LOOK).await,
+            Err(error) if error.downcast_ref::<Refusal>().is_some_and(Refusal::is_passing) => {
+                eprintln!("not yet: {error:#}; asking again");
+                sleep(PAUSE).await;
+            }
             outcome => return outcome,
         }
     }

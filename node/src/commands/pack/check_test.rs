@@ -185,23 +185,27 @@ fn an_erasure_that_came_while_copies_were_made_may_be_missing_in_the_ledger_and_
     }
 }
 
-/// By the first entry of its signed ledger, which the other regions cosign; its own word for when it began is asked for nowhere.
+/// By its signed ledger, which the other regions cosign; its own word for when it came is asked for nowhere.
 #[test]
 fn a_node_that_came_after_an_order_is_held_to_its_clock_from_then_on() {
     let (ordered, came) = (SECOND, BEGUN - 1_000 * SECOND);
     let started = || Event::NodeStarted { node: NodeId(1), binary: [0; 32], config: [0; 32], sbom: None };
     let put_aside = || Event::EarlierLedger { bytes: 1, sha256: [0; 32] };
-    for (first, began, shredded, wanted) in [
+    for (first, approved, shredded, wanted) in [
         (started(), came, came + 60 * SECOND, vec![]),
         (started(), came, came + 61 * SECOND, vec![9]),
-        (started(), 0, came, vec![9]),
+        (started(), ordered, came, vec![9]),
+        // Its clock was ahead when it came, and was set right.
+        (started(), came + 500 * SECOND, came + 61 * SECOND, vec![9]),
         // It was there before: only its ledger is new.
         (put_aside(), came, came + SECOND, vec![9]),
     ] {
         let mut outcome = outcome(0, head_from("tokyo", 1));
+        let policy = Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1 };
         let requested = Event::ErasureRequested { erasure: "e".into(), commitment: [0; 32] };
         let hidden = Event::Shredded { erasure: "e".into(), hidden: 0, originals: 0 };
-        let told = [(first, began), (started(), came), (requested, came), (hidden, shredded)];
+        // It may run for long before it is approved.
+        let told = [(first, 0), (policy, approved), (started(), came), (requested, came), (hidden, shredded)];
         for (number, (event, at)) in (1..).zip(told) {
             outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(at), None, event));
         }
@@ -210,7 +214,7 @@ fn a_node_that_came_after_an_order_is_held_to_its_clock_from_then_on() {
         outcome.homes[0].statement.erasures.push(serde_json::from_value(erasure).expect("an order"));
         outcome.homes[0].statement.taken_at = Timestamp(BEGUN);
         outcome.clocks(&request());
-        assert_eq!(points(&outcome), wanted, "{began} {shredded}");
+        assert_eq!(points(&outcome), wanted, "{approved} {shredded}");
     }
 }
 

@@ -224,7 +224,7 @@ pub(super) fn attention(request: &Request, homes: &[Home], evidence: Option<&Evi
             }
         }
         for erasure in &home.statement.erasures {
-            if chapters::erasure_state(erasure, home.tally.begun(), request.made_at).starts_with("ATTENTION") {
+            if chapters::erasure_state(erasure, home.tally.came(), request.made_at).starts_with("ATTENTION") {
                 *found
                     .entry(("erasure beyond its clock (section 7)", "erasures beyond their clock (section 7)"))
                     .or_default() += 1;

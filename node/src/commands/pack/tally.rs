@@ -114,7 +114,8 @@ pub(super) struct Tally {
     closed_routes: BTreeMap<String, Timestamp>,
     breaches: Breaches,
     versions: BTreeSet<u64>,
-    begun: Option<Timestamp>,
+    is_from_the_start: bool,
+    came: Option<Timestamp>,
     newest: Timestamp,
 }
 
@@ -147,7 +148,8 @@ impl Tally {
             closed_routes: BTreeMap::new(),
             breaches: Breaches::default(),
             versions: BTreeSet::new(),
-            begun: None,
+            is_from_the_start: false,
+            came: None,
             newest: Timestamp(0),
         }
     }
@@ -157,9 +159,10 @@ impl Tally {
         self.breaches.of(self.tenant)
     }
 
-    /// When the node began, where the ledger goes back so far: its first entry is then the first start.
-    pub(super) const fn begun(&self) -> Option<Timestamp> {
-        self.begun
+    /// When the node came to the deployment, where the ledger goes back so far: its first entry is then the first start, and the node came with
+    /// the first policy that it told of. No later than any entry after that: a clock that was ahead then excuses nothing.
+    pub(super) const fn came(&self) -> Option<Timestamp> {
+        self.came
     }
 
     /// Time of the newest entry.
@@ -170,8 +173,10 @@ impl Tally {
     /// One more entry.
     pub(super) fn take(&mut self, number: u64, entry: &Entry) {
         self.newest = self.newest.max(entry.at);
-        if number == 1 && matches!(entry.event, Event::NodeStarted { .. }) {
-            self.begun = Some(entry.at);
+        match entry.event {
+            Event::NodeStarted { .. } if number == 1 => self.is_from_the_start = true,
+            Event::PolicyChanged { .. } if self.is_from_the_start && self.came.is_none() => self.came = Some(entry.at),
+            _ => self.came = self.came.map(|came| came.min(entry.at)),
         }
         self.book.take(number, entry);
         self.answers.take(number, entry);

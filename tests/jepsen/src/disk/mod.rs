@@ -101,7 +101,8 @@ impl Disks {
     /// # Errors
     /// When a disk refuses.
     pub fn flush(&self) -> Result<()> {
-        run("sync", &[])
+        // Not all there is: another cluster may be about to lose its power.
+        self.mounts.iter().try_for_each(|home| run("sync", &["--file-system", &home.display().to_string()]))
     }
 
     /// Fills a disk to the last byte. True when nothing more fits.

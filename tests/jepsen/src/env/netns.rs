@@ -99,6 +99,11 @@ impl NetnsNet {
         format!("{PREFIX}{}-{}{part}", self.number, self.slot.0)
     }
 
+    /// Our end of the way to a region.
+    fn ours(&self, region: usize) -> String {
+        format!("{PREFIX}{}{}{region}", self.number % 100_000, self.slot.0)
+    }
+
     /// Two ranges of addresses, this one and the next: between regions and the world, and between regions and us.
     fn octet(&self) -> u32 {
         let each = 2 * NETWORKS as u32;
@@ -108,34 +113,34 @@ impl NetnsNet {
     fn build(&self) -> Result<()> {
         let (octet, world) = (self.octet(), self.namespace("w"));
         ip(&format!("netns add {world}"))?;
-        ip(&format!("-n {world} link set lo up"))?;
+        ip_in(&world, "link set lo up")?;
         for region in 1..=REGIONS {
             let home = self.namespace(&region.to_string());
-            let ours = format!("{PREFIX}{}{}{region}", self.number % 100_000, self.slot.0);
+            let ours = self.ours(region);
             ip(&format!("netns add {home}"))?;
-            ip(&format!("-n {home} link set lo up"))?;
+            ip_in(&home, "link set lo up")?;
             ip(&format!("link add wan netns {home} type veth peer name w{region} netns {world}"))?;
             ip(&format!("link add ctl netns {home} type veth peer name {ours}"))?;
-            ip(&format!("-n {home} addr add 10.{octet}.{region}.2/24 dev wan"))?;
-            ip(&format!("-n {world} addr add 10.{octet}.{region}.1/24 dev w{region}"))?;
-            ip(&format!("-n {home} addr add 10.{}.{region}.2/24 dev ctl", octet + 1))?;
+            ip_in(&home, &format!("addr add 10.{octet}.{region}.2/24 dev wan"))?;
+            ip_in(&world, &format!("addr add 10.{octet}.{region}.1/24 dev w{region}"))?;
+            ip_in(&home, &format!("addr add 10.{}.{region}.2/24 dev ctl", octet + 1))?;
             ip(&format!("addr add 10.{}.{region}.1/24 dev {ours}", octet + 1))?;
             for (namespace, device) in [(&home, "wan"), (&home, "ctl")] {
-                ip(&format!("-n {namespace} link set {device} up"))?;
+                ip_in(namespace, &format!("link set {device} up"))?;
             }
-            ip(&format!("-n {world} link set w{region} up"))?;
+            ip_in(&world, &format!("link set w{region} up"))?;
             ip(&format!("link set {ours} up"))?;
-            ip(&format!("-n {home} route add 10.{octet}.0.0/16 via 10.{octet}.{region}.1"))?;
+            ip_in(&home, &format!("route add 10.{octet}.0.0/16 via 10.{octet}.{region}.1"))?;
         }
         Ok(())
     }
 
     fn lead_through_tun(&self) -> Result<()> {
         let world = self.namespace("w");
-        ip(&format!("-n {world} link set tun0 up"))?;
-        ip(&format!("-n {world} route add default dev tun0 table 100"))?;
+        ip_in(&world, "link set tun0 up")?;
+        ip_in(&world, "route add default dev tun0 table 100")?;
         for region in 1..=REGIONS {
-            ip(&format!("-n {world} rule add iif w{region} lookup 100"))?;
+            ip_in(&world, &format!("rule add iif w{region} lookup 100"))?;
         }
         let settings = "echo 1 > /proc/sys/net/ipv4/ip_forward; \
                         for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done; \
@@ -183,16 +188,20 @@ impl Net for NetnsNet {
 impl Drop for NetnsNet {
     fn drop(&mut self) {
         // Without the device the emulator's reading ends, and with it the emulator.
-        let _ = ip(&format!("-n {} link del tun0", self.namespace("w")));
+        let _ = ip_in(&self.namespace("w"), "link del tun0");
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        // With a namespace its devices go in the kernel's own time, and the next network may have these names.
+        for region in 1..=REGIONS {
+            let _ = ip(&format!("link del {}", self.ours(region)));
+        }
         for part in ["w", "1", "2", "3"] {
             let _ = ip(&format!("netns del {}", self.namespace(part)));
         }
     }
 }
 
-/// What runs a command in a namespace. Not `ip netns exec`: that copies the mount table too, and a disk that lost power stays mounted
-/// in the copies.
+/// What runs a command in a namespace. Neither `ip netns exec` nor `ip -n`: those copy the mount table too, and a disk that lost power
+/// stays mounted in the copies.
 fn inside(namespace: &str) -> [String; 2] {
     ["nsenter".to_owned(), format!("--net=/run/netns/{namespace}")]
 }
@@ -209,7 +218,16 @@ fn sweep() {
 }
 
 fn ip(line: &str) -> Result<()> {
-    let output = Command::new("ip").args(line.split(' ')).stdin(Stdio::null()).output().context("`ip`")?;
+    done(Command::new("ip").args(line.split(' ')), line)
+}
+
+fn ip_in(namespace: &str, line: &str) -> Result<()> {
+    let [enter, net] = inside(namespace);
+    done(Command::new(enter).args([net.as_str(), "ip"]).args(line.split(' ')), line)
+}
+
+fn done(command: &mut Command, line: &str) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().context("`ip`")?;
     ensure!(output.status.success(), "`ip {line}`: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
 }

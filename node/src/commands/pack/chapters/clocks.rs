@@ -75,25 +75,35 @@ pub(in super::super) fn register(request: &Request, homes: &[Home]) -> Section {
         .table(Table::new("transfers", "Routes and their legal basis", &columns, "no route is registered.").rows(rows))
 }
 
-/// When the clocks of an order begin at a node that began at a moment: it hides before it opens anything, so at one that came later they
-/// begin with itself.
-fn clock_from(erasure: &StatedErasure, begun: Option<Timestamp>) -> Timestamp {
-    begun.map_or(erasure.ordered_at, |begun| begun.max(erasure.ordered_at))
+/// When the clock of an order begins at a node that came at a moment: it hides before it shows anything, so at one that came later it
+/// begins with that.
+fn clock_from(erasure: &StatedErasure, came: Option<Timestamp>) -> Timestamp {
+    came.map_or(erasure.ordered_at, |came| came.max(erasure.ordered_at))
 }
 
-/// How an order of erasure stands at a moment, at a node that began at another one, as far as its ledger says when.
-pub(in super::super) fn erasure_state(erasure: &StatedErasure, begun: Option<Timestamp>, now: Timestamp) -> String {
-    let from = clock_from(erasure, begun);
+/// How an order of erasure stands at a moment, at a node that came at another one, as far as its ledger says when.
+pub(in super::super) fn erasure_state(erasure: &StatedErasure, came: Option<Timestamp>, now: Timestamp) -> String {
+    let from = clock_from(erasure, came);
     let hidden = erasure.shredded_at.map(|at| at.0 - from.0);
-    let age = now.0 - from.0;
+    let age = span(now.0 - erasure.ordered_at.0);
+    // What others did not rewrite lay in the bucket all the time: a node that came later has a day for it.
+    let due = (erasure.ordered_at.0 + GONE_WITHIN).max(from.0 + DAY);
     match (erasure.state.as_str(), hidden) {
-        (_, None) if age > SHREDDED_WITHIN => format!("ATTENTION: ordered {} ago and not carried out", span(age)),
+        (_, None) if now.0 - from.0 > SHREDDED_WITHIN => format!("ATTENTION: ordered {age} ago and not carried out"),
         (_, None) => "ordered, within its clock".to_owned(),
-        (_, Some(took)) if took > SHREDDED_WITHIN => format!("ATTENTION: hidden after {}, not within 60 s", span(took)),
+        (_, Some(took)) if took > SHREDDED_WITHIN => {
+            format!("ATTENTION: hidden after {}, not within 60 s", took_in_words(took, erasure, from))
+        }
         ("gone", Some(_)) => "gone".to_owned(),
-        (_, Some(_)) if age > GONE_WITHIN => format!("ATTENTION: hidden, and not rewritten after {}", span(age)),
-        (_, Some(_)) => format!("hidden; rewritten by {}", instant(Timestamp(from.0 + GONE_WITHIN))),
+        (_, Some(_)) if now.0 > due => format!("ATTENTION: hidden, and not rewritten after {age}"),
+        (_, Some(_)) => format!("hidden; rewritten by {}", instant(Timestamp(due))),
     }
+}
+
+/// A time since the clock of an order began.
+fn took_in_words(took: i64, erasure: &StatedErasure, from: Timestamp) -> String {
+    let whose = if from > erasure.ordered_at { " of its own, for the node came later" } else { "" };
+    format!("{}{whose}", span(took.max(0)))
 }
 
 /// Orders, from the statement; times and proofs, from the ledger.
@@ -108,10 +118,9 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
             if !is_asked && !order.purged.is_some_and(|(_, at)| period.holds(at)) {
                 continue;
             }
-            let from = clock_from(erasure, home.tally.begun());
-            let whose = if from > erasure.ordered_at { " after the node began" } else { "" };
+            let from = clock_from(erasure, home.tally.came());
             let took = |done: Option<Timestamp>| {
-                done.map_or_else(|| "not yet".to_owned(), |at| format!("{}{whose}", span(at.0 - from.0)))
+                done.map_or_else(|| "not yet".to_owned(), |at| took_in_words(at.0 - from.0, erasure, from))
             };
             let entries = [order.requested, order.shredded, order.purged].into_iter().flatten();
             let entries: Vec<String> = entries.map(|(number, _)| number.to_string()).collect();
@@ -124,7 +133,7 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
                 erasure.records_hidden.map_or_else(String::new, |count| count.to_string()),
                 erasure.originals_destroyed.map_or_else(String::new, |count| count.to_string()),
                 entries.join(", "),
-                erasure_state(erasure, home.tally.begun(), request.made_at),
+                erasure_state(erasure, home.tally.came(), request.made_at),
             ]);
         }
         for hold in &home.statement.holds {
@@ -269,12 +278,20 @@ mod tests {
             ("shredded", Some(1), 8 * DAY, true),
             ("gone", Some(1), 80 * DAY, false),
         ] {
-            // A node that was there when it was ordered, and one that came a year later and took as long.
-            for (later, begun) in [(0, None), (0, Some(-DAY)), (365 * DAY, Some(365 * DAY))] {
+            // A node that was there when it was ordered, and one that came a minute or a year later and took as long.
+            for (later, came) in
+                [(0, None), (0, Some(-DAY)), (60_000_000, Some(60_000_000)), (365 * DAY, Some(365 * DAY))]
+            {
                 let (shredded, now) = (shredded.map(|at| at + later), Timestamp(now + later));
-                let said = erasure_state(&order(state, shredded), begun.map(Timestamp), now);
+                let said = erasure_state(&order(state, shredded), came.map(Timestamp), now);
                 assert_eq!(said.starts_with("ATTENTION"), is_late, "{state} {shredded:?} {now:?}: {said}");
             }
+        }
+        // To rewrite it, who came after the seven days has one.
+        for (came, now, is_late) in [(6, 7, false), (6, 8, true), (20, 21, false), (20, 22, true)] {
+            let hidden = order("shredded", Some(came * DAY));
+            let said = erasure_state(&hidden, Some(Timestamp(came * DAY)), Timestamp(now * DAY));
+            assert_eq!(said.starts_with("ATTENTION"), is_late, "{came} {now}: {said}");
         }
     }
 }

@@ -209,7 +209,7 @@ impl Outcome {
                 if erasure.state == "gone" && erasure.receipt.is_none() {
                     found.push((place.clone(), "it is said to be gone, and there is no receipt of it".to_owned()));
                 }
-                let state = erasure_state(erasure, home.tally.begun(), home.statement.taken_at);
+                let state = erasure_state(erasure, home.tally.came(), home.statement.taken_at);
                 if let Some(late) = state.strip_prefix("ATTENTION: ") {
                     found.push((place.clone(), late.to_owned()));
                 }
