@@ -366,11 +366,9 @@ fn wait_for_end(child: &mut Child, within: Duration) -> bool {
     ended
 }
 
-/// Asks again and again until there is an answer or the time is over: as many times of it as `DOMICILE_PATIENCE` says, on a machine
-/// that has little left for a test.
+/// Asks again and again until there is an answer or the time is over.
 pub fn wait_until<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let patience = std::env::var("DOMICILE_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let deadline = Instant::now() + within.saturating_mul(patience);
+    let deadline = Instant::now() + within;
     loop {
         if let Some(answer) = ask() {
             return Some(answer);
