@@ -4,7 +4,9 @@ use domicile_proto::link::crossing::{BoxFuture, Crossing, CrossingLedger, Ledger
 use domicile_proto::link::identity::PeerId;
 
 use super::entry::{Event, Passage, Peer};
+use super::errors::LedgerError;
 use super::ledger::Ledger;
+use crate::errors::Coded;
 
 impl CrossingLedger for Ledger {
     fn departing(&self, crossing: Crossing) -> BoxFuture<'_, Result<(), LedgerRefused>> {
@@ -26,8 +28,13 @@ impl CrossingLedger for Ledger {
 
 impl Ledger {
     async fn pass(&self, event: Event) -> Result<(), LedgerRefused> {
-        // The reason was logged where it arose, and stands in the node's status.
-        self.record(event).await.map(drop).map_err(|_| LedgerRefused)
+        // Any other reason was logged where it arose, and stands in the node's status.
+        self.record(event).await.map(drop).map_err(|error| {
+            if let LedgerError::Shut { to } = &error {
+                tracing::info!(%to, code = error.code(), "what was on its way when its route was closed stays here");
+            }
+            LedgerRefused
+        })
     }
 }
 

@@ -440,6 +440,14 @@ impl Event {
         matches!(self, Self::Egress(passage) | Self::Ingress(passage) if passage.class == EgressClass::LedgerHead)
     }
 
+    /// The region that something leaves for which may go there on an open route alone: questions and what is released. A refusal tells
+    /// nothing, and metadata and heads of ledgers keep the group and the witnesses together.
+    pub(crate) fn needs_route(&self) -> Option<&Region> {
+        let Self::Egress(passage) = self else { return None };
+        let is_free = matches!(passage.class, EgressClass::Refusal | EgressClass::LedgerHead | EgressClass::Metadata);
+        (!is_free).then_some(&passage.peer.region)
+    }
+
     /// Most bytes of its body: the frame in base64, and what surrounds it.
     pub(super) fn most_bytes(&self) -> usize {
         let frame = match self {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use domicile_proto::ids::Region;
+
 use crate::errors::{Coded, Verdict};
 
 /// What is wrong with the ledger.
@@ -80,6 +82,12 @@ pub(crate) enum LedgerError {
         /// Which.
         entry: u64,
     },
+    /// The route was closed before this entry.
+    #[error("the route to `{to}` is closed; nothing that is released goes there until its officer opens it again")]
+    Shut {
+        /// Where it would have gone.
+        to: Region,
+    },
     /// An entry is too large.
     #[error("an entry of {bytes} bytes is larger than the ledger takes")]
     TooLarge {
@@ -102,13 +110,16 @@ impl Coded for LedgerError {
             Self::NotAMessage { .. } => "DMC-AUDIT-09",
             Self::TooYoung { .. } => "DMC-AUDIT-10",
             Self::Gone { .. } => "DMC-AUDIT-11",
+            Self::Shut { .. } => "DMC-AUDIT-12",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
             Self::Closed => Verdict::NotNow(5),
-            Self::TooLarge { .. } | Self::NotAMessage { .. } | Self::Gone { .. } => Verdict::Refused,
+            Self::TooLarge { .. } | Self::NotAMessage { .. } | Self::Gone { .. } | Self::Shut { .. } => {
+                Verdict::Refused
+            }
             Self::TooYoung { .. } => Verdict::NotNow(60),
             Self::Open { .. }
             | Self::Damaged { .. }

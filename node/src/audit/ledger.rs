@@ -1,6 +1,6 @@
 //! The ledger as the node holds it: one thread makes entries durable, another writes the files of the log from them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,9 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-#[cfg(test)]
-use domicile_proto::ids::Region;
-use domicile_proto::ids::{Name, QuestionId, TenantId, Timestamp};
+use domicile_proto::ids::{Name, QuestionId, Region, TenantId, Timestamp};
 use domicile_proto::link::identity::PeerId;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -68,6 +66,8 @@ pub(crate) struct Ledger {
     verifier: Verifier,
     stamp: Stamp,
     jobs: Mutex<Option<SyncSender<Job>>>,
+    /// Regions whose routes are closed by the last entry about them.
+    shut: Mutex<BTreeSet<Region>>,
     /// Bodies are destroyed one behind the other.
     pub(super) destroying: tokio::sync::Mutex<()>,
     /// What the entries say of those that are.
@@ -170,6 +170,7 @@ impl Ledger {
             verifier,
             stamp,
             jobs: kept,
+            shut: Mutex::default(),
             destroying: tokio::sync::Mutex::default(),
             orders: Mutex::default(),
         })
@@ -178,7 +179,8 @@ impl Ledger {
     /// Records what happened; its number once it is durable.
     ///
     /// # Errors
-    /// [`LedgerError::Poisoned`] after a failed flush, [`LedgerError::Closed`] while stopping, [`LedgerError::TooLarge`].
+    /// [`LedgerError::Poisoned`] after a failed flush, [`LedgerError::Closed`] while stopping, [`LedgerError::TooLarge`];
+    /// [`LedgerError::Shut`] for what is released and would leave on a route that an entry before has closed.
     pub(crate) async fn record(&self, event: Event) -> Result<u64, LedgerError> {
         let tenant = self.tenant_of(&event);
         self.record_in(tenant, event).await
@@ -197,12 +199,28 @@ impl Ledger {
         if bytes > LEDGER_BODY_BYTES {
             return Err(LedgerError::TooLarge { bytes });
         }
-        let (is_news, at) = (!event.is_about_heads(), self.clock.now());
+        let is_news = !event.is_about_heads();
         let order = if let Event::BodyDestroyed(gone) = &event { Some(gone.clone()) } else { None };
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
-        let wanted = Wanted { at, tenant, event, done };
-        queue.send(Wish::Entry(wanted)).await.map_err(|_| LedgerError::Poisoned)?;
+        let place = queue.reserve().await.map_err(|_| LedgerError::Poisoned)?;
+        let at = {
+            // Entries stand in the order in which this is passed: none of what needs a route stands behind one that closes it.
+            let mut shut = self.shut.lock();
+            if let Some(to) = event.needs_route().filter(|to| shut.contains(*to)) {
+                return Err(LedgerError::Shut { to: to.clone() });
+            }
+            if let Event::RouteChanged { to, open, .. } = &event {
+                if *open {
+                    shut.remove(to)
+                } else {
+                    shut.insert(to.clone())
+                };
+            }
+            let at = self.clock.now();
+            place.send(Wish::Entry(Wanted { at, tenant, event, done }));
+            at
+        };
         let outcome = outcome.await.unwrap_or(Err(LedgerError::Poisoned));
         if is_news && outcome.is_ok() {
             self.news.fetch_add(1, Ordering::Relaxed);
@@ -211,6 +229,11 @@ impl Ledger {
             self.orders.lock().add(at, tenant, gone);
         }
         outcome
+    }
+
+    /// Whether the last entry about the route to a region, durable or about to be, does not close it.
+    pub(crate) fn lets_out_to(&self, to: &Region) -> bool {
+        !self.shut.lock().contains(to)
     }
 
     /// In whose chain an event belongs. An answer belongs in that of its question, while that is remembered.

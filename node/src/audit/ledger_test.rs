@@ -395,3 +395,56 @@ fn ended_between_any_two_writes_it_goes_on_without_a_fork_and_with_all_it_acknow
     }
     assert!(steps > 100, "there are more steps than {steps}");
 }
+
+/// From now on what is released here goes to Frankfurt, or does no more.
+fn route(open: bool) -> Event {
+    let policy = domicile_proto::ids::PolicyVersion(5);
+    Event::RouteChanged { to: peer().region, open, basis: None, policy }
+}
+
+fn of_class(class: EgressClass) -> Event {
+    let Event::Egress(passage) = egress("told") else { unreachable!("it leaves") };
+    Event::Egress(Passage { class, ..passage })
+}
+
+#[tokio::test]
+async fn behind_the_entry_that_closes_a_route_stands_nothing_that_needs_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path()).expect("new");
+    ledger.record(egress("before")).await.expect("it is open");
+    ledger.record(route(false)).await.expect("closed");
+    assert!(!ledger.lets_out_to(&peer().region) && ledger.lets_out_to(&tokyo()));
+    for class in [EgressClass::Count, EgressClass::Question, EgressClass::Sum] {
+        let refused = ledger.record(of_class(class)).await.expect_err("it is closed");
+        assert_eq!(crate::errors::Coded::code(&refused), "DMC-AUDIT-12");
+    }
+    for class in [EgressClass::Refusal, EgressClass::LedgerHead, EgressClass::Metadata] {
+        ledger.record(of_class(class)).await.expect("it needs no route");
+    }
+    ledger.record(route(true)).await.expect("opened");
+    ledger.record(egress("behind")).await.expect("it is open again");
+    ledger.close();
+    let left = events(dir.path()).into_iter().filter(|event| event.needs_route().is_some()).count();
+    assert_eq!(left, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_races_with_the_closing_of_its_route_stands_before_it_or_nowhere() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Arc::new(open(dir.path()).expect("new"));
+    let mut racing = Vec::new();
+    for number in 0..300 {
+        let one = Arc::clone(&ledger);
+        let event = if number == 150 { route(false) } else { egress(&number.to_string()) };
+        racing.push(async move {
+            tokio::task::spawn_blocking(move || futures::executor::block_on(one.record(event))).await
+        });
+    }
+    let outcomes = futures::future::join_all(racing).await;
+    let taken = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Ok(_)))).count();
+    ledger.close();
+    let events = events(dir.path());
+    assert_eq!(events.len(), taken);
+    let closed = events.iter().position(|event| matches!(event, Event::RouteChanged { .. })).expect("closed");
+    assert!(events.iter().skip(closed).all(|event| event.needs_route().is_none()), "closed by entry {closed}");
+}

@@ -120,7 +120,8 @@ impl Answerer {
     /// Whether what is released here may go to a region at this moment.
     fn may_answer(&self, asking: &Region) -> bool {
         let policy = self.policy.now();
-        *asking == policy.region || policy.routes.is_open_to(asking)
+        // The ledger tells of a route that is closed a moment before the policy that closes it holds.
+        *asking == policy.region || policy.routes.is_open_to(asking) && self.ledger.lets_out_to(asking)
     }
 
     fn let_in(&self, asking: &Region, question: &Question) -> Result<Put, RefusalCode> {

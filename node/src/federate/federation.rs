@@ -156,7 +156,7 @@ impl Federation {
     /// Whether a question may go to a region at this moment. A policy nobody can change any more may have been revoked: then
     /// nothing goes out, and the region is one that could not be asked.
     fn may_go(&self, to: &Region) -> Result<(), (Standing, RefusalCode)> {
-        if !self.policy.now().routes.may_ask(to) {
+        if !self.policy.now().routes.may_ask(to) || !self.ledger.lets_out_to(to) {
             return Err((Standing::Refused(RefusalCode::NoTransferBasis), RefusalCode::NoTransferBasis));
         }
         if self.policy.lease().is_over(Instant::now()) {

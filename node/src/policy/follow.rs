@@ -96,10 +96,14 @@ fn approvals(before: &Policy, after: &Policy) -> Vec<Event> {
     if before.version.0 == 0 { Vec::new() } else { changed.collect() }
 }
 
-/// Routes out of this region that were opened or closed, or stand on another basis than before.
+/// Routes out of this region that were opened or closed, or stand on another basis than before. The first policy of a start tells of all
+/// of them: one may have changed while the node was away, or in the moment before it went.
 fn routes(before: &Policy, after: &Policy) -> Vec<Event> {
+    if after.version.0 == 0 {
+        return Vec::new();
+    }
     let changed = after.routes.out.iter().filter_map(|(to, route)| {
-        let known = before.routes.out.get(to);
+        let known = before.routes.out.get(to).filter(|_| before.version.0 > 0);
         let is_same =
             known.is_some_and(|known| (known.shut.is_none(), known.basis) == (route.shut.is_none(), route.basis));
         let (to, open, basis, policy) = (to.clone(), route.shut.is_none(), route.basis, after.version);
@@ -108,7 +112,7 @@ fn routes(before: &Policy, after: &Policy) -> Vec<Event> {
     changed.collect()
 }
 
-/// What changes lies in the ledger before it holds. What was so before this start is not told again, but for the version.
+/// What changes lies in the ledger before it holds. What was so before this start is not told again, but for the version and the routes.
 async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
     let mut events = Vec::new();
     if after.version != before.version {
@@ -125,8 +129,8 @@ async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
         events.extend(entered.map(|(_, row)| change(row, true)));
         let left = before.nodes.iter().filter(|(id, _)| !after.nodes.contains_key(id));
         events.extend(left.map(|(_, row)| change(row, false)));
-        events.extend(routes(before, after));
     }
+    events.extend(routes(before, after));
     events.extend(approvals(before, after));
     let events = events.into_iter().map(|event| (None, event));
     let lowered = after.lowered_since(before).into_iter().map(|(stream, from, to)| {
@@ -148,6 +152,7 @@ async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
 mod tests {
     use domicile_proto::ids::{DictionaryId, NodeId, PolicyVersion, TenantId, Timestamp};
 
+    use super::super::routes::{Routes, Shut};
     use super::super::snapshot::Dictionary;
     use super::*;
     use crate::clock::Clock;
@@ -161,6 +166,29 @@ mod tests {
         let dictionary = Dictionary { texts: values.clone(), approved: values };
         policy.dictionaries.insert((TenantId(1), "service".parse().expect("a name")), Arc::new(dictionary));
         policy
+    }
+
+    #[test]
+    fn a_start_tells_of_every_route_once_and_later_of_those_that_change() {
+        let open = || Routes::open_to(["frankfurt", "singapore"]);
+        let with = |version, routes| Policy { routes, ..policy(version) };
+        let told = |before: &Policy, after: &Policy| -> Vec<(String, bool)> {
+            let told = routes(before, after).into_iter();
+            let route = |event| match event {
+                Event::RouteChanged { to, open, .. } => Some((to.to_string(), open)),
+                _ => None,
+            };
+            told.filter_map(route).collect()
+        };
+        let all = [("frankfurt".to_owned(), true), ("singapore".to_owned(), true)];
+        // What the file opens is known before the group is heard.
+        let nothing_heard = with(0, open());
+        assert_eq!(told(&policy(0), &nothing_heard), []);
+        assert_eq!(told(&nothing_heard, &with(7, open())), all, "the ledger may say otherwise of any of them");
+        let mut closed = open();
+        closed.out.get_mut(&"frankfurt".parse().expect("a name")).expect("there").shut = Some(Shut::Revoked);
+        assert_eq!(told(&with(7, open()), &with(8, closed.clone())), [("frankfurt".to_owned(), false)]);
+        assert_eq!(told(&with(8, closed.clone()), &with(9, closed)), []);
     }
 
     #[tokio::test]

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::ids::{TenantId, Timestamp};
+use domicile_proto::ids::{Region, TenantId, Timestamp};
 use domicile_proto::message::answer::Outcome;
 use domicile_proto::message::ledger::HeadOffer;
 use domicile_proto::officer::OfficerPublic;
+use domicile_proto::transfer::TransferBasis;
 
 use super::super::double_entry::Book;
 use super::answers::Answers;
@@ -65,10 +66,6 @@ pub(super) struct Order {
     pub(super) purged: Option<(u64, Timestamp)>,
 }
 
-/// From the entry that says a route is closed to the last byte on it, at most, in microseconds: what was already released may
-/// still be on its way to the ledger. Source: a route without a basis is refused within a second.
-const ROUTE_CLOSES_WITHIN: i64 = 1_000_000;
-
 /// By day, way, region at the other end, and class: messages and bytes.
 type Crossings = BTreeMap<(String, Way, String, EgressClass), (u64, u64)>;
 
@@ -106,12 +103,13 @@ pub(super) struct Tally {
     pub(super) heads: Vec<Shown>,
     /// Policy versions that answers name, and the newest that the ledger had said before: number, version, known.
     pub(super) unknown_policies: Vec<(u64, u64)>,
-    /// What left for a region more than a moment after the route to it was closed: number, region.
+    /// What left for a region behind the entry that closed the route to it: number, region.
     pub(super) astray: Vec<(u64, String)>,
     /// Bodies that were destroyed, each with the number and time of the entry that says so; of all times.
     pub(super) destroyed: Vec<(u64, Timestamp, Destroyed)>,
     officer: Option<OfficerPublic>,
-    closed_routes: BTreeMap<String, Timestamp>,
+    /// By region: whether the route there is open, and on which basis, by the last entry about it.
+    routes: BTreeMap<Region, (bool, Option<TransferBasis>)>,
     breaches: Breaches,
     versions: BTreeSet<u64>,
     is_from_the_start: bool,
@@ -145,7 +143,7 @@ impl Tally {
             astray: Vec::new(),
             destroyed: Vec::new(),
             officer: None,
-            closed_routes: BTreeMap::new(),
+            routes: BTreeMap::new(),
             breaches: Breaches::default(),
             versions: BTreeSet::new(),
             is_from_the_start: false,
@@ -182,7 +180,7 @@ impl Tally {
         self.answers.take(number, entry);
         self.always(number, entry);
         self.breaches.take(number, entry);
-        self.on_closed_routes(number, entry);
+        self.routes(number, entry);
         if self.period.holds(entry.at) {
             *self.kinds.entry(kind_of(&entry.event)).or_default() += 1;
             self.within(number, entry);
@@ -231,24 +229,22 @@ impl Tally {
         }
     }
 
-    /// From a moment after a route was closed nothing but refusals goes there, until it is opened again.
-    fn on_closed_routes(&mut self, number: u64, entry: &Entry) {
-        match &entry.event {
-            Event::RouteChanged { to, open: false, .. } => {
-                self.closed_routes.entry(to.to_string()).or_insert(entry.at);
+    /// Behind an entry that closes a route nothing but refusals goes there until one opens it again: the node decides both in one order, so
+    /// no clock is asked. Every start tells of all routes again; what is as it was is no line.
+    fn routes(&mut self, number: u64, entry: &Entry) {
+        if let Event::RouteChanged { to, open, basis, policy } = &entry.event {
+            let before = self.routes.insert(to.clone(), (*open, *basis));
+            if before != Some((*open, *basis)) && self.period.holds(entry.at) {
+                let basis = basis.map_or_else(|| "no basis".to_owned(), |basis| basis.to_string().replace('_', " "));
+                let state = if *open { "open" } else { "closed" };
+                let words = format!("to {to}: {state}, {basis}, by policy version {}", policy.0);
+                self.policy.push(Line { number, at: entry.at, what: "route changed".to_owned(), words });
             }
-            Event::RouteChanged { to, open: true, .. } => {
-                self.closed_routes.remove(to.as_str());
-            }
-            Event::Egress(passage) => {
-                let free = [EgressClass::Refusal, EgressClass::LedgerHead, EgressClass::Metadata];
-                let region = passage.peer.region.as_str();
-                let closed = self.closed_routes.get(region).filter(|_| !free.contains(&passage.class));
-                if closed.is_some_and(|closed| entry.at.0 > closed.0 + ROUTE_CLOSES_WITHIN) {
-                    self.astray.push((number, region.to_owned()));
-                }
-            }
-            _ => {}
+        }
+        if let Some(to) = entry.event.needs_route()
+            && self.routes.get(to).is_some_and(|(is_open, _)| !is_open)
+        {
+            self.astray.push((number, to.to_string()));
         }
     }
 
@@ -291,12 +287,6 @@ impl Tally {
                     to.get()
                 );
                 self.policy.push(line("ATTENTION threshold lowered", words));
-            }
-            Event::RouteChanged { to, open, basis, policy } => {
-                let basis = basis.map_or_else(|| "no basis".to_owned(), |basis| basis.to_string().replace('_', " "));
-                let state = if *open { "open" } else { "closed" };
-                let words = format!("to {to}: {state}, {basis}, by policy version {}", policy.0);
-                self.policy.push(line("route changed", words));
             }
             Event::NotSent { to, why, .. } => {
                 let why = serde_json::to_value(why).unwrap_or_default();
@@ -406,5 +396,51 @@ pub(super) fn span(micros: i64) -> String {
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::{ByteCount, NodeId, PolicyVersion};
+
+    use super::*;
+    use crate::audit::Peer;
+
+    fn tally(events: Vec<Event>) -> Tally {
+        let window = Period { from: Timestamp(0), to: Timestamp(i64::MAX) };
+        let mut tally = Tally::new(window, TenantId(1));
+        for (number, event) in (1..).zip(events) {
+            // The clock goes back meanwhile: it excuses nothing.
+            let at = Timestamp(1_000_000_000 / i64::try_from(number).expect("few"));
+            tally.take(number, &Entry::specimen(at, None, event));
+        }
+        tally
+    }
+
+    fn frankfurt() -> Region {
+        "frankfurt".parse().expect("a name")
+    }
+
+    fn route(open: bool) -> Event {
+        Event::RouteChanged { to: frankfurt(), open, basis: None, policy: PolicyVersion(5) }
+    }
+
+    fn left(class: EgressClass) -> Event {
+        let peer = Peer { region: frankfurt(), node: NodeId(3) };
+        Event::Egress(Passage { peer, class, bytes: ByteCount(1), sha256: [0; 32], body: vec![1], drawn: None })
+    }
+
+    #[test]
+    fn what_left_behind_the_entry_that_closed_its_route_is_astray_whatever_the_clock_says() {
+        let counted = || left(EgressClass::Count);
+        assert_eq!(tally(vec![counted(), route(false), left(EgressClass::Refusal), counted()]).astray.len(), 1);
+        assert_eq!(tally(vec![route(false), route(true), counted()]).astray, []);
+        assert_eq!(tally(vec![route(false), counted()]).astray, [(2, "frankfurt".to_owned())]);
+    }
+
+    #[test]
+    fn a_route_that_is_as_it_was_is_no_line() {
+        let told = tally(vec![route(true), route(true), route(false), route(false), route(true)]);
+        assert_eq!(told.policy.iter().map(|line| line.number).collect::<Vec<_>>(), [1, 3, 5]);
     }
 }

@@ -233,7 +233,7 @@ impl Outcome {
         }
         for home in &self.homes {
             for (number, region) in &home.tally.astray {
-                let why = format!("this left for {region}, more than a second after the route there was closed");
+                let why = format!("this left for {region}, behind the entry that closed the route there");
                 found.push((format!("{}, entry {number}", home.origin), why));
             }
         }
