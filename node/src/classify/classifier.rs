@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domicile_proto::border::LiteralDetector;
+use domicile_proto::ids::Name;
 use domicile_proto::metadata::Personal;
 use serde_json::{Map, Value};
 
 use super::classified::Classified;
 use super::cleaner::Cleaner;
 use super::detect::Keys;
-use super::rule_files::RuleFiles;
+use super::named::{self, Rest};
+use super::rule_files::{ClassifyError, RuleFiles};
 use super::treatment::{Defaults, whole_fields};
-use crate::keys::{Bucket, Day, PseudonymKeys};
+use crate::keys::{Bucket, Day, PseudonymKeys, TenantPseudonyms};
 use crate::parse::{Envelope, Record};
 use crate::policy::StreamView;
 
@@ -38,34 +40,25 @@ impl Classifier {
         Self { day: Some(day), ..self.clone() }
     }
 
-    /// Treats what is personal in a record of a stream. The subject is read before. `None` where the policy drops the event.
-    pub(crate) fn classify(&self, mut record: Record, stream: &StreamView) -> Option<Classified> {
+    /// Treats what is personal in a record of a stream. The subject is read before. `None` where the policy drops the event; an
+    /// error where the record names more than one subject, for it is hidden, counted and erased by one.
+    pub(crate) fn classify(
+        &self,
+        mut record: Record,
+        stream: &StreamView,
+    ) -> Result<Option<Classified>, ClassifyError> {
         let keys = self.keys.tenant(stream.tenant);
         let treatment = self.defaults.of(&stream.policy);
-        let whole: Vec<_> = whole_fields(&stream.policy)
-            .filter_map(|(field, class)| {
-                let text = taken(&mut record.source, field)?;
-                Some((field, class, text))
-            })
-            .collect();
+        let wanted: Vec<_> = whole_fields(&stream.policy).map(Rest::of).collect();
         let subject = match &stream.policy.personal {
-            Personal::Subject(field) => whole
-                .iter()
-                .find(|(named, ..)| *named == field.as_str())
-                .map(|(_, _, text)| keys.subject(field.as_str(), text)),
+            Personal::Subject(field) => subject_of(&keys, field, &record.source)?,
             Personal::Undeclared | Personal::No => None,
         };
         let rules = self.rules.of(stream.tenant);
         let bucket = self.day.map(|day| Bucket { tenant: stream.tenant, stream: stream.id, day });
         let finder = treatment.finder(rules.as_deref());
         let mut cleaner = Cleaner::new(&keys, &treatment, finder, subject).meeting(&self.keys, bucket);
-        cleaner.map(&mut record.source, "");
-        for (field, class, text) in whole {
-            match cleaner.whole(class, &text) {
-                Ok(clean) => put(&mut record.source, field, clean),
-                Err(_) => drop_at(&mut record.source, field),
-            }
-        }
+        cleaner.map(&mut record.source, "", &wanted);
         if let Some(id) = &record.id
             && let Some(clean) = cleaner.id(id)
         {
@@ -73,13 +66,13 @@ impl Classifier {
         }
         if cleaner.drops_event {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            return None;
+            return Ok(None);
         }
         if cleaner.dropped_fields {
             record.envelope = Envelope::locate(&record.source);
         }
         let originals = cleaner.originals;
-        Some(Classified::close(record, subject, originals))
+        Ok(Some(Classified::close(record, subject, originals)))
     }
 
     /// How many records were dropped so far.
@@ -94,7 +87,8 @@ impl Classifier {
         let treatment = self.defaults.of(&stream.policy);
         let rules = self.rules.of(stream.tenant);
         let mut cleaner = Cleaner::new(&keys, &treatment, treatment.finder(rules.as_deref()), None);
-        if let Some((_, class)) = whole_fields(&stream.policy).find(|(whole, _)| whole.eq_ignore_ascii_case(field)) {
+        let wanted: Vec<_> = whole_fields(&stream.policy).map(Rest::of).collect();
+        if let Some(class) = named::class_of(&wanted, field) {
             return cleaner.whole(class, text.trim()).ok();
         }
         cleaner.question(text, Keys { nearest: field, outer: "" })
@@ -120,60 +114,21 @@ impl LiteralDetector for Defaults {
     }
 }
 
-/// Takes the text of a field that is replaced whole out of a record, where there is anything; an empty text is left.
-fn taken(source: &mut Map<String, Value>, field: &str) -> Option<String> {
-    let value = find(source, field)?;
-    let text = match &*value {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Array(list) if list.is_empty() => return None,
-        Value::Array(_) | Value::Object(_) => value.to_string(),
-        Value::Null => return None,
-    };
-    if text.is_empty() {
-        return None;
+/// The keyed hash of the one subject that a record names, however often it names it.
+fn subject_of(
+    keys: &TenantPseudonyms,
+    field: &Name,
+    source: &Map<String, Value>,
+) -> Result<Option<u64>, ClassifyError> {
+    let mut subject = None;
+    for text in named::texts(source, field.as_str()) {
+        let hash = keys.subject(field.as_str(), &text);
+        if subject.is_some_and(|known| known != hash) {
+            return Err(ClassifyError::Subjects { field: field.clone() });
+        }
+        subject = Some(hash);
     }
-    *value = Value::Null;
-    Some(text)
-}
-
-fn put(source: &mut Map<String, Value>, field: &str, clean: String) {
-    if let Some(value) = find(source, field) {
-        *value = Value::String(clean);
-    }
-}
-
-/// The value of a field: under its name, or down its path; in small or capital letters.
-fn find<'a>(source: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Value> {
-    let (outer, key) = home(source, field)?;
-    outer.get_mut(&key)
-}
-
-fn drop_at(source: &mut Map<String, Value>, field: &str) {
-    if let Some((outer, key)) = home(source, field) {
-        outer.shift_remove(&key);
-    }
-}
-
-/// The object that holds a field, and the field's key in it.
-fn home<'a>(source: &'a mut Map<String, Value>, field: &str) -> Option<(&'a mut Map<String, Value>, String)> {
-    if let Some(key) = key_of(source, field) {
-        return Some((source, key));
-    }
-    let (first, rest) = field.split_once('.')?;
-    let key = key_of(source, first)?;
-    match source.get_mut(&key)? {
-        Value::Object(inner) => home(inner, rest),
-        _ => None,
-    }
-}
-
-fn key_of(map: &Map<String, Value>, field: &str) -> Option<String> {
-    if map.contains_key(field) {
-        return Some(field.to_owned());
-    }
-    map.keys().find(|key| key.eq_ignore_ascii_case(field)).cloned()
+    Ok(subject)
 }
 
 /// From this many digits on a literal does not travel.

@@ -9,7 +9,9 @@ use serde_json::json;
 use super::super::mark::BASE32;
 use super::*;
 use crate::clock::Clock;
+use crate::errors::Coded;
 use crate::keys::specimen;
+use crate::limits::MAX_RECORD_DEPTH;
 use crate::parse::Envelope;
 
 fn classifier() -> Classifier {
@@ -80,7 +82,7 @@ fn values_keys_numbers_and_ids_are_cleaned_at_any_depth() {
         "count": 4_111_111_111_111_112_u64,
     }));
     record.id = Some("john@example.com".into());
-    let classified = classifier().classify(record, &stream(1, Personal::Undeclared)).unwrap();
+    let classified = classifier().classify(record, &stream(1, Personal::Undeclared)).unwrap().unwrap();
     let json = String::from_utf8(classified.json().to_vec()).unwrap();
     for original in ["10.0.0.1", "@", "4111111111111111,", "4111111111111111\""] {
         assert!(!json.contains(original), "{original}");
@@ -95,7 +97,7 @@ fn values_keys_numbers_and_ids_are_cleaned_at_any_depth() {
 fn a_number_is_found_however_it_was_written() {
     for text in ["4111111111111111", "4111111111111111.0", "4.111111111111111e15", "-4111111111111111"] {
         let source: Value = serde_json::from_str(&format!("{{\"pan\": {text}, \"ms\": 41111111.25}}")).unwrap();
-        let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap();
+        let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap().unwrap();
         let pan = classified.source()["pan"].as_str().unwrap_or_default();
         assert!(pan.starts_with("\u{2039}card:"), "{text}");
         assert!(classified.source()["ms"].is_f64(), "{text}: a fraction is no card");
@@ -107,7 +109,7 @@ fn the_subject_is_counted_by_what_it_was() {
     let classifier = classifier();
     let subject = |source: Value, field: &str| {
         let personal = Personal::Subject(field.parse().unwrap());
-        classifier.classify(record(source), &stream(1, personal)).unwrap().subject()
+        classifier.classify(record(source), &stream(1, personal)).unwrap().unwrap().subject()
     };
     let john = subject(json!({"user": "john@example.com"}), "user");
     assert!(john.is_some());
@@ -117,7 +119,8 @@ fn the_subject_is_counted_by_what_it_was() {
     assert_eq!(subject(json!({"x": 1}), "user"), None);
     assert_eq!(subject(json!({"user": ""}), "user"), None);
     assert_eq!(subject(json!({"user": []}), "user"), None);
-    let undeclared = classifier.classify(record(json!({"user": "x"})), &stream(1, Personal::Undeclared)).unwrap();
+    let undeclared =
+        classifier.classify(record(json!({"user": "x"})), &stream(1, Personal::Undeclared)).unwrap().unwrap();
     assert_eq!(undeclared.subject(), None);
 }
 
@@ -180,7 +183,7 @@ fn nested(secret: String) -> impl Strategy<Value = (String, Value)> {
 
 /// What is stored of a record, with its tokens as classes; nothing where it is dropped.
 fn stored(source: Value, personal: Personal, privacy: Privacy) -> Option<String> {
-    let classified = classifier().classify(record(source), &treated(1, personal, privacy))?;
+    let classified = classifier().classify(record(source), &treated(1, personal, privacy)).unwrap()?;
     Some(shown(std::str::from_utf8(classified.json()).unwrap()))
 }
 
@@ -205,10 +208,10 @@ fn dropped_events_are_counted_and_dropped_fields_leave_the_envelope() {
     let classifier = classifier();
     let stream = |action| treated(1, Personal::Undeclared, Privacy::new([(PersonalClass::Email, action)], Vec::new()));
     let with_mail = || record(json!({"message": "to a@b.de", "msg": "plain"}));
-    assert!(classifier.classify(with_mail(), &stream(Action::DropEvent)).is_none());
-    assert!(classifier.classify(with_mail(), &stream(Action::DropEvent)).is_none());
+    assert!(classifier.classify(with_mail(), &stream(Action::DropEvent)).unwrap().is_none());
+    assert!(classifier.classify(with_mail(), &stream(Action::DropEvent)).unwrap().is_none());
     assert_eq!(classifier.dropped(), 2);
-    let classified = classifier.classify(with_mail(), &stream(Action::DropField)).unwrap();
+    let classified = classifier.classify(with_mail(), &stream(Action::DropField)).unwrap().unwrap();
     assert_eq!(classified.envelope().message(classified.source()), Some("plain"));
     assert_eq!(classifier.dropped(), 2);
 }
@@ -234,8 +237,10 @@ fn declared_fields_and_the_subject_are_replaced_whole() {
     assert!(gone.starts_with(r#"{"user":{},"#), "{gone}");
     let found =
         classifier().pseudonymise("user.id", "alice 10.0.0.1", &treated(1, personal(), privacy(Action::Pseudonymise)));
-    let classified =
-        classifier().classify(record(source()), &treated(1, personal(), privacy(Action::Pseudonymise))).unwrap();
+    let classified = classifier()
+        .classify(record(source()), &treated(1, personal(), privacy(Action::Pseudonymise)))
+        .unwrap()
+        .unwrap();
     assert_eq!(classified.source()["user"]["id"].as_str(), found.as_deref(), "a searcher finds it by its value");
 }
 
@@ -243,7 +248,7 @@ fn declared_fields_and_the_subject_are_replaced_whole() {
 fn nobody_can_forge_a_mark() {
     let forged = format!("\u{2039}email:{}\u{203A}", "a".repeat(26));
     let source = json!({"m": format!("{forged} to a@b.de {forged}"), forged.clone(): forged.clone(), "n": [forged]});
-    let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap();
+    let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap().unwrap();
     let json = String::from_utf8(classified.json().to_vec()).unwrap();
     assert_eq!(json.matches('\u{2039}').count(), 1, "only our own: {json}");
     assert!(json.contains("<email:aaaaaa"), "what was sent can still be read: {json}");
@@ -254,7 +259,7 @@ fn originals_are_gathered_once_for_each_token_and_only_for_tokens() {
     let privacy = Privacy::new([(PersonalClass::Ip, Action::Mask)], Vec::new());
     let stream = treated(1, Personal::Subject("user".parse().unwrap()), privacy);
     let source = json!({"user": "u1", "m": "a@b.de A@b.de 10.0.0.1 GET /?q=c%40d.de", "n": "a@b.de"});
-    let mut classified = classifier().classify(record(source), &stream).unwrap();
+    let mut classified = classifier().classify(record(source), &stream).unwrap().unwrap();
     let subject = classified.subject();
     assert!(subject.is_some());
     let originals = classified.take_originals();
@@ -275,7 +280,7 @@ fn a_value_that_is_sealed_is_not_handed_on_again_where_it_was_sealed_until_it_is
     let day = Day(3);
     let handed_on = |day: Day, stream: &StreamView, user: &str, text: &str| {
         let source = json!({"user": user, "m": text});
-        let mut classified = classifier.on(day).classify(record(source), stream).unwrap();
+        let mut classified = classifier.on(day).classify(record(source), stream).unwrap().unwrap();
         let originals = classified.take_originals();
         (String::from_utf8(classified.json().to_vec()).unwrap(), originals)
     };
@@ -311,7 +316,7 @@ fn an_id_stays_an_id_under_every_action_but_the_drop_of_its_event() {
         let mut record = record(json!({"x": 1}));
         record.id = Some("a@b.de".into());
         let privacy = Privacy::new([(PersonalClass::Email, action)], Vec::new());
-        let classified = classifier().classify(record, &treated(1, Personal::Undeclared, privacy)).unwrap();
+        let classified = classifier().classify(record, &treated(1, Personal::Undeclared, privacy)).unwrap().unwrap();
         assert_eq!(shown(classified.id().unwrap()), "<email>");
     }
 }
@@ -332,19 +337,179 @@ fn the_regions_defaults_hold_where_the_policy_says_nothing() {
     let classifier =
         Classifier::new(keys, Defaults::new("DE", [(PersonalClass::Email, Action::DropEvent)]), RuleFiles::default());
     let mail = || record(json!({"m": "a@b.de"}));
-    assert!(classifier.classify(mail(), &stream(1, Personal::Undeclared)).is_none());
+    assert!(classifier.classify(mail(), &stream(1, Personal::Undeclared)).unwrap().is_none());
     let said = Privacy::new([(PersonalClass::Email, Action::Mask)], Vec::new());
-    assert!(classifier.classify(mail(), &treated(1, Personal::Undeclared, said)).is_some());
+    assert!(classifier.classify(mail(), &treated(1, Personal::Undeclared, said)).unwrap().is_some());
+}
+
+/// What is stored of a record in a stream that declares these fields.
+fn stored_declared(fields: &[&str], source: Value) -> String {
+    let fields = fields.iter().map(|field| field.parse::<Name>().unwrap()).collect();
+    stored(source, Personal::Undeclared, Privacy::new([], fields)).unwrap()
+}
+
+#[test]
+fn a_declared_field_is_replaced_in_every_shape_that_spells_its_name() {
+    for (field, source, expected) in [
+        ("users.name", json!({"users": [{"name": "Alice"}, 1]}), r#"{"users":[{"name":"<declared>"},1]}"#),
+        (
+            "users.name",
+            json!({"users.name": null, "users": {"name": "Alice"}}),
+            r#"{"users.name":null,"users":{"name":"<declared>"}}"#,
+        ),
+        ("name", json!({"name": "x", "NAME": "Alice"}), r#"{"name":"<declared>","NAME":"<declared>"}"#),
+        ("a.b.c", json!({"a.b": {"c": "Alice"}}), r#"{"a.b":{"c":"<declared>"}}"#),
+        ("a.b.c", json!({"a": {"B.c": "Alice"}}), r#"{"a":{"B.c":"<declared>"}}"#),
+        (
+            "a.b.c",
+            json!({"a.b.c": "x", "a": {"b": {"c": "Alice"}, "b.c": "Bob"}, "A.b": [[{"C": "Carol"}]]}),
+            r#"{"a.b.c":"<declared>","a":{"b":{"c":"<declared>"},"b.c":"<declared>"},"A.b":[[{"C":"<declared>"}]]}"#,
+        ),
+    ] {
+        assert_eq!(stored_declared(&[field], source), expected, "{field}");
+    }
+}
+
+#[test]
+fn whatever_a_declared_field_holds_no_text_of_it_stays() {
+    for (source, expected) in [
+        (json!({"name": ["Alice", "Bob"]}), r#"{"name":["<declared>","<declared>"]}"#),
+        (
+            json!({"name": [["Alice"], [7, true, null, " ", []]]}),
+            r#"{"name":[["<declared>"],["<declared>","<declared>",null," ",[]]]}"#,
+        ),
+        (json!({"name": {"first": "Alice", "x": ["Smith"]}}), r#"{"name":"<declared>"}"#),
+        (json!({"name": [{"first": "Alice"}, "Bob"]}), r#"{"name":["<declared>","<declared>"]}"#),
+        (json!({"name.first": "Alice", "Name.x": {"y": "S"}}), r#"{"name.first":"<declared>","Name.x":"<declared>"}"#),
+        (json!({"name": 7, "n": 7}), r#"{"name":"<declared>","n":7}"#),
+    ] {
+        assert_eq!(stored_declared(&["name"], source), expected);
+    }
+    let dropped = Privacy::new([(PersonalClass::Declared, Action::DropField)], vec!["u.name".parse().unwrap()]);
+    let source = json!({"u": [{"name": "Alice", "n": 1}, {"name": ["Bob"]}], "u.name": "Carol"});
+    assert_eq!(stored(source, Personal::Undeclared, dropped).unwrap(), r#"{"u":[{"n":1},{"name":[]}]}"#);
+}
+
+#[test]
+fn a_name_that_only_looks_alike_is_another_field() {
+    for source in [
+        json!({"names": "Alice", "name_2": "Alice", "x": {"name": "Alice"}, "x.name": "Alice", "nam": {"e": "Alice"}}),
+        json!({"u": {"namex": "Alice"}, "u.": {"name": "Alice"}, "uname": "Alice", "": {"name": "Alice"}}),
+    ] {
+        let expected = source.to_string();
+        assert_eq!(stored_declared(&["name", "u.name"], source), expected);
+    }
+}
+
+#[test]
+fn of_two_declared_fields_the_one_that_is_named_goes_before_the_one_it_is_part_of() {
+    let privacy = || Privacy::new([], vec!["user.name".parse().unwrap()]);
+    let subject = || Personal::Subject("user".parse().unwrap());
+    let flat = stored(json!({"user": "u1", "user.name": "Alice", "user.agent": "x"}), subject(), privacy());
+    assert_eq!(flat.unwrap(), r#"{"user":"<subject>","user.name":"<declared>","user.agent":"<subject>"}"#);
+    let nested = stored(json!({"user": {"name": "Alice"}}), subject(), privacy());
+    assert_eq!(nested.unwrap(), r#"{"user":"<subject>"}"#);
+    let agent = classifier().pseudonymise("user.agent", "x", &treated(1, subject(), privacy())).unwrap();
+    assert_eq!(shown(&agent), "<subject>", "as it stands in the record");
+}
+
+#[test]
+fn a_declared_field_is_replaced_at_the_deepest_place_of_a_record() {
+    let in_lists = (0..MAX_RECORD_DEPTH - 2).fold(json!({"name": "Alice"}), |inner, _| json!([inner]));
+    let stored = stored_declared(&["users.name"], json!({ "users": in_lists }));
+    assert!(!stored.contains("Alice") && stored.contains("<declared>"), "{stored}");
+    let field = ["a"; MAX_RECORD_DEPTH].join(".");
+    let in_objects = (0..MAX_RECORD_DEPTH).fold(json!("Alice"), |inner, _| json!({ "a": inner }));
+    let stored = stored_declared(&[field.as_str()], in_objects);
+    assert!(!stored.contains("Alice") && stored.contains("<declared>"), "{stored}");
+}
+
+#[test]
+fn a_subject_is_the_same_in_every_shape_and_a_record_names_one() {
+    let classifier = classifier();
+    let subject = |field: &str, source: Value| {
+        let stream = stream(1, Personal::Subject(field.parse().unwrap()));
+        classifier.classify(record(source), &stream).map(|classified| classified.unwrap().subject())
+    };
+    let one = subject("users.id", json!({"users": {"id": "u1"}})).unwrap();
+    assert!(one.is_some());
+    for source in [
+        json!({"users": [{"id": "u1"}]}),
+        json!({"users": [{"n": 1}, {"ID": " u1 "}, [{"id": ["u1", null]}]]}),
+        json!({"users.id": null, "users": {"id": "u1"}}),
+        json!({"users.id": ["u1"], "Users": {"id": "u1"}}),
+    ] {
+        assert_eq!(subject("users.id", source.clone()).unwrap(), one, "{source}");
+    }
+    for source in [
+        json!({"users": [{"id": "u1"}, {"id": "u2"}]}),
+        json!({"users.id": "u1", "users": {"id": "u2"}}),
+        json!({"users": {"id": ["u1", "u2"]}}),
+        json!({"users": {"id": "u1", "ID": "u2"}}),
+    ] {
+        let refused = subject("users.id", source).unwrap_err();
+        assert_eq!(refused.code(), "DMC-CLASSIFY-05");
+        let message = refused.to_string();
+        assert!(message.contains("`users.id`") && !message.contains("u1") && !message.contains("u2"), "{message}");
+    }
+    let of_user = |source: Value| subject("user", source).unwrap();
+    assert_eq!(of_user(json!({"user.id": 7, "user.n": "x"})), of_user(json!({"user": {"id": 7, "n": "x"}})));
+    assert_eq!(of_user(json!({"user": "u1", "user.agent": "x"})), of_user(json!({"user": "u1"})));
+    assert_eq!(of_user(json!({"user.id": null})), None);
+}
+
+/// Records that spell `a.b.c.d` in some ways: cut into keys at some of its dots, in small or capital letters, with lists around
+/// what is below a key.
+fn spelled(secret: &'static str) -> impl Strategy<Value = Value> {
+    let step = (any::<bool>(), any::<bool>(), 0..3_u8);
+    let one = proptest::collection::vec(step, 4).prop_map(move |steps| {
+        let mut value = json!(secret);
+        let mut key = String::new();
+        for ((is_cut, is_capital, lists), letter) in steps.into_iter().zip(["d", "c", "b", "a"]) {
+            let letter = if is_capital { letter.to_uppercase() } else { letter.to_owned() };
+            key = if key.is_empty() { letter } else { format!("{letter}.{key}") };
+            if is_cut {
+                value = wrapped(std::mem::take(&mut key), value, lists);
+            }
+        }
+        if key.is_empty() { value } else { wrapped(key, value, 0) }
+    });
+    proptest::collection::vec(one, 1..4).prop_map(|records| {
+        let mut all = Map::new();
+        for record in records {
+            let Value::Object(record) = record else { panic!("an object") };
+            all.extend(record);
+        }
+        Value::Object(all)
+    })
+}
+
+/// A value under a key, in so many lists.
+fn wrapped(key: String, value: Value, lists: u8) -> Value {
+    let value = (0..lists).fold(value, |inner, _| json!([null, inner, []]));
+    Value::Object(Map::from_iter([(key, value)]))
 }
 
 proptest! {
     #[test]
     fn what_is_planted_anywhere_never_survives((secret, source) in planted().prop_flat_map(nested)) {
-        let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap();
+        let classified = classifier().classify(record(source), &stream(1, Personal::Undeclared)).unwrap().unwrap();
         let json = String::from_utf8(classified.json().to_vec()).unwrap();
         prop_assert!(!json.contains(&secret), "{json}");
         // Nothing else was lost: every piece of structure is still there.
         let holds_a_token = json.contains('\u{2039}');
         prop_assert!(holds_a_token, "{json}");
+    }
+
+    #[test]
+    fn no_spelling_of_a_declared_field_keeps_its_value_or_loses_its_subject(source in spelled("Alice Smith")) {
+        let field = || "a.b.c.d".parse::<Name>().unwrap();
+        let json = stored(source.clone(), Personal::Undeclared, Privacy::new([], vec![field()])).unwrap();
+        prop_assert!(!json.contains("Alice") && json.contains("<declared>"), "{json}");
+        let stream = stream(1, Personal::Subject(field()));
+        let subject = |source| classifier().classify(record(source), &stream).unwrap().unwrap().subject();
+        let expected = subject(json!({"a.b.c.d": "Alice Smith"}));
+        prop_assert!(expected.is_some());
+        prop_assert_eq!(subject(source), expected);
     }
 }

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::detect::{Finder, Found, Keys, Packed, Span, What};
 use super::mark;
+use super::named::{self, Rest};
 use super::treatment::Treatment;
 use crate::keys::{Bucket, Original, PseudonymKeys, TenantPseudonyms};
 
@@ -64,12 +65,20 @@ impl<'a> Cleaner<'a> {
         self
     }
 
-    /// All fields below.
-    pub(super) fn map(&mut self, map: &mut Map<String, Value>, outer: &str) {
+    /// All fields below; `wanted` are those that are replaced whole.
+    pub(super) fn map(&mut self, map: &mut Map<String, Value>, outer: &str, wanted: &[Rest<'_>]) {
         let mut going = Vec::new();
         let mut is_key_personal = false;
         for (key, value) in map.iter_mut() {
-            if self.value(value, Keys { nearest: key, outer }) == Fate::Goes {
+            let fate = match named::class_of(wanted, key) {
+                Some(class) => self.whole_value(class, value),
+                None => {
+                    let is_nested = matches!(value, Value::Object(_) | Value::Array(_));
+                    let below = if is_nested { named::below(wanted, key) } else { Vec::new() };
+                    self.value(value, Keys { nearest: key, outer }, &below)
+                }
+            };
+            if fate == Fate::Goes {
                 going.push(key.clone());
             }
             is_key_personal |= !self.finder.spans(key, Keys::default()).is_empty() || is_mark_like(key);
@@ -93,7 +102,7 @@ impl<'a> Cleaner<'a> {
         }
     }
 
-    fn value(&mut self, value: &mut Value, keys: Keys<'_>) -> Fate {
+    fn value(&mut self, value: &mut Value, keys: Keys<'_>, wanted: &[Rest<'_>]) -> Fate {
         let fate = match value {
             Value::String(text) => {
                 let (clean, fate) = self.text(text, keys, Place::Field);
@@ -103,11 +112,11 @@ impl<'a> Cleaner<'a> {
                 fate
             }
             Value::Object(map) => {
-                self.map(map, keys.nearest);
+                self.map(map, keys.nearest, wanted);
                 Fate::Stays
             }
             Value::Array(list) => {
-                list.retain_mut(|value| self.value(value, keys) == Fate::Stays);
+                list.retain_mut(|value| self.value(value, keys, wanted) == Fate::Stays);
                 Fate::Stays
             }
             Value::Number(number) => match whole(number).filter(|number| *number >= SMALLEST_NUMBER) {
@@ -136,7 +145,23 @@ impl<'a> Cleaner<'a> {
         self.text(text, keys, Place::Question).0
     }
 
-    /// A field that is personal as a whole, under its class.
+    /// A value of a field that is personal as a whole: each value of a list for itself, so that each is found by what it was.
+    fn whole_value(&mut self, class: PersonalClass, value: &mut Value) -> Fate {
+        if let Value::Array(list) = value {
+            list.retain_mut(|value| self.whole_value(class, value) == Fate::Stays);
+            return Fate::Stays;
+        }
+        let Some(treated) = named::text_of(value).map(|text| self.whole(class, &text)) else { return Fate::Stays };
+        match treated {
+            Ok(clean) => {
+                *value = Value::String(clean);
+                Fate::Stays
+            }
+            Err(fate) => fate,
+        }
+    }
+
+    /// A text that is personal as a whole, under its class.
     pub(super) fn whole(&mut self, class: PersonalClass, text: &str) -> Result<String, Fate> {
         let mut out = String::new();
         match self.treat(&mut out, class, class.as_str(), text, text, Place::Field) {

@@ -1,8 +1,8 @@
 //! Stage 4, `Record` -> `Classified`: finds personal data and replaces it before anything is stored.
 //!
-//! In reading order: [`classifier`] takes a record, [`cleaner`] walks it, [`detect`] finds spans, [`treatment`] says what happens
-//! to each class, and [`mark`] is what stands there afterwards; [`rule_files`] reads the tenants' own rules. Names and street
-//! addresses are not found: no pattern knows them.
+//! In reading order: [`classifier`] takes a record, [`cleaner`] walks it, [`named`] says which values a declared field means, [`detect`]
+//! finds spans in the others, [`treatment`] says what happens to each class, and [`mark`] is what stands there afterwards;
+//! [`rule_files`] reads the tenants' own rules. Names and street addresses are not found: no pattern knows them.
 
 mod classified;
 mod classifier;
@@ -11,6 +11,7 @@ mod detect;
 mod mark;
 #[cfg(test)]
 mod measure_test;
+mod named;
 #[cfg(test)]
 mod oracle_test;
 mod rule_files;

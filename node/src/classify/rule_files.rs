@@ -13,7 +13,7 @@ use crate::errors::{Coded, Verdict};
 use crate::limits::MAX_RULE_FILE_BYTES;
 use crate::policy::PolicyWatch;
 
-/// Why rules cannot be used.
+/// Why rules cannot be used, or a record cannot be taken under its stream's policy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClassifyError {
     /// A file or the directory cannot be read.
@@ -52,6 +52,15 @@ pub(crate) enum ClassifyError {
         #[source]
         source: RuleError,
     },
+    /// A record is about several subjects. Neither is told: the field is enough to find it.
+    #[error(
+        "the field `{field}` names more than one subject in one record; send a record for each of them, or declare \
+         another field with `--subject`"
+    )]
+    Subjects {
+        /// The field that names the subject.
+        field: Name,
+    },
 }
 
 impl Coded for ClassifyError {
@@ -61,6 +70,7 @@ impl Coded for ClassifyError {
             Self::Malformed { .. } => "DMC-CLASSIFY-02",
             Self::Named { .. } => "DMC-CLASSIFY-03",
             Self::Refused { .. } => "DMC-CLASSIFY-04",
+            Self::Subjects { .. } => "DMC-CLASSIFY-05",
         }
     }
 

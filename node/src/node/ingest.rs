@@ -360,9 +360,17 @@ fn classify(
         match parser.record(framed.form, &framed.body, document) {
             Err(error) => failed.push((place, ItemOutcome::Failed(error.into()))),
             Ok(record) => {
-                let Some(record) = classifier.classify(record, &group.stream) else {
-                    failed.push((place, ItemOutcome::Dropped));
-                    continue;
+                let record = match classifier.classify(record, &group.stream) {
+                    Ok(Some(record)) => record,
+                    Ok(None) => {
+                        failed.push((place, ItemOutcome::Dropped));
+                        continue;
+                    }
+                    Err(error) => {
+                        let failure = Failure::new(&error, 400, "document_parsing_exception");
+                        failed.push((place, ItemOutcome::Failed(failure)));
+                        continue;
+                    }
                 };
                 let op = if document.action == Action::Create { Op::Create } else { Op::Index };
                 group.places.push(place);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use domicile_proto::ids::{NodeId, StreamId, TenantId};
-use domicile_proto::metadata::{AccessKey, Roles, Rows, StreamPolicy};
+use domicile_proto::metadata::{AccessKey, Personal, Roles, Rows, StreamPolicy};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -43,14 +43,17 @@ fn policy(key: &str, weak: &str) -> Policy {
         let row = AccessKey { id: name.parse().unwrap(), tenant: TenantId(1), hash, roles, rows: Rows::None };
         policy.keys.insert(hash, Arc::new(row));
     }
-    for (id, name) in [(1, "app"), (2, "web")] {
+    let of_people = Personal::Subject("users.id".parse().unwrap());
+    for (id, name, personal) in
+        [(1, "app", Personal::Undeclared), (2, "web", Personal::Undeclared), (3, "people", of_people)]
+    {
         let name: Name = name.parse().unwrap();
         let view = StreamView {
             id: StreamId(id),
             tenant: TenantId(1),
             name: name.clone(),
             fields: Vec::new(),
-            policy: StreamPolicy::default(),
+            policy: StreamPolicy { personal, ..StreamPolicy::default() },
             shard: Some((ShardId(u64::from(id)), NodeId(1))),
         };
         policy.streams.insert((TenantId(1), name), Arc::new(view));
@@ -185,6 +188,20 @@ async fn an_id_is_taken_once_and_the_same_bytes_again_are_a_no_op() {
     assert_eq!(send("/app/_create/7", "{\"a\":1}").await.0, 409);
     let (status, bad) = send("/app/_doc", "{\"a\":").await;
     assert_eq!((status, &bad["error"]["code"]), (400, &json!("DMC-PARSE-06")), "{bad}");
+}
+
+#[tokio::test]
+async fn a_record_of_two_subjects_is_refused_by_its_field_and_the_others_go_in() {
+    let front = front();
+    let body = concat!(
+        "{\"index\":{}}\n{\"users\":[{\"id\":\"u1\"},{\"id\":\"u2\"}]}\n",
+        "{\"index\":{}}\n{\"users\":[{\"id\":\"u1\"},{\"id\":\"u1\"}]}\n",
+    );
+    let (status, answer) = front.send(&front.key, "/people/_bulk", None, body).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![400, 201]), "{answer}");
+    let refused = answer["items"][0].to_string();
+    assert!(refused.contains("DMC-CLASSIFY-05") && refused.contains("users.id"), "{refused}");
+    assert!(!refused.contains("u1") && !refused.contains("u2"), "{refused}");
 }
 
 #[tokio::test]
