@@ -158,5 +158,5 @@ async fn lists_never_tell_a_key() {
     for hash in world.desk.parts.policy.now().keys.keys() {
         assert!(!keys.text.contains(&hex::encode(hash)) && !keys.text.contains(&format!("{hash:?}")));
     }
-    assert_eq!(keys.json()["keys"].as_array().map(Vec::len), Some(9));
+    assert_eq!(keys.json()["keys"].as_array().map(Vec::len), Some(11));
 }
