@@ -249,6 +249,9 @@ pub(crate) const KEYRING_CACHE_BYTES: usize = 32 << 20;
 pub(crate) const KEYRING_DAY_KEYS: usize = 16_384;
 /// Length at which the rows of the keyring's journal are folded into its tree, in bytes: 70,000 new values, 40 MiB of memory.
 pub(crate) const KEYRING_JOURNAL_BYTES: u64 = 16 << 20;
+/// Steps in which the size of the keyring is told to whoever asks without a clearance, in bytes: as much as 80,000 values. One that is
+/// new cannot be told from one that was seen before.
+pub(crate) const KEYRING_STEP_BYTES: u64 = 16 << 20;
 /// How long rows lie in the keyring's journal where few come: it is read whole at a start.
 pub(crate) const KEYRING_FOLD_AFTER: Duration = Duration::from_secs(60);
 /// Sealed originals remembered in memory, in each of two halves, 17 bytes each.

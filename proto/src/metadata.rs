@@ -247,9 +247,16 @@ impl StreamPolicy {
         }
     }
 
-    /// Whether this policy lets out nothing that `other` does not, and keeps what is acknowledged as `other` does, where and as
-    /// long: such a change needs no signature.
+    /// Whether this policy lets out nothing that `other` does not, replaces at least what `other` replaces, and keeps what is
+    /// acknowledged as `other` does, where and as long: such a change needs no signature.
     pub fn is_within(&self, other: &Self) -> bool {
+        self.lets_out_no_more_than(other) && self.subject_of(other).is_none()
+    }
+
+    /// [`Self::is_within`] without a look at the subject, which decides what is stored in the clear. It is the metadata group's
+    /// rule alone: the same commands give the same state for ever, so it stays as it was. A region's own nodes honour what stands
+    /// under it as [`Self::protecting_as`] says.
+    pub fn lets_out_no_more_than(&self, other: &Self) -> bool {
         let same_count = self.personal == other.personal || self.personal == Personal::Undeclared;
         same_count
             && self.threshold() >= other.threshold()
@@ -263,6 +270,23 @@ impl StreamPolicy {
             && self.retention_days == other.retention_days
             && other.noise.is_none_or(|theirs| self.noise.is_some_and(|ours| ours.is_within(&theirs)))
             && self.lifecycle == other.lifecycle
+    }
+
+    /// This policy with the subject of `other`, where it has another or none. What is counted are subjects again, and no fewer of
+    /// them than the records it demanded.
+    #[must_use]
+    pub fn protecting_as(self, other: &Self) -> Self {
+        let Some(field) = self.subject_of(other) else { return self };
+        let k = Some(self.threshold().max(other.threshold()));
+        Self { personal: Personal::Subject(field.clone()), k, ..self }
+    }
+
+    /// The subject that `other` declares and this policy does not.
+    fn subject_of<'a>(&self, other: &'a Self) -> Option<&'a Name> {
+        match &other.personal {
+            Personal::Subject(field) if self.personal != other.personal => Some(field),
+            Personal::Subject(_) | Personal::Undeclared | Personal::No => None,
+        }
     }
 }
 
@@ -642,4 +666,53 @@ pub struct ValueRow {
     pub value: ApprovedValue,
     /// By region, the signed approval it came with.
     pub approvals: Vec<(Region, RegionalChange)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    fn of(personal: Personal) -> StreamPolicy {
+        StreamPolicy { personal, ..StreamPolicy::default() }
+    }
+
+    #[test]
+    fn a_subject_is_given_up_by_no_narrowing() {
+        let user = of(Personal::Subject(name("user")));
+        let unsaid = StreamPolicy { k: Some(KThreshold::RECORDS), ..of(Personal::Undeclared) };
+        // A field that is declared is replaced as well, but its records are counted one by one and erased by value alone.
+        let declared = StreamPolicy { privacy: Privacy::new([], vec![name("user")]), ..unsaid.clone() };
+        let other = StreamPolicy { k: Some(KThreshold::RECORDS), ..of(Personal::Subject(name("session"))) };
+        for wanted in [&unsaid, &declared, &other, &of(Personal::No)] {
+            assert!(!wanted.is_within(&user), "{wanted:?}");
+        }
+        let narrower = StreamPolicy { k: Some(KThreshold::RECORDS), ..user.clone() };
+        assert!(narrower.is_within(&user) && !user.is_within(&narrower) && user.is_within(&user));
+        assert!(unsaid.is_within(&of(Personal::No)) && unsaid.is_within(&of(Personal::Undeclared)));
+    }
+
+    #[test]
+    fn declared_fields_are_given_up_by_no_narrowing() {
+        let privacy = Privacy::new([], vec![name("seat")]);
+        let declared = StreamPolicy { privacy, ..of(Personal::Subject(name("user"))) };
+        assert!(!of(Personal::Subject(name("user"))).is_within(&declared));
+        assert!(declared.is_within(&declared));
+    }
+
+    #[test]
+    fn what_the_group_took_for_narrower_is_honoured_with_the_subject() {
+        let user = StreamPolicy { group_fields: vec![name("service")], ..of(Personal::Subject(name("user"))) };
+        let unsaid = of(Personal::Undeclared);
+        assert!(unsaid.lets_out_no_more_than(&user), "the group's rule is that of its log");
+        let honoured = unsaid.clone().protecting_as(&user);
+        assert_eq!(honoured.personal, user.personal);
+        assert_eq!(honoured.threshold(), KThreshold::RECORDS);
+        assert!(honoured.is_within(&user) && honoured.group_fields.is_empty());
+        assert_eq!(honoured.clone().protecting_as(&user), honoured);
+        assert_eq!(unsaid.clone().protecting_as(&of(Personal::No)), unsaid);
+    }
 }

@@ -124,9 +124,9 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     let made = ["stream", "create", STREAM, "--tenant", "default", "--subject", "uid", "--region", "tokyo"];
     cluster.command(&[&made[..], &["--retention-days", "90"]].concat()).unwrap();
-    let key =
-        ["key", "create", "full", "--tenant", "default", "--role", "search", "--rows", "full", "--region", "tokyo"];
-    let key = cluster.command(&key).unwrap().trim().to_owned();
+    let key = ["key", "create", "full", "--tenant", "default", "--role", "search", "--role", "admin"];
+    let key = cluster.command(&[&key[..], &["--rows", "full", "--region", "tokyo"]].concat()).unwrap();
+    let key = key.trim().to_owned();
     cluster.split().unwrap();
     // The key with which the person can be looked for by value.
     let with_key = |cluster: &Cluster| {
@@ -154,13 +154,20 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     assert_eq!((exported.status, exported.text().lines().count() as u64), (200, EACH));
     assert!(!exported.text().contains(ADDRESS));
     let named = json!({"subject": ERASED, "values": [ADDRESS]});
-    let exported = tokyo.api("admin", "POST", "/api/v1/subjects/export", &named).unwrap();
+    let refused = tokyo.api("admin", "POST", "/api/v1/subjects/export", &named).unwrap();
+    assert!(refused.status == 403 && refused.text().contains("DMC-PRESENT-17"), "its rows are redacted");
+    let exported = tokyo.api("full", "POST", "/api/v1/subjects/export", &named).unwrap();
     assert_eq!(exported.text().matches(ADDRESS).count() as u64, EACH);
     // No detector knows this value, and the declared subject holds a token of it all the same.
-    let exported = tokyo.api("admin", "POST", "/api/v1/subjects/export", &json!({"value": "u-9"})).unwrap();
+    let exported = tokyo.api("full", "POST", "/api/v1/subjects/export", &json!({"value": "u-9"})).unwrap();
     assert_eq!(exported.text().matches("\"uid\":\"u-9\"").count() as u64, EACH, "{}", exported.status);
-    let export = ["subject", "export", "--subject", ERASED, "--own", ADDRESS, "--link", "2", "--region", "tokyo"];
+    let export = ["subject", "export", "--subject", ERASED, "--link", "2", "--region", "tokyo"];
     let link = cluster.command(&export).unwrap().trim().to_owned();
+    let opened = http::request("GET", &link, &[], b"").unwrap();
+    assert_eq!((opened.status, opened.text().lines().count() as u64), (200, EACH), "{}", opened.text());
+    let wanted = json!({"subject": ERASED, "values": [ADDRESS], "link_hours": 2});
+    let kept = tokyo.api("full", "POST", "/api/v1/subjects/export", &wanted).unwrap().json();
+    let link = format!("{}{}", tokyo.doors.api, kept["path"].as_str().unwrap());
     let opened = http::request("GET", &link, &[], b"").unwrap();
     assert_eq!((opened.status, opened.text().matches(ADDRESS).count() as u64), (200, EACH), "{}", opened.text());
     let refused = tokyo.api("search", "POST", "/api/v1/subjects/erase", &named).unwrap();

@@ -110,7 +110,7 @@ impl State {
             if row.unsigned.as_ref().is_some_and(|(_, known)| known == policy) {
                 return Ok(Applied::Done);
             }
-            if !policy.is_within(&in_force(&row)) {
+            if !policy.lets_out_no_more_than(&in_force(&row)) {
                 return Err(CommandRefusal::Unsigned);
             }
             row.unsigned = Some((self.advance_policy(), policy.clone()));

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use domicile_proto::ids::{DictionaryId, Name, Region, StreamId};
+use domicile_proto::ids::{DictionaryId, KThreshold, Name, Region, StreamId};
 use domicile_proto::metadata::{Change, Command, Personal, RegionalChange, StreamPolicy};
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(super) struct StreamRevocation {
     /// Its tenant
     #[arg(long, default_value = "default")]
     tenant: Name,
-    /// Region that lets out no more of it than its existence; may be repeated. Default: all regions of the profile
+    /// Region that lets out nothing of it but counts of fifty and more; may be repeated. Default: all regions of the profile
     #[arg(long)]
     region: Vec<Region>,
 }
@@ -69,7 +69,8 @@ pub(super) async fn tenant(revocation: TenantRevocation, profile: &Profile) -> a
     Ok(())
 }
 
-/// The region answers questions from abroad about the stream with nothing but counts of fifty records and more.
+/// The region answers questions from abroad about the stream with nothing but counts of fifty subjects and more; of fifty records
+/// where it has no subject.
 pub(super) async fn stream(revocation: StreamRevocation, profile: &Profile) -> anyhow::Result<()> {
     let StreamRevocation { name, tenant, region } = revocation;
     for region in regions(region, profile)? {
@@ -115,12 +116,16 @@ pub(super) async fn values(revocation: ValueRevocation, profile: &Profile) -> an
     Ok(())
 }
 
-/// The same treatment of records, and nothing more let out of them than of a stream that nobody declared.
+/// The same treatment of records, and nothing more let out of them than of a stream that nobody declared. The subject and the
+/// declared fields stay: without them they would be stored in the clear from now on.
 fn narrowest(policy: StreamPolicy) -> StreamPolicy {
-    let undeclared = StreamPolicy { personal: Personal::Undeclared, k: None, ..policy };
     // A threshold above that of undeclared streams stays.
-    let k = policy.k.filter(|k| *k > undeclared.threshold());
-    StreamPolicy { k, group_fields: Vec::new(), numbers: Vec::new(), text_questions: false, ..undeclared }
+    let k = Some(policy.threshold().max(KThreshold::RECORDS));
+    let personal = match policy.personal {
+        Personal::Subject(field) => Personal::Subject(field),
+        Personal::Undeclared | Personal::No => Personal::Undeclared,
+    };
+    StreamPolicy { personal, k, group_fields: Vec::new(), numbers: Vec::new(), text_questions: false, ..policy }
 }
 
 fn regions(named: Vec<Region>, profile: &Profile) -> anyhow::Result<Vec<Region>> {
@@ -139,9 +144,46 @@ pub(super) fn part<T: serde::de::DeserializeOwned>(row: &Value, key: &str) -> an
 
 #[cfg(test)]
 mod tests {
-    use domicile_proto::ids::KThreshold;
+    use std::sync::Arc;
+
+    use domicile_proto::ids::{Level, TenantId, Timestamp};
+    use domicile_proto::privacy::Privacy;
+    use serde_json::json;
 
     use super::*;
+    use crate::classify::{Classifier, Defaults, RuleFiles};
+    use crate::keys::PseudonymKeys;
+    use crate::parse::{Envelope, Record};
+    use crate::policy::StreamView;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn after_a_revocation_the_subject_and_the_declared_fields_are_replaced_as_before() {
+        let privacy = Privacy::new([], vec![name("seat")]);
+        let personal = Personal::Subject(name("user"));
+        let before = StreamPolicy { personal, privacy, text_questions: true, ..StreamPolicy::default() };
+        let after = narrowest(before.clone());
+        assert!(after.is_within(&before) && !after.text_questions);
+        let keys = PseudonymKeys::from_secret(&[9; 32], "tokyo".parse().expect("a name"));
+        let classifier = Classifier::new(Arc::new(keys), Defaults::new("JP", []), RuleFiles::default());
+        let stored = |policy: StreamPolicy| {
+            let (id, tenant, fields) = (StreamId(1), TenantId(1), Vec::new());
+            let view = StreamView { id, tenant, name: name("shop"), fields, policy, shard: None };
+            let Value::Object(source) = json!({"user": "canary-u-17", "seat": "canary-12F", "n": 1}) else {
+                panic!("an object")
+            };
+            let envelope = Envelope::locate(&source);
+            let record = Record { timestamp: Timestamp(0), level: Level::Info, id: None, envelope, source };
+            let classified = classifier.classify(record, &view).expect("kept");
+            (String::from_utf8(classified.json().to_vec()).expect("text"), classified.subject())
+        };
+        let (text, subject) = stored(after);
+        assert!(!text.contains("canary") && subject.is_some(), "{text}");
+        assert_eq!(stored(before), (text, subject), "under the same tokens, so that an erasure finds all of it");
+    }
 
     #[test]
     fn the_narrowest_policy_needs_no_officer_and_lets_nothing_out() {
@@ -161,6 +203,7 @@ mod tests {
             assert!(narrow.is_within(&policy), "{policy:?}");
             assert!(narrow.group_fields.is_empty() && narrow.numbers.is_empty() && !narrow.text_questions);
             assert!(narrow.threshold() >= KThreshold::RECORDS && narrow.threshold() >= policy.threshold());
+            assert_eq!(narrowest(narrow.clone()), narrow, "twice is once");
         }
     }
 }

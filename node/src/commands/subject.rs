@@ -51,7 +51,7 @@ pub(super) enum SubjectVerb {
     Export {
         #[command(flatten)]
         whom: Whom,
-        /// A value that is the person's own: its token is replaced by it; may be repeated
+        /// A value that is the person's own: its token is replaced by it; may be repeated. Takes a key with `--rows full`
         #[arg(long)]
         own: Vec<String>,
         #[command(flatten)]

@@ -10,7 +10,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::keys::ring::FILE;
 use crate::keys::{Day, Original, Vault, specimen};
-use crate::limits::KEYRING_FOLD_AFTER;
+use crate::limits::{KEYRING_FOLD_AFTER, KEYRING_STEP_BYTES};
 
 const TENANT: TenantId = TenantId(7);
 const STREAM: StreamId = StreamId(3);
@@ -46,6 +46,20 @@ fn copy(from: &Path, to: &Path) {
 
 fn in_tree(vault: &Vault) -> u64 {
     vault.ring.load().read().unwrap().open_table(SEALED).unwrap().len().unwrap()
+}
+
+#[test]
+fn one_value_more_is_not_seen_in_the_size_that_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = open(dir.path());
+    let before = vault.facts().file_bytes;
+    assert_eq!(before, KEYRING_STEP_BYTES, "a new keyring has something, and less than a step");
+    for number in 0..16 {
+        seal(&vault, &format!("t{number}"), None, &format!("v{number}"));
+        assert_eq!(vault.facts().file_bytes, before);
+    }
+    vault.folded().unwrap();
+    assert_eq!((vault.facts().originals, vault.facts().file_bytes), (16, before));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::root::{KeyStore, Wrapped};
 use super::seal::Waiting;
 use super::secret::Secret;
 use crate::clock::Clock;
-use crate::limits::{KEYRING_FOLD_AFTER, KEYS_WITHOUT_STORE, SEALED_KNOWN};
+use crate::limits::{KEYRING_FOLD_AFTER, KEYRING_STEP_BYTES, KEYS_WITHOUT_STORE, SEALED_KNOWN};
 
 /// What is told the name of a step.
 #[cfg(test)]
@@ -71,10 +71,12 @@ pub(crate) struct VaultFacts {
     pub(crate) silent_seconds: u64,
     /// Whether it was silent for too long, so that nothing is sealed or revealed.
     pub(crate) is_expired: bool,
-    /// Keys of subjects.
+    /// Keys of subjects. One more says that a value was never seen before, so that it is for those alone who may see values.
     pub(crate) subjects: u64,
-    /// Sealed originals.
+    /// Sealed originals; for the same ones.
     pub(crate) originals: u64,
+    /// Size of the keyring on the disk, in whole steps: how it grows, for whoever looks after the disk, and nothing of one value.
+    pub(crate) file_bytes: u64,
     /// Whether something was destroyed whose keys are still to be replaced.
     pub(crate) is_rewrite_due: bool,
 }
@@ -229,12 +231,14 @@ impl Vault {
             read.open_table(table).ok()?.len().ok()
         };
         let (subjects, originals) = ring.unfolded.counts();
+        let bytes = std::fs::metadata(&ring.path).map_or(0, |file| file.len());
         VaultFacts {
             store: self.store.kind(),
             silent_seconds: u64::try_from(silent / Timestamp::MICROS).unwrap_or(0),
             is_expired: self.is_expired(),
             subjects: count(SUBJECTS).unwrap_or(0).saturating_add(subjects),
             originals: count(SEALED).unwrap_or(0).saturating_add(originals),
+            file_bytes: bytes.div_ceil(KEYRING_STEP_BYTES).saturating_mul(KEYRING_STEP_BYTES),
             is_rewrite_due: self.is_rewrite_due().unwrap_or(true),
         }
     }

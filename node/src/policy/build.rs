@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use domicile_proto::ids::{Level, Name, Region, StreamId, TenantId};
 use domicile_proto::metadata::{
-    Change, KeyRow, NodeRow, PolicyRow, RegionalChange, Row, ShardRow, StreamPolicy, StreamRow, ValueRow,
+    Change, KeyRow, NodeRow, Personal, PolicyRow, RegionalChange, Row, ShardRow, StreamPolicy, StreamRow, ValueRow,
 };
+use domicile_proto::privacy::Privacy;
 
 use super::consent::Consents;
-use super::honoured::Object;
+use super::honoured::{Object, Protection};
 use super::snapshot::{Dictionary, Policy, StreamView};
 
 /// The field whose dictionary is built in.
@@ -100,12 +101,14 @@ impl Build {
         }
     }
 
-    /// A policy that left the state takes no record with it.
+    /// A policy that left the state takes no record with it, and nothing is stored in the clear that it had replaced.
     fn keep_what_has_no_policy(&mut self, consents: &Consents) {
-        for stream in self.streams.values().filter(|stream| !self.judged.contains(&stream.id)) {
-            if let Some(days) = consents.kept(&Object::policy(stream.tenant, stream.id)) {
+        for stream in self.streams.values_mut().filter(|stream| !self.judged.contains(&stream.id)) {
+            let object = Object::policy(stream.tenant, stream.id);
+            if let Some(days) = consents.kept(&object) {
                 self.policy.kept_longer.insert(stream.id, days);
             }
+            stream.policy = guarded(StreamPolicy::default(), [consents.protected(&object)]);
         }
     }
 
@@ -154,7 +157,9 @@ fn value(row: &ValueRow) -> Object {
 }
 
 /// What holds of a row of this region: the signed policy if it is honoured, narrowed by the unsigned one after it if that lets
-/// nothing out beyond what was in force before; else the most restrictive one.
+/// nothing out beyond what was in force before; else the most restrictive one. No unsigned one gives the subject up, and the most
+/// restrictive one replaces what this policy and the last honoured one replace: nobody of the region may have wished that it is
+/// not honoured, and what was stored in the clear cannot be taken back.
 fn effective(row: &PolicyRow, of_tenant: TenantId, consents: &mut Consents) -> StreamPolicy {
     let object = Object::policy(of_tenant, row.stream);
     let signed = row.signed.as_ref().and_then(|(_, change)| match &change.change {
@@ -165,18 +170,52 @@ fn effective(row: &PolicyRow, of_tenant: TenantId, consents: &mut Consents) -> S
         }
         _ => None,
     });
-    if let Some(signed) = &signed {
-        consents.keep(&object, signed.retention_days);
-    }
-    let base = signed.clone().unwrap_or_default();
-    let wanted = match &row.unsigned {
-        Some((_, narrower)) if narrower.is_within(&base) => narrower.clone(),
-        _ => base,
+    let Some(signed) = signed else {
+        let said = said_unhonoured(row, of_tenant).map(Protection::of_fields).unwrap_or_default();
+        return guarded(narrowed(row, StreamPolicy::default()), [consents.protected(&object), said]);
     };
-    match signed {
-        Some(signed) => consents.narrow(&object, &signed, wanted),
-        None => wanted,
+    consents.keep(&object, signed.retention_days);
+    let holds = consents.narrow(&object, &signed, narrowed(row, signed.clone()));
+    consents.protect(&object, Protection::of(&holds));
+    holds
+}
+
+/// What the unsigned policy of a row leaves of the one before it.
+fn narrowed(row: &PolicyRow, base: StreamPolicy) -> StreamPolicy {
+    match &row.unsigned {
+        Some((_, narrower)) if narrower.lets_out_no_more_than(&base) => narrower.clone().protecting_as(&base),
+        _ => base,
     }
+}
+
+/// The signed policy of a row as it stands there, whoever signed it.
+fn said_unhonoured(row: &PolicyRow, of_tenant: TenantId) -> Option<&StreamPolicy> {
+    match row.signed.as_ref().map(|(_, change)| &change.change)? {
+        Change::SetPolicy { tenant, stream, policy } if *tenant == of_tenant && *stream == row.stream => Some(policy),
+        _ => None,
+    }
+}
+
+/// A policy nobody signed, with these protections besides. The first subject is the subject, so that erasures find it; what is
+/// counted are at least as many subjects as it demanded records. Another one is a field that is replaced whole.
+fn guarded(policy: StreamPolicy, protections: impl IntoIterator<Item = Protection>) -> StreamPolicy {
+    let mut actions = policy.privacy.actions().to_vec();
+    let mut fields = policy.privacy.fields().to_vec();
+    let mut subject: Option<Name> = None;
+    for Protection { subject: named, privacy } in protections {
+        actions.extend_from_slice(privacy.actions());
+        fields.extend_from_slice(privacy.fields());
+        if subject.is_none() {
+            subject = named;
+        } else {
+            fields.extend(named.filter(|named| subject.as_ref() != Some(named)));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    fields.retain(|field| seen.insert(field.clone()));
+    let k = subject.as_ref().map(|_| policy.threshold()).or(policy.k);
+    let personal = subject.map_or(policy.personal, Personal::Subject);
+    StreamPolicy { personal, k, privacy: Privacy::new(actions, fields), ..policy }
 }
 
 /// Where a policy is not honoured: how long it, or the last one that was, keeps records; what is longer. Deleting early cannot be
@@ -187,12 +226,7 @@ fn kept_unhonoured(row: &PolicyRow, stream: &StreamView, consents: &mut Consents
     if consents.honour(object.clone(), change) {
         return None;
     }
-    let said = match &change.change {
-        Change::SetPolicy { tenant, stream: of, policy } if *tenant == stream.tenant && *of == row.stream => {
-            policy.retention_days
-        }
-        _ => None,
-    };
+    let said = said_unhonoured(row, stream.tenant).and_then(|policy| policy.retention_days);
     said.max(consents.kept(&object))
 }
 

@@ -3,8 +3,9 @@
 use domicile_proto::ids::{
     ConsentSerial, DictionaryId, Epoch, FieldId, KThreshold, NodeId, PolicyVersion, RegionNumber, ShardId,
 };
-use domicile_proto::metadata::{AccessKey, Counters, Personal, Roles, Rows};
+use domicile_proto::metadata::{AccessKey, Counters, Roles, Rows};
 use domicile_proto::officer::OfficerKey;
+use domicile_proto::privacy::{Action, Basis, PersonalClass};
 
 use super::*;
 use crate::policy::honoured::Honoured;
@@ -62,6 +63,11 @@ fn open_policy() -> StreamPolicy {
     }
 }
 
+/// What stands of [`open_policy`] where it is not honoured: nothing is let out, and its subject is replaced all the same.
+fn shut_policy() -> StreamPolicy {
+    StreamPolicy { personal: open_policy().personal, k: Some(KThreshold::RECORDS), ..StreamPolicy::default() }
+}
+
 fn set_policy(policy: StreamPolicy) -> Change {
     Change::SetPolicy { tenant: TENANT, stream: STREAM, policy }
 }
@@ -80,17 +86,20 @@ fn honours_a_policy_only_with_its_own_officers_signature() {
     let other_stream = Change::SetPolicy { tenant: TENANT, stream: StreamId(8), policy: open_policy() };
     let mut altered = officers.ours.sign(tokyo(), SERIAL, set_policy(StreamPolicy::default()));
     altered.change = set_policy(open_policy());
-    for (case, change, holds) in [
-        ("own officer", officers.ours.sign(tokyo(), SERIAL, set_policy(open_policy())), true),
-        ("no signature", unsigned, false),
-        ("another officer", officers.theirs.sign(tokyo(), SERIAL, set_policy(open_policy())), false),
-        ("signed for another region", officers.ours.sign(frankfurt(), SERIAL, set_policy(open_policy())), false),
-        ("signed for another stream", officers.ours.sign(tokyo(), SERIAL, other_stream), false),
-        ("altered after signing", altered, false),
+    for (case, change, expected) in [
+        ("own officer", officers.ours.sign(tokyo(), SERIAL, set_policy(open_policy())), open_policy()),
+        ("no signature", unsigned, shut_policy()),
+        ("another officer", officers.theirs.sign(tokyo(), SERIAL, set_policy(open_policy())), shut_policy()),
+        (
+            "signed for another region",
+            officers.ours.sign(frankfurt(), SERIAL, set_policy(open_policy())),
+            shut_policy(),
+        ),
+        ("signed for another stream", officers.ours.sign(tokyo(), SERIAL, other_stream), StreamPolicy::default()),
+        ("altered after signing", altered, shut_policy()),
     ] {
         let row =
             PolicyRow { stream: STREAM, region: tokyo(), signed: Some((PolicyVersion(3), change)), unsigned: None };
-        let expected = if holds { open_policy() } else { StreamPolicy::default() };
         assert_eq!(policy_of(row, &officers), expected, "{case}");
     }
 }
@@ -107,7 +116,75 @@ fn an_unsigned_policy_may_only_narrow_what_holds() {
     assert_eq!(case(signed.clone(), &narrower), narrower);
     assert_eq!(case(signed, &wider), open_policy());
     let forged = Some((PolicyVersion(3), officers.theirs.sign(tokyo(), SERIAL, set_policy(open_policy()))));
-    assert_eq!(case(forged, &narrower), StreamPolicy::default(), "narrower than a forgery is still wider than nothing");
+    assert_eq!(case(forged, &narrower), shut_policy(), "narrower than a forgery is still wider than nothing");
+}
+
+#[test]
+fn an_unsigned_policy_gives_no_subject_up_even_where_the_group_took_it() {
+    let officers = Officers::new();
+    let signed = officers.ours.sign(tokyo(), SERIAL, set_policy(open_policy()));
+    // What `stream revoke` sent before: nothing more leaves, and nobody's values were replaced any more.
+    let given_up = StreamPolicy::default();
+    let row = |unsigned: Option<&StreamPolicy>| {
+        let unsigned = unsigned.map(|policy| (PolicyVersion(4), policy.clone()));
+        PolicyRow { stream: STREAM, region: tokyo(), signed: Some((PolicyVersion(3), signed.clone())), unsigned }
+    };
+    assert_eq!(policy_of(row(Some(&given_up)), &officers), shut_policy(), "closed as it was, and replaced as before");
+    let mut consents = officers.consents();
+    let mut holds = |row: PolicyRow, version| {
+        let built = Policy::build(ground().into_iter().chain([Row::Policy(row)]), &mut consents);
+        consents.conclude(PolicyVersion(version)).expect("kept in memory");
+        built.stream(TENANT, &name("app")).expect("known").policy.clone()
+    };
+    assert_eq!(holds(row(Some(&given_up)), 10), shut_policy());
+    assert_eq!(holds(row(None), 11), shut_policy(), "and it stays closed");
+    // A node of before has remembered it as it was said.
+    let object = Object::policy(TENANT, STREAM);
+    let mut honoured = Honoured::forgetful();
+    assert!(honoured.honour(object.clone(), SERIAL));
+    assert_eq!(honoured.narrow(&object, &given_up, given_up.clone()), given_up);
+    let older = StreamPolicy { text_questions: true, ..given_up.clone() };
+    assert_eq!(honoured.narrow(&object, &older, given_up.clone()), given_up);
+    assert_eq!(honoured.narrow(&object, &open_policy(), open_policy()), shut_policy());
+}
+
+#[test]
+fn what_is_not_honoured_is_replaced_at_least_as_the_last_honoured_policy_did() {
+    let officers = Officers::new();
+    let mut consents = officers.consents();
+    let keep = (PersonalClass::Ip, Action::Keep(Basis::NotPersonal));
+    let privacy = Privacy::new([(PersonalClass::Email, Action::DropEvent), keep], vec![name("seat")]);
+    let policy = StreamPolicy { privacy, ..open_policy() };
+    let signed = officers.ours.sign(tokyo(), SERIAL, set_policy(policy.clone()));
+    let mut version = 9;
+    let mut holds = |signed: Option<RegionalChange>, consents: &mut Consents| {
+        version += 1;
+        let signed = signed.map(|change| (PolicyVersion(3), change));
+        let row = signed.map(|signed| {
+            Row::Policy(PolicyRow { stream: STREAM, region: tokyo(), signed: Some(signed), unsigned: None })
+        });
+        let built = Policy::build(ground().into_iter().chain(row), consents);
+        consents.conclude(PolicyVersion(version)).expect("kept in memory");
+        built.stream(TENANT, &name("app")).expect("known").policy.clone()
+    };
+    assert_eq!(holds(Some(signed.clone()), &mut consents), policy);
+    // What another state has in its place keeps nothing in the clear that was replaced, and gives up what was kept in the clear.
+    let other = StreamPolicy { personal: Personal::Subject(name("session")), ..StreamPolicy::default() };
+    let forged = officers.theirs.sign(tokyo(), ConsentSerial(2), set_policy(other));
+    let drops = |fields| Privacy::new([(PersonalClass::Email, Action::DropEvent)], fields);
+    let found = holds(Some(forged), &mut consents);
+    assert_eq!(found, StreamPolicy { privacy: drops(vec![name("seat"), name("session")]), ..shut_policy() });
+    let gone = StreamPolicy { privacy: drops(vec![name("seat")]), ..shut_policy() };
+    assert_eq!(holds(None, &mut consents), gone, "or none at all");
+    // The officer's key was changed: its memory is another one, and the old policy still stands there. Only fields are taken of it.
+    let mut successor = Consents::new(tokyo(), officers.theirs.public(), Honoured::forgetful());
+    let fields = StreamPolicy { privacy: Privacy::new([], vec![name("seat")]), ..shut_policy() };
+    assert_eq!(holds(Some(signed), &mut successor), fields);
+    // What the officer signs anew holds as it is.
+    let plain = StreamPolicy { personal: Personal::No, ..StreamPolicy::default() };
+    let newer = officers.ours.sign(tokyo(), ConsentSerial(3), set_policy(plain.clone()));
+    assert_eq!(holds(Some(newer), &mut consents), plain);
+    assert_eq!(holds(None, &mut consents), StreamPolicy::default(), "and nothing older comes back");
 }
 
 #[test]

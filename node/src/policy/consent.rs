@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 
 use super::errors::PolicyError;
-use super::honoured::{Honoured, Object};
+use super::honoured::{Honoured, Object, Protection};
 use super::routes::FileRoute;
 
 /// The officer of one region, with a memory of the changes that were looked at.
@@ -93,6 +93,16 @@ impl Consents {
     /// How long the last honoured policy keeps them.
     pub(super) fn kept(&self, object: &Object) -> Option<NonZeroU16> {
         self.honoured.lock().kept(object)
+    }
+
+    /// Remembers what an honoured policy protects.
+    pub(super) fn protect(&self, object: &Object, protection: Protection) {
+        self.honoured.lock().protect(object, protection);
+    }
+
+    /// What the last honoured policy protects.
+    pub(super) fn protected(&self, object: &Object) -> Protection {
+        self.honoured.lock().protected(object)
     }
 
     /// A route as the region's own file has it.

@@ -5,15 +5,17 @@
 //! policy, a value, a route) the serial that is in force there. A row is honoured if its serial is the one in force for its object,
 //! or higher than any. What leaves the state is no longer in force, and so its old consent is worth nothing: no list of
 //! revoked things is needed. A policy that was narrowed without a signature stays at least as narrow until the officer signs
-//! again. Decides nothing about signatures; a node that joins later knows only what it finds.
+//! again, and what the last honoured policy of a stream replaced before anything is stored outlives it. Decides nothing about
+//! signatures; a node that joins later knows only what it finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::Path;
 
 use domicile_proto::ids::{ConsentSerial, Name, NodeId, PolicyVersion, Region, StreamId, TenantId};
-use domicile_proto::metadata::{ApprovedValue, StreamPolicy};
+use domicile_proto::metadata::{ApprovedValue, Personal, StreamPolicy};
 use domicile_proto::officer::OfficerPublic;
+use domicile_proto::privacy::{Action, Privacy};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,38 @@ pub(super) struct Mark {
     pub(super) narrowed: Option<StreamPolicy>,
 }
 
+/// What a policy has replaced or left out before a record is stored. Names of fields and closed words, as in the policy itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Protection {
+    /// The field whose values are replaced by those of a subject.
+    pub(super) subject: Option<Name>,
+    /// Fields that are replaced whole, and the classes of which less is left than a token.
+    pub(super) privacy: Privacy,
+}
+
+impl Protection {
+    /// That of a policy.
+    pub(super) fn of(policy: &StreamPolicy) -> Self {
+        // A token is what a region leaves by itself, and looser actions are an officer's to allow.
+        let leaves_less = |action: &Action| *action != Action::Pseudonymise && action.is_within(Action::Pseudonymise);
+        let actions = policy.privacy.actions().iter().filter(|(_, action)| leaves_less(action)).copied();
+        Self { privacy: Privacy::new(actions, policy.privacy.fields().to_vec()), ..Self::of_fields(policy) }
+    }
+
+    /// The fields alone: what they replace can be revealed again, so that nothing is lost where nobody of the region wished it.
+    pub(super) fn of_fields(policy: &StreamPolicy) -> Self {
+        let subject = match &policy.personal {
+            Personal::Subject(field) => Some(field.clone()),
+            Personal::Undeclared | Personal::No => None,
+        };
+        Self { subject, privacy: Privacy::new([], policy.privacy.fields().to_vec()) }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// All that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
@@ -70,6 +104,8 @@ pub(super) struct Marks {
     pub(super) in_force: BTreeMap<Object, Mark>,
     /// Days that the last policy which was honoured of a stream said its records are kept; it outlives the policy.
     pub(super) kept: BTreeMap<Object, NonZeroU16>,
+    /// What the last policy which was honoured of a stream protects; it outlives the policy.
+    pub(super) protected: BTreeMap<Object, Protection>,
     /// Routes that were closed and not opened again since.
     pub(super) shut: BTreeSet<Object>,
 }
@@ -79,6 +115,14 @@ impl Marks {
         match days {
             Some(days) => drop(self.kept.insert(object, days)),
             None => drop(self.kept.remove(&object)),
+        }
+    }
+
+    pub(super) fn set_protection(&mut self, object: Object, protection: Protection) {
+        if protection.is_empty() {
+            self.protected.remove(&object);
+        } else {
+            self.protected.insert(object, protection);
         }
     }
 
@@ -102,6 +146,8 @@ pub(crate) struct Honoured {
     notes: Vec<Note>,
     /// Periods that count once they are written down.
     periods: Vec<(Object, Option<NonZeroU16>)>,
+    /// Protections that count once they are written down.
+    protections: Vec<(Object, Protection)>,
     /// Routes that are open again once that is written down.
     opened: Vec<Object>,
     memory: Option<Memory>,
@@ -125,8 +171,8 @@ impl Honoured {
     pub(super) fn with(marks: Marks, memory: Option<Memory>) -> Self {
         let before = marks.highest;
         let (present, previous) = (BTreeSet::new(), BTreeSet::new());
-        let (notes, periods, opened) = (Vec::new(), Vec::new(), Vec::new());
-        Self { marks, before, present, previous, notes, periods, opened, memory, is_stuck: false }
+        let (notes, periods, protections, opened) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { marks, before, present, previous, notes, periods, protections, opened, memory, is_stuck: false }
     }
 
     /// Whether a consent that holds is to be honoured for the object, and remembers that it was.
@@ -146,8 +192,10 @@ impl Honoured {
     /// The policy in force where `wanted` stands in the state under the consent that is honoured for the object.
     pub(super) fn narrow(&mut self, object: &Object, signed: &StreamPolicy, wanted: StreamPolicy) -> StreamPolicy {
         let Some(mark) = self.marks.in_force.get(object) else { return wanted };
-        if let Some(narrowed) = mark.narrowed.as_ref().filter(|narrowed| !wanted.is_within(narrowed)) {
-            return narrowed.clone();
+        // Nodes of before remembered narrowings that gave the subject up.
+        let known = mark.narrowed.clone().map(|narrowed| narrowed.protecting_as(signed));
+        if let Some(narrowed) = known.filter(|narrowed| !wanted.is_within(narrowed)) {
+            return narrowed;
         }
         let narrowed = Some(wanted.clone()).filter(|wanted| wanted != signed);
         if narrowed != mark.narrowed {
@@ -168,6 +216,19 @@ impl Honoured {
     /// What the last honoured policy said of it.
     pub(super) fn kept(&self, object: &Object) -> Option<NonZeroU16> {
         self.marks.kept.get(object).copied()
+    }
+
+    /// Remembers what an honoured policy protects.
+    pub(super) fn protect(&mut self, object: &Object, protection: Protection) {
+        if self.protected(object) != protection {
+            self.notes.push(Note::Protected(object.clone(), protection.clone()));
+            self.protections.push((object.clone(), protection));
+        }
+    }
+
+    /// What the last honoured policy protects.
+    pub(super) fn protected(&self, object: &Object) -> Protection {
+        self.marks.protected.get(object).cloned().unwrap_or_default()
     }
 
     /// Remembers that a route was closed; that counts at once.
@@ -212,7 +273,7 @@ impl Honoured {
             self.marks.version = version;
         }
         let (notes, periods) = (std::mem::take(&mut self.notes), std::mem::take(&mut self.periods));
-        let opened = std::mem::take(&mut self.opened);
+        let (protections, opened) = (std::mem::take(&mut self.protections), std::mem::take(&mut self.opened));
         if let Some(memory) = self.memory.as_mut().filter(|_| !notes.is_empty() && !self.is_stuck) {
             let written = memory.write(&notes, &self.marks);
             if let Err(error) = written {
@@ -222,6 +283,7 @@ impl Honoured {
             }
         }
         periods.into_iter().for_each(|(object, days)| self.marks.set_period(object, days));
+        protections.into_iter().for_each(|(object, protection)| self.marks.set_protection(object, protection));
         opened.into_iter().for_each(|object| self.marks.set_shut(object, false));
         self.before = self.marks.highest;
         Ok(())

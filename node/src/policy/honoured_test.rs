@@ -174,6 +174,32 @@ fn the_file_holds_no_text_of_what_it_remembers() {
 }
 
 #[test]
+fn what_was_protected_outlives_the_policy_and_a_restart() {
+    let disk = Disk::new();
+    let field = |text: &str| text.parse::<Name>().expect("a name");
+    let policy = StreamPolicy {
+        personal: Personal::Subject(field("user")),
+        privacy: Privacy::new([], vec![field("seat")]),
+        ..StreamPolicy::default()
+    };
+    let protection = Protection::of(&policy);
+    let mut honoured = disk.open();
+    honoured.protect(&key("a"), protection.clone());
+    assert_eq!(honoured.protected(&key("a")), Protection::default(), "not before it is written down");
+    read(&mut honoured, 1, &[("a", 5)]);
+    read(&mut honoured, 2, &[]);
+    drop(honoured);
+    for _ in 0..2 {
+        assert_eq!(disk.open().protected(&key("a")), protection, "and the file that was written anew has it");
+    }
+    let mut honoured = disk.open();
+    honoured.protect(&key("a"), Protection::of(&StreamPolicy::default()));
+    read(&mut honoured, 3, &[]);
+    drop(honoured);
+    assert_eq!(disk.open().protected(&key("a")), Protection::default());
+}
+
+#[test]
 fn how_long_records_are_kept_outlives_the_policy_and_a_restart() {
     let disk = Disk::new();
     let days = |days: u16| days.try_into().ok();

@@ -14,7 +14,7 @@ use domicile_proto::officer::OfficerPublic;
 use serde::{Deserialize, Serialize};
 
 use super::errors::PolicyError;
-use super::honoured::{Mark, Marks, Object};
+use super::honoured::{Mark, Marks, Object, Protection};
 
 /// One change of what is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub(super) enum Note {
     Kept(Object, Option<NonZeroU16>),
     /// A route was closed, or opened again.
     Shut(Object, bool),
+    /// What the last honoured policy of a stream protects; nothing where it names nothing.
+    Protected(Object, Protection),
 }
 
 /// The open file.
@@ -76,6 +78,8 @@ fn rewrite(dir: &Path, path: &Path, marks: &Marks) -> io::Result<File> {
     let mut text = Vec::new();
     marks.in_force.iter().for_each(|(object, mark)| line(&[Note::InForce(object.clone(), mark.clone())], &mut text));
     marks.kept.iter().for_each(|(object, days)| line(&[Note::Kept(object.clone(), Some(*days))], &mut text));
+    let protected = marks.protected.iter();
+    protected.for_each(|(object, what)| line(&[Note::Protected(object.clone(), what.clone())], &mut text));
     marks.shut.iter().for_each(|object| line(&[Note::Shut(object.clone(), true)], &mut text));
     line(&[Note::Seen(marks.highest, marks.version)], &mut text);
     let new = path.with_extension("new");
@@ -107,6 +111,7 @@ fn read(text: &[u8]) -> Result<Marks, usize> {
                 Note::Seen(highest, version) => (marks.highest, marks.version) = (highest, version),
                 Note::Kept(object, days) => marks.set_period(object, days),
                 Note::Shut(object, is_shut) => marks.set_shut(object, is_shut),
+                Note::Protected(object, protection) => marks.set_protection(object, protection),
             }
         }
     }

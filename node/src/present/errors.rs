@@ -92,6 +92,14 @@ pub(crate) enum PresentError {
         "this key audits its own tenant alone, and no other tenant is told of; leave `tenant` out or use another key"
     )]
     OtherAuditor,
+    /// A key that sees fewer rows than an export shows.
+    #[error(
+        "this key may not have the export, for its rows are not {wanted}; ask the region's officer for a key with `--role admin --rows full`"
+    )]
+    NotCleared {
+        /// Which rows it takes.
+        wanted: &'static str,
+    },
     /// A name or value that looks like personal data.
     #[error("a name or value of the command looks like personal data and does not become metadata; choose another")]
     PersonalText,
@@ -119,6 +127,7 @@ impl Coded for PresentError {
             Self::Taken { .. } => "DMC-PRESENT-14",
             Self::OtherAuditor => "DMC-PRESENT-15",
             Self::LinksTried { .. } => "DMC-PRESENT-16",
+            Self::NotCleared { .. } => "DMC-PRESENT-17",
         }
     }
 
@@ -141,9 +150,10 @@ impl From<PresentError> for Failure {
             PresentError::NoRoute { .. } => (404, "resource_not_found_exception"),
             PresentError::Malformed { .. } => (400, "parsing_exception"),
             PresentError::Busy | PresentError::LinksTried { .. } => (429, "es_rejected_execution_exception"),
-            PresentError::NeedsOfficer | PresentError::OtherTenant | PresentError::OtherAuditor => {
-                (403, "security_exception")
-            }
+            PresentError::NeedsOfficer
+            | PresentError::OtherTenant
+            | PresentError::OtherAuditor
+            | PresentError::NotCleared { .. } => (403, "security_exception"),
             PresentError::NotDecided => (503, "process_cluster_event_timeout_exception"),
             PresentError::Unsupported { .. }
             | PresentError::StaysHere(_)

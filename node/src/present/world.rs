@@ -93,6 +93,10 @@ pub(super) const FULL: u8 = 7;
 pub(super) const REVEAL: u8 = 8;
 /// Has the role and not the clearance.
 pub(super) const REVEAL_REDACTED: u8 = 9;
+/// Administers and sees no rows.
+pub(super) const ADMIN_BLIND: u8 = 10;
+/// Administers and sees rows as far as there are any.
+pub(super) const ADMIN_FULL: u8 = 11;
 
 fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
     let none = Roles::default();
@@ -105,6 +109,8 @@ fn keys() -> BTreeMap<[u8; 32], Arc<AccessKey>> {
         (FULL, TenantId(1), Roles { search: true, ..none }, Rows::Full),
         (REVEAL, TenantId(1), Roles { reveal: true, ..none }, Rows::Full),
         (REVEAL_REDACTED, TenantId(1), Roles { reveal: true, ..none }, Rows::Redacted),
+        (ADMIN_BLIND, TenantId(1), Roles { admin: true, ..none }, Rows::None),
+        (ADMIN_FULL, TenantId(1), Roles { admin: true, ..none }, Rows::Full),
         (OTHER_ADMIN, TenantId(2), Roles { admin: true, search: true, ..none }, Rows::Redacted),
     ];
     let key = |(number, tenant, roles, rows)| {

@@ -117,10 +117,9 @@ metrics! {
     Gauge KeyStoreSilence = "domicile_keys_silence_seconds", "Seconds since the key store last answered this node";
     /// Whether it was silent for too long.
     Gauge AreKeysExpired = "domicile_keys_expired_flag", "1 where nothing personal is sealed or revealed until the key store answers";
-    /// Originals in the keyring.
-    Gauge SealedOriginals = "domicile_keys_originals_count", "Sealed originals in the keyring of this node";
-    /// Keys of subjects in the keyring.
-    Gauge SubjectKeys = "domicile_keys_subjects_count", "Keys of subjects in the keyring of this node";
+    /// How large the keyring is. Not how many values are in it: who may scrape needs no key, and one more would say that a value that
+    /// was just sent was never seen before.
+    Gauge KeyringBytes = "domicile_keys_file_bytes", "Size of the keyring of this node on its disk, in steps of 16 MiB";
     /// Memory of the process.
     Gauge Memory = "domicile_process_memory_bytes", "Memory that the process holds, where the system tells it";
     /// Time on the processors.
@@ -204,6 +203,15 @@ mod tests {
     use domicile_proto::border::EgressClass;
 
     use super::*;
+
+    #[test]
+    fn no_metric_counts_values() {
+        for metric in Metric::ALL {
+            let name = metric.name();
+            let counts = ["originals", "subjects", "tokens"].iter().any(|of| name.contains(of));
+            assert!(!counts, "{name}: whoever scrapes would see whether a value is new");
+        }
+    }
 
     #[test]
     fn every_name_has_stage_noun_and_unit_and_is_scraped_once() {

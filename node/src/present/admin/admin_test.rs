@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use domicile_proto::ids::{ConsentSerial, NodeId, Region, StreamId, TenantId};
+use domicile_proto::ids::{ConsentSerial, KThreshold, NodeId, Region, StreamId, TenantId};
 use domicile_proto::metadata::{
     AccessKey, ApprovedValue, Change, Command, Durability, Personal, RegionalChange, Roles, Rows, StreamPolicy,
 };
@@ -86,6 +86,30 @@ async fn widening_needs_this_regions_officer_and_narrowing_nobody() {
 }
 
 #[tokio::test]
+async fn nobody_but_the_officer_gives_a_subject_or_a_declared_field_up() {
+    let world = World::new();
+    let privacy = Privacy::new([], vec![name("seat")]);
+    let declared = StreamPolicy { personal: Personal::Subject(name("user")), privacy, ..StreamPolicy::default() };
+    let watch = &world.desk.parts.policy;
+    let mut next = crate::policy::Policy::clone(&watch.now());
+    let view = next.streams.get_mut(&(TenantId(1), name("app"))).expect("a stream");
+    std::sync::Arc::make_mut(view).policy = declared.clone();
+    watch.replace(next);
+    let k = Some(KThreshold::RECORDS);
+    let no_subject = StreamPolicy { personal: Personal::Undeclared, k, ..declared.clone() };
+    let no_field = StreamPolicy { privacy: Privacy::default(), k, ..declared.clone() };
+    let closed = StreamPolicy { k, ..declared };
+    for (case, wanted, status) in
+        [("no subject", no_subject.clone(), 403), ("no field", no_field, 403), ("fewer counts", closed, 200)]
+    {
+        let (found, answer) = decide(&world, ADMIN, &[unsigned(tokyo(), policy(wanted))]).await;
+        assert_eq!(found, status, "{case}: {answer}");
+    }
+    let signed = Command::Regional(world.officer.sign(tokyo(), ConsentSerial(1), policy(no_subject)));
+    assert_eq!(decide(&world, ADMIN, &[signed]).await.0, 200);
+}
+
+#[tokio::test]
 async fn another_region_is_changed_by_the_officer_of_its_nodes_alone() {
     let world = World::new();
     let new = || OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
@@ -158,5 +182,5 @@ async fn lists_never_tell_a_key() {
     for hash in world.desk.parts.policy.now().keys.keys() {
         assert!(!keys.text.contains(&hex::encode(hash)) && !keys.text.contains(&format!("{hash:?}")));
     }
-    assert_eq!(keys.json()["keys"].as_array().map(Vec::len), Some(9));
+    assert_eq!(keys.json()["keys"].as_array().map(Vec::len), Some(11));
 }

@@ -11,12 +11,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domicile_proto::ids::{NodeId, ShardId, StreamId, TenantId, TimeRange};
 use domicile_proto::message::region::{NotGiven, PersonRows, RowBytes};
+use domicile_proto::metadata::Rows;
 use serde_json::{Value, json};
 
 use super::subjects::{Named, Subjects, failed};
 use crate::erase::{EraseError, RowsHere};
 use crate::policy::{PolicyWatch, StreamView, Wanted};
 use crate::present::desk::Desk;
+use crate::present::errors::PresentError;
 use crate::present::native::{Body, told};
 use crate::present::searching::archived;
 use crate::query::{Engine, Given, QueryError, Row, RowBatch};
@@ -28,6 +30,7 @@ use crate::tasks::Tasks;
 pub(super) async fn export(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) -> Response {
     let exported = async {
         let body = body.0?;
+        at.may_export(&headers, &body)?;
         let named = at.named(&headers, &body)?;
         if named.whom.is_nobody() {
             return Err(failed(&EraseError::Nobody));
@@ -68,6 +71,22 @@ fn line(view: &StreamView, row: &Given, own: &BTreeMap<String, String>, lines: &
 }
 
 impl Subjects {
+    /// Whether the key may have this export, by the same rules as a search: records are rows, and whether a value occurs may only be
+    /// asked by keys that may see it. Says nothing of what is stored.
+    fn may_export(&self, headers: &HeaderMap, body: &Value) -> Result<(), Failure> {
+        let rows = self.admin(headers)?.0.rows();
+        let names = |key: &str| {
+            let said = body.get(key).filter(|said| !said.is_null());
+            said.is_some_and(|said| said.as_array().is_none_or(|all| !all.is_empty()))
+        };
+        let (least, wanted) = if names("value") || names("values") {
+            (Rows::Full, "`full`, as an export that names a value takes")
+        } else {
+            (Rows::Redacted, "`redacted` or `full`")
+        };
+        if rows < least { Err(PresentError::NotCleared { wanted }.into()) } else { Ok(()) }
+    }
+
     /// The records of every stream that is meant, whichever node of the region holds it.
     async fn gathered(&self, named: &Named) -> Result<Vec<(Arc<StreamView>, Vec<Given>)>, Failure> {
         let us = self.desk.parts.node;

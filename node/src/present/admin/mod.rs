@@ -108,11 +108,11 @@ async fn backup(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
 /// New keys for everything sealed, up to the root.
 async fn rotate(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
     let rotated = async {
-        Admin::of(&desk, &headers)?.operator()?;
+        let admin = Admin::of(&desk, &headers)?.operator()?;
         let vault = Arc::clone(&desk.parts.vault);
         let rotating = desk.parts.tasks.blocking(move || vault.rotate());
         rotating.await.map_err(|_| ReceiveError::NoReply)?.map_err(|error| Failure::of(&error))?;
-        Ok(native::about_keys(&desk))
+        Ok(native::about_keys(&desk, &admin.0))
     };
     told(rotated.await)
 }

@@ -12,7 +12,7 @@ use super::subjects::router;
 use crate::erase::workflow_test::{Node, TENANT, TOKEN, begin, stream};
 use crate::limits::EXPORT_READS_PER_SECOND;
 use crate::policy::Policy;
-use crate::present::world::{ADMIN, OTHER_ADMIN, SEARCH, World, ask, send};
+use crate::present::world::{ADMIN, ADMIN_BLIND, ADMIN_FULL, OTHER_ADMIN, SEARCH, World, ask, send};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -108,6 +108,32 @@ async fn an_erasure_is_ordered_shown_and_purged_through_the_doors_by_whom_it_con
     let (_, gone) = get(&doors, ADMIN, &status).await;
     assert_eq!((&gone["state"], &gone["percent"]), (&json!("gone"), &json!(100)));
     assert!(gone["receipt"]["signature"].is_string() && !gone.to_string().contains(TOKEN));
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_shows_no_more_than_the_rows_of_its_key() {
+    let dir = begin();
+    let (node, doors) = node(dir.path()).await;
+    let by_token = json!({"token": TOKEN, "value": null, "values": []});
+    let by_value = json!({"value": "alice@example.com"});
+    let with_values = json!({"token": TOKEN, "values": ["alice@example.com"]});
+    let in_a_link = json!({"token": TOKEN, "link_hours": 24});
+    for (with, body, status) in [
+        (ADMIN_BLIND, &by_token, 403),
+        (ADMIN_BLIND, &by_value, 403),
+        (ADMIN_BLIND, &in_a_link, 403),
+        (ADMIN, &by_value, 403),
+        (ADMIN, &with_values, 403),
+        (ADMIN_FULL, &by_value, 200),
+        (ADMIN_FULL, &with_values, 200),
+    ] {
+        let answer = ask(doors.clone(), with, "POST", "/api/v1/subjects/export", body.to_string()).await;
+        assert_eq!(answer.status.as_u16(), status, "{with} {body}: {}", answer.text);
+        assert_eq!(answer.text.contains("DMC-PRESENT-17"), status == 403, "{}", answer.text);
+    }
+    let answer = ask(doors.clone(), ADMIN, "POST", "/api/v1/subjects/export", by_token.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
     node.kill().await;
 }
 

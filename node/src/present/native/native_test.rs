@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::{listed, openapi};
 use crate::policy::Policy;
-use crate::present::world::{ADMIN, AUDIT, Answer, EVENTS, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask, name};
+use crate::present::world::{
+    ADMIN, ADMIN_FULL, AUDIT, Answer, EVENTS, FULL, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask, name,
+};
 
 async fn post(world: &World, body: &Value) -> Answer {
     ask(world.native(), SEARCH, "POST", "/api/v1/search", body.to_string()).await
@@ -276,6 +278,18 @@ async fn status_and_streams_say_what_there_is() {
     assert_eq!(ask(world.native(), ADMIN, "POST", "/api/v1/streams", "{\"name\":\"hanako\"}").await.status, 400);
     assert_eq!(ask(world.native(), SEARCH, "POST", "/api/v1/streams", "{\"name\":\"more\"}").await.status, 403);
     assert_eq!(EVENTS, 400);
+}
+
+#[tokio::test]
+async fn how_many_values_are_sealed_is_told_to_nobody_who_may_not_see_them() {
+    let world = World::new();
+    for with in [SEARCH, INGEST, AUDIT, FULL, ADMIN, OTHER_ADMIN, ADMIN_FULL] {
+        let keys = ask(world.native(), with, "GET", "/api/v1/status", "").await.json()["keys"].clone();
+        assert_eq!(keys["usable"], true, "{keys}");
+        for count in ["originals", "subjects"] {
+            assert_eq!(keys.get(count).is_some(), with == ADMIN_FULL, "{with}: {keys}");
+        }
+    }
 }
 
 #[tokio::test]

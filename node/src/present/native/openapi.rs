@@ -171,7 +171,7 @@ fn administered() -> Value {
         "/api/v1/subjects/hold": {"post": change("Sets a legal hold.", "Whom", "Its id.")},
         "/api/v1/subjects/release": {"post": change("Releases a legal hold.", "Held", "Done.")},
         "/api/v1/subjects/export": {"post": change(
-            "Everything about a person at every node of the region, as JSON lines; with `link_hours` the export stays in the region behind a link.",
+            "Everything about a person at every node of the region, as JSON lines; with `link_hours` the export stays in the region behind a link. Needs `rows: redacted` or `full`, and `full` where a value is named.",
             "Whom", "A record on each line, with its stream; or the path of the link, shown once, and until when it is good.",
         )},
         "/api/v1/exports/{link}": {

@@ -7,11 +7,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use domicile_proto::ids::{Region, Timestamp};
+use domicile_proto::metadata::Rows;
 use domicile_proto::officer::OfficerRow;
 use serde_json::{Map, Value, json};
 
+use crate::admit::Principal;
 use crate::audit::{Standing, Trouble, WitnessFacts};
 use crate::policy::{Policy, REVIEW_TOLD, Route, Shut, date_of, seconds_until};
+use crate::present::admin::OPERATORS;
 use crate::present::desk::{Desk, Facts};
 use crate::receive::native_failure;
 
@@ -109,9 +112,10 @@ fn notes(desk: &Desk, facts: &Facts) -> Vec<&'static str> {
 }
 
 pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    if let Err(failure) = desk.anybody(&headers) {
-        return native_failure(&failure);
-    }
+    let who = match desk.anybody(&headers) {
+        Ok(who) => who,
+        Err(failure) => return native_failure(&failure),
+    };
     let facts = (desk.parts.around.facts)();
     let (policy, now) = (desk.parts.policy.now(), desk.parts.clock.now());
     let region_of = |node: &domicile_proto::ids::NodeId| policy.nodes.get(node).map(|row| row.region.to_string());
@@ -148,7 +152,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
         "shards": shards.len(),
         "segments": segments,
         "ledger_entries": head.size,
-        "keys": about_keys(&desk),
+        "keys": about_keys(&desk, &who),
         "notes": notes,
     });
     Json(body).into_response()
@@ -180,13 +184,20 @@ fn about_route((to, route): (&Region, &Route), now: Timestamp) -> Value {
     })
 }
 
-/// How the keys are.
-pub(in crate::present) fn about_keys(desk: &Desk) -> Value {
+/// How the keys are. How many there are is of all tenants together, and says of a value that was just sent whether it was seen before:
+/// that is for an operator whose key sees values anyway.
+pub(in crate::present) fn about_keys(desk: &Desk, who: &Principal) -> Value {
     let keys = desk.parts.vault.facts();
-    json!({
+    let mut about = json!({
         "store": keys.store, "silent_seconds": keys.silent_seconds, "usable": !keys.is_expired,
-        "subjects": keys.subjects, "originals": keys.originals, "rewrite_due": keys.is_rewrite_due,
-    })
+        "file_bytes": keys.file_bytes, "rewrite_due": keys.is_rewrite_due,
+    });
+    let is_cleared = who.roles().admin && who.tenant() == OPERATORS && who.rows() == Rows::Full;
+    if let Some(about) = about.as_object_mut().filter(|_| is_cleared) {
+        about.insert("subjects".to_owned(), json!(keys.subjects));
+        about.insert("originals".to_owned(), json!(keys.originals));
+    }
+    about
 }
 
 /// After how many seconds of silence `status` says that the key store is away: three of its checks.
