@@ -123,17 +123,20 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
     for home in homes {
         for erasure in &home.statement.erasures {
             let order = home.tally.order(&erasure.id);
+            let times = orders.times(home, erasure);
+            let state = erasure_state(erasure, &times, request.made_at);
+            let doubt = orders.doubt(home, erasure).filter(|_| !state.starts_with("ATTENTION"));
+            let state = doubt.map_or_else(|| state.clone(), |doubt| format!("ATTENTION: {state}; {doubt}"));
             let is_asked = period.holds(erasure.ordered_at) || erasure.state != "gone";
-            if !is_asked && !order.purged.is_some_and(|(_, at)| period.holds(at)) {
+            let is_done = order.purged.is_some_and(|(_, at)| period.holds(at));
+            // What is told of at the top of the report stands here, whenever it was.
+            if !is_asked && !is_done && !state.starts_with("ATTENTION") {
                 continue;
             }
-            let times = orders.times(home, erasure);
             let took = |done: Option<Timestamp>| {
                 let took = done.map(|at| at.0.saturating_sub(times.from.0));
                 took.map_or_else(|| "not yet".to_owned(), |took| took_in_words(took, &times))
             };
-            let state = erasure_state(erasure, &times, request.made_at);
-            let doubt = orders.doubt(home, erasure).filter(|_| !state.starts_with("ATTENTION"));
             let entries = [order.requested, order.shredded, order.purged].into_iter().flatten();
             let entries: Vec<String> = entries.map(|(number, _)| number.to_string()).collect();
             rows.push([
@@ -145,7 +148,7 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
                 erasure.records_hidden.map_or_else(String::new, |count| count.to_string()),
                 erasure.originals_destroyed.map_or_else(String::new, |count| count.to_string()),
                 entries.join(", "),
-                doubt.map_or_else(|| state.clone(), |doubt| format!("ATTENTION: {state}; {doubt}")),
+                state,
             ]);
         }
         for hold in &home.statement.holds {
