@@ -10,11 +10,10 @@ use std::path::Path;
 use domicile_proto::ids::Timestamp;
 
 use super::super::rehearsal::Evidence;
-use agree::YOUNG;
-
-use super::compose::{FORMAT, Home, Layout, Request, attacked, compose, missing};
+use super::compose::{FORMAT, Home, Layout, Request, YOUNG, attacked, compose, missing};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
 use super::open::{self, Trust};
+use super::orders::Orders;
 use super::tally::instant;
 use super::tool;
 
@@ -230,6 +229,19 @@ impl Outcome {
         self.homes.iter().filter(is_other).map(say).collect()
     }
 
+    /// How many orders of erasure are to be looked at, though they prove nothing against a node.
+    fn doubtful(&self) -> String {
+        let orders = Orders::of(&self.homes);
+        let stated = self.homes.iter().flat_map(|home| home.statement.erasures.iter().map(move |one| (home, one)));
+        let stated = stated.filter(|(home, erasure)| orders.doubt(home, erasure).is_some()).count();
+        let lacking = self.request.as_ref().map_or_else(Vec::new, |request| orders.lacking(request));
+        let lacking = lacking.iter().filter(|lacking| lacking.doubt.is_some()).count();
+        match stated + lacking {
+            0 => String::new(),
+            count => format!("; ATTENTION: {count} of them are to be looked at, see csv/erasures.csv"),
+        }
+    }
+
     /// Whether every ledger is vouched for from outside, and in words.
     pub(in super::super) fn badge(&self, trust: &Trust) -> (bool, &'static str) {
         let is_vouched = |home: &Home| {
@@ -320,7 +332,7 @@ impl Outcome {
             format!("each in its one form; none has a field for text out of a record{}", self.unjudged()),
             format!("{} arrivals{alone_in_words}; {until}", arrivals - alone),
             "the pack holds no counters of the wire: give them with --flow-logs".to_owned(),
-            format!("{erasures} orders"),
+            format!("{erasures} orders{}", self.doubtful()),
             format!("{heads} roots that regions showed each other; {}", self.cosignatures(trust)),
             "needs the running regions: ask them with `audit replay PACK`".to_owned(),
             if release.is_some() {

@@ -413,6 +413,218 @@ fn the_officers_whom_nodes_honour_are_told_and_held_against_what_the_reader_brou
     }
 }
 
+const DAY: i64 = 86_400 * SECOND;
+
+/// Two nodes of one region, both of them in every statement.
+fn neighbours(request: &Request) -> Outcome {
+    let mut homes = vec![home("tokyo", "APPI"), home("tokyo", "APPI")];
+    homes[1].place = format!("tokyo{}2", super::super::files::BESIDE);
+    homes[1].statement.node = 2;
+    for home in &mut homes {
+        let nodes = serde_json::json!([{"node": 1, "region": "tokyo"}, {"node": 2, "region": "tokyo"}]);
+        home.statement.nodes = serde_json::from_value(nodes).expect("nodes");
+        home.statement.taken_at = request.made_at;
+    }
+    Outcome { request: Some(request.clone()), homes, ..Outcome::default() }
+}
+
+/// Forty days after the moment from which the times of these tests count.
+fn much_later() -> Request {
+    Request { begun_at: Timestamp(40 * DAY), made_at: Timestamp(40 * DAY + 60 * SECOND), ..request() }
+}
+
+fn asked(commitment: u8) -> Event {
+    Event::ErasureRequested { erasure: "e".into(), commitment: [commitment; 32] }
+}
+
+fn hidden() -> Event {
+    Event::Shredded { erasure: "e".into(), hidden: 1, originals: 1 }
+}
+
+fn refused() -> Event {
+    Event::ErasureRefused { hold: "h".into(), commitment: [1; 32] }
+}
+
+fn gone() -> Event {
+    let receipt = receipt(0).to_string();
+    let digest = ring::digest::digest(&ring::digest::SHA256, receipt.as_bytes());
+    Event::Purged { erasure: "e".into(), segments: 0, removed: 0, receipt: digest.as_ref().try_into().expect("32") }
+}
+
+/// Of a purge an hour and so many seconds after the order.
+fn receipt(more: i64) -> serde_json::Value {
+    serde_json::json!({"receipt": serde_json::json!({"purged_at": (3_600 + more) * SECOND, "segments": []}).to_string()})
+}
+
+/// These entries, each at its second, in the ledger of a node.
+fn enter(outcome: &mut Outcome, place: usize, entries: &[(i64, Event)]) {
+    for (number, (at, event)) in (1..).zip(entries) {
+        outcome.homes[place].tally.take(number, &Entry::specimen(Timestamp(at * SECOND), None, event.clone()));
+    }
+}
+
+/// The node states the order, given at one second and hidden at another.
+fn state(outcome: &mut Outcome, place: usize, state: &str, ordered: i64, shredded: Option<i64>) {
+    let receipt = (state == "gone").then(|| receipt(0));
+    let erasure = serde_json::json!({"id": "e", "state": state, "ordered_at": ordered * SECOND,
+        "shredded_at": shredded.map(|at| at * SECOND), "records_hidden": 1, "originals_destroyed": 1, "receipt": receipt});
+    outcome.homes[place].statement.erasures.push(serde_json::from_value(erasure).expect("an order"));
+}
+
+/// What is to be looked at, and proves nothing.
+fn is_doubtful(outcome: Outcome) -> bool {
+    let point = outcome.concluded(&Trust::default(), None).points[9].clone();
+    assert_eq!(point.verdict, Verdict::Holds, "{}", point.why);
+    point.why.contains("ATTENTION")
+}
+
+#[test]
+fn an_erasure_is_held_to_the_first_word_of_its_region_and_to_the_entries_of_its_node() {
+    let (hour, request) = (3_600_i64, much_later());
+    for (why, entries, ordered, shredded, wanted) in [
+        ("in time", vec![(1, asked(1)), (2, hidden())], 0, 2, vec![]),
+        ("taken late, and stated as in time", vec![(5 * hour, asked(1)), (5 * hour, hidden())], 0, 10, vec![9, 9]),
+        (
+            "taken late, and said to be ordered late",
+            vec![(5 * hour, asked(1)), (5 * hour, hidden())],
+            5 * hour,
+            5 * hour,
+            vec![9],
+        ),
+        ("in time, and stated otherwise", vec![(1, asked(1)), (2, hidden())], 0, 50, vec![9]),
+        ("a minute of its clock before", vec![(-60, asked(1)), (-59, hidden())], 0, -59, vec![]),
+        (
+            "a crash before it was on record",
+            vec![(1, asked(1)), (2, hidden()), (300, asked(1)), (301, hidden())],
+            0,
+            301,
+            vec![],
+        ),
+        (
+            "on record by the first of both",
+            vec![(1, asked(1)), (2, hidden()), (300, asked(1)), (301, hidden())],
+            0,
+            2,
+            vec![],
+        ),
+    ] {
+        let mut outcome = neighbours(&request);
+        enter(&mut outcome, 0, &[(0, asked(1)), (1, hidden()), (hour, gone())]);
+        state(&mut outcome, 0, "gone", 0, Some(1));
+        let done = entries.last().map_or(0, |(at, _): &(i64, Event)| *at).max(hour);
+        enter(&mut outcome, 1, &[entries, vec![(done, gone())]].concat());
+        state(&mut outcome, 1, "gone", ordered, Some(shredded));
+        let receipt = receipt(done - hour);
+        outcome.homes[1].statement.erasures[0].receipt = Some(receipt);
+        outcome.homes[1].tally.receipts.clear();
+        outcome.clocks(&request);
+        assert_eq!(points(&outcome), wanted, "{why}: {:?}", outcome.problems);
+    }
+}
+
+#[test]
+fn what_was_made_anew_too_late_stays_late_and_its_receipt_has_the_time_of_the_entry() {
+    let (day, hour, request) = (86_400_i64, 3_600_i64, much_later());
+    let started = || Event::NodeStarted { node: NodeId(1), binary: [0; 32], config: [0; 32], sbom: None };
+    let policy = || Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1 };
+    for (came, purged, stated, wanted) in [
+        (None, hour, hour, vec![]),
+        (None, 7 * day, 7 * day, vec![]),
+        (None, 30 * day, 30 * day, vec![9]),
+        (None, 30 * day, hour, vec![9, 9]),
+        (None, hour, 2 * hour, vec![9]),
+        (Some(20 * day), 21 * day, 21 * day, vec![]),
+        (Some(20 * day), 21 * day + 1, 21 * day + 1, vec![9]),
+    ] {
+        let mut outcome = neighbours(&request);
+        outcome.homes.truncate(1);
+        let at = came.unwrap_or(1);
+        let came = came.map_or_else(Vec::new, |came| vec![(came, started()), (came, policy())]);
+        enter(&mut outcome, 0, &[came, vec![(at, asked(1)), (at, hidden()), (purged, gone())]].concat());
+        state(&mut outcome, 0, "gone", 0, Some(at));
+        outcome.homes[0].statement.erasures[0].receipt = Some(receipt(stated - hour));
+        outcome.homes[0].tally.receipts.clear();
+        outcome.clocks(&request);
+        assert_eq!(points(&outcome), wanted, "{at} {purged} {stated}: {:?}", outcome.problems);
+    }
+}
+
+#[test]
+fn an_order_is_at_every_node_of_its_region_that_was_there() {
+    let (day, request) = (86_400_i64, much_later());
+    let begun = 40 * day;
+    let came = |at: i64| {
+        let started = Event::NodeStarted { node: NodeId(2), binary: [0; 32], config: [0; 32], sbom: None };
+        let policy = Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1 };
+        vec![(at, started), (at, policy)]
+    };
+    for (why, ordered, entries, wanted) in [
+        ("it was there, and has neither", 0, vec![], vec![9]),
+        ("it came later, and has neither", 0, came(day), vec![9]),
+        ("it came a minute before the pack", 0, came(begun - 60), vec![9]),
+        ("it came with the pack", 0, came(begun - 59), vec![]),
+        ("the order was over when it came", -396 * day, came(day), vec![]),
+        ("the order was nearly over when it came", -390 * day, came(day), vec![9]),
+        ("a minute before the pack", begun - 60, vec![], vec![9]),
+        ("on its way", begun - 59, vec![], vec![]),
+        ("by its ledger", 0, vec![(1, asked(1)), (2, hidden())], vec![]),
+    ] {
+        let mut outcome = neighbours(&request);
+        enter(&mut outcome, 0, &[(ordered, asked(1)), (ordered, hidden()), (ordered + 3_600, gone())]);
+        state(&mut outcome, 0, "gone", ordered, Some(ordered));
+        outcome.homes[0].statement.erasures[0].receipt = Some(receipt(ordered));
+        outcome.homes[0].tally.receipts.clear();
+        enter(&mut outcome, 1, &entries);
+        let lacking: Vec<String> = Orders::of(&outcome.homes).lacking(&request).iter().map(|one| one.words()).collect();
+        let is_named =
+            lacking.iter().all(|words| words.contains("and node 2 neither states it nor has an entry about it"));
+        assert!(lacking.len() == wanted.len() && is_named, "{why}: {lacking:?}");
+        outcome.clocks(&request);
+        let place = format!("{REGIONS}/{}/statement.json, erasure e", outcome.homes[1].place);
+        let found = outcome.problems.iter().filter(|one| one.place == place && one.why.contains("neither"));
+        assert_eq!(found.map(|one| one.point).collect::<Vec<u8>>(), wanted, "{why}: {:?}", outcome.problems);
+    }
+}
+
+#[test]
+fn what_a_hold_other_keys_or_a_node_that_left_explains_is_to_be_looked_at_and_no_offence() {
+    let (day, request) = (86_400_i64, much_later());
+    for (why, entries, is_stated, is_member, wanted) in [
+        ("told in time", vec![(1, asked(1)), (2, hidden())], true, true, false),
+        ("held still", vec![(1, refused())], false, true, true),
+        ("released", vec![(1, refused()), (9 * day, asked(1)), (9 * day, hidden())], true, true, true),
+        ("other keys", vec![(3 * day, asked(2)), (3 * day, hidden())], true, true, true),
+        ("taken out", vec![], false, false, true),
+    ] {
+        let mut outcome = neighbours(&request);
+        enter(&mut outcome, 0, &[(0, asked(1)), (1, hidden()), (3_600, gone())]);
+        state(&mut outcome, 0, "gone", 0, Some(1));
+        let shredded = entries.last().map_or(0, |(at, _): &(i64, Event)| *at);
+        let is_anew = entries.first().is_some_and(|(_, event)| *event == asked(2));
+        let purged = vec![(shredded + 3_600, gone())];
+        let entries = if is_stated { [entries, purged].concat() } else { entries };
+        enter(&mut outcome, 1, &entries);
+        if is_stated {
+            state(&mut outcome, 1, "gone", if is_anew { shredded } else { 0 }, Some(shredded));
+            outcome.homes[1].statement.erasures[0].receipt = Some(receipt(shredded));
+            outcome.homes[1].tally.receipts.clear();
+        }
+        for home in &mut outcome.homes {
+            home.statement.nodes.truncate(if is_member { 2 } else { 1 });
+        }
+        outcome.clocks(&request);
+        assert_eq!(points(&outcome), [0; 0], "{why}: {:?}", outcome.problems);
+        assert_eq!(is_doubtful(outcome), wanted, "{why}");
+    }
+    // A hold against one order excuses nothing about another one.
+    let mut outcome = neighbours(&request);
+    enter(&mut outcome, 0, &[(0, asked(2)), (1, hidden())]);
+    state(&mut outcome, 0, "shredded", 0, Some(1));
+    enter(&mut outcome, 1, &[(1, refused())]);
+    outcome.clocks(&request);
+    assert!(outcome.problems.iter().any(|one| one.why.contains("neither")), "{:?}", outcome.problems);
+}
+
 /// The report of one node with nothing in it, and what stands beside it: another outcome than this is another format. Raise `FORMAT` then;
 /// where no release has this one yet, write the new digest here.
 #[test]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::super::rehearsal::{Evidence, Rules};
 use super::chapters;
 use super::files::BESIDE;
+use super::orders::Orders;
 use super::paper::Paper;
 use super::tally::{Period, Tally, Way, day, instant};
 use crate::audit::Finding;
@@ -33,6 +34,9 @@ const fn first() -> u32 {
     1
 }
 
+/// Clocks of two regions, and that of whoever makes a pack, may differ by so much, and a checkpoint follows what it is over.
+pub(super) const YOUNG: i64 = 60_000_000;
+
 /// What a pack was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +59,11 @@ pub(super) struct Request {
 impl Request {
     pub(super) const fn period(&self) -> Period {
         Period { from: self.from, to: self.to }
+    }
+
+    /// Whether something that happened at a moment, by the clock of a region, is in every copy.
+    pub(super) const fn follows(&self, at: Timestamp) -> bool {
+        at.0.saturating_add(YOUNG) <= self.begun_at.0
     }
 }
 
@@ -212,6 +221,12 @@ fn lead(request: &Request, homes: &[Home], evidence: Option<&Evidence>) -> Vec<S
 /// What a reader must not overlook, each with how often.
 pub(super) fn attention(request: &Request, homes: &[Home], evidence: Option<&Evidence>) -> Vec<String> {
     let mut found: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let late = ("erasure beyond its clock (section 7)", "erasures beyond their clock (section 7)");
+    let doubtful = ("erasure that is to be looked at (section 7)", "erasures that are to be looked at (section 7)");
+    let orders = Orders::of(homes);
+    for lacking in orders.lacking(request) {
+        *found.entry(if lacking.doubt.is_some() { doubtful } else { late }).or_default() += 1;
+    }
     for home in homes {
         for way in home.statement.transfers.iter().filter(|_| home.is_first()) {
             if chapters::transfer_state(way, request.made_at).starts_with("ATTENTION") {
@@ -224,10 +239,11 @@ pub(super) fn attention(request: &Request, homes: &[Home], evidence: Option<&Evi
             }
         }
         for erasure in &home.statement.erasures {
-            if chapters::erasure_state(erasure, home.tally.came(), request.made_at).starts_with("ATTENTION") {
-                *found
-                    .entry(("erasure beyond its clock (section 7)", "erasures beyond their clock (section 7)"))
-                    .or_default() += 1;
+            let times = orders.times(home, erasure);
+            if chapters::erasure_state(erasure, &times, request.made_at).starts_with("ATTENTION") {
+                *found.entry(late).or_default() += 1;
+            } else if orders.doubt(home, erasure).is_some() {
+                *found.entry(doubtful).or_default() += 1;
             }
         }
         for stream in &home.statement.streams {

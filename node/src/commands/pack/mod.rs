@@ -13,6 +13,7 @@ mod files;
 mod letters;
 mod map;
 mod open;
+mod orders;
 mod pages;
 mod paper;
 mod print;

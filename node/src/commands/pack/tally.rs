@@ -64,6 +64,15 @@ pub(super) struct Order {
     pub(super) requested: Option<(u64, Timestamp)>,
     pub(super) shredded: Option<(u64, Timestamp)>,
     pub(super) purged: Option<(u64, Timestamp)>,
+    /// What the order is about, as a salted hash: the same at every node that was told of it by another one.
+    pub(super) commitment: Option<[u8; 32]>,
+}
+
+/// Every time that the ledger has of the steps of one order: a crash between an entry and the record of it leaves the entry twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Steps {
+    pub(super) shredded: BTreeSet<Timestamp>,
+    pub(super) purged: BTreeSet<Timestamp>,
 }
 
 /// By day, way, region at the other end, and class: messages and bytes.
@@ -88,6 +97,10 @@ pub(super) struct Tally {
     pub(super) nodes: Vec<Line>,
     /// By the id of the order; of all times, for clocks do not end with a period.
     pub(super) erasures: BTreeMap<String, Order>,
+    /// Times of their steps, by the id as well.
+    pub(super) steps: BTreeMap<String, Steps>,
+    /// Commitments of orders against which a hold stood, each with the first entry that says so; of all times.
+    pub(super) held: BTreeMap<[u8; 32], u64>,
     /// Every entry of the period, by kind.
     pub(super) kinds: BTreeMap<String, u64>,
     /// What left and what arrived; of all times.
@@ -133,6 +146,8 @@ impl Tally {
             keys: Vec::new(),
             nodes: Vec::new(),
             erasures: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            held: BTreeMap::new(),
             kinds: BTreeMap::new(),
             book: Book::default(),
             answers: Answers::default(),
@@ -161,6 +176,17 @@ impl Tally {
     /// the first policy that it told of. No later than any entry after that: a clock that was ahead then excuses nothing.
     pub(super) const fn came(&self) -> Option<Timestamp> {
         self.came
+    }
+
+    /// What the ledger says of an order.
+    pub(super) fn order(&self, id: &str) -> Order {
+        self.erasures.get(id).copied().unwrap_or_default()
+    }
+
+    /// Whether a hold stood against an order here before it was taken.
+    pub(super) fn was_held(&self, order: &Order) -> bool {
+        let refused = order.commitment.and_then(|commitment| self.held.get(&commitment).copied());
+        refused.is_some_and(|refused| order.requested.is_none_or(|(taken, _)| refused < taken))
     }
 
     /// Time of the newest entry.
@@ -210,13 +236,24 @@ impl Tally {
                     self.policy.push(Line { number, at: entry.at, what: "officer changed".to_owned(), words });
                 }
             }
-            Event::ErasureRequested { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
-                order.requested.get_or_insert(at);
-            }),
-            Event::Shredded { erasure, .. } => order(&mut self.erasures, erasure, |order, at| {
-                order.shredded.get_or_insert(at);
-            }),
+            Event::ErasureRequested { erasure, commitment } => {
+                order(&mut self.erasures, erasure, |order, at| {
+                    order.requested.get_or_insert(at);
+                });
+                let told = self.erasures.entry(erasure.to_string()).or_default();
+                told.commitment.get_or_insert(*commitment);
+            }
+            Event::ErasureRefused { commitment, .. } => {
+                self.held.entry(*commitment).or_insert(number);
+            }
+            Event::Shredded { erasure, .. } => {
+                self.steps.entry(erasure.to_string()).or_default().shredded.insert(entry.at);
+                order(&mut self.erasures, erasure, |order, at| {
+                    order.shredded.get_or_insert(at);
+                });
+            }
             Event::Purged { erasure, receipt, .. } => {
+                self.steps.entry(erasure.to_string()).or_default().purged.insert(entry.at);
                 self.receipts.entry(erasure.to_string()).or_default().entry(*receipt).or_insert(number);
                 order(&mut self.erasures, erasure, |order, at| {
                     order.purged.get_or_insert(at);

@@ -3,12 +3,11 @@
 use domicile_proto::ids::Timestamp;
 
 use super::super::compose::{Home, Request, firsts};
+use super::super::orders::{Orders, SHREDDED_WITHIN, Times};
 use super::super::paper::{Section, Table};
 use super::super::tally::{instant, span};
 use crate::present::auditor::{StatedErasure, Stream, Transfer};
 
-/// From an order to the destruction of its keys (ERA-1).
-const SHREDDED_WITHIN: i64 = 60_000_000;
 const DAY: i64 = 86_400_000_000;
 /// From an order to the rewrite of everything, hot and cold; what the strictest law asks for is 30 days.
 const GONE_WITHIN: i64 = 7 * DAY;
@@ -75,34 +74,38 @@ pub(in super::super) fn register(request: &Request, homes: &[Home]) -> Section {
         .table(Table::new("transfers", "Routes and their legal basis", &columns, "no route is registered.").rows(rows))
 }
 
-/// When the clock of an order begins at a node that came at a moment: it hides before it shows anything, so at one that came later it
-/// begins with that.
-fn clock_from(erasure: &StatedErasure, came: Option<Timestamp>) -> Timestamp {
-    came.map_or(erasure.ordered_at, |came| came.max(erasure.ordered_at))
-}
-
-/// How an order of erasure stands at a moment, at a node that came at another one, as far as its ledger says when.
-pub(in super::super) fn erasure_state(erasure: &StatedErasure, came: Option<Timestamp>, now: Timestamp) -> String {
-    let from = clock_from(erasure, came);
-    let hidden = erasure.shredded_at.map(|at| at.0 - from.0);
-    let age = span(now.0 - erasure.ordered_at.0);
+/// How an order stands at a moment, by its times at a node. One that took too long stays so when it is done.
+pub(in super::super) fn erasure_state(erasure: &StatedErasure, times: &Times, now: Timestamp) -> String {
+    let Times { ordered, from, hidden, purged } = *times;
+    let age = span(now.0.saturating_sub(ordered.0));
     // What others did not rewrite lay in the bucket all the time: a node that came later has a day for it.
-    let due = (erasure.ordered_at.0 + GONE_WITHIN).max(from.0 + DAY);
-    match (erasure.state.as_str(), hidden) {
-        (_, None) if now.0 - from.0 > SHREDDED_WITHIN => format!("ATTENTION: ordered {age} ago and not carried out"),
-        (_, None) => "ordered, within its clock".to_owned(),
-        (_, Some(took)) if took > SHREDDED_WITHIN => {
-            format!("ATTENTION: hidden after {}, not within 60 s", took_in_words(took, erasure, from))
+    let due = Timestamp(ordered.0.saturating_add(GONE_WITHIN).max(from.0.saturating_add(DAY)));
+    let Some(took) = hidden.map(|at| at.0.saturating_sub(from.0)) else {
+        let is_late = now.0.saturating_sub(from.0) > SHREDDED_WITHIN;
+        return if is_late {
+            format!("ATTENTION: ordered {age} ago and not carried out")
+        } else {
+            "ordered, within its clock".to_owned()
+        };
+    };
+    if took > SHREDDED_WITHIN {
+        return format!("ATTENTION: hidden after {}, not within 60 s", took_in_words(took, times));
+    }
+    let is_gone = erasure.state == "gone";
+    match purged.filter(|at| is_gone && *at > due) {
+        Some(at) => {
+            let took = span(at.0.saturating_sub(ordered.0));
+            format!("ATTENTION: rewritten after {took}, and due by {}", instant(due))
         }
-        ("gone", Some(_)) => "gone".to_owned(),
-        (_, Some(_)) if now.0 > due => format!("ATTENTION: hidden, and not rewritten after {age}"),
-        (_, Some(_)) => format!("hidden; rewritten by {}", instant(Timestamp(due))),
+        None if is_gone => "gone".to_owned(),
+        None if now > due => format!("ATTENTION: hidden, and not rewritten after {age}"),
+        None => format!("hidden; rewritten by {}", instant(due)),
     }
 }
 
 /// A time since the clock of an order began.
-fn took_in_words(took: i64, erasure: &StatedErasure, from: Timestamp) -> String {
-    let whose = if from > erasure.ordered_at { " of its own, for the node came later" } else { "" };
+fn took_in_words(took: i64, times: &Times) -> String {
+    let whose = if times.from > times.ordered { " of its own, for the node came to it later" } else { "" };
     format!("{}{whose}", span(took.max(0)))
 }
 
@@ -111,16 +114,28 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
     let period = request.period();
     let mut rows = Vec::new();
     let mut holds = Vec::new();
+    let orders = Orders::of(homes);
+    for lacking in orders.lacking(request) {
+        let (label, ordered) = (lacking.home.label(), instant(lacking.ordered));
+        let (none, state) = (String::new, format!("ATTENTION: {}", lacking.words()));
+        rows.push([label, lacking.id.to_owned(), ordered, none(), none(), none(), none(), none(), state]);
+    }
     for home in homes {
         for erasure in &home.statement.erasures {
-            let order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
+            let order = home.tally.order(&erasure.id);
+            let times = orders.times(home, erasure);
+            let state = erasure_state(erasure, &times, request.made_at);
+            let doubt = orders.doubt(home, erasure).filter(|_| !state.starts_with("ATTENTION"));
+            let state = doubt.map_or_else(|| state.clone(), |doubt| format!("ATTENTION: {state}; {doubt}"));
             let is_asked = period.holds(erasure.ordered_at) || erasure.state != "gone";
-            if !is_asked && !order.purged.is_some_and(|(_, at)| period.holds(at)) {
+            let is_done = order.purged.is_some_and(|(_, at)| period.holds(at));
+            // What is told of at the top of the report stands here, whenever it was.
+            if !is_asked && !is_done && !state.starts_with("ATTENTION") {
                 continue;
             }
-            let from = clock_from(erasure, home.tally.came());
             let took = |done: Option<Timestamp>| {
-                done.map_or_else(|| "not yet".to_owned(), |at| took_in_words(at.0 - from.0, erasure, from))
+                let took = done.map(|at| at.0.saturating_sub(times.from.0));
+                took.map_or_else(|| "not yet".to_owned(), |took| took_in_words(took, &times))
             };
             let entries = [order.requested, order.shredded, order.purged].into_iter().flatten();
             let entries: Vec<String> = entries.map(|(number, _)| number.to_string()).collect();
@@ -128,12 +143,12 @@ pub(in super::super) fn erasure(request: &Request, homes: &[Home]) -> Section {
                 home.label(),
                 erasure.id.clone(),
                 instant(erasure.ordered_at),
-                took(erasure.shredded_at),
+                took(times.hidden),
                 took(order.purged.map(|(_, at)| at)),
                 erasure.records_hidden.map_or_else(String::new, |count| count.to_string()),
                 erasure.originals_destroyed.map_or_else(String::new, |count| count.to_string()),
                 entries.join(", "),
-                erasure_state(erasure, home.tally.came(), request.made_at),
+                state,
             ]);
         }
         for hold in &home.statement.holds {
@@ -227,6 +242,7 @@ pub(in super::super) fn retention(request: &Request, homes: &[Home]) -> Section 
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::tally::Order;
     use super::*;
 
     #[test]
@@ -283,15 +299,38 @@ mod tests {
                 [(0, None), (0, Some(-DAY)), (60_000_000, Some(60_000_000)), (365 * DAY, Some(365 * DAY))]
             {
                 let (shredded, now) = (shredded.map(|at| at + later), Timestamp(now + later));
-                let said = erasure_state(&order(state, shredded), came.map(Timestamp), now);
+                let order = order(state, shredded);
+                let times = Times::new(&order, &Order::default(), came.map(Timestamp), None);
+                let said = erasure_state(&order, &times, now);
                 assert_eq!(said.starts_with("ATTENTION"), is_late, "{state} {shredded:?} {now:?}: {said}");
             }
+        }
+        // By the entries where there are any, and from the first word of the region on, whatever is stated.
+        let entry = |at: i64| Some((9, Timestamp(at * 1_000_000)));
+        for (requested, others, shredded, is_late) in
+            [(None, None, 60, false), (None, None, 61, true), (Some(-2), None, 59, true), (Some(2), Some(-2), 59, true)]
+        {
+            let done = Order { requested: requested.and_then(entry), shredded: entry(shredded), ..Order::default() };
+            let (stated, others) = (order("shredded", Some(1)), others.map(|at: i64| Timestamp(at * 1_000_000)));
+            let said = erasure_state(&stated, &Times::new(&stated, &done, None, others), Timestamp(DAY));
+            assert_eq!(said.starts_with("ATTENTION"), is_late, "{requested:?} {others:?} {shredded}: {said}");
         }
         // To rewrite it, who came after the seven days has one.
         for (came, now, is_late) in [(6, 7, false), (6, 8, true), (20, 21, false), (20, 22, true)] {
             let hidden = order("shredded", Some(came * DAY));
-            let said = erasure_state(&hidden, Some(Timestamp(came * DAY)), Timestamp(now * DAY));
+            let times = Times::new(&hidden, &Order::default(), Some(Timestamp(came * DAY)), None);
+            let said = erasure_state(&hidden, &times, Timestamp(now * DAY));
             assert_eq!(said.starts_with("ATTENTION"), is_late, "{came} {now}: {said}");
+            // What was late stays late when it is done.
+            let done = Order { purged: Some((9, Timestamp(now * DAY))), ..Order::default() };
+            let times = Times::new(&hidden, &done, Some(Timestamp(came * DAY)), None);
+            let said = erasure_state(&order("gone", Some(came * DAY)), &times, Timestamp(80 * DAY));
+            let is_told = said
+                == format!(
+                    "ATTENTION: rewritten after {now} days, and due by {}",
+                    instant(Timestamp((came + 1).max(7) * DAY))
+                );
+            assert_eq!((is_told, said == "gone"), (is_late, !is_late), "{came} {now}: {said}");
         }
     }
 }

@@ -7,28 +7,33 @@ use domicile_proto::ids::Timestamp;
 use ring::digest::{SHA256, digest};
 
 use super::super::chapters::erasure_state;
-use super::super::compose::{Home, Request, of_region};
+use super::super::compose::{Home, Request, YOUNG};
 use super::super::files::{REGIONS, REQUEST};
 use super::super::open::Trust;
-use super::super::tally::Shown;
+use super::super::orders::{Orders, purged_at};
+use super::super::tally::{Shown, instant};
 use super::{Outcome, Problem};
 use crate::audit::{About, Peer, roots_at};
 use crate::present::auditor::StatedErasure;
 
-/// Clocks of two regions, and that of whoever makes a pack, may differ by so much, and a checkpoint follows what it is over.
-pub(super) const YOUNG: i64 = 60_000_000;
 /// From before the first copy to the last one, at most: a pack that took longer says too little of its end.
 pub(super) const COPIED_WITHIN: i64 = 24 * 3_600_000_000;
 
-/// Whether something that happened at a moment, by the clock of a region, is in every copy.
-const fn is_before(at: Timestamp, request: &Request) -> bool {
-    at.0.saturating_add(YOUNG) <= request.begun_at.0
+/// From a time that a node puts on record to that of the entry about it, in microseconds. Source: the workflow of erasures reads its clock for
+/// the record, and the ledger reads the same clock for the entry, with nothing between that waits; this is for a machine that held the
+/// process up there, or a clock that was set.
+const READ_AGAIN_WITHIN: i64 = 5_000_000;
+
+/// Whether an entry has a time that is stated. A crash between entry and record leaves more than one entry.
+fn is_among(stated: Timestamp, entries: &BTreeSet<Timestamp>) -> bool {
+    let (from, to) = (stated.0.saturating_sub(READ_AGAIN_WITHIN), stated.0.saturating_add(READ_AGAIN_WITHIN));
+    entries.range(Timestamp(from)..=Timestamp(to)).next().is_some()
 }
 
-/// When the last segment of an erasure was made anew, as its receipt says.
-fn purged_at(erasure: &StatedErasure) -> Option<Timestamp> {
-    let said: serde_json::Value = serde_json::from_str(erasure.receipt.as_ref()?.get("receipt")?.as_str()?).ok()?;
-    said.get("purged_at")?.as_i64().map(Timestamp)
+/// What a statement says of the time of a step, and its own ledger otherwise.
+fn other_time(step: &str, stated: Option<Timestamp>, entry: Option<(u64, Timestamp)>) -> Option<String> {
+    let (stated, (number, at)) = (instant(stated?), entry?);
+    Some(format!("it is said to be {step} on {stated}, and its ledger says that on {} by entry {number}", instant(at)))
 }
 
 /// What the ledger has against the receipt of an erasure: another one than the ledger has the digest of, or a segment that was made anew for
@@ -55,7 +60,7 @@ fn left_out(home: &Home, request: &Request) -> Vec<(String, String)> {
     let stated: BTreeSet<&str> = home.statement.erasures.iter().map(|erasure| erasure.id.as_str()).collect();
     let open = home.tally.erasures.iter().filter(|(_, order)| order.purged.is_none());
     let open = open.filter_map(|(id, order)| Some((id.as_str(), order.requested?)));
-    let lacking = open.filter(|(id, (_, at))| !stated.contains(id) && is_before(*at, request));
+    let lacking = open.filter(|(id, (_, at))| !stated.contains(id) && request.follows(*at));
     let told = lacking.map(|(id, (number, _))| {
         let place = format!("{REGIONS}/{}/statement.json, erasure {id}", home.place);
         (place, format!("the ledger has this order by entry {number}, and the statement does not"))
@@ -90,7 +95,7 @@ impl Outcome {
         for (home, us) in &named {
             for (sender, them) in named.iter().filter(|(_, them)| them != us) {
                 let missing = home.tally.book.missing(us, them, &sender.tally.book);
-                let is_old = |at: &Timestamp| is_before(*at, request);
+                let is_old = |at: &Timestamp| request.follows(*at);
                 found.extend(missing.into_iter().filter(|(_, at)| is_old(at)).map(|(number, _)| {
                     let place = format!("{}, entry {number}", home.origin);
                     (place, format!("this arrived from {}, whose ledger does not know that it left", them.region))
@@ -120,7 +125,7 @@ impl Outcome {
             let (heads, beyond): (Vec<_>, Vec<_>) = heads.partition(|(_, head)| head.size <= home.size);
             // One that is cut off is told of once, by the largest head that was seen.
             let longest =
-                beyond.into_iter().filter(|(_, head)| is_before(head.at, request)).max_by_key(|(_, head)| head.size);
+                beyond.into_iter().filter(|(_, head)| request.follows(head.at)).max_by_key(|(_, head)| head.size);
             if let Some((other, Shown { number, size, .. })) = longest {
                 let place = format!("{REGIONS}/{}/log/checkpoint", home.place);
                 let why = format!(
@@ -183,33 +188,45 @@ impl Outcome {
         self.problems.extend(found);
     }
 
-    /// The statement may not say of an erasure what the ledger does not.
+    /// The statement may not say of an erasure what the ledger does not; and every node of a region has its orders.
     pub(super) fn clocks(&mut self, request: &Request) {
         let mut found = Vec::new();
+        let orders = Orders::of(&self.homes);
+        for lacking in orders.lacking(request).iter().filter(|lacking| lacking.doubt.is_none()) {
+            let place = format!("{REGIONS}/{}/statement.json, erasure {}", lacking.home.place, lacking.id);
+            found.push((place, lacking.words()));
+        }
         for home in &self.homes {
             found.extend(left_out(home, request));
+            // The statement is younger than the ledger, by as much as the copy of that took.
+            let covered = home.tally.newest().max(request.begun_at);
+            let latest = request.made_at.0.saturating_add(YOUNG);
+            let is_young = |at: Timestamp| at.0.saturating_add(YOUNG) > covered.0 && at.0 <= latest;
             for erasure in &home.statement.erasures {
-                let mut order = home.tally.erasures.get(&erasure.id).copied().unwrap_or_default();
-                // One node takes an order and tells it to the others of its region.
-                let beside =
-                    of_region(&self.homes, home.name()).filter_map(|other| other.tally.erasures.get(&erasure.id));
-                order.requested = order.requested.or_else(|| beside.filter_map(|other| other.requested).next());
+                let (order, steps) = (home.tally.order(&erasure.id), home.tally.steps.get(&erasure.id));
                 let place = format!("{REGIONS}/{}/statement.json, erasure {}", home.place, erasure.id);
-                // The statement is younger than the ledger, by as much as the copy of that took.
-                let covered = home.tally.newest().max(request.begun_at);
-                let latest = request.made_at.0.saturating_add(YOUNG);
-                let is_young = |at: Timestamp| at.0.saturating_add(YOUNG) > covered.0 && at.0 <= latest;
-                let is_told = order.requested.is_some() || is_young(erasure.ordered_at);
-                let is_shredded = order.shredded.is_some() || erasure.shredded_at.is_none_or(is_young);
-                let is_purged =
-                    erasure.state != "gone" || order.purged.is_some() || purged_at(erasure).is_some_and(is_young);
-                if !(is_told && is_shredded && is_purged) {
+                // One node takes an order and tells it to the others of its region.
+                let is_told = order.requested.is_some()
+                    || orders.is_entered_beside(home, &erasure.id)
+                    || is_young(erasure.ordered_at);
+                let (hidden, gone) = (erasure.shredded_at, purged_at(erasure));
+                let is_shredded =
+                    hidden.is_none_or(|at| is_young(at) || steps.is_some_and(|steps| is_among(at, &steps.shredded)));
+                let is_purged = erasure.state != "gone"
+                    || gone.map_or_else(
+                        || order.purged.is_some(),
+                        |at| is_young(at) || steps.is_some_and(|steps| is_among(at, &steps.purged)),
+                    );
+                let hidden = other_time("hidden", hidden.filter(|_| !is_shredded), order.shredded);
+                let gone = other_time("gone", gone.filter(|_| !is_purged), order.purged);
+                if !is_told || (!is_shredded && hidden.is_none()) || (!is_purged && gone.is_none()) {
                     found.push((place.clone(), "the ledger does not say what the statement says of it".to_owned()));
                 }
+                found.extend(hidden.into_iter().chain(gone).map(|why| (place.clone(), why)));
                 if erasure.state == "gone" && erasure.receipt.is_none() {
                     found.push((place.clone(), "it is said to be gone, and there is no receipt of it".to_owned()));
                 }
-                let state = erasure_state(erasure, home.tally.came(), home.statement.taken_at);
+                let state = erasure_state(erasure, &orders.times(home, erasure), home.statement.taken_at);
                 if let Some(late) = state.strip_prefix("ATTENTION: ") {
                     found.push((place.clone(), late.to_owned()));
                 }
@@ -242,7 +259,7 @@ impl Outcome {
             found.extend(differ.map(|(number, why)| (format!("{}, entry {number}", home.origin), why)));
             // An entry about a version is written before it holds.
             let ((version, number, at), stated) = (home.tally.answers.newest(), home.statement.policy_version);
-            if stated < version && is_before(at, request) {
+            if stated < version && request.follows(at) {
                 let why =
                     format!("it is of policy version {stated}, and the ledger told of {version} by entry {number}");
                 found.push((format!("{REGIONS}/{}/statement.json", home.place), why));
