@@ -177,7 +177,7 @@ mod tests {
             };
             let envelope = Envelope::locate(&source);
             let record = Record { timestamp: Timestamp(0), level: Level::Info, id: None, envelope, source };
-            let classified = classifier.classify(record, &view).expect("kept");
+            let classified = classifier.classify(record, &view).expect("one subject").expect("kept");
             (String::from_utf8(classified.json().to_vec()).expect("text"), classified.subject())
         };
         let (text, subject) = stored(after);
