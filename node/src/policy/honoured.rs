@@ -5,14 +5,15 @@
 //! policy, a value, a route) the serial that is in force there. A row is honoured if its serial is the one in force for its object,
 //! or higher than any. What leaves the state is no longer in force, and so its old consent is worth nothing: no list of
 //! revoked things is needed. A policy that was narrowed without a signature stays at least as narrow until the officer signs
-//! again. Decides nothing about signatures; a node that joins later knows only what it finds.
+//! again. It also remembers which fields ever named the subject of records, for records outlive the policy under which they
+//! came. Decides nothing about signatures; a node that joins later knows only what it finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::Path;
 
 use domicile_proto::ids::{ConsentSerial, Name, NodeId, PolicyVersion, Region, StreamId, TenantId};
-use domicile_proto::metadata::{ApprovedValue, StreamPolicy};
+use domicile_proto::metadata::{ApprovedValue, Personal, StreamPolicy};
 use domicile_proto::officer::OfficerPublic;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,15 @@ pub(super) struct Mark {
     pub(super) narrowed: Option<StreamPolicy>,
 }
 
+/// What policies that were in force ever said of the fields of a tenant's records. It only grows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FieldsOnce {
+    /// Fields that named the subject; the number under which a subject is known is made with the name of its field.
+    pub(crate) subjects: BTreeSet<Name>,
+    /// Whether a field was declared as personal.
+    pub(crate) declared: bool,
+}
+
 /// All that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
@@ -72,6 +82,8 @@ pub(super) struct Marks {
     pub(super) kept: BTreeMap<Object, NonZeroU16>,
     /// Routes that were closed and not opened again since.
     pub(super) shut: BTreeSet<Object>,
+    /// What was said of fields, by tenant.
+    pub(super) fields: BTreeMap<TenantId, FieldsOnce>,
 }
 
 impl Marks {
@@ -80,6 +92,16 @@ impl Marks {
             Some(days) => drop(self.kept.insert(object, days)),
             None => drop(self.kept.remove(&object)),
         }
+    }
+
+    /// Whether it was not known before.
+    pub(super) fn add_subject(&mut self, tenant: TenantId, field: Name) -> bool {
+        self.fields.entry(tenant).or_default().subjects.insert(field)
+    }
+
+    /// Whether it was not known before.
+    pub(super) fn add_declared(&mut self, tenant: TenantId) -> bool {
+        !std::mem::replace(&mut self.fields.entry(tenant).or_default().declared, true)
     }
 
     pub(super) fn set_shut(&mut self, object: Object, is_shut: bool) {
@@ -168,6 +190,23 @@ impl Honoured {
     /// What the last honoured policy said of it.
     pub(super) fn kept(&self, object: &Object) -> Option<NonZeroU16> {
         self.marks.kept.get(object).copied()
+    }
+
+    /// Remembers which fields a policy that is in force names; that counts at once.
+    pub(super) fn remember_fields(&mut self, tenant: TenantId, policy: &StreamPolicy) {
+        if let Personal::Subject(field) = &policy.personal
+            && self.marks.add_subject(tenant, field.clone())
+        {
+            self.notes.push(Note::Subject(tenant, field.clone()));
+        }
+        if !policy.privacy.fields().is_empty() && self.marks.add_declared(tenant) {
+            self.notes.push(Note::Declared(tenant));
+        }
+    }
+
+    /// What was ever said of fields.
+    pub(super) fn fields(&self) -> BTreeMap<TenantId, FieldsOnce> {
+        self.marks.fields.clone()
     }
 
     /// Remembers that a route was closed; that counts at once.
