@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use domicile_proto::ids::{NodeId, ShardId, Timestamp};
+use domicile_proto::ids::{Name, NodeId, ShardId, Timestamp};
 use domicile_proto::metadata::{Personal, StreamPolicy};
 use domicile_proto::privacy::{Action, PersonalClass, Privacy};
 use serde_json::{Value, json};
@@ -36,7 +36,8 @@ async fn node(dir: &std::path::Path) -> (Node, Router) {
 fn changed() -> World {
     let nobody = Owners::over(|_, _, _, _| Box::pin(async { Err(NoWord::Silent) }));
     let change = |policy: &mut Policy| {
-        let app = policy.streams.get_mut(&(TENANT, "app".parse().unwrap())).unwrap();
+        let app: Name = "app".parse().unwrap();
+        let app = policy.streams.get_mut(&(TENANT, app)).unwrap();
         let personal = Personal::Subject("user_id".parse().unwrap());
         let privacy = Privacy::new([(PersonalClass::Email, Action::Mask)], Vec::new());
         Arc::make_mut(app).policy = StreamPolicy { personal, privacy, ..StreamPolicy::default() };
