@@ -110,7 +110,7 @@ impl Subjects {
         };
         let tokens = |value: &str, whole: &[PersonalClass]| {
             let texts = self.written_ever(value, (tenant, streams.as_slice()), whole);
-            let tokens = texts.iter().flat_map(|text| tokens_in(text.as_bytes()).map(Box::from));
+            let tokens = texts.iter().flat_map(|text| tokens_in(text.as_bytes()).map(Box::<str>::from));
             tokens.collect::<BTreeSet<Box<str>>>()
         };
         let (mut subjects, mut own): (BTreeSet<u64>, BTreeSet<Box<str>>) = (BTreeSet::new(), BTreeSet::new());
@@ -119,7 +119,7 @@ impl Subjects {
         }
         if let Some(written) = text("token") {
             let quoted = token::quoted_in(written).unwrap_or_else(|| written.to_owned());
-            own.extend(tokens_in(quoted.as_bytes()).map(Box::from));
+            own.extend(tokens_in(quoted.as_bytes()).map(Box::<str>::from));
         }
         if let Some(value) = text("value") {
             own.extend(tokens(value, &whole));
