@@ -1,11 +1,13 @@
 //! Takes a record and gives back what may be stored of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domicile_proto::border::LiteralDetector;
-use domicile_proto::ids::Name;
+use domicile_proto::ids::{Name, TenantId};
 use domicile_proto::metadata::Personal;
+use domicile_proto::privacy::PersonalClass;
 use serde_json::{Map, Value};
 
 use super::classified::Classified;
@@ -92,6 +94,19 @@ impl Classifier {
             return cleaner.whole(class, text.trim()).ok();
         }
         cleaner.question(text, Keys { nearest: field, outer: "" })
+    }
+
+    /// How a value may stand in records of a tenant, whatever its policies do with it now: where detectors find it, and replaced
+    /// whole as one of these classes. Records outlive the policy under which they came.
+    pub(crate) fn written_ever(&self, value: &str, tenant: TenantId, whole: &[PersonalClass]) -> BTreeSet<String> {
+        let (keys, treatment) = (self.keys.tenant(tenant), self.defaults.pseudonymising());
+        let rules = self.rules.of(tenant);
+        let mut cleaner = Cleaner::new(&keys, &treatment, treatment.finder(rules.as_deref()), None);
+        let mut written: BTreeSet<String> = cleaner.question(value, Keys::default()).into_iter().collect();
+        for class in whole {
+            written.extend(cleaner.whole(*class, value.trim()));
+        }
+        written
     }
 }
 

@@ -513,3 +513,16 @@ proptest! {
         prop_assert_eq!(subject(source), expected);
     }
 }
+
+#[test]
+fn a_value_is_known_by_its_tokens_whatever_is_done_with_it_now() {
+    let classifier = classifier();
+    let masked = treated(1, Personal::Undeclared, Privacy::new([(PersonalClass::Email, Action::Mask)], Vec::new()));
+    let token = classifier.pseudonymise("", "a@b.de", &stream(1, Personal::Undeclared)).unwrap();
+    assert_ne!(classifier.pseudonymise("", "a@b.de", &masked).unwrap(), token);
+    assert_eq!(classifier.written_ever("a@b.de", TenantId(1), &[]), [token].into());
+    let of_users = stream(1, Personal::Subject("user".parse().unwrap()));
+    let subject = classifier.pseudonymise("user", "u-9", &of_users).unwrap();
+    assert_eq!(classifier.written_ever(" u-9 ", TenantId(1), &[PersonalClass::Subject]), [subject].into());
+    assert!(classifier.written_ever("u-9", TenantId(1), &[]).is_empty());
+}

@@ -29,6 +29,11 @@ impl Defaults {
         Finder::new(self.home)
     }
 
+    /// As if every class were pseudonymised: which tokens of a value there may be, whatever is done with it now.
+    pub(super) const fn pseudonymising(&self) -> Treatment {
+        Treatment { home: self.home, actions: [Action::Pseudonymise; PersonalClass::ALL.len()] }
+    }
+
     /// What happens in a stream.
     pub(super) fn of(&self, policy: &StreamPolicy) -> Treatment {
         let mut actions = self.actions;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::workflow_test::{Node, TENANT, TOKEN, begin, stream};
 use super::{Progress, Whom};
 use crate::audit::Event;
+use crate::errors::Coded;
 use crate::policy::Policy;
 use crate::segment::specimen::record;
 use crate::segment::{Segment, Unsearched};
@@ -450,6 +451,24 @@ async fn an_old_copy_that_somebody_puts_back_into_the_archive_is_never_shown_and
     ask_back(&moving, 380).await;
     assert_eq!((moving.carry_out().await, node.seen()), (0, 0));
     assert_eq!(moving.state().trouble.map(|(code, _)| code), Some("DMC-TIER-03"));
+    drop(moving);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_person_is_held_nobody_is_erased_whose_records_cannot_be_told_from_theirs_in_the_archive() {
+    let dir = begin();
+    let (node, moving) = archived(dir.path()).await;
+    let hold = node.erasure.hold(TENANT, Whom { subjects: vec![100], ..Whom::default() }).await.unwrap().id;
+    let refused = node.erasure.order(TENANT, whom(), None).await.err().unwrap();
+    assert_eq!(refused.code(), "DMC-ERASE-22");
+    assert!(refused.to_string().contains(&*hold), "{refused}");
+    assert_eq!(node.kinds().last(), Some(&"refused"));
+    // Once copies are back they are looked through.
+    ask_back(&moving, 372).await;
+    assert_eq!((moving.carry_out().await, node.seen()), (1, 12));
+    node.erasure.order(TENANT, whom(), None).await.unwrap();
+    assert_eq!(node.seen(), 10);
     drop(moving);
     node.kill().await;
 }

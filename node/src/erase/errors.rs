@@ -155,6 +155,16 @@ pub(crate) enum EraseError {
         /// Which directory.
         dir: String,
     },
+    /// Nobody can see whether a legal hold stands against it.
+    #[error(
+        "legal hold `{hold}` may stand against it: {why}; nothing is erased that may be held. Make it readable, or release the hold, if the law allows it"
+    )]
+    HoldUnseen {
+        /// Which hold.
+        hold: Box<str>,
+        /// What cannot be looked through.
+        why: &'static str,
+    },
     /// The node stops.
     #[error("the node stops; the order goes on at its next start")]
     Stopping,
@@ -184,6 +194,7 @@ impl Coded for EraseError {
             Self::Unheard { .. } => "DMC-ERASE-15",
             Self::Elsewhere { .. } => "DMC-ERASE-20",
             Self::Aside { .. } => "DMC-ERASE-21",
+            Self::HoldUnseen { .. } => "DMC-ERASE-22",
             Self::Store(source) => source.code(),
             Self::Keys(source) => source.code(),
             Self::Segments(source) => source.code(),
@@ -195,7 +206,7 @@ impl Coded for EraseError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Nobody | Self::Held { .. } | Self::Unknown { .. } | Self::TooWide => Verdict::Refused,
-            Self::NoExport | Self::LinkHours | Self::Links => Verdict::Refused,
+            Self::NoExport | Self::LinkHours | Self::Links | Self::HoldUnseen { .. } => Verdict::Refused,
             Self::Overtaken => Verdict::NotNow(1),
             Self::Elsewhere { .. } => Verdict::NotNow(5),
             Self::Away | Self::Missing { .. } | Self::Unheard { .. } => Verdict::NotNow(2),

@@ -12,6 +12,7 @@ mod deletion;
 mod deletion_test;
 mod errors;
 mod handed;
+mod held;
 mod holds;
 #[cfg(test)]
 mod measure_test;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Progress;
 use super::deletion::{Deleted, Deletion};
 use super::errors::EraseError;
-use crate::policy::Suppressed;
+use crate::policy::{Suppressed, Wanted};
 use crate::store::{Store, StoreError};
 
 /// Whom an order or a hold is about. No `Debug`.
@@ -35,7 +35,12 @@ impl Whom {
         self.subjects.is_empty() && self.tokens.is_empty()
     }
 
-    /// Whether an erasure of `self` would touch what `held` holds.
+    /// Records of these.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { subjects: self.subjects.iter().copied().collect(), tokens: self.tokens.iter().cloned().collect() }
+    }
+
+    /// Whether an erasure of `self` would touch what `held` holds, as far as names say it.
     fn touches(&self, held: &Self) -> bool {
         let shares_stream = match (&self.only, &held.only) {
             (Some(ours), Some(theirs)) => {
@@ -264,7 +269,7 @@ impl Records {
         self.holds.iter().chain(&self.released).map(|(id, hold)| (&**id, hold))
     }
 
-    /// The hold that stands against an erasure, if any.
+    /// The hold that stands against an erasure by name, if any.
     pub(super) fn against(&self, tenant: TenantId, whom: &Whom) -> Option<&str> {
         let against = self.holds.iter().find(|(_, hold)| hold.tenant == tenant && whom.touches(&hold.whom));
         against.map(|(id, _)| &**id)

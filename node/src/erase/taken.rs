@@ -102,11 +102,19 @@ impl Erasure {
             return NodeStand::Failed;
         }
         let order = Order::taken(order);
-        let is_held = self.records.read().against(tenant, &order.whom).is_some();
-        if is_held && self.around.seen.lock().held.contains(&number) {
+        let known = self.around.seen.lock().held.get(&number).cloned();
+        // Nobody looks through everything each second: the answer is the same until the hold is over.
+        if let Some(Some(hold)) = &known
+            && self.records.read().holds.contains_key(hold)
+        {
             return NodeStand::Held;
         }
-        let taken = self.admit(&id, order).await;
+        let taken = match self.refuse_held(&order, &order.whom).await {
+            Ok(()) => self.enter(&id, order).await,
+            // The ledger has told of it once.
+            Err(refused) if known.is_some() => Err(refused),
+            Err(refused) => Err(self.tell_refused(&order, refused).await),
+        };
         let mut is_new = false;
         let stand = match taken {
             Ok(()) => {
@@ -117,8 +125,12 @@ impl Erasure {
                 }
                 self.records.read().orders.get(id.as_str()).map_or(NodeStand::Failed, stand_of)
             }
-            Err(EraseError::Held { .. }) => {
-                self.around.seen.lock().held.insert(number);
+            Err(EraseError::Held { hold }) => {
+                self.around.seen.lock().held.insert(number, Some(hold));
+                NodeStand::Held
+            }
+            Err(EraseError::HoldUnseen { .. }) => {
+                self.around.seen.lock().held.insert(number, None);
                 NodeStand::Held
             }
             Err(error) => {

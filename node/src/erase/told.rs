@@ -55,8 +55,8 @@ pub(super) struct Seen {
     absent: BTreeMap<ErasureId, BTreeSet<NodeId>>,
     /// Orders of neighbours that are made under other keys, and whose they are.
     pub(super) foreign: BTreeMap<ErasureId, TenantId>,
-    /// Orders of neighbours against which a hold of this node stands.
-    pub(super) held: BTreeSet<ErasureId>,
+    /// Orders of neighbours against which a hold of this node stands, each with the hold; with none where one may stand.
+    pub(super) held: BTreeMap<ErasureId, Option<Box<str>>>,
     /// Why a node has not taken an order.
     pub(super) problems: BTreeMap<(Box<str>, NodeId), &'static str>,
     /// Orders of which the log was told that they are overdue.
@@ -175,7 +175,8 @@ impl Erasure {
         for (id, order) in order::orders_in(&self.parts.store).await? {
             let _ordering = self.ordering.lock().await;
             if !self.records.read().orders.contains_key(&id) {
-                self.admit(&id, order).await?;
+                let names = order.whom.clone();
+                self.admit(&id, order, &names).await?;
                 self.shred(&id).await?;
             }
         }
@@ -282,8 +283,9 @@ impl Erasure {
     fn lacking(&self) -> Vec<ErasureRow> {
         let rows = (self.parts.group.rows)();
         let (records, seen) = (self.records.read(), self.around.seen.lock());
-        let is_known =
-            |row: &ErasureRow| seen.held.contains(&row.id) || records.orders.contains_key(row.id.to_string().as_str());
+        let is_known = |row: &ErasureRow| {
+            seen.held.contains_key(&row.id) || records.orders.contains_key(row.id.to_string().as_str())
+        };
         rows.into_iter().filter(|row| !is_known(row)).collect()
     }
 

@@ -10,14 +10,16 @@ use domicile_proto::ids::{ErasureId, NodeId};
 use domicile_proto::message::region::{NodeStand, RegionAsk, RegionReply};
 use domicile_proto::metadata::{Applied, Command, ErasureRow, ErasureState, NodeRow};
 use parking_lot::Mutex;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::neighbours::Silent;
-use super::workflow_test::{Node, Sight, TENANT, TOKEN, begin};
+use super::workflow_test::{Node, OTHER, Sight, TENANT, TOKEN, begin};
 use super::*;
 use crate::errors::Coded;
 use crate::ownership::{NotProposed, Propose};
 use crate::policy::{Policy, Unknown};
+use crate::segment::specimen::record;
 
 pub(super) const A: NodeId = NodeId(1);
 pub(super) const B: NodeId = NodeId(2);
@@ -498,4 +500,22 @@ async fn a_hold_names_the_node_that_could_not_be_told_until_it_is() {
     b.kill().await;
     let b = between.start(second.path(), B).await;
     assert_eq!(b.erasure.holds(TENANT).len(), 71);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_node_looks_through_its_own_records_for_who_is_held_and_says_so_once() {
+    let (between, (first, second)) = (Between::default(), homes().await);
+    let (a, b) = (between.start(first.path(), A).await, between.start(second.path(), B).await);
+    b.append(vec![record(13, Some(100), json!({"user": OTHER}))]).await;
+    let hold = b.erasure.hold(TENANT, Whom { subjects: vec![100], ..Whom::default() }).await.unwrap().id;
+    let ordered = Whom { tokens: vec![OTHER.into()], ..Whom::default() };
+    let id = a.erasure.order(TENANT, ordered, None).await.unwrap().id;
+    for _ in 0..3 {
+        a.erasure.tell_round().await;
+    }
+    assert_eq!(a.erasure.stands(TENANT, &id).unwrap().nodes[1].problem, Some("DMC-ERASE-02"));
+    assert_eq!((b.kinds(), b.seen(), b.awareness.lacks()), (vec!["held", "refused"], 1, false));
+    b.erasure.release(TENANT, &hold).await.unwrap();
+    a.erasure.tell_round().await;
+    assert_eq!((b.seen(), stands(&a, &id).0), (0, Progress::Shredded));
 }

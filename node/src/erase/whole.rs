@@ -266,7 +266,7 @@ impl Erasure {
         let (others, seen) = (self.others(), self.around.seen.lock());
         let keeps = || {
             let code = |error: EraseError| error.code();
-            match (seen.held.contains(&id), seen.foreign.contains_key(&id)) {
+            match (seen.held.contains_key(&id), seen.foreign.contains_key(&id)) {
                 (true, _) => code(EraseError::Held { hold: Box::default() }),
                 (false, true) => code(EraseError::OtherKeys),
                 (false, false) => code(EraseError::Untold),

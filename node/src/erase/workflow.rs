@@ -121,16 +121,29 @@ impl Erasure {
         self.parts.suppression.late()
     }
 
-    /// Takes an order. Once this returns it survives everything; mostly it is shredded by then, and told to the other nodes
-    /// of the region. With an `id` it is one that another node of the region took and could not make understood here.
-    ///
-    /// # Errors
-    /// [`EraseError::Nobody`], [`EraseError::TooWide`], [`EraseError::Held`], [`EraseError::Unheard`]; or it could not be made
-    /// durable.
+    /// Takes an order about somebody who has no other names.
+    #[cfg(test)]
     pub(crate) async fn order(
         &self,
         tenant: TenantId,
         whom: Whom,
+        id: Option<ErasureId>,
+    ) -> Result<Stands, EraseError> {
+        let names = whom.clone();
+        self.order_of(tenant, (whom, names), id).await
+    }
+
+    /// Takes an order; `names` is all that the same person may be called in a hold. Once this returns it survives everything;
+    /// mostly it is shredded by then, and told to the other nodes of the region. With an `id` it is one that another node of the
+    /// region took and could not make understood here.
+    ///
+    /// # Errors
+    /// [`EraseError::Nobody`], [`EraseError::TooWide`], [`EraseError::Held`], [`EraseError::HoldUnseen`], [`EraseError::Unheard`];
+    /// or it could not be made durable.
+    pub(crate) async fn order_of(
+        &self,
+        tenant: TenantId,
+        (whom, names): (Whom, Whom),
         id: Option<ErasureId>,
     ) -> Result<Stands, EraseError> {
         if whom.is_nobody() {
@@ -149,7 +162,7 @@ impl Erasure {
             if self.records.read().orders.contains_key(&id) {
                 return self.stands(tenant, &id);
             }
-            self.admit(&id, order).await?;
+            self.admit(&id, order, &names).await?;
             self.shred(&id).await.err()
         };
         if let Some(error) = &problem {
@@ -161,16 +174,16 @@ impl Erasure {
         Ok(stands)
     }
 
-    /// Makes an order durable, unless a hold stands against it. The caller holds `ordering`.
-    pub(super) async fn admit(&self, id: &str, order: Order) -> Result<(), EraseError> {
-        let held: Option<Box<str>> = self.records.read().against(order.tenant, &order.whom).map(Into::into);
-        if let Some(hold) = held {
-            self.parts
-                .ledger
-                .record_of(order.tenant, Event::ErasureRefused { hold: hold.clone(), commitment: order.commitment() })
-                .await?;
-            return Err(EraseError::Held { hold });
+    /// Makes an order durable, unless a hold stands or may stand against it. The caller holds `ordering`.
+    pub(super) async fn admit(&self, id: &str, order: Order, names: &Whom) -> Result<(), EraseError> {
+        if let Err(refused) = self.refuse_held(&order, names).await {
+            return Err(self.tell_refused(&order, refused).await);
         }
+        self.enter(id, order).await
+    }
+
+    /// Makes an order durable against which no hold stands. The caller holds `ordering`.
+    pub(super) async fn enter(&self, id: &str, order: Order) -> Result<(), EraseError> {
         // The entry follows: one of an order that no disk has would be asked for, and never carried out.
         order::put_order(&self.parts.store, id, &order).await?;
         self.step("ordered")?;
@@ -420,14 +433,18 @@ fn destroy(vault: &Vault, order: &Order) -> Result<Destroyed, EraseError> {
 }
 
 fn with_targets<T>(order: &Order, work: impl FnOnce(&[Target<'_>]) -> T) -> T {
-    let tenant = order.tenant;
+    with_targets_of(order.tenant, &order.whom, work)
+}
+
+/// What an erasure would destroy. A token loses its original in all streams of the tenant, whichever of them are named.
+pub(super) fn with_targets_of<T>(tenant: TenantId, whom: &Whom, work: impl FnOnce(&[Target<'_>]) -> T) -> T {
     let streams: Option<Vec<StreamId>> =
-        order.whom.only.as_ref().map(|only| only.iter().map(|(stream, _)| *stream).collect());
-    let subjects = order.whom.subjects.iter().map(|subject| match &streams {
+        whom.only.as_ref().map(|only| only.iter().map(|(stream, _)| *stream).collect());
+    let subjects = whom.subjects.iter().map(|subject| match &streams {
         None => Target::Subject { tenant, subject: *subject },
         Some(streams) => Target::SubjectIn { tenant, subject: *subject, streams },
     });
-    let tokens = order.whom.tokens.iter().map(|token| Target::Token { tenant, token });
+    let tokens = whom.tokens.iter().map(|token| Target::Token { tenant, token });
     work(&subjects.chain(tokens).collect::<Vec<_>>())
 }
 

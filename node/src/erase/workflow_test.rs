@@ -32,6 +32,8 @@ use crate::tier::Tier;
 use crate::wal::{Batch, Op, Wal, WalConfig};
 
 pub(crate) const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
+/// One that has no sealed original.
+pub(crate) const OTHER: &str = "‹email:zyxwvutsrqponmlkjihgfedcba›";
 pub(crate) const TENANT: TenantId = TenantId(1);
 
 pub(crate) struct Node {
@@ -480,5 +482,63 @@ async fn an_order_that_cannot_be_read_again_keeps_the_node_from_starting() {
     node.store.delete(&object).await.unwrap();
     node.store.create(&object, bytes::Bytes::from_static(b"{}")).await.unwrap();
     assert_eq!(Records::read(&node.store, NodeId(1)).await.err().unwrap().code(), "DMC-ERASE-05");
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_held_is_held_whatever_an_order_calls_them() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    node.fill().await;
+    node.append(vec![record(13, Some(100), json!({"user": OTHER}))]).await;
+    let by_token = |token: &str| Whom { tokens: vec![token.into()], ..Whom::default() };
+    let by_subject = |subject: u64| Whom { subjects: vec![subject], ..Whom::default() };
+    // The original of the first token is sealed as one of subject 7; the second one stands in a record of subject 100.
+    for (held, ordered) in [
+        (by_subject(7), by_token(TOKEN)),
+        (by_token(TOKEN), by_subject(7)),
+        (by_subject(100), by_token(OTHER)),
+        (by_token(OTHER), by_subject(100)),
+    ] {
+        let hold = node.erasure.hold(TENANT, held).await.unwrap().id;
+        let refused = node.erasure.order(TENANT, ordered, None).await.err().unwrap();
+        assert_eq!(refused.code(), "DMC-ERASE-02");
+        assert!(refused.to_string().contains(&*hold), "{refused}");
+        assert!(node.seen() == 13 && node.is_revealed(), "nothing has changed");
+        node.erasure.release(TENANT, &hold).await.unwrap();
+    }
+    assert_eq!(node.kinds().iter().filter(|kind| **kind == "refused").count(), 4);
+    // Names that an order says beside those that it erases by are compared, and erase nobody.
+    let hold = node.erasure.hold(TENANT, by_subject(99)).await.unwrap().id;
+    let ordered = (by_token(TOKEN), Whom { subjects: vec![99], ..by_token(TOKEN) });
+    assert_eq!(node.erasure.order_of(TENANT, ordered, None).await.err().unwrap().code(), "DMC-ERASE-02");
+    node.erasure.release(TENANT, &hold).await.unwrap();
+    // Somebody else who is held is no obstacle.
+    node.erasure.hold(TENANT, by_subject(100)).await.unwrap();
+    let stands = node.erasure.order(TENANT, by_token(TOKEN), None).await.unwrap();
+    assert_eq!((stands.shredded.unwrap().hidden, node.seen(), node.is_revealed()), (1, 12, false));
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_stream_keeps_its_originals_from_an_order_about_another_one() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    node.fill().await;
+    let text = zeroize::Zeroizing::new("erika@example.org".to_owned());
+    let original = Original { token: TOKEN.into(), subject: None, text, met: None };
+    node.vault.seal(TENANT, StreamId(2), Day::of(Timestamp(1)), &[original]).unwrap();
+    let only = |stream: u32| Some(vec![(StreamId(stream), Some(ShardId(u64::from(stream))))]);
+    let hold = node.erasure.hold(TENANT, Whom { only: only(2), ..Whom::default() }).await.unwrap().id;
+    let of_token = || Whom { tokens: vec![TOKEN.into()], only: only(1), ..Whom::default() };
+    assert_eq!(node.erasure.order(TENANT, of_token(), None).await.err().unwrap().code(), "DMC-ERASE-02");
+    assert!(node.seen() == 12 && node.is_revealed(), "nothing has changed");
+    // A subject loses no original outside of the streams that are named.
+    let of_subject = Whom { subjects: vec![7], only: only(1), ..Whom::default() };
+    node.erasure.order(TENANT, of_subject, None).await.unwrap();
+    assert!(node.seen() == 11 && node.is_revealed(), "the original of the held stream is there");
+    node.erasure.release(TENANT, &hold).await.unwrap();
+    node.erasure.order(TENANT, of_token(), None).await.unwrap();
+    assert!(node.seen() == 10 && !node.is_revealed());
     node.kill().await;
 }

@@ -96,6 +96,45 @@ impl Vault {
         Ok(found)
     }
 
+    /// Where the originals lie that [`Vault::destroy`] of subjects and tokens would destroy now: the stream, and what tells one from
+    /// another. Changes nothing; days are not looked for.
+    ///
+    /// # Errors
+    /// [`KeysError::Keyring`].
+    pub(crate) fn originals_of(&self, targets: &[Target<'_>]) -> Result<BTreeSet<(StreamId, Vec<u8>)>, KeysError> {
+        let ring = self.folded()?;
+        let sealed = ring.read()?.open_table(SEALED).at(&ring.path)?;
+        let mut found = BTreeSet::new();
+        for target in targets {
+            let mut whole = Vec::new();
+            match target {
+                Target::Subject { tenant, subject } => {
+                    whole = self.places_of_subject(&ring, *tenant, self.subject_hash(*tenant, Some(*subject), ""))?;
+                }
+                Target::SubjectIn { tenant, subject, streams } => {
+                    whole = self.places_of_subject(&ring, *tenant, self.subject_hash(*tenant, Some(*subject), ""))?;
+                    whole.retain(|place| streams.contains(&place.stream));
+                }
+                Target::Token { tenant, token } => {
+                    let hash = self.token_hash(*tenant, token);
+                    for (place, is_declared) in self.places_of_token(&ring, *tenant, token)? {
+                        if is_declared {
+                            found.insert((place.stream, place.sealed_row(&hash).to_vec()));
+                        } else {
+                            whole.push(place);
+                        }
+                    }
+                }
+                Target::Days { .. } => {}
+            }
+            for place in whole {
+                let rows = under(&sealed, &place.to_row(), &ring.path)?;
+                found.extend(rows.into_iter().map(|(row, _)| (place.stream, row)));
+            }
+        }
+        Ok(found)
+    }
+
     #[allow(dead_code, reason = "erasure and retention stand on it")]
     /// [`Vault::destroy`] of one subject.
     pub(crate) fn destroy_subject(&self, tenant: TenantId, subject: u64) -> Result<Destroyed, KeysError> {

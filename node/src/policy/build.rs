@@ -29,6 +29,7 @@ impl Policy {
         }
         build.keep_what_has_no_policy(consents);
         build.policy.routes.fill(consents);
+        build.policy.once = consents.fields();
         consents.forget_unused();
         build.finish()
     }
@@ -95,6 +96,7 @@ impl Build {
         }
         let Some(stream) = self.streams.get_mut(&row.stream) else { return };
         stream.policy = effective(row, stream.tenant, consents);
+        consents.remember_fields(stream.tenant, &stream.policy);
         self.judged.insert(row.stream);
         if let Some(days) = kept_unhonoured(row, stream, consents) {
             self.policy.kept_longer.insert(row.stream, days);

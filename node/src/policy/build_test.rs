@@ -5,7 +5,7 @@ use domicile_proto::ids::{
 };
 use domicile_proto::metadata::{AccessKey, Counters, Roles, Rows};
 use domicile_proto::officer::OfficerKey;
-use domicile_proto::privacy::{Action, Basis, PersonalClass};
+use domicile_proto::privacy::{Action, Basis, PersonalClass, Privacy};
 
 use super::*;
 use crate::policy::honoured::Honoured;
@@ -419,4 +419,33 @@ fn records_are_kept_for_the_longer_of_two_periods() {
     policy.kept_longer.insert(STREAM, 400.try_into().expect("some"));
     assert_eq!(policy.days_kept(&stream, 90), 400);
     assert_eq!(policy.days_kept(&stream, 500), 500);
+}
+
+#[test]
+fn fields_that_a_policy_named_are_known_when_it_names_others() {
+    let officers = Officers::new();
+    let mut consents = officers.consents();
+    let mut build = |serial: u64, subject: &str, declared: Vec<Name>| {
+        let (personal, privacy) = (Personal::Subject(name(subject)), Privacy::new([], declared));
+        let policy = StreamPolicy { personal, privacy, ..open_policy() };
+        let change = officers.ours.sign(tokyo(), ConsentSerial(serial), set_policy(policy));
+        let signed = Some((PolicyVersion(serial), change));
+        let mut rows = ground();
+        rows.push(Row::Policy(PolicyRow { stream: STREAM, region: tokyo(), signed, unsigned: None }));
+        let built = Policy::build(rows, &mut consents);
+        consents.conclude(PolicyVersion(serial)).expect("kept in memory");
+        built
+    };
+    assert_eq!(build(1, "uid", vec![name("city")]).subject_fields(TENANT), [name("uid")].into());
+    let built = build(2, "user_id", Vec::new());
+    assert_eq!(built.subject_fields(TENANT), [name("uid"), name("user_id")].into());
+    assert_eq!(built.whole_classes(TENANT), [PersonalClass::Subject, PersonalClass::Declared]);
+    assert!(built.subject_fields(TenantId(2)).is_empty() && built.whole_classes(TenantId(2)).is_empty());
+    // What nobody of the region signed is none of its fields.
+    let forged = StreamPolicy { personal: Personal::Subject(name("forged")), ..open_policy() };
+    let signed = Some((PolicyVersion(3), officers.theirs.sign(tokyo(), ConsentSerial(3), set_policy(forged))));
+    let mut rows = ground();
+    rows.push(Row::Policy(PolicyRow { stream: STREAM, region: tokyo(), signed, unsigned: None }));
+    let built = Policy::build(rows, &mut consents);
+    assert_eq!(built.subject_fields(TENANT), [name("uid"), name("user_id")].into());
 }

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use domicile_proto::ids::{PolicyVersion, Region};
+use domicile_proto::ids::{PolicyVersion, Region, TenantId};
 use domicile_proto::metadata::{RegionalChange, StreamPolicy};
 use domicile_proto::officer::OfficerPublic;
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 
 use super::errors::PolicyError;
-use super::honoured::{Honoured, Object, Protection};
+use super::honoured::{FieldsOnce, Honoured, Object, Protection};
 use super::routes::FileRoute;
 
 /// The officer of one region, with a memory of the changes that were looked at.
@@ -103,6 +103,16 @@ impl Consents {
     /// What the last honoured policy protects.
     pub(super) fn protected(&self, object: &Object) -> Protection {
         self.honoured.lock().protected(object)
+    }
+
+    /// Remembers which fields a policy that is in force names.
+    pub(super) fn remember_fields(&self, tenant: TenantId, policy: &StreamPolicy) {
+        self.honoured.lock().remember_fields(tenant, policy);
+    }
+
+    /// What policies in force ever said of fields.
+    pub(super) fn fields(&self) -> BTreeMap<TenantId, FieldsOnce> {
+        self.honoured.lock().fields()
     }
 
     /// A route as the region's own file has it.

@@ -5,8 +5,9 @@
 //! policy, a value, a route) the serial that is in force there. A row is honoured if its serial is the one in force for its object,
 //! or higher than any. What leaves the state is no longer in force, and so its old consent is worth nothing: no list of
 //! revoked things is needed. A policy that was narrowed without a signature stays at least as narrow until the officer signs
-//! again, and what the last honoured policy of a stream replaced before anything is stored outlives it. Decides nothing about
-//! signatures; a node that joins later knows only what it finds.
+//! again, and what the last honoured policy of a stream replaced before anything is stored outlives it. It also remembers which fields
+//! ever named the subject of records, for records outlive the policy under which they came. Decides nothing about signatures; a node that
+//! joins later knows only what it finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
@@ -95,6 +96,15 @@ impl Protection {
     }
 }
 
+/// What policies that were in force ever said of the fields of a tenant's records. It only grows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FieldsOnce {
+    /// Fields that named the subject; the number under which a subject is known is made with the name of its field.
+    pub(crate) subjects: BTreeSet<Name>,
+    /// Whether a field was declared as personal.
+    pub(crate) declared: bool,
+}
+
 /// All that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
@@ -108,6 +118,8 @@ pub(super) struct Marks {
     pub(super) protected: BTreeMap<Object, Protection>,
     /// Routes that were closed and not opened again since.
     pub(super) shut: BTreeSet<Object>,
+    /// What was said of fields, by tenant.
+    pub(super) fields: BTreeMap<TenantId, FieldsOnce>,
 }
 
 impl Marks {
@@ -124,6 +136,16 @@ impl Marks {
         } else {
             self.protected.insert(object, protection);
         }
+    }
+
+    /// Whether it was not known before.
+    pub(super) fn add_subject(&mut self, tenant: TenantId, field: Name) -> bool {
+        self.fields.entry(tenant).or_default().subjects.insert(field)
+    }
+
+    /// Whether it was not known before.
+    pub(super) fn add_declared(&mut self, tenant: TenantId) -> bool {
+        !std::mem::replace(&mut self.fields.entry(tenant).or_default().declared, true)
     }
 
     pub(super) fn set_shut(&mut self, object: Object, is_shut: bool) {
@@ -229,6 +251,23 @@ impl Honoured {
     /// What the last honoured policy protects.
     pub(super) fn protected(&self, object: &Object) -> Protection {
         self.marks.protected.get(object).cloned().unwrap_or_default()
+    }
+
+    /// Remembers which fields a policy that is in force names; that counts at once.
+    pub(super) fn remember_fields(&mut self, tenant: TenantId, policy: &StreamPolicy) {
+        if let Personal::Subject(field) = &policy.personal
+            && self.marks.add_subject(tenant, field.clone())
+        {
+            self.notes.push(Note::Subject(tenant, field.clone()));
+        }
+        if !policy.privacy.fields().is_empty() && self.marks.add_declared(tenant) {
+            self.notes.push(Note::Declared(tenant));
+        }
+    }
+
+    /// What was ever said of fields.
+    pub(super) fn fields(&self) -> BTreeMap<TenantId, FieldsOnce> {
+        self.marks.fields.clone()
     }
 
     /// Remembers that a route was closed; that counts at once.

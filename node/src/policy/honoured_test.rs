@@ -218,3 +218,21 @@ fn how_long_records_are_kept_outlives_the_policy_and_a_restart() {
     drop(honoured);
     assert_eq!(disk.open().kept(&key("a")), None);
 }
+
+#[test]
+fn fields_are_known_after_a_restart_and_under_the_next_officers_key() {
+    let disk = Disk::new();
+    let personal = Personal::Subject("uid".parse().expect("a name"));
+    let mut honoured = disk.open();
+    honoured.remember_fields(TenantId(1), &StreamPolicy { personal, ..StreamPolicy::default() });
+    honoured.conclude(PolicyVersion(1)).expect("written");
+    drop(honoured);
+    let known = FieldsOnce { subjects: ["uid".parse().expect("a name")].into(), declared: false };
+    let known = BTreeMap::from([(TenantId(1), known)]);
+    for _ in 0..2 {
+        assert_eq!(disk.open().fields(), known, "and the file that was written anew has it");
+    }
+    let next = || Honoured::open(disk.dir.path(), officer()).expect("a memory");
+    assert_eq!(next().fields(), known, "records outlive the key under which their policy was signed");
+    assert_eq!(next().fields(), known);
+}

@@ -9,12 +9,12 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
-use domicile_proto::ids::{ConsentSerial, PolicyVersion};
+use domicile_proto::ids::{ConsentSerial, Name, PolicyVersion, TenantId};
 use domicile_proto::officer::OfficerPublic;
 use serde::{Deserialize, Serialize};
 
 use super::errors::PolicyError;
-use super::honoured::{Mark, Marks, Object, Protection};
+use super::honoured::{FieldsOnce, Mark, Marks, Object, Protection};
 
 /// One change of what is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,10 @@ pub(super) enum Note {
     Shut(Object, bool),
     /// What the last honoured policy of a stream protects; nothing where it names nothing.
     Protected(Object, Protection),
+    /// A field was the subject of a stream of the tenant.
+    Subject(TenantId, Name),
+    /// A field of a stream of the tenant was declared as personal.
+    Declared(TenantId),
 }
 
 /// The open file.
@@ -44,14 +48,22 @@ impl Memory {
     /// Opens the memory of an officer's consents, or begins one.
     pub(super) fn open(dir: &Path, officer: OfficerPublic) -> Result<(Self, Marks), PolicyError> {
         let officer = String::from(officer);
-        let path = dir.join(format!("honoured-{}", officer.get(..16).unwrap_or(&officer)));
+        let path = dir.join(format!("{NAME}{}", officer.get(..16).unwrap_or(&officer)));
         let failed = |source| PolicyError::Open { path: path.clone(), source };
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed(error)),
         };
-        let marks = read(&text).map_err(|line| PolicyError::Damaged { path: path.clone(), line })?;
+        let mut marks = read(&text).map_err(|line| PolicyError::Damaged { path: path.clone(), line })?;
+        for (tenant, fields) in fields_beside(dir, &path)? {
+            for field in fields.subjects {
+                marks.add_subject(tenant, field);
+            }
+            if fields.declared {
+                marks.add_declared(tenant);
+            }
+        }
         let mut file = rewrite(dir, &path, &marks).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         Ok((Self { path, file }, marks))
@@ -73,6 +85,23 @@ impl Memory {
     }
 }
 
+/// What the memories of other officers, beside ours, say of fields: records outlive the key under which their policy was signed.
+fn fields_beside(dir: &Path, ours: &Path) -> Result<Vec<(TenantId, FieldsOnce)>, PolicyError> {
+    let failed = |source| PolicyError::Open { path: dir.to_owned(), source };
+    let mut fields: Vec<(TenantId, FieldsOnce)> = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path == ours || !name.starts_with(NAME) || name.ends_with(DRAFT) {
+            continue;
+        }
+        let text = std::fs::read(&path).map_err(|source| PolicyError::Open { path: path.clone(), source })?;
+        let marks = read(&text).map_err(|line| PolicyError::Damaged { path: path.clone(), line })?;
+        fields.extend(marks.fields);
+    }
+    Ok(fields)
+}
+
 /// The file again with what counts alone, in one step: either the old one is there or the new one.
 fn rewrite(dir: &Path, path: &Path, marks: &Marks) -> io::Result<File> {
     let mut text = Vec::new();
@@ -81,6 +110,12 @@ fn rewrite(dir: &Path, path: &Path, marks: &Marks) -> io::Result<File> {
     let protected = marks.protected.iter();
     protected.for_each(|(object, what)| line(&[Note::Protected(object.clone(), what.clone())], &mut text));
     marks.shut.iter().for_each(|object| line(&[Note::Shut(object.clone(), true)], &mut text));
+    for (tenant, fields) in &marks.fields {
+        fields.subjects.iter().for_each(|field| line(&[Note::Subject(*tenant, field.clone())], &mut text));
+        if fields.declared {
+            line(&[Note::Declared(*tenant)], &mut text);
+        }
+    }
     line(&[Note::Seen(marks.highest, marks.version)], &mut text);
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
@@ -112,6 +147,12 @@ fn read(text: &[u8]) -> Result<Marks, usize> {
                 Note::Kept(object, days) => marks.set_period(object, days),
                 Note::Shut(object, is_shut) => marks.set_shut(object, is_shut),
                 Note::Protected(object, protection) => marks.set_protection(object, protection),
+                Note::Subject(tenant, field) => {
+                    marks.add_subject(tenant, field);
+                }
+                Note::Declared(tenant) => {
+                    marks.add_declared(tenant);
+                }
             }
         }
     }
@@ -124,6 +165,11 @@ fn notes(line: &[u8]) -> Option<Vec<Note>> {
     let sum = u32::from_str_radix(sum, 16).ok()?;
     serde_json::from_slice(json).ok().filter(|_| crc32fast::hash(json) == sum)
 }
+
+/// What the name of a memory begins with.
+const NAME: &str = "honoured-";
+/// Behind the name of one that is being written.
+const DRAFT: &str = ".new";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! The snapshot itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -11,10 +11,12 @@ use domicile_proto::ids::{
     TenantId,
 };
 use domicile_proto::link::identity::{PeerAddr, PeerId};
-use domicile_proto::metadata::{AccessKey, NodeRow, NumberField, StreamPolicy};
+use domicile_proto::metadata::{AccessKey, NodeRow, NumberField, Personal, StreamPolicy};
 use domicile_proto::officer::OfficerRow;
+use domicile_proto::privacy::PersonalClass;
 use tokio::sync::watch;
 
+use super::honoured::FieldsOnce;
 use super::lease::Lease;
 use super::routes::Routes;
 
@@ -103,6 +105,8 @@ pub(crate) struct Policy {
     pub(crate) epochs: BTreeMap<ShardId, Epoch>,
     /// Where what is released here may go.
     pub(crate) routes: Routes,
+    /// What policies that were in force here ever said of the fields of a tenant, as far as this node was there.
+    pub(crate) once: BTreeMap<TenantId, FieldsOnce>,
 }
 
 impl Policy {
@@ -128,6 +132,7 @@ impl Policy {
             erasures: BTreeMap::new(),
             epochs: BTreeMap::new(),
             routes: Routes::default(),
+            once: BTreeMap::new(),
         }
     }
 
@@ -180,6 +185,27 @@ impl Policy {
             (None, Some(_)) => None,
             (None, None) => Some(of_region),
         }
+    }
+
+    /// The fields by which records of a tenant may know their subject: those that its policies name, and those that they named
+    /// when the records came.
+    pub(crate) fn subject_fields(&self, tenant: TenantId) -> BTreeSet<Name> {
+        let now = self.streams.values().filter(|stream| stream.tenant == tenant);
+        let now = now.filter_map(|stream| match &stream.policy.personal {
+            Personal::Subject(field) => Some(field.clone()),
+            Personal::Undeclared | Personal::No => None,
+        });
+        let once = self.once.get(&tenant).into_iter().flat_map(|once| once.subjects.iter().cloned());
+        now.chain(once).collect()
+    }
+
+    /// As what values of a tenant are replaced whole, or were when the records came.
+    pub(crate) fn whole_classes(&self, tenant: TenantId) -> Vec<PersonalClass> {
+        let mut streams = self.streams.values().filter(|stream| stream.tenant == tenant);
+        let is_declared = streams.any(|stream| !stream.policy.privacy.fields().is_empty())
+            || self.once.get(&tenant).is_some_and(|once| once.declared);
+        let subject = Some(PersonalClass::Subject).filter(|_| !self.subject_fields(tenant).is_empty());
+        subject.into_iter().chain(Some(PersonalClass::Declared).filter(|_| is_declared)).collect()
     }
 
     /// What an answer about the stream is released under.

@@ -137,6 +137,25 @@ impl Segment {
         Ok(found)
     }
 
+    /// The place of the first of `kept` with a record that is one of `going` as well. Records that are hidden already are not
+    /// looked at: they go whatever is said now.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub(super) fn shared_with(&self, going: &Wanted, kept: &[Wanted]) -> Result<Option<usize>, tantivy::TantivyError> {
+        let mut going = self.holding(going)?;
+        self.hidden().sift(&mut going);
+        if going.is_empty() {
+            return Ok(None);
+        }
+        for (place, kept) in kept.iter().enumerate() {
+            if self.holding(kept)?.iter().any(|doc| going.binary_search(doc).is_ok()) {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
     fn stored_with(&self, wanted: &Wanted, found: &mut Vec<DocId>) -> Result<(), tantivy::TantivyError> {
         for doc in 0..self.docs {
             let document: TantivyDocument = self.searcher.doc(DocAddress::new(0, doc))?;

@@ -395,6 +395,22 @@ impl Shards {
         found.map(|found| !found.is_empty()).map_err(|source| SegmentError::Open { segment: id, source })
     }
 
+    /// Which of several has a record in a segment that is one of `going` as well: [`Segment::shared_with`].
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub(crate) async fn shared_with(
+        &self,
+        segment: Arc<Segment>,
+        going: Wanted,
+        kept: Vec<Wanted>,
+    ) -> Result<Option<usize>, SegmentError> {
+        let (id, shard) = (segment.id, segment.shard);
+        let looking = self.shared.tasks.blocking(move || segment.shared_with(&going, &kept));
+        let found = looking.await.map_err(|_| SegmentError::Interrupted { shard })?;
+        found.map_err(|source| SegmentError::Open { segment: id, source })
+    }
+
     /// How many records of all segments, hidden or not, an order concerns. Decodes every segment.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use domicile_proto::ids::{Name, NodeId, TenantId};
 use domicile_proto::metadata::Personal;
+use domicile_proto::privacy::PersonalClass;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
@@ -62,6 +63,8 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Subjects>>)> {
 pub(super) struct Named {
     pub(super) tenant: TenantId,
     pub(super) whom: Whom,
+    /// All that the same person may be called: what is held, and what an order is compared with holds by.
+    pub(super) names: Whom,
     pub(super) streams: Vec<Arc<StreamView>>,
 }
 
@@ -97,27 +100,42 @@ impl Subjects {
             }
             streams.retain(|view| wanted.contains(&view.name.as_str()));
         }
-        let only = wanted.map(|_| streams.iter().map(|view| (view.id, view.shard.map(|(shard, _)| shard))).collect());
-        let mut whom = Whom { only, ..Whom::default() };
+        let only: Option<Vec<_>> =
+            wanted.map(|_| streams.iter().map(|view| (view.id, view.shard.map(|(shard, _)| shard))).collect());
+        let policy = self.desk.parts.policy.now();
+        let (fields, whole) = (policy.subject_fields(tenant), policy.whole_classes(tenant));
+        let hashes = |value: &str| {
+            let hash = |field: &Name| self.erasure.vault().subject_of(tenant, field.as_str(), value);
+            fields.iter().map(hash).collect::<BTreeSet<u64>>()
+        };
+        let tokens = |value: &str, whole: &[PersonalClass]| {
+            let texts = self.written_ever(value, (tenant, streams.as_slice()), whole);
+            let tokens = texts.iter().flat_map(|text| tokens_in(text.as_bytes()).map(Box::<str>::from));
+            tokens.collect::<BTreeSet<Box<str>>>()
+        };
+        let (mut subjects, mut own): (BTreeSet<u64>, BTreeSet<Box<str>>) = (BTreeSet::new(), BTreeSet::new());
         if let Some(subject) = text("subject") {
-            for field in streams.iter().filter_map(|view| subject_field(view)) {
-                whom.subjects.push(self.erasure.vault().subject_of(tenant, field.as_str(), subject));
-            }
+            subjects.extend(hashes(subject));
         }
         if let Some(written) = text("token") {
             let quoted = token::quoted_in(written).unwrap_or_else(|| written.to_owned());
-            whom.tokens.extend(tokens_in(quoted.as_bytes()).map(Box::from));
+            own.extend(tokens_in(quoted.as_bytes()).map(Box::<str>::from));
         }
         if let Some(value) = text("value") {
-            for clean in streams.iter().flat_map(|view| self.written(value, view)) {
-                whom.tokens.extend(tokens_in(clean.as_bytes()).map(Box::from));
-            }
+            own.extend(tokens(value, &whole));
         }
-        whom.subjects.sort_unstable();
-        whom.subjects.dedup();
-        whom.tokens.sort_unstable();
-        whom.tokens.dedup();
-        Ok(Named { tenant, whom, streams })
+        let (mut all_subjects, mut all_tokens) = (subjects.clone(), own.clone());
+        for value in [text("subject"), text("value")].into_iter().flatten() {
+            all_subjects.extend(hashes(value));
+            all_tokens.extend(tokens(value, &[PersonalClass::Subject, PersonalClass::Declared]));
+        }
+        let meant = |subjects: BTreeSet<u64>, tokens: BTreeSet<Box<str>>| Whom {
+            subjects: subjects.into_iter().collect(),
+            tokens: tokens.into_iter().collect(),
+            only: only.clone(),
+        };
+        let (whom, names) = (meant(subjects, own), meant(all_subjects, all_tokens));
+        Ok(Named { tenant, whom, names, streams })
     }
 }
 
@@ -130,7 +148,7 @@ fn subject_field(view: &StreamView) -> Option<&Name> {
 
 pub(super) fn failed(error: &EraseError) -> Failure {
     match error {
-        EraseError::Held { .. } => Failure::new(error, 409, "legal_hold_exception"),
+        EraseError::Held { .. } | EraseError::HoldUnseen { .. } => Failure::new(error, 409, "legal_hold_exception"),
         EraseError::Unknown { .. } | EraseError::NoExport => Failure::new(error, 404, "resource_not_found_exception"),
         EraseError::Links => Failure::new(error, 429, "es_rejected_execution_exception"),
         _ => Failure::of(error),
@@ -197,7 +215,7 @@ fn silent(silent: &SilentNode) -> Value {
 async fn erase(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) -> Response {
     let ordered = async {
         let body = body.0?;
-        let Named { tenant, whom, .. } = at.named(&headers, &body)?;
+        let Named { tenant, whom, names, .. } = at.named(&headers, &body)?;
         let id = body.get("id").filter(|id| !id.is_null());
         let malformed = PresentError::Malformed { place: "id", wanted: "the id of an erasure of another node" };
         let id = id.map(|id| id.as_str().and_then(|id| id.parse().ok()).ok_or(malformed)).transpose()?;
@@ -207,7 +225,7 @@ async fn erase(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) 
         at.desk
             .parts
             .tasks
-            .spawn(Kind::Connection, async move { drop(done.send(erasure.order(tenant, whom, id).await)) });
+            .spawn(Kind::Connection, async move { drop(done.send(erasure.order_of(tenant, (whom, names), id).await)) });
         let ordered = ended.await.unwrap_or(Err(EraseError::Stopping)).map_err(|error| failed(&error))?;
         // What the other nodes say of it comes beside what this one found.
         let problem = ordered.problem;
@@ -257,8 +275,10 @@ fn held(stands: &HoldStands) -> Value {
 
 async fn hold(State(at): State<Arc<Subjects>>, headers: HeaderMap, body: Body) -> Response {
     let held = async {
-        let Named { tenant, whom, .. } = at.named(&headers, &body.0?)?;
-        at.erasure.hold(tenant, whom).await.map(|stands| held(&stands)).map_err(|error| failed(&error))
+        let Named { tenant, whom, names, .. } = at.named(&headers, &body.0?)?;
+        // Rather too much is held than too little; but what names nobody holds nobody.
+        let held_whom = if whom.is_nobody() { whom } else { names };
+        at.erasure.hold(tenant, held_whom).await.map(|stands| held(&stands)).map_err(|error| failed(&error))
     };
     told(held.await)
 }
@@ -282,18 +302,29 @@ impl Subjects {
         fields.filter_map(|field| self.desk.parts.classifier.pseudonymise(field, value, view)).collect()
     }
 
+    /// How it may stand in records of these streams, whatever their policies do with it now: replaced whole as one of these
+    /// classes as well.
+    fn written_ever(
+        &self,
+        value: &str,
+        (tenant, streams): (TenantId, &[Arc<StreamView>]),
+        whole: &[PersonalClass],
+    ) -> BTreeSet<String> {
+        let now = streams.iter().flat_map(|view| self.written(value, view));
+        now.chain(self.desk.parts.classifier.written_ever(value, tenant, whole)).collect()
+    }
+
     /// Tokens of the values that the caller names as the subject's own, each with the value.
     pub(super) fn own_values(&self, named: &Named, body: &Value) -> BTreeMap<String, String> {
         let listed = body.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
         let values = listed.iter().chain(body.get("value")).filter_map(Value::as_str).map(str::trim);
+        let whole = self.desk.parts.policy.now().whole_classes(named.tenant);
         let mut own = BTreeMap::new();
         for value in values {
-            for view in &named.streams {
-                // Only a value that is personal as a whole has a token of its own.
-                let tokens = self.written(value, view).into_iter();
-                let tokens = tokens.filter(|clean| tokens_in(clean.as_bytes()).next() == Some(clean.as_str()));
-                own.extend(tokens.map(|token| (token, value.to_owned())));
-            }
+            // Only a value that is personal as a whole has a token of its own.
+            let tokens = self.written_ever(value, (named.tenant, named.streams.as_slice()), &whole).into_iter();
+            let tokens = tokens.filter(|clean| tokens_in(clean.as_bytes()).next() == Some(clean.as_str()));
+            own.extend(tokens.map(|token| (token, value.to_owned())));
         }
         own
     }

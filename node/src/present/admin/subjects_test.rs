@@ -5,14 +5,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use domicile_proto::ids::{ShardId, Timestamp};
+use domicile_proto::ids::{Name, NodeId, ShardId, Timestamp};
+use domicile_proto::metadata::{Personal, StreamPolicy};
+use domicile_proto::privacy::{Action, PersonalClass, Privacy};
 use serde_json::{Value, json};
 
 use super::subjects::router;
 use crate::erase::workflow_test::{Node, TENANT, TOKEN, begin, stream};
 use crate::limits::EXPORT_READS_PER_SECOND;
 use crate::policy::Policy;
+use crate::present::owners::{NoWord, Owners};
 use crate::present::world::{ADMIN, ADMIN_BLIND, ADMIN_FULL, OTHER_ADMIN, SEARCH, World, ask, send};
+use crate::segment::specimen::record;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -26,6 +30,20 @@ async fn node(dir: &std::path::Path) -> (Node, Router) {
     node.shards.purge().await.unwrap();
     let doors = router(World::new().desk, Arc::clone(&node.erasure));
     (node, doors)
+}
+
+/// A desk whose stream `app` names its subject in `user_id` and did so in `uid` before, and masks addresses now.
+fn changed() -> World {
+    let nobody = Owners::over(|_, _, _, _| Box::pin(async { Err(NoWord::Silent) }));
+    let change = |policy: &mut Policy| {
+        let app: Name = "app".parse().unwrap();
+        let app = policy.streams.get_mut(&(TENANT, app)).unwrap();
+        let personal = Personal::Subject("user_id".parse().unwrap());
+        let privacy = Privacy::new([(PersonalClass::Email, Action::Mask)], Vec::new());
+        Arc::make_mut(app).policy = StreamPolicy { personal, privacy, ..StreamPolicy::default() };
+        policy.once.entry(TENANT).or_default().subjects.insert("uid".parse().unwrap());
+    };
+    World::beside(NodeId(1), change, nobody)
 }
 
 async fn post(doors: &Router, with: u8, path: &str, body: &Value) -> (u16, Value) {
@@ -163,5 +181,41 @@ async fn an_export_stays_in_the_region_behind_a_link_that_needs_no_key_and_is_tr
         seen.insert(bare(&path).await.status.as_u16());
     }
     assert_eq!(seen, [200, 429].into());
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_from_before_a_policy_changed_are_erased_by_the_same_names() {
+    let dir = begin();
+    let (node, world) = (Node::start(dir.path()).await, changed());
+    let subject = node.vault.subject_of(TENANT, "uid", "u-9");
+    let address = "erika@example.org";
+    let token = world.desk.parts.classifier.written_ever(address, TENANT, &[]).into_iter().next().unwrap();
+    node.append(vec![record(1, Some(subject), json!({"m": "one"})), record(2, None, json!({"m": token}))]).await;
+    let doors = router(Arc::clone(&world.desk), Arc::clone(&node.erasure));
+    assert_eq!(node.seen(), 2);
+    for body in [json!({"subject": "u-9"}), json!({"value": address})] {
+        let (status, order) = post(&doors, ADMIN, "/api/v1/subjects/erase", &body).await;
+        assert_eq!((status, &order["records_hidden"]), (200, &json!(1)), "{order}");
+    }
+    assert_eq!(node.seen(), 0);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_on_a_person_stands_whichever_of_their_names_an_order_says() {
+    let dir = begin();
+    let (node, world) = (Node::start(dir.path()).await, changed());
+    let doors = router(Arc::clone(&world.desk), Arc::clone(&node.erasure));
+    let (erase, hold, release) = ("/api/v1/subjects/erase", "/api/v1/subjects/hold", "/api/v1/subjects/release");
+    for (held, ordered) in [("subject", "value"), ("value", "subject")] {
+        let (status, set) = post(&doors, ADMIN, hold, &json!({held: "u-9"})).await;
+        assert_eq!(status, 200, "{set}");
+        let (status, refused) = post(&doors, ADMIN, erase, &json!({ordered: "u-9"})).await;
+        assert!(status == 409 && refused.to_string().contains("DMC-ERASE-02"), "{refused}");
+        let (status, _) = post(&doors, ADMIN, erase, &json!({ordered: "u-8"})).await;
+        assert_eq!(status, 200, "somebody else");
+        assert_eq!(post(&doors, ADMIN, release, &set).await.0, 200);
+    }
     node.kill().await;
 }
