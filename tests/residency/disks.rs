@@ -31,7 +31,9 @@ fn planted_words_stay_in_their_region_and_caught_ones_touch_no_disk() {
     }
     // Broken on purpose, so that its text has every reason to end up in an error message.
     body.extend_from_slice(format!("{{\"create\":{{}}}}\n{{\"message\": {WORD} {MAIL_USER}@example.org\n").as_bytes());
-    let answer = frankfurt.bulk("secrets", &body, &[]).unwrap();
+    // Named by its producer after somebody.
+    let batch = format!("upload-{MAIL_USER}@example.org-{CARD}");
+    let answer = frankfurt.bulk("secrets", &body, &[("X-Domicile-Batch", &batch)]).unwrap();
     assert!(answer.status == 200 && answer.text().contains("\"errors\":true"), "{}", answer.text());
     frankfurt.refresh("secrets");
     for query in [json!({"match": {"message": WORD}}), json!({"match_phrase": {"message": format!("{WORD} paid")}})] {

@@ -8,6 +8,7 @@ use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Name, TenantId};
 use domicile_proto::metadata::Personal;
 use domicile_proto::privacy::PersonalClass;
+use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 
 use super::classified::Classified;
@@ -75,6 +76,17 @@ impl Classifier {
         }
         let originals = cleaner.originals;
         Ok(Some(Classified::close(record, subject, originals)))
+    }
+
+    /// What may be remembered of a batch with a producer's id: keyed hashes of the id and of the body. Either may say whom it is about, and
+    /// a hash without a key of one short record could be tried out.
+    pub(crate) fn batch(&self, tenant: TenantId, id: &str, body: &[u8]) -> ([u8; 32], [u8; 32]) {
+        let hashed = |purpose, bytes: &[u8]| {
+            let mut of_tenant = tenant.0.to_be_bytes().to_vec();
+            of_tenant.extend_from_slice(bytes);
+            self.keys.region_hash(purpose, &of_tenant)
+        };
+        (hashed("batch", id.as_bytes()), hashed("batch-body", digest(&SHA256, body).as_ref()))
     }
 
     /// How many records were dropped so far.

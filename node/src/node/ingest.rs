@@ -10,9 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domicile_proto::ids::{Name, ShardId, Timestamp};
+use domicile_proto::ids::{Name, ShardId, TenantId, Timestamp};
 use futures::future::join_all;
-use ring::digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::sealing;
@@ -127,7 +126,7 @@ impl Line {
 
     async fn walk(&self, arrival: Arrival) -> Result<Reply, Failure> {
         let (principal, arrival) = self.admitter.admit(arrival)?.open();
-        let Cut { arrival, documents, producer, room } = self.frame(arrival).await?;
+        let Cut { arrival, documents, producer, room } = self.frame(arrival, principal.tenant()).await?;
         tracing::debug!(
             tenant = %principal.tenant(),
             key = %principal.key(),
@@ -174,11 +173,12 @@ impl Line {
 
     /// Cuts the body, and digests it where its producer gave it an id. Room is taken for as many documents as its bytes could be,
     /// and what was too much is given back.
-    async fn frame(&self, arrival: Arrival) -> Result<Cut, Failure> {
+    async fn frame(&self, arrival: Arrival, tenant: TenantId) -> Result<Cut, Failure> {
         let most = (arrival.body.len() / 2 + 1).min(MAX_DOCUMENTS_PER_REQUEST);
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.work.documents).acquire_many_owned(most).await;
         let mut room = room.map_err(|_| ReceiveError::NoReply)?;
+        let classifier = self.classifier.clone();
         let framing = self.tasks.blocking(move || {
             let target = arrival.target.as_deref();
             let documents = match arrival.content {
@@ -191,10 +191,9 @@ impl Line {
                 }
             }?;
             drop(room.split(room.num_permits().saturating_sub(documents.len())));
-            let producer = arrival.batch.clone().map(|id| {
-                let mut sha256 = [0; 32];
-                sha256.copy_from_slice(digest::digest(&digest::SHA256, &arrival.body).as_ref());
-                ProducerBatch { id, sha256 }
+            let producer = arrival.batch.as_deref().map(|id| {
+                let (id, sha256) = classifier.batch(tenant, id, &arrival.body);
+                ProducerBatch { id: hex::encode(id).into(), sha256 }
             });
             if producer.is_some() && documents.iter().map(length).sum::<usize>() > WORK_BYTES {
                 return Err(Unaccepted::BatchTooLarge { limit: WORK_BYTES, each: DOCUMENT_BYTES }.into());

@@ -16,7 +16,8 @@ pub(crate) enum Op {
     Index,
 }
 
-/// A producer's own id of a batch (`X-Domicile-Batch`, at most 128 bytes) with the SHA-256 of the body it came in.
+/// What is known of a batch that its producer gave an id (`X-Domicile-Batch`): a keyed hash of the id, in hexadecimal digits, and one of
+/// the body it came in. Neither says anything to who does not have the region's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProducerBatch {
     pub(crate) id: Box<str>,
