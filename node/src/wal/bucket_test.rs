@@ -161,7 +161,12 @@ async fn live(seed: u64, faults: bool) {
         // A node has one process.
         aside.retain(|node| node.bucket.node() != us);
         if faults {
-            store.fail(Faults { after: dice.below(12), count: dice.below(3), is_done: dice.below(2) == 0 });
+            store.fail(Faults {
+                after: dice.below(12),
+                count: dice.below(3),
+                is_done: dice.below(2) == 0,
+                ..Faults::default()
+            });
         }
         let taken = async {
             let mut node = Node::start(&store, us).await?;
@@ -183,7 +188,12 @@ async fn live(seed: u64, faults: bool) {
         doubtful.retain(|sent| !sent.texts.iter().any(|text| found.values().any(|found| found == text)));
         for _ in 0..6 {
             if faults && dice.below(2) == 0 {
-                store.fail(Faults { after: dice.below(4), count: dice.below(4), is_done: dice.below(2) == 0 });
+                store.fail(Faults {
+                    after: dice.below(4),
+                    count: dice.below(4),
+                    is_done: dice.below(2) == 0,
+                    ..Faults::default()
+                });
             }
             let mut group: Vec<Sent> = (0..1 + dice.below(5)).map(|_| told.draw(&mut dice)).collect();
             group.extend(again.pop());
@@ -237,7 +247,7 @@ async fn an_owner_that_was_away_meets_the_seal_with_what_it_has_not_yet_written(
     old.bucket.append(one(1, "first")).await.unwrap();
     // Paused with a batch in its hands: the store is out of its reach until the other one has taken over.
     let (mut new, waiting) = {
-        store.fail(Faults { after: 0, count: u64::MAX, is_done: false });
+        store.fail(Faults { after: 0, count: u64::MAX, is_done: false, ..Faults::default() });
         let mut waiting = Box::pin(old.bucket.append(one(1, "second")));
         assert!(futures::poll!(&mut waiting).is_pending());
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -322,7 +332,7 @@ async fn a_store_that_is_away_holds_producers_off_and_takes_in_the_end_what_it_w
     let early = node.bucket.append(one(1, "early")).await.unwrap_err();
     assert_eq!((early.code(), early.verdict()), ("DMC-WAL-14", Verdict::NotNow(1)));
     node.bucket.hold(ShardId(1), Epoch(1), Tail::nothing_after(0)).await.unwrap();
-    store.fail(Faults { after: 0, count: u64::MAX, is_done: false });
+    store.fail(Faults { after: 0, count: u64::MAX, is_done: false, ..Faults::default() });
     let begun = tokio::time::Instant::now();
     let doubt = node.bucket.append(one(1, "a")).await.unwrap_err();
     assert_eq!((doubt.code(), doubt.verdict()), ("DMC-WAL-13", Verdict::NotNow(5)));

@@ -54,6 +54,8 @@ struct Inner {
     ids: tokio::sync::Mutex<Ids>,
     /// Objects whose creation was begun.
     puts: AtomicU64,
+    /// Shards that are written here and not on the disk, whatever their policy says, also before this node has taken them up.
+    awaited: Mutex<BTreeSet<ShardId>>,
 }
 
 impl Bucket {
@@ -108,6 +110,7 @@ impl Bucket {
             is_released: AtomicBool::new(false),
             ids: tokio::sync::Mutex::new(ids),
             puts: AtomicU64::new(0),
+            awaited: Mutex::default(),
         })))
     }
 
@@ -115,7 +118,8 @@ impl Bucket {
         &self.0.store
     }
 
-    pub(super) fn node(&self) -> NodeId {
+    /// Whose log it is.
+    pub(crate) fn node(&self) -> NodeId {
         self.0.node
     }
 
@@ -159,6 +163,16 @@ impl Bucket {
         let _ = tokio::time::timeout(HOLD_WAIT, settled).await;
     }
 
+    /// Shards lie in the store: what comes for them waits until this node has taken them up, or is refused.
+    pub(crate) fn await_shards(&self, shards: impl IntoIterator<Item = ShardId>) {
+        self.0.awaited.lock().extend(shards);
+    }
+
+    /// Whether a shard is to be written into this log and into no other.
+    pub(super) fn is_awaited(&self, shard: ShardId) -> bool {
+        self.0.awaited.lock().contains(&shard)
+    }
+
     /// The epoch in which this node writes a shard.
     pub(crate) fn epoch_of(&self, shard: ShardId) -> Option<Epoch> {
         self.0.core.lock().epoch_of(shard)
@@ -196,8 +210,8 @@ impl Bucket {
         if self.deposed_by(shard).is_some_and(|by| by > epoch) {
             return Err(WalError::Deposed { shard });
         }
-        if tail.are_ids_new {
-            self.keep_ids(tail.sightings.clone()).await?;
+        if !tail.fresh.is_empty() {
+            self.keep_ids(tail.fresh.clone()).await?;
         }
         let (done, held) = oneshot::channel();
         self.0.core.lock().hold(shard, epoch, tail, self.now(), done);
@@ -402,9 +416,9 @@ impl Bucket {
     /// least so many.
     async fn sweep(&self, at_least: usize) -> Result<(), WalError> {
         let mut ids = self.0.ids.lock().await;
-        let (numbers, sightings) = self.0.core.lock().releasable();
+        let (numbers, sightings) = self.0.core.lock().releasable(OBJECTS_AT_ONCE);
         if numbers.is_empty() || numbers.len() < at_least {
-            return Ok(());
+            return Ok(0);
         }
         let since = seen::remembered_since(self.now());
         ids.keep(&self.0.store, self.0.node, sightings, since).await?;
