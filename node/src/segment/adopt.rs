@@ -110,7 +110,9 @@ impl Shards {
             .collect();
         for (shard, held) in join_all(going).await {
             match held {
-                Ok(()) => self.catalog().set_whole(shard, true),
+                Ok(()) => {
+                    self.shared().whole_again(shard);
+                }
                 Err(error) => drop(failed.insert(shard, error)),
             }
         }
@@ -330,6 +332,8 @@ impl Merger {
     pub(super) async fn take_up(&mut self, adopted: Adopted) -> Result<(), SegmentError> {
         let Adopted { manifest, segments } = adopted;
         let shard = manifest.shard;
+        // What an earlier time here could not build is given once more, or lies in these segments.
+        self.shared.lost.forget(shard);
         let shown: BTreeSet<SegmentId> = self.shared.catalog.view(shard).iter().map(|segment| segment.id).collect();
         let named: BTreeSet<SegmentId> = segments.iter().map(|segment| segment.id).collect();
         // What was shown of an earlier epoch and no manifest took up is in the logs, or was never accepted.
@@ -364,6 +368,7 @@ impl Merger {
     /// All of it lies in the store, and is another node's: nothing of it stays here.
     pub(super) async fn leave_shard(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         self.deposed.insert(shard);
+        self.shared.lost.forget(shard);
         let all = self.shared.catalog.view(shard).iter().map(|segment| segment.id).collect();
         self.shared.catalog.take_out(shard, &all);
         self.shared.catalog.set_whole(shard, true);

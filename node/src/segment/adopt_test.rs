@@ -314,6 +314,45 @@ async fn ids_of_the_disk_come_along_where_the_store_fails_once_on_the_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_is_not_whole_where_its_heir_could_not_build_all_of_it_and_loses_nothing_when_it_goes_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    for number in 1..=6 {
+        first.send_text(number, &"wide ".repeat(200_000), Durability::Bucket).await.unwrap();
+    }
+    first.kill().await;
+
+    let heir = Node::start(dir.path(), 2).await;
+    // A file where the directory of the shard should be: nothing of the shard can reach the disk.
+    let in_the_way = dir.path().join(format!("2/segments/{:016x}", SHARD.0));
+    std::fs::write(&in_the_way, b"").unwrap();
+    assert!(heir.adopt(2).await.is_none(), "it can be written");
+    assert!(!heir.shards.catalog().is_whole(SHARD), "what is not there is not told as if it were all");
+    assert!(heir.shards.shared().lost.due().is_some());
+    // It goes before that is repaired, and comes back.
+    heir.shards.leave(SHARD, Epoch(3)).await;
+    assert!(heir.shards.shared().lost.due().is_none(), "nobody builds for a shard that left");
+    std::fs::remove_file(&in_the_way).unwrap();
+    assert!(heir.adopt(4).await.is_none());
+    assert!(heir.shards.catalog().is_whole(SHARD) && heir.shards.shared().lost.due().is_none());
+    assert_eq!(heir.places().await, (1..=6).collect());
+    // And what is lost then is repaired.
+    std::fs::rename(in_the_way.clone(), in_the_way.with_extension("aside")).unwrap();
+    std::fs::write(&in_the_way, b"").unwrap();
+    for number in 7..=12 {
+        heir.send_text(number, &"wide ".repeat(200_000), Durability::Bucket).await.unwrap();
+    }
+    heir.shards.refresh(Some(SHARD)).await;
+    assert!(!heir.shards.catalog().is_whole(SHARD));
+    std::fs::remove_file(&in_the_way).unwrap();
+    std::fs::rename(in_the_way.with_extension("aside"), &in_the_way).unwrap();
+    heir.shards.catalog().all_whole().await;
+    assert_eq!(heir.places().await, (1..=12).collect());
+    heir.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deleted_for_good_leaves_the_store_too() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), 1).await;
