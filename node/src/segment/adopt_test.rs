@@ -353,6 +353,30 @@ async fn a_shard_is_not_whole_where_its_heir_could_not_build_all_of_it_and_loses
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_cannot_be_taken_up_seals_the_log_of_its_owner_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    first.seq(1).await;
+    first.shards.settle(SHARD).await.unwrap();
+    let heir = Node::start(dir.path(), 2).await;
+    for (name, _) in heir.store.list("segments").await.unwrap() {
+        heir.store.delete(&name).await.unwrap();
+    }
+    let objects = async || heir.store.list("wal/0000000000000001").await.unwrap().len();
+    let before = objects().await;
+    for _ in 0..50 {
+        assert!(heir.adopt(2).await.is_some(), "its segment is missing");
+    }
+    assert_eq!(objects().await, before + 1);
+    assert_eq!(first.send(2, Durability::Bucket).await.unwrap_err().code(), "DMC-WAL-15", "it is sealed all the same");
+    assert!(heir.adopt(3).await.is_some());
+    assert_eq!(objects().await, before + 2, "a later epoch has a seal of its own");
+    first.kill().await;
+    heir.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deleted_for_good_leaves_the_store_too() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), 1).await;

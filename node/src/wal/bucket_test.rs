@@ -271,6 +271,60 @@ async fn an_owner_that_was_away_meets_the_seal_with_what_it_has_not_yet_written(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_was_paused_while_it_was_removed_meets_every_seal_when_it_goes_on() {
+    let store = Store::in_memory();
+    let paused = Node::start(&store, NodeId(1)).await.unwrap();
+    for shard in SHARDS {
+        paused.bucket.hold(ShardId(shard), Epoch(1), Tail::nothing_after(0)).await.unwrap();
+        paused.bucket.append(one(shard, &format!("first of {shard}"))).await.unwrap();
+    }
+    let mut heirs = Vec::new();
+    for (shard, node) in SHARDS.map(ShardId).into_iter().zip([2, 3]) {
+        let heir = Node::start(&store, NodeId(node)).await.unwrap();
+        heir.bucket.seal(&BTreeSet::from([NodeId(1)]), &BTreeMap::from([(shard, Epoch(2))])).await.unwrap();
+        let tail = heir.bucket.collect(&BTreeMap::from([(shard, 0)])).await.unwrap().remove(&shard).unwrap();
+        heir.bucket.hold(shard, Epoch(2), tail.unwrap()).await.unwrap();
+        heirs.push(heir);
+    }
+    let (log, settled) = (objects::log_of(NodeId(1)), SHARDS.map(|shard| (ShardId(shard), Epoch(2))).into());
+    for heir in &heirs {
+        assert!(heir.bucket.logs().await.unwrap().contains(&NodeId(1)));
+        assert_eq!(heir.bucket.clear(NodeId(1), &settled).await.unwrap(), 0);
+        assert!(!heir.bucket.logs().await.unwrap().contains(&NodeId(1)), "nothing is left to do");
+    }
+    for (name, _) in store.list(&log).await.unwrap() {
+        let bytes = store.read(&name).await.unwrap();
+        assert!(!bytes.windows(5).any(|window| window == b"first"), "{name} still holds a record");
+    }
+    for shard in SHARDS {
+        let refused = paused.bucket.append(one(shard, &format!("second of {shard}"))).await;
+        assert!(matches!(refused, Err(WalError::Deposed { .. })), "shard {shard}: {refused:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_says_only_what_no_seal_of_this_node_has_said() {
+    let store = Store::in_memory();
+    let node = Node::start(&store, NodeId(2)).await.unwrap();
+    let seal = async |shards: &[(u64, u64)]| {
+        let shards = shards.iter().map(|(shard, epoch)| (ShardId(*shard), Epoch(*epoch))).collect();
+        let sealed = node.bucket.seal(&BTreeSet::from(NODES), &shards).await;
+        let log = store.list(&objects::log_of(NodeId(1))).await;
+        sealed.map(|()| log.unwrap())
+    };
+    store.fail(Faults { count: 1, below: "wal/", ..Faults::default() });
+    assert!(seal(&[(1, 2)]).await.is_err());
+    assert_eq!(seal(&[(1, 2)]).await.unwrap().len(), 1, "what failed is not taken for done");
+    assert_eq!(seal(&[(1, 2)]).await.unwrap().len(), 1);
+    let log = seal(&[(1, 2), (2, 5)]).await.unwrap();
+    let [_, (newest, _)] = &log[..] else { panic!("{log:?}") };
+    let bytes = store.read(newest).await.unwrap();
+    let Some(Said::Seal(said)) = objects::read(&bytes, 2) else { panic!("a seal") };
+    assert_eq!(said, BTreeMap::from([(ShardId(2), Epoch(5))]));
+    assert_eq!(seal(&[(1, 3), (2, 5)]).await.unwrap().len(), 3, "a later epoch");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ids_whose_objects_go_while_another_node_takes_over_are_known_there() {
     let store = Store::in_memory();
     let mut old = Node::start(&store, NodeId(1)).await.unwrap();

@@ -56,6 +56,10 @@ struct Inner {
     puts: AtomicU64,
     /// Shards that are written here and not on the disk, whatever their policy says, also before this node has taken them up.
     awaited: Mutex<BTreeSet<ShardId>>,
+    /// From which epoch on this node sealed another one's log for a shard, since it started.
+    sealed: Mutex<BTreeMap<(NodeId, ShardId), Epoch>>,
+    /// What was left of logs of nodes that are gone: seals, which stay.
+    emptied: Mutex<BTreeMap<NodeId, Vec<u64>>>,
 }
 
 impl Bucket {
@@ -111,6 +115,8 @@ impl Bucket {
             ids: tokio::sync::Mutex::new(ids),
             puts: AtomicU64::new(0),
             awaited: Mutex::default(),
+            sealed: Mutex::default(),
+            emptied: Mutex::default(),
         })))
     }
 
@@ -125,6 +131,14 @@ impl Bucket {
 
     pub(super) fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    pub(super) fn sealed(&self) -> &Mutex<BTreeMap<(NodeId, ShardId), Epoch>> {
+        &self.0.sealed
+    }
+
+    pub(super) fn emptied(&self) -> &Mutex<BTreeMap<NodeId, Vec<u64>>> {
+        &self.0.emptied
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -119,7 +119,7 @@ impl Tail {
 
 impl Bucket {
     /// Seals the logs of other nodes for some shards, each from an epoch on. Once this returns no object that is created in them
-    /// later counts for these shards.
+    /// later counts for these shards. May be repeated: what this node has sealed since it started it does not seal again.
     ///
     /// # Errors
     /// [`WalError::Store`]; to be tried again as a whole.
@@ -128,9 +128,17 @@ impl Bucket {
         nodes: &BTreeSet<NodeId>,
         shards: &BTreeMap<ShardId, Epoch>,
     ) -> Result<(), WalError> {
-        let content = objects::seal(shards);
-        for node in nodes.iter().filter(|node| **node != self.node()) {
-            self.seal_log(*node, &content).await?;
+        for node in nodes.iter().copied().filter(|node| *node != self.node()) {
+            let new = {
+                let sealed = self.sealed().lock();
+                let is_new = |(shard, epoch): &(&ShardId, &Epoch)| sealed.get(&(node, **shard)) < Some(epoch);
+                shards.iter().filter(is_new).map(|(shard, epoch)| (*shard, *epoch)).collect::<BTreeMap<_, _>>()
+            };
+            if new.is_empty() {
+                continue;
+            }
+            self.seal_log(node, &objects::seal(&new)).await?;
+            self.sealed().lock().extend(new.into_iter().map(|(shard, epoch)| ((node, shard), epoch)));
         }
         Ok(())
     }
