@@ -437,6 +437,32 @@ async fn objects_go_when_their_records_lie_in_segments_and_their_ids_stay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn objects_go_by_and_by_and_batches_are_taken_in_between() {
+    let store = Store::in_memory();
+    let node = Node::start(&store, NodeId(1)).await.unwrap();
+    node.bucket.hold(ShardId(1), Epoch(1), Tail::nothing_after(0)).await.unwrap();
+    for n in 0..50 {
+        node.bucket.append(one(1, &format!("b{n}"))).await.unwrap();
+    }
+    let objects = async || store.list("wal").await.unwrap().len();
+    let before = objects().await;
+    // Sixteen are deleted, then the store takes the batch, and then it takes nothing more.
+    store.fail(Faults { after: 16 + 1, count: u64::MAX, below: "wal/", ..Faults::default() });
+    node.bucket.release(&BTreeMap::from([(ShardId(1), 50)]));
+    node.bucket.append(one(1, "next")).await.unwrap();
+    assert_eq!(objects().await, before + 1 - 16);
+    // The others go where nothing else happens, but for the last few, which are not worth their requests.
+    store.fail(Faults::default());
+    node.bucket.release(&BTreeMap::from([(ShardId(1), 50)]));
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(objects().await, before + 1 - 48);
+    node.bucket.oldest().await;
+    assert_eq!(objects().await, 1, "whoever asks for it has all deleted");
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_are_given_again_from_the_objects_that_hold_them() {
     let store = Store::in_memory();
     let mut node = Node::start(&store, NodeId(1)).await.unwrap();

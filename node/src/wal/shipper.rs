@@ -281,7 +281,7 @@ impl Bucket {
 
     /// Number of the oldest object that is left, after needless ones were deleted.
     pub(super) async fn oldest(&self) -> u64 {
-        if let Err(error) = self.sweep(1).await {
+        if let Err(error) = self.sweep_all().await {
             tracing::error!(error = &error as &dyn std::error::Error, "objects of the write-ahead log stay for now");
         }
         self.0.core.lock().oldest()
@@ -331,7 +331,7 @@ impl Bucket {
     pub(super) async fn stop(&self) {
         self.0.is_stopping.store(true, Ordering::Relaxed);
         self.given().await;
-        if let Err(error) = self.sweep(1).await {
+        if let Err(error) = self.sweep_all().await {
             tracing::debug!(error = &error as &dyn std::error::Error, "objects of the write-ahead log stay for now");
         }
     }
@@ -345,17 +345,24 @@ impl Bucket {
     async fn write(&self, durable: mpsc::Sender<Vec<Durable>>) {
         let mut last_put: Option<Instant> = None;
         loop {
-            if self.0.is_released.swap(false, Ordering::Relaxed)
-                && let Err(error) = self.sweep(OBJECTS_AT_ONCE).await
-            {
-                let (code, error) = (error.code(), &error as &dyn std::error::Error);
-                tracing::warn!(code, error, "objects of the write-ahead log stay for now");
+            if self.0.is_released.swap(false, Ordering::Relaxed) {
+                match self.sweep(OBJECTS_AT_ONCE).await {
+                    // The others go in the next turns: whoever waits for an acknowledgement does not wait for all of them.
+                    Ok(gone) if gone > 0 => self.0.is_released.store(true, Ordering::Relaxed),
+                    Ok(_) => {}
+                    Err(error) => {
+                        let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                        tracing::warn!(code, error, "objects of the write-ahead log stay for now");
+                    }
+                }
             }
             if self.0.core.lock().is_idle() {
                 if self.0.is_stopping.load(Ordering::Relaxed) {
                     return;
                 }
-                self.0.wake.notified().await;
+                if !self.0.is_released.load(Ordering::Relaxed) {
+                    self.0.wake.notified().await;
+                }
                 continue;
             }
             let needs_object = self.0.core.lock().needs_object();
@@ -426,9 +433,14 @@ impl Bucket {
         })
     }
 
-    /// Deletes objects whose records all lie in segments in the store, after their ids were written elsewhere, where there are at
-    /// least so many.
-    async fn sweep(&self, at_least: usize) -> Result<(), WalError> {
+    /// Deletes every object whose records all lie in segments in the store.
+    async fn sweep_all(&self) -> Result<(), WalError> {
+        while self.sweep(1).await? > 0 {}
+        Ok(())
+    }
+
+    /// Deletes some of them, after their ids were written elsewhere, where there are at least so many. How many.
+    async fn sweep(&self, at_least: usize) -> Result<usize, WalError> {
         let mut ids = self.0.ids.lock().await;
         let (numbers, sightings) = self.0.core.lock().releasable(OBJECTS_AT_ONCE);
         if numbers.is_empty() || numbers.len() < at_least {
@@ -442,7 +454,7 @@ impl Bucket {
             self.0.store.delete(&name).await.map_err(|source| failed(&name, source))?;
         }
         self.0.core.lock().dropped(&numbers);
-        Ok(())
+        Ok(numbers.len())
     }
 }
 
@@ -482,7 +494,7 @@ fn take(
 
 /// Objects read at once when the log is opened.
 const READS_AT_ONCE: usize = 16;
-/// Objects that are needless before a sweep is worth its requests.
+/// Objects that are needless before a sweep is worth its requests, and that are deleted in one: batches wait meanwhile.
 const OBJECTS_AT_ONCE: usize = 16;
 /// How long a batch waits for its shard to be taken up: as long as reading a few objects takes.
 const HOLD_WAIT: Duration = Duration::from_secs(5);
