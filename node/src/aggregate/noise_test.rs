@@ -187,7 +187,7 @@ fn whatever_step_fails_the_budget_is_spent_once_and_nothing_exact_is_told() {
             let mut region = noisy(NOISE);
             region.ingest((0..8).flat_map(|hour| people(hour, 0, counted(hour, 0, 300))).collect());
             let level = hours(0, 8, Ask::TermGrid(FieldId(0), Grid { first: 0, step: 3_600, len: 8 }));
-            region.store.fail(Faults { after, count: 1, is_done });
+            region.store.fail(Faults { after, count: 1, is_done, ..Faults::default() });
             let before = region.refused(&level);
             region.store.fail(Faults::default());
             region.restart();

@@ -396,7 +396,7 @@ async fn whichever_call_to_the_bucket_fails_archive_and_restore_lose_nothing() {
             turn(&node, 365);
             let moving = mover(&node, tier(&node, dir.path()));
             moving.carry_out().await;
-            node.store.fail(Faults { after, count: 1, is_done });
+            node.store.fail(Faults { after, count: 1, is_done, ..Faults::default() });
             moving.carry_out().await;
             moving.ask_back(&[SHARD], TimeRange::ALL, at(372)).await.ok();
             moving.carry_out().await;

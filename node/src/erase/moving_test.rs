@@ -164,7 +164,7 @@ async fn whichever_call_to_the_bucket_fails_a_move_loses_nothing_and_ends_when_t
             let node = filled(dir.path()).await;
             turn(&node, 30);
             let moving = mover(&node, tier(&node, dir.path()), None);
-            node.store.fail(Faults { after, count: 1, is_done });
+            node.store.fail(Faults { after, count: 1, is_done, ..Faults::default() });
             moving.carry_out().await;
             let left = node.store.fail(Faults::default());
             assert_eq!(node.seen(), 12, "{after} {is_done}");

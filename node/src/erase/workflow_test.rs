@@ -430,7 +430,7 @@ async fn whichever_call_to_the_bucket_fails_an_erasure_ends_with_nothing_left_an
             let first = node.shards.catalog().view(ShardId(1)).first().cloned().unwrap();
             tier.copy_out(&first).await.unwrap();
             drop(first);
-            node.store.fail(Faults { after, count: 2, is_done });
+            node.store.fail(Faults { after, count: 2, is_done, ..Faults::default() });
             // Who was refused asks again; who was answered waits.
             while node.erasure.order(TENANT, whom(), None).await.is_err() {}
             for _ in 0..6 {

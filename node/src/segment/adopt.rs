@@ -21,7 +21,7 @@ use super::{Segment, SegmentError, SegmentId};
 use crate::errors::Coded;
 use crate::limits::{COPIES_OPENED_AT_ONCE, SHARDS_TAKEN_UP_AT_ONCE};
 use crate::policy::Scope;
-use crate::wal::{Bucket, Tail, WalError};
+use crate::wal::{Bucket, Handed, Tail, WalError};
 
 /// A shard that the merger is given.
 pub(super) struct Adopted {
@@ -61,6 +61,8 @@ impl Shards {
         let Some(bucket) = self.bucket() else { return failed };
         let is_moved = |(_, epoch): &(&ShardId, &Epoch)| epoch.0 > 1;
         let moved: BTreeMap<_, _> = shards.iter().filter(is_moved).map(|(shard, epoch)| (*shard, *epoch)).collect();
+        // They lie in the store since they left who wrote them before, also where their policy says `disk`.
+        bucket.await_shards(moved.keys().copied());
         let mut due = shards.clone();
         if !moved.is_empty()
             && let Err(error) = bucket.seal(others, &moved).await
@@ -76,16 +78,17 @@ impl Shards {
         let mut taking = futures::stream::iter(taking).buffer_unordered(SHARDS_TAKEN_UP_AT_ONCE);
         while let Some((shard, epoch, taken)) = taking.next().await {
             match taken {
-                Ok((last_seq, tail)) => {
-                    if tail.is_none() {
-                        last.insert(shard, last_seq);
-                    }
-                    reach.insert(shard, (epoch, tail));
+                Ok((last_seq, handed)) => {
+                    last.insert(shard, last_seq);
+                    reach.insert(shard, (epoch, handed));
                 }
                 Err(error) => drop(failed.insert(shard, error)),
             }
         }
         drop(taking);
+        if reach.is_empty() {
+            return failed;
+        }
         let mut tails = bucket
             .collect(&last)
             .await
@@ -93,12 +96,13 @@ impl Shards {
         // All at once: what they bring along goes into the store together, in one object after the other.
         let going: Vec<_> = reach
             .into_iter()
-            .filter_map(|(shard, (epoch, tail))| {
-                let (tail, bucket) = (tail.map(Ok).or_else(|| tails.remove(&shard))?, &bucket);
+            .filter_map(|(shard, (epoch, handed))| {
+                let (tail, bucket) = (tails.remove(&shard)?, &bucket);
                 Some(async move {
-                    let held = match tail {
-                        Ok(tail) => self.go_on(bucket, (shard, epoch), tail).await,
-                        Err(error) => Err(error.into()),
+                    let held = match (tail, handed) {
+                        (Ok(tail), Some(handed)) => self.go_on(bucket, (shard, epoch), tail.with(handed)).await,
+                        (Ok(tail), None) => self.go_on(bucket, (shard, epoch), tail).await,
+                        (Err(error), _) => Err(error.into()),
                     };
                     (shard, held)
                 })
@@ -106,7 +110,9 @@ impl Shards {
             .collect();
         for (shard, held) in join_all(going).await {
             match held {
-                Ok(()) => self.catalog().set_whole(shard, true),
+                Ok(()) => {
+                    self.shared().whole_again(shard);
+                }
                 Err(error) => drop(failed.insert(shard, error)),
             }
         }
@@ -116,6 +122,7 @@ impl Shards {
     async fn go_on(&self, bucket: &Bucket, (shard, epoch): (ShardId, Epoch), tail: Tail) -> Result<(), SegmentError> {
         let batches = tail.batches();
         bucket.hold(shard, epoch, tail).await?;
+        self.wal().handed_over(shard);
         self.refresh(Some(shard)).await;
         if epoch.0 > 1 {
             self.shared().taken.lock().insert(shard);
@@ -130,19 +137,23 @@ impl Shards {
     }
 
     /// Manifest and segments of a shard; the last place in them. A shard that was written to this node's disk until now brings all
-    /// of its records into segments first; what it brings is the tail then.
-    async fn take_up(&self, shard: ShardId, epoch: Epoch) -> Result<(u64, Option<Tail>), SegmentError> {
+    /// of its records into segments first. Whatever it has there, it brings its ids.
+    async fn take_up(&self, shard: ShardId, epoch: Epoch) -> Result<(u64, Option<Handed>), SegmentError> {
         let store = self.store();
-        let mut tail = None;
+        let mut brought = None;
         let newest = Manifest::newest(store, shard).await?;
         let was_on_disk = newest.as_ref().is_some_and(|manifest| !manifest.body.in_bucket);
         if was_on_disk || self.wal().is_on_disk(shard) {
             let handed = self.wal().hand_over(shard).await.ok_or(WalError::Stopped)?;
-            self.settle(shard).await?;
-            if self.last_seq(shard).await? != handed.last_place() {
-                return Err(SegmentError::NotWhole { shard });
+            // A file of the log outlives what was in it of a shard. Where the shard lies in the bucket already, its records of the disk
+            // are in segments there, and what came after them is in the logs of the store.
+            if !newest.is_some_and(|manifest| self.was_brought(&manifest, &handed)) {
+                self.settle(shard).await?;
+                if self.last_seq(shard).await? != handed.last_place() {
+                    return Err(SegmentError::NotWhole { shard });
+                }
             }
-            tail = Some(handed);
+            brought = Some(handed);
         }
         for _ in 0..TRIES {
             let newest = Manifest::newest(store, shard).await?;
@@ -175,9 +186,18 @@ impl Shards {
             let (done, told) = oneshot::channel();
             self.ask(Removal::Adopt { adopted: Adopted { manifest, segments }, done }).await?;
             told.await.map_err(|_| SegmentError::Interrupted { shard })??;
-            return Ok((last_seq, tail));
+            return Ok((last_seq, brought));
         }
         Err(SegmentError::Deposed { shard, number: 0 })
+    }
+
+    /// Whether a manifest names all that this node's disk has of a shard. Not what was given up, nor what it took without knowing where
+    /// the shard lies.
+    fn was_brought(&self, manifest: &Manifest, handed: &Handed) -> bool {
+        let is_ours = |node| self.wal().bucket().is_some_and(|bucket| bucket.node() == node);
+        let is_given_up = manifest.body.left.is_some_and(|left| is_ours(left.node));
+        let is_named = !handed.is_written() || handed.last_place() == manifest.body.last_seq;
+        manifest.body.in_bucket && !is_given_up && is_named && handed.last_place() <= manifest.body.last_seq
     }
 
     async fn last_seq(&self, shard: ShardId) -> Result<u64, SegmentError> {
@@ -312,6 +332,8 @@ impl Merger {
     pub(super) async fn take_up(&mut self, adopted: Adopted) -> Result<(), SegmentError> {
         let Adopted { manifest, segments } = adopted;
         let shard = manifest.shard;
+        // What an earlier time here could not build is given once more, or lies in these segments.
+        self.shared.lost.forget(shard);
         let shown: BTreeSet<SegmentId> = self.shared.catalog.view(shard).iter().map(|segment| segment.id).collect();
         let named: BTreeSet<SegmentId> = segments.iter().map(|segment| segment.id).collect();
         // What was shown of an earlier epoch and no manifest took up is in the logs, or was never accepted.
@@ -346,6 +368,7 @@ impl Merger {
     /// All of it lies in the store, and is another node's: nothing of it stays here.
     pub(super) async fn leave_shard(&mut self, shard: ShardId) -> Result<(), SegmentError> {
         self.deposed.insert(shard);
+        self.shared.lost.forget(shard);
         let all = self.shared.catalog.view(shard).iter().map(|segment| segment.id).collect();
         self.shared.catalog.take_out(shard, &all);
         self.shared.catalog.set_whole(shard, true);

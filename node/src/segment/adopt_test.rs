@@ -15,7 +15,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::policy::{StreamView, Suppressed, Suppression};
-use crate::store::{Store, StoreConfig};
+use crate::store::{Faults, Store, StoreConfig};
 use crate::tasks::Tasks;
 use crate::tier::Tier;
 use crate::wal::{Accepted, Batch, Bucket, EVERYTHING, Op, Outcome, ProducerBatch, Wal, WalConfig};
@@ -63,6 +63,16 @@ impl Node {
     }
 
     pub(super) async fn send(&self, number: u64, durability: Durability) -> Result<Accepted, crate::wal::WalError> {
+        let who = if number.is_multiple_of(13) { ERASED } else { "" };
+        self.send_text(number, &format!("line {number}{who}"), durability).await
+    }
+
+    async fn send_text(
+        &self,
+        number: u64,
+        text: &str,
+        durability: Durability,
+    ) -> Result<Accepted, crate::wal::WalError> {
         let stream = StreamView {
             id: StreamId(1),
             tenant: TenantId(1),
@@ -71,9 +81,8 @@ impl Node {
             policy: StreamPolicy { refresh_ms: 30_000, durability, ..StreamPolicy::default() },
             shard: Some((SHARD, NodeId(1))),
         };
-        let who = if number.is_multiple_of(13) { ERASED } else { "" };
         let producer = Some(ProducerBatch { id: format!("b{number}").into(), sha256: [3; 32] });
-        let records = vec![(Op::Create, record(1, None, json!({ "message": format!("line {number}{who}") })))];
+        let records = vec![(Op::Create, record(1, None, json!({ "message": text })))];
         self.wal.append(Batch { stream: Arc::new(stream), producer, records }).await
     }
 
@@ -213,6 +222,158 @@ async fn a_stream_that_changes_to_the_bucket_brings_its_records_and_its_ids() {
         assert!(node.send(number, Durability::Bucket).await.unwrap().repeated, "{number} is known");
     }
     node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_bucket_took_after_a_stream_changed_to_it_is_there_at_every_start_and_its_ids_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), 1).await;
+    for number in 1..=5 {
+        node.send(number, Durability::Disk).await.unwrap();
+    }
+    assert!(node.adopt(1).await.is_none());
+    assert_eq!(node.seq(6).await, 6);
+    assert_eq!(node.send(7, Durability::Disk).await.unwrap().outcomes, [Outcome::Created { seq: 7 }]);
+    node.kill().await;
+    for start in 1..=4 {
+        // The file of the log in which the first five lie is still there, and says nothing of what came after.
+        let node = Node::start(dir.path(), 1).await;
+        assert!(node.adopt(1).await.is_none(), "start {start}");
+        let last = 6 + start;
+        assert_eq!(node.places().await, (1..=last).collect(), "start {start}");
+        for number in 1..=last {
+            let again = node.send(number, Durability::Bucket).await.unwrap();
+            assert!(again.repeated && again.outcomes == [Outcome::Created { seq: number }], "start {start}: {number}");
+        }
+        assert_eq!(node.seq(last + 1).await, last + 1);
+        if start % 2 == 0 {
+            // As a clean stop does: everything lies in segments.
+            node.shards.settle(SHARD).await.unwrap();
+        }
+        node.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_before_a_shard_is_taken_up_waits_for_the_bucket_though_its_policy_says_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), 1).await;
+    assert!(node.adopt(1).await.is_none());
+    for number in 1..=3 {
+        assert_eq!(node.seq(number).await, number);
+    }
+    node.kill().await;
+    let node = Node::start(dir.path(), 1).await;
+    let (sent, failed) = futures::future::join(node.send(4, Durability::Disk), node.adopt(1)).await;
+    assert!(failed.is_none());
+    assert_eq!(sent.unwrap().outcomes, [Outcome::Created { seq: 4 }]);
+    assert_eq!(node.places().await, (1..=4).collect());
+    node.kill().await;
+    std::fs::remove_dir_all(dir.path().join("1")).unwrap();
+    let heir = Node::start(dir.path(), 2).await;
+    assert!(heir.adopt(2).await.is_none());
+    assert_eq!(heir.places().await, (1..=4).collect());
+    heir.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_of_the_disk_come_along_where_the_store_fails_once_on_the_way() {
+    for (is_rolled, is_restarted) in [(false, false), (false, true), (true, false), (true, true)] {
+        let whole = format!("rolled: {is_rolled}, started again: {is_restarted}");
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = Node::start(dir.path(), 1).await;
+        for number in 1..=3 {
+            node.send(number, Durability::Disk).await.unwrap();
+        }
+        if is_rolled {
+            // What is left of the log are its ids.
+            node.shards.drop_whole(BTreeMap::new()).await.unwrap();
+        }
+        node.store.fail(Faults { count: 1, below: "seen/", ..Faults::default() });
+        assert_eq!(node.adopt(1).await.unwrap().code(), "DMC-WAL-16", "{whole}");
+        assert_eq!(node.store.fail(Faults::default()), 0, "{whole}: it failed where the ids are kept");
+        if is_restarted {
+            node.kill().await;
+            node = Node::start(dir.path(), 1).await;
+        }
+        assert!(node.adopt(1).await.is_none(), "{whole}");
+        for number in 1..=3 {
+            let again = node.send(number, Durability::Bucket).await.unwrap();
+            assert!(again.repeated && again.outcomes == [Outcome::Created { seq: number }], "{whole}: {number}");
+        }
+        assert_eq!(node.seq(4).await, 4, "{whole}");
+        // From now on they are known wherever the shard goes.
+        node.kill().await;
+        let heir = Node::start(dir.path(), 2).await;
+        assert!(heir.adopt(2).await.is_none(), "{whole}");
+        for number in 1..=4 {
+            assert!(heir.send(number, Durability::Bucket).await.unwrap().repeated, "{whole}: {number}");
+        }
+        heir.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_is_not_whole_where_its_heir_could_not_build_all_of_it_and_loses_nothing_when_it_goes_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    for number in 1..=6 {
+        first.send_text(number, &"wide ".repeat(200_000), Durability::Bucket).await.unwrap();
+    }
+    first.kill().await;
+
+    let heir = Node::start(dir.path(), 2).await;
+    // A file where the directory of the shard should be: nothing of the shard can reach the disk.
+    let in_the_way = dir.path().join(format!("2/segments/{:016x}", SHARD.0));
+    std::fs::write(&in_the_way, b"").unwrap();
+    assert!(heir.adopt(2).await.is_none(), "it can be written");
+    assert!(!heir.shards.catalog().is_whole(SHARD), "what is not there is not told as if it were all");
+    assert!(heir.shards.shared().lost.due().is_some());
+    // It goes before that is repaired, and comes back.
+    heir.shards.leave(SHARD, Epoch(3)).await;
+    assert!(heir.shards.shared().lost.due().is_none(), "nobody builds for a shard that left");
+    std::fs::remove_file(&in_the_way).unwrap();
+    assert!(heir.adopt(4).await.is_none());
+    assert!(heir.shards.catalog().is_whole(SHARD) && heir.shards.shared().lost.due().is_none());
+    assert_eq!(heir.places().await, (1..=6).collect());
+    // And what is lost then is repaired.
+    std::fs::rename(in_the_way.clone(), in_the_way.with_extension("aside")).unwrap();
+    std::fs::write(&in_the_way, b"").unwrap();
+    for number in 7..=12 {
+        heir.send_text(number, &"wide ".repeat(200_000), Durability::Bucket).await.unwrap();
+    }
+    heir.shards.refresh(Some(SHARD)).await;
+    assert!(!heir.shards.catalog().is_whole(SHARD));
+    std::fs::remove_file(&in_the_way).unwrap();
+    std::fs::rename(in_the_way.with_extension("aside"), &in_the_way).unwrap();
+    heir.shards.catalog().all_whole().await;
+    assert_eq!(heir.places().await, (1..=12).collect());
+    heir.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_cannot_be_taken_up_seals_the_log_of_its_owner_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    first.seq(1).await;
+    first.shards.settle(SHARD).await.unwrap();
+    let heir = Node::start(dir.path(), 2).await;
+    for (name, _) in heir.store.list("segments").await.unwrap() {
+        heir.store.delete(&name).await.unwrap();
+    }
+    let objects = async || heir.store.list("wal/0000000000000001").await.unwrap().len();
+    let before = objects().await;
+    for _ in 0..50 {
+        assert!(heir.adopt(2).await.is_some(), "its segment is missing");
+    }
+    assert_eq!(objects().await, before + 1);
+    assert_eq!(first.send(2, Durability::Bucket).await.unwrap_err().code(), "DMC-WAL-15", "it is sealed all the same");
+    assert!(heir.adopt(3).await.is_some());
+    assert_eq!(objects().await, before + 2, "a later epoch has a seal of its own");
+    first.kill().await;
+    heir.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -207,6 +207,8 @@ impl Merger {
             }
             Err(error @ SegmentError::Deposed { .. }) => {
                 tracing::error!(%shard, code = error.code(), error = &error as &dyn std::error::Error, "shard needs a person");
+                // What could not be built is another node's, and would not make it whole here.
+                self.shared.lost.forget(shard);
                 self.shared.catalog.set_whole(shard, false);
                 self.close_log_of(shard).await;
                 self.deposed.insert(shard);

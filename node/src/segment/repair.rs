@@ -62,7 +62,7 @@ impl Lost {
     }
 
     /// When the next shard is due.
-    fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.shards.lock().values().map(|(_, retry)| retry.due).min()
     }
 
@@ -73,18 +73,41 @@ impl Lost {
         due.filter_map(|(shard, (lost, _))| Some((*shard, lost.front()?.clone()))).collect()
     }
 
-    /// The oldest places of a shard are in a segment now. `true` where nothing of it is lost any more.
-    fn mended(&self, shard: ShardId) -> bool {
+    /// Shows a segment of places, if they are still the oldest that are lost of the shard; then they are lost no more. Whether it was
+    /// shown. Nothing can be forgotten meanwhile.
+    pub(super) fn mend<E>(
+        &self,
+        shard: ShardId,
+        places: &RangeInclusive<u64>,
+        show: impl FnOnce() -> Result<(), E>,
+    ) -> Result<bool, E> {
         let mut shards = self.shards.lock();
-        let Some((lost, retry)) = shards.get_mut(&shard) else { return true };
+        let Some((lost, retry)) = shards.get_mut(&shard).filter(|(lost, _)| lost.front() == Some(places)) else {
+            return Ok(false);
+        };
+        show()?;
         lost.pop_front();
         // What failed for the same reason goes through now.
         *retry = Retry { due: Instant::now(), ..Retry::first(Instant::now()) };
-        let is_whole = lost.is_empty();
-        if is_whole {
+        if lost.is_empty() {
             shards.remove(&shard);
         }
-        is_whole
+        Ok(true)
+    }
+
+    /// Does something unless anything of a shard is lost. Whether it was done.
+    pub(super) fn unless_any(&self, shard: ShardId, work: impl FnOnce()) -> bool {
+        let shards = self.shards.lock();
+        let is_done = !shards.contains_key(&shard);
+        if is_done {
+            work();
+        }
+        is_done
+    }
+
+    /// The shard left this node, or its records are given once more: nothing of it is to be built again.
+    pub(super) fn forget(&self, shard: ShardId) {
+        self.shards.lock().remove(&shard);
     }
 
     fn failed_again(&self, shard: ShardId) {
@@ -119,11 +142,10 @@ impl Repairer {
             }
             for (shard, places) in self.shared.lost.oldest(Instant::now()) {
                 match self.repair(shard, places).await {
-                    Ok(()) if self.shared.lost.mended(shard) => {
-                        self.shared.catalog.set_whole(shard, true);
+                    Ok(true) if self.shared.whole_again(shard) => {
                         tracing::info!(%shard, "all records of the shard can be searched again");
                     }
-                    Ok(()) => {}
+                    Ok(_) => {}
                     // Told once, when the shard failed; counted since.
                     Err(error) => {
                         tracing::debug!(error = &error as &dyn std::error::Error, "shard is not whole yet");
@@ -135,8 +157,9 @@ impl Repairer {
         }
     }
 
-    async fn repair(&self, shard: ShardId, places: RangeInclusive<u64>) -> Result<(), SegmentError> {
-        let again = self.wal.again(shard, places).await?;
+    /// Whether it is shown now; not where the shard left meanwhile.
+    async fn repair(&self, shard: ShardId, places: RangeInclusive<u64>) -> Result<bool, SegmentError> {
+        let again = self.wal.again(shard, places.clone()).await?;
         let shared = Arc::clone(&self.shared);
         let work = move || {
             let mut growing = Growing::begin(Instant::now());
@@ -146,10 +169,8 @@ impl Repairer {
                     growing = spill(&shared, shard, growing)?;
                 }
             }
-            if let Some(segment) = build(&shared, shard, growing)? {
-                shared.show(&Arc::new(segment))?;
-            }
-            Ok(())
+            let segment = build(&shared, shard, growing)?;
+            shared.show_mended(shard, &places, segment)
         };
         self.shared.tasks.blocking(work).await.unwrap_or(Err(SegmentError::Interrupted { shard }))
     }
@@ -179,8 +200,22 @@ mod tests {
         assert_eq!(lost.oldest(soon), [(ShardId(1), 1..=4), (ShardId(2), 1..=1)]);
         lost.failed_again(ShardId(2));
         assert_eq!(lost.oldest(soon), [(ShardId(1), 1..=4)]);
-        assert!(!lost.mended(ShardId(1)));
+        let mend = |places| lost.mend(ShardId(1), &places, || Ok::<_, ()>(())).unwrap();
+        assert!(lost.mend(ShardId(1), &(1..=4), || Err(())).is_err() && mend(1..=4));
+        assert!(!lost.unless_any(ShardId(1), || panic!("not whole")));
         assert_eq!(lost.oldest(Instant::now()), [(ShardId(1), 9..=9)], "at once, and in order");
-        assert!(lost.mended(ShardId(1)) && lost.oldest(soon).is_empty());
+        assert!(mend(9..=9) && lost.oldest(soon).is_empty() && lost.unless_any(ShardId(1), || {}));
+    }
+
+    #[test]
+    fn what_was_forgotten_while_it_was_built_is_not_shown() {
+        let lost = Lost::default();
+        lost.add(ShardId(1), 1..=4);
+        lost.forget(ShardId(1));
+        assert!(lost.due().is_none());
+        let show = || -> Result<(), ()> { panic!("it would be there twice") };
+        assert!(!lost.mend(ShardId(1), &(1..=4), show).unwrap());
+        lost.add(ShardId(1), 3..=4);
+        assert!(!lost.mend(ShardId(1), &(1..=4), show).unwrap(), "nor over what is lost now");
     }
 }

@@ -189,6 +189,9 @@ impl Opened {
     pub(crate) async fn start(self, wal: Wal, durable: mpsc::Receiver<Vec<Durable>>) -> Result<Shards, SegmentError> {
         let Self { shared, store, manifests, in_bucket, left } = self;
         let tasks = shared.tasks.clone();
+        if let Some(bucket) = wal.bucket() {
+            bucket.await_shards(in_bucket.keys().copied());
+        }
         let (files, mut named, log) = (shared.files.clone(), manifests.clone(), wal.clone());
         named.extend(in_bucket);
         let of_the_past = left.iter().map(|shard| (*shard, Manifest::none(*shard)));

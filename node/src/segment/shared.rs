@@ -215,12 +215,37 @@ impl Shared {
         if self.catalog.view(shard).iter().any(is_held) {
             return;
         }
-        self.catalog.set_whole(shard, false);
         self.count_retry();
-        if self.lost.add(shard, places) {
+        let is_first = self.lost.add(shard, places);
+        // In this order: whoever takes the shard for whole looks at what is lost.
+        self.catalog.set_whole(shard, false);
+        if is_first {
             let (code, error) = (error.code(), error as &dyn std::error::Error);
             tracing::error!(%shard, code, error, "accepted records cannot be searched; they are tried again");
         }
+    }
+
+    /// All of a shard is here, but for what could not be built: then it is whole once that is.
+    /// Whether it is.
+    pub(super) fn whole_again(&self, shard: ShardId) -> bool {
+        self.lost.unless_any(shard, || self.catalog.set_whole(shard, true))
+    }
+
+    /// Shows a segment of what was lost. Where that is lost no more, because the shard left meanwhile, the segment goes. Whether it
+    /// is shown.
+    pub(super) fn show_mended(
+        &self,
+        shard: ShardId,
+        places: &RangeInclusive<u64>,
+        segment: Option<Segment>,
+    ) -> Result<bool, SegmentError> {
+        let dir = segment.as_ref().and_then(|segment| segment.dir.clone());
+        let show = || segment.map_or(Ok(()), |segment| self.show(&Arc::new(segment)));
+        let is_shown = self.lost.mend(shard, places, show)?;
+        if !is_shown {
+            remove(dir);
+        }
+        Ok(is_shown)
     }
 
     pub(super) fn count_retry(&self) {

@@ -73,6 +73,8 @@ pub(crate) struct Faults {
     pub(crate) count: u64,
     /// They have taken effect all the same.
     pub(crate) is_done: bool,
+    /// Only those of objects whose names begin so.
+    pub(crate) below: &'static str,
 }
 
 impl Store {
@@ -146,7 +148,7 @@ impl Store {
     #[cfg(test)]
     fn answered(&self, object: &str, is_done: bool) -> Result<(), StoreError> {
         let mut faults = self.faults.lock();
-        if faults.is_done != is_done || faults.count == 0 {
+        if faults.is_done != is_done || faults.count == 0 || !object.starts_with(faults.below) {
             return Ok(());
         }
         if faults.after > 0 {

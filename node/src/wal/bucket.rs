@@ -349,14 +349,14 @@ impl Core {
         self.mentioned().into_iter().filter(is_open).collect()
     }
 
-    /// Objects that are no longer needed: their numbers, and their ids. The newest object of a log always stays, so that nobody
-    /// takes a number of the past for the next one.
-    pub(super) fn releasable(&self) -> (Vec<u64>, Vec<Sighting>) {
+    /// The oldest objects that are no longer needed, so many at most: their numbers, and their ids. The newest object of a log always
+    /// stays, so that nobody takes a number of the past for the next one.
+    pub(super) fn releasable(&self, most: usize) -> (Vec<u64>, Vec<Sighting>) {
         let is_done = |kept: &&Kept| {
             let lies = |(shard, last): (&ShardId, &u64)| self.indexed.get(shard) >= Some(last);
             kept.number + 1 < self.next && kept.last.iter().all(lies)
         };
-        let gone: Vec<&Kept> = self.kept.iter().take_while(is_done).collect();
+        let gone: Vec<&Kept> = self.kept.iter().take_while(is_done).take(most).collect();
         let numbers = gone.iter().map(|kept| kept.number).collect();
         (numbers, gone.iter().flat_map(|kept| kept.sightings.iter().cloned()).collect())
     }

@@ -161,7 +161,12 @@ async fn live(seed: u64, faults: bool) {
         // A node has one process.
         aside.retain(|node| node.bucket.node() != us);
         if faults {
-            store.fail(Faults { after: dice.below(12), count: dice.below(3), is_done: dice.below(2) == 0 });
+            store.fail(Faults {
+                after: dice.below(12),
+                count: dice.below(3),
+                is_done: dice.below(2) == 0,
+                ..Faults::default()
+            });
         }
         let taken = async {
             let mut node = Node::start(&store, us).await?;
@@ -183,7 +188,12 @@ async fn live(seed: u64, faults: bool) {
         doubtful.retain(|sent| !sent.texts.iter().any(|text| found.values().any(|found| found == text)));
         for _ in 0..6 {
             if faults && dice.below(2) == 0 {
-                store.fail(Faults { after: dice.below(4), count: dice.below(4), is_done: dice.below(2) == 0 });
+                store.fail(Faults {
+                    after: dice.below(4),
+                    count: dice.below(4),
+                    is_done: dice.below(2) == 0,
+                    ..Faults::default()
+                });
             }
             let mut group: Vec<Sent> = (0..1 + dice.below(5)).map(|_| told.draw(&mut dice)).collect();
             group.extend(again.pop());
@@ -237,7 +247,7 @@ async fn an_owner_that_was_away_meets_the_seal_with_what_it_has_not_yet_written(
     old.bucket.append(one(1, "first")).await.unwrap();
     // Paused with a batch in its hands: the store is out of its reach until the other one has taken over.
     let (mut new, waiting) = {
-        store.fail(Faults { after: 0, count: u64::MAX, is_done: false });
+        store.fail(Faults { after: 0, count: u64::MAX, is_done: false, ..Faults::default() });
         let mut waiting = Box::pin(old.bucket.append(one(1, "second")));
         assert!(futures::poll!(&mut waiting).is_pending());
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -258,6 +268,60 @@ async fn an_owner_that_was_away_meets_the_seal_with_what_it_has_not_yet_written(
     assert_eq!(old.bucket.append(one(2, "other")).await.unwrap().outcomes, [Outcome::Created { seq: 1 }]);
     let stale = old.bucket.hold(ShardId(1), Epoch(1), Tail::nothing_after(0)).await;
     assert!(matches!(stale, Err(WalError::Deposed { .. })), "an old epoch is not taken up again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_paused_while_it_was_removed_meets_every_seal_when_it_goes_on() {
+    let store = Store::in_memory();
+    let paused = Node::start(&store, NodeId(1)).await.unwrap();
+    for shard in SHARDS {
+        paused.bucket.hold(ShardId(shard), Epoch(1), Tail::nothing_after(0)).await.unwrap();
+        paused.bucket.append(one(shard, &format!("first of {shard}"))).await.unwrap();
+    }
+    let mut heirs = Vec::new();
+    for (shard, node) in SHARDS.map(ShardId).into_iter().zip([2, 3]) {
+        let heir = Node::start(&store, NodeId(node)).await.unwrap();
+        heir.bucket.seal(&BTreeSet::from([NodeId(1)]), &BTreeMap::from([(shard, Epoch(2))])).await.unwrap();
+        let tail = heir.bucket.collect(&BTreeMap::from([(shard, 0)])).await.unwrap().remove(&shard).unwrap();
+        heir.bucket.hold(shard, Epoch(2), tail.unwrap()).await.unwrap();
+        heirs.push(heir);
+    }
+    let (log, settled) = (objects::log_of(NodeId(1)), SHARDS.map(|shard| (ShardId(shard), Epoch(2))).into());
+    for heir in &heirs {
+        assert!(heir.bucket.logs().await.unwrap().contains(&NodeId(1)));
+        assert_eq!(heir.bucket.clear(NodeId(1), &settled).await.unwrap(), 0);
+        assert!(!heir.bucket.logs().await.unwrap().contains(&NodeId(1)), "nothing is left to do");
+    }
+    for (name, _) in store.list(&log).await.unwrap() {
+        let bytes = store.read(&name).await.unwrap();
+        assert!(!bytes.windows(5).any(|window| window == b"first"), "{name} still holds a record");
+    }
+    for shard in SHARDS {
+        let refused = paused.bucket.append(one(shard, &format!("second of {shard}"))).await;
+        assert!(matches!(refused, Err(WalError::Deposed { .. })), "shard {shard}: {refused:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_says_only_what_no_seal_of_this_node_has_said() {
+    let store = Store::in_memory();
+    let node = Node::start(&store, NodeId(2)).await.unwrap();
+    let seal = async |shards: &[(u64, u64)]| {
+        let shards = shards.iter().map(|(shard, epoch)| (ShardId(*shard), Epoch(*epoch))).collect();
+        let sealed = node.bucket.seal(&BTreeSet::from(NODES), &shards).await;
+        let log = store.list(&objects::log_of(NodeId(1))).await;
+        sealed.map(|()| log.unwrap())
+    };
+    store.fail(Faults { count: 1, below: "wal/", ..Faults::default() });
+    assert!(seal(&[(1, 2)]).await.is_err());
+    assert_eq!(seal(&[(1, 2)]).await.unwrap().len(), 1, "what failed is not taken for done");
+    assert_eq!(seal(&[(1, 2)]).await.unwrap().len(), 1);
+    let log = seal(&[(1, 2), (2, 5)]).await.unwrap();
+    let [_, (newest, _)] = &log[..] else { panic!("{log:?}") };
+    let bytes = store.read(newest).await.unwrap();
+    let Some(Said::Seal(said)) = objects::read(&bytes, 2) else { panic!("a seal") };
+    assert_eq!(said, BTreeMap::from([(ShardId(2), Epoch(5))]));
+    assert_eq!(seal(&[(1, 3), (2, 5)]).await.unwrap().len(), 3, "a later epoch");
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,7 +386,7 @@ async fn a_store_that_is_away_holds_producers_off_and_takes_in_the_end_what_it_w
     let early = node.bucket.append(one(1, "early")).await.unwrap_err();
     assert_eq!((early.code(), early.verdict()), ("DMC-WAL-14", Verdict::NotNow(1)));
     node.bucket.hold(ShardId(1), Epoch(1), Tail::nothing_after(0)).await.unwrap();
-    store.fail(Faults { after: 0, count: u64::MAX, is_done: false });
+    store.fail(Faults { after: 0, count: u64::MAX, is_done: false, ..Faults::default() });
     let begun = tokio::time::Instant::now();
     let doubt = node.bucket.append(one(1, "a")).await.unwrap_err();
     assert_eq!((doubt.code(), doubt.verdict()), ("DMC-WAL-13", Verdict::NotNow(5)));
@@ -370,6 +434,32 @@ async fn objects_go_when_their_records_lie_in_segments_and_their_ids_stay() {
         assert!(node.bucket.append(one(1 + n % 2, &format!("b{n}"))).await.unwrap().repeated, "batch {n} is known");
     }
     assert_eq!(node.bucket.append(one(1, "new")).await.unwrap().outcomes, [Outcome::Created { seq: 21 }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_go_by_and_by_and_batches_are_taken_in_between() {
+    let store = Store::in_memory();
+    let node = Node::start(&store, NodeId(1)).await.unwrap();
+    node.bucket.hold(ShardId(1), Epoch(1), Tail::nothing_after(0)).await.unwrap();
+    for n in 0..50 {
+        node.bucket.append(one(1, &format!("b{n}"))).await.unwrap();
+    }
+    let objects = async || store.list("wal").await.unwrap().len();
+    let before = objects().await;
+    // Sixteen are deleted, then the store takes the batch, and then it takes nothing more.
+    store.fail(Faults { after: 16 + 1, count: u64::MAX, below: "wal/", ..Faults::default() });
+    node.bucket.release(&BTreeMap::from([(ShardId(1), 50)]));
+    node.bucket.append(one(1, "next")).await.unwrap();
+    assert_eq!(objects().await, before + 1 - 16);
+    // The others go where nothing else happens, but for the last few, which are not worth their requests.
+    store.fail(Faults::default());
+    node.bucket.release(&BTreeMap::from([(ShardId(1), 50)]));
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(objects().await, before + 1 - 48);
+    node.bucket.oldest().await;
+    assert_eq!(objects().await, 1, "whoever asks for it has all deleted");
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use super::errors::WalError;
 use super::frame::{self, Entry};
 use super::seen::{self, Sighting};
 use super::stage::{Shard, Staged, into_durable, stage};
-use super::takeover::Tail;
+use super::takeover::Handed;
 use crate::classify::Classified;
 use crate::limits::WAL_ROOM_BYTES;
 
@@ -37,6 +37,8 @@ pub(super) struct Log {
     pub(super) begun: BTreeSet<ShardId>,
     /// Shards that are written into the region's store from now on.
     pub(super) handed_over: BTreeSet<ShardId>,
+    /// Shards of which records were written since the log was opened.
+    pub(super) written: BTreeSet<ShardId>,
 }
 
 /// A file of the log.
@@ -92,6 +94,7 @@ impl Log {
         if let Some(file) = self.files.back_mut() {
             entries.iter().filter(|entry| !entry.records.is_empty()).for_each(|entry| {
                 file.last.insert(entry.shard, entry.first_seq + entry.records.len() as u64 - 1);
+                self.written.insert(entry.shard);
             });
             file.sightings.append(&mut sightings);
         }
@@ -179,11 +182,11 @@ impl Log {
     }
 
     /// Ends a shard: where it stands, and its ids. May be repeated.
-    pub(super) fn hand_over(&mut self, shard: ShardId) -> Tail {
+    pub(super) fn hand_over(&mut self, shard: ShardId) -> Handed {
         self.handed_over.insert(shard);
         let stands = self.shards.entry(shard).or_default();
-        let ids = stands.seen.sightings(shard);
-        Tail { sightings: ids, are_ids_new: true, ..Tail::nothing_after(stands.next_seq - 1) }
+        let is_written = self.written.contains(&shard);
+        Handed { last_seq: stands.next_seq - 1, is_written, sightings: stands.seen.sightings(shard) }
     }
 
     /// Ends the open file; the number of the first file that is begun after.

@@ -39,5 +39,5 @@ pub(crate) use batch::{Accepted, Batch, Op, Outcome, ProducerBatch};
 pub(crate) use durable::Durable;
 pub(crate) use errors::WalError;
 pub(crate) use shipper::Bucket;
-pub(crate) use takeover::Tail;
+pub(crate) use takeover::{Handed, Tail};
 pub(crate) use writer::{EVERYTHING, Wal, WalConfig};

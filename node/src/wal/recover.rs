@@ -37,6 +37,7 @@ impl Log {
             is_poisoned: false,
             begun: BTreeSet::new(),
             handed_over: BTreeSet::new(),
+            written: BTreeSet::new(),
         };
         for (shard, last) in indexed {
             log.shards.entry(*shard).or_default().next_seq = last + 1;

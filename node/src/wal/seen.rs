@@ -143,6 +143,11 @@ impl Seen {
         }
     }
 
+    /// Whether no id is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// All ids, oldest first.
     pub(super) fn sightings(&self, shard: ShardId) -> Vec<Sighting> {
         let all = (self.first..).zip(&self.order).filter_map(|(number, (at, id, _))| {

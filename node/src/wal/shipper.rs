@@ -54,6 +54,12 @@ struct Inner {
     ids: tokio::sync::Mutex<Ids>,
     /// Objects whose creation was begun.
     puts: AtomicU64,
+    /// Shards that are written here and not on the disk, whatever their policy says, also before this node has taken them up.
+    awaited: Mutex<BTreeSet<ShardId>>,
+    /// From which epoch on this node sealed another one's log for a shard, since it started.
+    sealed: Mutex<BTreeMap<(NodeId, ShardId), Epoch>>,
+    /// What was left of logs of nodes that are gone: seals, which stay.
+    emptied: Mutex<BTreeMap<NodeId, Vec<u64>>>,
 }
 
 impl Bucket {
@@ -108,6 +114,9 @@ impl Bucket {
             is_released: AtomicBool::new(false),
             ids: tokio::sync::Mutex::new(ids),
             puts: AtomicU64::new(0),
+            awaited: Mutex::default(),
+            sealed: Mutex::default(),
+            emptied: Mutex::default(),
         })))
     }
 
@@ -115,12 +124,21 @@ impl Bucket {
         &self.0.store
     }
 
-    pub(super) fn node(&self) -> NodeId {
+    /// Whose log it is.
+    pub(crate) fn node(&self) -> NodeId {
         self.0.node
     }
 
     pub(super) fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    pub(super) fn sealed(&self) -> &Mutex<BTreeMap<(NodeId, ShardId), Epoch>> {
+        &self.0.sealed
+    }
+
+    pub(super) fn emptied(&self) -> &Mutex<BTreeMap<NodeId, Vec<u64>>> {
+        &self.0.emptied
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -157,6 +175,16 @@ impl Bucket {
         };
         // Whether it is so by then is looked at with the batch.
         let _ = tokio::time::timeout(HOLD_WAIT, settled).await;
+    }
+
+    /// Shards lie in the store: what comes for them waits until this node has taken them up, or is refused.
+    pub(crate) fn await_shards(&self, shards: impl IntoIterator<Item = ShardId>) {
+        self.0.awaited.lock().extend(shards);
+    }
+
+    /// Whether a shard is to be written into this log and into no other.
+    pub(super) fn is_awaited(&self, shard: ShardId) -> bool {
+        self.0.awaited.lock().contains(&shard)
     }
 
     /// The epoch in which this node writes a shard.
@@ -196,8 +224,8 @@ impl Bucket {
         if self.deposed_by(shard).is_some_and(|by| by > epoch) {
             return Err(WalError::Deposed { shard });
         }
-        if tail.are_ids_new {
-            self.keep_ids(tail.sightings.clone()).await?;
+        if !tail.fresh.is_empty() {
+            self.keep_ids(tail.fresh.clone()).await?;
         }
         let (done, held) = oneshot::channel();
         self.0.core.lock().hold(shard, epoch, tail, self.now(), done);
@@ -253,7 +281,7 @@ impl Bucket {
 
     /// Number of the oldest object that is left, after needless ones were deleted.
     pub(super) async fn oldest(&self) -> u64 {
-        if let Err(error) = self.sweep(1).await {
+        if let Err(error) = self.sweep_all().await {
             tracing::error!(error = &error as &dyn std::error::Error, "objects of the write-ahead log stay for now");
         }
         self.0.core.lock().oldest()
@@ -303,7 +331,7 @@ impl Bucket {
     pub(super) async fn stop(&self) {
         self.0.is_stopping.store(true, Ordering::Relaxed);
         self.given().await;
-        if let Err(error) = self.sweep(1).await {
+        if let Err(error) = self.sweep_all().await {
             tracing::debug!(error = &error as &dyn std::error::Error, "objects of the write-ahead log stay for now");
         }
     }
@@ -317,17 +345,24 @@ impl Bucket {
     async fn write(&self, durable: mpsc::Sender<Vec<Durable>>) {
         let mut last_put: Option<Instant> = None;
         loop {
-            if self.0.is_released.swap(false, Ordering::Relaxed)
-                && let Err(error) = self.sweep(OBJECTS_AT_ONCE).await
-            {
-                let (code, error) = (error.code(), &error as &dyn std::error::Error);
-                tracing::warn!(code, error, "objects of the write-ahead log stay for now");
+            if self.0.is_released.swap(false, Ordering::Relaxed) {
+                match self.sweep(OBJECTS_AT_ONCE).await {
+                    // The others go in the next turns: whoever waits for an acknowledgement does not wait for all of them.
+                    Ok(gone) if gone > 0 => self.0.is_released.store(true, Ordering::Relaxed),
+                    Ok(_) => {}
+                    Err(error) => {
+                        let (code, error) = (error.code(), &error as &dyn std::error::Error);
+                        tracing::warn!(code, error, "objects of the write-ahead log stay for now");
+                    }
+                }
             }
             if self.0.core.lock().is_idle() {
                 if self.0.is_stopping.load(Ordering::Relaxed) {
                     return;
                 }
-                self.0.wake.notified().await;
+                if !self.0.is_released.load(Ordering::Relaxed) {
+                    self.0.wake.notified().await;
+                }
                 continue;
             }
             let needs_object = self.0.core.lock().needs_object();
@@ -398,13 +433,18 @@ impl Bucket {
         })
     }
 
-    /// Deletes objects whose records all lie in segments in the store, after their ids were written elsewhere, where there are at
-    /// least so many.
-    async fn sweep(&self, at_least: usize) -> Result<(), WalError> {
+    /// Deletes every object whose records all lie in segments in the store.
+    async fn sweep_all(&self) -> Result<(), WalError> {
+        while self.sweep(1).await? > 0 {}
+        Ok(())
+    }
+
+    /// Deletes some of them, after their ids were written elsewhere, where there are at least so many. How many.
+    async fn sweep(&self, at_least: usize) -> Result<usize, WalError> {
         let mut ids = self.0.ids.lock().await;
-        let (numbers, sightings) = self.0.core.lock().releasable();
+        let (numbers, sightings) = self.0.core.lock().releasable(OBJECTS_AT_ONCE);
         if numbers.is_empty() || numbers.len() < at_least {
-            return Ok(());
+            return Ok(0);
         }
         let since = seen::remembered_since(self.now());
         ids.keep(&self.0.store, self.0.node, sightings, since).await?;
@@ -414,7 +454,7 @@ impl Bucket {
             self.0.store.delete(&name).await.map_err(|source| failed(&name, source))?;
         }
         self.0.core.lock().dropped(&numbers);
-        Ok(())
+        Ok(numbers.len())
     }
 }
 
@@ -454,7 +494,7 @@ fn take(
 
 /// Objects read at once when the log is opened.
 const READS_AT_ONCE: usize = 16;
-/// Objects that are needless before a sweep is worth its requests.
+/// Objects that are needless before a sweep is worth its requests, and that are deleted in one: batches wait meanwhile.
 const OBJECTS_AT_ONCE: usize = 16;
 /// How long a batch waits for its shard to be taken up: as long as reading a few objects takes.
 const HOLD_WAIT: Duration = Duration::from_secs(5);

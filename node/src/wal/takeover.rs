@@ -5,7 +5,7 @@
 //! object, however long it was away, and steps down. What was there before the seal was accepted, and nothing after it.
 //! Whether a shard may come is decided elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,8 +32,27 @@ pub(crate) struct Tail {
     pub(super) batches: Vec<Logged>,
     /// The ids of the shard, oldest first.
     pub(super) sightings: Vec<Sighting>,
-    /// Whether the ids lie nowhere in the store yet.
-    pub(super) are_ids_new: bool,
+    /// Those of them that lie nowhere in the store yet.
+    pub(super) fresh: Vec<Sighting>,
+}
+
+/// Where a shard of the disk ended, and its ids.
+pub(crate) struct Handed {
+    pub(super) last_seq: u64,
+    pub(super) is_written: bool,
+    pub(super) sightings: Vec<Sighting>,
+}
+
+impl Handed {
+    /// The last place that was given out on the disk, or that lies in a segment.
+    pub(crate) const fn last_place(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Whether records were written there since the log was opened.
+    pub(crate) const fn is_written(&self) -> bool {
+        self.is_written
+    }
 }
 
 /// A batch, with whether it lies in this node's own log, and when it was accepted.
@@ -52,7 +71,17 @@ struct Part {
 impl Tail {
     /// Of a shard whose segments reach to a place and of which the logs hold nothing.
     pub(crate) const fn nothing_after(last_seq: u64) -> Self {
-        Self { last_seq, next_seq: last_seq + 1, batches: Vec::new(), sightings: Vec::new(), are_ids_new: false }
+        let next_seq = last_seq + 1;
+        Self { last_seq, next_seq, batches: Vec::new(), sightings: Vec::new(), fresh: Vec::new() }
+    }
+
+    /// With the ids that the shard had on the disk. Those that came into the store before are known from there.
+    pub(crate) fn with(mut self, handed: Handed) -> Self {
+        let known: HashSet<_> = self.sightings.iter().map(|known| (known.id, known.at)).collect();
+        self.fresh = handed.sightings.into_iter().filter(|one| !known.contains(&(one.id, one.at))).collect();
+        self.sightings.extend(self.fresh.iter().cloned());
+        self.sightings.sort_by_key(|sighting| sighting.at);
+        self
     }
 
     /// Puts in order what the logs hold. A batch that was written into two logs, by the node that took it and by one that took
@@ -82,11 +111,6 @@ impl Tail {
         Ok(tail)
     }
 
-    /// The last place that was given out.
-    pub(crate) const fn last_place(&self) -> u64 {
-        self.next_seq - 1
-    }
-
     /// How many batches lie in no segment yet.
     pub(crate) fn batches(&self) -> usize {
         self.batches.len()
@@ -95,7 +119,7 @@ impl Tail {
 
 impl Bucket {
     /// Seals the logs of other nodes for some shards, each from an epoch on. Once this returns no object that is created in them
-    /// later counts for these shards.
+    /// later counts for these shards. May be repeated: what this node has sealed since it started it does not seal again.
     ///
     /// # Errors
     /// [`WalError::Store`]; to be tried again as a whole.
@@ -104,9 +128,17 @@ impl Bucket {
         nodes: &BTreeSet<NodeId>,
         shards: &BTreeMap<ShardId, Epoch>,
     ) -> Result<(), WalError> {
-        let content = objects::seal(shards);
-        for node in nodes.iter().filter(|node| **node != self.node()) {
-            self.seal_log(*node, &content).await?;
+        for node in nodes.iter().copied().filter(|node| *node != self.node()) {
+            let new = {
+                let sealed = self.sealed().lock();
+                let is_new = |(shard, epoch): &(&ShardId, &Epoch)| sealed.get(&(node, **shard)) < Some(epoch);
+                shards.iter().filter(is_new).map(|(shard, epoch)| (*shard, *epoch)).collect::<BTreeMap<_, _>>()
+            };
+            if new.is_empty() {
+                continue;
+            }
+            self.seal_log(node, &objects::seal(&new)).await?;
+            self.sealed().lock().extend(new.into_iter().map(|(shard, epoch)| ((node, shard), epoch)));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::durable::Durable;
 use super::errors::WalError;
 use super::log::{Log, disk_error, log_name};
 use super::shipper::Bucket;
-use super::takeover::Tail;
+use super::takeover::Handed;
 use crate::clock::Clock;
 use crate::limits::{
     MAX_DECOMPRESSED_BYTES, MAX_ID_BYTES, WAL_FILE_BYTES, WAL_GROUP_BYTES, WAL_GROUPS_AHEAD, WAL_QUEUE, WAL_ROOM_EVERY,
@@ -54,7 +54,8 @@ pub(crate) struct Wal {
     place: Arc<str>,
     /// Where the shards of durability `bucket` are written.
     bucket: Option<Bucket>,
-    /// Shards that this node wrote to its disk since it started, or found there.
+    /// Shards that this node wrote to its disk since it started, or of which it found records or ids there, until all of that lies in
+    /// the store.
     on_disk: Arc<Mutex<BTreeSet<ShardId>>>,
     /// Files that held records when the log was opened, with the last place of each shard in them.
     found: Arc<Vec<(PathBuf, BTreeMap<ShardId, u64>)>>,
@@ -82,7 +83,7 @@ enum Order {
     /// Ends a shard of the disk. Told: where it stands, and its ids.
     HandOver {
         shard: ShardId,
-        done: oneshot::Sender<Tail>,
+        done: oneshot::Sender<Handed>,
     },
     /// Ends the open file. Told: the number of the first file that is begun after.
     Roll {
@@ -158,7 +159,10 @@ impl Wal {
             bucket.tasks().spawn(Kind::Indexer, bucket.clone().run(durable.clone(), token));
         }
         let is_kept = |shard: &ShardId| indexed.get(shard).is_none_or(|last| *last < EVERYTHING);
-        let on_disk = log.files.iter().flat_map(|file| file.last.keys().copied()).filter(is_kept).collect();
+        // Also those of which nothing is left there but ids.
+        let known = log.shards.iter().filter(|(_, shard)| !shard.seen.is_empty()).map(|(shard, _)| *shard);
+        let written = log.files.iter().flat_map(|file| file.last.keys().copied());
+        let on_disk = written.chain(known).filter(is_kept).collect();
         let dir = PathBuf::from(log.disk.place());
         let found = log.files.iter().map(|file| (dir.join(log_name(file.number)), file.last.clone())).collect();
         let wal = Self {
@@ -215,16 +219,21 @@ impl Wal {
     }
 
     /// Ends a shard of the disk: what comes for it goes into the region's store. Where it stands, and its ids; `None` where the
-    /// log has stopped.
-    pub(crate) async fn hand_over(&self, shard: ShardId) -> Option<Tail> {
+    /// log has stopped. To be repeated until [`Self::handed_over`].
+    pub(crate) async fn hand_over(&self, shard: ShardId) -> Option<Handed> {
         let (done, told) = oneshot::channel();
         self.orders.send(Order::HandOver { shard, done }).await.ok()?;
-        let tail = told.await.ok()?;
-        self.on_disk.lock().remove(&shard);
-        Some(tail)
+        let handed = told.await.ok()?;
+        self.on_disk.lock().insert(shard);
+        Some(handed)
     }
 
-    /// Whether records of a shard were written to this node's disk, and their shard was not handed over.
+    /// Everything that a shard had on the disk lies in the store, its ids too.
+    pub(crate) fn handed_over(&self, shard: ShardId) {
+        self.on_disk.lock().remove(&shard);
+    }
+
+    /// Whether records or ids of a shard are on this node's disk that may not be in the store.
     pub(crate) fn is_on_disk(&self, shard: ShardId) -> bool {
         self.on_disk.lock().contains(&shard)
     }
@@ -354,8 +363,8 @@ fn is_in_bucket(bucket: &Bucket, batch: &Batch) -> bool {
     let is_held = |shard| bucket.epoch_of(shard).is_some();
     // One that another node took over is refused there, also where this node has it on its disk.
     let is_ended = |shard| bucket.deposed_by(shard).is_some();
-    batch.stream.policy.durability == Durability::Bucket
-        || batch.stream.shard.is_some_and(|(shard, _)| is_held(shard) || is_ended(shard))
+    let is_there = |shard| is_held(shard) || is_ended(shard) || bucket.is_awaited(shard);
+    batch.stream.policy.durability == Durability::Bucket || batch.stream.shard.is_some_and(|(shard, _)| is_there(shard))
 }
 
 /// Who waits for the end of a group, or of the log.
@@ -364,7 +373,7 @@ struct Waiting {
     room: bool,
     again: Vec<(ShardId, RangeInclusive<u64>, Reread)>,
     given: Vec<oneshot::Sender<()>>,
-    hand_over: Vec<(ShardId, oneshot::Sender<Tail>)>,
+    hand_over: Vec<(ShardId, oneshot::Sender<Handed>)>,
     roll: Vec<oneshot::Sender<u64>>,
     oldest: Vec<oneshot::Sender<u64>>,
     stop: Vec<oneshot::Sender<()>>,
