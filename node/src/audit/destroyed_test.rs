@@ -152,6 +152,8 @@ async fn a_body_that_nobody_ordered_destroyed_is_a_finding() {
     let ledger = Arc::new(open(&Files::default(), dir.path()).expect("new"));
     fill(&ledger, 0..300).await;
     honour(&ledger, &key).await;
+    // The bundle is written behind the tail.
+    ledger.publish();
     take_out(&Files::default(), dir.path(), 9).expect("taken out by hand");
     ledger.publish();
     let found = checked(dir.path()).findings;
