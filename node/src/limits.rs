@@ -268,6 +268,10 @@ pub(crate) const ERASE_WINDOW: Duration = Duration::from_secs(3_600);
 pub(crate) const ERASE_TELL_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause between two rounds of telling the other nodes of the region; well within the minute that is promised.
 pub(crate) const ERASE_TELL_EVERY: Duration = Duration::from_secs(1);
+/// From a look for who is held that could not see everything to the next one for the same order of a neighbour.
+pub(crate) const ERASE_LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How long such a look waits for what was accepted to be searchable.
+pub(crate) const ERASE_REFRESH_WAIT: Duration = Duration::from_secs(5);
 /// How long whoever gives an order waits for the other nodes of the region; the order goes on in any case.
 pub(crate) const ERASE_TOLD_WAIT: Duration = Duration::from_secs(3);
 /// After how long an order that not every node of the region has shredded is told of in the log: what is promised.

@@ -332,6 +332,9 @@ pub(crate) enum Event {
         basis: Option<TransferBasis>,
         /// The version of the policy that says so.
         policy: PolicyVersion,
+        /// Whether what leaves is decided in one order with this entry. Earlier builds let out what was on its way for a moment longer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ordered: bool,
     },
     /// The end of the file was not a whole entry when the node started; it was put aside beside the ledger.
     TornTail {

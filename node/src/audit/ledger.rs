@@ -203,8 +203,10 @@ impl Ledger {
         let order = if let Event::BodyDestroyed(gone) = &event { Some(gone.clone()) } else { None };
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
+        // When it happened, however long the queue is.
+        let at = self.clock.now();
         let place = queue.reserve().await.map_err(|_| LedgerError::Poisoned)?;
-        let at = {
+        {
             // Entries stand in the order in which this is passed: none of what needs a route stands behind one that closes it.
             let mut shut = self.shut.lock();
             if let Some(to) = event.needs_route().filter(|to| shut.contains(*to)) {
@@ -217,10 +219,8 @@ impl Ledger {
                     shut.insert(to.clone())
                 };
             }
-            let at = self.clock.now();
             place.send(Wish::Entry(Wanted { at, tenant, event, done }));
-            at
-        };
+        }
         let outcome = outcome.await.unwrap_or(Err(LedgerError::Poisoned));
         if is_news && outcome.is_ok() {
             self.news.fetch_add(1, Ordering::Relaxed);

@@ -399,7 +399,7 @@ fn ended_between_any_two_writes_it_goes_on_without_a_fork_and_with_all_it_acknow
 /// From now on what is released here goes to Frankfurt, or does no more.
 fn route(open: bool) -> Event {
     let policy = domicile_proto::ids::PolicyVersion(5);
-    Event::RouteChanged { to: peer().region, open, basis: None, policy }
+    Event::RouteChanged { to: peer().region, open, basis: None, policy, ordered: true }
 }
 
 fn of_class(class: EgressClass) -> Event {

@@ -102,7 +102,7 @@ impl Classifier {
         let rules = self.rules.of(stream.tenant);
         let mut cleaner = Cleaner::new(&keys, &treatment, treatment.finder(rules.as_deref()), None);
         let wanted: Vec<_> = whole_fields(&stream.policy).map(Rest::of).collect();
-        if let Some(class) = named::class_of(&wanted, field) {
+        if let Some(class) = cleaner.treated_whole(named::class_of(&wanted, field)) {
             return cleaner.whole(class, text.trim()).ok();
         }
         cleaner.question(text, Keys { nearest: field, outer: "" })

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::detect::{Finder, Found, Keys, Packed, Span, What};
 use super::mark;
-use super::named::{self, Rest};
+use super::named::{self, Named, Rest};
 use super::treatment::Treatment;
 use crate::keys::{Bucket, Original, PseudonymKeys, TenantPseudonyms};
 
@@ -70,12 +70,13 @@ impl<'a> Cleaner<'a> {
         let mut going = Vec::new();
         let mut is_key_personal = false;
         for (key, value) in map.iter_mut() {
-            let fate = match named::class_of(wanted, key) {
-                Some(class) => self.whole_value(class, value),
+            let keys = Keys { nearest: key, outer };
+            let fate = match self.treated_whole(named::class_of(wanted, key)) {
+                Some(class) => self.whole_value(class, value, keys),
                 None => {
                     let is_nested = matches!(value, Value::Object(_) | Value::Array(_));
                     let below = if is_nested { named::below(wanted, key) } else { Vec::new() };
-                    self.value(value, Keys { nearest: key, outer }, &below)
+                    self.value(value, keys, &below)
                 }
             };
             if fate == Fate::Goes {
@@ -145,11 +146,28 @@ impl<'a> Cleaner<'a> {
         self.text(text, keys, Place::Question).0
     }
 
+    /// The class by which a value is treated as a whole; none where what stands there is looked through like any other.
+    pub(super) fn treated_whole(&self, named: Option<Named>) -> Option<PersonalClass> {
+        match named? {
+            Named::Field(class) => Some(class),
+            Named::Part(class) => self.leaves_nothing(class).then_some(class),
+        }
+    }
+
+    /// Whether nothing of a value of the class stays. The ground on which one is kept is given for the field and not for everything that
+    /// may stand in it.
+    fn leaves_nothing(&self, class: PersonalClass) -> bool {
+        !matches!(self.treatment.action(class), Action::Keep(_) | Action::MaskPartly)
+    }
+
     /// A value of a field that is personal as a whole: each value of a list for itself, so that each is found by what it was.
-    fn whole_value(&mut self, class: PersonalClass, value: &mut Value) -> Fate {
+    fn whole_value(&mut self, class: PersonalClass, value: &mut Value, keys: Keys<'_>) -> Fate {
         if let Value::Array(list) = value {
-            list.retain_mut(|value| self.whole_value(class, value) == Fate::Stays);
+            list.retain_mut(|value| self.whole_value(class, value, keys) == Fate::Stays);
             return Fate::Stays;
+        }
+        if value.is_object() && !self.leaves_nothing(class) {
+            return self.value(value, keys, &[]);
         }
         let Some(treated) = named::text_of(value).map(|text| self.whole(class, &text)) else { return Fate::Stays };
         match treated {

@@ -23,25 +23,25 @@ impl<'f> Rest<'f> {
 }
 
 /// What a key is to the rest of a name.
-enum Step<'f, 'k> {
+enum Step<'f> {
     /// The field.
     Here,
     /// A part of the field: `name.first` where `name` is meant, as it would stand in an object under it.
-    Part(&'k str),
+    Part,
     /// On the way to it, with what is still to come.
     Below(&'f str),
     Elsewhere,
 }
 
-impl<'f, 'k> Step<'f, 'k> {
-    fn of(path: &'f str, key: &'k str) -> Self {
+impl<'f> Step<'f> {
+    fn of(path: &'f str, key: &str) -> Self {
         if key.len() == path.len() {
             return if key.eq_ignore_ascii_case(path) { Self::Here } else { Self::Elsewhere };
         }
         if key.len() < path.len() {
             return behind(path, key).map_or(Self::Elsewhere, Self::Below);
         }
-        behind(key, path).map_or(Self::Elsewhere, Self::Part)
+        behind(key, path).map_or(Self::Elsewhere, |_| Self::Part)
     }
 }
 
@@ -52,13 +52,21 @@ fn behind<'a>(name: &'a str, beginning: &str) -> Option<&'a str> {
     is_so.then_some(rest)
 }
 
+/// What a key names of the fields.
+pub(super) enum Named {
+    /// A field of this class.
+    Field(PersonalClass),
+    /// A part of one: what stands there is not all of it.
+    Part(PersonalClass),
+}
+
 /// The class of the field that a key names, if it names one. The field itself goes before a part of another one.
-pub(super) fn class_of(wanted: &[Rest<'_>], key: &str) -> Option<PersonalClass> {
+pub(super) fn class_of(wanted: &[Rest<'_>], key: &str) -> Option<Named> {
     let mut part = None;
     for rest in wanted {
         match Step::of(rest.path, key) {
-            Step::Here => return Some(rest.class),
-            Step::Part(_) => part = part.or(Some(rest.class)),
+            Step::Here => return Some(Named::Field(rest.class)),
+            Step::Part => part = part.or(Some(Named::Part(rest.class))),
             Step::Below(_) | Step::Elsewhere => {}
         }
     }
@@ -69,7 +77,7 @@ pub(super) fn class_of(wanted: &[Rest<'_>], key: &str) -> Option<PersonalClass> 
 pub(super) fn below<'f>(wanted: &[Rest<'f>], key: &str) -> Vec<Rest<'f>> {
     let step = |rest: &Rest<'f>| match Step::of(rest.path, key) {
         Step::Below(path) => Some(Rest { path, class: rest.class }),
-        Step::Here | Step::Part(_) | Step::Elsewhere => None,
+        Step::Here | Step::Part | Step::Elsewhere => None,
     };
     wanted.iter().filter_map(step).collect()
 }
@@ -84,8 +92,8 @@ pub(super) fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     if text.is_empty() { None } else { Some(text) }
 }
 
-/// The texts of all values of a field in a record: each of a list for itself, and parts as the object that they make where
-/// the field itself holds nothing beside them.
+/// The texts of all values of a field in a record, each of a list for itself. Parts are none of them: beside what they stand, and in which
+/// order, would make many of one.
 pub(super) fn texts<'v>(source: &'v Map<String, Value>, field: &str) -> Vec<Cow<'v, str>> {
     let mut found = Vec::new();
     texts_in_object(source, field, &mut found);
@@ -93,24 +101,12 @@ pub(super) fn texts<'v>(source: &'v Map<String, Value>, field: &str) -> Vec<Cow<
 }
 
 fn texts_in_object<'v>(object: &'v Map<String, Value>, path: &str, found: &mut Vec<Cow<'v, str>>) {
-    let mut has_field = false;
-    let mut parts = Map::new();
     for (key, value) in object {
         match Step::of(path, key) {
-            Step::Here => {
-                let before = found.len();
-                texts_of_field(value, found);
-                has_field |= found.len() > before;
-            }
-            Step::Part(part) if !value.is_null() => {
-                parts.insert(part.to_owned(), value.clone());
-            }
+            Step::Here => texts_of_field(value, found),
             Step::Below(rest) => texts_below(value, rest, found),
-            Step::Part(_) | Step::Elsewhere => {}
+            Step::Part | Step::Elsewhere => {}
         }
-    }
-    if !has_field && !parts.is_empty() {
-        found.push(Cow::Owned(Value::Object(parts).to_string()));
     }
 }
 

@@ -388,7 +388,7 @@ fn withheld(event: &Event) -> Option<(Option<&Region>, String)> {
                 format!("the body of entry {}, which {way}, was destroyed by an officer's order: {why}", gone.entry),
             ))
         }
-        Event::RouteChanged { to, open, basis, policy } => {
+        Event::RouteChanged { to, open, basis, policy, .. } => {
             let basis = basis.map_or_else(|| "no basis".to_owned(), |basis| basis.to_string());
             let said = if *open { format!("opened, {basis}") } else { "closed".to_owned() };
             Some((Some(to), format!("the route to {to} was {said}, policy {}", policy.0)))

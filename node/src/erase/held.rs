@@ -15,6 +15,7 @@ use super::workflow::{Erasure, with_targets_of};
 use crate::audit::Event;
 use crate::errors::Coded;
 use crate::keys::{KeysError, Vault};
+use crate::limits::ERASE_REFRESH_WAIT;
 use crate::policy::{Policy, Wanted};
 
 /// Holds of a tenant, by id.
@@ -68,23 +69,34 @@ impl Erasure {
 
     /// Looks for a record that is the order's and that of a person who is held.
     async fn look_in_records(&self, order: &Order, persons: &[(Box<str>, Whom)]) -> Result<(), EraseError> {
-        // What was accepted before is looked at as well.
-        self.parts.shards.refresh(None).await;
         let (policy, catalog) = (self.parts.policy.now(), self.parts.shards.catalog());
         let owners = policy.owners();
-        for shard in self.shards_of(order.tenant, &policy) {
+        let shards = self.shards_of(order.tenant, &policy);
+        // What cannot be looked through is found before anything is read.
+        for shard in &shards {
+            let is_about = |whom: &Whom| reaches(whom, (order.tenant, *shard), &policy);
+            let first = persons.iter().find(|(_, whom)| is_about(whom)).filter(|_| is_about(&order.whom));
+            let Some((hold, _)) = first else { continue };
+            let unseen = |why: &'static str| EraseError::HoldUnseen { hold: hold.clone(), why };
+            let is_ours = owners.get(shard).is_none_or(|owner| *owner == self.parts.us);
+            if is_ours && !(catalog.is_whole(*shard) && catalog.is_taken_up(*shard, &policy)) {
+                return Err(unseen(NOT_WHOLE));
+            }
+            if catalog.unsearched(*shard, TimeRange::ALL, &catalog.view(*shard)).is_some() {
+                return Err(unseen(ARCHIVED));
+            }
+        }
+        // What was accepted before is looked at as well. A bucket that does not answer keeps other orders waiting no longer than this.
+        if tokio::time::timeout(ERASE_REFRESH_WAIT, self.parts.shards.refresh(None)).await.is_err() {
+            let hold = persons.first().map(|(hold, _)| hold.clone()).unwrap_or_default();
+            return Err(EraseError::HoldUnseen { hold, why: NOT_WHOLE });
+        }
+        for shard in shards {
             let is_about = |whom: &Whom| reaches(whom, (order.tenant, shard), &policy);
             let held: Vec<&(Box<str>, Whom)> = persons.iter().filter(|(_, whom)| is_about(whom)).collect();
             let Some((first, _)) = held.first().copied().filter(|_| is_about(&order.whom)) else { continue };
             let view = catalog.view(shard);
             let unseen = |why: &'static str| EraseError::HoldUnseen { hold: first.clone(), why };
-            let is_ours = owners.get(&shard).is_none_or(|owner| *owner == self.parts.us);
-            if is_ours && !(catalog.is_whole(shard) && catalog.is_taken_up(shard, &policy)) {
-                return Err(unseen(NOT_WHOLE));
-            }
-            if catalog.unsearched(shard, TimeRange::ALL, &view).is_some() {
-                return Err(unseen(ARCHIVED));
-            }
             let kept: Vec<Wanted> = held.iter().map(|(_, whom)| whom.wanted()).collect();
             for segment in view.iter() {
                 let looking = self.parts.shards.shared_with(Arc::clone(segment), order.whom.wanted(), kept.clone());
@@ -153,6 +165,8 @@ fn held_in_keys(
     Ok(None)
 }
 
+/// A look a moment ago found that out.
+pub(super) const LOOKED_AT: &str = "not everything could be looked through a moment ago";
 const NOT_WHOLE: &str = "not everything that this node accepted can be looked through now";
 const ARCHIVED: &str = "part of a stream lies in the archive, where nobody looks for a person; `domicile lifecycle restore` brings it back";
 const UNREADABLE: &str = "a segment cannot be read; the log of the node names it";

@@ -142,6 +142,12 @@ impl Order {
         self.told(ErasureId(0)).is_some()
     }
 
+    /// The same, given at this moment and not at the one when it came: between them it was looked at.
+    pub(super) fn given_at(self, at: Timestamp) -> Self {
+        let until = Timestamp(self.until.0.saturating_add(at.0.saturating_sub(self.at.0)));
+        Self { at, until, ..self }
+    }
+
     /// What may be said of the order: a hash over salt, tenant and whom.
     pub(crate) fn commitment(&self) -> [u8; 32] {
         let said = serde_json::to_vec(&(&self.salt, self.tenant, &self.whom)).unwrap_or_default();

@@ -6,6 +6,7 @@
 
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use domicile_proto::ids::ErasureId;
 use domicile_proto::link::connection::RegionReplyTo;
@@ -15,9 +16,11 @@ use domicile_proto::message::region::{
 };
 
 use super::errors::EraseError;
+use super::held::LOOKED_AT;
 use super::order::{Order, Tracked};
 use super::workflow::{Erasure, sha256};
 use crate::errors::Coded;
+use crate::limits::ERASE_LOOK_AGAIN;
 
 impl Erasure {
     /// Answers what a node of the region asks about orders, holds and records of a person.
@@ -102,37 +105,16 @@ impl Erasure {
             return NodeStand::Failed;
         }
         let order = Order::taken(order);
-        let known = self.around.seen.lock().held.get(&number).cloned();
-        // Nobody looks through everything each second: the answer is the same until the hold is over.
-        if let Some(Some(hold)) = &known
-            && self.records.read().holds.contains_key(hold)
-        {
-            return NodeStand::Held;
-        }
-        let taken = match self.refuse_held(&order, &order.whom).await {
-            Ok(()) => self.enter(&id, order).await,
-            // The ledger has told of it once.
-            Err(refused) if known.is_some() => Err(refused),
-            Err(refused) => Err(self.tell_refused(&order, refused).await),
-        };
         let mut is_new = false;
-        let stand = match taken {
+        let stand = match self.admit_told(&id, order).await {
             Ok(()) => {
                 is_new = true;
-                self.around.seen.lock().held.remove(&number);
                 if let Err(error) = self.shred(&id).await {
                     tracing::error!(code = error.code(), error = &error as &dyn std::error::Error, "tried again");
                 }
                 self.records.read().orders.get(id.as_str()).map_or(NodeStand::Failed, stand_of)
             }
-            Err(EraseError::Held { hold }) => {
-                self.around.seen.lock().held.insert(number, Some(hold));
-                NodeStand::Held
-            }
-            Err(EraseError::HoldUnseen { .. }) => {
-                self.around.seen.lock().held.insert(number, None);
-                NodeStand::Held
-            }
+            Err(EraseError::Held { .. } | EraseError::HoldUnseen { .. }) => NodeStand::Held,
             Err(error) => {
                 tracing::error!(code = error.code(), error = &error as &dyn std::error::Error, "an order is not taken");
                 NodeStand::Failed
@@ -143,6 +125,43 @@ impl Erasure {
             self.around.wake.notify_one();
         }
         stand
+    }
+
+    /// Makes an order of another node durable, unless a hold stands or may stand against it; the ledger tells of that once. The caller holds
+    /// `ordering`.
+    pub(super) async fn admit_told(&self, id: &str, order: Order) -> Result<(), EraseError> {
+        let number = id.parse::<ErasureId>().ok();
+        let known = number.and_then(|number| self.around.seen.lock().held.get(&number).cloned());
+        // Nobody looks through everything each second: the answer is the same until the hold is over, and mostly for a while.
+        match &known {
+            Some((Some(hold), _)) if self.records.read().holds.contains_key(hold) => {
+                return Err(EraseError::Held { hold: hold.clone() });
+            }
+            Some((None, since)) if since.elapsed() < ERASE_LOOK_AGAIN => {
+                return Err(EraseError::HoldUnseen { hold: Box::default(), why: LOOKED_AT });
+            }
+            _ => {}
+        }
+        let refused = match self.refuse_held(&order, &order.whom).await {
+            Ok(()) => {
+                self.enter(id, order).await?;
+                if let Some(number) = number {
+                    self.around.seen.lock().held.remove(&number);
+                }
+                return Ok(());
+            }
+            Err(refused) if known.is_some() => refused,
+            Err(refused) => self.tell_refused(&order, refused).await,
+        };
+        let hold = match &refused {
+            EraseError::Held { hold } => Some(Some(hold.clone())),
+            EraseError::HoldUnseen { .. } => Some(None),
+            _ => None,
+        };
+        if let (Some(number), Some(hold)) = (number, hold) {
+            self.around.seen.lock().held.insert(number, (hold, Instant::now()));
+        }
+        Err(refused)
     }
 }
 

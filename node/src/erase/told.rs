@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use domicile_proto::ids::{ErasureId, NodeId, TenantId, Timestamp};
 use domicile_proto::link::identity::PeerAddr;
@@ -55,8 +56,8 @@ pub(super) struct Seen {
     absent: BTreeMap<ErasureId, BTreeSet<NodeId>>,
     /// Orders of neighbours that are made under other keys, and whose they are.
     pub(super) foreign: BTreeMap<ErasureId, TenantId>,
-    /// Orders of neighbours against which a hold of this node stands, each with the hold; with none where one may stand.
-    pub(super) held: BTreeMap<ErasureId, Option<Box<str>>>,
+    /// Orders of neighbours against which a hold of this node stands, each with the hold; with none where one may stand. And since when.
+    pub(super) held: BTreeMap<ErasureId, (Option<Box<str>>, Instant)>,
     /// Why a node has not taken an order.
     pub(super) problems: BTreeMap<(Box<str>, NodeId), &'static str>,
     /// Orders of which the log was told that they are overdue.
@@ -175,8 +176,11 @@ impl Erasure {
         for (id, order) in order::orders_in(&self.parts.store).await? {
             let _ordering = self.ordering.lock().await;
             if !self.records.read().orders.contains_key(&id) {
-                let names = order.whom.clone();
-                self.admit(&id, order, &names).await?;
+                match self.admit_told(&id, order).await {
+                    // The others are taken all the same.
+                    Err(EraseError::Held { .. } | EraseError::HoldUnseen { .. }) => continue,
+                    admitted => admitted?,
+                }
                 self.shred(&id).await?;
             }
         }

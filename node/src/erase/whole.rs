@@ -266,10 +266,11 @@ impl Erasure {
         let (others, seen) = (self.others(), self.around.seen.lock());
         let keeps = || {
             let code = |error: EraseError| error.code();
-            match (seen.held.contains_key(&id), seen.foreign.contains_key(&id)) {
-                (true, _) => code(EraseError::Held { hold: Box::default() }),
-                (false, true) => code(EraseError::OtherKeys),
-                (false, false) => code(EraseError::Untold),
+            match (seen.held.get(&id), seen.foreign.contains_key(&id)) {
+                (Some((Some(_), _)), _) => code(EraseError::Held { hold: Box::default() }),
+                (Some((None, _)), _) => code(EraseError::HoldUnseen { hold: Box::default(), why: "" }),
+                (None, true) => code(EraseError::OtherKeys),
+                (None, false) => code(EraseError::Untold),
             }
         };
         let problem = tracked.is_none().then(keeps);

@@ -162,7 +162,11 @@ impl Erasure {
             if self.records.read().orders.contains_key(&id) {
                 return self.stands(tenant, &id);
             }
-            self.admit(&id, order, &names).await?;
+            if let Err(refused) = self.refuse_held(&order, &names).await {
+                return Err(self.tell_refused(&order, refused).await);
+            }
+            // Its clock begins when it is taken: a look may have read much.
+            self.enter(&id, order.given_at(self.parts.clock.now())).await?;
             self.shred(&id).await.err()
         };
         if let Some(error) = &problem {
@@ -172,14 +176,6 @@ impl Erasure {
         let mut stands = self.stands(tenant, &id)?;
         stands.problem = problem.map(|error| error.code());
         Ok(stands)
-    }
-
-    /// Makes an order durable, unless a hold stands or may stand against it. The caller holds `ordering`.
-    pub(super) async fn admit(&self, id: &str, order: Order, names: &Whom) -> Result<(), EraseError> {
-        if let Err(refused) = self.refuse_held(&order, names).await {
-            return Err(self.tell_refused(&order, refused).await);
-        }
-        self.enter(id, order).await
     }
 
     /// Makes an order durable against which no hold stands. The caller holds `ordering`.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domicile_proto::ids::{Name, ShardId, TenantId, Timestamp};
+use domicile_proto::metadata::Durability;
 use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -29,7 +30,11 @@ use crate::policy::{StreamView, Suppression};
 use crate::receive::{Action, Arrival, Content, Failure, Item, ItemOutcome, Posted, ReceiveError, Reply};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry::Metrics;
-use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal};
+use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal, WalError};
+
+/// Whether it is known where the log of a shard is: not between the group's word that it is this node's and the look whether it left all it
+/// holds in the bucket.
+pub(crate) type Knows = Arc<dyn Fn(ShardId) -> bool + Send + Sync>;
 
 /// Makes what lies in these shards searchable, and comes back when it is.
 pub(crate) type Refresh = Arc<dyn Fn(Vec<ShardId>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -50,6 +55,8 @@ pub(crate) struct Line {
     pub(crate) metrics: Metrics,
     /// For producers that wait until they can search.
     pub(crate) refresh: Option<Refresh>,
+    /// Whether it is known here where the log of a shard is.
+    pub(crate) knows: Knows,
     /// How much may be in memory between a body and its answer; see [`Line::room_for_work`].
     pub(crate) work: Arc<Rooms>,
 }
@@ -290,8 +297,17 @@ impl Line {
             set(outcomes, place, None, outcome);
         }
         let appended = groups.into_iter().map(async |group| {
-            let batch = Batch { stream: group.stream, producer: producer.cloned(), records: group.records };
-            (group.places, group.ids, self.wal.append(batch).await)
+            // What would go into the disk's log of a shard that lies in the bucket would stand behind nothing.
+            let on_disk = group.stream.policy.durability == Durability::Disk;
+            let shard = group.stream.shard.map(|(shard, _)| shard).filter(|_| on_disk);
+            let accepted = match shard.filter(|shard| !(self.knows)(*shard)) {
+                Some(shard) => Err(WalError::NotHeld { shard }),
+                None => {
+                    let batch = Batch { stream: group.stream, producer: producer.cloned(), records: group.records };
+                    self.wal.append(batch).await
+                }
+            };
+            (group.places, group.ids, accepted)
         });
         for (places, ids, accepted) in join_all(appended).await {
             match accepted {

@@ -44,9 +44,12 @@ fn policy(key: &str, weak: &str) -> Policy {
         policy.keys.insert(hash, Arc::new(row));
     }
     let of_people = Personal::Subject("users.id".parse().unwrap());
-    for (id, name, personal) in
-        [(1, "app", Personal::Undeclared), (2, "web", Personal::Undeclared), (3, "people", of_people)]
-    {
+    for (id, name, personal) in [
+        (1, "app", Personal::Undeclared),
+        (2, "web", Personal::Undeclared),
+        (3, "people", of_people),
+        (9, "arriving", Personal::Undeclared),
+    ] {
         let name: Name = name.parse().unwrap();
         let view = StreamView {
             id: StreamId(id),
@@ -87,6 +90,8 @@ fn front() -> Front {
         tasks: tasks.clone(),
         metrics: metrics.clone(),
         refresh: None,
+        // Of the last stream nobody knows yet.
+        knows: Arc::new(|shard| shard != ShardId(9)),
         work: Arc::clone(&rooms),
     };
     let (inlet, inbox) =
@@ -406,4 +411,13 @@ async fn a_record_makes_no_stream_of_a_personal_name_through_any_door() {
     // A filter out of bounds is refused before a record is taken.
     let path = format!("/app/_bulk?filter_path={}x", "**.".repeat(300));
     assert_eq!(front.send(&front.key, &path, None, "{\"index\":{}}\n{\"a\":1}\n").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_shard_whose_log_is_not_known_here_yet_takes_nothing_onto_the_disk() {
+    let front = front();
+    let body = "{\"index\":{}}\n{\"message\":\"early\"}\n{\"index\":{\"_index\":\"web\"}}\n{\"message\":\"known\"}\n";
+    let (status, answer) = front.send(&front.key, "/arriving/_bulk", None, body).await;
+    assert_eq!((status, statuses(&answer)), (200, vec![503, 201]), "{answer}");
+    assert!(answer.to_string().contains("DMC-WAL-14"), "{answer}");
 }

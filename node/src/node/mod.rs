@@ -205,6 +205,7 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
         tasks: base.tasks.clone(),
         metrics: base.metrics.clone(),
         refresh: Some(surroundings::refresh(shards)),
+        knows: surroundings::knows(shards, base.policy.clone()),
         work: Line::room_for_work(),
     });
     let (knock, clock, tasks) = (admitter.knock(), base.clock.clone(), base.tasks.clone());

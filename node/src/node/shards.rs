@@ -97,6 +97,8 @@ impl Keeper {
         }
         for (shard, error) in failed {
             self.shards.catalog().set_whole(shard, false);
+            // How far it came is not known: it goes on, whatever its policy says by then.
+            self.waiting.insert(shard);
             if told.insert(shard) {
                 let (code, error) = (error.code(), &error as &dyn std::error::Error);
                 tracing::error!(%shard, code, error, "the shard could not be taken up; this is tried again");

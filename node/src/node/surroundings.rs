@@ -14,6 +14,7 @@ use domicile_proto::link::identity::PeerId;
 use domicile_proto::metadata::{AccessKey, Applied, Change, Command, RegionalChange, Row};
 use domicile_proto::officer::OfficerPublic;
 
+use super::ingest::Knows;
 use crate::audit::{Cosigning, Ledger, Trouble, Witness};
 use crate::classify::Classifier;
 use crate::clock::Clock;
@@ -98,6 +99,15 @@ impl AroundError {
         };
         Failure::new(self, status, "cluster_exception")
     }
+}
+
+/// Whether it is known here where the log of a shard is.
+pub(super) fn knows(shards: &Shards, policy: PolicyWatch) -> Knows {
+    let shards = shards.clone();
+    Arc::new(move |shard| {
+        let is_awaited = shards.bucket().is_none_or(|bucket| bucket.is_awaited(shard));
+        is_awaited || shards.catalog().is_taken_up(shard, &policy.now())
+    })
 }
 
 /// Makes what was accepted for some shards searchable.

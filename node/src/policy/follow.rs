@@ -107,7 +107,7 @@ fn routes(before: &Policy, after: &Policy) -> Vec<Event> {
         let is_same =
             known.is_some_and(|known| (known.shut.is_none(), known.basis) == (route.shut.is_none(), route.basis));
         let (to, open, basis, policy) = (to.clone(), route.shut.is_none(), route.basis, after.version);
-        (!is_same).then_some(Event::RouteChanged { to, open, basis, policy })
+        (!is_same).then_some(Event::RouteChanged { to, open, basis, policy, ordered: true })
     });
     changed.collect()
 }

@@ -61,8 +61,8 @@ impl Shards {
         let Some(bucket) = self.bucket() else { return failed };
         let is_moved = |(_, epoch): &(&ShardId, &Epoch)| epoch.0 > 1;
         let moved: BTreeMap<_, _> = shards.iter().filter(is_moved).map(|(shard, epoch)| (*shard, *epoch)).collect();
-        // They lie in the store since they left who wrote them before, also where their policy says `disk`.
-        bucket.await_shards(moved.keys().copied());
+        // They lie in the store since they left who wrote them before, or from now on, also where their policy says `disk` by then.
+        bucket.await_shards(shards.keys().copied());
         let mut due = shards.clone();
         if !moved.is_empty()
             && let Err(error) = bucket.seal(others, &moved).await

@@ -129,12 +129,25 @@ impl Segment {
             found.extend((0..self.docs).filter(is_wanted));
         }
         if !wanted.tokens.is_empty() {
-            self.stored_with(wanted, &mut found)?;
+            self.stored_with(wanted, 0..self.docs, &mut found)?;
             self.columns_with(wanted, &mut found)?;
         }
         found.sort_unstable();
         found.dedup();
         Ok(found)
+    }
+
+    /// Whether one of these documents holds what is wanted; of the stored copies only theirs are read.
+    fn is_among(&self, wanted: &Wanted, docs: &[DocId]) -> Result<bool, tantivy::TantivyError> {
+        let mut found = Vec::new();
+        if !wanted.subjects.is_empty() {
+            found = self.holding(&Wanted { subjects: wanted.subjects.clone(), ..Wanted::default() })?;
+        }
+        if !wanted.tokens.is_empty() {
+            self.stored_with(wanted, docs.iter().copied(), &mut found)?;
+            self.columns_with(wanted, &mut found)?;
+        }
+        Ok(found.iter().any(|doc| docs.binary_search(doc).is_ok()))
     }
 
     /// The place of the first of `kept` with a record that is one of `going` as well. Records that are hidden already are not
@@ -149,15 +162,20 @@ impl Segment {
             return Ok(None);
         }
         for (place, kept) in kept.iter().enumerate() {
-            if self.holding(kept)?.iter().any(|doc| going.binary_search(doc).is_ok()) {
+            if self.is_among(kept, &going)? {
                 return Ok(Some(place));
             }
         }
         Ok(None)
     }
 
-    fn stored_with(&self, wanted: &Wanted, found: &mut Vec<DocId>) -> Result<(), tantivy::TantivyError> {
-        for doc in 0..self.docs {
+    fn stored_with(
+        &self,
+        wanted: &Wanted,
+        docs: impl Iterator<Item = DocId>,
+        found: &mut Vec<DocId>,
+    ) -> Result<(), tantivy::TantivyError> {
+        for doc in docs {
             let document: TantivyDocument = self.searcher.doc(DocAddress::new(0, doc))?;
             let bytes = document.get_first(self.fields.doc).and_then(|value| value.as_bytes());
             if bytes.is_some_and(|bytes| wanted.stands_in(bytes)) {

@@ -183,7 +183,7 @@ impl Bucket {
     }
 
     /// Whether a shard is to be written into this log and into no other.
-    pub(super) fn is_awaited(&self, shard: ShardId) -> bool {
+    pub(crate) fn is_awaited(&self, shard: ShardId) -> bool {
         self.0.awaited.lock().contains(&shard)
     }
 

@@ -150,24 +150,34 @@ impl<'a> Orders<'a> {
         let others = others.filter(is_same).map(|said| said.at).min();
         let times = Times::new(erasure, &order, home.tally.came(), others);
         match order.requested {
-            Some((_, taken)) if home.tally.was_held(&order) => Times { from: times.from.max(taken), ..times },
+            // With the first order in the same bucket, a node may state when that one was given.
+            Some((_, taken))
+                if home.tally.was_held(&order) || self.was_other(home, erasure).is_some_and(|at| at < taken) =>
+            {
+                Times { from: times.from.max(taken), ..times }
+            }
             _ => times,
         }
+    }
+
+    /// When another node of the region was asked for an order under the same id that is another one, for it was made with other keys.
+    fn was_other(&self, home: &Home, erasure: &StatedErasure) -> Option<Timestamp> {
+        let ours = home.tally.order(&erasure.id).commitment?;
+        let others = self.beside(home).map(|other| other.home.tally.order(&erasure.id));
+        let others = others.filter(|other| other.commitment.is_some_and(|theirs| theirs != ours));
+        others.filter_map(|other| other.requested).map(|(_, at)| at).min()
     }
 
     /// Why the times of an order at a node are to be looked at, though they prove nothing against it.
     pub(super) fn doubt(&self, home: &Home, erasure: &StatedErasure) -> Option<String> {
         let order = home.tally.order(&erasure.id);
-        let ((_, taken), ours) = (order.requested?, order.commitment?);
+        let (_, taken) = order.requested?;
         if home.tally.was_held(&order) {
             return Some(
                 "by its ledger a legal hold stood against it here, and its clock began when it was taken".to_owned(),
             );
         }
-        let others = self.beside(home).map(|other| other.home.tally.order(&erasure.id));
-        let others = others.filter(|other| other.commitment.is_some_and(|theirs| theirs != ours));
-        let earliest = others.filter_map(|other| other.requested).map(|(_, at)| at).min()?;
-        let later = taken.0.saturating_sub(earliest.0);
+        let later = taken.0.saturating_sub(self.was_other(home, erasure)?.0);
         (later > SHREDDED_WITHIN)
             .then(|| format!("it was given anew at this node, {} after another one of the region had it", span(later)))
     }

@@ -75,6 +75,9 @@ pub(super) struct Steps {
     pub(super) purged: BTreeSet<Timestamp>,
 }
 
+/// From the entry of an earlier build that says a route is closed to the last byte on it, at most, in microseconds.
+const CLOSED_WITHIN: i64 = 1_000_000;
+
 /// By day, way, region at the other end, and class: messages and bytes.
 type Crossings = BTreeMap<(String, Way, String, EgressClass), (u64, u64)>;
 
@@ -123,6 +126,8 @@ pub(super) struct Tally {
     officer: Option<OfficerPublic>,
     /// By region: whether the route there is open, and on which basis, by the last entry about it.
     routes: BTreeMap<Region, (bool, Option<TransferBasis>)>,
+    /// Until when what was on its way may still leave on a route that is closed; none where nothing may.
+    closing: BTreeMap<Region, Timestamp>,
     breaches: Breaches,
     versions: BTreeSet<u64>,
     is_from_the_start: bool,
@@ -159,6 +164,7 @@ impl Tally {
             destroyed: Vec::new(),
             officer: None,
             routes: BTreeMap::new(),
+            closing: BTreeMap::new(),
             breaches: Breaches::default(),
             versions: BTreeSet::new(),
             is_from_the_start: false,
@@ -267,9 +273,14 @@ impl Tally {
     }
 
     /// Behind an entry that closes a route nothing but refusals goes there until one opens it again: the node decides both in one order, so
-    /// no clock is asked. Every start tells of all routes again; what is as it was is no line.
+    /// no clock is asked, but for entries of builds that did not. Every start tells of all routes again; what is as it was is no line.
     fn routes(&mut self, number: u64, entry: &Entry) {
-        if let Event::RouteChanged { to, open, basis, policy } = &entry.event {
+        if let Event::RouteChanged { to, open, basis, policy, ordered } = &entry.event {
+            if *ordered || *open {
+                self.closing.remove(to);
+            } else {
+                self.closing.entry(to.clone()).or_insert(Timestamp(entry.at.0.saturating_add(CLOSED_WITHIN)));
+            }
             let before = self.routes.insert(to.clone(), (*open, *basis));
             if before != Some((*open, *basis)) && self.period.holds(entry.at) {
                 let basis = basis.map_or_else(|| "no basis".to_owned(), |basis| basis.to_string().replace('_', " "));
@@ -280,6 +291,7 @@ impl Tally {
         }
         if let Some(to) = entry.event.needs_route()
             && self.routes.get(to).is_some_and(|(is_open, _)| !is_open)
+            && self.closing.get(to).is_none_or(|until| entry.at > *until)
         {
             self.astray.push((number, to.to_string()));
         }
@@ -459,7 +471,11 @@ mod tests {
     }
 
     fn route(open: bool) -> Event {
-        Event::RouteChanged { to: frankfurt(), open, basis: None, policy: PolicyVersion(5) }
+        route_of(open, true)
+    }
+
+    fn route_of(open: bool, ordered: bool) -> Event {
+        Event::RouteChanged { to: frankfurt(), open, basis: None, policy: PolicyVersion(5), ordered }
     }
 
     fn left(class: EgressClass) -> Event {
@@ -473,6 +489,18 @@ mod tests {
         assert_eq!(tally(vec![counted(), route(false), left(EgressClass::Refusal), counted()]).astray.len(), 1);
         assert_eq!(tally(vec![route(false), route(true), counted()]).astray, []);
         assert_eq!(tally(vec![route(false), counted()]).astray, [(2, "frankfurt".to_owned())]);
+        // Earlier builds had a second for what was on its way.
+        let window = Period { from: Timestamp(0), to: Timestamp(i64::MAX) };
+        for (behind, is_astray) in [(1_000_000, false), (1_000_001, true)] {
+            let mut tally = Tally::new(window, TenantId(1));
+            tally.take(1, &Entry::specimen(Timestamp(7), None, route_of(false, false)));
+            tally.take(2, &Entry::specimen(Timestamp(7 + behind), None, counted()));
+            assert_eq!(!tally.astray.is_empty(), is_astray, "{behind}");
+            // The next start says it again, and holds itself to it.
+            tally.take(3, &Entry::specimen(Timestamp(8 + behind), None, route(false)));
+            tally.take(4, &Entry::specimen(Timestamp(8), None, counted()));
+            assert_eq!(tally.astray.last(), Some(&(4, "frankfurt".to_owned())), "{behind}");
+        }
     }
 
     #[test]
