@@ -279,7 +279,8 @@ impl Tally {
             if *ordered || *open {
                 self.closing.remove(to);
             } else {
-                self.closing.entry(to.clone()).or_insert(Timestamp(entry.at.0.saturating_add(CLOSED_WITHIN)));
+                let until = Timestamp(entry.at.0.saturating_add(CLOSED_WITHIN));
+                self.closing.entry(to.clone()).or_insert(until);
             }
             let before = self.routes.insert(to.clone(), (*open, *basis));
             if before != Some((*open, *basis)) && self.period.holds(entry.at) {
