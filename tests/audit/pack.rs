@@ -22,7 +22,7 @@ const CANARY: &str = "hrqwzkvbnplmxctyfd";
 fn fill(region: &Region) {
     let events: Vec<Value> = (0..200)
         .map(|n| {
-            json!({"timestamp": utc(DAY_MS + n * 100), "level": "INFO", "uid": format!("u-{}", n % 20),
+            json!({"timestamp": utc(DAY_MS + n * 100), "level": "INFO", "uid": format!("visitor-{}", n % 20),
                 "message": format!("order {n} with {CANARY}")})
         })
         .collect();
@@ -65,8 +65,8 @@ fn an_auditor_reads_the_ledger_and_nothing_else(region: &Region) {
         ("POST", "/api/v1/ingest/people", json!({"message": "x"})),
         ("POST", "/api/v1/reveal", json!({"token": "x", "purpose": "fraud"})),
         ("POST", "/api/v1/streams", json!({"name": "new"})),
-        ("POST", "/api/v1/subjects/erase", json!({"subject": "u-1"})),
-        ("POST", "/api/v1/subjects/export", json!({"subject": "u-1"})),
+        ("POST", "/api/v1/subjects/erase", json!({"subject": "visitor-1"})),
+        ("POST", "/api/v1/subjects/export", json!({"subject": "visitor-1"})),
         ("POST", "/api/v1/admin/commands", json!({"commands": []})),
         ("POST", "/api/v1/admin/keys/rotate", json!({})),
         ("GET", "/api/v1/subjects/status", Value::Null),
@@ -385,7 +385,7 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     for _ in 0..3 {
         assert_eq!(tokyo.api("search", "POST", "/api/v1/search", &asked).unwrap().status, 200);
     }
-    let erased = tokyo.api("admin", "POST", "/api/v1/subjects/erase", &json!({"subject": "u-7"})).unwrap();
+    let erased = tokyo.api("admin", "POST", "/api/v1/subjects/erase", &json!({"subject": "visitor-7"})).unwrap();
     assert_eq!(erased.status, 200, "{}", erased.text());
     segments_are_purged_and_moved(&cluster, "tokyo");
     cluster.command(&["dictionary", "approve", "frankfurt", "level", "NOTICE"]).unwrap();
@@ -416,7 +416,7 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     for path in files(&pack) {
         let bytes = std::fs::read(&path).unwrap();
         let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        assert!(!has(CANARY) && !has("u-7"), "{}", path.display());
+        assert!(!has(CANARY) && !has("visitor-7"), "{}", path.display());
     }
     the_registers_say_what_happened(&pack);
     assert!(text.contains("not independent: no witness outside"), "{text}");
