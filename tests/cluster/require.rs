@@ -53,8 +53,12 @@ pub fn require_python_with(variable: &str, module: &str) -> Option<PathBuf> {
     if runs.is_ok_and(|status| status.success()) { Some(python) } else { missing(&format!("Python with {module}")) }
 }
 
+/// Says that a test skips itself for want of something.
+///
+/// # Panics
+/// When everything is required.
 #[track_caller]
-fn missing(what: &str) -> Option<PathBuf> {
+pub fn missing(what: &str) -> Option<PathBuf> {
     assert!(!everything_is_required(), "`{what}` is missing and DOMICILE_REQUIRE=all");
     eprintln!("SKIPPED: {}: `{what}` is missing", std::thread::current().name().unwrap_or("a test"));
     None

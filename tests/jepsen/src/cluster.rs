@@ -15,6 +15,8 @@ use domicile_tests::cluster::speaker::Speaker;
 use domicile_tests::cluster::{READY_WITHIN, REGIONS, STOP_WITHIN, wait_until, with_section};
 use serde_json::Value;
 
+use crate::clocks::{self, Clocks, Pace};
+use crate::disk::flushes::{Between, Flush};
 use crate::door::{self, Door};
 use crate::env::{Net, Place, Wiring};
 use crate::trio::{DATA, Extra, MORE, Operator};
@@ -32,6 +34,8 @@ pub struct Cluster {
     guard: Guard,
     /// The network between the regions.
     pub net: Box<dyn Net>,
+    /// The nodes' clocks, where they have any of their own.
+    clocks: Option<Clocks>,
     /// Set in the environment of every node.
     pub environment: Vec<(String, String)>,
 }
@@ -43,6 +47,8 @@ pub struct Shape {
     pub is_trio: bool,
     /// Sections of every node's configuration.
     pub sections: &'static [(&'static str, &'static str)],
+    /// Whether each node has a clock of its own.
+    pub has_clocks: bool,
 }
 
 /// One node.
@@ -96,7 +102,8 @@ impl Cluster {
             Node { name, number: extra.number, place: 0, region, prefix: Vec::new(), child: None }
         }));
         let binary = binary.to_owned();
-        let mut cluster = Self { binary, directory: directory.to_owned(), nodes, guard, net, environment };
+        let clocks = shape.has_clocks.then(|| Clocks::new(directory)).transpose()?;
+        let mut cluster = Self { binary, directory: directory.to_owned(), nodes, guard, net, clocks, environment };
         let links = cluster.wire(&extras, &operator)?;
         cluster.set_up(shape)?;
         for at in 0..REGIONS.len() {
@@ -244,6 +251,9 @@ impl Cluster {
         let mut line = self.nodes[region].prefix.clone();
         line.push(self.binary.display().to_string());
         let mut command = Command::new(&line[0]);
+        if let Some(clocks) = &self.clocks {
+            command.envs(clocks.environment(self.name(region))?);
+        }
         let child = command
             .args(&line[1..])
             .args(["node", "--config"])
@@ -328,6 +338,29 @@ impl Cluster {
             (!states.is_empty() && states.iter().all(|state| (*state == 'T') == is_paused)).then_some(())
         })
         .is_some()
+    }
+
+    /// Sets a node's clock.
+    ///
+    /// # Errors
+    /// When the nodes have none of their own.
+    pub fn set_clock(&self, region: usize, pace: Pace) -> Result<()> {
+        self.clocks.as_ref().context("no clocks of the nodes' own")?.set(self.name(region), pace)
+    }
+
+    /// By how many milliseconds a node says that it is later than it is; nothing where it says nothing.
+    pub fn clock_off_ms(&self, region: usize) -> Option<i64> {
+        let said = door::json(self.region(region), Door::Native, "admin", "/api/v1/status", &Value::Null, LOOK)?;
+        Some(said.1["time_ms"].as_i64()? - clocks::now_ms())
+    }
+
+    /// Comes between a node and its kernel; nothing where it does not run.
+    ///
+    /// # Errors
+    /// When we may not.
+    pub fn come_between(&self, region: usize, flush: Flush) -> Result<Option<Between>> {
+        let Some(child) = &self.nodes[region].child else { return Ok(None) };
+        Between::come(child.id(), flush, &self.directory).map(Some)
     }
 
     /// Whether a process of the region's node is there.

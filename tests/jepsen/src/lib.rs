@@ -1,8 +1,8 @@
 //! The fault suite: real processes, real faults, histories of what clients saw, and checkers that judge them.
 //!
 //! Reading order: [`history`] (what is written down), [`checker`] (who judges it), [`workload`] (what clients do), [`nemesis`]
-//! (what is done to the cluster), [`env`] and [`disk`] (the network and the disks it is done to), [`cluster`] (the processes),
-//! [`run`] and [`matrix`] (one run, and all of them), [`report`].
+//! (what is done to the cluster), [`env`], [`disk`] and [`clocks`] (the network, the disks and the clocks it is done to), [`cluster`]
+//! (the processes), [`run`] and [`matrix`] (one run, and all of them), [`report`].
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@
 
 pub mod bugs;
 pub mod checker;
+pub mod clocks;
 pub mod cluster;
 pub mod disk;
 pub mod door;

@@ -5,15 +5,17 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
+use crate::clocks::Clocks;
+use crate::disk::flushes::Between;
 use crate::disk::{Disks, Format};
 use crate::env::netns::{NETWORKS, NetnsNet};
-use crate::nemesis::Kind;
+use crate::nemesis::{Kind, Needs};
 use crate::report::Report;
 use crate::run::{Plan, run};
 use crate::workload::Workload;
 
 /// Workload, faults, and the file system where they need one.
-pub const CELLS: [(Workload, &str, Option<Format>); 15] = [
+pub const CELLS: [(Workload, &str, Option<Format>); 20] = [
     (Workload::Ingest, "none", None),
     (Workload::Ingest, "kill-one", None),
     (Workload::Ingest, "kill-all", None),
@@ -29,6 +31,11 @@ pub const CELLS: [(Workload, &str, Option<Format>); 15] = [
     (Workload::Shared, "depose", None),
     (Workload::Shared, "lose-disk,kill-one", None),
     (Workload::Erase, "kill-one,cut,pause", None),
+    (Workload::Ingest, "sync-error,sync-slow", None),
+    (Workload::Meta, "sync-error,kill-one", None),
+    (Workload::Mixed, "clock,drift", None),
+    (Workload::Shared, "clock,kill-one", None),
+    (Workload::Erase, "clock,drift", None),
 ];
 
 /// What a run of these faults lasts at least: a lease is longer than a short run.
@@ -45,6 +52,7 @@ pub fn every_cell(plan: &Plan, told: impl FnMut(&str, &Result<(Report, PathBuf)>
     let mut skipped = Vec::new();
     let missing: Vec<(Format, Option<String>)> =
         [Format::Ext4, Format::Xfs].map(|format| (format, Disks::missing(format))).into();
+    let tools = [(Needs::Clocks, Clocks::missing()), (Needs::Tracer, Between::missing())];
     let mut cells = Vec::new();
     for (number, (workload, nemesis, disk)) in (0..).zip(CELLS) {
         let name = format!("{} x {nemesis}", workload.name());
@@ -54,6 +62,13 @@ pub fn every_cell(plan: &Plan, told: impl FnMut(&str, &Result<(Report, PathBuf)>
             continue;
         }
         let kinds = Kind::named(nemesis).expect("the cells name kinds that are there");
+        let lacks = |(needs, lack): &&(Needs, Option<String>)| {
+            lack.is_some() && kinds.iter().any(|kind| kind.needs() == *needs)
+        };
+        if let Some((_, Some(lack))) = tools.iter().find(lacks) {
+            skipped.push(format!("{name}: {lack}"));
+            continue;
+        }
         let seconds = enough(&kinds, plan.seconds);
         let (seed, enough_for) = (plan.seed + number, seconds);
         let cell = Plan { workload, nemesis: kinds, disk, seconds, enough_for, seed, ..plan.clone() };

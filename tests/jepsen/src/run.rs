@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::checker::availability::{self, Fault};
 use crate::checker::ledger::Said;
 use crate::checker::{self, Verdict};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Shape};
 use crate::disk::{Disks, Format};
 use crate::env::network;
 use crate::env::weather::Way;
@@ -102,7 +102,8 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let capture = Capture::create(&evidence.join(CAPTURE))?;
     net.tap(Arc::clone(&capture));
     let net_name = net.name();
-    let shape = plan.workload.shape();
+    let has_clocks = plan.nemesis.iter().any(|kind| kind.needs() == Needs::Clocks);
+    let shape = Shape { has_clocks, ..plan.workload.shape() };
     let alone = plan.nemesis.iter().find(|kind| kind.needs() == Needs::Neighbours && !shape.is_trio);
     if let Some(kind) = alone {
         anyhow::bail!("`{}` needs nodes that share a store; `{}` has none", kind.name(), plan.workload.name());

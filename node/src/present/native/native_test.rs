@@ -266,6 +266,7 @@ async fn status_and_streams_say_what_there_is() {
     assert_eq!(status["leader"], json!({"node": 2, "region": "frankfurt"}));
     assert_eq!(status["round_trips_ms"]["frankfurt"], 70.3);
     assert_eq!(status["tls_keylog"], false);
+    assert_eq!(status["time_ms"], world.desk.parts.clock.now().0.div_euclid(1_000));
     assert!(status["ledger"]["root"].as_str().is_some_and(|root| root.len() == 64));
     let streams = ask(world.native(), SEARCH, "GET", "/api/v1/streams", "").await.json();
     let names: Vec<_> =

@@ -149,7 +149,7 @@ fn asked() -> Value {
             "Destroys the body of one entry of this node's ledger; role `admin` of the operator, and the signature of the region's officer. What is gone, why and by whose order is in the ledger before.",
             "BodyOrder", "The number of the entry that says so.",
         )},
-        "/api/v1/status": {"get": read("How the node is.", "Region, node, leader, round trips, shards, ledger head.")},
+        "/api/v1/status": {"get": read("How the node is.", "Region, node, its clock in Unix milliseconds, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {
             "get": read("The streams of the key's tenant.", "Streams with their policy in this region."),

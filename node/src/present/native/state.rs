@@ -133,6 +133,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     let nodes: Vec<Value> = nodes.collect();
     let body = json!({
         "region": desk.parts.region,
+        "time_ms": now.0.div_euclid(1_000),
         "nodes": nodes,
         "node": desk.parts.node,
         "state": if has_failed || facts.is_log_poisoned { "failed" } else { "ready" },

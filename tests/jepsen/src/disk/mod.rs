@@ -1,6 +1,7 @@
 //! Disks that can lose power and run full: one file system in a file for each node, mounted over its directory.
 
 pub mod damage;
+pub mod flushes;
 
 use std::fs::File;
 use std::io::Write;

@@ -8,8 +8,10 @@ use serde_json::json;
 
 use super::schedule::{Deed, Kind, Step};
 use crate::checker::availability::Fault;
+use crate::clocks::Pace;
 use crate::cluster::Cluster;
 use crate::disk::Disks;
+use crate::disk::flushes::Flush;
 use crate::env::weather::Way;
 use crate::history::Recorder;
 use crate::trio::lose_disk;
@@ -19,6 +21,12 @@ const ROOM_SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// How long another node may take to write in the place of one that is silent: a lease, some rounds, and what a slow machine
 /// needs.
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+/// How long a node may take to see that its clock was set: it looks once a second, when it is asked.
+const CLOCK_SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// How far a clock that is set is off, in seconds.
+const OFF: i64 = 120;
+/// A clock is right within so many milliseconds: the node was asked, and answered a little later.
+const RIGHT_MS: i64 = 1_000;
 /// How long everybody works on after a deposed owner is back.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
@@ -105,6 +113,37 @@ impl<'a> Nemesis<'a> {
         Ok(if is_stopped && goes_on { its.len() as u64 } else { 0 })
     }
 
+    /// Sets a node's clock, and sets it right again. Twice, where the node says so.
+    fn turn(&mut self, at: usize, pace: Pace, hold: Duration) -> Result<u64> {
+        let is_off = |off: i64| match pace {
+            Pace::Off(seconds) => (off - seconds * 1_000).abs() < RIGHT_MS,
+            Pace::Double | Pace::Right => off > RIGHT_MS,
+        };
+        self.cluster.set_clock(at, pace)?;
+        let begun = Instant::now();
+        let went = wait_until(CLOCK_SEEN_WITHIN, || self.cluster.clock_off_ms(at).filter(|off| is_off(*off)));
+        std::thread::sleep(hold.saturating_sub(begun.elapsed()));
+        self.cluster.set_clock(at, Pace::Right)?;
+        let is_right = |off: &i64| off.abs() < RIGHT_MS;
+        let back = wait_until(CLOCK_SEEN_WITHIN, || self.cluster.clock_off_ms(at).filter(is_right));
+        Ok(u64::from(went.is_some()) * u64::from(back.is_some()) * 2)
+    }
+
+    /// Has the flushes of a node fail or last. A node that cannot go on after that is started again, as its operator would.
+    fn flushes(&mut self, at: usize, flush: Flush, hold: Duration) -> Result<u64> {
+        let Some(between) = self.cluster.come_between(at, flush)? else { return Ok(0) };
+        std::thread::sleep(hold);
+        let bites = between.go()?;
+        let is_well = wait_until(ROOM_SEEN_WITHIN, || {
+            (self.cluster.ended(at).is_some() || self.cluster.is_ready(at)).then_some(())
+        });
+        if self.cluster.ended(at).is_some() || is_well.is_none() {
+            self.cluster.kill(at)?;
+            self.back(&[at])?;
+        }
+        Ok(bites)
+    }
+
     fn lose_disk(&mut self, at: usize, hold: Duration) -> Result<u64> {
         self.cluster.kill(at)?;
         let gone = lose_disk(&self.cluster.home(at))?;
@@ -154,6 +193,10 @@ impl<'a> Nemesis<'a> {
                 self.cluster.net.weather().set_all(Way::default());
                 Ok(self.cluster.net.weather().traces() - before)
             }
+            Kind::Clock => self.turn(deed.region, Pace::Off(if deed.is_outward { OFF } else { -OFF }), hold),
+            Kind::Drift => self.turn(deed.region, Pace::Double, hold),
+            Kind::SyncError => self.flushes(deed.region, Flush::Fails, hold),
+            Kind::SyncSlow => self.flushes(deed.region, Flush::Lasts, hold),
             Kind::PowerOne => self.power(&one, hold),
             Kind::PowerAll => self.power(&self.everybody(), hold),
             Kind::DiskFull => {

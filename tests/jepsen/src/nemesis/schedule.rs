@@ -36,6 +36,14 @@ pub enum Kind {
     Depose,
     /// kill -9 of a node, and its disk is gone.
     LoseDisk,
+    /// The wall clock of one node is two minutes ahead or behind, and then right again.
+    Clock,
+    /// The wall clock of one node runs twice as fast, and is then right again.
+    Drift,
+    /// Every flush that a node asks of its disk fails.
+    SyncError,
+    /// Every flush that a node asks of its disk takes its time.
+    SyncSlow,
 }
 
 /// What a kind needs to be there.
@@ -47,10 +55,14 @@ pub enum Needs {
     Disks,
     /// Nodes that share a store.
     Neighbours,
+    /// Clocks of the nodes' own.
+    Clocks,
+    /// Somebody who stands between a node and its kernel.
+    Tracer,
 }
 
 /// All of them, by name, and what they need.
-pub const ALL: [(&str, Kind, Needs); 14] = [
+pub const ALL: [(&str, Kind, Needs); 18] = [
     ("kill-one", Kind::KillOne, Needs::Nothing),
     ("kill-all", Kind::KillAll, Needs::Nothing),
     ("kill-leader", Kind::KillLeader, Needs::Nothing),
@@ -65,6 +77,10 @@ pub const ALL: [(&str, Kind, Needs); 14] = [
     ("disk-full", Kind::DiskFull, Needs::Disks),
     ("depose", Kind::Depose, Needs::Neighbours),
     ("lose-disk", Kind::LoseDisk, Needs::Neighbours),
+    ("clock", Kind::Clock, Needs::Clocks),
+    ("drift", Kind::Drift, Needs::Clocks),
+    ("sync-error", Kind::SyncError, Needs::Tracer),
+    ("sync-slow", Kind::SyncSlow, Needs::Tracer),
 ];
 
 impl Kind {
@@ -110,7 +126,8 @@ impl Kind {
             Self::Pause => (1_000, 4_000),
             Self::Cut | Self::Half | Self::OneWay | Self::Flap => (2_000, 5_000),
             Self::Wan => (4_000, 8_000),
-            Self::DiskFull | Self::LoseDisk => (1_000, 3_000),
+            Self::DiskFull | Self::LoseDisk | Self::SyncError => (1_000, 3_000),
+            Self::Clock | Self::Drift | Self::SyncSlow => (2_000, 4_000),
             // A lease, and a little.
             Self::Depose => (16_000, 18_000),
         }

@@ -119,7 +119,8 @@ impl Workload {
 
     /// What it needs to work on.
     pub fn shape(self) -> Shape {
-        Shape { is_trio: self == Self::Shared, sections: if self == Self::Erase { erase::SECTIONS } else { &[] } }
+        let sections = if self == Self::Erase { erase::SECTIONS } else { &[] };
+        Shape { is_trio: self == Self::Shared, sections, has_clocks: false }
     }
 
     fn parts(self) -> &'static [Self] {
