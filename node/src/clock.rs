@@ -1,8 +1,8 @@
 //! Time, as an argument: the only place that asks the machine what time it is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use domicile_proto::ids::Timestamp;
 
@@ -12,6 +12,8 @@ pub(crate) struct Clock(Kind);
 
 /// How far the clocks of this process are ahead of the machine's, in microseconds.
 static AHEAD: AtomicI64 = AtomicI64::new(0);
+/// When this process first asked.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Has every clock of this process run so much ahead of the machine's from now on. For whole-system tests alone, which put the product
 /// into a process of their own: nothing that a node is told by a file, an argument, its environment or a request comes here.
@@ -24,7 +26,14 @@ pub fn run_ahead(by: Duration) {
 enum Kind {
     System,
     #[allow(dead_code, reason = "tests turn the clock")]
-    Turned(Arc<AtomicI64>),
+    Turned(Arc<Turned>),
+}
+
+/// A clock of a test: what it shows, and how much of that somebody set.
+#[derive(Debug)]
+struct Turned {
+    shows: AtomicI64,
+    set: AtomicI64,
 }
 
 impl Clock {
@@ -36,14 +45,31 @@ impl Clock {
     /// A clock that stands until it is turned.
     #[allow(dead_code, reason = "tests turn the clock")]
     pub(crate) fn standing_at(at: Timestamp) -> Self {
-        Self(Kind::Turned(Arc::new(AtomicI64::new(at.0))))
+        Self(Kind::Turned(Arc::new(Turned { shows: AtomicI64::new(at.0), set: AtomicI64::new(0) })))
     }
 
-    /// Turns a standing clock; the machine's clock stays as it is.
+    /// Turns a standing clock: time passes. The machine's clock stays as it is.
     #[allow(dead_code, reason = "tests turn the clock")]
     pub(crate) fn turn_to(&self, at: Timestamp) {
-        if let Kind::Turned(micros) = &self.0 {
-            micros.store(at.0, Ordering::SeqCst);
+        if let Kind::Turned(turned) = &self.0 {
+            turned.shows.store(at.0, Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a standing clock forward, or back, by so many microseconds: no time passes.
+    #[allow(dead_code, reason = "tests set the clock")]
+    pub(crate) fn set_by(&self, micros: i64) {
+        if let Kind::Turned(turned) = &self.0 {
+            turned.shows.fetch_add(micros, Ordering::SeqCst);
+            turned.set.fetch_add(micros, Ordering::SeqCst);
+        }
+    }
+
+    /// Time that passed, in microseconds since some moment: nobody can set it. A machine that sleeps stops it.
+    pub(crate) fn steady(&self) -> i64 {
+        match &self.0 {
+            Kind::System => i64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(i64::MAX),
+            Kind::Turned(turned) => turned.shows.load(Ordering::SeqCst) - turned.set.load(Ordering::SeqCst),
         }
     }
 
@@ -56,7 +82,7 @@ impl Clock {
                 let micros = i64::try_from(micros).unwrap_or(i64::MAX);
                 Timestamp(micros.saturating_add(AHEAD.load(Ordering::SeqCst)))
             }
-            Kind::Turned(micros) => Timestamp(micros.load(Ordering::SeqCst)),
+            Kind::Turned(turned) => Timestamp(turned.shows.load(Ordering::SeqCst)),
         }
     }
 }

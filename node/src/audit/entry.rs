@@ -147,10 +147,14 @@ pub(crate) enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none", with = "hex_digest_or_none")]
         sbom: Option<[u8; 32]>,
     },
-    /// The clock went otherwise than time did within one minute: somebody set it, or the machine slept.
+    /// The clock went otherwise than time did: somebody set it, or the machine slept.
     ClockJumped {
         /// How far, in microseconds; backward below zero.
         by: i64,
+        /// Whether all that stands before has times of the clock as it was, and all that stands behind of the clock as it is now.
+        /// Earlier builds told of it up to a minute later.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ordered: bool,
     },
     /// A segment is about to be durable: the next manifest of its shard names it. Twice after a crash.
     SegmentPublished {

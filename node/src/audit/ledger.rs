@@ -1,14 +1,13 @@
 //! The ledger as the node holds it: one thread makes entries durable, another writes the files of the log from them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use domicile_proto::ids::{Name, QuestionId, Region, TenantId, Timestamp};
+use domicile_proto::ids::{Name, QuestionId, Region, TenantId};
 use domicile_proto::link::identity::PeerId;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +19,7 @@ use super::errors::LedgerError;
 use super::files::Files;
 use super::merkle::{Hash, Head, WIDTH};
 use super::note::{Cosigner, Signer, Verifier};
+use super::passing::{Moment, Passing, jump};
 use super::publish::{Job, Publisher, Signed, Stamp};
 use super::read::Entries;
 use super::recover::{self, Found};
@@ -28,8 +28,7 @@ use super::tiles::{self, CHECKPOINT, LOG, WITNESSES};
 use super::writer::{Wanted, Wish, Writer};
 use crate::clock::Clock;
 use crate::limits::{
-    CLOCK_TOLERANCE, LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE,
-    METADATA_INTERVAL,
+    LEDGER_BODY_BYTES, LEDGER_GROUPS_AHEAD, LEDGER_QUESTIONS_REMEMBERED, LEDGER_QUEUE, METADATA_INTERVAL,
 };
 use crate::tasks::Tasks;
 
@@ -66,8 +65,7 @@ pub(crate) struct Ledger {
     verifier: Verifier,
     stamp: Stamp,
     jobs: Mutex<Option<SyncSender<Job>>>,
-    /// Regions whose routes are closed by the last entry about them.
-    shut: Mutex<BTreeSet<Region>>,
+    passing: Mutex<Passing>,
     /// Bodies are destroyed one behind the other.
     pub(super) destroying: tokio::sync::Mutex<()>,
     /// What the entries say of those that are.
@@ -118,11 +116,17 @@ impl Ledger {
         let mut writer = adjust(Writer::new(files, dir, state, tail.map_err(opened)?));
         publisher.add(&records).map_err(opened)?;
         let ordered = destroyed::ordered(&records);
+        let last_at = records.last().and_then(|record| Entry::read(&record.body)).map(|entry| entry.at);
         writer.again(records)?;
         if let Some(torn) = torn {
             tracing::warn!(bytes = torn.bytes, "the ledger ended in part of an entry, which was put aside");
             let event = Event::TornTail { bytes: torn.bytes, sha256: torn.sha256 };
             writer.add(clock.now(), None, event).map_err(opened)?;
+            publisher.add(&writer.commit().map_err(opened)?).map_err(opened)?;
+        }
+        // Of a clock that is later than it could be nobody knows better: the node was away.
+        if let Some(by) = last_at.and_then(|last| jump(last.0, clock.now().0)).filter(|by| *by < 0) {
+            writer.add(clock.now(), None, Event::ClockJumped { by, ordered: true }).map_err(opened)?;
             publisher.add(&writer.commit().map_err(opened)?).map_err(opened)?;
         }
         publisher.add(&writer.adopt(clock.now()).map_err(opened)?).map_err(opened)?;
@@ -149,7 +153,7 @@ impl Ledger {
         let (jobs, told) = std::sync::mpsc::sync_channel(LEDGER_GROUPS_AHEAD);
         let kept = Mutex::new(Some(jobs.clone()));
         let (verifier, stamp) = (publisher.signer().verifier().clone(), publisher.stamp());
-        let shown = Arc::clone(&head);
+        let (shown, passing) = (Arc::clone(&head), Mutex::new(Passing::from(&clock)));
         let writing = spawn("ledger", move || writer.run(wanted, jobs, &shown))?;
         let publishing = spawn("ledger-log", move || {
             if let Err(error) = publisher.run(&told) {
@@ -170,7 +174,7 @@ impl Ledger {
             verifier,
             stamp,
             jobs: kept,
-            shut: Mutex::default(),
+            passing,
             destroying: tokio::sync::Mutex::default(),
             orders: Mutex::default(),
         })
@@ -204,23 +208,19 @@ impl Ledger {
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
         // When it happened, however long the queue is.
-        let at = self.clock.now();
+        let began = Moment::now(&self.clock);
         let place = queue.reserve().await.map_err(|_| LedgerError::Poisoned)?;
-        {
-            // Entries stand in the order in which this is passed: none of what needs a route stands behind one that closes it.
-            let mut shut = self.shut.lock();
-            if let Some(to) = event.needs_route().filter(|to| shut.contains(*to)) {
+        let at = {
+            // Entries stand in the order in which this is passed: none of what needs a route stands behind one that closes it, and none
+            // whose time is by a clock that was set stands before the one that says so.
+            let mut passing = self.passing.lock();
+            if let Some(to) = passing.refuses(&event) {
                 return Err(LedgerError::Shut { to: to.clone() });
             }
-            if let Event::RouteChanged { to, open, .. } = &event {
-                if *open {
-                    shut.remove(to)
-                } else {
-                    shut.insert(to.clone())
-                };
-            }
-            place.send(Wish::Entry(Wanted { at, tenant, event, done }));
-        }
+            let (at, was_set) = passing.take(&event, began, Moment::now(&self.clock));
+            place.send(Wish::Entry(Wanted { at, was_set, tenant, event, done }));
+            at
+        };
         let outcome = outcome.await.unwrap_or(Err(LedgerError::Poisoned));
         if is_news && outcome.is_ok() {
             self.news.fetch_add(1, Ordering::Relaxed);
@@ -233,7 +233,7 @@ impl Ledger {
 
     /// Whether the last entry about the route to a region, durable or about to be, does not close it.
     pub(crate) fn lets_out_to(&self, to: &Region) -> bool {
-        !self.shut.lock().contains(to)
+        self.passing.lock().lets_out_to(to)
     }
 
     /// In whose chain an event belongs. An answer belongs in that of its question, while that is remembered.
@@ -413,30 +413,12 @@ impl Ledger {
         outcome
     }
 
-    /// Records a clock that went otherwise than time did; `passed` is the time, `before` what the clock showed.
-    ///
-    /// # Errors
-    /// As [`Ledger::record`].
-    pub(crate) async fn record_clock(&self, before: Timestamp, passed: Duration) -> Result<(), LedgerError> {
-        let passed = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
-        let by = self.clock.now().0.saturating_sub(before.0).saturating_sub(passed);
-        if by.unsigned_abs() > u64::try_from(CLOCK_TOLERANCE.as_micros()).unwrap_or(u64::MAX) {
-            tracing::warn!(by, "the clock went otherwise than time did");
-            self.record(Event::ClockJumped { by }).await?;
-        }
-        Ok(())
-    }
-
-    /// Records metadata and the clock every minute until the token is cancelled, and once more then.
+    /// Records metadata every minute until the token is cancelled, and once more then.
     pub(crate) async fn keep_counting(self: Arc<Self>, token: CancellationToken) {
         loop {
-            let (before, began) = (self.clock.now(), Instant::now());
             let is_last = token.run_until_cancelled(tokio::time::sleep(METADATA_INTERVAL)).await.is_none();
             if let Err(error) = self.record_metadata().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "metadata traffic is not recorded");
-            }
-            if let Err(error) = self.record_clock(before, began.elapsed()).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "a jump of the clock is not recorded");
             }
             if is_last {
                 return;

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use domicile_proto::border::EgressClass;
-use domicile_proto::ids::{ByteCount, NodeId, Timestamp};
+use domicile_proto::ids::{ByteCount, NodeId, PolicyVersion, Timestamp};
 
 use super::super::entry::Passage;
 use super::super::merkle::sha256;
@@ -235,23 +235,39 @@ async fn metadata_is_one_entry_for_each_peer() {
 }
 
 #[tokio::test]
-async fn what_was_turned_away_is_one_entry_for_each_peer_and_a_clock_that_jumped_is_one() {
+async fn what_was_turned_away_is_one_entry_for_each_peer() {
     let dir = tempfile::tempdir().expect("a directory");
-    let turned = clock();
-    let ledger = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("a new ledger");
+    let ledger = open(dir.path()).expect("a new ledger");
     (0..3).for_each(|_| ledger.count_turned_away(peer()));
     ledger.record_metadata().await.expect("recorded");
     ledger.record_metadata().await.expect("nothing to record");
-    let (before, minute) = (turned.now(), Duration::from_secs(60));
-    for (shows, passed) in [(60_000_000, minute), (61_900_000, minute), (3_660_000_000, minute), (0, minute)] {
-        turned.turn_to(Timestamp(before.0 + shows));
-        ledger.record_clock(before, passed).await.expect("recorded");
+    assert_eq!(events(dir.path()), [Event::TurnedAway { peer: peer(), exchanges: 3 }]);
+}
+
+#[tokio::test]
+async fn before_the_first_entry_by_a_clock_that_was_set_stands_one_that_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let turned = clock();
+    let note = |version: u64| Event::PolicyChanged { version: PolicyVersion(version), streams: 0, approved_values: 0 };
+    let ledger = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("a new ledger");
+    let set = |by: i64| Event::ClockJumped { by, ordered: true };
+    let mut expected = Vec::new();
+    // Time passes; the clock does what clocks do; it is set forward, and back further.
+    for (version, passed, by) in [(1, 60_000_000, 0), (2, 0, 1_900_000), (3, 5, 3_600_000_000), (4, 5, -7_200_000_000)]
+    {
+        turned.turn_to(Timestamp(turned.now().0 + passed));
+        turned.set_by(by);
+        ledger.record(note(version)).await.expect("recorded");
+        let by = if version == 3 { by + 1_900_000 } else { by };
+        expected.extend((version > 2).then(|| set(by)));
+        expected.push(note(version));
     }
-    let expected = [
-        Event::TurnedAway { peer: peer(), exchanges: 3 },
-        Event::ClockJumped { by: 3_600_000_000 },
-        Event::ClockJumped { by: -60_000_000 },
-    ];
+    ledger.close();
+    // While the node was away, the clock was set back: nothing that is later than what it wrote before.
+    turned.set_by(-60_000_000);
+    let again = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("opened again");
+    again.record(note(5)).await.expect("recorded");
+    expected.extend([set(-60_000_000), note(5)]);
     assert_eq!(events(dir.path()), expected);
 }
 
@@ -398,7 +414,7 @@ fn ended_between_any_two_writes_it_goes_on_without_a_fork_and_with_all_it_acknow
 
 /// From now on what is released here goes to Frankfurt, or does no more.
 fn route(open: bool) -> Event {
-    let policy = domicile_proto::ids::PolicyVersion(5);
+    let policy = PolicyVersion(5);
     Event::RouteChanged { to: peer().region, open, basis: None, policy, ordered: true }
 }
 

@@ -29,6 +29,7 @@ mod measure_test;
 mod merkle;
 mod note;
 mod outside;
+mod passing;
 mod past;
 mod prove;
 mod publish;
@@ -53,6 +54,7 @@ pub(crate) use finding::{About, Finding};
 pub(crate) use ledger::Ledger;
 pub(crate) use note::Verifier;
 pub(crate) use outside::Outside;
+pub(crate) use passing::Elapsed;
 pub(crate) use prove::{prove_entry, prove_since};
 #[cfg(test)]
 pub(crate) use read::Entries;

@@ -15,13 +15,13 @@ use super::finding::{About, Finding};
 use super::gone::Gone;
 use super::merkle::{Hash, Head, Tree, WIDTH, leaf, sha256};
 use super::note::{Cosigner, Verifier};
+use super::passing::Elapsed;
 use super::strays;
 use super::tail;
 use super::tiles::{self, CHECKPOINT, CHECKPOINTS, COSIGNED, Kept, LOG, VERIFIER, WITNESSES};
 use super::unsigned::{self, End, Unsigned};
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::ids::Timestamp;
 use domicile_proto::message::ledger::{HeadOffer, Verdict};
 use domicile_proto::officer::OfficerPublic;
 
@@ -89,8 +89,10 @@ pub(crate) struct Walk<'a> {
     durable: Vec<Hash>,
     /// What stands behind the last signed body in the file of it.
     behind: Vec<u8>,
-    erasures: BTreeMap<Box<str>, (u64, Timestamp)>,
-    last_at: Timestamp,
+    /// By id: the entry that asked, and when that was by [`Elapsed`].
+    erasures: BTreeMap<Box<str>, (u64, i64)>,
+    elapsed: Elapsed,
+    last_at: i64,
     officers: Vec<(u64, OfficerPublic)>,
     findings: Vec<Finding>,
     /// Told of every entry.
@@ -133,7 +135,8 @@ pub(crate) fn verify(
         durable: Vec::new(),
         behind: Vec::new(),
         erasures: BTreeMap::new(),
-        last_at: Timestamp(0),
+        elapsed: Elapsed::default(),
+        last_at: 0,
         officers: Vec::new(),
         findings: Vec::new(),
         each,
@@ -347,6 +350,7 @@ impl Walk<'_> {
         }
         *if entry.tenant.is_some() { &mut self.leapt } else { &mut self.leapt_of_none } += leap.unwrap_or_default();
         self.chains.grow(entry.tenant, Link { seq: entry.seq, commitment: *commitment });
+        let passed = self.elapsed.take(&entry);
         match &entry.event {
             Event::Egress(passage) | Event::Ingress(passage) => frame(passage)?,
             Event::OfficerHonoured { officer } => {
@@ -358,20 +362,21 @@ impl Walk<'_> {
             Event::BodyDestroyed(gone) => self.explained(number, gone),
             Event::ErasureRequested { erasure, .. } => {
                 // Told of once more where the node stopped in between: the first counts.
-                self.erasures.entry(erasure.clone()).or_insert((number, entry.at));
+                self.erasures.entry(erasure.clone()).or_insert((number, passed));
             }
             Event::Shredded { erasure, .. } => {
-                if let Some((requested, at)) = self.erasures.remove(erasure)
-                    && entry.at.0 - at.0 > SHREDDED_WITHIN_US
+                if let Some((requested, since)) = self.erasures.remove(erasure)
+                    && let took = passed.saturating_sub(since)
+                    && took > SHREDDED_WITHIN_US
                 {
-                    let took = (entry.at.0 - at.0) / 1_000_000;
+                    let took = took / 1_000_000;
                     let words = format!("entry {number}: the erasure of entry {requested} took {took} s, not 60");
                     self.find(About::Clock, words);
                 }
             }
             _ => {}
         }
-        self.last_at = self.last_at.max(entry.at);
+        self.last_at = self.last_at.max(passed);
         (self.each)(number, &entry);
         Ok(())
     }
@@ -391,7 +396,7 @@ impl Walk<'_> {
         let late: Vec<u64> = self
             .erasures
             .values()
-            .filter(|(_, at)| self.last_at.0 - at.0 > SHREDDED_WITHIN_US)
+            .filter(|(_, since)| self.last_at.saturating_sub(*since) > SHREDDED_WITHIN_US)
             .map(|(number, _)| *number)
             .collect();
         if let Some((count, first)) = self.gone.unexplained() {

@@ -337,6 +337,36 @@ async fn an_erasure_that_took_too_long_or_never_happened_is_a_finding() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_makes_no_erasure_late_and_none_in_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock = Clock::standing_at(Timestamp(1_000_000_000));
+    let ledger = Ledger::open(dir.path(), &tokyo(), clock.clone()).expect("new");
+    let asked = |erasure: &str| Event::ErasureRequested { erasure: erasure.into(), commitment: [1; 32] };
+    let done = |erasure: &str| Event::Shredded { erasure: erasure.into(), hidden: 1, originals: 1 };
+    let pass = |seconds: i64| clock.turn_to(Timestamp(clock.now().0 + seconds * 1_000_000));
+    // One second at a clock that is set two minutes forward meanwhile, and back.
+    for (erasure, by) in [("forward", 120_000_000), ("back", -120_000_000)] {
+        ledger.record(asked(erasure)).await.expect("recorded");
+        clock.set_by(by);
+        pass(1);
+        ledger.record(done(erasure)).await.expect("recorded");
+    }
+    // An hour of which the clock shows nothing; and one that is still asked for, a second ago.
+    ledger.record(asked("hidden")).await.expect("recorded");
+    pass(3_600);
+    clock.set_by(-3_600_000_000);
+    ledger.record(done("hidden")).await.expect("recorded");
+    ledger.record(asked("open")).await.expect("recorded");
+    clock.set_by(86_400_000_000);
+    pass(1);
+    ledger.record(done("nobody's")).await.expect("recorded");
+    ledger.close();
+    let findings = check(dir.path()).expect("whole").findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].words.contains("took 3600 s"), "{findings:?}");
+}
+
+#[tokio::test]
 async fn another_implementation_gives_the_same_root() {
     let dir = ledger(700).await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients/check_ledger.py");

@@ -27,6 +27,8 @@ const EARLIER: (&str, &str) = ("ledger", "ledger-of-earlier-builds");
 /// An entry that somebody waits for.
 pub(super) struct Wanted {
     pub(super) at: Timestamp,
+    /// How far the clock was set since the entry before, where it was: an entry says so before this one.
+    pub(super) was_set: Option<i64>,
     pub(super) tenant: Option<TenantId>,
     pub(super) event: Event,
     pub(super) done: oneshot::Sender<Result<u64, LedgerError>>,
@@ -93,6 +95,11 @@ impl Writer {
         self.added.push(record.clone());
         self.take(record, tenant, entry.seq);
         Ok(self.state.tree.size())
+    }
+
+    fn add_jump(&mut self, at: Timestamp, by: i64) -> io::Result<()> {
+        tracing::warn!(by, "the clock was set");
+        self.add(at, None, Event::ClockJumped { by, ordered: true }).map(drop)
     }
 
     fn take(&mut self, record: Record, tenant: Option<TenantId>, seq: u64) {
@@ -228,7 +235,8 @@ impl Writer {
         let mut waiting = Vec::new();
         let mut outcome = Ok(());
         for one in rest.by_ref() {
-            match self.add(one.at, one.tenant, one.event) {
+            let told = one.was_set.map_or(Ok(()), |by| self.add_jump(one.at, by));
+            match told.and_then(|()| self.add(one.at, one.tenant, one.event)) {
                 Ok(number) => waiting.push((number, one.done)),
                 Err(error) => {
                     refuse(one.done);

@@ -64,8 +64,9 @@ impl Clocks {
     /// When its file cannot be written.
     pub fn set(&self, node: &str, pace: Pace) -> Result<()> {
         let told = match pace {
-            Pace::Right => "+0".to_owned(),
-            Pace::Off(seconds) => format!("{seconds:+}"),
+            // The pace goes on as it was where none is named.
+            Pace::Right => "+0 x1".to_owned(),
+            Pace::Off(seconds) => format!("{seconds:+} x1"),
             Pace::Double => "+0 x2".to_owned(),
         };
         // Renamed into its place: nobody reads half of it.

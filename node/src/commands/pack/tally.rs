@@ -14,7 +14,7 @@ use domicile_proto::transfer::TransferBasis;
 
 use super::super::double_entry::Book;
 use super::answers::Answers;
-use crate::audit::{Breach, Breaches, Destroyed, Entry, Event, Passage};
+use crate::audit::{Breach, Breaches, Destroyed, Elapsed, Entry, Event, Passage};
 
 /// From when, inclusive, until when, exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub(super) struct Order {
     pub(super) requested: Option<(u64, Timestamp)>,
     pub(super) shredded: Option<(u64, Timestamp)>,
     pub(super) purged: Option<(u64, Timestamp)>,
+    /// How far the node's clock was set when it was asked for: the times of its steps are by the same clock.
+    pub(super) set_by: i64,
     /// What the order is about, as a salted hash: the same at every node that was told of it by another one.
     pub(super) commitment: Option<[u8; 32]>,
 }
@@ -100,6 +102,7 @@ pub(super) struct Tally {
     pub(super) nodes: Vec<Line>,
     /// By the id of the order; of all times, for clocks do not end with a period.
     pub(super) erasures: BTreeMap<String, Order>,
+    elapsed: Elapsed,
     /// Times of their steps, by the id as well.
     pub(super) steps: BTreeMap<String, Steps>,
     /// Commitments of orders against which a hold stood, each with the first entry that says so; of all times.
@@ -151,6 +154,7 @@ impl Tally {
             keys: Vec::new(),
             nodes: Vec::new(),
             erasures: BTreeMap::new(),
+            elapsed: Elapsed::default(),
             steps: BTreeMap::new(),
             held: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -221,8 +225,13 @@ impl Tally {
 
     /// What counts whatever the period is.
     fn always(&mut self, number: u64, entry: &Entry) {
+        self.elapsed.take(entry);
+        let set_by = self.elapsed.set_by();
+        // By the clock of the order: what its node's clock was set by meanwhile is no time that passed.
         let order = |erasures: &mut BTreeMap<String, Order>, id: &str, set: fn(&mut Order, (u64, Timestamp))| {
-            set(erasures.entry(id.to_owned()).or_default(), (number, entry.at));
+            let order = erasures.entry(id.to_owned()).or_default();
+            let since = order.requested.map_or(0, |_| set_by.saturating_sub(order.set_by));
+            set(order, (number, Timestamp(entry.at.0.saturating_sub(since))));
         };
         match &entry.event {
             Event::Egress(passage) => self.answers_under_a_known_policy(number, passage),
@@ -247,6 +256,9 @@ impl Tally {
                     order.requested.get_or_insert(at);
                 });
                 let told = self.erasures.entry(erasure.to_string()).or_default();
+                if told.requested.is_some_and(|(first, _)| first == number) {
+                    told.set_by = set_by;
+                }
                 told.commitment.get_or_insert(*commitment);
             }
             Event::ErasureRefused { commitment, .. } => {
@@ -502,6 +514,29 @@ mod tests {
             tally.take(4, &Entry::specimen(Timestamp(8), None, counted()));
             assert_eq!(tally.astray.last(), Some(&(4, "frankfurt".to_owned())), "{behind}");
         }
+    }
+
+    #[test]
+    fn the_steps_of_an_order_are_by_its_own_clock() {
+        let window = Period { from: Timestamp(i64::MIN), to: Timestamp(i64::MAX) };
+        let mut tally = Tally::new(window, TenantId(1));
+        let set = |by: i64| Event::ClockJumped { by, ordered: true };
+        let events = [
+            (100, set(7_000)),
+            (101, Event::ErasureRequested { erasure: "e".into(), commitment: [1; 32] }),
+            (50_000, set(40_000)),
+            (50_001, Event::Shredded { erasure: "e".into(), hidden: 1, originals: 1 }),
+            (9, set(-60_000)),
+            (10, Event::Purged { erasure: "e".into(), segments: 1, removed: 1, receipt: [1; 32] }),
+        ];
+        for (number, (at, event)) in (1..).zip(events) {
+            tally.take(number, &Entry::specimen(Timestamp(at), None, event));
+        }
+        let order = tally.order("e");
+        let times = [order.requested, order.shredded, order.purged].map(|step| step.map(|(_, at)| at.0));
+        assert_eq!(times, [Some(101), Some(10_001), Some(20_010)]);
+        // What a statement says is held against what its clock showed.
+        assert!(tally.steps["e"].shredded.contains(&Timestamp(50_001)));
     }
 
     #[test]
