@@ -9,6 +9,9 @@ use super::entry::{Entry, Event};
 use crate::clock::Clock;
 use crate::limits::CLOCK_TOLERANCE;
 
+/// Two readings of one clock that are no further apart, in microseconds, leave no room for a jump between them.
+const AT_ONCE: i64 = 100_000;
+
 /// A moment by both clocks, in microseconds: by the one that people set, and by the one that only runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
@@ -17,8 +20,14 @@ pub(super) struct Moment {
 }
 
 impl Moment {
+    /// Asks both clocks, once more where it was interrupted in between: else a node that was stopped there would say it was set.
     pub(super) fn now(clock: &Clock) -> Self {
-        Self { wall: clock.now().0, steady: clock.steady() }
+        loop {
+            let (before, wall, steady) = (clock.steady(), clock.now().0, clock.steady());
+            if steady.saturating_sub(before) < AT_ONCE {
+                return Self { wall, steady };
+            }
+        }
     }
 
     /// By how much the one clock is ahead of the other. It changes when somebody sets the clock, or the machine slept.
