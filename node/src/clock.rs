@@ -10,6 +10,26 @@ use domicile_proto::ids::Timestamp;
 #[derive(Clone, Debug)]
 pub(crate) struct Clock(Kind);
 
+/// One moment, told twice: by the wall, which somebody may set, and by how long this process has run, which nobody can.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// In UTC.
+    pub(crate) wall: Timestamp,
+    /// Since a moment in this process that stays the same; 0 by a clock that a test turns, for that lets no time go by.
+    pub(crate) ran: Duration,
+}
+
+#[cfg(test)]
+impl From<Timestamp> for Reading {
+    /// For tests in which time goes by as the wall says.
+    fn from(wall: Timestamp) -> Self {
+        Self { wall, ran: Duration::from_micros(u64::try_from(wall.0).unwrap_or_default()) }
+    }
+}
+
+/// Where [`Reading::ran`] counts from.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// How far the clocks of this process are ahead of the machine's, in microseconds.
 static AHEAD: AtomicI64 = AtomicI64::new(0);
 /// When this process first asked.
@@ -71,6 +91,15 @@ impl Clock {
             Kind::System => i64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(i64::MAX),
             Kind::Turned(turned) => turned.shows.load(Ordering::SeqCst) - turned.set.load(Ordering::SeqCst),
         }
+    }
+
+    /// Now, in UTC and by how long this process has run.
+    pub(crate) fn reading(&self) -> Reading {
+        let ran = match &self.0 {
+            Kind::System => BEGAN.elapsed(),
+            Kind::Turned(_) => Duration::ZERO,
+        };
+        Reading { wall: self.now(), ran }
     }
 
     /// Now, in UTC.

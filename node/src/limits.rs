@@ -73,7 +73,7 @@ pub(crate) const LOGS_LOOK: Duration = Duration::from_secs(60);
 pub(crate) const WAL_GROUPS_AHEAD: usize = 2;
 /// Ids remembered per shard for idempotence.
 pub(crate) const SEEN_IDS: usize = 1_000_000;
-/// How long an id is remembered.
+/// How long an id is remembered at least, while the node runs.
 pub(crate) const SEEN_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Records of one shard buffered in memory before a refresh is forced, in bytes of JSON.
 pub(crate) const BUFFER_BYTES: usize = 96 << 20;

@@ -70,9 +70,11 @@ impl Intake {
             if let Some(loads) = self.shared.loads.get() {
                 loads.took(shard, durable.json_bytes());
             }
+            let gathered = self.growing.get(&shard).and_then(Growing::received_until);
+            let durable = self.shared.behind_others(durable, gathered);
             let roll = self.shared.roll();
             let ends = |until| roll.period(until) < roll.period(durable.accepted_at);
-            if self.growing.get(&shard).and_then(Growing::received_until).is_some_and(ends) {
+            if gathered.is_some_and(ends) {
                 // Where a clock was put back, records count for the later period: nothing is deleted early.
                 self.refresh(|other, _| other == shard).await;
             }

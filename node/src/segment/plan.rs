@@ -86,7 +86,10 @@ fn flush(pieces: &[Piece], moment: Moment, pressure: Pressure) -> Option<Merge> 
     runs(pieces, |piece| piece.in_memory).into_iter().find_map(|run| {
         let members = pieces.get(run.clone())?;
         let bytes: u64 = members.iter().map(|piece| piece.bytes).sum();
-        let is_old = |piece: &Piece| moment.now.0.saturating_sub(piece.built_at.0) >= micros(FLUSH_AFTER);
+        // One that was built later than now was built before the clock was put back, and would wait for it.
+        let is_old = |piece: &Piece| {
+            piece.built_at > moment.now || moment.now.0.saturating_sub(piece.built_at.0) >= micros(FLUSH_AFTER)
+        };
         let is_due = pressure == Pressure::High || members.iter().any(is_old) || bytes >= FLUSH_BYTES;
         is_due.then(|| Merge { pieces: up_to_size(pieces, run, moment.roll), target: Target::Disk })
     })

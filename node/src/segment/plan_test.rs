@@ -40,6 +40,7 @@ fn segments_are_merged_when_they_are_many_or_due() {
     let two_days = [vec![disk(MB); 6], vec![of_next(disk(MB)); 6]].concat();
     let two_young = [vec![memory(MB); 2], vec![of_next(memory(MB)); 3]].concat();
     let rest = [vec![disk(MB); 2], vec![disk(500 * MB)], vec![disk(2 * MB); 3], vec![of_next(disk(MB)); 3]].concat();
+    let from_later = Piece { built_at: Timestamp(2), ..memory(1) };
     let rich = Piece { docs: SEAL_DOCS / 2, ..disk(MB) };
     let nearly_full = [vec![disk(25 * MB - 50_000)], vec![disk(12_000); 9]].concat();
     let nearly_rich = [vec![Piece { docs: SEAL_DOCS - 5, ..rich }], vec![disk(12_000); 9]].concat();
@@ -52,6 +53,13 @@ fn segments_are_merged_when_they_are_many_or_due() {
         ("many small", vec![memory(1_000); 10], soon, Pressure::None, merge(0..10, Target::Memory)),
         ("much in memory", vec![memory(MB); 8], soon, Pressure::None, merge(0..8, Target::Disk)),
         ("old in memory", vec![memory(1); 1], late, Pressure::None, merge(0..1, Target::Disk)),
+        (
+            "in memory, from before the clock was put back",
+            vec![from_later],
+            soon,
+            Pressure::None,
+            merge(0..1, Target::Disk),
+        ),
         ("short of memory", vec![memory(1); 2], soon, Pressure::High, merge(0..2, Target::Disk)),
         ("beside a large one", mixed, soon, Pressure::None, merge(1..11, Target::Disk)),
         ("one large, nine tiny", uneven, soon, Pressure::None, None),

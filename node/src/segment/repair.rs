@@ -164,7 +164,7 @@ impl Repairer {
         let work = move || {
             let mut growing = Growing::begin(Instant::now());
             for durable in again {
-                growing.take(durable);
+                growing.take(shared.behind_others(durable, growing.received_until()));
                 if growing.is_to_spill() {
                     growing = spill(&shared, shard, growing)?;
                 }

@@ -70,3 +70,21 @@ async fn what_is_left_of_a_day_is_joined_within_the_hour_though_nothing_comes_an
     assert!(both[0].1 < MIDNIGHT && both[1].1 > MIDNIGHT);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_takes_whose_clock_is_behind_goes_no_earlier_than_what_came_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    node.clock.turn_to(Timestamp(3 * MIDNIGHT));
+    node.append(SHARD, &texts(0, 3)).await;
+    node.stop().await;
+    // As at a node that takes the shard over: its own log knows nothing of when the others came.
+    std::fs::remove_dir_all(dir.path().join("wal")).unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    for from in [3, 4] {
+        node.append(SHARD, &texts(from, 1)).await;
+        node.shards.refresh(None).await;
+    }
+    assert_eq!(held(&node), [(3, 3 * MIDNIGHT), (1, 3 * MIDNIGHT), (1, 3 * MIDNIGHT)]);
+    node.stop().await;
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use domicile_proto::ids::ShardId;
+use domicile_proto::ids::{ShardId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock};
 
@@ -24,6 +24,7 @@ use crate::index::builder::Layout;
 use crate::ownership::Loads;
 use crate::policy::{Scope, Suppressed, Suppression};
 use crate::tasks::Tasks;
+use crate::wal::{Durable, counts_from};
 
 /// What intake and merger share.
 pub(super) struct Shared {
@@ -246,6 +247,17 @@ impl Shared {
             remove(dir);
         }
         Ok(is_shown)
+    }
+
+    /// Records as they count: accepted no earlier than those before them, which `gathered` says where they are in no segment yet. Another
+    /// node may have taken these, whose clock was behind.
+    pub(super) fn behind_others(&self, mut durable: Durable, gathered: Option<Timestamp>) -> Durable {
+        let segment_before = || {
+            let view = self.catalog.view(durable.shard);
+            view.iter().find(|segment| segment.last_seq < durable.first_seq).map(|segment| segment.received_until)
+        };
+        durable.accepted_at = counts_from(gathered.or_else(segment_before), durable.accepted_at);
+        durable
     }
 
     pub(super) fn count_retry(&self) {

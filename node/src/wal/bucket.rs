@@ -16,9 +16,11 @@ use super::durable::Durable;
 use super::errors::WalError;
 use super::frame;
 use super::objects;
+use super::reckon::{Remembered, by_record, counts_from};
 use super::seen::Sighting;
 use super::stage::{Shard, Staged, into_durable, stage};
 use super::takeover::Tail;
+use crate::clock::Reading;
 use crate::limits::WAL_UNSHIPPED_BYTES;
 
 /// Who waits for a batch.
@@ -40,6 +42,10 @@ pub(super) struct Core {
     indexed: BTreeMap<ShardId, u64>,
     /// Somebody else writes under this node's name.
     is_poisoned: bool,
+    /// From when on ids are kept.
+    remembered: Remembered,
+    /// When the newest batch counts as accepted.
+    latest: Option<Timestamp>,
 }
 
 struct Held {
@@ -119,7 +125,7 @@ impl Draft {
 
 impl Core {
     /// A log whose objects are these; `next` is the number of the one that comes.
-    pub(super) const fn new(node: NodeId, next: u64, kept: VecDeque<Kept>) -> Self {
+    pub(super) fn new(node: NodeId, next: u64, kept: VecDeque<Kept>) -> Self {
         Self {
             node,
             next,
@@ -139,7 +145,24 @@ impl Core {
             kept,
             indexed: BTreeMap::new(),
             is_poisoned: false,
+            remembered: Remembered::default(),
+            latest: None,
         }
+    }
+
+    /// Goes on behind objects of this log of which the last was accepted at `latest`.
+    pub(super) fn go_on(&mut self, latest: Option<Timestamp>) {
+        self.latest = latest;
+    }
+
+    /// Ids are on record, and the time by them is this, maybe that of another node.
+    pub(super) fn recall(&mut self, by_record: Option<Timestamp>, now: Reading) {
+        self.remembered.recall(by_record, now);
+    }
+
+    /// Ids from before are forgotten.
+    pub(super) fn since(&mut self, now: Reading) -> Timestamp {
+        self.remembered.since(now)
     }
 
     /// The epoch in which this node writes a shard.
@@ -162,14 +185,14 @@ impl Core {
     }
 
     /// Takes a batch into the open draft. `reply` is told once the store has it, or at once why it is not taken.
-    pub(super) fn append(&mut self, batch: Batch, now: Timestamp, reply: Reply) {
+    pub(super) fn append(&mut self, batch: Batch, now: Reading, reply: Reply) {
         match self.try_append(batch, now) {
             Err(refused) => drop(reply.send(Err(refused))),
             Ok((accepted, is_new)) => self.wait(Waiting::Batch(reply, accepted), is_new),
         }
     }
 
-    fn try_append(&mut self, batch: Batch, now: Timestamp) -> Result<(Accepted, bool), WalError> {
+    fn try_append(&mut self, batch: Batch, now: Reading) -> Result<(Accepted, bool), WalError> {
         let (shard, _) = batch.stream.shard.ok_or(WalError::NoShard)?;
         let bytes = self.unshipped();
         if self.is_poisoned {
@@ -182,18 +205,21 @@ impl Core {
         if bytes >= WAL_UNSHIPPED_BYTES {
             return Err(WalError::StoreBehind { bytes });
         }
-        let staged = stage(&mut held.shard, (shard, held.epoch), batch, now, &mut self.open.sightings)?;
+        self.remembered.note(now);
+        let at = counts_from(self.latest, now.wall);
+        let staged = stage(&mut held.shard, (shard, held.epoch), batch, (at, now), &mut self.open.sightings)?;
         let is_new = staged.is_new();
         let Staged { entry, accepted } = staged;
         if is_new {
             // Of two days the later one, where the clock was put back: nothing of the object goes early.
-            self.open.at = self.open.at.max(now);
+            self.open.at = self.open.at.max(at);
+            self.latest = Some(at);
             let mut written =
                 Vec::with_capacity(256 + entry.records.iter().map(|r| r.json().len() + 64).sum::<usize>());
             frame::put_entry(&mut written, &entry);
             self.open.bytes += written.len();
             self.open.batches.push((shard, written));
-            if let Some(durable) = into_durable(entry, now) {
+            if let Some(durable) = into_durable(entry, at) {
                 self.open.last.insert(shard, durable.last_seq());
                 self.open.given.push(durable);
             }
@@ -216,8 +242,8 @@ impl Core {
     }
 
     /// An object that holds nothing, so that those before it may go. Its number at the earliest.
-    pub(super) fn roll(&mut self, now: Timestamp, done: oneshot::Sender<()>) -> u64 {
-        self.open.at = self.open.at.max(now);
+    pub(super) fn roll(&mut self, now: Reading, done: oneshot::Sender<()>) -> u64 {
+        self.open.at = self.open.at.max(counts_from(self.latest, now.wall));
         self.open.is_wanted = true;
         self.open.waiting.push(Waiting::Barrier(done));
         self.next + u64::from(self.flying.is_some())
@@ -225,17 +251,22 @@ impl Core {
 
     /// Begins to write a shard after what a manifest and the logs say was accepted. What lies in logs of other nodes is written
     /// here once more, and what lies in no segment yet is given on; `done` is told when both is so.
-    pub(super) fn hold(&mut self, shard: ShardId, epoch: Epoch, tail: Tail, now: Timestamp, done: oneshot::Sender<()>) {
+    pub(super) fn hold(&mut self, shard: ShardId, epoch: Epoch, tail: Tail, now: Reading, done: oneshot::Sender<()>) {
         let Tail { last_seq, next_seq, batches, sightings, .. } = tail;
         let mut held = Shard { next_seq, ..Shard::default() };
         sightings.iter().for_each(|sighting| held.seen.remember(sighting));
+        let by_record = by_record(sightings.iter().map(|sighting| sighting.at).collect());
+        self.recall(by_record, now);
+        held.seen.recall(by_record, now);
         held.seen.expire(now);
-        self.open.at = self.open.at.max(now);
+        self.open.at = self.open.at.max(counts_from(self.latest, now.wall));
         for (is_ours, accepted_at, entry) in batches {
             if !is_ours {
                 let mut written = Vec::new();
                 frame::put_entry(&mut written, &entry);
                 self.open.bytes += written.len();
+                // The clock of the node that took it may be ahead of this one's.
+                self.open.at = self.open.at.max(counts_from(Some(accepted_at), now.wall));
                 self.open.batches.push((shard, written));
                 self.open.sightings.extend(sightings.iter().filter(|one| one.is_of(&entry)).cloned());
             }

@@ -25,16 +25,20 @@ const SHARDS: [u64; 2] = [1, 2];
 const NODES: [NodeId; 2] = [NodeId(1), NodeId(2)];
 
 /// A node that writes into the bucket; what it gave on.
-struct Node {
-    bucket: Bucket,
+pub(super) struct Node {
+    pub(super) bucket: Bucket,
     tasks: Tasks,
     given: mpsc::Receiver<Vec<Durable>>,
 }
 
 impl Node {
     async fn start(store: &Store, node: NodeId) -> Result<Self, WalError> {
+        Self::start_at(store, node, Clock::standing_at(NOW)).await
+    }
+
+    pub(super) async fn start_at(store: &Store, node: NodeId, clock: Clock) -> Result<Self, WalError> {
         let tasks = Tasks::default();
-        let bucket = Bucket::open(store.clone(), node, Clock::standing_at(NOW), tasks.clone()).await?;
+        let bucket = Bucket::open(store.clone(), node, clock, tasks.clone()).await?;
         let (durable, given) = mpsc::channel(4_096);
         let run = bucket.clone().run(durable, tasks.token().clone());
         tasks.spawn(crate::tasks::Kind::Indexer, run);
@@ -67,7 +71,7 @@ impl Node {
         places
     }
 
-    fn kill(self) {
+    pub(super) fn kill(self) {
         self.tasks.token().cancel();
     }
 }
@@ -81,7 +85,7 @@ fn in_bucket(shard: u64, id: &str, texts: &[String]) -> Batch {
     batch
 }
 
-fn one(shard: u64, id: &str) -> Batch {
+pub(super) fn one(shard: u64, id: &str) -> Batch {
     in_bucket(shard, id, &[id.to_owned()])
 }
 
@@ -496,11 +500,11 @@ async fn a_shard_without_some_of_what_was_accepted_is_not_taken_over() {
 #[test]
 fn an_object_counts_for_the_later_of_two_days_where_the_clock_was_put_back() {
     let mut core = Core::new(NodeId(1), 1, VecDeque::new());
-    core.hold(ShardId(1), Epoch(1), Tail::nothing_after(0), NOW, oneshot::channel().0);
+    core.hold(ShardId(1), Epoch(1), Tail::nothing_after(0), NOW.into(), oneshot::channel().0);
     drop((core.take_off(), core.landed()));
     let day = Timestamp(NOW.0 + 86_400 * Timestamp::MICROS);
     for (id, at) in [("a", day), ("b", NOW)] {
-        core.append(one(1, id), at, oneshot::channel().0);
+        core.append(one(1, id), at.into(), oneshot::channel().0);
     }
     assert!(core.take_off());
     let (_, number, bytes) = core.object().unwrap();

@@ -26,17 +26,19 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// What an earlier life of the node left.
-    pub(super) async fn read(store: &Store, node: NodeId) -> Result<Self, WalError> {
-        let mut objects = VecDeque::new();
+    /// What an earlier life of the node left, and the times of the ids in it.
+    pub(super) async fn read(store: &Store, node: NodeId) -> Result<(Self, Vec<Timestamp>), WalError> {
+        let (mut objects, mut times) = (VecDeque::new(), Vec::new());
         for name in list(store, &objects::seen_of(node)).await? {
             let Some((_, number)) = objects::place_of(SEEN, &name) else { continue };
             let bytes = store.read(&name).await.map_err(|source| failed(&name, source))?;
             let sightings = read_seen_file(&bytes).ok_or(WalError::Foreign { file: name })?;
+            times.extend(sightings.iter().map(|one| one.at));
+            times.dedup();
             objects.push_back((number, sightings.iter().map(|one| one.at).max().unwrap_or_default()));
         }
         let next = objects.iter().map(|(number, _)| number + 1).max().unwrap_or(1);
-        Ok(Self { next, objects, newest: Vec::new() })
+        Ok((Self { next, objects, newest: Vec::new() }, times))
     }
 
     /// Keeps ids; those that are old enough to be forgotten go. What an interrupted call kept is kept twice, which says no more.

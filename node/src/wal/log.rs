@@ -14,10 +14,12 @@ use super::disk::{Disk, LogFile};
 use super::durable::Durable;
 use super::errors::WalError;
 use super::frame::{self, Entry};
-use super::seen::{self, Sighting};
+use super::reckon::{Remembered, counts_from};
+use super::seen::Sighting;
 use super::stage::{Shard, Staged, into_durable, stage};
 use super::takeover::Handed;
 use crate::classify::Classified;
+use crate::clock::Reading;
 use crate::limits::WAL_ROOM_BYTES;
 
 /// The log.
@@ -39,6 +41,10 @@ pub(super) struct Log {
     pub(super) handed_over: BTreeSet<ShardId>,
     /// Shards of which records were written since the log was opened.
     pub(super) written: BTreeSet<ShardId>,
+    /// From when on ids are kept.
+    pub(super) remembered: Remembered,
+    /// When the newest batch counts as accepted.
+    pub(super) latest: Option<Timestamp>,
 }
 
 /// A file of the log.
@@ -61,17 +67,19 @@ impl Log {
     pub(super) fn commit(
         &mut self,
         group: Vec<Batch>,
-        now: Timestamp,
+        now: Reading,
     ) -> (Vec<Result<Accepted, WalError>>, Vec<Durable>) {
         if self.is_poisoned {
             return (group.iter().map(|_| Err(self.poisoned())).collect(), Vec::new());
         }
+        self.remembered.note(now);
+        let at = counts_from(self.latest, now.wall);
         let mut sightings = Vec::new();
         let mut before = BTreeMap::new();
         let mut entries = Vec::new();
         let mut answers = Vec::with_capacity(group.len());
         for batch in group {
-            match self.stage(batch, now, &mut before, &mut sightings) {
+            match self.stage(batch, (at, now), &mut before, &mut sightings) {
                 Ok(staged) => {
                     let is_new = staged.is_new();
                     let Staged { entry, accepted } = staged;
@@ -86,11 +94,12 @@ impl Log {
         if entries.is_empty() {
             return (answers, Vec::new());
         }
-        if let Err(failed) = self.write(&entries, now) {
+        if let Err(failed) = self.write(&entries, at) {
             self.take_back(&before, &sightings);
             let failed = |answer: Result<Accepted, WalError>| answer.and_then(|_| Err(failed.clone()));
             return (answers.into_iter().map(failed).collect(), Vec::new());
         }
+        self.latest = Some(at);
         if let Some(file) = self.files.back_mut() {
             entries.iter().filter(|entry| !entry.records.is_empty()).for_each(|entry| {
                 file.last.insert(entry.shard, entry.first_seq + entry.records.len() as u64 - 1);
@@ -98,14 +107,14 @@ impl Log {
             });
             file.sightings.append(&mut sightings);
         }
-        (answers, entries.into_iter().filter_map(|entry| into_durable(entry, now)).collect())
+        (answers, entries.into_iter().filter_map(|entry| into_durable(entry, at)).collect())
     }
 
     /// As [`stage`], for a shard of the disk.
     fn stage(
         &mut self,
         batch: Batch,
-        now: Timestamp,
+        moment: (Timestamp, Reading),
         before: &mut BTreeMap<ShardId, u64>,
         sightings: &mut Vec<Sighting>,
     ) -> Result<Staged, WalError> {
@@ -119,7 +128,7 @@ impl Log {
         }
         let held = self.shards.entry(shard).or_default();
         before.entry(shard).or_insert(held.next_seq);
-        stage(held, (shard, FIRST_EPOCH), batch, now, sightings)
+        stage(held, (shard, FIRST_EPOCH), batch, moment, sightings)
     }
 
     fn take_back(&mut self, before: &BTreeMap<ShardId, u64>, sightings: &[Sighting]) {
@@ -136,8 +145,8 @@ impl Log {
     }
 
     /// Writes one frame and flushes it.
-    fn write(&mut self, entries: &[Entry<Classified>], now: Timestamp) -> Result<(), WalError> {
-        let bytes = self.encode(entries, now)?;
+    fn write(&mut self, entries: &[Entry<Classified>], at: Timestamp) -> Result<(), WalError> {
+        let bytes = self.encode(entries, at)?;
         if self.open.as_ref().is_none_or(|open| open.length >= self.file_bytes) {
             self.begin_file().map_err(|error| self.failed(&error, true))?;
         }
@@ -161,11 +170,11 @@ impl Log {
         Ok(())
     }
 
-    fn encode(&self, entries: &[Entry<Classified>], now: Timestamp) -> Result<Vec<u8>, WalError> {
+    fn encode(&self, entries: &[Entry<Classified>], at: Timestamp) -> Result<Vec<u8>, WalError> {
         let json: usize = entries.iter().flat_map(|entry| &entry.records).map(|record| record.json().len() + 64).sum();
         let mut bytes = Vec::with_capacity(json + 256 * entries.len());
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        let start = frame::begin_frame(&mut bytes, now, count);
+        let start = frame::begin_frame(&mut bytes, at, count);
         entries.iter().for_each(|entry| frame::put_entry(&mut bytes, entry));
         let too_large = WalError::TooLarge { bytes: bytes.len(), most: u32::MAX as usize };
         frame::end_frame(&mut bytes, start, self.next_frame).ok_or(too_large)?;
@@ -224,7 +233,8 @@ impl Log {
     }
 
     /// Removes the files whose records all lie in durable segments, after the ids in them have been written elsewhere.
-    pub(super) fn release(&mut self, durable: &BTreeMap<ShardId, u64>, now: Timestamp) -> Result<(), WalError> {
+    pub(super) fn release(&mut self, durable: &BTreeMap<ShardId, u64>, now: Reading) -> Result<(), WalError> {
+        let since = self.remembered.since(now);
         // The newest file stays while it may still grow.
         while self.files.len() > usize::from(self.open.is_some()) {
             let Some(file) = self.files.front() else { break };
@@ -232,13 +242,13 @@ impl Log {
                 break;
             }
             let name = log_name(file.number);
-            self.keep_sightings(now)?;
+            self.keep_sightings(since)?;
             // One that cannot be removed stays the oldest: were a later one to go before it, the log would have a gap.
             self.disk.remove(&name).map_err(|error| disk_error(&name, &error))?;
             self.files.pop_front();
         }
         while let Some((name, newest)) = self.seen_files.front() {
-            if *newest >= seen::remembered_since(now) {
+            if *newest >= since {
                 break;
             }
             self.disk.remove(name).map_err(|error| disk_error(name, &error))?;
@@ -247,9 +257,8 @@ impl Log {
         Ok(())
     }
 
-    fn keep_sightings(&mut self, now: Timestamp) -> Result<(), WalError> {
+    fn keep_sightings(&mut self, since: Timestamp) -> Result<(), WalError> {
         let Some(file) = self.files.front() else { return Ok(()) };
-        let since = seen::remembered_since(now);
         let kept: Vec<_> = file.sightings.iter().filter(|sighting| sighting.at >= since).collect();
         let Some(newest) = kept.iter().map(|sighting| sighting.at).max() else { return Ok(()) };
         let name = seen_name(file.number);

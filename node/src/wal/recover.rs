@@ -13,7 +13,9 @@ use super::durable::Durable;
 use super::errors::WalError;
 use super::frame::{self, Entry, Found, Reader, Written};
 use super::log::{Log, Stored, disk_error, seen_name};
+use super::reckon::{Remembered, by_record};
 use super::seen::{self, Answered, Place, Sighting};
+use crate::clock::Reading;
 
 const SEEN_MAGIC: [u8; 8] = *b"DMCSEEN1";
 
@@ -23,7 +25,7 @@ impl Log {
         disk: Box<dyn Disk>,
         indexed: &BTreeMap<ShardId, u64>,
         file_bytes: u64,
-        now: Timestamp,
+        now: Reading,
     ) -> Result<Self, WalError> {
         let mut log = Self {
             disk,
@@ -38,18 +40,20 @@ impl Log {
             begun: BTreeSet::new(),
             handed_over: BTreeSet::new(),
             written: BTreeSet::new(),
+            remembered: Remembered::default(),
+            latest: None,
         };
         for (shard, last) in indexed {
             log.shards.entry(*shard).or_default().next_seq = last + 1;
         }
         let names = log.disk.list().map_err(|error| disk_error(&log.disk.place(), &error))?;
         let (logs, seens) = sort(&log, &names)?;
+        let mut places = Places { indexed, last: BTreeMap::new(), begun: BTreeSet::new(), times: Vec::new() };
         for number in seens {
-            log.recall_seen_file(number, now)?;
+            log.recall_seen_file(number, &mut places.times)?;
             log.next_file = log.next_file.max(number + 1);
         }
         let newest = logs.last().copied();
-        let mut places = Places { indexed, last: BTreeMap::new(), begun: BTreeSet::new() };
         let mut expected = None;
         for number in logs {
             log.next_file = log.next_file.max(number + 1);
@@ -57,7 +61,12 @@ impl Log {
         }
         log.next_frame = expected.unwrap_or(1);
         log.begun = places.begun;
-        log.shards.values_mut().for_each(|shard| shard.seen.expire(now));
+        let by_record = by_record(places.times);
+        log.remembered.recall(by_record, now);
+        for shard in log.shards.values_mut().filter(|shard| !shard.seen.is_empty()) {
+            shard.seen.recall(by_record, now);
+            shard.seen.expire(now);
+        }
         Ok(log)
     }
 
@@ -86,6 +95,8 @@ impl Log {
                 Found::End => break,
                 Found::Frame { number, body, next } if number == next_frame => {
                     let (accepted_at, entries) = frame::read_body(body).ok_or_else(|| damaged(at))?;
+                    places.times.push(accepted_at);
+                    self.latest = Some(accepted_at);
                     for entry in &entries {
                         places.check(entry)?;
                         self.recall(entry, accepted_at, &mut stored);
@@ -133,12 +144,14 @@ impl Log {
         }
     }
 
-    fn recall_seen_file(&mut self, number: u64, now: Timestamp) -> Result<(), WalError> {
+    fn recall_seen_file(&mut self, number: u64, times: &mut Vec<Timestamp>) -> Result<(), WalError> {
         let name = seen_name(number);
         let bytes = self.disk.read(&name).map_err(|error| disk_error(&name, &error))?;
         let sightings = read_seen_file(&bytes).ok_or_else(|| WalError::Foreign { file: name.clone() })?;
         let newest = sightings.iter().map(|sighting| sighting.at).max().unwrap_or_default();
-        for sighting in sightings.iter().filter(|sighting| sighting.at >= seen::remembered_since(now)) {
+        times.extend(sightings.iter().map(|sighting| sighting.at));
+        times.dedup();
+        for sighting in &sightings {
             self.shards.entry(sighting.shard).or_default().seen.remember(sighting);
         }
         self.seen_files.push_back((name, newest));
@@ -255,6 +268,8 @@ struct Places<'a> {
     last: BTreeMap<ShardId, u64>,
     /// Shards whose first record lies in the log.
     begun: BTreeSet<ShardId>,
+    /// When batches were accepted.
+    times: Vec<Timestamp>,
 }
 
 impl Places<'_> {

@@ -1,7 +1,8 @@
 //! The ids a shard has seen, so that a batch or a record sent twice is taken once.
 //!
-//! An id is kept as 128 bits of its SHA-256 beside 128 bits of that of its content. Remembered for [`SEEN_FOR`] or until
-//! [`SEEN_IDS`] newer ones came, whichever is first. Does not touch the disk; `log` keeps it there.
+//! An id is kept as 128 bits of its SHA-256 beside 128 bits of that of its content. Remembered for a day or until
+//! [`SEEN_IDS`] newer ones came, whichever is first; a wall clock that is set makes none older (see `reckon`). Does not touch the disk;
+//! `log` keeps it there.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,7 +11,9 @@ use ring::digest::{Context, SHA256};
 
 use super::batch::Outcome;
 use super::frame::{Entry, Reader, put_outcomes};
-use crate::limits::{SEEN_FOR, SEEN_IDS};
+use super::reckon::Remembered;
+use crate::clock::Reading;
+use crate::limits::SEEN_IDS;
 
 /// 128 bits of a SHA-256.
 pub(super) type Digest = [u8; 16];
@@ -122,6 +125,7 @@ pub(super) struct Seen {
     /// Number of the first in `order`, counted from the first that ever came.
     first: u64,
     weight: usize,
+    remembered: Remembered,
 }
 
 impl Seen {
@@ -165,9 +169,14 @@ impl Seen {
         }
     }
 
+    /// Its ids are on record, and the time by that is this.
+    pub(super) fn recall(&mut self, by_record: Option<Timestamp>, now: Reading) {
+        self.remembered.recall(by_record, now);
+    }
+
     /// Forgets what is older than the limit.
-    pub(super) fn expire(&mut self, now: Timestamp) {
-        let since = remembered_since(now);
+    pub(super) fn expire(&mut self, now: Reading) {
+        let since = self.remembered.since(now);
         while self.order.front().is_some_and(|(at, ..)| *at < since) {
             self.forget_oldest();
         }
@@ -182,11 +191,6 @@ impl Seen {
             self.weight -= weight;
         }
     }
-}
-
-/// Ids older than this are forgotten.
-pub(super) fn remembered_since(now: Timestamp) -> Timestamp {
-    Timestamp(now.0.saturating_sub(i64::try_from(SEEN_FOR.as_micros()).unwrap_or(i64::MAX)))
 }
 
 /// The digest of an id of a record.
@@ -227,9 +231,9 @@ mod tests {
         let day = 24 * 3_600 * Timestamp::MICROS;
         seen.remember(&sighting(1, 0));
         seen.remember(&sighting(2, 10));
-        seen.expire(Timestamp(day));
+        seen.expire(Timestamp(day).into());
         assert!(seen.find(&record_id("1")).is_some(), "exactly a day old");
-        seen.expire(Timestamp(day + 1));
+        seen.expire(Timestamp(day + 1).into());
         assert!(seen.find(&record_id("1")).is_none());
         assert!(seen.find(&record_id("2")).is_some());
     }
@@ -241,9 +245,9 @@ mod tests {
         let mut seen = Seen::default();
         seen.remember(&Sighting { content: content(b"old"), ..sighting(1, 0) });
         seen.remember(&Sighting { content: content(b"new"), ..sighting(1, day + 1) });
-        seen.expire(Timestamp(day + 2));
+        seen.expire(Timestamp(day + 2).into());
         assert_eq!(seen.find(&record_id("1")).map(|(found, _)| *found), Some(content(b"new")));
-        seen.expire(Timestamp(2 * day + 2));
+        seen.expire(Timestamp(2 * day + 2).into());
         assert!(seen.find(&record_id("1")).is_none() && seen.order.is_empty() && seen.weight == 0);
     }
 

@@ -25,10 +25,11 @@ use super::durable::Durable;
 use super::errors::WalError;
 use super::ids::{Ids, failed, list};
 use super::objects::{self, LOGS, Said};
+use super::reckon::{by_record, counts_from};
 use super::recover::{reopen, sightings_of};
-use super::seen::{self, Sighting};
+use super::seen::Sighting;
 use super::takeover::Tail;
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::errors::Coded;
 use crate::limits::{STORE_ACK_DEADLINE, WAL_OBJECT_EVERY, WAL_RETRY_LONGEST, WAL_RETRY_SHORTEST};
 use crate::store::{Store, StoreError};
@@ -78,18 +79,19 @@ impl Bucket {
             async move { store.read(&name).await.map(|bytes| (number, bytes)).map_err(|source| failed(&name, source)) }
         });
         let read: Vec<(u64, Bytes)> = futures::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
-        let (mut kept, mut seals) = (VecDeque::new(), BTreeMap::new());
+        let (mut kept, mut seals, mut times) = (VecDeque::new(), BTreeMap::new(), Vec::new());
         for (number, bytes) in &read {
-            take(node, *number, bytes, &mut kept, &mut seals)?;
+            take(node, *number, bytes, (&mut kept, &mut times), &mut seals)?;
         }
         let mut next = numbers.last().map_or(1, |newest| newest + 1);
         loop {
-            let (name, at) = (objects::name(node, next), clock.now());
+            let name = objects::name(node, next);
+            let at = counts_from(times.last().copied(), clock.now());
             let marker = objects::object(next, at, std::iter::empty()).ok_or(WalError::Stopped)?;
             match store.create(&name, marker).await {
                 Err(StoreError::AlreadyThere { .. }) => {
                     let late = store.read(&name).await.map_err(|source| failed(&name, source))?;
-                    take(node, next, &late, &mut kept, &mut seals)?;
+                    take(node, next, &late, (&mut kept, &mut times), &mut seals)?;
                     next += 1;
                 }
                 created => {
@@ -101,7 +103,10 @@ impl Bucket {
         }
         let mut core = Core::new(node, next + 1, kept);
         seals.into_iter().for_each(|(shard, epoch)| core.end(shard, epoch));
-        let ids = Ids::read(&store, node).await?;
+        let (latest, (ids, of_ids)) = (times.last().copied(), Ids::read(&store, node).await?);
+        times.extend(of_ids);
+        core.go_on(latest);
+        core.recall(by_record(times), clock.reading());
         Ok(Self(Arc::new(Inner {
             store,
             node,
@@ -141,8 +146,8 @@ impl Bucket {
         &self.0.emptied
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.0.clock.now()
+    fn now(&self) -> Reading {
+        self.0.clock.reading()
     }
 
     /// Takes a batch; returns when the store has it.
@@ -237,7 +242,12 @@ impl Bucket {
 
     /// Keeps ids of objects that go, or never were.
     pub(super) async fn keep_ids(&self, sightings: Vec<Sighting>) -> Result<(), WalError> {
-        let (mut ids, since) = (self.0.ids.lock().await, seen::remembered_since(self.now()));
+        let mut ids = self.0.ids.lock().await;
+        let since = {
+            let (mut core, now) = (self.0.core.lock(), self.now());
+            core.recall(by_record(sightings.iter().map(|sighting| sighting.at).collect()), now);
+            core.since(now)
+        };
         ids.keep(&self.0.store, self.0.node, sightings, since).await
     }
 
@@ -446,7 +456,7 @@ impl Bucket {
         if numbers.is_empty() || numbers.len() < at_least {
             return Ok(0);
         }
-        let since = seen::remembered_since(self.now());
+        let since = self.0.core.lock().since(self.now());
         ids.keep(&self.0.store, self.0.node, sightings, since).await?;
         // In order, so that what an interrupted run leaves has no gap.
         for number in &numbers {
@@ -473,7 +483,7 @@ fn take(
     node: NodeId,
     number: u64,
     bytes: &[u8],
-    kept: &mut VecDeque<Kept>,
+    (kept, times): (&mut VecDeque<Kept>, &mut Vec<Timestamp>),
     seals: &mut BTreeMap<ShardId, Epoch>,
 ) -> Result<(), WalError> {
     match objects::read(bytes, number).ok_or_else(|| WalError::Foreign { file: objects::name(node, number) })? {
@@ -487,6 +497,7 @@ fn take(
                 read.sightings.extend(sightings_of(entry, at));
             }
             kept.push_back(read);
+            times.push(at);
         }
     }
     Ok(())

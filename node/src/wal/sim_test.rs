@@ -57,7 +57,7 @@ fn live_on(mut disk: Sim, seed: u64, troubles: &[(u64, Trouble)]) -> u64 {
     let mut calls = 0;
     for life in 0..LIVES {
         let whole = format!("seed {seed}, troubles {troubles:?}, life {life}");
-        match Log::open(Box::new(disk.clone()), &told.indexed, FILE_BYTES, NOW) {
+        match Log::open(Box::new(disk.clone()), &told.indexed, FILE_BYTES, NOW.into()) {
             Ok(mut log) => {
                 check(&log, &mut told, &whole);
                 work(&mut log, &mut told, &mut dice, &whole);
@@ -69,7 +69,7 @@ fn live_on(mut disk: Sim, seed: u64, troubles: &[(u64, Trouble)]) -> u64 {
         }
         disk = disk.after_power_loss(troubles.get(usize::try_from(life).unwrap() + 1).copied());
     }
-    let log = Log::open(Box::new(disk), &told.indexed, FILE_BYTES, NOW)
+    let log = Log::open(Box::new(disk), &told.indexed, FILE_BYTES, NOW.into())
         .unwrap_or_else(|error| panic!("seed {seed}, {troubles:?}: does not open in the end: {error}"));
     check(&log, &mut told, &format!("seed {seed}, troubles {troubles:?}, in the end"));
     calls
@@ -124,7 +124,7 @@ fn work(log: &mut Log, told: &mut Told, dice: &mut Dice, whole: &str) {
                     }
                 }
                 // A file that cannot be removed stays; that is told, and nothing else.
-                drop(log.release(&told.indexed, NOW));
+                drop(log.release(&told.indexed, NOW.into()));
             }
             _ => {}
         }
@@ -134,7 +134,7 @@ fn work(log: &mut Log, told: &mut Told, dice: &mut Dice, whole: &str) {
         {
             group.insert(0, sent);
         }
-        let answers = log.commit(group.iter().map(Sent::batch).collect(), NOW).0;
+        let answers = log.commit(group.iter().map(Sent::batch).collect(), NOW.into()).0;
         note(&group, answers, told, whole);
         again.extend(group);
     }

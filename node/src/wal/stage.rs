@@ -12,6 +12,7 @@ use super::errors::WalError;
 use super::frame::Entry;
 use super::seen::{self, Answered, Place, Seen, Sighting};
 use crate::classify::Classified;
+use crate::clock::Reading;
 
 /// What the log knows of a shard.
 pub(super) struct Shard {
@@ -38,12 +39,12 @@ impl Staged {
     }
 }
 
-/// Gives a batch its places and decides what becomes of each of its records.
+/// Gives a batch that counts as accepted `at` its places and decides what becomes of each of its records.
 pub(super) fn stage(
     held: &mut Shard,
     (shard, epoch): (ShardId, Epoch),
     batch: Batch,
-    now: Timestamp,
+    (at, now): (Timestamp, Reading),
     sightings: &mut Vec<Sighting>,
 ) -> Result<Staged, WalError> {
     let Batch { stream, producer, records } = batch;
@@ -76,7 +77,7 @@ pub(super) fn stage(
     entry.records.reserve_exact(records.len());
     accepted.outcomes.reserve_exact(records.len());
     for (op, record) in records {
-        let outcome = take(op, &record, shard, next_seq, seen, now, sightings);
+        let outcome = take(op, &record, shard, next_seq, seen, at, sightings);
         accepted.outcomes.push(outcome);
         if matches!(outcome, Outcome::Created { .. }) {
             entry.records.push(record);
@@ -92,7 +93,7 @@ pub(super) fn stage(
             listed: entry.outcomes.clone(),
         };
         let place = Place::Batch(Box::new(answered));
-        let sighting = Sighting { shard, at: now, id, content: seen::content(&producer.sha256), place };
+        let sighting = Sighting { shard, at, id, content: seen::content(&producer.sha256), place };
         seen.remember(&sighting);
         sightings.push(sighting);
     }

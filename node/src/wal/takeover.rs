@@ -17,7 +17,7 @@ use super::frame::{Entry, Written};
 use super::ids::failed;
 use super::objects::{self, LOGS, SEEN, Said};
 use super::recover::{read_seen_file, sightings_of};
-use super::seen::{self, Sighting};
+use super::seen::Sighting;
 use super::shipper::Bucket;
 use crate::classify::Classified;
 use crate::store::StoreError;
@@ -227,7 +227,6 @@ impl Bucket {
     ) -> Result<(Vec<(bool, Part)>, bool), WalError> {
         let listed = self.store().list(above).await.map_err(|source| failed(above, source))?;
         let wanted = Arc::new(wanted.clone());
-        let since = seen::remembered_since(self.now());
         let reads: Vec<_> = listed
             .into_iter()
             .filter_map(|(object, _)| {
@@ -239,7 +238,7 @@ impl Bucket {
                         found => found.map_err(|source| failed(&object, source))?,
                     };
                     let reading = bucket.tasks().blocking(move || {
-                        if is_log { part_of(&bytes, number, &wanted) } else { ids_of(&bytes, &wanted, since) }
+                        if is_log { part_of(&bytes, number, &wanted) } else { ids_of(&bytes, &wanted) }
                     });
                     let part = reading.await.map_err(|_| WalError::Stopped)?;
                     part.map(|part| Some((node == bucket.node(), part))).ok_or(WalError::Foreign { file: object })
@@ -266,9 +265,10 @@ fn part_of(bytes: &[u8], number: u64, wanted: &BTreeMap<ShardId, u64>) -> Option
     Some(part)
 }
 
-fn ids_of(bytes: &[u8], wanted: &BTreeMap<ShardId, u64>, since: Timestamp) -> Option<Part> {
+fn ids_of(bytes: &[u8], wanted: &BTreeMap<ShardId, u64>) -> Option<Part> {
     let sightings = read_seen_file(bytes)?;
-    let is_wanted = |sighting: &Sighting| sighting.at >= since && wanted.contains_key(&sighting.shard);
+    // How old they are is not for the clock of this node to say.
+    let is_wanted = |sighting: &Sighting| wanted.contains_key(&sighting.shard);
     Some(Part { batches: Vec::new(), sightings: sightings.into_iter().filter(is_wanted).collect() })
 }
 

@@ -49,11 +49,11 @@ pub(super) fn open(disk: &Double) -> Result<Log, WalError> {
 }
 
 fn open_after(disk: &Double, indexed: &BTreeMap<ShardId, u64>) -> Result<Log, WalError> {
-    Log::open(Box::new(disk.clone()), indexed, FILE_BYTES, NOW)
+    Log::open(Box::new(disk.clone()), indexed, FILE_BYTES, NOW.into())
 }
 
 pub(super) fn commit(log: &mut Log, batch: Batch) -> Result<Accepted, WalError> {
-    log.commit(vec![batch], NOW).0.pop().unwrap()
+    log.commit(vec![batch], NOW.into()).0.pop().unwrap()
 }
 
 /// Shard, place and JSON of everything a log gives on after it was opened.
@@ -194,7 +194,7 @@ fn a_known_id_is_taken_once() {
                 }
                 "in one group" => {
                     let group = vec![batch(1, None, vec![first()]), batch(1, None, vec![second])];
-                    let answers: Vec<_> = log.commit(group, NOW).0.into_iter().map(Result::unwrap).collect();
+                    let answers: Vec<_> = log.commit(group, NOW.into()).0.into_iter().map(Result::unwrap).collect();
                     (answers[0].outcomes[0], answers[1].outcomes[0])
                 }
                 _ => {
@@ -204,10 +204,10 @@ fn a_known_id_is_taken_once() {
                         indexed.insert(ShardId(1), 1);
                         commit(&mut log, texts(9, &[&"x".repeat(1_000)])).unwrap();
                         commit(&mut log, texts(9, &["y"])).unwrap();
-                        log.release(&indexed, NOW).unwrap();
+                        log.release(&indexed, NOW.into()).unwrap();
                         commit(&mut log, texts(9, &["z"])).unwrap();
                         indexed.insert(ShardId(9), 1);
-                        log.release(&indexed, NOW).unwrap();
+                        log.release(&indexed, NOW.into()).unwrap();
                         assert!(replayed(&log, &BTreeMap::new()).iter().all(|(shard, ..)| *shard == 9));
                     }
                     if how.starts_with("after") {
@@ -232,7 +232,7 @@ fn a_batch_sent_again_gets_its_first_answer_and_other_bytes_a_conflict() {
         vec![(Op::Index, id("a")), (Op::Index, id("a")), (Op::Index, id("b")), (Op::Index, record(None, "c"))]
     };
     let group = vec![batch(1, Some(("b1", 7)), records()), batch(1, Some(("b1", 7)), records())];
-    let answers: Vec<_> = log.commit(group, NOW).0.into_iter().map(Result::unwrap).collect();
+    let answers: Vec<_> = log.commit(group, NOW.into()).0.into_iter().map(Result::unwrap).collect();
     use Outcome::{Conflict, Created, Noop};
     assert_eq!(answers[0].outcomes, [Created { seq: 1 }, Noop { seq: 1 }, Conflict, Created { seq: 2 }]);
     assert!(!answers[0].repeated && answers[1].repeated);
@@ -266,15 +266,15 @@ fn ids_are_forgotten_after_a_day_and_their_files_go() {
     commit(&mut log, id()).unwrap();
     commit(&mut log, texts(2, &["later"])).unwrap();
     let indexed = BTreeMap::from([(ShardId(1), 1)]);
-    log.release(&indexed, NOW).unwrap();
+    log.release(&indexed, NOW.into()).unwrap();
     use super::disk::Disk;
     let seen_files = || disk.list().unwrap().iter().filter(|name| name.starts_with("seen-")).count();
     assert_eq!(seen_files(), 1);
     assert_eq!(commit(&mut log, id()).unwrap().outcomes, [Outcome::Conflict]);
     let tomorrow = Timestamp(NOW.0 + 24 * 3_600 * Timestamp::MICROS + 1);
-    let answers = log.commit(vec![id()], tomorrow).0;
+    let answers = log.commit(vec![id()], tomorrow.into()).0;
     assert_eq!(answers[0].as_ref().unwrap().outcomes, [Outcome::Created { seq: 2 }]);
-    log.release(&indexed, tomorrow).unwrap();
+    log.release(&indexed, tomorrow.into()).unwrap();
     assert_eq!(seen_files(), 0);
 }
 
@@ -289,7 +289,7 @@ fn a_failed_flush_poisons_the_log_until_it_is_opened_again() {
             disk.break_with(Fault::NoRoom);
         }
         for _ in 0..3 {
-            let (answers, durable) = log.commit(vec![texts(1, &["lost"]), texts(2, &["lost"])], NOW);
+            let (answers, durable) = log.commit(vec![texts(1, &["lost"]), texts(2, &["lost"])], NOW.into());
             assert!(durable.is_empty());
             for answer in answers {
                 let error = answer.unwrap_err();
@@ -326,13 +326,13 @@ fn a_file_goes_only_when_every_shard_in_it_is_durable_elsewhere() {
     let mut log = open(&disk).unwrap();
     let large = "x".repeat(1_000);
     for _ in 0..3 {
-        log.commit(vec![texts(1, &[&large]), texts(2, &[&large])], NOW);
+        log.commit(vec![texts(1, &[&large]), texts(2, &[&large])], NOW.into());
     }
     use super::disk::Disk;
     let files = || disk.list().unwrap().len();
     assert_eq!(files(), 3);
     for (one, two, left) in [(1, 0, 3), (3, 0, 3), (3, 1, 2), (3, 2, 1), (3, 3, 1)] {
-        log.release(&BTreeMap::from([(ShardId(1), one), (ShardId(2), two)]), NOW).unwrap();
+        log.release(&BTreeMap::from([(ShardId(1), one), (ShardId(2), two)]), NOW.into()).unwrap();
         assert_eq!(files(), left, "shards 1 and 2 durable up to {one} and {two}");
     }
 }
@@ -427,7 +427,7 @@ proptest! {
                     for (shard, seq) in model.keys() {
                         indexed.insert(ShardId(*shard), *seq);
                     }
-                    log.release(&indexed, NOW).unwrap();
+                    log.release(&indexed, NOW.into()).unwrap();
                 }
                 Step::Crash(share) => {
                     disk = disk.after_crash(share);

@@ -146,7 +146,7 @@ impl Wal {
         indexed: &BTreeMap<ShardId, u64>,
         (clock, bucket): (Clock, Option<Bucket>),
     ) -> Result<(Self, mpsc::Receiver<Vec<Durable>>), WalError> {
-        let mut log = Log::open(disk, indexed, file_bytes, clock.now())?;
+        let mut log = Log::open(disk, indexed, file_bytes, clock.reading())?;
         log.begun.extend(bucket.iter().flat_map(Bucket::mentioned));
         let (begun, is_poisoned) = (Arc::new(std::mem::take(&mut log.begun)), Arc::default());
         let is_full = Arc::new(AtomicBool::new(false));
@@ -410,7 +410,7 @@ impl Writer {
             let mut waiting = Waiting::default();
             let (group, replies) = self.gather(order, &mut waiting);
             if !group.is_empty() {
-                let (answers, durable) = self.log.commit(group, self.clock.now());
+                let (answers, durable) = self.log.commit(group, self.clock.reading());
                 self.show_state();
                 self.show_room(&answers);
                 replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(answer)));
@@ -512,7 +512,7 @@ impl Writer {
 
     fn release_up_to(&mut self, released: BTreeMap<ShardId, u64>) {
         self.indexed.extend(released);
-        if let Err(error) = self.log.release(&self.indexed, self.clock.now()) {
+        if let Err(error) = self.log.release(&self.indexed, self.clock.reading()) {
             tracing::error!(error = &error as &dyn std::error::Error, "files of the write-ahead log stay for now");
         }
     }
