@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_proto::ids::{NodeId, StreamId};
+use domicile_proto::ids::{Name, NodeId, StreamId};
 use domicile_proto::link::connection::Peer;
 use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::errors::{GivenUp, LinkError};
@@ -121,19 +121,10 @@ impl Errand {
 }
 
 /// What was told of documents that were carried to one node.
-#[derive(Default)]
 pub(super) struct Carried {
     pub(super) told: Vec<(usize, Told)>,
     /// It knew all of them before, under the same batch id.
     pub(super) repeated: bool,
-}
-
-impl Carried {
-    /// The same failure for all, which this node tells of.
-    fn failed(places: &[usize], failure: &Failure) -> Self {
-        let told = |place| (place, Told { id: None, outcome: ItemOutcome::Failed(failure.clone()), by_another: false });
-        Self { told: places.iter().copied().map(told).collect(), repeated: false }
-    }
 }
 
 impl Line {
@@ -149,18 +140,20 @@ impl Line {
     }
 
     async fn carry_to(&self, owner: NodeId, framed: &Framed, places: &[usize], errand: &Errand) -> Carried {
-        let Some(first) = places.first().and_then(|place| framed.elsewhere(*place)) else { return Carried::default() };
-        let told = |error: &OwnershipError| Carried::failed(places, &of_ownership(error));
-        let not_carried = |why| told(&OwnershipError::NotCarried { stream: first.name.clone(), owner, why });
+        let refused = |error: &dyn Fn(Name) -> OwnershipError| {
+            framed.refused(places, |stream| of_ownership(&error(stream.name.clone())))
+        };
+        let not_carried = |why| refused(&|stream| OwnershipError::NotCarried { stream, owner, why });
+        let unheard = || refused(&|stream| OwnershipError::Unheard { stream, owner });
         let weight: usize = places.iter().filter_map(|place| framed.documents.get(*place)).map(length).sum();
         let weight = if errand.batch.is_some() { weight.max(framed.body.len()) } else { weight };
         let room = u32::try_from(weight.clamp(CARRIED_LEAST, CARRIED_BYTES)).unwrap_or(u32::MAX);
         let Ok(_room) = self.work.carried.try_acquire_many(room) else {
-            return Carried::failed(places, &ReceiveError::NoRoom.into());
+            return framed.refused(places, |_| ReceiveError::NoRoom.into());
         };
         let Some(to) = self.ownership.address_of(owner) else { return not_carried("is no node of it any more") };
         let Some(batch) = framed.batch(places, errand) else {
-            return told(&OwnershipError::TooLargeToCarry { stream: first.name.clone(), owner, limit: MAX_BATCH });
+            return refused(&|stream| OwnershipError::TooLargeToCarry { stream, owner, limit: MAX_BATCH });
         };
         let within = errand.until.saturating_duration_since(Instant::now());
         if within.is_zero() {
@@ -168,21 +161,21 @@ impl Line {
         }
         match (self.way.0)(to, RegionAsk::Batch(batch), within).await {
             Ok(RegionReply::Fates(fates)) => {
-                let read = framed.read(places, &fates, |stream| {
+                let not_its = |stream: &StreamView| {
                     let why = "says that it does not write it; it may be on its way to another one";
                     of_ownership(&OwnershipError::NotCarried { stream: stream.name.clone(), owner, why })
-                });
-                read.unwrap_or_else(|| told(&OwnershipError::Unheard { stream: first.name.clone(), owner }))
+                };
+                framed.read(places, &fates, not_its).unwrap_or_else(unheard)
             }
             Ok(RegionReply::NotTaken(why)) => match why {
-                NotTaken::Full(failure) => Carried::failed(places, &heard(&failure)),
+                NotTaken::Full(failure) => framed.refused(places, |_| heard(&failure)),
                 NotTaken::Stranger => not_carried("does not know this key yet, or no more"),
                 NotTaken::Stopping => not_carried("is about to stop"),
                 NotTaken::Unread => not_carried("does not read them; give all nodes of the region the same build"),
             },
-            Ok(_) | Err(NoFate::Lost) => told(&OwnershipError::Unheard { stream: first.name.clone(), owner }),
+            Ok(_) | Err(NoFate::Lost) => unheard(),
             Err(NoFate::NotSent) => not_carried("is out of reach"),
-            Err(NoFate::Unknown) => told(&OwnershipError::OwnedElsewhere { stream: first.name.clone(), owner }),
+            Err(NoFate::Unknown) => refused(&|stream| OwnershipError::OwnedElsewhere { stream, owner }),
         }
     }
 }
@@ -193,6 +186,15 @@ impl Framed {
             Stream::Elsewhere(view, _) => Some(view),
             Stream::Here(_) | Stream::Nowhere(_) => None,
         }
+    }
+
+    /// The same failure for each of some documents but for the name of its stream; this node tells of it.
+    fn refused(&self, places: &[usize], failure: impl Fn(&StreamView) -> Failure) -> Carried {
+        let told = |place: &usize| {
+            let outcome = ItemOutcome::Failed(failure(self.elsewhere(*place)?));
+            Some((*place, Told { id: None, outcome, by_another: false }))
+        };
+        Carried { told: places.iter().filter_map(told).collect(), repeated: false }
     }
 
     /// Some documents as a message; none where it would be larger than one may be. Under a batch id the body goes whole, for the
