@@ -5,6 +5,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use domicile_proto::message::batch::{MAX_BATCH, MAX_BATCH_RECORDS, MAX_BATCH_STREAMS, MAX_GIVEN_ID};
+
 /// Largest request body as it comes from the socket, in bytes: Beats and Logstash send up to 100 MB uncompressed.
 pub(crate) const MAX_BODY_BYTES: usize = 128 << 20;
 /// Largest body as it comes from the socket where it is packed, in bytes: what is packed and what it unpacks to are in memory
@@ -146,6 +148,17 @@ pub(crate) const DOCUMENT_BYTES: usize = 640;
 pub(crate) const MAX_DOCUMENTS_PER_REQUEST: usize = 100_000;
 /// Documents of all requests that are cut and not yet answered; further requests wait. At half a KiB each, 200 MB at most.
 pub(crate) const DOCUMENTS_AT_ONCE: usize = 4 * MAX_DOCUMENTS_PER_REQUEST;
+/// Bytes of batches on their way to other nodes of the region, before 429: a node that does not answer must not fill this one. Four
+/// of the largest.
+pub(crate) const CARRIED_BYTES: usize = 64 << 20;
+/// What a batch takes of them at least: 128 are on their way at once.
+pub(crate) const CARRIED_LEAST: usize = CARRIED_BYTES / 128;
+/// Bytes of batches that other nodes of the region brought and that are not yet answered, before 429: what two of them have on
+/// their way.
+pub(crate) const TAKEN_IN_BYTES: usize = 2 * CARRIED_BYTES;
+/// How long a request waits for other nodes of the region: shorter than its own reply, so that their word still reaches whoever
+/// sent it.
+pub(crate) const CARRY_DEADLINE: Duration = Duration::from_secs(45);
 /// How long a request waits for its reply.
 pub(crate) const REPLY_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a request body may take in all.
@@ -194,6 +207,10 @@ pub(crate) const NEW_STREAMS_AT_ONCE: NonZeroU32 = NonZeroU32::new(256).unwrap()
 pub(crate) const TENANT_RATES: usize = 16_384;
 
 const _: () = assert!(PIECE_BYTES >= MAX_RECORD_BYTES && WORK_BYTES >= 2 * PIECE_BYTES);
+const _: () = assert!(PIECE_BYTES + DOCUMENT_BYTES < MAX_BATCH && MAX_BATCH <= CARRIED_BYTES);
+const _: () = assert!(MAX_DOCUMENTS_PER_REQUEST <= MAX_BATCH_RECORDS && MAX_STREAMS_PER_REQUEST <= MAX_BATCH_STREAMS);
+const _: () = assert!(MAX_ID_BYTES <= MAX_GIVEN_ID && MAX_BATCH_ID_BYTES <= MAX_GIVEN_ID);
+const _: () = assert!(CARRY_DEADLINE.as_secs() < REPLY_DEADLINE.as_secs());
 const _: () =
     assert!(MAX_RECORD_BYTES + DOCUMENT_BYTES <= WORK_BYTES && DOCUMENTS_AT_ONCE >= MAX_DOCUMENTS_PER_REQUEST);
 

@@ -18,11 +18,16 @@ use domicile_proto::ids::{
     TimeRange, Timestamp,
 };
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
+use domicile_proto::message::batch::{
+    BatchFailure, BatchFates, BatchForm, BatchRecord, GivenId, MAX_BATCH, MAX_BATCH_RECORDS, MAX_GIVEN_ID, RecordBatch,
+    RecordBytes, RecordFate,
+};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::{HeadOffer, MAX_PROOF, SignedHead, TreeHash};
 use domicile_proto::message::metadata::{Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Vote};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
-use domicile_proto::metadata::{ApprovedValue, Change, Command, RegionalChange, Row};
+use domicile_proto::message::region::{Asker, RegionAsk, RegionReply};
+use domicile_proto::metadata::{ApprovedValue, Change, Command, RegionalChange, Row, Rows};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -117,6 +122,100 @@ fn aggregate() -> impl Strategy<Value = Aggregate> {
     ]
 }
 
+fn given() -> impl Strategy<Value = Option<GivenId>> {
+    option::of("\\PC{1,40}".prop_map(|text| GivenId(text.into())))
+}
+
+/// A batch within its bounds, of some bytes.
+fn batch() -> impl Strategy<Value = RecordBatch> {
+    let record = (any::<(u16, bool)>(), given(), any::<(u32, u32)>());
+    let of = (name(), any::<(u32, i64, bool, bool)>(), vec(any::<u32>(), 1..9), given());
+    (of, vec(record, 1..30), vec(any::<u8>(), 0..400)).prop_map(|(of, records, body)| {
+        let (key, (tenant, at, is_text, refresh), mut streams, id) = of;
+        if id.is_some() {
+            streams.truncate(1);
+        }
+        let (count, length) = (streams.len() as u16, body.len() as u32 + 1);
+        let records = records.into_iter().map(|((stream, is_create), id, (a, b))| {
+            let (a, b) = (a % length, b % length);
+            BatchRecord { stream: stream % count, is_create, id, from: a.min(b), to: a.max(b) }
+        });
+        RecordBatch {
+            asker: Asker { key, tenant: TenantId(tenant), rows: Rows::Redacted },
+            streams: streams.into_iter().map(StreamId).collect(),
+            form: if is_text { BatchForm::Text } else { BatchForm::Json },
+            received_at: Timestamp(at),
+            id,
+            refresh,
+            records: records.collect(),
+            body: RecordBytes(body),
+        }
+    })
+}
+
+fn fates() -> impl Strategy<Value = BatchFates> {
+    let fate = prop_oneof![
+        any::<u64>().prop_map(RecordFate::Created),
+        any::<u64>().prop_map(RecordFate::Noop),
+        Just(RecordFate::Dropped),
+        any::<(u16, bool)>().prop_map(|(which, is_told)| RecordFate::Failed(which, is_told)),
+        Just(RecordFate::NotMine),
+    ];
+    let failure = (any::<u16>(), "\\PC{0,40}", option::of(any::<u32>())).prop_map(|(status, text, retry_after)| {
+        BatchFailure { status, kind: text.clone().into(), code: text.clone().into(), reason: text.into(), retry_after }
+    });
+    let ids = vec((any::<u32>(), "\\PC{0,40}".prop_map(|text| GivenId(text.into()))), 0..9);
+    (vec(fate, 0..60), vec(failure, 0..5), ids, any::<bool>()).prop_map(|(fates, failures, ids, repeated)| BatchFates {
+        fates,
+        failures,
+        ids,
+        repeated,
+    })
+}
+
+/// The largest of each kind: what is within its bounds fits its frame.
+#[test]
+fn the_largest_batch_fits_its_frame_and_one_byte_more_is_none() {
+    let asker = Asker { key: "k".parse().expect("a name"), tenant: TenantId(u32::MAX), rows: Rows::Full };
+    let whole = |bytes: usize, records: usize, id: usize| RecordBatch {
+        asker: asker.clone(),
+        streams: vec![StreamId(u32::MAX)],
+        form: BatchForm::Json,
+        received_at: Timestamp(i64::MAX),
+        id: Some(GivenId("b".repeat(MAX_GIVEN_ID).into())),
+        refresh: true,
+        records: (0..records)
+            .map(|_| BatchRecord {
+                stream: 0,
+                is_create: true,
+                id: (id > 0).then(|| GivenId("i".repeat(id).into())),
+                from: bytes as u32,
+                to: bytes as u32,
+            })
+            .collect(),
+        body: RecordBytes(vec![0xff; bytes]),
+    };
+    for (records, id) in [(1, 0), (MAX_BATCH_RECORDS, 0), (20_000, MAX_GIVEN_ID)] {
+        let bytes = MAX_BATCH - (whole(0, records, id).weight());
+        let largest = whole(bytes, records, id);
+        assert!(largest.is_bounded() && largest.weight() == MAX_BATCH);
+        let ask = RegionAsk::Batch(largest);
+        let frame = encode(&ask).expect("within its limit");
+        assert!(decode::<RegionAsk>(&frame).expect("a frame") == ask);
+        assert!(!whole(bytes + 1, records, id).is_bounded());
+    }
+    assert!(!whole(0, MAX_BATCH_RECORDS + 1, 0).is_bounded() && !whole(0, 0, 0).is_bounded());
+    assert!(!whole(0, 1, MAX_GIVEN_ID + 1).is_bounded());
+    let canary =
+        RecordBatch { body: RecordBytes(b"canary".to_vec()), id: Some(GivenId("canary".into())), ..whole(6, 2, 3) };
+    let shown = format!("{:?}", RegionAsk::Batch(canary));
+    assert!(!shown.contains("canary") && !shown.contains("iii") && !shown.contains("99, 97"), "{shown}");
+    // The longest answer: every record of the largest batch, and every id of it replaced.
+    let fates = vec![RecordFate::Created(u64::MAX); MAX_BATCH_RECORDS];
+    let ids = (0..16_384).map(|place| (place, GivenId("x".repeat(MAX_GIVEN_ID).into()))).collect();
+    assert!(encode(&RegionReply::Fates(BatchFates { fates, failures: Vec::new(), ids, repeated: false })).is_ok());
+}
+
 fn place() -> impl Strategy<Value = LogPlace> {
     any::<(u64, u64, u64)>().prop_map(|(term, node, index)| LogPlace { term, node: NodeId(node), index })
 }
@@ -172,6 +271,27 @@ fn head() -> impl Strategy<Value = SignedHead> {
 }
 
 proptest! {
+    #[test]
+    fn batches_come_back_and_none_points_outside_its_body(batch in batch(), fates in fates()) {
+        prop_assert!(batch.is_bounded());
+        comes_back(&RegionAsk::Batch(batch.clone()))?;
+        comes_back(&RegionReply::Fates(fates))?;
+        let change = |change: fn(&mut RecordBatch)| {
+            let mut changed = batch.clone();
+            change(&mut changed);
+            changed.is_bounded()
+        };
+        prop_assert!(!change(|batch| batch.records[0].to = batch.body.0.len() as u32 + 1));
+        prop_assert!(!change(|batch| (batch.records[0].from, batch.records[0].to) = (1, 0)));
+        prop_assert!(!change(|batch| batch.records[0].stream = batch.streams.len() as u16));
+        prop_assert!(!change(|batch| batch.records[0].id = Some(GivenId("".into()))));
+        prop_assert!(!change(|batch| batch.streams = vec![StreamId(1); 257]));
+        prop_assert!(!change(|batch| {
+            batch.id = Some(GivenId("one".into()));
+            batch.streams = vec![StreamId(1), StreamId(2)];
+        }), "one id, one stream");
+    }
+
     #[test]
     fn ledger_heads_come_back_with_the_longest_proof(
         head in head(),

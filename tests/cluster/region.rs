@@ -74,6 +74,12 @@ impl Region {
         http::request("POST", &format!("{}{path}", self.doors.es), &headers, lines.as_bytes()).unwrap().json()
     }
 
+    /// The node of the region that writes a stream, as far as this one knows.
+    pub fn writer(&self, stream: &str) -> Option<u64> {
+        let listed = self.api("search", "GET", "/api/v1/streams", &Value::Null).ok()?.json();
+        listed["streams"].as_array()?.iter().find(|one| one["name"] == stream)?["owner"].as_u64()
+    }
+
     /// Sends an NDJSON body of actions to `_bulk`, with more headers.
     ///
     /// # Errors

@@ -56,23 +56,27 @@ fn a_stream_of_a_node_that_is_gone_is_adopted_with_its_loss_stated_and_its_node_
     second.refresh("scraps");
     assert_eq!(second.count("scraps").unwrap(), 4 * EACH);
 
-    // Who asks another node is answered all the same; who sends there is told which one is right, and when to try again.
+    // Who asks another node is answered all the same, and what is sent there is taken; a wish about the archive is told which one
+    // is right, and when to try again.
     assert_eq!(tokyo.count("scraps").unwrap(), 4 * EACH);
     let (drawn, _) = events(1, 1, 1);
     let key = tokyo.authorization("ingest");
     let native = format!("{}/api/v1/ingest/scraps", tokyo.doors.api);
     let line = json!({"message": "elsewhere"}).to_string();
     let restore = json!({"stream": "scraps", "from": "2026-01-01", "to": "2026-12-31"});
-    let wrong = [
+    let brought = [
         tokyo.bulk("scraps", &bulk(&drawn, None), &[]).unwrap(),
         http::request("POST", &native, &[("Authorization", &key)], line.as_bytes()).unwrap(),
-        tokyo.api("admin", "POST", "/api/v1/lifecycle/restore", &restore).unwrap(),
     ];
-    for said in wrong {
-        let (status, text) = (said.status, said.text());
-        assert!(status == 503 && text.contains("DMC-OWNERSHIP-04") && text.contains("node 4"), "{status} {text}");
-        assert_eq!(said.header("retry-after"), Some("1"), "{text}");
+    for said in brought {
+        assert!(said.status == 200 && !said.text().contains("error\":{"), "{} {}", said.status, said.text());
     }
+    second.refresh("scraps");
+    assert_eq!(second.count("scraps").unwrap(), 4 * EACH + 2);
+    let said = tokyo.api("admin", "POST", "/api/v1/lifecycle/restore", &restore).unwrap();
+    let (status, text) = (said.status, said.text());
+    assert!(status == 503 && text.contains("DMC-OWNERSHIP-04") && text.contains("node 4"), "{status} {text}");
+    assert_eq!(said.header("retry-after"), Some("1"), "{text}");
 
     let adopt = ["shard", "adopt", "scraps", "--region", "tokyo"];
     let accepted = [&adopt[..], &["--accept-loss"]].concat();

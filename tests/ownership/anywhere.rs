@@ -13,9 +13,9 @@ use crate::BINARY;
 use crate::handed::{THIRD, third};
 
 /// Streams, in the order of the nodes that write them.
-const STREAMS: [&str; 3] = ["orders", "visits", "scraps"];
+pub(crate) const STREAMS: [&str; 3] = ["orders", "visits", "scraps"];
 const NODES: [&str; 3] = ["tokyo", SECOND, THIRD];
-const EACH: u64 = 240;
+pub(crate) const EACH: u64 = 240;
 /// A machine that builds other things meanwhile.
 const LONG: Duration = Duration::from_secs(180);
 
@@ -53,7 +53,8 @@ fn hits(found: &Value) -> Vec<(String, String)> {
     hits.iter().map(|hit| (hit["_index"].to_string(), hit["_id"].to_string())).collect()
 }
 
-fn started() -> (Cluster, [Region; 3]) {
+/// Three nodes with one bucket.
+pub(crate) fn started() -> (Cluster, [Region; 3]) {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     let mut last = None;
     let second = Second::beside(&mut cluster, |second, cluster| {
@@ -72,7 +73,8 @@ fn started() -> (Cluster, [Region; 3]) {
     (cluster, nodes)
 }
 
-fn filled(cluster: &Cluster, nodes: &[Region; 3]) {
+/// A stream at each node, with [`EACH`] records.
+pub(crate) fn filled(cluster: &Cluster, nodes: &[Region; 3]) {
     for (number, (stream, node)) in STREAMS.into_iter().zip(nodes).enumerate() {
         let create = ["stream", "create", stream, "--no-personal-data", "--durability", "bucket", "--region", "tokyo"];
         cluster.command(&create).unwrap();

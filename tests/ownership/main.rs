@@ -11,6 +11,7 @@
 
 mod adopt;
 mod anywhere;
+mod brought;
 mod generation;
 mod handed;
 mod moved;

@@ -95,10 +95,20 @@ impl Admitter {
     /// For whom another node of the region asks, if the key may search by what this node knows of it; who sees no more rows than both
     /// nodes allow. The key itself was shown there.
     pub(crate) fn vouched(&self, asker: &Asker) -> Option<Principal> {
+        self.shown_elsewhere(asker).filter(|who| who.roles().search || who.roles().admin)
+    }
+
+    /// For whom another node of the region brings records, if the key may send some by what this node knows of it.
+    pub(crate) fn brought(&self, asker: &Asker) -> Option<Principal> {
+        self.shown_elsewhere(asker).filter(|who| who.roles().ingest)
+    }
+
+    /// The holder of a key that was shown at another node of the region, by what this one knows of it; who sees no more rows than both
+    /// nodes allow.
+    fn shown_elsewhere(&self, asker: &Asker) -> Option<Principal> {
         let policy = self.policy.now();
         let key = policy.keys.values().find(|key| key.id == asker.key && key.tenant == asker.tenant)?;
-        let may_search = key.roles.search || key.roles.admin;
-        may_search.then(|| Principal::of(key).seeing(asker.rows))
+        Some(Principal::of(key).seeing(asker.rows))
     }
 
     /// Who may not send is turned away before its body is read.
@@ -129,7 +139,11 @@ impl Admitter {
         Ok(Admitted { arrival, principal })
     }
 
-    fn charge(&self, tenant: TenantId, bytes: usize) -> Result<(), AdmitError> {
+    /// Counts bytes of a tenant.
+    ///
+    /// # Errors
+    /// [`AdmitError::ByteRate`] when there were too many: 429; [`AdmitError::TooLarge`] when there always would be: 413.
+    pub(crate) fn charge(&self, tenant: TenantId, bytes: usize) -> Result<(), AdmitError> {
         let Some(bytes) = u32::try_from(bytes).map_err(|_| AdmitError::TooLarge).map(NonZeroU32::new)? else {
             return Ok(());
         };
@@ -237,6 +251,15 @@ mod tests {
         assert_eq!(seen("sees", 8, Rows::Full), None, "of another tenant");
         assert_eq!(seen("sends", 7, Rows::Full), None, "may not search");
         assert_eq!(seen("nobody", 7, Rows::Full), None);
+
+        let brought = |key: &str, tenant| {
+            let asker = Asker { key: key.parse().unwrap(), tenant: TenantId(tenant), rows: Rows::Full };
+            admitter.brought(&asker).map(|who| who.tenant())
+        };
+        assert_eq!(brought("sends", 7), Some(TenantId(7)));
+        assert_eq!(brought("sends", 8), None, "of another tenant");
+        assert_eq!(brought("sees", 7), None, "may not send");
+        assert_eq!(brought("nobody", 7), None);
     }
 
     #[test]

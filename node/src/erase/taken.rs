@@ -50,7 +50,7 @@ impl Erasure {
             RegionAsk::Holds(after) => self.list_holds(after),
             RegionAsk::Standings(tenant, only, after) => self.list_standings(tenant, only, after),
             // In pieces, by `give`; and what is no matter of erasures, by whoever serves it.
-            RegionAsk::Rows(..) | RegionAsk::Search(_) | RegionAsk::Refresh(_) => {
+            RegionAsk::Rows(..) | RegionAsk::Search(_) | RegionAsk::Refresh(_) | RegionAsk::Batch(_) => {
                 RegionReply::NotGiven(NotGiven::Failed)
             }
             RegionAsk::Purge => {

@@ -17,6 +17,7 @@ use domicile_proto::message::region::RegionAsk;
 use domicile_proto::metadata::Row;
 use tokio_util::sync::CancellationToken;
 
+use super::ingest::Line;
 use super::witnesses;
 use crate::audit::Witness;
 use crate::config::{MetaConfig, Seed};
@@ -89,12 +90,13 @@ pub(super) struct Hosts {
     pub(super) answerer: Arc<Answerer>,
     pub(super) erasure: Arc<Erasure>,
     pub(super) desk: Arc<Desk>,
+    pub(super) line: Arc<Line>,
     pub(super) witness: Arc<Witness>,
 }
 
 /// Leads every peer that dials in to what its connection speaks, until the link closes.
 pub(super) async fn welcome(link: Link, hosts: Hosts, tasks: Tasks) {
-    let Hosts { group, answerer, erasure, desk, witness } = hosts;
+    let Hosts { group, answerer, erasure, desk, line, witness } = hosts;
     let token = tasks.token().clone();
     while let Some(Some(accepted)) = token.run_until_cancelled(link.accept()).await {
         let served = tasks.clone();
@@ -102,7 +104,7 @@ pub(super) async fn welcome(link: Link, hosts: Hosts, tasks: Tasks) {
             Protocol::Raft => tasks.spawn(Kind::Peer, serve_metadata(accepted.peer, group.clone(), served)),
             Protocol::Query => tasks.spawn(Kind::Peer, Arc::clone(&answerer).serve(accepted.peer, served)),
             Protocol::Region => {
-                let region = (Arc::clone(&erasure), Arc::clone(&desk));
+                let region = (Arc::clone(&erasure), Arc::clone(&desk), Arc::clone(&line));
                 tasks.spawn(Kind::Peer, serve_region(accepted.peer, region, served));
             }
             Protocol::Ledger => tasks.spawn(Kind::Peer, witnesses::serve(accepted.peer, Arc::clone(&witness), served)),
@@ -111,15 +113,16 @@ pub(super) async fn welcome(link: Link, hosts: Hosts, tasks: Tasks) {
 }
 
 /// Answers what a node of this region asks until the connection ends; the link listens to no other one here.
-async fn serve_region(peer: Peer, (erasure, desk): (Arc<Erasure>, Arc<Desk>), tasks: Tasks) {
+async fn serve_region(peer: Peer, hosts: (Arc<Erasure>, Arc<Desk>, Arc<Line>), tasks: Tasks) {
     let Peer::Neighbour(neighbour) = peer else { return };
     let token = tasks.token().clone();
     while let Some(Ok(begun)) = token.run_until_cancelled(neighbour.next()).await {
         // The link speaks one protocol per connection; anything else is dropped, which resets its stream.
         let Inbound::Region(ask, to) = begun else { continue };
-        let (erasure, desk, neighbour) = (Arc::clone(&erasure), Arc::clone(&desk), neighbour.clone());
+        let ((erasure, desk, line), neighbour) = (hosts.clone(), neighbour.clone());
         tasks.spawn(Kind::Peer, async move {
             match ask {
+                RegionAsk::Batch(batch) => line.answer(&neighbour, batch, to).await,
                 RegionAsk::Search(_) | RegionAsk::Refresh(_) => desk.answer(&neighbour, ask, to).await,
                 ask => erasure.answer(&neighbour, ask, to).await,
             }

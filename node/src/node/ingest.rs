@@ -2,35 +2,39 @@
 //!
 //! Every arrival is cut into documents, its streams are found, and piece after piece goes down to the write-ahead log; each
 //! document gets its own outcome, in the order of the request. A body with a producer's batch id is one piece of one stream, so
-//! that what can be taken of it is taken together or not at all. Nothing here looks into a record.
+//! that what can be taken of it is taken together or not at all. Documents whose stream another node of the region writes are
+//! carried there; what a neighbour carries here goes the same way from the piece on. Nothing here looks into a record.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domicile_proto::ids::{Name, ShardId, TenantId, Timestamp};
+use domicile_proto::ids::{Name, NodeId, ShardId, TenantId, Timestamp};
 use domicile_proto::metadata::Durability;
 use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::carry::{Errand, Way};
+use super::outcomes::{Walked, Walking};
 use super::sealing;
 use super::unaccepted::{Unaccepted, of_ownership, of_wal};
 use crate::admit::{Admitter, Principal};
 use crate::classify::{Classified, Classifier};
 use crate::keys::{Day, Vault};
 use crate::limits::{
-    ARRIVALS_AT_ONCE, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, MAX_DOCUMENTS_PER_REQUEST, MAX_STREAMS_PER_REQUEST,
-    PIECE_BYTES, WORK_BYTES,
+    ARRIVALS_AT_ONCE, CARRIED_BYTES, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, MAX_DOCUMENTS_PER_REQUEST,
+    MAX_STREAMS_PER_REQUEST, PIECE_BYTES, TAKEN_IN_BYTES, WORK_BYTES,
 };
-use crate::ownership::Ownership;
+use crate::ownership::{Ownership, OwnershipError};
 use crate::parse::{self, Document, Form, ParseError, Parser, Zone};
 use crate::policy::{StreamView, Suppression};
-use crate::receive::{Action, Arrival, Content, Failure, Item, ItemOutcome, Posted, ReceiveError, Reply};
+use crate::receive::{Action, Arrival, Content, Failure, ItemOutcome, Posted, ReceiveError, Reply};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry::Metrics;
-use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, Wal, WalError};
+use crate::wal::{Batch, Op, ProducerBatch, Wal, WalError};
 
 /// Whether it is known where the log of a shard is: not between the group's word that it is this node's and the look whether it left all it
 /// holds in the bucket.
@@ -59,14 +63,22 @@ pub(crate) struct Line {
     pub(crate) knows: Knows,
     /// How much may be in memory between a body and its answer; see [`Line::room_for_work`].
     pub(crate) work: Arc<Rooms>,
+    /// To the nodes that write streams which this one does not.
+    pub(crate) way: Way,
 }
 
 /// Room for what the line makes of bodies.
 pub(crate) struct Rooms {
+    /// Requests in the line. Closed when the line has ended.
+    pub(super) places: Arc<Semaphore>,
     /// Bytes that are parsed and not yet written.
-    bytes: Semaphore,
+    pub(super) bytes: Semaphore,
     /// Documents that are cut and not yet answered.
-    documents: Arc<Semaphore>,
+    pub(super) documents: Arc<Semaphore>,
+    /// Bytes that are on their way to other nodes of the region.
+    pub(super) carried: Semaphore,
+    /// Bytes that other nodes of the region brought and that are not yet answered.
+    pub(super) taken_in: Semaphore,
 }
 
 /// An arrival, cut.
@@ -78,19 +90,26 @@ struct Cut {
     room: OwnedSemaphorePermit,
 }
 
-/// An arrival, cut into documents, each with its stream.
-struct Framed {
-    body: Bytes,
-    form: Form,
-    received_at: Timestamp,
-    documents: Vec<Document>,
+/// Documents, each with its stream.
+pub(super) struct Framed {
+    pub(super) body: Bytes,
+    pub(super) form: Form,
+    pub(super) received_at: Timestamp,
+    pub(super) documents: Vec<Document>,
     /// For each document, its place in `streams`.
-    slots: Vec<usize>,
-    streams: Vec<Result<Arc<StreamView>, Failure>>,
+    pub(super) slots: Vec<usize>,
+    pub(super) streams: Vec<Stream>,
 }
 
-/// The id and the outcome of one document.
-type Told = (Option<Box<str>>, ItemOutcome);
+/// Who writes a stream that documents are for.
+pub(super) enum Stream {
+    /// This node.
+    Here(Arc<StreamView>),
+    /// Another node of the region.
+    Elsewhere(Arc<StreamView>, NodeId),
+    /// Nobody, or nobody who can be told.
+    Nowhere(Failure),
+}
 
 /// Classified records of one stream, each with the place of its document.
 pub(super) struct Group {
@@ -103,14 +122,19 @@ pub(super) struct Group {
 impl Line {
     /// The room that [`Line::work`] begins with.
     pub(crate) fn room_for_work() -> Arc<Rooms> {
-        let documents = Arc::new(Semaphore::new(DOCUMENTS_AT_ONCE));
-        Arc::new(Rooms { bytes: Semaphore::new(WORK_BYTES), documents })
+        Arc::new(Rooms {
+            places: Arc::new(Semaphore::new(ARRIVALS_AT_ONCE)),
+            bytes: Semaphore::new(WORK_BYTES),
+            documents: Arc::new(Semaphore::new(DOCUMENTS_AT_ONCE)),
+            carried: Semaphore::new(CARRIED_BYTES),
+            taken_in: Semaphore::new(TAKEN_IN_BYTES),
+        })
     }
 
     /// Takes arrivals until all doors are closed, each in a task of its own, and finishes those that are in the line.
     pub(crate) async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Posted>) {
-        let places = Arc::new(Semaphore::new(ARRIVALS_AT_ONCE));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let places = &self.work.places;
+        while let Ok(place) = Arc::clone(places).acquire_owned().await {
             let Some(Posted { arrival, reply }) = inbox.recv().await else { break };
             let line = Arc::clone(&self);
             self.tasks.spawn(Kind::Line, async move {
@@ -119,8 +143,9 @@ impl Line {
                 drop(place);
             });
         }
-        // With all places back, everything is answered.
+        // With all places back, everything is answered; and nothing more is taken from a neighbour.
         let _all = places.acquire_many(u32::try_from(ARRIVALS_AT_ONCE).unwrap_or(u32::MAX)).await;
+        places.close();
     }
 
     /// Takes one arrival.
@@ -143,39 +168,49 @@ impl Line {
             "arrival admitted"
         );
         let framed = Arc::new(self.find_streams(&principal, &arrival, documents).await?);
-        let mut outcomes: Vec<Option<Told>> = vec![None; framed.documents.len()];
-        let mut repeated = producer.is_some();
-        let mut shards = BTreeSet::new();
+        let errand = framed.has_elsewhere().then(|| Errand::of(&principal, &arrival));
+        let walked = self.pieces(&framed, producer.as_ref(), errand.as_ref()).await?;
+        if arrival.refresh {
+            self.show(&walked).await;
+        }
+        walked.count(&self.metrics);
+        drop(room);
+        Ok(walked.reply(&framed))
+    }
+
+    /// Piece after piece, each of them here and at the nodes that an errand goes to; a body with a batch id is one piece.
+    pub(super) async fn pieces(
+        &self,
+        framed: &Arc<Framed>,
+        producer: Option<&ProducerBatch>,
+        errand: Option<&Errand>,
+    ) -> Result<Walked, Failure> {
+        let mut walking = Walking::of(framed.documents.len(), producer.is_some());
         let mut from = 0;
         while from < framed.documents.len() {
             let to = end_of_piece(&framed.documents, from, producer.is_some());
-            repeated &= self.piece(&framed, from..to, producer.as_ref(), &mut outcomes, &mut shards).await?;
+            let carried = async {
+                match errand {
+                    Some(errand) => self.carry(framed, from..to, errand).await,
+                    None => Vec::new(),
+                }
+            };
+            let (here, carried) = tokio::join!(self.piece(framed, from..to, producer, &mut walking), carried);
+            here?;
+            for carried in carried {
+                walking.repeats(carried.repeated);
+                carried.told.into_iter().for_each(|(place, told)| walking.tell(place, told));
+            }
             from = to;
         }
-        if arrival.refresh
-            && let Some(refresh) = &self.refresh
-        {
-            refresh(shards.into_iter().collect()).await;
-        }
-        let reply = reply_of(&framed, outcomes, repeated);
-        self.count(&reply, framed.documents.len());
-        drop(room);
-        Ok(reply)
+        Ok(walking.finish(framed))
     }
 
-    /// Counts what producers are told of their records; what was known before, or dropped by policy, is neither.
-    fn count(&self, reply: &Reply, documents: usize) {
-        let (mut accepted, mut refused) = (0, 0);
-        match reply {
-            Reply::Items { repeated: true, .. } => {}
-            Reply::Items { items, .. } => items.iter().for_each(|item| match item.outcome {
-                ItemOutcome::Created { .. } => accepted += 1,
-                ItemOutcome::Failed(_) => refused += 1,
-                ItemOutcome::Noop { .. } | ItemOutcome::Dropped => {}
-            }),
-            Reply::Failed(_) => refused = documents as u64,
+    /// Makes searchable what this node took, where it is told to.
+    pub(super) async fn show(&self, walked: &Walked) {
+        if let Some(refresh) = &self.refresh {
+            refresh(walked.shards.iter().copied().collect()).await;
         }
-        self.metrics.flows().taken(accepted, refused);
     }
 
     /// Cuts the body, and digests it where its producer gave it an id. Room is taken for as many documents as its bytes could be,
@@ -251,12 +286,10 @@ impl Line {
             return Err(Unaccepted::BatchOfStreams { found: named.len() }.into());
         }
         let may_create = principal.roles().create;
-        let asked = names.into_iter().zip(wanted).map(async |(name, wanted)| {
-            let name = name?;
-            if !wanted {
-                return Err(ParseError::ActionUnsupported.into());
-            }
-            self.ownership.stream(principal.tenant(), &name, may_create).await.map_err(|error| of_ownership(&error))
+        let asked = names.into_iter().zip(wanted).map(async |(name, wanted)| match name {
+            Ok(_) if !wanted => Stream::Nowhere(ParseError::ActionUnsupported.into()),
+            Ok(name) => self.find_stream(principal.tenant(), &name, may_create).await,
+            Err(error) => Stream::Nowhere(error.into()),
         });
         let streams = join_all(asked).await;
         let form = if arrival.content == Content::TextLines { Form::Text } else { Form::Json };
@@ -264,16 +297,31 @@ impl Line {
         Ok(Framed { body, form, received_at, documents, slots, streams })
     }
 
-    /// One piece: parsed, classified and sealed off the runtime, then appended stream by stream. `true` where all of it was known.
+    async fn find_stream(&self, tenant: TenantId, name: &Name, may_create: bool) -> Stream {
+        match self.ownership.stream(tenant, name, may_create).await {
+            Ok(view) => Stream::Here(view),
+            Err(error @ OwnershipError::OwnedElsewhere { .. }) => self
+                .ownership
+                .elsewhere(tenant, name)
+                .map_or_else(|| Stream::Nowhere(of_ownership(&error)), |(view, owner)| Stream::Elsewhere(view, owner)),
+            Err(error) => Stream::Nowhere(of_ownership(&error)),
+        }
+    }
+
+    /// What of one piece belongs here: parsed, classified and sealed off the runtime, then appended stream by stream.
     async fn piece(
         &self,
         framed: &Arc<Framed>,
-        places: std::ops::Range<usize>,
+        places: Range<usize>,
         producer: Option<&ProducerBatch>,
-        outcomes: &mut [Option<Told>],
-        shards: &mut BTreeSet<ShardId>,
-    ) -> Result<bool, Failure> {
-        let bytes: usize = framed.documents.get(places.clone()).unwrap_or_default().iter().map(length).sum();
+        walking: &mut Walking,
+    ) -> Result<(), Failure> {
+        let belongs = |place: &usize| framed.owner(*place).is_none();
+        let bytes: usize =
+            places.clone().filter(belongs).filter_map(|place| framed.documents.get(place)).map(length).sum();
+        if bytes == 0 {
+            return Ok(());
+        }
         let room = u32::try_from(bytes.clamp(1, WORK_BYTES)).unwrap_or(u32::MAX);
         let _room = self.work.bytes.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
         let classifier = self.classifier.on(Day::of(framed.received_at));
@@ -289,12 +337,8 @@ impl Line {
             (groups, failed)
         });
         let (groups, failed) = sealed.await.map_err(|_| ReceiveError::NoReply)?;
-        // A refusal that passes by must not look like a repetition that was known whole.
-        let passes_by =
-            |outcome: &ItemOutcome| matches!(outcome, ItemOutcome::Failed(failure) if failure.retry_after.is_some());
-        let mut repeated = !failed.iter().any(|(_, outcome)| passes_by(outcome));
         for (place, outcome) in failed {
-            set(outcomes, place, None, outcome);
+            walking.set(place, None, outcome);
         }
         let appended = groups.into_iter().map(async |group| {
             // What would go into the disk's log of a shard that lies in the bucket would stand behind nothing.
@@ -311,21 +355,26 @@ impl Line {
         });
         for (places, ids, accepted) in join_all(appended).await {
             match accepted {
-                Ok(accepted) => {
-                    repeated &= accepted.repeated;
-                    shards.insert(accepted.shard);
-                    tell_accepted(&accepted, places, ids, outcomes);
-                }
-                Err(error) => {
-                    repeated = false;
-                    let failure = of_wal(&error);
-                    for (place, id) in places.into_iter().zip(ids) {
-                        set(outcomes, place, id, ItemOutcome::Failed(failure.clone()));
-                    }
-                }
+                Ok(accepted) => walking.accept(&accepted, places, ids),
+                Err(error) => walking.refuse(&of_wal(&error), places, ids),
             }
         }
-        Ok(repeated)
+        Ok(())
+    }
+}
+
+impl Framed {
+    /// The other node that writes the stream of a document, where one does and the document is worth its while.
+    pub(super) fn owner(&self, place: usize) -> Option<NodeId> {
+        self.documents.get(place).filter(|document| document.place.is_ok())?;
+        match self.streams.get(*self.slots.get(place)?)? {
+            Stream::Elsewhere(_, owner) => Some(*owner),
+            Stream::Here(_) | Stream::Nowhere(_) => None,
+        }
+    }
+
+    fn has_elsewhere(&self) -> bool {
+        self.streams.iter().any(|stream| matches!(stream, Stream::Elsewhere(..)))
     }
 }
 
@@ -345,14 +394,14 @@ fn end_of_piece(documents: &[Document], from: usize, whole: bool) -> usize {
 }
 
 /// What a document takes of the room for work: its bytes, and what every document costs.
-fn length(document: &Document) -> usize {
+pub(super) fn length(document: &Document) -> usize {
     DOCUMENT_BYTES + document.place.as_ref().map_or(0, ExactSizeIterator::len)
 }
 
 /// Parses and classifies a piece; runs off the runtime.
 fn classify(
     framed: &Framed,
-    places: std::ops::Range<usize>,
+    places: Range<usize>,
     classifier: &Classifier,
     region: &Zone,
 ) -> (Vec<Group>, Vec<(usize, ItemOutcome)>) {
@@ -365,7 +414,7 @@ fn classify(
             continue;
         }
         // Two index names with different dates are one stream: its id groups, not the name.
-        let Some(Ok(stream)) = framed.streams.get(*slot) else { continue };
+        let Some(Stream::Here(stream)) = framed.streams.get(*slot) else { continue };
         let key = usize::try_from(stream.id.0).unwrap_or(*slot);
         let (parser, group) = groups.entry(key).or_insert_with(|| {
             let parser = Parser::new(Zone::of(&stream.policy, region), framed.received_at);
@@ -397,57 +446,6 @@ fn classify(
     let groups = groups.into_values().map(|(_, group)| group).filter(|group| !group.records.is_empty());
     (groups.collect(), failed)
 }
-
-fn tell_accepted(accepted: &Accepted, places: Vec<usize>, ids: Vec<Option<Box<str>>>, outcomes: &mut [Option<Told>]) {
-    for ((place, id), outcome) in places.into_iter().zip(ids).zip(&accepted.outcomes) {
-        let named = |seq: u64| id.clone().unwrap_or_else(|| format!("{:x}-{seq:x}", accepted.shard.0).into());
-        match *outcome {
-            Outcome::Created { seq } => set(outcomes, place, Some(named(seq)), ItemOutcome::Created { seq }),
-            Outcome::Noop { seq } => set(outcomes, place, Some(named(seq)), ItemOutcome::Noop { seq }),
-            Outcome::Conflict => set(outcomes, place, id, ItemOutcome::Failed(Unaccepted::IdTaken.into())),
-        }
-    }
-}
-
-fn set(outcomes: &mut [Option<Told>], place: usize, id: Option<Box<str>>, outcome: ItemOutcome) {
-    if let Some(slot) = outcomes.get_mut(place) {
-        *slot = Some((id, outcome));
-    }
-}
-
-/// One item for each document; where no document could be taken now, one failure for all of them, with its `Retry-After`.
-fn reply_of(framed: &Framed, outcomes: Vec<Option<Told>>, repeated: bool) -> Reply {
-    let items: Vec<Item> = framed
-        .documents
-        .iter()
-        .zip(&framed.slots)
-        .zip(outcomes)
-        .map(|((document, slot), outcome)| {
-            let (id, outcome) = outcome.unwrap_or_else(|| {
-                let failure = match (&document.place, framed.streams.get(*slot)) {
-                    (Err(error), _) => (*error).into(),
-                    (Ok(_), Some(Err(failure))) => failure.clone(),
-                    (Ok(_), _) => ReceiveError::NoReply.into(),
-                };
-                (None, ItemOutcome::Failed(failure))
-            });
-            let index = document.index.as_ref().into();
-            Item { action: document.action, index, id, outcome }
-        })
-        .collect();
-    // What concerns the batch as a whole is told once, as the status of the request.
-    let is_told_once = items.iter().all(|item| match &item.outcome {
-        ItemOutcome::Failed(failure) => failure.retry_after.is_some() || failure.code == OTHER_BYTES,
-        _ => false,
-    });
-    match items.first().map(|item| &item.outcome) {
-        Some(ItemOutcome::Failed(failure)) if is_told_once => Reply::Failed(failure.clone()),
-        _ => Reply::Items { items, repeated },
-    }
-}
-
-/// The code of `WalError::OtherBytes`: the batch id was used for other bytes.
-const OTHER_BYTES: &str = "DMC-WAL-05";
 
 #[cfg(test)]
 #[path = "ingest_test.rs"]

@@ -9,6 +9,7 @@ use domicile_proto::metadata::{AccessKey, Personal, Roles, Rows, StreamPolicy};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::super::carry::NoFate;
 use super::*;
 use crate::admit::{Rates, key_digest};
 use crate::classify::{Defaults, RuleFiles};
@@ -23,6 +24,7 @@ use crate::tasks::Kind;
 use crate::wal::{Durable, WalConfig};
 
 struct Front {
+    line: Arc<Line>,
     router: axum::Router,
     durable: mpsc::Receiver<Vec<Durable>>,
     key: String,
@@ -65,9 +67,17 @@ fn policy(key: &str, weak: &str) -> Policy {
 }
 
 fn front() -> Front {
+    let nobody = Way::over(|_, _, _| Box::pin(async { Err(NoFate::NotSent) }));
+    front_of(NodeId(1), |_| {}, nobody)
+}
+
+/// One of a node of the region, under a policy that is changed, with a way to the others.
+fn front_of(node: NodeId, change: impl FnOnce(&mut Policy), way: Way) -> Front {
     let dir = tempfile::tempdir().unwrap();
     let (key, weak) = (format!("dmc_tokyo_{}", "0a".repeat(32)), format!("dmc_tokyo_{}", "0b".repeat(32)));
-    let watch = PolicyWatch::new(policy(&key, &weak));
+    let mut policy = policy(&key, &weak);
+    change(&mut policy);
+    let watch = PolicyWatch::new(policy);
     let (clock, tasks) = (Clock::standing_at(Timestamp(1_795_176_000_000_000)), Tasks::default());
     let (wal, durable) = Wal::open(&WalConfig::new(dir.path().into()), &BTreeMap::new(), clock.clone()).unwrap();
     let nobody = Propose::over(|_| Box::pin(async { Err(NotProposed) }));
@@ -79,12 +89,12 @@ fn front() -> Front {
     let classifier = Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default());
     let detector = Arc::new(classifier.clone());
     let metrics = Metrics::new(&Regions::built_in().unwrap());
-    let line = Line {
+    let line = Arc::new(Line {
         admitter: Arc::clone(&admitter),
         classifier,
         vault: Arc::clone(&vault),
         suppression: suppression.clone(),
-        ownership: Arc::new(Ownership::new(NodeId(1), None, watch, nobody, detector, PROPOSE_DEADLINE)),
+        ownership: Arc::new(Ownership::new(node, None, watch, nobody, detector, PROPOSE_DEADLINE)),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
         tasks: tasks.clone(),
@@ -93,12 +103,13 @@ fn front() -> Front {
         // Of the last stream nobody knows yet.
         knows: Arc::new(|shard| shard != ShardId(9)),
         work: Arc::clone(&rooms),
-    };
+        way,
+    });
     let (inlet, inbox) =
         Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock.clone(), tasks.clone());
-    tasks.spawn(Kind::Line, Arc::new(line).run(inbox));
+    tasks.spawn(Kind::Line, Arc::clone(&line).run(inbox));
     let router = elastic::router(inlet.clone()).merge(native::router(inlet));
-    Front { router, durable, key, weak, vault, suppression, clock, rooms, metrics, _dir: dir }
+    Front { line, router, durable, key, weak, vault, suppression, clock, rooms, metrics, _dir: dir }
 }
 
 impl Front {
@@ -421,3 +432,6 @@ async fn a_shard_whose_log_is_not_known_here_yet_takes_nothing_onto_the_disk() {
     assert_eq!((status, statuses(&answer)), (200, vec![503, 201]), "{answer}");
     assert!(answer.to_string().contains("DMC-WAL-14"), "{answer}");
 }
+
+#[path = "carry_test.rs"]
+mod carry;

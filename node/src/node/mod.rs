@@ -5,6 +5,8 @@
 //! waited for: a node takes and searches its own region's records before the metadata group has a leader.
 
 mod base;
+mod carried;
+mod carry;
 mod errors;
 mod gate;
 mod group;
@@ -12,6 +14,7 @@ pub(crate) mod ingest;
 mod keeper;
 mod lifecycle;
 mod measure;
+mod outcomes;
 mod placement;
 mod sealing;
 mod shards;
@@ -51,6 +54,7 @@ use crate::tier::{Blocks, Tier};
 use crate::wal::{Bucket, EVERYTHING, Wal, WalConfig};
 
 use base::Base;
+use carry::Way;
 pub(crate) use errors::{NodeError, identity_of, take_dir};
 use ingest::Line;
 
@@ -91,7 +95,8 @@ impl Node {
         let tier = tier(&base, &config);
         let (wal, shards) = open_shards(&base, &config, &tier).await?;
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
-        let (inlet, line) = start_line(&base, &admitter, wal, &shards);
+        let line = left_half(&base, &admitter, wal, &shards);
+        let (inlet, ended) = start_line(&base, &admitter, Arc::clone(&line));
         let engine = Engine::new()?.measuring(base.ownership.loads().clone());
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
@@ -106,6 +111,7 @@ impl Node {
             answerer,
             erasure: Arc::clone(&erasure),
             desk: Arc::clone(&desk),
+            line,
             witness: Arc::clone(&base.witness),
         };
         base.tasks.spawn(Kind::Listener, group::welcome(base.link.clone(), hosts, base.tasks.clone()));
@@ -121,7 +127,7 @@ impl Node {
         let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
         let Base { tasks, ledger, group, link, directory, .. } = base;
-        Ok(Self { tasks, doors, line, shards, ledger, group, link, directory })
+        Ok(Self { tasks, doors, line: ended, shards, ledger, group, link, directory })
     }
 
     /// Stops in the order of the flow: doors, line, log and segments, group, link, ledger.
@@ -192,9 +198,9 @@ async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(W
     Ok((wal, shards))
 }
 
-/// receive, admit, parse, classify, wal: the left half, from the inlet of the doors to what is accepted.
-fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) -> (Inlet, oneshot::Receiver<()>) {
-    let line = Arc::new(Line {
+/// admit, parse, classify, wal: the left half, for what comes in at the doors and what neighbours bring.
+fn left_half(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) -> Arc<Line> {
+    Arc::new(Line {
         admitter: Arc::clone(admitter),
         classifier: base.classifier.clone(),
         vault: Arc::clone(&base.vault),
@@ -207,7 +213,12 @@ fn start_line(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) 
         refresh: Some(surroundings::refresh(shards)),
         knows: surroundings::knows(shards, base.policy.clone()),
         work: Line::room_for_work(),
-    });
+        way: Way::by(base.link.clone()),
+    })
+}
+
+/// receive: the inlet of the doors, and the line that takes what comes through it until they are closed.
+fn start_line(base: &Base, admitter: &Arc<Admitter>, line: Arc<Line>) -> (Inlet, oneshot::Receiver<()>) {
     let (knock, clock, tasks) = (admitter.knock(), base.clock.clone(), base.tasks.clone());
     let (inlet, inbox) = Inlet::new(ARRIVAL_QUEUE, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, knock, clock, tasks);
     let (ends, ended) = oneshot::channel();

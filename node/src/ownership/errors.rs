@@ -83,6 +83,40 @@ pub(crate) enum OwnershipError {
         /// What became of the question.
         why: &'static str,
     },
+    /// Records could not be brought to the node that writes the stream.
+    #[error(
+        "stream `{stream}` lies with node {owner} of this region, which {why}; none of these records was taken, send them again after the time in `Retry-After`"
+    )]
+    NotCarried {
+        /// Which.
+        stream: Name,
+        /// With whom.
+        owner: NodeId,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Records were brought to the node that writes the stream, and no word came back.
+    #[error(
+        "stream `{stream}` lies with node {owner} of this region, which did not say what became of these records; they may have been taken: send the same request again, with `X-Domicile-Batch` nothing is taken twice"
+    )]
+    Unheard {
+        /// Which.
+        stream: Name,
+        /// With whom.
+        owner: NodeId,
+    },
+    /// A batch under one id goes to the node that writes the stream in one message, and this one is larger.
+    #[error(
+        "stream `{stream}` lies with node {owner} of this region, and a batch with `X-Domicile-Batch` that comes in elsewhere may take {limit} bytes; send smaller batches, each with its own id, or send this one to that node"
+    )]
+    TooLargeToCarry {
+        /// Which.
+        stream: Name,
+        /// With whom.
+        owner: NodeId,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// No shard of the region has lost its owner.
     #[error(
         "nothing is to be rebuilt: every stream of this region that was ever written lies with one of its nodes; take out nodes that are gone for good with `domicile node remove` first, and find what a rebuild did in the ledger as `shard_adopted`"
@@ -103,6 +137,9 @@ impl Coded for OwnershipError {
             Self::OtherBucket { .. } => "DMC-OWNERSHIP-08",
             Self::NothingLost => "DMC-OWNERSHIP-09",
             Self::NoWord { .. } => "DMC-OWNERSHIP-10",
+            Self::NotCarried { .. } => "DMC-OWNERSHIP-11",
+            Self::Unheard { .. } => "DMC-OWNERSHIP-12",
+            Self::TooLargeToCarry { .. } => "DMC-OWNERSHIP-13",
         }
     }
 
@@ -114,6 +151,7 @@ impl Coded for OwnershipError {
             Self::OutOfReach { .. } => Verdict::NotNow(RETRY_SECONDS),
             // The owner may be about to change, and a client that balances over nodes finds it by itself.
             Self::OwnedElsewhere { .. } | Self::NoWord { .. } => Verdict::NotNow(1),
+            Self::NotCarried { .. } | Self::Unheard { .. } | Self::TooLargeToCarry { .. } => Verdict::NotNow(1),
         }
     }
 }

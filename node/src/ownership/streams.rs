@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Epoch, Name, NodeId, StreamId, TenantId};
+use domicile_proto::link::identity::PeerAddr;
 use domicile_proto::metadata::{Applied, Command};
 use domicile_proto::region_key::RegionKey;
 use governor::clock::{Clock as _, DefaultClock};
@@ -99,6 +100,28 @@ impl Ownership {
             return Some(Ok(Arc::clone(view)));
         }
         Some(Err(OwnershipError::OwnedElsewhere { stream: name.clone(), owner }))
+    }
+
+    /// A stream that another node of the region writes, and which.
+    pub(crate) fn elsewhere(&self, tenant: TenantId, name: &Name) -> Option<(Arc<StreamView>, NodeId)> {
+        let policy = self.policy.now();
+        let view = policy.stream(tenant, name)?;
+        let (_, owner) = view.shard?;
+        (owner != self.node).then(|| (Arc::clone(view), owner))
+    }
+
+    /// A stream of a tenant, where this node writes it.
+    pub(crate) fn mine(&self, tenant: TenantId, stream: StreamId) -> Option<Arc<StreamView>> {
+        let policy = self.policy.now();
+        let view = policy.stream_by_id(tenant, stream)?;
+        let (_, owner) = view.shard?;
+        (owner == self.node).then(|| Arc::clone(view))
+    }
+
+    /// Where another node of the region is found.
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<PeerAddr> {
+        let policy = self.policy.now();
+        policy.nodes_of(&policy.region).find(|to| to.id.node == node && node != self.node)
     }
 
     /// Has it decided that this node writes a stream's shard after an epoch; the new one, or nothing where another node was faster

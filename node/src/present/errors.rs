@@ -203,9 +203,11 @@ impl From<OwnershipError> for Failure {
             OwnershipError::TooFast { .. } => (429, "es_rejected_execution_exception"),
             OwnershipError::Refused { .. } | OwnershipError::Personal => (400, "illegal_argument_exception"),
             OwnershipError::OutOfReach { .. } => (503, "process_cluster_event_timeout_exception"),
-            OwnershipError::OwnedElsewhere { .. } | OwnershipError::NoWord { .. } => {
-                (503, "unavailable_shards_exception")
-            }
+            OwnershipError::OwnedElsewhere { .. }
+            | OwnershipError::NoWord { .. }
+            | OwnershipError::NotCarried { .. }
+            | OwnershipError::Unheard { .. }
+            | OwnershipError::TooLargeToCarry { .. } => (503, "unavailable_shards_exception"),
             OwnershipError::OwnerStays { .. } | OwnershipError::OtherBucket { .. } | OwnershipError::NothingLost => {
                 (409, "illegal_argument_exception")
             }

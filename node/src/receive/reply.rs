@@ -2,6 +2,8 @@
 //!
 //! The doors write it in their own shapes. It holds no record content; a failure's reason never quotes what was sent.
 
+use std::borrow::Cow;
+
 use crate::errors::{Coded, Verdict};
 
 /// What the producer asked for, as far as it has to be repeated to it.
@@ -91,9 +93,9 @@ pub(crate) struct Failure {
     /// HTTP status.
     pub(crate) status: u16,
     /// Elasticsearch's name for the kind of failure.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     /// Stable code.
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     /// What failed; and after the first `; ` what to do.
     pub(crate) reason: Box<str>,
     /// Seconds after which a repetition makes sense.
@@ -107,7 +109,8 @@ impl Failure {
             Verdict::NotNow(seconds) => Some(seconds),
             Verdict::Refused | Verdict::Broken => None,
         };
-        Self { status, kind, code: error.code(), reason: error.to_string().into(), retry_after }
+        let (kind, code) = (Cow::Borrowed(kind), Cow::Borrowed(error.code()));
+        Self { status, kind, code, reason: error.to_string().into(), retry_after }
     }
 
     /// From any stage's error: 400, 503 or 500 as its verdict says.

@@ -35,6 +35,7 @@ use crate::ids::{
     TimeRange, Timestamp,
 };
 use crate::message::answer::AnswerHeader;
+use crate::message::batch::{BatchFates, RecordFate};
 use crate::message::ledger::{HeadOffer, SignedHead, TreeHash, Verdict};
 use crate::message::metadata::MetadataFrame;
 use crate::message::question::{Ask, Question};
@@ -321,6 +322,14 @@ async fn serve(peer: Peer, begun: Arc<Mutex<Vec<&'static str>>>) {
                         }
                         RegionReply::RowsEnd(search.streams.len() as u64)
                     }
+                    // As many records as there are, and nothing where there is no stream: an older build, or one that ends.
+                    RegionAsk::Batch(batch) if batch.streams.is_empty() => continue,
+                    RegionAsk::Batch(batch) => RegionReply::Fates(BatchFates {
+                        fates: vec![RecordFate::Created(batch.body.0.len() as u64); batch.records.len()],
+                        failures: Vec::new(),
+                        ids: Vec::new(),
+                        repeated: false,
+                    }),
                     _ => panic!("orders are asked after, and records"),
                 };
                 let _ = neighbour.say(to, &reply).await;

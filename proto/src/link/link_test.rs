@@ -16,7 +16,8 @@ use super::protocol::Protocol;
 use super::trust::TrustError;
 use crate::border::EgressClass;
 use crate::codec::CodecError;
-use crate::ids::{ErasureId, NodeId, StreamId, TenantId};
+use crate::ids::{ErasureId, NodeId, StreamId, TenantId, Timestamp};
+use crate::message::batch::{BatchForm, BatchRecord, MAX_BATCH, RecordBatch, RecordBytes, RecordFate};
 use crate::message::ledger::Verdict;
 use crate::message::metadata::{MAX_ROWS_PER_FRAME, MetadataFrame};
 use crate::message::region::{
@@ -307,6 +308,41 @@ async fn rows_of_a_search_come_from_a_node_of_the_same_region_and_no_row_is_aske
     assert!(matches!(closed, quinn::ConnectionError::ApplicationClosed(_)), "{closed}");
     assert!(rows == 0 && !there.begun().contains(&"region"));
     assert!(here.ledger.classes().is_empty() && there.ledger.classes().is_empty(), "not even an entry crossed");
+}
+
+#[tokio::test]
+async fn a_batch_goes_to_a_node_of_the_same_region_and_no_record_to_another_one() {
+    let world = World::new();
+    let (here, there, near) = (world.node("tokyo", 1), world.node("frankfurt", 2), world.node("tokyo", 3));
+    let batch = |streams: Vec<StreamId>, bytes: usize| RecordBatch {
+        asker: Asker { key: "k-1".parse().expect("a name"), tenant: TenantId(1), rows: Rows::None },
+        streams,
+        form: BatchForm::Json,
+        received_at: Timestamp(1),
+        id: None,
+        refresh: false,
+        records: vec![BatchRecord { stream: 0, is_create: false, id: None, from: 0, to: 1 }; 3],
+        body: RecordBytes(vec![b'c'; bytes]),
+    };
+    let peer = here.link.peer(&near.addr(), Protocol::Region).await.expect("a peer");
+    let Peer::Neighbour(neighbour) = peer else { panic!("a neighbour") };
+    // As large as one may be: more than the windows of a stream and of a connection take at once.
+    for bytes in [1, MAX_BATCH - 1_024] {
+        let ask = RegionAsk::Batch(batch(vec![StreamId(1)], bytes));
+        let said = neighbour.tell(&ask, PATIENCE).await.expect("an answer");
+        let RegionReply::Fates(said) = said else { panic!("{said:?}") };
+        assert_eq!(said.fates, vec![RecordFate::Created(bytes as u64); 3]);
+    }
+    let lost = neighbour.tell(&RegionAsk::Batch(batch(vec![], 1)), PATIENCE).await;
+    assert!(matches!(lost, Err(LinkError::GivenUp { reason: GivenUp::Dropped, .. })), "{lost:?}");
+    assert!(here.ledger.classes().is_empty() && near.ledger.classes().is_empty(), "it crosses no border");
+
+    let ask = RegionAsk::Batch(batch(vec![StreamId(1)], 1));
+    let foreign = here.link.peer(&there.addr(), Protocol::Region).await.expect("a peer, before it looked at us");
+    let Peer::Foreign(foreign) = foreign else { panic!("foreign") };
+    let refused = foreign.0.tell(&ask, PATIENCE).await.expect_err("another region");
+    assert!(matches!(refused, LinkError::Home { .. } | LinkError::Lost { .. }), "{refused}");
+    assert!(!there.begun().contains(&"region"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A peer of the same region: what is said to it crosses no border and needs no entry in the ledger.
 //!
-//! Orders of erasure stand here and only here, and so do records, in the query stage's own codec.
+//! Orders of erasure stand here and only here, and so do records: in the query stage's own codec, and as producers sent them.
 
 use std::sync::Arc;
 use std::time::Duration;

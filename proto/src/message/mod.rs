@@ -1,6 +1,7 @@
 //! Requests and replies between machines, versioned by the frame they travel in.
 
 pub mod answer;
+pub mod batch;
 pub mod health;
 pub mod ledger;
 pub mod metadata;

@@ -1,5 +1,5 @@
-//! What nodes of one region tell each other about erasures, legal holds, the records of a person, searches of a node's neighbours, and how
-//! much their shards ask of them. It never crosses a border (RES-1).
+//! What nodes of one region tell each other about erasures, legal holds, the records of a person, searches of a node's neighbours,
+//! batches for streams of other nodes, and how much their shards ask of them. It never crosses a border (RES-1).
 //!
 //! An order holds keyed hashes and pseudonym tokens of a person, never a value. Only [`crate::link::neighbour::Neighbour`] sends
 //! it, over a protocol on which no node of another region is listened to. The metadata group knows of an order what
@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ErasureId, Name, ShardId, StreamId, TenantId, Timestamp};
+use crate::message::batch::{BatchFates, NotTaken, RecordBatch};
 use crate::metadata::Rows;
 
 /// Most orders in one message; with [`MAX_TERMS`] and [`MAX_STREAMS`] it fits its frame.
@@ -187,7 +188,7 @@ impl fmt::Debug for SearchBytes {
     }
 }
 
-/// For whom rows are searched: the holder of an access key of this region, as the node at whose door they stand knows them. The node
+/// For whom rows are searched or records brought: the holder of an access key of this region, as the node at whose door they stand knows them. The node
 /// that answers looks the key up itself, and shows no more than both allow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asker {
@@ -324,6 +325,8 @@ pub enum RegionAsk {
     Refresh(Vec<StreamId>),
     /// How much its shards ask of it, and whether it is drained.
     Loads,
+    /// To take records into streams that it writes.
+    Batch(RecordBatch),
 }
 
 /// How much one shard asked of the node that says so, of late: means over a time that fades. Numbers alone.
@@ -385,4 +388,8 @@ pub enum RegionReply {
     Refreshed,
     /// Whether the node is drained and is to get nothing, and how much each shard asks of it, or asked of it until it left.
     Loads(bool, Vec<ShardLoad>),
+    /// What became of each record of a batch.
+    Fates(BatchFates),
+    /// Nothing of the batch is taken.
+    NotTaken(NotTaken),
 }

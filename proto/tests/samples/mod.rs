@@ -16,6 +16,9 @@ use domicile_proto::ids::{
 };
 use domicile_proto::leaf::LeafWidth;
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
+use domicile_proto::message::batch::{
+    BatchFailure, BatchFates, BatchForm, BatchRecord, GivenId, NotTaken, RecordBatch, RecordBytes, RecordFate,
+};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::{Cosignature, HeadOffer, SignedHead, TreeHash, Verdict};
 use domicile_proto::message::metadata::{
@@ -383,7 +386,47 @@ fn asks() -> Vec<RegionAsk> {
         RegionAsk::Search(row_search()),
         RegionAsk::Refresh(vec![StreamId(1), StreamId(u32::MAX)]),
         RegionAsk::Loads,
+        RegionAsk::Batch(record_batch()),
     ]
+}
+
+fn record_batch() -> RecordBatch {
+    let given = |id: &str| GivenId(id.into());
+    let record = |is_create, id: Option<&str>, from, to| {
+        let id = id.map(given);
+        BatchRecord { stream: 0, is_create, id, from, to }
+    };
+    RecordBatch {
+        asker: Asker { key: name("k-1"), tenant: TenantId(1), rows: Rows::None },
+        streams: vec![StreamId(7)],
+        form: BatchForm::Text,
+        received_at: Timestamp(1_800_000_000_000_000),
+        id: Some(given("batch-1")),
+        refresh: true,
+        records: vec![record(true, Some("order-9"), 0, 3), record(false, None, 4, 400)],
+        body: RecordBytes((0..400_u32).map(|byte| byte.to_be_bytes()[3]).collect()),
+    }
+}
+
+fn batch_failure() -> BatchFailure {
+    BatchFailure {
+        status: 409,
+        kind: "version_conflict_engine_exception".into(),
+        code: "DMC-INGEST-01".into(),
+        reason: "a record with this `_id` was accepted before; give each its own".into(),
+        retry_after: Some(2),
+    }
+}
+
+fn batch_fates() -> BatchFates {
+    let fates = vec![
+        RecordFate::Created(1),
+        RecordFate::Noop(u64::MAX),
+        RecordFate::Dropped,
+        RecordFate::Failed(0, true),
+        RecordFate::NotMine,
+    ];
+    BatchFates { fates, failures: vec![batch_failure()], ids: vec![(1, GivenId("x".into()))], repeated: true }
 }
 
 fn row_search() -> RowSearch {
@@ -471,6 +514,9 @@ fn replies() -> Vec<RegionReply> {
     ];
     replies.extend(not_searched().into_iter().map(RegionReply::NotSearched));
     replies.push(RegionReply::Loads(true, vec![shard_load(1, 0), shard_load(1 << 40, u64::MAX)]));
+    replies.push(RegionReply::Fates(batch_fates()));
+    let not_taken = [NotTaken::Stranger, NotTaken::Unread, NotTaken::Stopping, NotTaken::Full(batch_failure())];
+    replies.extend(not_taken.map(RegionReply::NotTaken));
     replies
 }
 
