@@ -123,7 +123,8 @@ fn segments(objects: &BTreeSet<String>, shard: &str) -> BTreeSet<String> {
     objects.iter().filter(|object| object.starts_with(&format!("segments/{shard}/"))).cloned().collect()
 }
 
-fn erase(region: &Region) {
+/// Erases the person, and lets go cold what was made anew.
+fn erase(cluster: &Cluster, region: &Region) {
     let told = |path: &str, body: &Value| {
         let answer = region.api("admin", "POST", &format!("/api/v1/subjects/{path}"), body).unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -132,6 +133,7 @@ fn erase(region: &Region) {
     let order = told("erase", &json!({"subject": ERASED}));
     assert_eq!(order["state"], "shredded", "{order}");
     assert_eq!(told("purge", &json!({}))["gone"], json!(1));
+    cluster.command(&["lifecycle", "run", "--region", "tokyo"]).unwrap();
 }
 
 /// What the scanner finds in the files of a directory of the words of so many rounds.
@@ -197,8 +199,8 @@ fn a_bucket_that_is_named_later_takes_what_comes_and_nothing_erased_is_left_in_e
     for dir in [&region, &own] {
         scan(&cluster, dir, 2).expect_err("the words stand in both as long as they are there");
     }
-    erase(&tenants.acme);
-    erase(&tenants.other);
+    erase(&cluster, &tenants.acme);
+    erase(&cluster, &tenants.other);
     assert_eq!(counts(&tenants), (2 * EACH, 2 * EACH));
     cluster.end("tokyo").unwrap();
     for dir in [&region, &own] {
@@ -273,7 +275,7 @@ fn in_s3_a_tenants_segments_lie_in_its_own_bucket_and_leave_no_version_behind() 
     assert!(segments(&region, &acme).is_empty() && !segments(&region, &other).is_empty(), "{region:?}");
     assert!(!segments(&own, &acme).is_empty() && segments(&own, &other).is_empty(), "{own:?}");
     assert_eq!(counts(&tenants), (2 * EACH, 2 * EACH));
-    erase(&tenants.acme);
+    erase(&cluster, &tenants.acme);
     assert_eq!(counts(&tenants), (EACH, 2 * EACH));
     let after = segments(&in_s3(&server, "acme-own"), &acme);
     assert!(!after.is_empty() && after.is_disjoint(&segments(&own, &acme)), "no version of what held them: {after:?}");

@@ -148,7 +148,7 @@ pub(crate) enum StoreError {
         owner: String,
         /// Its place in the list, counted from 1.
         number: usize,
-        source: Box<StoreError>,
+        source: Box<Self>,
     },
     /// No random bytes.
     #[error("the system gives no random bytes; look at it, then start the node again")]

@@ -26,6 +26,9 @@ const NAMED: &str = "buckets";
 /// Tenant and stream of a shard; none where the metadata does not know it yet.
 pub(crate) type Placer = Box<dyn Fn(ShardId) -> Option<(Name, Name)> + Send + Sync>;
 
+/// Tenant and stream of an object.
+type Whose = Arc<(Name, Name)>;
+
 /// Whose data a bucket takes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Owner {
@@ -107,7 +110,7 @@ pub(super) struct Places {
     own: Vec<Own>,
     placer: OnceLock<Placer>,
     /// Whose each shard was last said to be, which is still to be known when its stream is gone.
-    known: Mutex<BTreeMap<ShardId, Arc<(Name, Name)>>>,
+    known: Mutex<BTreeMap<ShardId, Whose>>,
 }
 
 /// Of what an object, or what lies below a prefix, is a part.
@@ -144,7 +147,7 @@ impl Places {
         Self { own, placer: OnceLock::new(), known: Mutex::default() }
     }
 
-    fn whose(&self, shard: ShardId) -> Option<Arc<(Name, Name)>> {
+    fn whose(&self, shard: ShardId) -> Option<Whose> {
         match self.placer.get().and_then(|placer| placer(shard)) {
             Some(found) => {
                 let found = Arc::new(found);
@@ -155,7 +158,7 @@ impl Places {
         }
     }
 
-    fn of(&self, part: Part) -> Option<Arc<(Name, Name)>> {
+    fn of(&self, part: Part) -> Option<Whose> {
         match part {
             Part::Shard(shard) => self.whose(shard),
             Part::Region | Part::Many => None,
@@ -270,7 +273,7 @@ impl Store {
     }
 
     /// Whose an object is that is divided; none where it is the region's.
-    fn divided(&self, object: &str) -> Option<(&Places, Option<Arc<(Name, Name)>>)> {
+    fn divided(&self, object: &str) -> Option<(&Places, Option<Whose>)> {
         let (places, part) = self.parted(object)?;
         Some((places, places.of(part)))
     }
@@ -298,7 +301,7 @@ impl Store {
     }
 
     /// Reads an object wherever it lies.
-    pub(super) async fn read_in<F>(&self, object: &str, read: impl Fn(Store) -> F) -> Result<Bytes, StoreError>
+    pub(super) async fn read_in<F>(&self, object: &str, read: impl Fn(Self) -> F) -> Result<Bytes, StoreError>
     where
         F: Future<Output = Result<Bytes, StoreError>>,
     {
