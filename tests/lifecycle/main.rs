@@ -11,6 +11,7 @@
 mod bucket;
 mod midnight;
 mod moved;
+mod own_bucket;
 mod questions;
 
 /// The product, built with these tests.

@@ -140,17 +140,26 @@ fn a_region_is_rebuilt_from_its_bucket_and_the_backup_of_its_keys() {
     let mut node = None;
     let data = cluster.data().to_path_buf();
     let (home, bucket, backup) = (data.join("nodes/tokyo/data"), data.join("bucket"), data.join("backup"));
+    // The large stream has a bucket of its own.
+    let own = data.join("orders-bucket");
+    let store = format!(
+        "path = \"{}\"\nbuckets = [{{ tenant = \"default\", stream = \"orders\", path = \"{}\" }}]",
+        bucket.display(),
+        own.display()
+    );
     cluster
         .split_with(|cluster| {
             std::fs::rename(home.join("objects"), &bucket)?;
-            cluster.set("tokyo", "store", &format!("path = \"{}\"", bucket.display()))?;
+            cluster.set("tokyo", "store", &store)?;
             node = Some(Second::prepare(cluster)?);
-            cluster.set(SECOND, "store", &format!("path = \"{}\"", bucket.display()))
+            cluster.set(SECOND, "store", &store)
         })
         .unwrap();
     let node = node.unwrap();
     let (tokyo, singapore, new) = (cluster.region("tokyo"), cluster.region("singapore"), node.region(&cluster));
     fill(&cluster, &tokyo);
+    let copied = wait_until(LONG, || own.join("segments").try_exists().unwrap_or(false).then_some(()));
+    copied.expect("copies of the large stream lie in its own bucket");
     let before = wait_until(LONG, || told_abroad(&singapore)).expect("an answer abroad");
     let pack = data.parent().unwrap().join("before");
     let name = pack.file_name().unwrap().to_string_lossy().into_owned();

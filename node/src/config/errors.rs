@@ -53,6 +53,9 @@ pub(crate) enum ConfigError {
         "`audit.witnesses` number {number} has no `http(s)://` address or no key of a witness; correct it in `{path}`"
     )]
     Witness { path: PathBuf, number: usize },
+    /// The list of buckets of tenants and streams contradicts itself, or an entry is not whole.
+    #[error("`[[store.buckets]]` number {number} {problem}; correct it in `{path}`")]
+    Buckets { path: PathBuf, number: usize, problem: String },
 }
 
 impl Coded for ConfigError {
@@ -70,6 +73,7 @@ impl Coded for ConfigError {
             Self::RegionKey { .. } => "DMC-CONFIG-10",
             Self::Store { .. } => "DMC-CONFIG-11",
             Self::Witness { .. } => "DMC-CONFIG-12",
+            Self::Buckets { .. } => "DMC-CONFIG-13",
         }
     }
 

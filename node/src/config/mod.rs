@@ -3,6 +3,7 @@
 //! Settings change behaviour and are passed on explicitly; a key nobody knows is refused. What a region is stands in
 //! `regions/*.yaml` alone, which Terraform reads as well. Decides nothing about policy: that is the metadata group's.
 
+mod buckets;
 mod errors;
 mod keys;
 mod node_config;

@@ -318,6 +318,9 @@ impl NodeConfig {
         if let Some((key, wanted)) = self.store.mistake() {
             return Err(ConfigError::Store { path: path.to_owned(), key, wanted });
         }
+        if let Some((number, problem)) = super::buckets::mistake(&self.store, &self.data_dir.join("objects")) {
+            return Err(ConfigError::Buckets { path: path.to_owned(), number, problem });
+        }
         if let Some((key, found, allowed)) = self.segments.mistake().or_else(|| self.placement.mistake()) {
             return Err(ConfigError::Bound { path: path.to_owned(), key, found, allowed });
         }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::buckets::BucketEntry;
+
 /// Where the region's objects lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -59,6 +61,9 @@ pub(crate) struct StoreSection {
     /// The storage account, in Azure. No default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<String>,
+    /// Buckets of single tenants and streams. Default: none; everything goes to the one above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) buckets: Vec<BucketEntry>,
 }
 
 /// A kind of object store.
@@ -207,15 +212,18 @@ impl StoreSection {
     }
 
     /// Every path in it.
-    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        self.path.iter_mut().chain(self.ca.as_mut()).chain(self.credentials_file.as_mut())
+    pub(super) fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let Self { path, ca, credentials_file, buckets, .. } = self;
+        let own = path.iter_mut().chain(ca.as_mut()).chain(credentials_file.as_mut());
+        own.chain(buckets.iter_mut().flat_map(|entry| entry.store.paths())).collect()
     }
 
     /// The key that is missing or wrong, if there is one, and what should stand there.
     pub(super) fn mistake(&self) -> Option<(&'static str, &'static str)> {
         let is_remote = self.kind != Backend::Directory;
         if !is_remote {
-            let only = Self { kind: Backend::Directory, path: self.path.clone(), ..Self::default() };
+            let (path, buckets) = (self.path.clone(), self.buckets.clone());
+            let only = Self { kind: Backend::Directory, path, buckets, ..Self::default() };
             return (*self != only).then_some(("store", "only `path` beside `kind = \"directory\"`"));
         }
         let own = Self { cloud: None, ..self.clone() }.cloud();

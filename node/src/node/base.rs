@@ -101,6 +101,8 @@ impl Base {
         let group = Group::start(settings, Arc::new(transport.clone())).await?;
         transport.follow(group.watch());
         let policy = PolicyWatch::new(Policy::empty(us.region.clone()));
+        let named = policy.clone();
+        store.placed_by(Box::new(move |shard| named.now().place_of(shard)));
         let rules = match &config.rules_dir {
             Some(dir) => RuleFiles::read(dir, policy.clone())?,
             None => RuleFiles::default(),

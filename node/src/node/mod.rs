@@ -369,23 +369,8 @@ async fn auditors(
 ) -> Result<Arc<Office>, NodeError> {
     let facts = base.regions.facts(&base.us.region)?.clone();
     let program = base.tasks.blocking(program_digest).await.map_err(|_| NodeError::Interrupted)?;
-    let bucket = bucket_of(base);
-    Ok(Office::new(Arc::clone(desk), erasure, releases, (config.deployment.clone(), facts), program, bucket))
-}
-
-/// Where this region's objects lie, and who says so. The marker in the bucket named this region when it was opened, or the node would
-/// not run.
-fn bucket_of(base: &Base) -> present::auditor::Bucket {
-    let lies = base.store.lies();
-    let marker = "marker object in the bucket, checked when the node opened it";
-    let source = match (&lies.location, lies.is_told) {
-        (None, _) => marker.to_owned(),
-        (Some(_), true) => format!("the provider's answer and the {marker}"),
-        (Some(_), false) => format!("ATTENTION: the configuration, for the provider does not tell; and the {marker}"),
-    };
-    let kind = if lies.kind.is_empty() { "directory of the node's machine".to_owned() } else { lies.kind.clone() };
-    let (region, location) = (base.us.region.to_string(), lies.location.clone());
-    present::auditor::Bucket { kind, region, location, source }
+    let store = base.store.clone();
+    Ok(Office::new(Arc::clone(desk), erasure, releases, (config.deployment.clone(), facts), program, store))
 }
 
 /// SHA-256 of the program's file; nothing where it cannot be read.

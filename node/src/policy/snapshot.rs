@@ -141,6 +141,13 @@ impl Policy {
         self.streams.values().filter_map(|stream| stream.shard).collect()
     }
 
+    /// Tenant and stream of a shard of this region.
+    pub(crate) fn place_of(&self, shard: ShardId) -> Option<(Name, Name)> {
+        let stream = self.streams.values().find(|stream| stream.shard.is_some_and(|(of, _)| of == shard))?;
+        let (tenant, _) = self.tenants.iter().find(|(_, id)| **id == stream.tenant)?;
+        Some((tenant.clone(), stream.name.clone()))
+    }
+
     /// A stream by tenant and name.
     pub(crate) fn stream(&self, tenant: TenantId, name: &Name) -> Option<&Arc<StreamView>> {
         self.streams.get(&(tenant, name.clone()))

@@ -17,6 +17,7 @@ use super::merge::{Left, Merger};
 use super::moved::Moving;
 use super::{COPIES, Catalog, Copied, Rewritten, Segment, SegmentError, SegmentId, Shards, object_of};
 use crate::audit::Event;
+use crate::store::{ARCHIVE, RESTORED};
 
 /// A segment in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -386,9 +387,5 @@ pub(super) fn told(before: &Manifest, next: &Manifest) -> Vec<Event> {
     events
 }
 
-/// Above everything in the archive.
-const ARCHIVE: &str = "archive";
-/// Above all copies from there.
-const RESTORED: &str = "restored";
 /// A day, in microseconds.
 const DAY: i64 = 86_400 * Timestamp::MICROS;

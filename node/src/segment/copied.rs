@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::Row;
 use super::{Segment, SegmentError, SegmentId};
 use crate::index::builder::Layout;
+pub(crate) use crate::store::COPIES;
 use crate::store::{Store, StoreError};
 
 /// A copy that a manifest names: it is the segment, or, with durability `bucket`, lies beside the one on the disk.
@@ -80,6 +81,3 @@ pub(crate) async fn delete_copy(store: &Store, object: &str) -> Result<u64, Stor
     }
     Ok(deleted)
 }
-
-/// Above all copies.
-pub(crate) const COPIES: &str = "segments";

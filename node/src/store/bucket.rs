@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::errors::StoreError;
+use super::places::Places;
 use super::versions::Versions;
 use crate::limits::STORE_CREATIONS;
 
@@ -43,6 +44,8 @@ pub(crate) struct Store {
     lies: Arc<Lies>,
     /// The class of storage of what is archived; none is the bucket's own.
     archive_class: Option<Arc<str>>,
+    /// The buckets of tenants and streams beside it; none where it is itself one of those.
+    pub(super) places: Option<Arc<Places>>,
     /// Which calls fail, in a test.
     #[cfg(test)]
     faults: Arc<parking_lot::Mutex<Faults>>,
@@ -89,13 +92,18 @@ impl Store {
     }
 
     /// With where it lies.
-    pub(super) fn lying(self, lies: Lies) -> Self {
+    pub(super) fn lying_at(self, lies: Lies) -> Self {
         Self { lies: Arc::new(lies), ..self }
     }
 
     /// With the class of storage of what is archived.
     pub(super) fn archiving(self, class: Option<&str>) -> Self {
         Self { archive_class: class.map(Arc::from), ..self }
+    }
+
+    /// With the buckets beside it.
+    pub(super) fn over_places(self, places: Places) -> Self {
+        Self { places: Some(Arc::new(places)), ..self }
     }
 
     /// Where it lies.
@@ -115,6 +123,7 @@ impl Store {
             versions,
             lies: Arc::default(),
             archive_class: None,
+            places: None,
             #[cfg(test)]
             faults: Arc::default(),
             #[cfg(test)]
@@ -173,7 +182,7 @@ impl Store {
     /// [`StoreError::AlreadyThere`] where somebody else created one of that name, whatever it holds. After
     /// [`StoreError::Failed`] it may be there.
     pub(crate) async fn create(&self, object: &str, content: Bytes) -> Result<(), StoreError> {
-        self.create_in(None, object, content).await
+        self.create_in(false, object, content).await
     }
 
     /// The same, in the class of storage of what is archived. Where the configuration names none, in that of everything else.
@@ -181,11 +190,13 @@ impl Store {
     /// # Errors
     /// As [`Self::create`].
     pub(crate) async fn create_archived(&self, object: &str, content: Bytes) -> Result<(), StoreError> {
-        self.create_in(self.archive_class.as_deref(), object, content).await
+        self.create_in(true, object, content).await
     }
 
-    async fn create_in(&self, class: Option<&str>, object: &str, content: Bytes) -> Result<(), StoreError> {
+    /// Creates it in this bucket, whoever's it is.
+    pub(super) async fn create_here(&self, is_archived: bool, object: &str, content: Bytes) -> Result<(), StoreError> {
         self.answered(object, false)?;
+        let class = self.archive_class.as_deref().filter(|_| is_archived);
         let (at, mark) = (path(object)?, self.mark()?);
         let mut left = STORE_CREATIONS;
         loop {
@@ -221,8 +232,27 @@ impl Store {
         Ok(found.attributes.get(&Attribute::Metadata(MARK.into())).map(|mark| mark.as_ref().to_owned()))
     }
 
+    /// Whether nothing lies in this bucket but its marker.
+    pub(super) async fn is_empty(&self) -> Result<bool, StoreError> {
+        let listed = self.objects.list(None).take(2).try_collect::<Vec<_>>().await;
+        Ok(listed.map_err(|error| sort("", error))?.len() <= 1)
+    }
+
+    /// Whether an object of that name lies in this bucket.
+    pub(super) async fn is_there(&self, object: &str) -> Result<bool, StoreError> {
+        match self.objects.head(&path(object)?).await.map_err(|error| sort(object, error)) {
+            Err(StoreError::Missing { .. }) => Ok(false),
+            found => found.map(|_| true),
+        }
+    }
+
     /// The whole content of an object.
     pub(crate) async fn read(&self, object: &str) -> Result<Bytes, StoreError> {
+        self.read_in(object, |store| async move { store.read_here(object).await }).await
+    }
+
+    /// The same, of this bucket alone.
+    pub(super) async fn read_here(&self, object: &str) -> Result<Bytes, StoreError> {
         self.answered(object, false)?;
         let found = self.objects.get(&path(object)?).await.map_err(|error| sort(object, error))?;
         #[cfg(test)]
@@ -232,6 +262,14 @@ impl Store {
 
     /// A part of the content of an object.
     pub(crate) async fn read_range(&self, object: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let read = |store: Self| {
+            let range = range.clone();
+            async move { store.read_range_here(object, range).await }
+        };
+        self.read_in(object, read).await
+    }
+
+    async fn read_range_here(&self, object: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         self.answered(object, false)?;
         #[cfg(test)]
         self.read_of(range.end.saturating_sub(range.start)).await;
@@ -240,6 +278,11 @@ impl Store {
 
     /// Names and sizes of all objects whose name begins with whole parts of `prefix`, in rising order.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        self.list_in(prefix).await
+    }
+
+    /// The same, of this bucket alone.
+    pub(super) async fn list_here(&self, prefix: &str) -> Result<Vec<(String, u64)>, StoreError> {
         self.answered(prefix, false)?;
         let listed = self.objects.list(Some(&path(prefix)?));
         let mut objects: Vec<_> = listed
@@ -253,6 +296,11 @@ impl Store {
 
     /// Deletes an object, and every old version of it where the bucket keeps some; one that is not there is no error.
     pub(crate) async fn delete(&self, object: &str) -> Result<(), StoreError> {
+        self.delete_in(object).await
+    }
+
+    /// The same, in this bucket alone.
+    pub(super) async fn delete_here(&self, object: &str) -> Result<(), StoreError> {
         self.answered(object, false)?;
         if let Some(versions) = &self.versions {
             path(object)?;

@@ -109,6 +109,47 @@ pub(crate) enum StoreError {
         /// Which bucket.
         bucket: String,
     },
+    /// The bucket is somebody else's in this region.
+    #[error(
+        "bucket `{bucket}` belongs to {found} and was named for {wanted}; correct `store` or `store.buckets` in the configuration"
+    )]
+    OtherOwner {
+        /// Which bucket.
+        bucket: String,
+        /// Whose its marker says it is.
+        found: String,
+        /// Whose the configuration says it is.
+        wanted: String,
+    },
+    /// The region divided data into a bucket that this node's configuration does not name.
+    #[error(
+        "data of {owner} lies in bucket `{bucket}`, which `store.buckets` of this node does not name; name it there, as on the other nodes of the region (the region's bucket says so in `{object}`)"
+    )]
+    Unnamed {
+        /// Which bucket.
+        bucket: String,
+        /// Whose it is.
+        owner: String,
+        /// Which object of the region's bucket says so.
+        object: String,
+    },
+    /// Nobody can tell yet into whose bucket an object goes.
+    #[error("whose `{object}` is cannot be told before the metadata is here; it is tried again")]
+    Unplaced {
+        /// Which object.
+        object: String,
+    },
+    /// A bucket of a tenant or a stream cannot be used.
+    #[error("the bucket `{bucket}` of {owner}, number {number} of `store.buckets`, cannot be used")]
+    Own {
+        /// Which bucket.
+        bucket: String,
+        /// Whose it is.
+        owner: String,
+        /// Its place in the list, counted from 1.
+        number: usize,
+        source: Box<Self>,
+    },
     /// No random bytes.
     #[error("the system gives no random bytes; look at it, then start the node again")]
     NoRandomness,
@@ -139,6 +180,10 @@ impl Coded for StoreError {
             Self::Overwrites { .. } => "DMC-STORE-12",
             Self::NoBucket { .. } => "DMC-STORE-13",
             Self::NoRandomness => "DMC-STORE-14",
+            Self::OtherOwner { .. } => "DMC-STORE-15",
+            Self::Unnamed { .. } => "DMC-STORE-16",
+            Self::Unplaced { .. } => "DMC-STORE-17",
+            Self::Own { source, .. } => source.code(),
         }
     }
 
@@ -153,10 +198,13 @@ impl Coded for StoreError {
             | Self::Untold { .. }
             | Self::Settings { .. }
             | Self::Overwrites { .. }
-            | Self::NoBucket { .. } => Verdict::Refused,
+            | Self::NoBucket { .. }
+            | Self::OtherOwner { .. }
+            | Self::Unnamed { .. } => Verdict::Refused,
+            Self::Own { source, .. } => source.verdict(),
             Self::Missing { .. } | Self::NoRandomness => Verdict::Broken,
             Self::Denied { .. } => Verdict::NotNow(60),
-            Self::Failed { .. } => Verdict::NotNow(5),
+            Self::Failed { .. } | Self::Unplaced { .. } => Verdict::NotNow(5),
         }
     }
 }

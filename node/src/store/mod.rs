@@ -9,13 +9,15 @@ mod errors;
 #[cfg(test)]
 mod front_test;
 mod open;
+mod places;
 mod provider;
 #[cfg(test)]
 mod real_test;
 mod report;
 mod versions;
 
-pub(crate) use bucket::Store;
 #[cfg(test)]
 pub(crate) use bucket::{Faults, StoreConfig};
+pub(crate) use bucket::{Lies, Store};
 pub(crate) use errors::StoreError;
+pub(crate) use places::{ARCHIVE, COPIES, RESTORED};

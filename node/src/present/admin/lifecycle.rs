@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use domicile_proto::ids::{ShardId, TenantId, Timestamp};
+use domicile_proto::ids::{Name, ShardId, TenantId, Timestamp};
 use serde_json::{Value, json};
 
 use super::{OPERATORS, archive};
@@ -127,7 +127,7 @@ async fn run(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
 /// `GET /api/v1/storage`.
 async fn list(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
     let shown = async {
-        let (_, seen) = at.seen(&headers)?;
+        let (who, seen) = at.seen(&headers)?;
         let lying: BTreeMap<SegmentId, Lying> = at.mover.lying().iter().map(|one| (one.segment, *one)).collect();
         let mut rows = Vec::new();
         for (shard, stream) in &seen {
@@ -137,11 +137,20 @@ async fn list(State(at): State<Arc<Places>>, headers: HeaderMap) -> Response {
             rows.extend(view.iter().filter(|one| !in_archive(one)).map(|one| row(one, stream, lying.get(&one.id))));
             rows.extend(archive.iter().map(|one| archived(one, (*shard, stream), &lying)));
         }
-        let StoreSection { kind, bucket, prefix, location, path, .. } = &at.store;
+        let place = |store: &StoreSection| {
+            let StoreSection { kind, bucket, prefix, location, path, .. } = store;
+            json!({"kind": kind, "name": bucket, "prefix": prefix, "location": location, "directory": path})
+        };
+        let policy = at.desk.parts.policy.now();
+        let is_seen = |tenant: &Name| who.tenant() == OPERATORS || policy.tenants.get(tenant) == Some(&who.tenant());
+        let own = at.store.buckets.iter().filter(|entry| entry.tenant.as_ref().is_some_and(is_seen));
+        let own = own.map(|entry| {
+            let (tenant, stream, closed) = (&entry.tenant, &entry.stream, entry.closed);
+            json!({"tenant": tenant, "stream": stream, "closed": closed, "bucket": place(&entry.store)})
+        });
         Ok(json!({
-            "region": at.desk.parts.region, "node": at.desk.parts.node,
-            "bucket": {"kind": kind, "name": bucket, "prefix": prefix, "location": location, "directory": path},
-            "segments": rows,
+            "region": at.desk.parts.region, "node": at.desk.parts.node, "bucket": place(&at.store),
+            "own_buckets": own.collect::<Vec<_>>(), "segments": rows,
         }))
     };
     told(shown.await)

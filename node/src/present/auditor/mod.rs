@@ -32,8 +32,9 @@ use crate::audit::{LedgerError, sbom_digest};
 use crate::config::RegionFacts;
 use crate::erase::Erasure;
 use crate::receive::Failure;
+use crate::store::Store;
 
-pub(crate) use statement::{Bucket, Erasure as StatedErasure, Statement, Stream, Transfer};
+pub(crate) use statement::{Bucket, Erasure as StatedErasure, OwnBucket, Segment, Statement, Stream, Transfer};
 use visible::Visible;
 
 /// First line of what is signed over a statement.
@@ -52,8 +53,8 @@ pub(crate) struct Office {
     program: String,
     /// SHA-256 of what it was built of, likewise.
     sbom: String,
-    /// The bucket, as it was found when the node opened it.
-    bucket: Bucket,
+    /// The region's bucket and those beside it, as they were found when the node opened them.
+    store: Store,
     register: breaches::Register,
 }
 
@@ -65,10 +66,10 @@ impl Office {
         releases: Releases,
         (deployment, facts): (Name, RegionFacts),
         program: String,
-        bucket: Bucket,
+        store: Store,
     ) -> Arc<Self> {
         let (sbom, register) = (hex::encode(sbom_digest()), breaches::Register::default());
-        Arc::new(Self { desk, erasure, releases, deployment, facts, program, sbom, bucket, register })
+        Arc::new(Self { desk, erasure, releases, deployment, facts, program, sbom, store, register })
     }
 
     /// The tenant an auditor asks about: the own one, for the operator's any.
@@ -112,13 +113,14 @@ type Parameters = Query<BTreeMap<String, String>>;
 
 /// `GET /api/v1/audit/statement?tenant=`: the statement as a text, so that its bytes stay what was signed.
 async fn statement_of(State(office): State<Arc<Office>>, headers: HeaderMap, Query(asked): Parameters) -> Response {
-    let stated = || {
+    let stated = async {
         let (tenant, name, _) = office.asked(&headers, asked.get("tenant"))?;
-        let text = serde_json::to_string_pretty(&office.state(tenant, &name)).unwrap_or_default();
+        let lying = office.lying(tenant, &name).await.map_err(|error| Failure::of(&error))?;
+        let text = serde_json::to_string_pretty(&office.state(tenant, &name, &lying)).unwrap_or_default();
         let note = office.sign(STATEMENT_TITLE, digest(&SHA256, text.as_bytes()).as_ref(), &[])?;
         Ok(json!({"statement": text, "note": note}))
     };
-    told(stated())
+    told(stated.await)
 }
 
 /// `GET /api/v1/audit/log`: the newest checkpoint, those that were kept, the one that others cosigned, and the keys.

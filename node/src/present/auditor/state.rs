@@ -1,18 +1,78 @@
 //! Puts a statement together from what the node knows at this moment.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use domicile_proto::ids::{Name, NodeId, Region, TenantId};
 use domicile_proto::metadata::{Personal, Roles, Rows};
 use domicile_proto::privacy::Action;
 
 use super::statement::{
-    AccessKey, Approved, Build, Deletion, Erasure, Hold, Keys, Node, Officer, Segment, Statement, Stream, Transfer,
-    VERSION,
+    AccessKey, Approved, Bucket, Build, Deletion, Erasure, Hold, Keys, Node, Officer, OwnBucket, Segment, Statement,
+    Stream, Transfer, VERSION,
 };
 use super::{Desk, OPERATORS, Office};
 use crate::policy::{Policy, Route, StreamView, date_of};
+use crate::store::{ARCHIVE, COPIES, Lies, RESTORED, StoreError};
+
+/// Where objects of segments lie.
+#[derive(Default)]
+pub(super) struct Lying {
+    own: Vec<OwnBucket>,
+    of: BTreeMap<String, BTreeSet<u64>>,
+}
+
+impl Bucket {
+    /// Where a bucket lies, and who says so. The marker in it named this region when it was opened, or the node would not run.
+    fn of(lies: &Lies, region: &Region) -> Self {
+        let marker = "marker object in the bucket, checked when the node opened it";
+        let source = match (&lies.location, lies.is_told) {
+            (None, _) => marker.to_owned(),
+            (Some(_), true) => format!("the provider's answer and the {marker}"),
+            (Some(_), false) => {
+                format!("ATTENTION: the configuration, for the provider does not tell; and the {marker}")
+            }
+        };
+        let kind = if lies.kind.is_empty() { "directory of the node's machine".to_owned() } else { lies.kind.clone() };
+        Self { kind, region: region.to_string(), location: lies.location.clone(), source }
+    }
+}
 
 impl Office {
-    pub(super) fn state(&self, tenant: TenantId, name: &Name) -> Statement {
+    /// Where the objects of the tenant's segments lie, where it has buckets of its own.
+    ///
+    /// # Errors
+    /// The bucket.
+    pub(super) async fn lying(&self, tenant: TenantId, name: &Name) -> Result<Lying, StoreError> {
+        let mut lying = Lying::default();
+        let own = self.store.own_lies().into_iter().enumerate().filter(|(_, own)| own.tenant == *name);
+        // By the number that the store gives it.
+        let mut numbers = BTreeMap::new();
+        for (at, own) in own {
+            let bucket = Bucket::of(&own.lies, &self.desk.parts.region);
+            lying.own.push(OwnBucket { stream: own.stream.map(|stream| stream.to_string()), bucket });
+            numbers.insert(at, lying.own.len() as u64);
+        }
+        if numbers.is_empty() {
+            return Ok(lying);
+        }
+        let policy = self.desk.parts.policy.now();
+        for view in Desk::streams_under(&policy, tenant).values() {
+            let Some((shard, _)) = view.shard.filter(|(_, owner): &(_, NodeId)| *owner == self.desk.parts.node) else {
+                continue;
+            };
+            for above in [COPIES, ARCHIVE, RESTORED] {
+                for (object, at) in self.store.lying(&format!("{above}/{:016x}", shard.0)).await? {
+                    // `above/shard/segment/…`
+                    let Some(segment) = object.split('/').nth(2) else { continue };
+                    let number = at.map_or(Some(0), |at| numbers.get(&at).copied());
+                    lying.of.entry(segment.to_owned()).or_default().extend(number);
+                }
+            }
+        }
+        Ok(lying)
+    }
+
+    pub(super) fn state(&self, tenant: TenantId, name: &Name, lying: &Lying) -> Statement {
         let parts = &self.desk.parts;
         let (policy, head, vault) = (parts.policy.now(), parts.ledger.head(), parts.vault.facts());
         let nodes = policy.nodes.values().map(|row| Node { node: row.node.0, region: row.region.to_string() });
@@ -48,8 +108,9 @@ impl Office {
                 originals: vault.originals,
                 is_rewrite_due: vault.is_rewrite_due,
             },
-            bucket: self.bucket.clone(),
-            segments: views.values().flat_map(|view| self.segments(view)).collect(),
+            bucket: Bucket::of(self.store.lies(), &parts.region),
+            own_buckets: lying.own.clone(),
+            segments: views.values().flat_map(|view| self.segments(view, lying)).collect(),
             erasures: self.erasures(tenant),
             holds: self
                 .erasure
@@ -122,7 +183,7 @@ impl Office {
         }
     }
 
-    fn segments(&self, view: &StreamView) -> Vec<Segment> {
+    fn segments(&self, view: &StreamView, places: &Lying) -> Vec<Segment> {
         let Some((shard, _)) = view.shard.filter(|(_, owner): &(_, NodeId)| *owner == self.desk.parts.node) else {
             return Vec::new();
         };
@@ -137,6 +198,7 @@ impl Office {
             received_until: segment.received_until,
             is_on_disk: segment.dir.is_some(),
             is_in_bucket: segment.copied.is_some(),
+            lies_in: places.of.get(&segment.id.to_string()).cloned().unwrap_or_default(),
         };
         let mut rows: Vec<Segment> = lying.iter().map(row).collect();
         let archive = self.desk.parts.catalog.archive(shard);
@@ -152,6 +214,7 @@ impl Office {
             received_until: one.row.received_until,
             is_on_disk: false,
             is_in_bucket: true,
+            lies_in: one.id().and_then(|id| places.of.get(&id.to_string()).cloned()).unwrap_or_default(),
         }));
         rows.sort_unstable_by_key(|row| (row.received_until, row.id.clone()));
         rows

@@ -3,7 +3,7 @@
 //! Read again from an audit pack by whoever checks one. Holds names, numbers, times and digests; nothing of a record, no key,
 //! and nobody's subject number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domicile_proto::ids::Timestamp;
 use domicile_proto::noise::Noise;
@@ -42,6 +42,9 @@ pub(crate) struct Statement {
     pub(crate) access_keys: Vec<AccessKey>,
     pub(crate) keys: Keys,
     pub(crate) bucket: Bucket,
+    /// Buckets of the tenant and of its streams beside it; none where there are none, and in statements of earlier builds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) own_buckets: Vec<OwnBucket>,
     pub(crate) segments: Vec<Segment>,
     pub(crate) erasures: Vec<Erasure>,
     pub(crate) holds: Vec<Hold>,
@@ -173,6 +176,15 @@ pub(crate) struct Bucket {
     pub(crate) source: String,
 }
 
+/// A bucket of the tenant, or of one of its streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OwnBucket {
+    /// The stream whose it is; none where it is the tenant's.
+    pub(crate) stream: Option<String>,
+    pub(crate) bucket: Bucket,
+}
+
 /// A sealed part of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -189,6 +201,10 @@ pub(crate) struct Segment {
     /// It lies in the region's bucket alone.
     #[serde(default)]
     pub(crate) is_in_bucket: bool,
+    /// Which buckets its objects lie in, where the tenant has any of its own: 0 is the region's, others are counted in `own_buckets`
+    /// from 1.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) lies_in: BTreeSet<u64>,
 }
 
 /// An order of erasure.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::compose::{Home, firsts, missing};
 use super::super::paper::{Section, Table};
 use super::super::tally::{Line, instant};
+use crate::present::auditor::{Bucket, OwnBucket, Segment};
 
 fn listed(values: &[String], none: &str) -> String {
     if values.is_empty() { none.to_owned() } else { values.join(", ") }
@@ -168,24 +169,39 @@ pub(in super::super) fn keys(homes: &[Home]) -> Section {
         )
 }
 
-/// The place of a region's bucket, as its provider calls it.
-fn location(home: &Home) -> String {
-    home.statement.bucket.location.clone().unwrap_or_else(|| "a directory".to_owned())
+/// The place of a bucket, as its provider calls it.
+fn location(bucket: &Bucket) -> String {
+    bucket.location.clone().unwrap_or_else(|| "a directory".to_owned())
+}
+
+/// Whose bucket one of the tenant's own is.
+fn owner(own: &OwnBucket) -> String {
+    own.stream.as_ref().map_or_else(|| "the tenant".to_owned(), |stream| format!("stream {stream}"))
+}
+
+/// The buckets that a segment's objects lie in. Those of a tenant without any of its own lie in the region's.
+fn buckets_of(home: &Home, segment: &Segment) -> String {
+    let of_region = format!("bucket of the region ({})", location(&home.statement.bucket));
+    let named = segment.lies_in.iter().map(|number| {
+        let own =
+            usize::try_from(*number).ok().and_then(|number| home.statement.own_buckets.get(number.checked_sub(1)?));
+        own.map_or_else(|| of_region.clone(), |own| format!("bucket of {} ({})", owner(own), location(&own.bucket)))
+    });
+    let named: Vec<_> = named.collect();
+    if named.is_empty() { of_region } else { named.join(" and ") }
 }
 
 /// Where everything lies.
 pub(in super::super) fn places(homes: &[Home]) -> Section {
-    let buckets = homes.iter().map(|home| {
-        let bucket = &home.statement.bucket;
-        let state = if bucket.region == home.name() { "in its region" } else { "ATTENTION: elsewhere" };
-        [
-            home.label(),
-            bucket.kind.clone(),
-            bucket.region.clone(),
-            location(home),
-            bucket.source.clone(),
-            state.to_owned(),
-        ]
+    let buckets = homes.iter().flat_map(|home| {
+        let row = |whose: String, bucket: &Bucket| {
+            let state = if bucket.region == home.name() { "in its region" } else { "ATTENTION: elsewhere" };
+            let (kind, region) = (bucket.kind.clone(), bucket.region.clone());
+            [home.label(), whose, kind, region, location(bucket), bucket.source.clone(), state.to_owned()]
+        };
+        let own = home.statement.own_buckets.iter().map(|own| row(owner(own), &own.bucket));
+        let rows: Vec<_> = std::iter::once(row("the region".to_owned(), &home.statement.bucket)).chain(own).collect();
+        rows
     });
     let segments = homes.iter().flat_map(|home| {
         home.statement.segments.iter().map(|segment| {
@@ -198,9 +214,11 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
                 instant(segment.oldest),
                 instant(segment.newest),
                 if segment.is_in_bucket {
-                    format!("bucket of the region alone ({})", location(home))
+                    format!("{} alone", buckets_of(home, segment))
+                } else if segment.is_on_disk && segment.lies_in.is_empty() && !home.statement.own_buckets.is_empty() {
+                    format!("disk of node {}", home.statement.node)
                 } else if segment.is_on_disk {
-                    format!("disk of node {}, and bucket of the region ({})", home.statement.node, location(home))
+                    format!("disk of node {}, and {}", home.statement.node, buckets_of(home, segment))
                 } else {
                     format!("memory and write-ahead log of node {}", home.statement.node)
                 },
@@ -213,7 +231,15 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
             Table::new(
                 "buckets",
                 "Buckets",
-                &["Region", "Kind", "Region that it names", "Place, as the provider calls it", "Who says so", "State"],
+                &[
+                    "Region",
+                    "Whose",
+                    "Kind",
+                    "Region that it names",
+                    "Place, as the provider calls it",
+                    "Who says so",
+                    "State",
+                ],
                 "",
             )
             .rows(buckets),
