@@ -1,14 +1,17 @@
 //! Time, as an argument: the only place that asks the machine what time it is.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use domicile_proto::ids::Timestamp;
 
 /// A clock that can be handed around: the machine's, or one that a test turns.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock(Kind);
+
+/// From when on [`Clock::steady`] counts.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// How far the clocks of this process are ahead of the machine's, in microseconds.
 static AHEAD: AtomicI64 = AtomicI64::new(0);
@@ -24,7 +27,15 @@ pub fn run_ahead(by: Duration) {
 enum Kind {
     System,
     #[allow(dead_code, reason = "tests turn the clock")]
-    Turned(Arc<AtomicI64>),
+    Turned(Arc<Turned>),
+}
+
+/// What a test turns.
+#[derive(Debug, Default)]
+struct Turned {
+    micros: AtomicI64,
+    /// In microseconds.
+    steady: AtomicU64,
 }
 
 impl Clock {
@@ -36,14 +47,33 @@ impl Clock {
     /// A clock that stands until it is turned.
     #[allow(dead_code, reason = "tests turn the clock")]
     pub(crate) fn standing_at(at: Timestamp) -> Self {
-        Self(Kind::Turned(Arc::new(AtomicI64::new(at.0))))
+        Self(Kind::Turned(Arc::new(Turned { micros: AtomicI64::new(at.0), ..Turned::default() })))
     }
 
-    /// Turns a standing clock; the machine's clock stays as it is.
+    /// Sets a standing clock, as somebody sets a wrong one: no time passes. The machine's clock stays as it is.
     #[allow(dead_code, reason = "tests turn the clock")]
     pub(crate) fn turn_to(&self, at: Timestamp) {
-        if let Kind::Turned(micros) = &self.0 {
-            micros.store(at.0, Ordering::SeqCst);
+        if let Kind::Turned(turned) = &self.0 {
+            turned.micros.store(at.0, Ordering::SeqCst);
+        }
+    }
+
+    /// Has so much time pass for a standing clock.
+    #[allow(dead_code, reason = "tests turn the clock")]
+    pub(crate) fn pass(&self, by: Duration) {
+        if let Kind::Turned(turned) = &self.0 {
+            turned.micros.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            turned.steady.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        }
+    }
+
+    /// How much time has passed since some moment of this process, whatever [`Clock::now`] was set to meanwhile: for whatever must
+    /// not come early or late by a clock that jumps. Two of them can be compared, within one process; a machine that sleeps does
+    /// not count it.
+    pub(crate) fn steady(&self) -> Duration {
+        match &self.0 {
+            Kind::System => BEGUN.elapsed(),
+            Kind::Turned(turned) => Duration::from_micros(turned.steady.load(Ordering::SeqCst)),
         }
     }
 
@@ -56,7 +86,7 @@ impl Clock {
                 let micros = i64::try_from(micros).unwrap_or(i64::MAX);
                 Timestamp(micros.saturating_add(AHEAD.load(Ordering::SeqCst)))
             }
-            Kind::Turned(micros) => Timestamp(micros.load(Ordering::SeqCst)),
+            Kind::Turned(turned) => Timestamp(turned.micros.load(Ordering::SeqCst)),
         }
     }
 }
