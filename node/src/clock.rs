@@ -1,6 +1,6 @@
 //! Time, as an argument: the only place that asks the machine what time it is.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ pub(crate) struct Clock(Kind);
 pub(crate) struct Reading {
     /// In UTC.
     pub(crate) wall: Timestamp,
-    /// Since a moment in this process that stays the same; 0 by a clock that a test turns, for that lets no time go by.
+    /// Since a moment in this process that stays the same.
     pub(crate) ran: Duration,
 }
 
@@ -27,13 +27,14 @@ impl From<Timestamp> for Reading {
     }
 }
 
-/// Where [`Reading::ran`] counts from.
-static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// From when on [`Clock::steady`] counts.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Two readings of one clock that are no further apart leave no room for anything between them.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// How far the clocks of this process are ahead of the machine's, in microseconds.
 static AHEAD: AtomicI64 = AtomicI64::new(0);
-/// When this process first asked.
-static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Has every clock of this process run so much ahead of the machine's from now on. For whole-system tests alone, which put the product
 /// into a process of their own: nothing that a node is told by a file, an argument, its environment or a request comes here.
@@ -49,11 +50,12 @@ enum Kind {
     Turned(Arc<Turned>),
 }
 
-/// A clock of a test: what it shows, and how much of that somebody set.
-#[derive(Debug)]
+/// What a test turns.
+#[derive(Debug, Default)]
 struct Turned {
-    shows: AtomicI64,
-    set: AtomicI64,
+    micros: AtomicI64,
+    /// In microseconds.
+    steady: AtomicU64,
 }
 
 impl Clock {
@@ -65,41 +67,45 @@ impl Clock {
     /// A clock that stands until it is turned.
     #[allow(dead_code, reason = "tests turn the clock")]
     pub(crate) fn standing_at(at: Timestamp) -> Self {
-        Self(Kind::Turned(Arc::new(Turned { shows: AtomicI64::new(at.0), set: AtomicI64::new(0) })))
+        Self(Kind::Turned(Arc::new(Turned { micros: AtomicI64::new(at.0), ..Turned::default() })))
     }
 
-    /// Turns a standing clock: time passes. The machine's clock stays as it is.
+    /// Sets a standing clock, as somebody sets a wrong one: no time passes. The machine's clock stays as it is.
     #[allow(dead_code, reason = "tests turn the clock")]
     pub(crate) fn turn_to(&self, at: Timestamp) {
         if let Kind::Turned(turned) = &self.0 {
-            turned.shows.store(at.0, Ordering::SeqCst);
+            turned.micros.store(at.0, Ordering::SeqCst);
         }
     }
 
-    /// Sets a standing clock forward, or back, by so many microseconds: no time passes.
-    #[allow(dead_code, reason = "tests set the clock")]
-    pub(crate) fn set_by(&self, micros: i64) {
+    /// Has so much time pass for a standing clock.
+    #[allow(dead_code, reason = "tests turn the clock")]
+    pub(crate) fn pass(&self, by: Duration) {
         if let Kind::Turned(turned) = &self.0 {
-            turned.shows.fetch_add(micros, Ordering::SeqCst);
-            turned.set.fetch_add(micros, Ordering::SeqCst);
+            turned.micros.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            turned.steady.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
         }
     }
 
-    /// Time that passed, in microseconds since some moment: nobody can set it. A machine that sleeps stops it.
-    pub(crate) fn steady(&self) -> i64 {
+    /// How much time has passed since some moment of this process, whatever [`Clock::now`] was set to meanwhile: for whatever must
+    /// not come early or late by a clock that jumps. Two of them can be compared, within one process; a machine that sleeps does
+    /// not count it.
+    pub(crate) fn steady(&self) -> Duration {
         match &self.0 {
-            Kind::System => i64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(i64::MAX),
-            Kind::Turned(turned) => turned.shows.load(Ordering::SeqCst) - turned.set.load(Ordering::SeqCst),
+            Kind::System => BEGUN.elapsed(),
+            Kind::Turned(turned) => Duration::from_micros(turned.steady.load(Ordering::SeqCst)),
         }
     }
 
-    /// Now, in UTC and by how long this process has run.
+    /// Now, in UTC and by how long this process has run. Both are read at one moment: what was interrupted in between is read again, else a
+    /// process that was stopped there would think that its clock was set.
     pub(crate) fn reading(&self) -> Reading {
-        let ran = match &self.0 {
-            Kind::System => BEGAN.elapsed(),
-            Kind::Turned(_) => Duration::ZERO,
-        };
-        Reading { wall: self.now(), ran }
+        loop {
+            let (before, wall, ran) = (self.steady(), self.now(), self.steady());
+            if ran.saturating_sub(before) < AT_ONCE {
+                return Reading { wall, ran };
+            }
+        }
     }
 
     /// Now, in UTC.
@@ -111,7 +117,7 @@ impl Clock {
                 let micros = i64::try_from(micros).unwrap_or(i64::MAX);
                 Timestamp(micros.saturating_add(AHEAD.load(Ordering::SeqCst)))
             }
-            Kind::Turned(turned) => Timestamp(turned.shows.load(Ordering::SeqCst)),
+            Kind::Turned(turned) => Timestamp(turned.micros.load(Ordering::SeqCst)),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::errors::LedgerError;
 use super::files::Files;
 use super::merkle::{Hash, Head, WIDTH};
 use super::note::{Cosigner, Signer, Verifier};
-use super::passing::{Moment, Passing, jump};
+use super::passing::{Passing, jump};
 use super::publish::{Job, Publisher, Signed, Stamp};
 use super::read::Entries;
 use super::recover::{self, Found};
@@ -208,7 +208,7 @@ impl Ledger {
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
         // When it happened, however long the queue is.
-        let began = Moment::now(&self.clock);
+        let began = self.clock.reading();
         let place = queue.reserve().await.map_err(|_| LedgerError::Poisoned)?;
         let at = {
             // Entries stand in the order in which this is passed: none of what needs a route stands behind one that closes it, and none
@@ -217,7 +217,7 @@ impl Ledger {
             if let Some(to) = passing.refuses(&event) {
                 return Err(LedgerError::Shut { to: to.clone() });
             }
-            let (at, was_set) = passing.take(&event, began, Moment::now(&self.clock));
+            let (at, was_set) = passing.take(&event, began, self.clock.reading());
             place.send(Wish::Entry(Wanted { at, was_set, tenant, event, done }));
             at
         };

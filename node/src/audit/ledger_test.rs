@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use domicile_proto::border::EgressClass;
 use domicile_proto::ids::{ByteCount, NodeId, PolicyVersion, Timestamp};
@@ -255,8 +256,8 @@ async fn before_the_first_entry_by_a_clock_that_was_set_stands_one_that_says_so(
     // Time passes; the clock does what clocks do; it is set forward, and back further.
     for (version, passed, by) in [(1, 60_000_000, 0), (2, 0, 1_900_000), (3, 5, 3_600_000_000), (4, 5, -7_200_000_000)]
     {
-        turned.turn_to(Timestamp(turned.now().0 + passed));
-        turned.set_by(by);
+        turned.pass(Duration::from_micros(passed));
+        turned.turn_to(Timestamp(turned.now().0 + by));
         ledger.record(note(version)).await.expect("recorded");
         let by = if version == 3 { by + 1_900_000 } else { by };
         expected.extend((version > 2).then(|| set(by)));
@@ -264,7 +265,7 @@ async fn before_the_first_entry_by_a_clock_that_was_set_stands_one_that_says_so(
     }
     ledger.close();
     // While the node was away, the clock was set back: nothing that is later than what it wrote before.
-    turned.set_by(-60_000_000);
+    turned.turn_to(Timestamp(turned.now().0 - 60_000_000));
     let again = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("opened again");
     again.record(note(5)).await.expect("recorded");
     expected.extend([set(-60_000_000), note(5)]);

@@ -6,34 +6,12 @@ use std::collections::BTreeSet;
 use domicile_proto::ids::{Region, Timestamp};
 
 use super::entry::{Entry, Event};
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::limits::CLOCK_TOLERANCE;
 
-/// Two readings of one clock that are no further apart, in microseconds, leave no room for a jump between them.
-const AT_ONCE: i64 = 100_000;
-
-/// A moment by both clocks, in microseconds: by the one that people set, and by the one that only runs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    wall: i64,
-    steady: i64,
-}
-
-impl Moment {
-    /// Asks both clocks, once more where it was interrupted in between: else a node that was stopped there would say it was set.
-    pub(super) fn now(clock: &Clock) -> Self {
-        loop {
-            let (before, wall, steady) = (clock.steady(), clock.now().0, clock.steady());
-            if steady.saturating_sub(before) < AT_ONCE {
-                return Self { wall, steady };
-            }
-        }
-    }
-
-    /// By how much the one clock is ahead of the other. It changes when somebody sets the clock, or the machine slept.
-    const fn ahead(self) -> i64 {
-        self.wall.saturating_sub(self.steady)
-    }
+/// By how much a clock is ahead of the time that passed, in microseconds. It changes when somebody sets it, or the machine slept.
+fn ahead(at: Reading) -> i64 {
+    at.wall.0.saturating_sub(i64::try_from(at.ran.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// What whoever makes an entry passes, one behind the other.
@@ -47,7 +25,7 @@ pub(super) struct Passing {
 impl Passing {
     /// From now on; every route is open.
     pub(super) fn from(clock: &Clock) -> Self {
-        Self { shut: BTreeSet::new(), ahead: Moment::now(clock).ahead() }
+        Self { shut: BTreeSet::new(), ahead: ahead(clock.reading()) }
     }
 
     /// Whether nothing closed the route to a region.
@@ -63,7 +41,7 @@ impl Passing {
     /// Takes an event that began at a moment: its time, and how far the clock was set since the last one, where it was.
     ///
     /// All times of entries behind that are by the clock as it was set, also of what began before.
-    pub(super) fn take(&mut self, event: &Event, began: Moment, now: Moment) -> (Timestamp, Option<i64>) {
+    pub(super) fn take(&mut self, event: &Event, began: Reading, now: Reading) -> (Timestamp, Option<i64>) {
         if let Event::RouteChanged { to, open, .. } = event {
             if *open {
                 self.shut.remove(to)
@@ -71,12 +49,12 @@ impl Passing {
                 self.shut.insert(to.clone())
             };
         }
-        let was_set = jump(self.ahead, now.ahead());
+        let was_set = jump(self.ahead, ahead(now));
         if was_set.is_some() {
-            self.ahead = now.ahead();
+            self.ahead = ahead(now);
         }
-        let meanwhile = jump(began.ahead(), now.ahead()).unwrap_or(0);
-        (Timestamp(began.wall.saturating_add(meanwhile)), was_set)
+        let meanwhile = jump(ahead(began), ahead(now)).unwrap_or(0);
+        (Timestamp(began.wall.0.saturating_add(meanwhile)), was_set)
     }
 }
 
@@ -107,12 +85,14 @@ impl Elapsed {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const MINUTE: i64 = 60_000_000;
 
-    fn moment(wall: i64, steady: i64) -> Moment {
-        Moment { wall, steady }
+    fn moment(wall: i64, ran: i64) -> Reading {
+        Reading { wall: Timestamp(wall), ran: Duration::from_micros(ran.unsigned_abs()) }
     }
 
     #[test]
@@ -120,7 +100,7 @@ mod tests {
         let start = Event::ClockJumped { by: 0, ordered: true };
         let mut passing = Passing { shut: BTreeSet::new(), ahead: 1_000 * MINUTE };
         let began = moment(1_001 * MINUTE, MINUTE);
-        assert_eq!(passing.take(&start, began, moment(1_001 * MINUTE + 9, MINUTE + 9)), (Timestamp(began.wall), None));
+        assert_eq!(passing.take(&start, began, moment(1_001 * MINUTE + 9, MINUTE + 9)), (began.wall, None));
         // Two minutes back, while it waited for a second.
         let now = moment(999 * MINUTE + 1_000_000, MINUTE + 1_000_000);
         assert_eq!(passing.take(&start, began, now), (Timestamp(999 * MINUTE), Some(-2 * MINUTE)));

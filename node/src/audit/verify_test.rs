@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use domicile_proto::ids::{Region, TenantId, Timestamp};
 
@@ -343,21 +344,22 @@ async fn a_clock_that_was_set_makes_no_erasure_late_and_none_in_time() {
     let ledger = Ledger::open(dir.path(), &tokyo(), clock.clone()).expect("new");
     let asked = |erasure: &str| Event::ErasureRequested { erasure: erasure.into(), commitment: [1; 32] };
     let done = |erasure: &str| Event::Shredded { erasure: erasure.into(), hidden: 1, originals: 1 };
-    let pass = |seconds: i64| clock.turn_to(Timestamp(clock.now().0 + seconds * 1_000_000));
+    let pass = |seconds| clock.pass(Duration::from_secs(seconds));
+    let set_by = |micros: i64| clock.turn_to(Timestamp(clock.now().0 + micros));
     // One second at a clock that is set two minutes forward meanwhile, and back.
     for (erasure, by) in [("forward", 120_000_000), ("back", -120_000_000)] {
         ledger.record(asked(erasure)).await.expect("recorded");
-        clock.set_by(by);
+        set_by(by);
         pass(1);
         ledger.record(done(erasure)).await.expect("recorded");
     }
     // An hour of which the clock shows nothing; and one that is still asked for, a second ago.
     ledger.record(asked("hidden")).await.expect("recorded");
     pass(3_600);
-    clock.set_by(-3_600_000_000);
+    set_by(-3_600_000_000);
     ledger.record(done("hidden")).await.expect("recorded");
     ledger.record(asked("open")).await.expect("recorded");
-    clock.set_by(86_400_000_000);
+    set_by(86_400_000_000);
     pass(1);
     ledger.record(done("nobody's")).await.expect("recorded");
     ledger.close();

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, StreamId, TimeRange, Timestamp};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::workflow_test::{Node, TENANT, TOKEN, begin, stream};
 use super::{Progress, Whom};
 use crate::audit::Event;
 use crate::errors::Coded;
+use crate::limits::RETENTION_LOOK;
 use crate::policy::Policy;
 use crate::segment::specimen::record;
 use crate::segment::{Segment, Unsearched};
@@ -148,6 +150,35 @@ async fn a_cold_segment_is_archived_on_its_day_and_a_question_is_told_what_it_la
     node.append(vec![record(99, Some(1), json!({"message": "young"}))]).await;
     node.shards.purge().await.unwrap();
     assert_eq!((node.seen(), unsearched(&node)), (1, Some(told)));
+    drop(moving);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_ahead_for_less_than_an_hour_puts_nothing_away_and_one_that_stays_does() {
+    let dir = begin();
+    let node = filled(dir.path()).await;
+    turn(&node, 364);
+    let (moving, begun) = (mover(&node, tier(&node, dir.path())), Instant::now());
+    let look = async |minutes: u32| moving.carry_out_seen(Some(begun + minutes * RETENTION_LOOK / 60)).await;
+    assert_eq!(look(0).await, 1, "to the bucket, where it is searched as before, it goes at once");
+    turn(&node, 365);
+    assert_eq!((look(1).await, look(59).await, node.seen()), (0, 0, 12));
+    turn(&node, 364);
+    assert_eq!(look(60).await, 0, "the clock is right again");
+    turn(&node, 365);
+    assert_eq!((look(61).await, look(120).await, node.seen()), (0, 0, 12), "it was not due in between");
+    assert_eq!((look(121).await, node.seen()), (1, 0));
+    // The same with a copy, but it comes back as soon as it is asked for.
+    ask_back(&moving, 372).await;
+    assert_eq!((look(122).await, node.seen()), (1, 12));
+    turn(&node, 373);
+    assert_eq!(look(123).await, 0);
+    turn(&node, 371);
+    assert_eq!(look(182).await, 0);
+    turn(&node, 373);
+    assert_eq!((look(184).await, look(243).await, node.seen()), (0, 0, 12));
+    assert_eq!((look(244).await, node.seen()), (1, 0));
     drop(moving);
     node.kill().await;
 }

@@ -334,7 +334,8 @@ impl Erasure {
         Ok(())
     }
 
-    /// Destroys originals that were last seen before the period began, but for streams in which anybody is held.
+    /// Destroys originals that were last seen before the period began, but for streams in which anybody is held. None that is younger
+    /// than the segments that go: the clock may have jumped since they were found to be due.
     async fn destroy_days(&self, deletion: &Deletion) -> Result<u64, EraseError> {
         let holds = self.stream_holds();
         let mut streams = BTreeMap::new();
@@ -350,15 +351,16 @@ impl Erasure {
             if self.person_holds(&period).is_empty()
                 && !holds.iter().any(|hold| hold.concerns(period.tenant, period.stream))
             {
-                streams.insert(row.stream, row.days);
+                let (_, until) = streams.entry(row.stream).or_insert((row.days, row.received_until));
+                *until = row.received_until.max(*until);
             }
         }
         let (vault, tenant, at) = (Arc::clone(&self.parts.vault), deletion.tenant, deletion.at);
         let destroying = self.parts.tasks.blocking(move || {
-            let targets = streams.into_iter().map(|(stream, days)| Target::Days {
-                tenant,
-                stream,
-                before: Day::of(Timestamp(at.0.saturating_sub(i64::from(days).saturating_mul(DAY)))),
+            let targets = streams.into_iter().map(|(stream, (days, until))| {
+                let begun = Day::of(Timestamp(at.0.saturating_sub(i64::from(days).saturating_mul(DAY))));
+                let before = begun.min(Day::of(Timestamp(until.0.saturating_add(DAY))));
+                Target::Days { tenant, stream, before }
             });
             vault.destroy(&targets.collect::<Vec<_>>())
         });

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::deletion::portion;
 use super::retention::{Lying, Period, Planned};
-use super::workflow_test::{Node, TENANT, TOKEN, begin, stream};
+use super::workflow_test::{Node, OTHER, TENANT, TOKEN, begin, stream};
 use super::*;
+use crate::keys::{Day, Original};
 use crate::limits::{RETENTION_LOOK, RETENTION_SEGMENTS, SUPPRESS_FOR};
 use crate::policy::Policy;
 use crate::segment::SegmentId;
@@ -217,6 +218,31 @@ async fn a_clock_that_jumps_and_comes_back_deletes_nothing_and_one_that_stays_do
     assert_eq!(node.seen(), 12, "it was not due in between");
     look(5, Duration::ZERO).await;
     assert_eq!(node.seen(), 0);
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_between_two_looks_takes_no_keys_of_days_that_stay() {
+    let dir = begin();
+    let node = filled(dir.path()).await;
+    turn_to_day(&node, 10);
+    let text = zeroize::Zeroizing::new("later@example.org".to_owned());
+    let original = Original { token: OTHER.into(), subject: Some(9), text, met: None };
+    node.vault.seal(TENANT, StreamId(1), Day::of(node.clock.now()), &[original]).unwrap();
+    node.append(vec![record(13, Some(9), json!({"user": OTHER}))]).await;
+    node.shards.purge().await.unwrap();
+    let begun = Instant::now();
+    turn_to_day(&node, DAYS);
+    node.erasure.look_for_due(begun).await.unwrap();
+    turn_to_day(&node, DAYS + 300);
+    *node.erasure.ends_at.lock() = Some("segments deleted");
+    assert!(node.erasure.look_for_due(begun + RETENTION_LOOK).await.is_err());
+    *node.erasure.ends_at.lock() = None;
+    // What the plan says is done after the crash as well.
+    node.erasure.finish_deletions().await.unwrap();
+    assert_eq!(node.seen(), 1, "the first day went, and only it");
+    assert!(!node.is_revealed(), "with its original");
+    assert!(node.vault.reveal(TENANT, OTHER).unwrap().is_some(), "the record is there, and so is its original");
     node.kill().await;
 }
 

@@ -3,6 +3,7 @@
 //! `exports/<tenant>/<expiry>-<name>` in the region's bucket. The node keeps neither the link nor anything that opens what lies
 //! there. An erasure of the tenant takes all of its links back, for an export may hold the person in somebody else's record.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,17 @@ pub(crate) struct Link {
     pub(crate) name: String,
     /// From when on there is nothing behind it.
     pub(crate) until: Timestamp,
+}
+
+/// What is known of exports beside what the bucket says.
+#[derive(Default)]
+pub(super) struct ExportLooks {
+    last: Option<Instant>,
+    /// Objects that had expired at the last look.
+    expired: BTreeSet<String>,
+    /// When the links that this node made since its start are over, as [`Clock::steady`](crate::clock::Clock::steady) has it: no
+    /// clock that is set back makes them longer.
+    ends: BTreeMap<String, Duration>,
 }
 
 /// What was known of a tenant before its records were read for an export.
@@ -52,7 +64,7 @@ impl Erasure {
     ) -> Result<Link, EraseError> {
         let hours = u32::try_from(hours).ok().filter(|hours| (1..=EXPORT_LINK_HOURS).contains(hours));
         let hours = hours.ok_or(EraseError::LinkHours)?;
-        let now = self.parts.clock.now();
+        let (now, steady) = (self.parts.clock.now(), self.parts.clock.steady());
         if self.kept_exports(&format!("{EXPORTS}/{tenant}")).await?.iter().filter(|kept| kept.until > now).count()
             >= EXPORT_LINKS
         {
@@ -62,6 +74,8 @@ impl Erasure {
         let (name, object) = (key.name(), object(tenant, until, &key));
         self.parts.ledger.record(Event::ExportKept { tenant, export: name.clone().into(), until }).await?;
         let sealed = key.seal(lines, &object)?;
+        let lives = Duration::from_secs(u64::from(hours) * 3_600);
+        self.export_looks.lock().ends.insert(object.clone(), steady + lives);
         self.parts.store.create(&object, Bytes::from(sealed)).await?;
         self.step("export kept")?;
         // An order that came meanwhile took back the links there were; this one may be younger.
@@ -83,6 +97,9 @@ impl Erasure {
             return Err(EraseError::NoExport);
         }
         let object = object(tenant, until, &key);
+        if self.export_looks.lock().is_over(&object, self.parts.clock.steady()) {
+            return Err(EraseError::NoExport);
+        }
         let sealed = match self.parts.store.read(&object).await {
             Err(StoreError::Missing { .. }) => return Err(EraseError::NoExport),
             read => read?,
@@ -101,14 +118,15 @@ impl Erasure {
         Ok(kept.len())
     }
 
-    /// Deletes exports whose link has expired, every now and then.
+    /// Deletes exports whose link has expired, every now and then. What has expired goes when two looks in a row found it so: a clock
+    /// that is ahead for less than that takes nobody's export away.
     pub(super) async fn tend_exports(&self, at: Instant) {
         let is_fresh = |last: &Instant| at.saturating_duration_since(*last) < LOOK_AFTER;
-        if self.exports_looked.lock().as_ref().is_some_and(is_fresh) {
+        if self.export_looks.lock().last.as_ref().is_some_and(is_fresh) {
             return;
         }
         match self.drop_expired_exports().await {
-            Ok(_) => *self.exports_looked.lock() = Some(at),
+            Ok(_) => self.export_looks.lock().last = Some(at),
             Err(error) => {
                 let (code, error) = (error.code(), &error as &dyn std::error::Error);
                 tracing::error!(code, error, "exports that have expired are still there; this is tried again");
@@ -116,21 +134,37 @@ impl Erasure {
         }
     }
 
-    /// Deletes exports whose link has expired; how many.
+    /// Deletes exports whose link is over, or had expired at the look before as well; how many.
     pub(super) async fn drop_expired_exports(&self) -> Result<usize, EraseError> {
-        let now = self.parts.clock.now();
+        let (now, steady) = (self.parts.clock.now(), self.parts.clock.steady());
         let kept = self.kept_exports(EXPORTS).await?;
-        let mut gone = 0;
-        for export in kept.iter().filter(|export| export.until <= now) {
+        let due: Vec<&Kept> = {
+            let looks = self.export_looks.lock();
+            let is_due = |export: &&Kept| {
+                let twice = export.until <= now && looks.expired.contains(&export.object);
+                twice || looks.is_over(&export.object, steady)
+            };
+            kept.iter().filter(is_due).collect()
+        };
+        for export in &due {
             self.parts.store.delete(&export.object).await?;
-            gone += 1;
         }
-        Ok(gone)
+        let looks = &mut *self.export_looks.lock();
+        looks.ends.retain(|_, end| *end > steady);
+        looks.expired = kept.iter().filter(|export| export.until <= now).map(|export| export.object.clone()).collect();
+        Ok(due.len())
     }
 
     async fn kept_exports(&self, prefix: &str) -> Result<Vec<Kept>, EraseError> {
         let listed = self.parts.store.list(prefix).await?;
         Ok(listed.into_iter().map(|(object, _)| Kept { until: expiry(&object), object }).collect())
+    }
+}
+
+impl ExportLooks {
+    /// Whether the time of a link has passed, by no clock that can be set.
+    fn is_over(&self, object: &str, steady: Duration) -> bool {
+        self.ends.get(object).is_some_and(|end| *end <= steady)
     }
 }
 

@@ -65,8 +65,36 @@ async fn an_export_is_read_through_its_link_until_it_expires_and_nobody_without_
     node.clock.turn_to(link.until);
     assert!(!is_open(&node, &link).await, "expired, though it is still there");
     assert_eq!(objects(&node).await, 1);
-    node.erasure.tend_exports(Instant::now()).await;
+    let begun = Instant::now();
+    node.erasure.tend_exports(begun).await;
+    node.erasure.tend_exports(begun + LOOK_AFTER).await;
     assert_eq!(objects(&node).await, 0, "and then it is gone");
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_and_comes_back_takes_no_export_away_and_one_that_is_set_back_keeps_none() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    let link = keep(&node, TENANT, 2).await.ok().unwrap();
+    let (right, begun) = (node.clock.now(), Instant::now());
+    node.clock.turn_to(Timestamp(right.0 + 24 * HOUR));
+    node.erasure.tend_exports(begun).await;
+    assert_eq!(objects(&node).await, 1, "one look is not enough");
+    node.clock.turn_to(right);
+    node.erasure.tend_exports(begun + LOOK_AFTER).await;
+    node.clock.turn_to(Timestamp(right.0 + 24 * HOUR));
+    node.erasure.tend_exports(begun + 2 * LOOK_AFTER).await;
+    node.clock.turn_to(right);
+    assert!(is_open(&node, &link).await, "it had not expired in between");
+
+    node.clock.pass(Duration::from_secs(2 * 3_600 - 1));
+    node.clock.turn_to(Timestamp(right.0 - 24 * HOUR));
+    assert!(is_open(&node, &link).await, "a second is left, by the time that has passed");
+    node.clock.pass(Duration::from_secs(1));
+    assert!(!is_open(&node, &link).await, "whatever the clock was set to");
+    node.erasure.tend_exports(begun + 3 * LOOK_AFTER).await;
+    assert_eq!(objects(&node).await, 0, "what has passed needs no second look");
     node.kill().await;
 }
 

@@ -5,6 +5,7 @@
 //! `told-<other>-gone`, and `region` once all nodes are through; `erasure-nodes/<node>` says who puts orders here; `holds/<id>` and `holds/<id>-released`; `retention/<id>/plan`, then `evidence`. JSON; subjects are keyed hashes, and there is no value.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use domicile_proto::ids::{ErasureId, NodeId, ShardId, StreamId, TenantId, Timestamp};
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::Progress;
 use super::deletion::{Deleted, Deletion};
 use super::errors::EraseError;
+use crate::clock::Clock;
+use crate::limits::ERASE_WINDOW;
 use crate::policy::{Suppressed, Wanted};
 use crate::store::{Store, StoreError};
 
@@ -119,6 +122,8 @@ pub(super) struct Word {
 #[derive(Clone)]
 pub(crate) struct Tracked {
     pub(crate) order: Order,
+    /// Since when this process knows it, as [`Clock::steady`] has it.
+    pub(super) known_at: Duration,
     /// Whether the ledger told of it since this node started.
     pub(super) is_asked_for: bool,
     pub(crate) shredded: Option<Shredded>,
@@ -164,10 +169,18 @@ impl Hold {
 }
 
 impl Tracked {
-    /// As it was given.
-    pub(super) const fn new(order: Order) -> Self {
-        let (is_asked_for, shredded, counted) = (false, None, None);
-        Self { order, is_asked_for, shredded, counted, receipt: None, told: BTreeMap::new(), region: None }
+    /// As it was given, and is known from now on.
+    pub(super) fn new(order: Order, clock: &Clock) -> Self {
+        let (known_at, is_asked_for, shredded, counted) = (clock.steady(), false, None, None);
+        Self { order, known_at, is_asked_for, shredded, counted, receipt: None, told: BTreeMap::new(), region: None }
+    }
+
+    /// For how long it waits for others before segments are made anew. The window is over by whichever time says so first: that of
+    /// the region can be set back, and an order may come from a node that was ahead.
+    pub(super) fn waits(&self, clock: &Clock) -> Duration {
+        let since = u64::try_from(clock.now().0.saturating_sub(self.order.at.0)).unwrap_or(0);
+        let known = clock.steady().saturating_sub(self.known_at);
+        ERASE_WINDOW.saturating_sub(known.max(Duration::from_micros(since)))
     }
 
     /// How far it is at another node, as far as that one said.
@@ -226,7 +239,7 @@ impl Records {
     ///
     /// # Errors
     /// [`EraseError::Store`], [`EraseError::Damaged`].
-    pub(crate) async fn read(store: &Store, us: NodeId) -> Result<Self, EraseError> {
+    pub(crate) async fn read(store: &Store, us: NodeId, clock: &Clock) -> Result<Self, EraseError> {
         let mut records = Self::default();
         put(store, &format!("{NODES}/{us}"), &serde_json::json!({"version": VERSION})).await?;
         let nodes = store.list(NODES).await?;
@@ -235,7 +248,7 @@ impl Records {
         let listed = store.list(ORDERS).await?;
         for (object, _) in &listed {
             let Some(id) = id_of(object, ORDERS, "order") else { continue };
-            records.orders.insert(id.into(), Tracked::new(parsed(store, object).await?));
+            records.orders.insert(id.into(), Tracked::new(parsed(store, object).await?, clock));
         }
         for (object, _) in &listed {
             let Some((id, step)) = step_of(object, us) else { continue };
@@ -441,7 +454,10 @@ mod tests {
 
     #[test]
     fn an_order_is_nowhere_further_than_at_its_slowest_node() {
-        let mut tracked = Tracked::new(Order::new(TenantId(1), Whom::default(), (Timestamp(1), Timestamp(2)), [0; 32]));
+        let mut tracked = Tracked::new(
+            Order::new(TenantId(1), Whom::default(), (Timestamp(1), Timestamp(2)), [0; 32]),
+            &Clock::standing_at(Timestamp(1)),
+        );
         let others = BTreeSet::from([NodeId(2), NodeId(3)]);
         tracked.shredded = Some(Shredded { at: Timestamp(1), hidden: 0, originals: 0 });
         assert_eq!(tracked.everywhere(&BTreeSet::new()), Progress::Shredded);

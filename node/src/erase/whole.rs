@@ -24,7 +24,7 @@ use super::order::{Shredded, Tracked, Whom};
 use super::taken::stand_of;
 use super::workflow::Erasure;
 use crate::errors::Coded;
-use crate::limits::{ERASE_TOLD_WAIT, ERASE_WINDOW, EXPORT_BYTES, EXPORT_TELL_DEADLINE, REWRITE_BYTES_PER_SECOND};
+use crate::limits::{ERASE_TOLD_WAIT, EXPORT_BYTES, EXPORT_TELL_DEADLINE, REWRITE_BYTES_PER_SECOND};
 
 /// How an order stands.
 #[derive(Clone, Debug)]
@@ -189,9 +189,7 @@ impl Erasure {
         let (records, bytes) = self.parts.shards.remaining();
         let hidden = tracked.shredded.map_or(0, |shredded| shredded.hidden);
         let rewritten = 49 - 49 * records.min(hidden.max(1)) / hidden.max(1);
-        let waits = i64::try_from(ERASE_WINDOW.as_micros()).unwrap_or(i64::MAX);
-        let due = tracked.order.at.0.saturating_add(waits).saturating_sub(self.parts.clock.now().0).max(0);
-        let seconds = u64::try_from(due / Timestamp::MICROS).unwrap_or(0) + bytes / REWRITE_BYTES_PER_SECOND;
+        let seconds = tracked.waits(&self.parts.clock).as_secs() + bytes / REWRITE_BYTES_PER_SECOND;
         let progress = tracked.progress();
         Standing {
             id,

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::Progress;
 use super::deletion::Looks;
 use super::errors::EraseError;
+use super::handed::ExportLooks;
 use super::neighbours::{GroupView, Neighbours, RowsHere};
 use super::order::{self, Counted, Order, Records, Shredded, Step, Tracked, Whom};
 use super::receipt::Signer;
@@ -29,7 +30,7 @@ use crate::audit::{Event, Ledger};
 use crate::clock::Clock;
 use crate::errors::Coded;
 use crate::keys::{Destroyed, Target, Vault};
-use crate::limits::{ERASE_WINDOW, SUPPRESS_FOR};
+use crate::limits::SUPPRESS_FOR;
 use crate::ownership::{Loads, Propose};
 use crate::policy::{Awareness, PolicyWatch, Suppression};
 use crate::segment::manifest::Manifest;
@@ -72,8 +73,8 @@ pub(crate) struct Erasure {
     pub(super) signer: Signer,
     pub(super) records: RwLock<Records>,
     pub(super) looks: parking_lot::Mutex<Looks>,
-    /// When exports that have expired were looked for, by the steady clock.
-    pub(super) exports_looked: parking_lot::Mutex<Option<tokio::time::Instant>>,
+    /// What is known of exports that have expired.
+    pub(super) export_looks: parking_lot::Mutex<ExportLooks>,
     /// A purge is wanted before the window is over.
     pub(super) is_purge_due: AtomicBool,
     /// What waits is looked at now.
@@ -100,7 +101,7 @@ impl Erasure {
             signer: Signer::open(key)?,
             records: RwLock::new(records),
             looks: parking_lot::Mutex::default(),
-            exports_looked: parking_lot::Mutex::default(),
+            export_looks: parking_lot::Mutex::default(),
             is_purge_due: AtomicBool::new(false),
             going_on: Notify::new(),
             around: Around::default(),
@@ -184,7 +185,7 @@ impl Erasure {
         order::put_order(&self.parts.store, id, &order).await?;
         self.step("ordered")?;
         let mut records = self.records.write();
-        records.orders.insert(id.into(), Tracked::new(order));
+        records.orders.insert(id.into(), Tracked::new(order, &self.parts.clock));
         records.open.insert(id.into());
         Ok(())
     }
@@ -402,9 +403,8 @@ impl Erasure {
             failed = failed.and(self.shred(id).await);
         }
         failed?;
-        let window = i64::try_from(ERASE_WINDOW.as_micros()).unwrap_or(i64::MAX);
         let mut shredded = records.orders.values().filter(|tracked| tracked.progress() == Progress::Shredded);
-        let is_due = shredded.any(|tracked| now.0.saturating_sub(tracked.order.at.0) >= window);
+        let is_due = shredded.any(|tracked| tracked.waits(&self.parts.clock).is_zero());
         if self.is_purge_due.swap(false, Ordering::AcqRel) || is_due {
             self.purge().await?;
         }

@@ -28,7 +28,7 @@ use crate::segment::specimen::record;
 use crate::segment::{Opened, Shards};
 use crate::store::{Faults, Store, StoreConfig};
 use crate::tasks::Tasks;
-use crate::tier::Tier;
+use crate::tier::{DAY, Tier};
 use crate::wal::{Batch, Op, Wal, WalConfig};
 
 pub(crate) const TOKEN: &str = "‹email:abcdefghijklmnopqrstuvwxyz›";
@@ -96,7 +96,7 @@ impl Node {
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(Timestamp(1_000_000)));
         let region: domicile_proto::ids::Region = "tokyo".parse().unwrap();
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &region).await.unwrap();
-        let records = Records::read(&store, us).await.unwrap();
+        let records = Records::read(&store, us, &clock).await.unwrap();
         let suppression = Suppression::default();
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let segments = dir.join("segments");
@@ -162,8 +162,6 @@ impl Node {
     }
 
     pub(crate) fn is_revealed(&self) -> bool {
-        // A clock that was turned makes the key store look silent.
-        self.vault.tend().unwrap();
         self.vault.reveal(TENANT, TOKEN).unwrap().is_some()
     }
 
@@ -286,6 +284,25 @@ async fn an_order_is_hidden_and_shredded_at_once_and_gone_with_a_receipt_that_ve
     for secret in ["7}", TOKEN, "\"subjects\""] {
         assert!(!said.contains(secret), "the receipt names nobody");
     }
+    node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_was_ahead_when_an_order_came_does_not_put_its_purge_off() {
+    let dir = begin();
+    let node = Node::start(dir.path()).await;
+    node.fill().await;
+    let right = node.clock.now();
+    node.clock.turn_to(Timestamp(right.0 + DAY));
+    let id = node.erasure.order(TENANT, whom(), None).await.unwrap().id;
+    node.clock.turn_to(right);
+    node.clock.pass(ERASE_WINDOW - Duration::from_secs(1));
+    node.erasure.tend().await.unwrap();
+    let waits = node.erasure.stands(TENANT, &id).unwrap();
+    assert_eq!((waits.progress, waits.gone_in_seconds), (Progress::Shredded, Some(1)), "others may still join it");
+    node.clock.pass(Duration::from_secs(1));
+    node.erasure.tend().await.unwrap();
+    assert_eq!(node.erasure.stands(TENANT, &id).unwrap().progress, Progress::Gone);
     node.kill().await;
 }
 
@@ -481,7 +498,7 @@ async fn an_order_that_cannot_be_read_again_keeps_the_node_from_starting() {
     let object = format!("erasure/{id}/order");
     node.store.delete(&object).await.unwrap();
     node.store.create(&object, bytes::Bytes::from_static(b"{}")).await.unwrap();
-    assert_eq!(Records::read(&node.store, NodeId(1)).await.err().unwrap().code(), "DMC-ERASE-05");
+    assert_eq!(Records::read(&node.store, NodeId(1), &node.clock).await.err().unwrap().code(), "DMC-ERASE-05");
     node.kill().await;
 }
 

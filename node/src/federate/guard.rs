@@ -3,12 +3,14 @@
 //! questions of a tenant are counted (R12). Tenant-wide: whoever asks, from whatever region, this one's own part as well.
 //!
 //! The core is plain data under one lock; what must outlive a restart is in the journal before the answer is released. At
-//! 00:00 UTC everything is forgotten: that a day may be compared with the next is a known limit of guarding by overlap.
+//! 00:00 UTC everything is forgotten: that a day may be compared with the next is a known limit of guarding by overlap. A day ends
+//! when the clock says so and as much time has passed, so that a clock which jumps ends none.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domicile_proto::aggregate::Aggregate;
 use domicile_proto::codec;
@@ -29,6 +31,10 @@ use crate::limits::{GUARDED_ANSWERS, OVERLAPS_PER_DAY, QUESTIONS_PER_DAY, TEXT_A
 use crate::tasks::Tasks;
 
 const DAY: i64 = 86_400 * Timestamp::MICROS;
+/// So much earlier than by the time that has passed a day may be over.
+const SLACK: Duration = Duration::from_secs(3_600);
+/// The shortest day.
+const LEAST_DAY: Duration = Duration::from_secs(23 * 3_600);
 
 /// The guard of this region's answers.
 pub(crate) struct Guard {
@@ -50,6 +56,8 @@ pub(super) enum Before {
 struct State {
     journal: Journal,
     today: Today,
+    /// From when on another day may begin, as [`Clock::steady`] has it.
+    ends: Duration,
     kept: VecDeque<((Predicate, PolicyVersion), Answered, Option<Drawn>)>,
 }
 
@@ -76,9 +84,9 @@ impl Guard {
     /// # Errors
     /// Where the directory cannot be used.
     pub(crate) fn open(dir: &Path, clock: Clock, tasks: Tasks) -> io::Result<Arc<Self>> {
-        let day = clock.now().0.div_euclid(DAY);
+        let (day, ends) = (clock.now().0.div_euclid(DAY), end_of_day(&clock));
         let (journal, found) = Journal::open(dir, day)?;
-        let state = State { journal, today: Today::of(day, found), kept: VecDeque::new() };
+        let state = State { journal, today: Today::of(day, found), ends, kept: VecDeque::new() };
         Ok(Arc::new(Self { clock, tasks, state: Mutex::new(state) }))
     }
 
@@ -86,7 +94,7 @@ impl Guard {
     pub(crate) fn of_rehearsal(clock: Clock, tasks: Tasks) -> Arc<Self> {
         let found = Found { noted: Vec::new(), is_damaged: false };
         let today = Today::of(clock.now().0.div_euclid(DAY), found);
-        let state = State { journal: Journal::forgetful(), today, kept: VecDeque::new() };
+        let state = State { journal: Journal::forgetful(), today, ends: end_of_day(&clock), kept: VecDeque::new() };
         Arc::new(Self { clock, tasks, state: Mutex::new(state) })
     }
 
@@ -101,7 +109,7 @@ impl Guard {
         let now = self.clock.now();
         let predicate = predicate(put, now);
         let mut state = self.state.lock();
-        if let Err(code) = state.turn(now) {
+        if let Err(code) = state.turn(&self.clock) {
             return Before::Refused(code);
         }
         if let Some(answered) = state.kept(predicate, put) {
@@ -132,7 +140,7 @@ impl Guard {
         let now = self.clock.now();
         let predicate = predicate(put, now);
         let mut state = self.state.lock();
-        state.turn(now)?;
+        state.turn(&self.clock)?;
         // Another may have asked the same meanwhile.
         if let Some(answered) = state.kept(predicate, put) {
             return Ok(answered);
@@ -172,6 +180,12 @@ impl Guard {
     }
 }
 
+/// When the day of a clock is over, as [`Clock::steady`] has it, and an hour before: clocks are corrected by a little.
+fn end_of_day(clock: &Clock) -> Duration {
+    let left = u64::try_from(DAY - clock.now().0.rem_euclid(DAY)).unwrap_or_default();
+    (clock.steady() + Duration::from_micros(left)).saturating_sub(SLACK)
+}
+
 /// The question, as far as its cells are closed by now.
 fn predicate(put: &Put, now: Timestamp) -> Predicate {
     let policy = &put.stream.policy;
@@ -197,13 +211,15 @@ fn is_telling(aggregate: &Aggregate) -> bool {
 }
 
 impl State {
-    /// Begins another day where one is over. A clock that goes back does not bring a day back.
-    fn turn(&mut self, now: Timestamp) -> Result<(), RefusalCode> {
-        let day = now.0.div_euclid(DAY);
-        if day <= self.today.day {
+    /// Begins another day where one is over by the clock and as much time has passed: whatever the clock is set to, there is one day
+    /// in 23 hours, and it is that of the clock again when these are over.
+    fn turn(&mut self, clock: &Clock) -> Result<(), RefusalCode> {
+        let day = clock.now().0.div_euclid(DAY);
+        if day == self.today.day || clock.steady() < self.ends {
             return Ok(());
         }
         let found = self.journal.turn_to(day).map_err(|error| unusable(&error))?;
+        self.ends = end_of_day(clock).max(self.ends + LEAST_DAY);
         self.today = Today::of(day, found);
         self.kept.clear();
         Ok(())

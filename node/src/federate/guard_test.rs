@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use domicile_proto::aggregate::date_grid::Grid;
 use domicile_proto::border::{Cells, Measured, ReleasePolicy, release};
@@ -43,11 +42,11 @@ struct World {
 }
 
 fn world() -> World {
-    world_in(tempfile::tempdir().expect("a directory"))
+    world_in(tempfile::tempdir().expect("a directory"), NOON)
 }
 
-fn world_in(dir: tempfile::TempDir) -> World {
-    let clock = Clock::standing_at(NOON);
+fn world_in(dir: tempfile::TempDir, now: Timestamp) -> World {
+    let clock = Clock::standing_at(now);
     let guard = Guard::open(dir.path(), clock.clone(), Tasks::default()).expect("opened");
     let looked_up = Arc::new(AtomicUsize::new(0));
     let (count, grown) = (Arc::clone(&looked_up), Arc::new(AtomicUsize::new(0)));
@@ -118,9 +117,13 @@ impl World {
     }
 
     fn restarted(self) -> Self {
+        self.restarted_at(NOON)
+    }
+
+    fn restarted_at(self, now: Timestamp) -> Self {
         let Self { dir, gate, .. } = self;
         drop(gate);
-        world_in(dir)
+        world_in(dir, now)
     }
 }
 
@@ -196,10 +199,39 @@ async fn a_thousand_new_questions_of_a_tenant_are_answered_in_a_day_and_repeats_
     assert_ne!(world.outcome(plain(2, QUESTIONS_PER_DAY)).await, SPENT, "another tenant has its own");
     world = world.restarted();
     assert_eq!(world.outcome(plain(1, QUESTIONS_PER_DAY)).await, SPENT, "a restart gives nothing back");
-    world.clock.turn_to(Timestamp(NOON.0 + DAY / 2));
+    world.clock.pass(Duration::from_secs(12 * 3_600));
     assert_ne!(world.outcome(plain(1, QUESTIONS_PER_DAY)).await, SPENT, "a new day");
     world.clock.turn_to(NOON);
     assert_ne!(world.outcome(plain(1, QUESTIONS_PER_DAY)).await, SPENT, "a clock that goes back brings no day back");
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ends_no_day_and_what_was_asked_while_it_was_wrong_counts() {
+    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+    let mut world = world();
+    world.records(text("0-99")).await;
+    world.clock.turn_to(Timestamp(NOON.0 + 5 * DAY));
+    assert_eq!(world.outcome(text("0-100")).await, OVERLAP, "a day has not passed");
+    world = world.restarted_at(Timestamp(NOON.0 + DAY));
+    assert_ne!(world.outcome(text("0-100")).await, OVERLAP, "nobody knows how long it stood still");
+    world.records(text("300-399")).await;
+    for _ in 0..2 {
+        world = world.restarted();
+        assert_eq!(world.outcome(text("0-98")).await, OVERLAP, "what was asked before it was ahead");
+        assert_eq!(world.outcome(text("300-398")).await, OVERLAP, "and meanwhile");
+    }
+    // A day that ends by a clock far ahead is followed by one of the clock that is right.
+    world.clock.pass(hours(10));
+    world.clock.turn_to(Timestamp(NOON.0 + 50 * DAY));
+    assert_eq!(world.outcome(text("0-98")).await, OVERLAP, "at ten in the evening");
+    world.clock.pass(hours(1));
+    world.records(text("600-699")).await;
+    world.clock.turn_to(Timestamp(NOON.0 + 2 * DAY));
+    assert_eq!(world.outcome(text("600-698")).await, OVERLAP, "one day in 23 hours");
+    world.clock.pass(hours(24));
+    assert_eq!(world.outcome(text("600-698")).await, OVERLAP, "for the last time");
+    world.clock.pass(hours(24));
+    world.records(text("600-698")).await;
 }
 
 #[tokio::test]
@@ -230,7 +262,7 @@ async fn a_restart_forgets_no_answer_and_damage_lets_no_text_question_through() 
     world = world.restarted();
     assert_eq!(world.outcome(text("500-599")).await, UNAVAILABLE);
     assert!(matches!(world.outcome(plain(1, 3)).await, Outcome::Aggregate(_)));
-    world.clock.turn_to(Timestamp(NOON.0 + DAY));
+    world.clock.pass(Duration::from_secs(24 * 3_600));
     world.records(text("500-599")).await;
 }
 

@@ -69,35 +69,58 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the file of a day and removes those of other days; blocks.
+    /// Opens or creates the file of a day, with what was noted for later days: where a clock was ahead, that was asked and answered
+    /// all the same. The newest file of an earlier day stays, for a clock that is set back; what lies further ahead than tomorrow goes
+    /// into this one, so that it counts once. Blocks.
     ///
     /// # Errors
     /// Where the directory or the file cannot be used.
     pub(super) fn open(dir: &Path, day: i64) -> io::Result<(Self, Found)> {
         std::fs::create_dir_all(dir)?;
-        let name = format!("{day}.guard");
+        let (mut earlier, mut later, mut far) = (Vec::new(), Vec::new(), Vec::new());
         for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            if entry.file_name() != *name {
-                std::fs::remove_file(entry.path())?;
+            let path = entry?.path();
+            match day_of(&path) {
+                Some(other) if other > day.saturating_add(1) => far.push(path),
+                Some(other) if other > day => later.push(path),
+                Some(other) if other == day => {}
+                other => earlier.push((other, path)),
             }
         }
-        let path = dir.join(&name);
+        earlier.sort_unstable();
+        earlier.pop_if(|(other, _)| other.is_some());
+        for (_, path) in earlier {
+            std::fs::remove_file(path)?;
+        }
+        let path = dir.join(format!("{day}.guard"));
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let end = whole(&mut bytes);
+        file.set_len(end)?;
+        file.seek(SeekFrom::Start(end))?;
+        for path in &far {
+            let mut of_later = std::fs::read(path)?;
+            whole(&mut of_later);
+            file.write_all(&of_later)?;
+            bytes.append(&mut of_later);
+        }
+        file.sync_all()?;
+        for path in far {
+            std::fs::remove_file(path)?;
+        }
+        for path in later {
+            let mut of_later = std::fs::read(path)?;
+            whole(&mut of_later);
+            bytes.append(&mut of_later);
+        }
         let mut found = Found { noted: Vec::new(), is_damaged: false };
-        for line in bytes.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
-        {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match read(line) {
                 Some(noted) => found.noted.push(noted),
                 None => found.is_damaged = true,
             }
         }
-        file.set_len(whole as u64)?;
-        file.seek(SeekFrom::Start(whole as u64))?;
-        file.sync_all()?;
         File::open(dir)?.sync_all()?;
         Ok((Self { at: Some((dir.to_path_buf(), file)) }, found))
     }
@@ -134,6 +157,17 @@ impl Journal {
         file.write_all(&lines)?;
         file.sync_data()
     }
+}
+
+/// Cuts an end that is not a whole line; how many bytes are left.
+fn whole(bytes: &mut Vec<u8>) -> u64 {
+    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    bytes.len() as u64
+}
+
+/// The day of a file.
+fn day_of(path: &Path) -> Option<i64> {
+    path.file_name()?.to_str()?.strip_suffix(".guard")?.parse().ok()
 }
 
 fn checksum(json: &[u8]) -> String {
@@ -186,7 +220,35 @@ mod tests {
         };
         assert!(Noted::decode(kept) == Some(contributors));
         assert!(journal.turn_to(6).expect("turned").noted.is_empty());
+        assert!(journal.turn_to(7).expect("turned").noted.is_empty());
         assert!(Journal::open(dir.path(), 5).expect("there").1.noted.is_empty(), "a day that is over is forgotten");
+    }
+
+    #[test]
+    fn what_was_noted_while_a_clock_was_ahead_or_behind_counts_on_the_day_on_which_it_is_right() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let tenants = |day| {
+            let tenant = |noted: &Noted| match noted {
+                Noted::Overlap { tenant } => tenant.0,
+                _ => panic!("no other lines"),
+            };
+            let mut found: Vec<_> = Journal::open(dir.path(), day).expect("there").1.noted.iter().map(tenant).collect();
+            found.sort_unstable();
+            found
+        };
+        let note = |day, tenant| {
+            let (mut journal, _) = Journal::open(dir.path(), day).expect("there");
+            journal.note(&[overlap(tenant)]).expect("written");
+        };
+        note(5, 1);
+        note(6, 2);
+        note(5, 3);
+        assert_eq!((tenants(5), tenants(6)), (vec![1, 2, 3], vec![2]), "tomorrow's counts today, and may be right");
+        note(400, 4);
+        assert_eq!(tenants(6), [2, 4], "what was asked before, and meanwhile");
+        assert_eq!(tenants(6), [2, 4], "once, and durably");
+        assert_eq!(tenants(5), [2, 4], "a day behind");
+        assert!(tenants(7).is_empty(), "and not on the next day");
     }
 
     #[test]

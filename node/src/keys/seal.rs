@@ -183,7 +183,7 @@ impl Vault {
             }
         }
         let staged = writing.staged;
-        ring.unfolded.keep(&ring.path, staged, self.clock.now())
+        ring.unfolded.keep(&ring.path, staged, self.clock.steady())
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use domicile_proto::ids::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use redb::TableDefinition;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -122,8 +122,8 @@ pub(super) struct Unfolded {
 struct Open {
     number: Number,
     journal: Option<Journal>,
-    /// When its first row came.
-    since: Option<Timestamp>,
+    /// When its first row came, by the steady clock.
+    since: Option<Duration>,
 }
 
 impl Unfolded {
@@ -164,8 +164,8 @@ impl Unfolded {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// When the oldest row came, as far as this process knows.
-    pub(super) fn since(&self) -> Option<Timestamp> {
+    /// When the oldest row came, by the steady clock, as far as this process knows.
+    pub(super) fn since(&self) -> Option<Duration> {
         self.open.lock().since
     }
 
@@ -176,7 +176,7 @@ impl Unfolded {
     }
 
     /// Makes rows durable; then they are found.
-    pub(super) fn keep(&self, ring: &Path, mut staged: Staged, now: Timestamp) -> Result<(), KeysError> {
+    pub(super) fn keep(&self, ring: &Path, mut staged: Staged, now: Duration) -> Result<(), KeysError> {
         if staged.is_empty() {
             return Ok(());
         }

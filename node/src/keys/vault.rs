@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use domicile_proto::ids::{Region, StreamId, TenantId, Timestamp};
+use domicile_proto::ids::{Region, StreamId, TenantId};
 use parking_lot::Mutex;
 use redb::{ReadableTable, ReadableTableMetadata};
 use ring::hmac;
@@ -45,8 +46,9 @@ pub(crate) struct Vault {
     /// Counts what makes `known` untrue; a look into the keyring from before is not remembered after.
     pub(super) epoch: AtomicU64,
     pub(super) fingerprints: Fingerprints,
-    /// When the key store answered last, in microseconds.
-    contact: AtomicI64,
+    /// When the key store answered last, as [`Clock::steady`] has it: a clock that jumps makes no key store silent, and one that is
+    /// set back makes no silence shorter.
+    contact: Mutex<Duration>,
     lookup: hmac::Key,
     pub(super) pseudonyms: Arc<PseudonymKeys>,
     /// Told the name of each step of a destruction, so that a test can look at the disk between two of them.
@@ -111,7 +113,7 @@ impl Vault {
         // A crash may have come between a rewrite and the end of the older root.
         let oldest = ring.all_rooted()?.iter().map(|(_, wrapped)| wrapped.version).min().unwrap_or(0);
         store.retire_before(oldest)?;
-        let contact = AtomicI64::new(clock.now().0);
+        let contact = Mutex::new(clock.steady());
         Ok(Self {
             dir: dir.to_owned(),
             pseudonyms: Arc::new(PseudonymKeys::from_secret(pseudonyms.bytes(), region.clone())),
@@ -224,7 +226,6 @@ impl Vault {
 
     /// How the vault is.
     pub(crate) fn facts(&self) -> VaultFacts {
-        let silent = self.clock.now().0.saturating_sub(self.contact.load(Ordering::SeqCst)).max(0);
         let ring = self.ring.load();
         let count = |table| {
             let read = ring.read().ok()?;
@@ -234,7 +235,7 @@ impl Vault {
         let bytes = std::fs::metadata(&ring.path).map_or(0, |file| file.len());
         VaultFacts {
             store: self.store.kind(),
-            silent_seconds: u64::try_from(silent / Timestamp::MICROS).unwrap_or(0),
+            silent_seconds: self.silent_for().as_secs(),
             is_expired: self.is_expired(),
             subjects: count(SUBJECTS).unwrap_or(0).saturating_add(subjects),
             originals: count(SEALED).unwrap_or(0).saturating_add(originals),
@@ -295,8 +296,8 @@ impl Vault {
     /// Folds a journal that is old.
     fn fold_old(&self) -> Result<(), KeysError> {
         let since = self.ring.load().unfolded.since();
-        let age = since.map_or(0, |since| self.clock.now().0.saturating_sub(since.0));
-        let is_old = i128::from(age) >= i128::try_from(KEYRING_FOLD_AFTER.as_micros()).unwrap_or(i128::MAX);
+        let now = self.clock.steady();
+        let is_old = since.is_some_and(|since| now.saturating_sub(since) >= KEYRING_FOLD_AFTER);
         if is_old { self.folded().map(drop) } else { Ok(()) }
     }
 
@@ -353,12 +354,15 @@ impl Vault {
     }
 
     pub(super) fn touch(&self) {
-        self.contact.store(self.clock.now().0, Ordering::SeqCst);
+        *self.contact.lock() = self.clock.steady();
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.clock.steady().saturating_sub(*self.contact.lock())
     }
 
     fn is_expired(&self) -> bool {
-        let silent = self.clock.now().0.saturating_sub(self.contact.load(Ordering::SeqCst));
-        i128::from(silent) > i128::try_from(KEYS_WITHOUT_STORE.as_micros()).unwrap_or(i128::MAX)
+        self.silent_for() > KEYS_WITHOUT_STORE
     }
 
     fn is_rewrite_due(&self) -> Result<bool, KeysError> {

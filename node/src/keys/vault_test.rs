@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use domicile_proto::ids::Timestamp;
+
 use super::super::ring::{DAYS, SUBJECTS};
 use super::super::root::local::Local;
 use super::super::root::{OpenedKey, WrappableKey};
@@ -322,17 +324,15 @@ fn a_key_store_that_is_down_is_borne_for_a_while_and_then_nothing_new_is_sealed(
     let dir = tempfile::tempdir().unwrap();
     let Room { vault, clock, is_down, .. } = room(dir.path());
     vault.seal(TENANT, STREAM, DAY, &[original("a", None, "1")]).unwrap();
-    let begin = clock.now().0;
-    let minutes = |minutes: i64| clock.turn_to(Timestamp(begin + minutes * 60 * Timestamp::MICROS));
     is_down.store(true, Ordering::SeqCst);
-    minutes(15);
+    clock.pass(KEYS_WITHOUT_STORE);
     vault.tend().unwrap_err();
     vault.seal(TENANT, STREAM, DAY, &[original("b", None, "2")]).expect("from keys in memory");
     assert_eq!(shown(&vault, "b").as_deref(), Some("2"));
     let other = vault.seal(TenantId(8), STREAM, DAY, &[original("b", None, "2")]).unwrap_err();
     assert!(matches!(other, KeysError::OutOfReach { .. }), "a tenant without a key cannot be protected: {other}");
 
-    minutes(16);
+    clock.pass(Duration::from_secs(60));
     assert!(vault.facts().is_expired && vault.facts().silent_seconds == 16 * 60);
     let refused = vault.seal(TENANT, STREAM, DAY, &[original("c", None, "3")]).unwrap_err();
     assert_eq!((refused.code(), refused.verdict()), ("DMC-KEYS-09", Verdict::NotNow(30)));
@@ -345,6 +345,20 @@ fn a_key_store_that_is_down_is_borne_for_a_while_and_then_nothing_new_is_sealed(
     vault.tend().unwrap();
     vault.seal(TENANT, STREAM, DAY, &[original("c", None, "3")]).unwrap();
     assert_eq!((shown(&vault, "a").as_deref(), shown(&vault, "c").as_deref()), (Some("1"), Some("3")));
+}
+
+#[test]
+fn a_clock_that_jumps_makes_no_key_store_silent_and_one_that_is_set_back_makes_no_silence_shorter() {
+    let dir = tempfile::tempdir().unwrap();
+    let Room { vault, clock, is_down, .. } = room(dir.path());
+    let (right, day) = (clock.now().0, 86_400 * Timestamp::MICROS);
+    clock.turn_to(Timestamp(right + day));
+    assert!(!vault.facts().is_expired);
+    vault.seal(TENANT, STREAM, DAY, &[original("a", None, "1")]).expect("it answered a moment ago");
+    is_down.store(true, Ordering::SeqCst);
+    clock.turn_to(Timestamp(right - day));
+    clock.pass(KEYS_WITHOUT_STORE + Duration::from_secs(1));
+    assert!(vault.facts().is_expired && matches!(vault.reveal(TENANT, "a"), Err(KeysError::Expired { .. })));
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Base {
         let clouds = regions.facts(&us.region)?.clouds();
         let store = Store::connect(&config.store, &data.join("objects"), &us.region, clouds).await?;
         let suppression = Suppression::default();
-        let records = Records::read(&store, us.node).await?;
+        let records = Records::read(&store, us.node, &clock).await?;
         records.orders.iter().for_each(|(id, tracked)| suppression.add(&tracked.suppressed(id)));
         let vault = Arc::new(open_vault(&tasks, config, &us, clock.clone()).await?);
         let (dir, deployment, peer, now) = (data.join("ledger"), config.deployment.clone(), us.clone(), clock.clone());

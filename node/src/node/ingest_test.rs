@@ -1,6 +1,7 @@
 //! From a request to the write-ahead log and back, with the real stages and only the metadata group played.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -359,7 +360,7 @@ async fn without_the_key_store_lines_with_new_personal_data_wait_and_the_others_
     assert_eq!(send(None, known).await.0, 200);
     let root = front._dir.path().join("root.key");
     std::fs::rename(&root, root.with_extension("away")).unwrap();
-    front.clock.turn_to(Timestamp(front.clock.now().0 + 16 * 60 * 1_000_000));
+    front.clock.pass(Duration::from_secs(16 * 60));
     let mixed =
         "{\"message\":\"plain\"}\n{\"message\":\"from new@example.com\"}\n{\"message\":\"from known@example.com\"}\n";
     let (status, answer) = send(None, mixed).await;

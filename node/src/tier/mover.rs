@@ -11,6 +11,7 @@ use std::time::Duration;
 use domicile_proto::ids::{ShardId, Timestamp};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cold::Blocks;
@@ -20,10 +21,10 @@ use super::pack::{Cold, Tier};
 use super::plan::{Action, Lying, Move, Place, Room, Rule, StreamHold, plan};
 use crate::clock::Clock;
 use crate::errors::Coded;
-use crate::limits::{LIFECYCLE_LOOK, MOVES_AT_ONCE};
+use crate::limits::{LIFECYCLE_LOOK, MOVES_AT_ONCE, RETENTION_LOOK};
 use crate::segment::manifest::Row;
 use crate::segment::plan::{Piece, is_sealed};
-use crate::segment::{Archived, RollOver, Segment, SegmentError, Shards};
+use crate::segment::{Archived, RollOver, Segment, SegmentError, SegmentId, Shards};
 
 /// What the mover works with.
 pub(crate) struct MoverParts {
@@ -46,6 +47,8 @@ pub(crate) struct Mover {
     pub(super) state: Mutex<State>,
     /// One round at a time.
     working: tokio::sync::Mutex<()>,
+    /// What is due and waits, and since when it was found so by every look.
+    due: Mutex<BTreeMap<(SegmentId, Action), Instant>>,
     /// Shards in whose archive nothing is left of interrupted work.
     pub(super) clean: Mutex<BTreeSet<ShardId>>,
     /// Somebody waits for the next one.
@@ -86,6 +89,7 @@ impl Mover {
         Self {
             parts,
             state: Mutex::default(),
+            due: Mutex::default(),
             working: tokio::sync::Mutex::default(),
             wake: tokio::sync::Notify::new(),
             clean: Mutex::default(),
@@ -125,10 +129,19 @@ impl Mover {
 
     /// Does what is planned now; how many segments moved. One that fails is told of and tried again by the next call.
     pub(crate) async fn carry_out(&self) -> u64 {
+        self.carry_out_seen(None).await
+    }
+
+    /// The same; of a look of the node itself, what is searched no more afterwards has to be due in every look of an hour, so that a
+    /// clock which is ahead for less than that puts nothing away.
+    pub(crate) async fn carry_out_seen(&self, look: Option<Instant>) -> u64 {
         // Two who move the same segment would each take the other's copy for a leftover.
         let _working = self.working.lock().await;
         self.sweep_archives().await;
-        let planned: Vec<Move> = self.planned().into_iter().filter(Move::is_due).collect();
+        let mut planned: Vec<Move> = self.planned().into_iter().filter(Move::is_due).collect();
+        if let Some(at) = look {
+            self.keep_waiting(&mut planned, at);
+        }
         let mut moved = self.join_days(&planned).await;
         let carried = planned.into_iter().filter(|one| CARRIED.contains(&one.action));
         let mut carried = futures::stream::iter(carried.map(|one| self.carry(one))).buffer_unordered(MOVES_AT_ONCE);
@@ -138,6 +151,18 @@ impl Mover {
         moved
     }
 
+    /// Takes out of a plan what was not due for long enough.
+    fn keep_waiting(&self, planned: &mut Vec<Move>, at: Instant) {
+        let mut due = self.due.lock();
+        let of = |one: &Move| (one.lying.segment, one.action);
+        let waits = |one: &Move| matches!(one.action, Action::Archive | Action::LetGo);
+        let waiting = planned.iter().filter(|one| waits(one)).map(of);
+        let since: BTreeMap<_, _> = waiting.map(|of| (of, due.get(&of).copied().unwrap_or(at))).collect();
+        let is_ripe = |since: &Instant| at.saturating_duration_since(*since) >= RETENTION_LOOK;
+        planned.retain(|one| !waits(one) || since.get(&of(one)).is_some_and(is_ripe));
+        *due = since;
+    }
+
     /// Carries out the plan now and then, until cancelled.
     pub(crate) async fn keep_moving(self: Arc<Self>, token: CancellationToken) {
         loop {
@@ -145,7 +170,7 @@ impl Mover {
             if token.run_until_cancelled(next).await.is_none() {
                 return;
             }
-            if token.run_until_cancelled(self.carry_out()).await.is_none() {
+            if token.run_until_cancelled(self.carry_out_seen(Some(Instant::now()))).await.is_none() {
                 return;
             }
         }

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domicile_proto::ids::{StreamId, TenantId, Timestamp};
 use zeroize::Zeroizing;
@@ -206,7 +207,7 @@ fn a_server_that_denies_seals_or_goes_away_is_told_apart_and_borne() {
     let gone = vault.tend().unwrap_err();
     assert!(matches!(gone, KeysError::OutOfReach { .. }), "{gone}");
     vault.seal(TENANT, StreamId(1), Day(1), &[original("c", 1)]).expect("from keys in memory");
-    clock.turn_to(Timestamp(16 * 60 * 1_000_000));
+    clock.pass(Duration::from_secs(16 * 60));
     let late = vault.seal(TENANT, StreamId(1), Day(1), &[original("d", 1)]);
     assert!(matches!(late, Err(KeysError::Expired { .. })));
 }
