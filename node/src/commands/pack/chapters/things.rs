@@ -180,15 +180,16 @@ fn owner(own: &OwnBucket) -> String {
 }
 
 /// The buckets that a segment's objects lie in. Those of a tenant without any of its own lie in the region's.
-fn buckets_of(home: &Home, segment: &Segment) -> String {
-    let of_region = format!("bucket of the region ({})", location(&home.statement.bucket));
-    let named = segment.lies_in.iter().map(|number| {
-        let own =
-            usize::try_from(*number).ok().and_then(|number| home.statement.own_buckets.get(number.checked_sub(1)?));
-        own.map_or_else(|| of_region.clone(), |own| format!("bucket of {} ({})", owner(own), location(&own.bucket)))
+fn buckets_of(home: &Home, segment: &Segment, is_alone: bool) -> String {
+    let (of_region, own) = (location(&home.statement.bucket), &home.statement.own_buckets);
+    let alone = if is_alone && segment.lies_in.len() < 2 { " alone" } else { "" };
+    let named = segment.lies_in.iter().filter(|number| **number > 0).filter_map(|number| {
+        let own = own.get(usize::try_from(*number).ok()?.checked_sub(1)?)?;
+        Some(format!("bucket of {}{alone} ({})", owner(own), location(&own.bucket)))
     });
-    let named: Vec<_> = named.collect();
-    if named.is_empty() { of_region } else { named.join(" and ") }
+    let is_in_region = segment.lies_in.is_empty() || segment.lies_in.contains(&0);
+    let of_region = is_in_region.then(|| format!("bucket of the region{alone} ({of_region})"));
+    of_region.into_iter().chain(named).collect::<Vec<_>>().join(" and ")
 }
 
 /// Where everything lies.
@@ -214,11 +215,11 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
                 instant(segment.oldest),
                 instant(segment.newest),
                 if segment.is_in_bucket {
-                    format!("{} alone", buckets_of(home, segment))
+                    buckets_of(home, segment, true)
                 } else if segment.is_on_disk && segment.lies_in.is_empty() && !home.statement.own_buckets.is_empty() {
                     format!("disk of node {}", home.statement.node)
                 } else if segment.is_on_disk {
-                    format!("disk of node {}, and {}", home.statement.node, buckets_of(home, segment))
+                    format!("disk of node {}, and {}", home.statement.node, buckets_of(home, segment, false))
                 } else {
                     format!("memory and write-ahead log of node {}", home.statement.node)
                 },
