@@ -218,7 +218,7 @@ impl Ledger {
                 return Err(LedgerError::Shut { to: to.clone() });
             }
             let (at, was_set) = passing.take(&event, began, self.clock.reading());
-            place.send(Wish::Entry(Wanted { at, was_set, tenant, event, done }));
+            place.send(Wish::Entry(Box::new(Wanted { at, was_set, tenant, event, done })));
             at
         };
         let outcome = outcome.await.unwrap_or(Err(LedgerError::Poisoned));

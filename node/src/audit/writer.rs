@@ -37,7 +37,7 @@ pub(super) struct Wanted {
 /// What the thread is asked.
 pub(super) enum Wish {
     /// One more entry.
-    Entry(Wanted),
+    Entry(Box<Wanted>),
     /// Begin another tail, so that what lies in whole bundles lies in no tail; told once the old one is gone.
     Turn(oneshot::Sender<()>),
 }
@@ -173,7 +173,7 @@ impl Writer {
             let (mut entries, mut turns) = (Vec::new(), Vec::new());
             for wish in std::mem::take(&mut group) {
                 match wish {
-                    Wish::Entry(one) => entries.push(one),
+                    Wish::Entry(one) => entries.push(*one),
                     Wish::Turn(done) => turns.push(done),
                 }
             }

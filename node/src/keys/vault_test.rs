@@ -1,7 +1,7 @@
 //! The vault under use, faults and thieves. What a kill leaves on the disk is a copy of the directory at that moment.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use domicile_proto::ids::Timestamp;
 

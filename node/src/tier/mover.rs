@@ -184,7 +184,7 @@ impl Mover {
     async fn carry(&self, one: Move) -> bool {
         let name = one.lying.segment.to_string();
         self.state.lock().moving.insert(name.clone());
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let carried = match one.action {
             Action::Archive => self.put_away(&one.lying).await,
             Action::Restore => self.restore(&one.lying, &name).await,
@@ -202,7 +202,7 @@ impl Mover {
     }
 
     /// Each of those who move beside each other has its share of the pace.
-    async fn keep_pace(&self, bytes: u64, began: tokio::time::Instant) {
+    async fn keep_pace(&self, bytes: u64, began: Instant) {
         let share = (self.parts.pace / MOVES_AT_ONCE as u64).max(1);
         let due = Duration::from_secs(bytes / share) + Duration::from_nanos(bytes % share * 1_000_000_000 / share);
         tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
@@ -335,8 +335,7 @@ impl Mover {
                 let count = parts.len() as u64;
                 let _moving = self.parts.shards.moving().read().await;
                 let joined = self.parts.shards.join(shard, parts).await;
-                let failed =
-                    |source| TierError::Open { segment: crate::segment::SegmentId(0), source: Box::new(source) };
+                let failed = |source| TierError::Open { segment: SegmentId(0), source: Box::new(source) };
                 moved += if self.told(Action::Warm, joined.map_err(failed)) { count } else { 0 };
             }
         }
@@ -345,11 +344,7 @@ impl Mover {
 }
 
 /// Neighbours that become warm together.
-fn runs(
-    view: &[Arc<Segment>],
-    warm: &BTreeSet<crate::segment::SegmentId>,
-    time: (RollOver, Timestamp),
-) -> Vec<Vec<Arc<Segment>>> {
+fn runs(view: &[Arc<Segment>], warm: &BTreeSet<SegmentId>, time: (RollOver, Timestamp)) -> Vec<Vec<Arc<Segment>>> {
     let most = WARM_BYTES.min(time.0.bytes());
     let mut runs: Vec<Vec<Arc<Segment>>> = Vec::new();
     for segment in view.iter().filter(|segment| warm.contains(&segment.id)) {
