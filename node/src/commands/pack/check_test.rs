@@ -639,5 +639,5 @@ fn a_format_is_one_report_and_one_list_of_attacks() {
     }
     digest.update(format!("{attacks:?}").as_bytes());
     let found = hex::encode(digest.finish());
-    assert_eq!((FORMAT, found.as_str()), (2, "00fcd78b819d14347e0b0599eb1ce56798f0098d9010d332ef5f30794b9d4cbc"));
+    assert_eq!((FORMAT, found.as_str()), (2, "866be95b25f6769c5aeea013d1f3c90e1bd5cf9cbe75050381c34083903502b5"));
 }
