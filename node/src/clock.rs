@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domicile_proto::ids::Timestamp;
 
@@ -28,7 +28,7 @@ impl From<Timestamp> for Reading {
 }
 
 /// From when on [`Clock::steady`] counts.
-static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+static BEGUN: LazyLock<Duration> = LazyLock::new(since_boot);
 
 /// Two readings of one clock that are no further apart leave no room for anything between them.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -88,11 +88,11 @@ impl Clock {
     }
 
     /// How much time has passed since some moment of this process, whatever [`Clock::now`] was set to meanwhile: for whatever must
-    /// not come early or late by a clock that jumps. Two of them can be compared, within one process; a machine that sleeps does
-    /// not count it.
+    /// not come early or late by a clock that jumps. Two of them can be compared, within one process. While a machine sleeps it
+    /// goes on (on Linux); while somebody outside has stopped a virtual one, nothing in it knows.
     pub(crate) fn steady(&self) -> Duration {
         match &self.0 {
-            Kind::System => BEGUN.elapsed(),
+            Kind::System => since_boot().saturating_sub(*BEGUN),
             Kind::Turned(turned) => Duration::from_micros(turned.steady.load(Ordering::SeqCst)),
         }
     }
@@ -120,4 +120,18 @@ impl Clock {
             Kind::Turned(turned) => Timestamp(turned.micros.load(Ordering::SeqCst)),
         }
     }
+}
+
+/// Since the machine was started, asleep or not.
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+/// Since the process first asked; what the machine slept is not in it.
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    FIRST.elapsed()
 }

@@ -156,6 +156,8 @@ pub(crate) const CARRIED_LEAST: usize = CARRIED_BYTES / 128;
 /// Bytes of batches that other nodes of the region brought and that are not yet answered, before 429: what two of them have on
 /// their way.
 pub(crate) const TAKEN_IN_BYTES: usize = 2 * CARRIED_BYTES;
+/// Most documents that wait for other nodes of the region at once: those that belong to this one have as much room beside them.
+pub(crate) const CARRIED_DOCUMENTS: usize = DOCUMENTS_AT_ONCE / 2;
 /// How long a request waits for other nodes of the region: shorter than its own reply, so that their word still reaches whoever
 /// sent it.
 pub(crate) const CARRY_DEADLINE: Duration = Duration::from_secs(45);

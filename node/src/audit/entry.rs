@@ -147,7 +147,7 @@ pub(crate) enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none", with = "hex_digest_or_none")]
         sbom: Option<[u8; 32]>,
     },
-    /// The clock went otherwise than time did: somebody set it, or the machine slept.
+    /// The clock went otherwise than time did: somebody set it, or had the machine stand still.
     ClockJumped {
         /// How far, in microseconds; backward below zero.
         by: i64,
@@ -155,6 +155,9 @@ pub(crate) enum Event {
         /// Earlier builds told of it up to a minute later.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         ordered: bool,
+        /// Whether a start found it: its clock was before the newest entry, and nobody knows how much time went by meanwhile.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        at_start: bool,
     },
     /// A segment is about to be durable: the next manifest of its shard names it. Twice after a crash.
     SegmentPublished {

@@ -126,7 +126,7 @@ impl Ledger {
         }
         // Of a clock that is later than it could be nobody knows better: the node was away.
         if let Some(by) = last_at.and_then(|last| jump(last.0, clock.now().0)).filter(|by| *by < 0) {
-            writer.add(clock.now(), None, Event::ClockJumped { by, ordered: true }).map_err(opened)?;
+            writer.add(clock.now(), None, Event::ClockJumped { by, ordered: true, at_start: true }).map_err(opened)?;
             publisher.add(&writer.commit().map_err(opened)?).map_err(opened)?;
         }
         publisher.add(&writer.adopt(clock.now()).map_err(opened)?).map_err(opened)?;
@@ -413,12 +413,33 @@ impl Ledger {
         outcome
     }
 
-    /// Records metadata every minute until the token is cancelled, and once more then.
+    /// Records that the clock was set, where no entry did yet.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub(crate) async fn record_clock(&self) -> Result<(), LedgerError> {
+        let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
+        let place = queue.reserve().await.map_err(|_| LedgerError::Poisoned)?;
+        let (done, outcome) = oneshot::channel();
+        {
+            let mut passing = self.passing.lock();
+            let now = self.clock.reading();
+            let Some(by) = passing.was_set(now) else { return Ok(()) };
+            let event = Event::ClockJumped { by, ordered: true, at_start: false };
+            place.send(Wish::Entry(Box::new(Wanted { at: now.wall, was_set: None, tenant: None, event, done })));
+        }
+        outcome.await.unwrap_or(Err(LedgerError::Poisoned)).map(drop)
+    }
+
+    /// Records metadata and the clock every minute until the token is cancelled, and once more then.
     pub(crate) async fn keep_counting(self: Arc<Self>, token: CancellationToken) {
         loop {
             let is_last = token.run_until_cancelled(tokio::time::sleep(METADATA_INTERVAL)).await.is_none();
             if let Err(error) = self.record_metadata().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "metadata traffic is not recorded");
+            }
+            if let Err(error) = self.record_clock().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "that the clock was set is not recorded");
             }
             if is_last {
                 return;

@@ -251,7 +251,7 @@ async fn before_the_first_entry_by_a_clock_that_was_set_stands_one_that_says_so(
     let turned = clock();
     let note = |version: u64| Event::PolicyChanged { version: PolicyVersion(version), streams: 0, approved_values: 0 };
     let ledger = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("a new ledger");
-    let set = |by: i64| Event::ClockJumped { by, ordered: true };
+    let set = |by: i64| Event::ClockJumped { by, ordered: true, at_start: false };
     let mut expected = Vec::new();
     // Time passes; the clock does what clocks do; it is set forward, and back further.
     for (version, passed, by) in [(1, 60_000_000, 0), (2, 0, 1_900_000), (3, 5, 3_600_000_000), (4, 5, -7_200_000_000)]
@@ -268,7 +268,13 @@ async fn before_the_first_entry_by_a_clock_that_was_set_stands_one_that_says_so(
     turned.turn_to(Timestamp(turned.now().0 - 60_000_000));
     let again = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("opened again");
     again.record(note(5)).await.expect("recorded");
-    expected.extend([set(-60_000_000), note(5)]);
+    expected.extend([Event::ClockJumped { by: -60_000_000, ordered: true, at_start: true }, note(5)]);
+    // Nobody makes an entry; the minute's look says so all the same, and once.
+    turned.turn_to(Timestamp(turned.now().0 + 60_000_000));
+    again.record_clock().await.expect("recorded");
+    again.record_clock().await.expect("nothing to record");
+    again.record(note(6)).await.expect("recorded");
+    expected.extend([set(60_000_000), note(6)]);
     assert_eq!(events(dir.path()), expected);
 }
 

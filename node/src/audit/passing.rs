@@ -38,6 +38,13 @@ impl Passing {
         event.needs_route().filter(|to| self.shut.contains(*to))
     }
 
+    /// How far the clock was set since this was last asked, where it was.
+    pub(super) fn was_set(&mut self, now: Reading) -> Option<i64> {
+        let by = jump(self.ahead, ahead(now))?;
+        self.ahead = ahead(now);
+        Some(by)
+    }
+
     /// Takes an event that began at a moment: its time, and how far the clock was set since the last one, where it was.
     ///
     /// All times of entries behind that are by the clock as it was set, also of what began before.
@@ -49,10 +56,7 @@ impl Passing {
                 self.shut.insert(to.clone())
             };
         }
-        let was_set = jump(self.ahead, ahead(now));
-        if was_set.is_some() {
-            self.ahead = ahead(now);
-        }
+        let was_set = self.was_set(now);
         let meanwhile = jump(ahead(began), ahead(now)).unwrap_or(0);
         (Timestamp(began.wall.0.saturating_add(meanwhile)), was_set)
     }
@@ -64,22 +68,52 @@ pub(super) fn jump(before: i64, after: i64) -> Option<i64> {
     (by.unsigned_abs() > u64::try_from(CLOCK_TOLERANCE.as_micros()).unwrap_or(u64::MAX)).then_some(by)
 }
 
-/// The time between entries of one ledger, whatever its clock was set to between them.
+/// The time between entries of one ledger, whatever its clock was set to between them. A node that was away counts the time that its clock
+/// came to show, for nobody else knows.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Elapsed(i64);
+pub(crate) struct Elapsed {
+    set_by: i64,
+    /// Where a start found the clock behind: by how much, less what it was set forward since. What it is set forward beyond that went by
+    /// while the node was away, or may have.
+    behind: Option<i64>,
+    /// Whether that start is the one of which the next entry will say so.
+    is_starting: bool,
+    /// The time of the entry before.
+    last: i64,
+}
 
 impl Elapsed {
     /// One more entry: its time by a clock that nobody ever set, in microseconds.
     pub(crate) fn take(&mut self, entry: &Entry) -> i64 {
-        if let Event::ClockJumped { by, ordered: true } = entry.event {
-            self.0 = self.0.saturating_add(by);
+        match entry.event {
+            Event::ClockJumped { by, ordered: true, at_start } => {
+                let by = match self.behind {
+                    Some(behind) => by.min(behind),
+                    None => by,
+                };
+                self.set_by = self.set_by.saturating_add(by);
+                if at_start || self.behind.is_some() {
+                    self.behind = Some(self.behind.unwrap_or(0).saturating_sub(by));
+                }
+                self.is_starting |= at_start;
+            }
+            // Set right while the node was away, perhaps.
+            Event::NodeStarted { .. } if !std::mem::take(&mut self.is_starting) => {
+                self.behind = self.behind.and_then(|behind| {
+                    let by = entry.at.0.saturating_sub(self.last).clamp(0, behind);
+                    self.set_by = self.set_by.saturating_add(by);
+                    (behind > by).then_some(behind.saturating_sub(by))
+                });
+            }
+            _ => {}
         }
-        entry.at.0.saturating_sub(self.0)
+        self.last = entry.at.0;
+        entry.at.0.saturating_sub(self.set_by)
     }
 
     /// How far the clock was set by now.
     pub(crate) const fn set_by(self) -> i64 {
-        self.0
+        self.set_by
     }
 }
 
@@ -91,13 +125,33 @@ mod tests {
 
     const MINUTE: i64 = 60_000_000;
 
+    fn set(by: i64) -> Event {
+        Event::ClockJumped { by, ordered: true, at_start: false }
+    }
+
+    fn found_behind(by: i64) -> Event {
+        Event::ClockJumped { by: -by, ordered: true, at_start: true }
+    }
+
+    fn started() -> Event {
+        Event::NodeStarted { node: domicile_proto::ids::NodeId(1), binary: [0; 32], config: [0; 32], sbom: None }
+    }
+
+    /// The time that passed by these entries, from the first to the last.
+    fn passed(entries: impl IntoIterator<Item = (i64, Event)>) -> i64 {
+        let mut elapsed = Elapsed::default();
+        let times = entries.into_iter().map(|(at, event)| elapsed.take(&Entry::specimen(Timestamp(at), None, event)));
+        let times: Vec<i64> = times.collect();
+        times[times.len() - 1] - times[0]
+    }
+
     fn moment(wall: i64, ran: i64) -> Reading {
         Reading { wall: Timestamp(wall), ran: Duration::from_micros(ran.unsigned_abs()) }
     }
 
     #[test]
     fn what_waited_while_the_clock_was_set_has_the_time_that_it_would_have_by_the_new_one() {
-        let start = Event::ClockJumped { by: 0, ordered: true };
+        let start = started();
         let mut passing = Passing { shut: BTreeSet::new(), ahead: 1_000 * MINUTE };
         let began = moment(1_001 * MINUTE, MINUTE);
         assert_eq!(passing.take(&start, began, moment(1_001 * MINUTE + 9, MINUTE + 9)), (began.wall, None));
@@ -114,14 +168,37 @@ mod tests {
 
     #[test]
     fn the_time_between_entries_is_that_which_passed() {
-        let mut elapsed = Elapsed::default();
-        let mut at = |at: i64, event: Event| elapsed.take(&Entry::specimen(Timestamp(at), None, event));
         let other = || Event::TornTail { bytes: 0, sha256: [0; 32] };
-        assert_eq!(at(10, other()), 10);
-        assert_eq!(at(2 * MINUTE + 20, Event::ClockJumped { by: 2 * MINUTE, ordered: true }), 20);
-        assert_eq!(at(2 * MINUTE + 30, other()), 30);
-        assert_eq!(at(40, Event::ClockJumped { by: -2 * MINUTE, ordered: true }), 40);
+        let forth_and_back =
+            [(10, other()), (2 * MINUTE + 20, set(2 * MINUTE)), (2 * MINUTE + 30, other()), (40, set(-2 * MINUTE))];
+        assert_eq!(passed(forth_and_back), 30);
         // An earlier build said it up to a minute later: what stands before may be by either clock.
-        assert_eq!(at(MINUTE, Event::ClockJumped { by: MINUTE, ordered: false }), MINUTE);
+        let earlier = Event::ClockJumped { by: MINUTE, ordered: false, at_start: false };
+        assert_eq!(passed([(10, other()), (MINUTE, earlier)]), MINUTE - 10);
+    }
+
+    #[test]
+    fn what_went_by_while_a_node_was_away_is_not_set_away() {
+        let (day, years) = (1_440 * MINUTE, 40 * 365 * 1_440 * MINUTE);
+        let other = || Event::TornTail { bytes: 0, sha256: [0; 32] };
+        let begun = || (years, other());
+        assert_eq!(passed([begun(), (years + day, started())]), day);
+        // Away for a day, back with a clock that is behind, which somebody sets right, at once or in two steps.
+        let away = || [begun(), (1, found_behind(years - 1)), (2, started())];
+        let at_once = [(years + day + 2, set(years + day - 1)), (years + day + 3, other())];
+        assert_eq!(passed(away().into_iter().chain(at_once)), day + 3);
+        let in_two = [(years + 2, set(years - 1)), (years + day + 3, set(day)), (years + day + 4, other())];
+        assert_eq!(passed(away().into_iter().chain(in_two)), day + 4);
+        // Set right while it was away once more, or at the next start but one.
+        let again = [(years + day, started()), (years + day + 5, other())];
+        assert_eq!(passed(away().into_iter().chain(again)), day + 5);
+        let later = [(9, started()), (years + day + 9, set(years + day - 1)), (years + day + 10, other())];
+        assert_eq!(passed(away().into_iter().chain(later)), day + 10);
+        // After that the clock is as any other.
+        let right = [(years + day, started()), (years + 2 * day, set(day - 7)), (years + 2 * day, other())];
+        assert_eq!(passed(away().into_iter().chain(right)), day + 7);
+        // Set further back while it is behind, and forward by as much.
+        let further = [(2 - day, set(-day)), (2, set(day)), (3, other())];
+        assert_eq!(passed(away().into_iter().chain(further)), 2);
     }
 }

@@ -99,7 +99,7 @@ impl Writer {
 
     fn add_jump(&mut self, at: Timestamp, by: i64) -> io::Result<()> {
         tracing::warn!(by, "the clock was set");
-        self.add(at, None, Event::ClockJumped { by, ordered: true }).map(drop)
+        self.add(at, None, Event::ClockJumped { by, ordered: true, at_start: false }).map(drop)
     }
 
     fn take(&mut self, record: Record, tenant: Option<TenantId>, seq: u64) {

@@ -55,6 +55,9 @@ impl Noted {
     }
 }
 
+/// Files of earlier days that stay.
+const EARLIER_KEPT: usize = 3;
+
 /// What was found of a day.
 pub(super) struct Found {
     pub(super) noted: Vec<Noted>,
@@ -70,7 +73,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens or creates the file of a day, with what was noted for later days: where a clock was ahead, that was asked and answered
-    /// all the same. The newest file of an earlier day stays, for a clock that is set back; what lies further ahead than tomorrow goes
+    /// all the same. The newest files of earlier days stay, for a clock that is set back; what lies further ahead than tomorrow goes
     /// into this one, so that it counts once. Blocks.
     ///
     /// # Errors
@@ -88,23 +91,37 @@ impl Journal {
             }
         }
         earlier.sort_unstable();
-        earlier.pop_if(|(other, _)| other.is_some());
+        for _ in 0..EARLIER_KEPT {
+            earlier.pop_if(|(other, _)| other.is_some());
+        }
         for (_, path) in earlier {
             std::fs::remove_file(path)?;
         }
         let path = dir.join(format!("{day}.guard"));
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let end = whole(&mut bytes);
-        file.set_len(end)?;
-        file.seek(SeekFrom::Start(end))?;
+        let mut end = whole(&mut bytes);
+        far.sort_unstable();
+        let mut of_far = Vec::new();
         for path in &far {
             let mut of_later = std::fs::read(path)?;
             whole(&mut of_later);
-            file.write_all(&of_later)?;
-            bytes.append(&mut of_later);
+            of_far.append(&mut of_later);
         }
+        // After a crash in between they are in it already. All of them at once, so that none is in it twice.
+        if !of_far.is_empty() && !bytes.ends_with(&of_far) {
+            bytes.append(&mut of_far);
+            let draft = dir.join(format!("{day}.guard.new"));
+            file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&draft)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(draft, &path)?;
+            File::open(dir)?.sync_all()?;
+            end = bytes.len() as u64;
+        }
+        file.set_len(end)?;
+        file.seek(SeekFrom::Start(end))?;
         file.sync_all()?;
         for path in far {
             std::fs::remove_file(path)?;
@@ -219,8 +236,9 @@ mod tests {
             panic!("two lines")
         };
         assert!(Noted::decode(kept) == Some(contributors));
-        assert!(journal.turn_to(6).expect("turned").noted.is_empty());
-        assert!(journal.turn_to(7).expect("turned").noted.is_empty());
+        for day in 6..=9 {
+            assert!(journal.turn_to(day).expect("turned").noted.is_empty());
+        }
         assert!(Journal::open(dir.path(), 5).expect("there").1.noted.is_empty(), "a day that is over is forgotten");
     }
 
@@ -245,9 +263,13 @@ mod tests {
         note(5, 3);
         assert_eq!((tenants(5), tenants(6)), (vec![1, 2, 3], vec![2]), "tomorrow's counts today, and may be right");
         note(400, 4);
+        let far = dir.path().join("400.guard");
+        let kept = std::fs::read(&far).expect("there");
         assert_eq!(tenants(6), [2, 4], "what was asked before, and meanwhile");
         assert_eq!(tenants(6), [2, 4], "once, and durably");
-        assert_eq!(tenants(5), [2, 4], "a day behind");
+        std::fs::write(&far, kept).expect("written");
+        assert_eq!(tenants(6), [2, 4], "also after a crash before the other file was removed");
+        assert_eq!(tenants(5), [1, 2, 3, 4], "a day behind");
         assert!(tenants(7).is_empty(), "and not on the next day");
     }
 

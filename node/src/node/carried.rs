@@ -103,7 +103,7 @@ impl Line {
             streams,
             body: Bytes::from(batch.body.0),
             form: if batch.form == BatchForm::Text { Form::Text } else { Form::Json },
-            received_at: batch.received_at,
+            received_at: self.days.heard(batch.received_at),
         }
     }
 }

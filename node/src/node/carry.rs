@@ -20,10 +20,11 @@ use domicile_proto::message::batch::{
 };
 use domicile_proto::message::region::{Asker, RegionAsk, RegionReply};
 use futures::future::{BoxFuture, join_all};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::carried::heard;
-use super::ingest::{Framed, Line, Stream, length};
+use super::ingest::{Framed, Line, Rooms, Stream, length};
 use super::outcomes::{Told, name_of};
 use super::unaccepted::of_ownership;
 use crate::admit::Principal;
@@ -70,13 +71,22 @@ impl Way {
                 match tell_once(&link, &to, &ask, until).await {
                     // The first one may have arrived, whatever becomes of the second.
                     Err((NoFate::Lost, true)) if is_known_again => {
-                        tell_once(&link, &to, &ask, until).await.map_err(|_| NoFate::Lost)
+                        let again = tell_once(&link, &to, &ask, until).await;
+                        again.map(not_repeated).map_err(|_| NoFate::Lost)
                     }
                     said => said.map_err(|(why, _)| why),
                 }
             })
         })
     }
+}
+
+/// What this node told twice was sent once by its producer, as far as anybody knows.
+fn not_repeated(mut reply: RegionReply) -> RegionReply {
+    if let RegionReply::Fates(fates) = &mut reply {
+        fates.repeated = false;
+    }
+    reply
 }
 
 /// The reply, or why there is none, and whether the connection ended.
@@ -110,13 +120,19 @@ pub(super) struct Errand {
     batch: Option<Box<str>>,
     refresh: bool,
     until: Instant,
+    /// The room of its documents; none where there was none.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Errand {
-    /// For whom, and until when a word is waited for.
-    pub(super) fn of(principal: &Principal, arrival: &Arrival) -> Self {
+    /// For whom, and until when a word is waited for. Its documents wait for another node: they take no more than their share of the
+    /// room for documents, so that what belongs here goes on.
+    pub(super) fn of(principal: &Principal, arrival: &Arrival, framed: &Framed, rooms: &Rooms) -> Self {
         let (asker, batch) = (principal.asker(), arrival.batch.clone());
-        Self { asker, batch, refresh: arrival.refresh, until: Instant::now() + CARRY_DEADLINE }
+        let documents = (0..framed.documents.len()).filter(|place| framed.owner(*place).is_some()).count();
+        let documents = u32::try_from(documents).unwrap_or(u32::MAX);
+        let room = Arc::clone(&rooms.carried_documents).try_acquire_many_owned(documents).ok();
+        Self { asker, batch, refresh: arrival.refresh, until: Instant::now() + CARRY_DEADLINE, room }
     }
 }
 
@@ -151,6 +167,9 @@ impl Line {
         let Ok(_room) = self.work.carried.try_acquire_many(room) else {
             return framed.refused(places, |_| ReceiveError::NoRoom.into());
         };
+        if errand.room.is_none() {
+            return framed.refused(places, |_| ReceiveError::NoRoom.into());
+        }
         let Some(to) = self.ownership.address_of(owner) else { return not_carried("is no node of it any more") };
         let Some(batch) = framed.batch(places, errand) else {
             return refused(&|stream| OwnershipError::TooLargeToCarry { stream, owner, limit: MAX_BATCH });

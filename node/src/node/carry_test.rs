@@ -8,7 +8,7 @@ use domicile_proto::message::region::{RegionAsk, RegionReply};
 use domicile_proto::metadata::NodeRow;
 
 use super::*;
-use crate::limits::{CARRIED_BYTES, CARRY_DEADLINE, TAKEN_IN_BYTES};
+use crate::limits::{CARRIED_BYTES, CARRIED_DOCUMENTS, CARRY_DEADLINE, DOCUMENTS_AT_ONCE, TAKEN_IN_BYTES};
 
 const OTHER: NodeId = NodeId(4);
 
@@ -222,6 +222,12 @@ async fn what_was_not_taken_is_said_not_to_have_been_taken_and_by_whom() {
     let held = other.rooms.carried.acquire_many(CARRIED_BYTES as u32).await.unwrap();
     let (status, _) = other.send(&other.key, "/app/_doc", None, "{\"a\":1}").await;
     assert_eq!(status, 429);
+    drop(held);
+    // What waits for other nodes takes no room from what belongs here.
+    let documents = Arc::clone(&other.rooms.carried_documents);
+    let held = documents.acquire_many(CARRIED_DOCUMENTS as u32).await.unwrap();
+    assert_eq!(other.send(&other.key, "/app/_doc", None, "{\"a\":1}").await.0, 429);
+    assert_eq!(other.rooms.documents.available_permits(), DOCUMENTS_AT_ONCE);
     drop(held);
     assert_eq!(other.send(&other.key, "/app/_doc", None, "{\"a\":1}").await.0, 201);
     assert_eq!(owner.counted(), (1, 0));

@@ -19,13 +19,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::carry::{Errand, Way};
 use super::outcomes::{Walked, Walking};
-use super::sealing;
+use super::sealing::{self, Days};
 use super::unaccepted::{Unaccepted, of_ownership, of_wal};
 use crate::admit::{Admitter, Principal};
 use crate::classify::{Classified, Classifier};
-use crate::keys::{Day, Vault};
+use crate::keys::Vault;
 use crate::limits::{
-    ARRIVALS_AT_ONCE, CARRIED_BYTES, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, MAX_DOCUMENTS_PER_REQUEST,
+    ARRIVALS_AT_ONCE, CARRIED_BYTES, CARRIED_DOCUMENTS, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, MAX_DOCUMENTS_PER_REQUEST,
     MAX_STREAMS_PER_REQUEST, PIECE_BYTES, TAKEN_IN_BYTES, WORK_BYTES,
 };
 use crate::ownership::{Ownership, OwnershipError};
@@ -65,6 +65,8 @@ pub(crate) struct Line {
     pub(crate) work: Arc<Rooms>,
     /// To the nodes that write streams which this one does not.
     pub(crate) way: Way,
+    /// Under which day originals are sealed.
+    pub(crate) days: Days,
 }
 
 /// Room for what the line makes of bodies.
@@ -77,6 +79,8 @@ pub(crate) struct Rooms {
     pub(super) documents: Arc<Semaphore>,
     /// Bytes that are on their way to other nodes of the region.
     pub(super) carried: Semaphore,
+    /// Documents that wait for other nodes of the region.
+    pub(super) carried_documents: Arc<Semaphore>,
     /// Bytes that other nodes of the region brought and that are not yet answered.
     pub(super) taken_in: Semaphore,
 }
@@ -127,6 +131,7 @@ impl Line {
             bytes: Semaphore::new(WORK_BYTES),
             documents: Arc::new(Semaphore::new(DOCUMENTS_AT_ONCE)),
             carried: Semaphore::new(CARRIED_BYTES),
+            carried_documents: Arc::new(Semaphore::new(CARRIED_DOCUMENTS)),
             taken_in: Semaphore::new(TAKEN_IN_BYTES),
         })
     }
@@ -168,7 +173,7 @@ impl Line {
             "arrival admitted"
         );
         let framed = Arc::new(self.find_streams(&principal, &arrival, documents).await?);
-        let errand = framed.has_elsewhere().then(|| Errand::of(&principal, &arrival));
+        let errand = framed.has_elsewhere().then(|| Errand::of(&principal, &arrival, &framed, &self.work));
         let walked = self.pieces(&framed, producer.as_ref(), errand.as_ref()).await?;
         if arrival.refresh {
             self.show(&walked).await;
@@ -324,13 +329,14 @@ impl Line {
         }
         let room = u32::try_from(bytes.clamp(1, WORK_BYTES)).unwrap_or(u32::MAX);
         let _room = self.work.bytes.acquire_many(room).await.map_err(|_| ReceiveError::NoReply)?;
-        let classifier = self.classifier.on(Day::of(framed.received_at));
+        let today = self.days.today();
+        let classifier = self.classifier.on(today);
         let (work, zone) = (Arc::clone(framed), self.zone.clone());
         let (vault, suppression, whole) = (Arc::clone(&self.vault), self.suppression.clone(), producer.is_some());
         let sealed = self.tasks.blocking(move || {
             let (mut groups, mut failed) = classify(&work, places, &classifier, &zone);
             for group in &mut groups {
-                let unsealed = sealing::seal((&vault, &suppression), group, work.received_at, whole);
+                let unsealed = sealing::seal((&vault, &suppression), group, today, whole);
                 failed.extend(unsealed.into_iter().map(|(place, failure)| (place, ItemOutcome::Failed(failure))));
             }
             groups.retain(|group| !group.records.is_empty());

@@ -96,6 +96,7 @@ fn front_of(node: NodeId, change: impl FnOnce(&mut Policy), way: Way) -> Front {
         vault: Arc::clone(&vault),
         suppression: suppression.clone(),
         ownership: Arc::new(Ownership::new(node, None, watch, nobody, detector, PROPOSE_DEADLINE)),
+        days: Days::behind(clock.clone(), wal.latest()),
         wal: Arc::new(wal),
         zone: Zone::named("Asia/Tokyo").unwrap(),
         tasks: tasks.clone(),

@@ -57,6 +57,7 @@ use base::Base;
 use carry::Way;
 pub(crate) use errors::{NodeError, identity_of, take_dir};
 use ingest::Line;
+use sealing::Days;
 
 /// Runs a node until it is told to stop, or until its parent is gone where it was started as a child.
 ///
@@ -206,6 +207,7 @@ fn left_half(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) -
         vault: Arc::clone(&base.vault),
         suppression: base.suppression.clone(),
         ownership: Arc::clone(&base.ownership),
+        days: Days::behind(base.clock.clone(), wal.latest()),
         wal: Arc::new(wal),
         zone: base.zone.clone(),
         tasks: base.tasks.clone(),

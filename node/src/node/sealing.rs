@@ -4,20 +4,54 @@
 
 use domicile_proto::ids::Timestamp;
 
+use parking_lot::Mutex;
+
 use super::ingest::Group;
+use crate::clock::Clock;
 use crate::keys::{Day, KeysError, Original, Vault};
+use crate::limits::CARRY_DEADLINE;
 use crate::policy::Suppression;
 use crate::receive::Failure;
+use crate::wal::counts_from;
+
+/// Under which day originals are sealed: never an earlier one than that by which their records count as accepted, or their keys
+/// would go before them.
+pub(crate) struct Days {
+    clock: Clock,
+    latest: Mutex<Option<Timestamp>>,
+}
+
+impl Days {
+    /// By this node's clock, behind what its log holds.
+    pub(crate) const fn behind(clock: Clock, latest: Option<Timestamp>) -> Self {
+        Self { clock, latest: Mutex::new(latest) }
+    }
+
+    /// The day, as records that are taken now count.
+    pub(super) fn today(&self) -> Day {
+        let mut latest = self.latest.lock();
+        let at = counts_from(*latest, self.clock.now());
+        *latest = Some(at);
+        Day::of(at)
+    }
+
+    /// When another node says that records came in, as far as this node's clock can believe it.
+    pub(super) fn heard(&self, received_at: Timestamp) -> Timestamp {
+        let now = self.clock.now();
+        let longest = i64::try_from(CARRY_DEADLINE.as_micros()).unwrap_or(i64::MAX);
+        received_at.clamp(Timestamp(now.0.saturating_sub(longest)), now)
+    }
+}
 
 /// Seals the originals of a group. Records whose originals are not sealed are taken out of it, with their places; all of them
 /// where the group is `whole`, so that a producer's batch is never taken in part.
 pub(super) fn seal(
     (vault, suppression): (&Vault, &Suppression),
     group: &mut Group,
-    received_at: Timestamp,
+    day: Day,
     whole: bool,
 ) -> Vec<(usize, Failure)> {
-    let (tenant, stream, day) = (group.stream.tenant, group.stream.id, Day::of(received_at));
+    let (tenant, stream) = (group.stream.tenant, group.stream.id);
     let erased = suppression.now().of_stream(group.stream.tenant, group.stream.id);
     let mut all: Vec<Original> = Vec::new();
     let mut ends = Vec::with_capacity(group.records.len());
@@ -65,4 +99,34 @@ pub(super) fn seal(
 /// 503 with a time to come back while the key store is away; 500 where a person must look.
 fn of_keys(error: &KeysError) -> Failure {
     Failure::of(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400 * Timestamp::MICROS;
+    const NOW: Timestamp = Timestamp(21_000 * DAY + DAY / 2);
+
+    #[test]
+    fn keys_go_no_earlier_than_the_records_that_they_are_for() {
+        let clock = Clock::standing_at(Timestamp(NOW.0 - 6 * DAY));
+        // The log goes on from what it holds, whatever the clock shows after a start.
+        let days = Days::behind(clock.clone(), Some(NOW));
+        assert_eq!(days.today(), Day::of(NOW));
+        clock.turn_to(Timestamp(NOW.0 + DAY));
+        assert_eq!(days.today(), Day::of(Timestamp(NOW.0 + DAY)));
+        clock.turn_to(NOW);
+        assert_eq!(days.today(), Day::of(Timestamp(NOW.0 + DAY)));
+        // A clock that was ahead for a moment is not believed for ever.
+        clock.turn_to(Timestamp(NOW.0 + 400 * DAY));
+        days.today();
+        clock.turn_to(NOW);
+        assert_eq!(days.today(), Day::of(NOW));
+        // The clock of another node says when records came in, and not more.
+        let longest = CARRY_DEADLINE.as_micros() as i64;
+        for (said, heard) in [(-40 * DAY, -longest), (-7, -7), (0, 0), (365 * DAY, 0)] {
+            assert_eq!(days.heard(Timestamp(NOW.0 + said)), Timestamp(NOW.0 + heard));
+        }
+    }
 }

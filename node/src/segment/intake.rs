@@ -73,9 +73,10 @@ impl Intake {
             let gathered = self.growing.get(&shard).and_then(Growing::received_until);
             let durable = self.shared.behind_others(durable, gathered);
             let roll = self.shared.roll();
-            let ends = |until| roll.period(until) < roll.period(durable.accepted_at);
+            let ends = |until| roll.period(until) != roll.period(durable.accepted_at);
             if gathered.is_some_and(ends) {
-                // Where a clock was put back, records count for the later period: nothing is deleted early.
+                // Where a clock was put back a little, records count for the later period: nothing is deleted early. Where it was put back by
+                // more than that counts, they are not kept as long as what came while it was ahead.
                 self.refresh(|other, _| other == shard).await;
             }
             let growing = self.growing.entry(shard).or_insert_with(|| Growing::begin(Instant::now()));

@@ -209,10 +209,12 @@ impl Store {
         let places = Places::new(own);
         let named = places.complete(&self, None).await?;
         for own in &places.own {
-            if !named.contains(&own.named()) {
+            let is_done = own.closed && own.store.is_empty().await?;
+            // What takes nothing and holds nothing is not named again: its record was deleted, and other nodes have let go of it.
+            if !is_done && !named.contains(&own.named()) {
                 self.name(own).await?;
             }
-            if own.closed && own.store.is_empty().await? {
+            if is_done {
                 let (bucket, object) = (&own.bucket, own.named());
                 tracing::info!(%bucket, %object, "a closed bucket is empty: delete this object of the region's bucket, then take the entry out of `store.buckets` of every node");
             }

@@ -150,6 +150,11 @@ impl Core {
         }
     }
 
+    /// When what was accepted last counts as accepted.
+    pub(super) const fn latest(&self) -> Option<Timestamp> {
+        self.latest
+    }
+
     /// Goes on behind objects of this log of which the last was accepted at `latest`.
     pub(super) fn go_on(&mut self, latest: Option<Timestamp>) {
         self.latest = latest;
@@ -277,6 +282,7 @@ impl Core {
             }
             self.open.given.push(durable);
         }
+        self.latest = self.latest.max(Some(self.open.at));
         self.indexed.insert(shard, last_seq);
         self.deposed.remove(&shard);
         self.shards.insert(shard, Held { shard: held, epoch });

@@ -66,13 +66,19 @@ impl Ids {
                 let _ = store.delete(&objects::seen_name(node, before)).await;
             }
         }
-        while let Some((oldest, _)) = self.objects.front().filter(|(_, newest)| *newest < since) {
-            let name = objects::seen_name(node, *oldest);
+        // One with ids of a clock that was ahead holds up no other.
+        let mut at = 0;
+        while let Some((number, newest)) = self.objects.get(at).copied() {
+            if newest >= since {
+                at += 1;
+                continue;
+            }
+            let name = objects::seen_name(node, number);
             store.delete(&name).await.map_err(|source| failed(&name, source))?;
-            self.objects.pop_front();
-        }
-        if self.objects.is_empty() {
-            self.newest.clear();
+            if at + 1 == self.objects.len() {
+                self.newest.clear();
+            }
+            self.objects.remove(at);
         }
         Ok(())
     }

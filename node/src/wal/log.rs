@@ -247,12 +247,15 @@ impl Log {
             self.disk.remove(&name).map_err(|error| disk_error(&name, &error))?;
             self.files.pop_front();
         }
-        while let Some((name, newest)) = self.seen_files.front() {
+        // One with ids of a clock that was ahead holds up no other.
+        let mut at = 0;
+        while let Some((name, newest)) = self.seen_files.get(at) {
             if *newest >= since {
-                break;
+                at += 1;
+                continue;
             }
             self.disk.remove(name).map_err(|error| disk_error(name, &error))?;
-            self.seen_files.pop_front();
+            self.seen_files.remove(at);
         }
         Ok(())
     }

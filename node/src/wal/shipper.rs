@@ -129,6 +129,11 @@ impl Bucket {
         &self.0.store
     }
 
+    /// When what was accepted last counts as accepted.
+    pub(super) fn latest(&self) -> Option<Timestamp> {
+        self.0.core.lock().latest()
+    }
+
     /// Whose log it is.
     pub(crate) fn node(&self) -> NodeId {
         self.0.node

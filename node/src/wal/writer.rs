@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use domicile_proto::ids::ShardId;
+use domicile_proto::ids::{ShardId, Timestamp};
 use domicile_proto::metadata::Durability;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +52,8 @@ pub(crate) struct Wal {
     is_full: Arc<AtomicBool>,
     begun: Arc<BTreeSet<ShardId>>,
     place: Arc<str>,
+    /// When what was accepted last counts as accepted, by what was found when the log was opened.
+    latest: Option<Timestamp>,
     /// Where the shards of durability `bucket` are written.
     bucket: Option<Bucket>,
     /// Shards that this node wrote to its disk since it started, or of which it found records or ids there, until all of that lies in
@@ -172,6 +174,7 @@ impl Wal {
             is_full: Arc::clone(&is_full),
             begun,
             place,
+            latest: log.latest.max(bucket.as_ref().and_then(Bucket::latest)),
             bucket,
             on_disk: Arc::new(Mutex::new(on_disk)),
             found: Arc::new(found),
@@ -271,6 +274,11 @@ impl Wal {
     /// Whether the first record of a shard lay in the log when it was opened: then nothing of the shard is anywhere else alone.
     pub(crate) fn begins(&self, shard: ShardId) -> bool {
         self.begun.contains(&shard)
+    }
+
+    /// When what was accepted last before this start counts as accepted.
+    pub(crate) const fn latest(&self) -> Option<Timestamp> {
+        self.latest
     }
 
     /// Whether the log takes nothing more before a restart.

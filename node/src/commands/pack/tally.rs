@@ -64,8 +64,6 @@ pub(super) struct Order {
     pub(super) requested: Option<(u64, Timestamp)>,
     pub(super) shredded: Option<(u64, Timestamp)>,
     pub(super) purged: Option<(u64, Timestamp)>,
-    /// How far the node's clock was set when it was asked for: the times of its steps are by the same clock.
-    pub(super) set_by: i64,
     /// What the order is about, as a salted hash: the same at every node that was told of it by another one.
     pub(super) commitment: Option<[u8; 32]>,
 }
@@ -101,6 +99,7 @@ pub(super) struct Tally {
     pub(super) keys: Vec<Line>,
     pub(super) nodes: Vec<Line>,
     /// By the id of the order; of all times, for clocks do not end with a period.
+    /// By their ids, with times by [`Elapsed`]; [`Tally::order`] gives them by the clock as it was set last.
     pub(super) erasures: BTreeMap<String, Order>,
     elapsed: Elapsed,
     /// Times of their steps, by the id as well.
@@ -190,7 +189,12 @@ impl Tally {
 
     /// What the ledger says of an order.
     pub(super) fn order(&self, id: &str) -> Order {
-        self.erasures.get(id).copied().unwrap_or_default()
+        let order = self.erasures.get(id).copied().unwrap_or_default();
+        let by_now = |step: Option<(u64, Timestamp)>| {
+            step.map(|(number, passed)| (number, Timestamp(passed.0.saturating_add(self.elapsed.set_by()))))
+        };
+        let (requested, shredded, purged) = (by_now(order.requested), by_now(order.shredded), by_now(order.purged));
+        Order { requested, shredded, purged, ..order }
     }
 
     /// Whether a hold stood against an order here before it was taken.
@@ -225,13 +229,9 @@ impl Tally {
 
     /// What counts whatever the period is.
     fn always(&mut self, number: u64, entry: &Entry) {
-        self.elapsed.take(entry);
-        let set_by = self.elapsed.set_by();
-        // By the clock of the order: what its node's clock was set by meanwhile is no time that passed.
+        let passed = Timestamp(self.elapsed.take(entry));
         let order = |erasures: &mut BTreeMap<String, Order>, id: &str, set: fn(&mut Order, (u64, Timestamp))| {
-            let order = erasures.entry(id.to_owned()).or_default();
-            let since = order.requested.map_or(0, |_| set_by.saturating_sub(order.set_by));
-            set(order, (number, Timestamp(entry.at.0.saturating_sub(since))));
+            set(erasures.entry(id.to_owned()).or_default(), (number, passed));
         };
         match &entry.event {
             Event::Egress(passage) => self.answers_under_a_known_policy(number, passage),
@@ -256,9 +256,6 @@ impl Tally {
                     order.requested.get_or_insert(at);
                 });
                 let told = self.erasures.entry(erasure.to_string()).or_default();
-                if told.requested.is_some_and(|(first, _)| first == number) {
-                    told.set_by = set_by;
-                }
                 told.commitment.get_or_insert(*commitment);
             }
             Event::ErasureRefused { commitment, .. } => {
@@ -517,10 +514,10 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_of_an_order_are_by_its_own_clock() {
+    fn the_steps_of_an_order_are_by_one_clock() {
         let window = Period { from: Timestamp(i64::MIN), to: Timestamp(i64::MAX) };
         let mut tally = Tally::new(window, TenantId(1));
-        let set = |by: i64| Event::ClockJumped { by, ordered: true };
+        let set = |by: i64| Event::ClockJumped { by, ordered: true, at_start: false };
         let events = [
             (100, set(7_000)),
             (101, Event::ErasureRequested { erasure: "e".into(), commitment: [1; 32] }),
@@ -534,7 +531,8 @@ mod tests {
         }
         let order = tally.order("e");
         let times = [order.requested, order.shredded, order.purged].map(|step| step.map(|(_, at)| at.0));
-        assert_eq!(times, [Some(101), Some(10_001), Some(20_010)]);
+        // Ten milliseconds from one to the next, by the clock as it is in the end.
+        assert_eq!(times, [Some(-19_899), Some(-9_999), Some(10)]);
         // What a statement says is held against what its clock showed.
         assert!(tally.steps["e"].shredded.contains(&Timestamp(50_001)));
     }

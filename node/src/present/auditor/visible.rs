@@ -104,7 +104,7 @@ mod tests {
         assert!(!shown(None, published(theirs)) && !shown(None, deleted(theirs)));
         assert!(shown(None, Event::HoldSet { hold: "ours".into() }));
         assert!(!shown(None, Event::HoldSet { hold: "theirs".into() }));
-        assert!(shown(None, Event::ClockJumped { by: 1, ordered: true }));
+        assert!(shown(None, Event::ClockJumped { by: 1, ordered: true, at_start: false }));
         let of_stream = |stream| Event::RefusedQuestion { peer: None, stream, why: crate::audit::Why::NotExpressible };
         assert!(shown(None, of_stream(None)) && !shown(None, of_stream(Some(StreamId(9)))));
         // Whose chain it stands in decides before anything else.
