@@ -47,6 +47,8 @@ pub struct GroupMetrics {
     pub voters: Vec<NodeId>,
     /// Who only follows.
     pub learners: Vec<NodeId>,
+    /// Whether this node takes no part any more before a restart: its log could not be written.
+    pub is_broken: bool,
 }
 
 impl Group {
@@ -127,6 +129,7 @@ impl GroupMetrics {
             purged: metrics.purged.map(|place| place.index),
             voters: members.voter_ids().map(NodeId).collect(),
             learners: members.learner_ids().map(NodeId).collect(),
+            is_broken: metrics.running_state.is_err(),
         }
     }
 }

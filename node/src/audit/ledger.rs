@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
@@ -64,6 +64,7 @@ pub(crate) struct Ledger {
     news: AtomicU64,
     verifier: Verifier,
     stamp: Stamp,
+    is_poisoned: Arc<AtomicBool>,
     jobs: Mutex<Option<SyncSender<Job>>>,
     passing: Mutex<Passing>,
     /// Bodies are destroyed one behind the other.
@@ -154,7 +155,9 @@ impl Ledger {
         let kept = Mutex::new(Some(jobs.clone()));
         let (verifier, stamp) = (publisher.signer().verifier().clone(), publisher.stamp());
         let (shown, passing) = (Arc::clone(&head), Mutex::new(Passing::from(&clock)));
-        let writing = spawn("ledger", move || writer.run(wanted, jobs, &shown))?;
+        let is_poisoned = Arc::new(AtomicBool::new(false));
+        let poisoned = Arc::clone(&is_poisoned);
+        let writing = spawn("ledger", move || writer.run(wanted, jobs, (&shown, &poisoned)))?;
         let publishing = spawn("ledger-log", move || {
             if let Err(error) = publisher.run(&told) {
                 tracing::error!(error = &error as &dyn std::error::Error, "the files of the log cannot be written");
@@ -173,6 +176,7 @@ impl Ledger {
             news: AtomicU64::new(1),
             verifier,
             stamp,
+            is_poisoned,
             jobs: kept,
             passing,
             destroying: tokio::sync::Mutex::default(),
@@ -302,6 +306,11 @@ impl Ledger {
         let jobs = self.jobs.lock().clone();
         jobs.expect("open").send(Job::Now(done)).expect("it runs");
         outcome.recv().expect("published");
+    }
+
+    /// Whether it takes nothing more before a restart.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.is_poisoned.load(Ordering::Relaxed)
     }
 
     /// How many entries are durable, and the root of the tree over all of them.

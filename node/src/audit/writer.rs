@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use domicile_proto::ids::{TenantId, Timestamp};
@@ -167,7 +168,12 @@ impl Writer {
     }
 
     /// The thread.
-    pub(super) fn run(mut self, mut wanted: mpsc::Receiver<Wish>, jobs: SyncSender<Job>, head: &Arc<Mutex<Head>>) {
+    pub(super) fn run(
+        mut self,
+        mut wanted: mpsc::Receiver<Wish>,
+        jobs: SyncSender<Job>,
+        (head, is_poisoned): (&Arc<Mutex<Head>>, &AtomicBool),
+    ) {
         let (mut group, mut is_well) = (Vec::new(), true);
         while wanted.blocking_recv_many(&mut group, LEDGER_QUEUE) > 0 {
             let (mut entries, mut turns) = (Vec::new(), Vec::new());
@@ -191,6 +197,7 @@ impl Writer {
             if is_well && !turns.is_empty() {
                 is_well = self.turn_now(&jobs, turns);
             }
+            is_poisoned.store(!is_well, Ordering::Relaxed);
         }
         if is_well {
             match self.turn(true) {

@@ -166,6 +166,8 @@ impl Sight {
             has_tls_keylog: self.link.has_tls_keylog(),
             is_log_poisoned: self.shards.is_log_poisoned(),
             is_log_full: self.shards.is_log_full(),
+            is_group_broken: metrics.is_broken,
+            is_ledger_poisoned: self.ledger.is_poisoned(),
             witnesses: self.cosigning.standings(),
             witness: (self.witness.facts(), self.witness.verifier()),
         }

@@ -48,6 +48,10 @@ pub(crate) struct Facts {
     pub(crate) is_log_poisoned: bool,
     /// Whether it found no room of late.
     pub(crate) is_log_full: bool,
+    /// Whether the log of the metadata group takes nothing more before a restart.
+    pub(crate) is_group_broken: bool,
+    /// Whether the ledger takes nothing more before a restart.
+    pub(crate) is_ledger_poisoned: bool,
     /// How the witnesses of this node's ledger are, by their names.
     pub(crate) witnesses: BTreeMap<String, Standing>,
     /// What this node's own witness has seen, and its key.

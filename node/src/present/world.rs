@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) refreshes: Arc<AtomicUsize>,
     /// Whether the log of this world finds no room.
     pub(super) is_log_full: Arc<AtomicBool>,
+    /// Whether neither the ledger nor the log of the group takes anything.
+    pub(super) is_broken: Arc<AtomicBool>,
     _dir: tempfile::TempDir,
 }
 
@@ -231,8 +233,8 @@ fn proposals(policy: &PolicyWatch, count: &Arc<AtomicUsize>) -> Propose {
     })
 }
 
-fn around(refreshes: &Arc<AtomicUsize>, is_log_full: &Arc<AtomicBool>) -> Surroundings {
-    let (refreshes, is_log_full) = (Arc::clone(refreshes), Arc::clone(is_log_full));
+fn around(refreshes: &Arc<AtomicUsize>, [is_log_full, is_broken]: [&Arc<AtomicBool>; 2]) -> Surroundings {
+    let (refreshes, is_log_full, is_broken) = (Arc::clone(refreshes), Arc::clone(is_log_full), Arc::clone(is_broken));
     Surroundings {
         facts: Arc::new(move || Facts {
             leader: Some(NodeId(2)),
@@ -244,6 +246,8 @@ fn around(refreshes: &Arc<AtomicUsize>, is_log_full: &Arc<AtomicBool>) -> Surrou
             witness: Default::default(),
             is_log_poisoned: false,
             is_log_full: is_log_full.load(Ordering::SeqCst),
+            is_group_broken: is_broken.load(Ordering::SeqCst),
+            is_ledger_poisoned: is_broken.load(Ordering::SeqCst),
         }),
         refresh: Arc::new(move |shards| {
             refreshes.fetch_add(shards.len(), Ordering::SeqCst);
@@ -323,7 +327,7 @@ impl World {
         let detector = Arc::new(Detector);
         let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(&ledger), detector.clone());
         let (proposed, refreshed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let is_log_full = Arc::new(AtomicBool::new(false));
+        let (is_log_full, is_broken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let propose = proposals(&policy, &proposed);
         let ownership =
             Ownership::new(node, None, policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
@@ -346,9 +350,9 @@ impl World {
             classifier,
             clock,
             tasks: Tasks::default(),
-            around: around(&refreshed, &is_log_full),
+            around: around(&refreshed, [&is_log_full, &is_broken]),
         });
-        Self { desk, events, officer, proposals: proposed, refreshes: refreshed, is_log_full, _dir: dir }
+        Self { desk, events, officer, proposals: proposed, refreshes: refreshed, is_log_full, is_broken, _dir: dir }
     }
 
     /// The Elasticsearch port, as the node puts it together.

@@ -325,7 +325,9 @@ async fn readiness_says_what_the_node_can_do_and_what_not() {
     let (status, text) = ready("/readyz").await;
     assert_eq!(status, 503);
     assert!(
-        text.starts_with("[-]ingest failed: ") && text.contains("DMC-WAL-03") && text.ends_with("[+]search ok\n"),
+        text.starts_with("[-]ingest failed: ")
+            && text.contains("DMC-WAL-03")
+            && text.ends_with("[+]search ok\n[+]group ok\n[+]ledger ok\n"),
         "{text}"
     );
     assert_eq!(ready("/readyz/search").await, ok, "questions are answered all the while");
@@ -333,6 +335,19 @@ async fn readiness_says_what_the_node_can_do_and_what_not() {
     let status = ask(world.native(), SEARCH, "GET", "/api/v1/status", "").await.text;
     assert!(status.contains("no room for the write-ahead log"), "{status}");
     world.is_log_full.store(false, Ordering::SeqCst);
+    assert_eq!(ready("/readyz").await, ok);
+
+    // A node that hears no decision and writes no ledger works on, and wants to be started again.
+    world.is_broken.store(true, Ordering::SeqCst);
+    let (status, text) = ready("/readyz").await;
+    assert!(status == 503 && text.starts_with("[+]ingest ok\n[+]search ok\n[-]group failed: "), "{text}");
+    assert!(text.contains("[-]ledger failed: "), "{text}");
+    for path in ["/readyz/ingest", "/readyz/search"] {
+        assert_eq!(ready(path).await, ok, "{path}");
+    }
+    let status = ask(world.native(), SEARCH, "GET", "/api/v1/status", "").await.json();
+    assert_eq!((&status["state"], status["notes"].as_array().map(Vec::len)), (&json!("failed"), Some(2)), "{status}");
+    world.is_broken.store(false, Ordering::SeqCst);
     assert_eq!(ready("/readyz").await, ok);
 
     let catalog = world.desk.parts.catalog.clone();

@@ -11,18 +11,23 @@ use crate::present::desk::Desk;
 type Told = (StatusCode, String);
 
 /// Ready from the start: the doors open last, when what the log holds can be searched, and nothing local waits for an election.
-/// Not ready where one of the two cannot be done; the body has a line for each.
+/// Not ready where one of the two cannot be done, or where the node needs a restart to hear of decisions or to write its ledger; the body has
+/// a line for each.
 pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Told {
-    match (cannot_ingest(&desk), cannot_search(&desk)) {
-        (None, None) => told(None),
-        (ingest, search) => {
-            let line = |what: &str, why: Option<&str>| match why {
-                None => format!("[+]{what} ok\n"),
-                Some(why) => format!("[-]{what} failed: {why}\n"),
-            };
-            (StatusCode::SERVICE_UNAVAILABLE, [line("ingest", ingest), line("search", search)].concat())
-        }
+    let all = [
+        ("ingest", cannot_ingest(&desk)),
+        ("search", cannot_search(&desk)),
+        ("group", cannot_follow(&desk)),
+        ("ledger", cannot_record(&desk)),
+    ];
+    if all.iter().all(|(_, why)| why.is_none()) {
+        return told(None);
     }
+    let line = |(what, why): &(&str, Option<&str>)| match why {
+        None => format!("[+]{what} ok\n"),
+        Some(why) => format!("[-]{what} failed: {why}\n"),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, all.iter().map(line).collect())
 }
 
 /// Whether it takes records.
@@ -49,6 +54,18 @@ fn cannot_ingest(desk: &Desk) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Why the node does not hear what is decided, if so: it goes on with what it knows, and less and less of that is right.
+fn cannot_follow(desk: &Desk) -> Option<&'static str> {
+    let is_broken = (desk.parts.around.facts)().is_group_broken;
+    is_broken.then_some("this node's part in the metadata group stopped; look at the disk, then restart the node (DMC-META-05)")
+}
+
+/// Why nothing leaves the region and nothing is erased or revealed, if so.
+fn cannot_record(desk: &Desk) -> Option<&'static str> {
+    let is_poisoned = (desk.parts.around.facts)().is_ledger_poisoned;
+    is_poisoned.then_some("the ledger stopped; look at the disk, then restart the node (DMC-AUDIT-04)")
 }
 
 /// Why some question is not answered, if so: records that cannot be searched, or that may have been erased, or that belong to

@@ -76,6 +76,12 @@ fn notes(desk: &Desk, facts: &Facts) -> Vec<&'static str> {
     if facts.is_log_poisoned {
         notes.push("the write-ahead log takes nothing more: look at the disk, then restart");
     }
+    if facts.is_group_broken {
+        notes.push("the log of the metadata group takes nothing more: look at the disk, then restart");
+    }
+    if facts.is_ledger_poisoned {
+        notes.push("the ledger takes nothing more, and nothing leaves this region: look at the disk, then restart");
+    }
     if facts.is_log_full {
         notes.push(
             "the disk has no room for the write-ahead log: batches are refused, questions are answered; free some",
@@ -131,12 +137,13 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) ->
     let has_failed = desk.parts.catalog.failures() > 0;
     let nodes = policy.nodes.values().map(|row| json!({"node": row.node, "region": row.region, "link": row.addr}));
     let nodes: Vec<Value> = nodes.collect();
+    let is_stopped = facts.is_log_poisoned || facts.is_group_broken || facts.is_ledger_poisoned;
     let body = json!({
         "region": desk.parts.region,
         "time_ms": now.0.div_euclid(1_000),
         "nodes": nodes,
         "node": desk.parts.node,
-        "state": if has_failed || facts.is_log_poisoned { "failed" } else { "ready" },
+        "state": if has_failed || is_stopped { "failed" } else { "ready" },
         "policy": policy.version,
         "consents": policy.officers.iter().map(consent).collect::<Vec<_>>(),
         "leader": facts.leader.map(|node| json!({ "node": node, "region": region_of(&node) })),
