@@ -59,7 +59,9 @@ fn cannot_ingest(desk: &Desk) -> Option<&'static str> {
 /// Why the node does not hear what is decided, if so: it goes on with what it knows, and less and less of that is right.
 fn cannot_follow(desk: &Desk) -> Option<&'static str> {
     let is_broken = (desk.parts.around.facts)().is_group_broken;
-    is_broken.then_some("this node's part in the metadata group stopped; look at the disk, then restart the node (DMC-META-05)")
+    is_broken.then_some(
+        "this node's part in the metadata group stopped; look at the disk, then restart the node (DMC-META-05)",
+    )
 }
 
 /// Why nothing leaves the region and nothing is erased or revealed, if so.
