@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU32;
 
-use domicile_proto::ids::{DictionaryId, KThreshold, Name, TimeRange};
+use domicile_proto::ids::{DictionaryId, KThreshold, Name, TimeRange, Timestamp};
 
 use super::super::book::{CutRow, Dictionary, TableRow};
 use super::*;
 use crate::errors::Coded;
+use crate::fuzz::{Input, cases};
 
 const SHARD: ShardId = ShardId(7);
 
@@ -36,6 +37,30 @@ fn entry(minute: i64) -> Entry {
 
 async fn names(store: &Store) -> Vec<String> {
     store.list(PREFIX).await.unwrap().into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn no_entry_of_the_release_journal_panics() {
+    let good: Vec<Vec<u8>> = [entry(0), entry(1), Entry { cuts: vec![cut(0, 10), cut(-7, 3)], ..entry(2) }]
+        .iter()
+        .map(|entry| serde_json::to_vec(entry).unwrap())
+        .collect();
+    bolero::check!().with_iterations(cases()).with_type::<(Input, Input)>().for_each(|inputs| {
+        let mut book = Book::default();
+        assert!(book.apply(&entry(0)).is_ok());
+        for input in [&inputs.0, &inputs.1] {
+            let Ok(entry) = serde_json::from_slice::<Entry>(&input.bytes(&good)) else { return };
+            // A book that something did not fit is used no more.
+            if book.apply(&entry).is_err() {
+                return;
+            }
+        }
+        let range = TimeRange { from: Timestamp(-60 * Timestamp::MICROS), to: Timestamp(i64::MAX) };
+        let _ = (book.inside(range).count(), book.has_late(range), book.noise(range), book.is_barred(i64::MAX, 60));
+        let mut again = Book::default();
+        assert!(again.apply(&book.whole()).is_ok(), "what is summed up is taken by an empty book");
+        assert!(again.whole() == book.whole());
+    });
 }
 
 #[tokio::test]

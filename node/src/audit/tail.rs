@@ -287,3 +287,38 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, Wrong> {
     }
     Ok(Contents { state, records, bytes: at as u64, torn: bytes.get(at..).unwrap_or_default().to_vec() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Input, cases};
+
+    /// A tail with a right checksum around any state and any group.
+    #[test]
+    fn no_tail_of_a_ledger_panics() {
+        let record = |byte| Record { nonce: [byte; 32], body: vec![byte; 9] };
+        let mut state = State::default();
+        state.tree.push(super::super::merkle::leaf(&record(1).commitment()));
+        let mut group = Group::at(state.tree.root());
+        (2..5).for_each(|byte| group.add(&record(byte)));
+        let (state, root) = (state.write(), state.tree.root());
+        let (states, bodies) = (vec![state.clone()], vec![group.body.clone()]);
+        let whole = [frame(Kind::State, &root, &state), group.close()].concat();
+        assert_eq!(read(&whole).map(|read| (read.records.len(), read.torn.len())), Ok((3, 0)));
+        let files = vec![whole];
+        bolero::check!().with_iterations(cases()).with_type::<(Input, Input)>().for_each(|(input, other)| {
+            let any_state = frame(Kind::State, &root, &input.bytes(&states));
+            let any_group = frame(Kind::Group, &root, &other.bytes(&bodies));
+            for bytes in [
+                [&any_state[..], &any_group].concat(),
+                [&frame(Kind::State, &root, &state)[..], &any_group].concat(),
+                input.bytes(&files),
+            ] {
+                if let Ok(read) = read(&bytes) {
+                    assert!(read.bytes as usize + read.torn.len() == bytes.len());
+                    assert!(read.records.len() <= bytes.len());
+                }
+            }
+        });
+    }
+}

@@ -152,6 +152,7 @@ impl RuleFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Input, cases};
     use crate::policy::Policy;
 
     fn watch() -> PolicyWatch {
@@ -175,6 +176,23 @@ mod tests {
         assert!(rules.of(TenantId(9)).is_none(), "nobody has heard of it yet");
         assert!(rules.of(TenantId(7)).is_some());
         assert!(rules.of(TenantId(8)).is_none());
+    }
+
+    #[test]
+    fn no_file_of_rules_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = [
+            "[[rule]]\nname = \"staff\"\npattern = 'E-\\d{6}'\n",
+            "[[rule]]\nname = \"card\"\npattern = '(?:4|5)[0-9]{3}(?:-[0-9]{4}){3}'\nvalidator = \"luhn\"\nwords = [\"card\"]\n",
+        ];
+        let good: Vec<Vec<u8>> = good.iter().map(|text| text.as_bytes().to_vec()).collect();
+        bolero::check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            std::fs::write(dir.path().join("shop.toml"), input.bytes(&good)).unwrap();
+            match RuleFiles::read(dir.path(), watch()) {
+                Ok(rules) => assert!(rules.of(TenantId(7)).is_some()),
+                Err(error) => assert!(error.to_string().contains("shop.toml"), "{error}"),
+            }
+        });
     }
 
     #[track_caller]

@@ -365,6 +365,7 @@ mod tests {
 
     use super::*;
     use crate::errors::Coded;
+    use crate::fuzz::{Input, cases};
 
     const LEAST: &str = r#"
 data_dir = "data"
@@ -404,6 +405,21 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
         let text = toml::to_string(&read(LEAST).expect("enough")).expect("TOML");
         let again = toml::to_string(&read(&text).expect("the same")).expect("TOML");
         assert_eq!(text, again);
+    }
+
+    #[test]
+    fn no_configuration_panics() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("node.toml");
+        let all = toml::to_string(&read(LEAST).expect("enough")).expect("TOML");
+        let good = vec![LEAST.as_bytes().to_vec(), all.into_bytes()];
+        bolero::check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            std::fs::write(&path, input.bytes(&good)).expect("written");
+            match NodeConfig::read(&path) {
+                Ok(config) => assert!(config.data_dir.is_absolute()),
+                Err(error) => assert!(error.code().starts_with("DMC-CONFIG-"), "{error}"),
+            }
+        });
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod deletion;
 #[cfg(test)]
 mod deletion_test;
 mod errors;
+#[cfg(test)]
+mod fuzz_test;
 mod handed;
 mod held;
 mod holds;

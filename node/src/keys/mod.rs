@@ -6,6 +6,8 @@
 mod destroy;
 mod errors;
 mod file;
+#[cfg(test)]
+mod fuzz_test;
 mod journal;
 mod known;
 mod link;

@@ -453,7 +453,7 @@ pub(super) fn packed(token: &str, text: &str) -> Zeroizing<Vec<u8>> {
     plain
 }
 
-fn unpacked(stream: StreamId, plain: &[u8]) -> Option<Revealed> {
+pub(super) fn unpacked(stream: StreamId, plain: &[u8]) -> Option<Revealed> {
     let (length, rest) = plain.split_first_chunk()?;
     let (token, text) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let text = Zeroizing::new(std::str::from_utf8(text).ok()?.to_owned());

@@ -178,3 +178,56 @@ fn is_zlib(packed: &[u8]) -> bool {
 
 /// Largest zstd window, as a power of two: 8 MiB, what every ordinary level uses.
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use domicile_proto::ids::Timestamp;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fuzz::{Input, cases};
+    use crate::tasks::Tasks;
+
+    type Packer = fn(&[u8]) -> Box<dyn Read + '_>;
+
+    #[test]
+    fn no_packed_body_panics_or_unpacks_beyond_its_limit() {
+        const LIMIT: usize = 4_096;
+        let (clock, tasks) = (Clock::standing_at(Timestamp(7)), Tasks::default());
+        let (inlet, _inbox) = Inlet::new(1, 1 << 20, Duration::from_secs(1), Arc::new(|_: &_| Ok(())), clock, tasks);
+        let text = br#"{"create":{}}\n{"message":"one line"}\n"#.repeat(9);
+        let bomb = vec![b'a'; LIMIT * 4];
+        let packers: [(Encoding, Packer); 4] = [
+            (Encoding::Gzip, |bytes| Box::new(flate2::read::GzEncoder::new(bytes, flate2::Compression::fast()))),
+            (Encoding::Deflate, |bytes| {
+                Box::new(flate2::read::DeflateEncoder::new(bytes, flate2::Compression::fast()))
+            }),
+            (Encoding::Deflate, |bytes| Box::new(flate2::read::ZlibEncoder::new(bytes, flate2::Compression::fast()))),
+            (Encoding::Zstd, |bytes| Box::new(zstd::stream::read::Encoder::new(bytes, 1).unwrap())),
+        ];
+        let kinds = packers.map(|(encoding, packer)| {
+            let packed = [&text, &bomb].map(|bytes| {
+                let mut packed = Vec::new();
+                packer(bytes).read_to_end(&mut packed).unwrap();
+                packed
+            });
+            (encoding, packed.to_vec())
+        });
+        for (encoding, good) in &kinds {
+            assert!(unpack(&inlet, *encoding, &good[0], LIMIT).is_ok_and(|(bytes, _)| bytes == text));
+            let refused = unpack(&inlet, *encoding, &good[1], LIMIT);
+            assert!(matches!(refused, Err(ReceiveError::UnpacksTooLarge { limit: LIMIT })));
+        }
+        let inlet = AssertUnwindSafe(inlet);
+        bolero::check!().with_iterations(cases()).with_type::<(u8, Input)>().for_each(|(kind, input)| {
+            let (encoding, good) = &kinds[usize::from(*kind) % kinds.len()];
+            if let Ok((bytes, room)) = unpack(&inlet, *encoding, &input.bytes(good), LIMIT) {
+                assert!(bytes.len() <= LIMIT && room.bytes() >= bytes.len());
+            }
+        });
+    }
+}

@@ -265,6 +265,7 @@ const READS_AT_ONCE: usize = 16;
 mod tests {
     use super::*;
     use crate::errors::Coded;
+    use crate::fuzz::{Input, cases};
     use crate::store::StoreConfig;
 
     fn row(id: u128) -> Row {
@@ -355,6 +356,24 @@ mod tests {
         let error = Manifest::read_all(&store).await.err().unwrap();
         assert_eq!(error.code(), "DMC-SEGMENT-05");
         assert!(error.to_string().contains("manifest-0000000001"));
+    }
+
+    #[test]
+    fn no_manifest_panics() {
+        let manifest = Manifest::none(ShardId(1)).next(Epoch(1), 3, vec![row(255), row(7)]);
+        let given_up = manifest.given_up(Epoch(2), NodeId(3));
+        let good: Vec<Vec<u8>> = [&manifest, &given_up, &given_up.taken_over(Epoch(9))]
+            .iter()
+            .map(|manifest| serde_json::to_vec(&manifest.body).unwrap())
+            .collect();
+        bolero::check!().with_iterations(cases()).with_type::<(Input, u64)>().for_each(|(input, number)| {
+            let Ok(body) = serde_json::from_slice::<Body>(&input.bytes(&good)) else { return };
+            let manifest = Manifest { shard: ShardId(1), number: number / 2, body };
+            let left = manifest.given_up(Epoch(u64::MAX), NodeId(1));
+            assert!(left.number > manifest.number && left.body.segments.len() <= manifest.body.segments.len());
+            assert!(manifest.taken_over(Epoch(2)).body.segments == manifest.body.segments);
+            assert_eq!(parse(&manifest.object()), Some((ShardId(1), manifest.number)));
+        });
     }
 
     #[test]

@@ -123,6 +123,24 @@ fn encoded(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Input, cases};
+
+    #[test]
+    fn no_list_of_versions_panics() {
+        let good = vec![
+            b"<R><Version><Key>a/b</Key><VersionId>3</VersionId></Version><DeleteMarker><Key>a/b</Key></DeleteMarker></R>"
+                .to_vec(),
+            br#"{"items":[{"name":"a/b","generation":"17"}],"nextPageToken":"x"}"#.to_vec(),
+        ];
+        bolero::check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            let bytes = input.bytes(&good);
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(of_key(&text, "a/b").len() <= text.len() / 9);
+            if let Some((found, next)) = generations(&text, "a/b") {
+                assert!(found.is_empty() || next.is_none(), "an empty page alone is gone on from");
+            }
+        });
+    }
 
     #[test]
     fn the_versions_of_one_key_are_found_and_those_of_another_are_not() {
