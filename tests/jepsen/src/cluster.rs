@@ -2,9 +2,10 @@
 //! stopped and continued one by one, in a network that can be broken.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,8 +14,10 @@ use domicile_tests::cluster::ready::Ready;
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::speaker::Speaker;
 use domicile_tests::cluster::{READY_WITHIN, REGIONS, STOP_WITHIN, wait_until, with_section};
+use object_store::ObjectStore;
 use serde_json::Value;
 
+use crate::bucket::{self, Bucket};
 use crate::clocks::{self, Clocks, Pace};
 use crate::disk::flushes::{Between, Flush};
 use crate::door::{self, Door};
@@ -36,6 +39,8 @@ pub struct Cluster {
     pub net: Box<dyn Net>,
     /// The nodes' clocks, where they have any of their own.
     clocks: Option<Clocks>,
+    /// The bucket that Tokyo's nodes share, where it is no directory.
+    bucket: Option<Arc<Bucket>>,
     /// Set in the environment of every node.
     pub environment: Vec<(String, String)>,
 }
@@ -49,6 +54,8 @@ pub struct Shape {
     pub sections: &'static [(&'static str, &'static str)],
     /// Whether each node has a clock of its own.
     pub has_clocks: bool,
+    /// Whether Tokyo's nodes share the bucket of a server, with a relay before it, and no directory: with which seed.
+    pub bucket: Option<u64>,
 }
 
 /// One node.
@@ -83,6 +90,8 @@ impl Cluster {
         homes.iter().try_for_each(std::fs::create_dir_all)?;
         prepare(&homes)?;
         let guard = Guard::new();
+        // Before the nodes have ports, so that it gets none of theirs.
+        let bucket = shape.bucket.map(Bucket::start).transpose()?.map(Arc::new);
         let ready = lay_out(binary, directory, &guard)?;
         let mut nodes: Vec<Node> = (0..)
             .zip(REGIONS)
@@ -103,7 +112,8 @@ impl Cluster {
         }));
         let binary = binary.to_owned();
         let clocks = shape.has_clocks.then(|| Clocks::new(directory)).transpose()?;
-        let mut cluster = Self { binary, directory: directory.to_owned(), nodes, guard, net, clocks, environment };
+        let directory = directory.to_owned();
+        let mut cluster = Self { binary, directory, nodes, guard, net, clocks, bucket, environment };
         let links = cluster.wire(&extras, &operator)?;
         cluster.set_up(shape)?;
         for at in 0..REGIONS.len() {
@@ -153,12 +163,11 @@ impl Cluster {
 
     /// Writes what the shape says into the nodes' configurations.
     fn set_up(&self, shape: Shape) -> Result<()> {
-        let shared = self.store();
         for at in 0..self.nodes.len() {
             let path = self.configuration(at);
             let mut text = std::fs::read_to_string(&path)?;
             if shape.is_trio && self.nodes[at].place == 0 {
-                text = with_section(&text, "store", &format!("path = {:?}", shared.display().to_string()));
+                text = with_section(&text, "store", &self.store_of(at)?);
             }
             for (section, lines) in shape.sections {
                 text = with_section(&text, section, lines);
@@ -168,9 +177,42 @@ impl Cluster {
         Ok(())
     }
 
-    /// Where the objects of Tokyo lie, if its nodes share them.
-    pub fn store(&self) -> PathBuf {
-        self.directory.join("store")
+    /// The lines of the section `[store]` of a node that shares one.
+    fn store_of(&self, at: usize) -> Result<String> {
+        match &self.bucket {
+            Some(bucket) => bucket.settings(self.name(at), self.free_door(at)?, &self.directory),
+            None => Ok(format!("path = {:?}", self.directory.join("store").display().to_string())),
+        }
+    }
+
+    /// A socket that a node reaches and that no node is to listen on: while they are stopped their ports are given away.
+    fn free_door(&self, at: usize) -> Result<TcpListener> {
+        let texts = (0..self.nodes.len()).map(|at| std::fs::read_to_string(self.configuration(at)));
+        let taken = texts.collect::<Result<String, _>>()?;
+        let mut held = Vec::new();
+        loop {
+            let listener = self.net.listen(self.nodes[at].place)?;
+            if !taken.contains(&format!("\"{}\"", listener.local_addr()?)) {
+                return Ok(listener);
+            }
+            held.push(listener);
+        }
+    }
+
+    /// The bucket that Tokyo's nodes share, where it is no directory.
+    pub fn bucket(&self) -> Option<Arc<Bucket>> {
+        self.bucket.clone()
+    }
+
+    /// What lies in what Tokyo's nodes share, whatever stands between it and them.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn objects(&self) -> Result<Arc<dyn ObjectStore>> {
+        match &self.bucket {
+            Some(bucket) => bucket.objects(),
+            None => bucket::directory(&self.directory.join("store")),
+        }
     }
 
     /// How many nodes there are.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
+use crate::bucket::Bucket;
 use crate::clocks::Clocks;
 use crate::disk::flushes::Between;
 use crate::disk::{Disks, Format};
@@ -15,7 +16,7 @@ use crate::run::{Plan, run};
 use crate::workload::Workload;
 
 /// Workload, faults, and the file system where they need one.
-pub const CELLS: [(Workload, &str, Option<Format>); 20] = [
+pub const CELLS: [(Workload, &str, Option<Format>); 22] = [
     (Workload::Ingest, "none", None),
     (Workload::Ingest, "kill-one", None),
     (Workload::Ingest, "kill-all", None),
@@ -36,6 +37,8 @@ pub const CELLS: [(Workload, &str, Option<Format>); 20] = [
     (Workload::Mixed, "clock,drift", None),
     (Workload::Shared, "clock,kill-one", None),
     (Workload::Erase, "clock,drift", None),
+    (Workload::Shared, "store-error", None),
+    (Workload::Shared, "store-slow,kill-one", None),
 ];
 
 /// What a run of these faults lasts at least: a lease is longer than a short run.
@@ -52,7 +55,8 @@ pub fn every_cell(plan: &Plan, told: impl FnMut(&str, &Result<(Report, PathBuf)>
     let mut skipped = Vec::new();
     let missing: Vec<(Format, Option<String>)> =
         [Format::Ext4, Format::Xfs].map(|format| (format, Disks::missing(format))).into();
-    let tools = [(Needs::Clocks, Clocks::missing()), (Needs::Tracer, Between::missing())];
+    let tools =
+        [(Needs::Clocks, Clocks::missing()), (Needs::Tracer, Between::missing()), (Needs::Bucket, Bucket::missing())];
     let mut cells = Vec::new();
     for (number, (workload, nemesis, disk)) in (0..).zip(CELLS) {
         let name = format!("{} x {nemesis}", workload.name());

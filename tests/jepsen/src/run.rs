@@ -14,6 +14,7 @@ use domicile_tests::cluster::require::runs;
 use domicile_tests::cluster::{READY_WITHIN, wait_until};
 use serde_json::json;
 
+use crate::bucket::mishaps::Mood;
 use crate::checker::availability::{self, Fault};
 use crate::checker::ledger::Said;
 use crate::checker::{self, Verdict};
@@ -25,7 +26,7 @@ use crate::history::{self, Operation, Recorder};
 use crate::nemesis::{Kind, Needs, Nemesis, schedule};
 use crate::pages;
 use crate::report::Report;
-use crate::store_log::{Watcher, Written};
+use crate::store_log::{Logs, Watcher};
 use crate::workload::{Stage, Workload, canary, control};
 
 /// What the regions sent each other, in the evidence.
@@ -103,8 +104,10 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     net.tap(Arc::clone(&capture));
     let net_name = net.name();
     let has_clocks = plan.nemesis.iter().any(|kind| kind.needs() == Needs::Clocks);
-    let shape = Shape { has_clocks, ..plan.workload.shape() };
-    let alone = plan.nemesis.iter().find(|kind| kind.needs() == Needs::Neighbours && !shape.is_trio);
+    let bucket = plan.nemesis.iter().any(|kind| kind.needs() == Needs::Bucket).then_some(plan.seed);
+    let shape = Shape { has_clocks, bucket, ..plan.workload.shape() };
+    let is_shared = |kind: &&Kind| matches!(kind.needs(), Needs::Neighbours | Needs::Bucket);
+    let alone = plan.nemesis.iter().find(|kind| is_shared(kind) && !shape.is_trio);
     if let Some(kind) = alone {
         anyhow::bail!("`{}` needs nodes that share a store; `{}` has none", kind.name(), plan.workload.name());
     }
@@ -134,7 +137,9 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
         seed: plan.seed,
         tokyo: &tokyo,
     };
-    let watcher = shape.is_trio.then(|| Watcher::begin(&cluster.store()));
+    // It outlives the nodes, and so does what it reads.
+    let server = cluster.bucket();
+    let watcher = shape.is_trio.then(|| Watcher::begin(cluster.objects()?)).transpose()?;
     plan.workload.prepare(&stage)?;
     let mut kept = keep_checkpoints(&cluster, evidence, 0);
     let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
@@ -157,6 +162,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     if let Some(watcher) = watcher {
         std::fs::write(evidence.join(LOGS), serde_json::to_vec(&watcher.end()?)?)?;
     }
+    drop(server);
     // Read when every node has ended: each then published all that it has.
     let crossings: BTreeMap<_, _> =
         ledgers.iter().map(|(_, ledger)| pages::crossings(ledger)).collect::<Result<_>>()?;
@@ -246,8 +252,8 @@ fn judge_logs(workload: Workload, operations: &[Operation], evidence: &Path) -> 
     if !workload.shape().is_trio {
         return Ok(None);
     }
-    let written: Vec<Written> = serde_json::from_slice(&std::fs::read(evidence.join(LOGS))?)?;
-    Ok(Some(checker::fencing::check(operations, &written)))
+    let logs: Logs = serde_json::from_slice(&std::fs::read(evidence.join(LOGS))?)?;
+    Ok(Some(checker::fencing::check(operations, &logs)))
 }
 
 fn judge_crossings(evidence: &Path) -> Result<Verdict> {
@@ -296,6 +302,9 @@ fn exert(
     })?;
     let healing = Instant::now();
     cluster.net.weather().set_all(Way::default());
+    if let Some(bucket) = cluster.bucket() {
+        bucket.relay.set(Mood::Fair);
+    }
     for region in 0..cluster.len() {
         if cluster.ended(region).is_some() {
             let name = cluster.name(region);

@@ -7,6 +7,8 @@ use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until};
 use serde_json::json;
 
 use super::schedule::{Deed, Kind, Step};
+use crate::bucket::mishaps::Mood;
+use crate::bucket::relay::CREATED_IN_SILENCE;
 use crate::checker::availability::Fault;
 use crate::clocks::Pace;
 use crate::cluster::Cluster;
@@ -144,6 +146,22 @@ impl<'a> Nemesis<'a> {
         Ok(bites)
     }
 
+    /// Gives the bucket a bad day. A failing one bites where something was created and whoever created it was not told; a slow one
+    /// where an answer was late.
+    fn store(&mut self, mood: Mood, hold: Duration) -> Result<u64> {
+        let bucket = self.cluster.bucket().context("no bucket of a server")?;
+        let before = bucket.relay.tally();
+        bucket.relay.set(mood);
+        std::thread::sleep(hold);
+        bucket.relay.set(Mood::Fair);
+        let mut done = bucket.relay.tally();
+        done.iter_mut().for_each(|(what, number)| *number -= before.get(what).copied().unwrap_or_default());
+        done.retain(|_, number| *number > 0);
+        self.recorder.nemesis("done by the relay", json!(""), json!(done));
+        let is_told = |(what, _): &(&String, &u64)| mood != Mood::Failing || what.ends_with(CREATED_IN_SILENCE);
+        Ok(done.iter().filter(is_told).map(|(_, number)| number).sum())
+    }
+
     fn lose_disk(&mut self, at: usize, hold: Duration) -> Result<u64> {
         self.cluster.kill(at)?;
         let gone = lose_disk(&self.cluster.home(at))?;
@@ -197,6 +215,8 @@ impl<'a> Nemesis<'a> {
             Kind::Drift => self.turn(deed.region, Pace::Double, hold),
             Kind::SyncError => self.flushes(deed.region, Flush::Fails, hold),
             Kind::SyncSlow => self.flushes(deed.region, Flush::Lasts, hold),
+            Kind::StoreError => self.store(Mood::Failing, hold),
+            Kind::StoreSlow => self.store(Mood::Slow, hold),
             Kind::PowerOne => self.power(&one, hold),
             Kind::PowerAll => self.power(&self.everybody(), hold),
             Kind::DiskFull => {
@@ -285,7 +305,7 @@ impl<'a> Nemesis<'a> {
 }
 
 fn is_everywhere(kind: Kind) -> bool {
-    matches!(kind, Kind::KillAll | Kind::PowerAll | Kind::Wan)
+    matches!(kind, Kind::KillAll | Kind::PowerAll | Kind::Wan | Kind::StoreError | Kind::StoreSlow)
 }
 
 const fn is_of_network(kind: Kind) -> bool {

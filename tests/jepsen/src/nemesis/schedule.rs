@@ -44,6 +44,10 @@ pub enum Kind {
     SyncError,
     /// Every flush that a node asks of its disk takes its time.
     SyncSlow,
+    /// The bucket that nodes share refuses requests, cuts them off, or does them and never answers.
+    StoreError,
+    /// The bucket that nodes share answers late.
+    StoreSlow,
 }
 
 /// What a kind needs to be there.
@@ -59,10 +63,12 @@ pub enum Needs {
     Clocks,
     /// Somebody who stands between a node and its kernel.
     Tracer,
+    /// Nodes that share the bucket of a server.
+    Bucket,
 }
 
 /// All of them, by name, and what they need.
-pub const ALL: [(&str, Kind, Needs); 18] = [
+pub const ALL: [(&str, Kind, Needs); 20] = [
     ("kill-one", Kind::KillOne, Needs::Nothing),
     ("kill-all", Kind::KillAll, Needs::Nothing),
     ("kill-leader", Kind::KillLeader, Needs::Nothing),
@@ -81,6 +87,8 @@ pub const ALL: [(&str, Kind, Needs); 18] = [
     ("drift", Kind::Drift, Needs::Clocks),
     ("sync-error", Kind::SyncError, Needs::Tracer),
     ("sync-slow", Kind::SyncSlow, Needs::Tracer),
+    ("store-error", Kind::StoreError, Needs::Bucket),
+    ("store-slow", Kind::StoreSlow, Needs::Bucket),
 ];
 
 impl Kind {
@@ -128,6 +136,8 @@ impl Kind {
             Self::Wan => (4_000, 8_000),
             Self::DiskFull | Self::LoseDisk | Self::SyncError => (1_000, 3_000),
             Self::Clock | Self::Drift | Self::SyncSlow => (2_000, 4_000),
+            // Some objects of each node's log, and some that are begun again.
+            Self::StoreError | Self::StoreSlow => (4_000, 6_000),
             // A lease, and a little.
             Self::Depose => (16_000, 18_000),
         }

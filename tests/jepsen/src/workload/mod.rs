@@ -120,7 +120,7 @@ impl Workload {
     /// What it needs to work on.
     pub fn shape(self) -> Shape {
         let sections = if self == Self::Erase { erase::SECTIONS } else { &[] };
-        Shape { is_trio: self == Self::Shared, sections, has_clocks: false }
+        Shape { is_trio: self == Self::Shared, sections, ..Shape::default() }
     }
 
     fn parts(self) -> &'static [Self] {
