@@ -29,6 +29,8 @@ const CLOCK_SEEN_WITHIN: Duration = Duration::from_secs(10);
 const OFF: i64 = 120;
 /// A clock is right within so many milliseconds: the node was asked, and answered a little later.
 const RIGHT_MS: i64 = 1_000;
+/// How long a newcomer may take to vote, once it is ready.
+const VOTES_WITHIN: Duration = Duration::from_secs(60);
 /// How long everybody works on after a deposed owner is back.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
@@ -90,6 +92,7 @@ impl<'a> Nemesis<'a> {
                 let is_last = |at: &&usize| last.is_some_and(|taker| taker.door == self.cluster.name(**at));
                 targets.iter().find(is_last).copied().unwrap_or(any)
             }
+            Kind::Replace => deed.loses(self.cluster.is_trio()),
             // The first one votes in the metadata group and is a witness of other ledgers: its disk is no part of this.
             Kind::LoseDisk => targets[1 + deed.region % (targets.len() - 1)],
             _ => any,
@@ -162,6 +165,19 @@ impl<'a> Nemesis<'a> {
         Ok(done.iter().filter(is_told).map(|(_, number)| number).sum())
     }
 
+    /// Loses a machine, and has a newcomer take its place in the group. It must come to vote.
+    fn replace(&mut self, at: usize, hold: Duration) -> Result<u64> {
+        let wrote = self.cluster.lose_machine(at)?;
+        std::thread::sleep(hold);
+        let newcomer = self.cluster.join_newcomer(at, wrote)?;
+        let took = self.cluster.wait_until_ready(at, READY_WITHIN)?;
+        self.recorder.nemesis("newcomer", json!(newcomer), json!({"ms": took.as_millis() as u64}));
+        let votes = || self.cluster.voters().values().all(|voters| voters.contains(&newcomer)).then_some(());
+        wait_until(VOTES_WITHIN, votes)
+            .with_context(|| format!("newcomer {newcomer} does not vote: {:?}", self.cluster.voters()))?;
+        Ok(1)
+    }
+
     fn lose_disk(&mut self, at: usize, hold: Duration) -> Result<u64> {
         self.cluster.kill(at)?;
         let gone = lose_disk(&self.cluster.home(at))?;
@@ -178,6 +194,7 @@ impl<'a> Nemesis<'a> {
             Kind::KillAll => self.kill(&self.everybody(), hold),
             Kind::Depose => self.depose(deed.region, hold),
             Kind::LoseDisk => self.lose_disk(deed.region, hold),
+            Kind::Replace => self.replace(deed.region, hold),
             Kind::Pause => {
                 let is_stopped = self.cluster.pause(deed.region, true);
                 std::thread::sleep(hold);
