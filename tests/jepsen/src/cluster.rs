@@ -271,6 +271,11 @@ impl Cluster {
         &self.nodes[at].name
     }
 
+    /// Its number.
+    pub fn number(&self, at: usize) -> u64 {
+        self.nodes[at].number
+    }
+
     /// How a node is called itself, which is otherwise where it came in the place of another one.
     pub fn called(&self, at: usize) -> &str {
         &self.nodes[at].called

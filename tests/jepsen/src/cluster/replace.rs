@@ -126,7 +126,7 @@ impl Cluster {
     }
 
     /// By stream of what nodes share: who writes it, as the first of them says that speaks.
-    fn owners(&self) -> BTreeMap<String, u64> {
+    pub fn owners(&self) -> BTreeMap<String, u64> {
         let listed = |at: usize| {
             let said = door::json(self.region(at), Door::Native, "search", "/api/v1/streams", &Value::Null, LOOK)?;
             let streams = said.1["streams"].as_array()?.clone();

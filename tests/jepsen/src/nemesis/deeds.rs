@@ -87,10 +87,8 @@ impl<'a> Nemesis<'a> {
             kind if is_of_network(kind) => deed.region,
             Kind::KillLeader => self.cluster.leader().unwrap_or(deed.region),
             Kind::Depose => {
-                let takers = self.recorder.takers();
-                let last = takers.values().max_by_key(|taker| taker.time);
-                let is_last = |at: &&usize| last.is_some_and(|taker| taker.door == self.cluster.name(**at));
-                targets.iter().find(is_last).copied().unwrap_or(any)
+                let writes = |at: &usize| self.written(self.cluster.number(*at)).len();
+                targets.iter().copied().max_by_key(writes).unwrap_or(any)
             }
             Kind::Replace => deed.loses(self.cluster.is_trio()),
             // The first one votes in the metadata group and is a witness of other ledgers: its disk is no part of this.
@@ -99,17 +97,28 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    /// Stops the node that writes, until another one has taken a batch of everything that it took; then lets it go on.
+    /// Streams that are written in this run, by the node that writes them; clients reach it through any door.
+    fn written(&self, number: u64) -> Vec<String> {
+        let owners = self.cluster.owners();
+        let its = owners.into_iter().filter(|(_, owner)| *owner == number).map(|(stream, _)| stream);
+        let takers = self.recorder.takers();
+        its.filter(|stream| takers.contains_key(&json!(["tokyo", stream]).to_string())).collect()
+    }
+
+    /// Stops the node that writes, until another one writes everything that it wrote and has taken a batch of it; then lets it go on.
     fn depose(&mut self, at: usize, hold: Duration) -> Result<u64> {
-        let (name, from) = (self.cluster.name(at).to_owned(), Instant::now());
-        let its: Vec<String> = {
-            let takers = self.recorder.takers();
-            takers.into_iter().filter(|(_, taker)| taker.door == name).map(|(key, _)| key).collect()
-        };
+        let (name, number, from) = (self.cluster.name(at).to_owned(), self.cluster.number(at), Instant::now());
+        let its = self.written(number);
         let is_stopped = self.cluster.pause(at, true);
+        let began = self.recorder.now();
         let is_taken = wait_until(TAKEN_WITHIN, || {
-            let takers = self.recorder.takers();
-            its.iter().all(|key| takers.get(key).is_some_and(|taker| taker.door != name)).then_some(())
+            let (owners, takers) = (self.cluster.owners(), self.recorder.takers());
+            let is_others = |stream: &String| {
+                let taker = takers.get(&json!(["tokyo", stream]).to_string());
+                let is_taken = taker.is_some_and(|taker| taker.time > began && taker.door != name);
+                is_taken && owners.get(stream).is_some_and(|owner| *owner != number)
+            };
+            its.iter().all(is_others).then_some(())
         });
         std::thread::sleep(hold.saturating_sub(from.elapsed()));
         let goes_on = self.cluster.pause(at, false);
