@@ -32,7 +32,8 @@ impl Second {
         let config = cluster.configuration(SECOND);
         let dir = config.parent().unwrap_or_else(|| cluster.data());
         std::fs::create_dir_all(dir)?;
-        std::fs::write(&config, configuration(&pki, 4, (es, api), link, &cluster.region("tokyo").doors.link)?)?;
+        let seed = cluster.region("tokyo").doors.link;
+        std::fs::write(&config, configuration(&pki, "tokyo", 4, (es, api), link, &seed)?)?;
         let url = |addr: SocketAddr| format!("http://{addr}");
         let metrics = format!("http://{api}/metrics");
         Ok(Self { doors: Doors { es: url(es), api: url(api), metrics, link: link.to_string(), pid: 0 }, link })
@@ -154,27 +155,28 @@ fn untaken<S>(taken: &str, draw: impl Fn() -> io::Result<(SocketAddr, S)>) -> io
     }
 }
 
-/// The configuration of one more node of Tokyo, which joins through the first.
+/// The configuration of one more node of a region, which joins through Tokyo's first.
 ///
 /// # Errors
 /// When the officer's key cannot be read.
 pub fn configuration(
     pki: &Path,
+    region: &str,
     node: u64,
     (es, api): (SocketAddr, SocketAddr),
     link: SocketAddr,
     seed: &str,
 ) -> Result<String> {
     let pki_of = |region: &str| pki.join(region).display().to_string();
-    let tokyo = pki_of("tokyo");
-    let officer = std::fs::read_to_string(pki.join("tokyo").join("officer.pub"))?;
+    let own = pki_of(region);
+    let officer = std::fs::read_to_string(pki.join(region).join("officer.pub"))?;
     let bundles: Vec<String> =
         super::REGIONS.iter().map(|region| format!("{region} = \"{}/ca.crt\"", pki_of(region))).collect();
     Ok(format!(
         "data_dir = \"data\"\n\
          [listeners]\nes = \"{es}\"\napi = \"{api}\"\n\
          [link]\nlisten = \"{link}\"\nadvertise = \"{link}\"\n\
-         cert = \"{tokyo}/node-{node}.crt\"\nkey = \"{tokyo}/node-{node}.key\"\nregion_key = \"{tokyo}/region.key\"\nbundles = {{ {} }}\n\
+         cert = \"{own}/node-{node}.crt\"\nkey = \"{own}/node-{node}.key\"\nregion_key = \"{own}/region.key\"\nbundles = {{ {} }}\n\
          [officer]\npublic_key = \"{}\"\n\
          [meta]\nvoter = false\nround_trip_ms = 100\n\
          [[meta.seeds]]\nnode = 1\nregion = \"tokyo\"\naddr = \"{seed}\"\n",

@@ -1,10 +1,13 @@
 //! Three regions of one node each, or the first of three, as processes of this one: made by `dev` once, then started, killed,
 //! stopped and continued one by one, in a network that can be broken.
 
+mod replace;
+
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,13 +16,17 @@ use domicile_tests::cluster::ready::Ready;
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::speaker::Speaker;
 use domicile_tests::cluster::{READY_WITHIN, REGIONS, STOP_WITHIN, wait_until, with_section};
+use object_store::ObjectStore;
 use serde_json::Value;
 
+use crate::bucket::{self, Bucket};
+use crate::checker::replaced::Machine;
 use crate::clocks::{self, Clocks, Pace};
 use crate::disk::flushes::{Between, Flush};
 use crate::door::{self, Door};
 use crate::env::{Net, Place, Wiring};
-use crate::trio::{DATA, Extra, MORE, Operator};
+use crate::trio::{DATA, Extra, MORE, NEWCOMERS, Operator};
+use replace::Newcomer;
 
 /// How long a node may take to be gone after SIGKILL.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
@@ -36,12 +43,18 @@ pub struct Cluster {
     pub net: Box<dyn Net>,
     /// The nodes' clocks, where they have any of their own.
     clocks: Option<Clocks>,
+    /// The bucket that Tokyo's nodes share, where it is no directory.
+    bucket: Option<Arc<Bucket>>,
+    /// Who will come in the place of machines that are lost.
+    newcomers: Vec<Newcomer>,
+    /// Machines that are lost, and the names of the nodes on them.
+    lost: Vec<(String, Machine)>,
     /// Set in the environment of every node.
     pub environment: Vec<(String, String)>,
 }
 
 /// What is made beside what `dev` makes, and how its nodes are set.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Shape {
     /// Whether Tokyo has three nodes with one store.
     pub is_trio: bool,
@@ -49,11 +62,18 @@ pub struct Shape {
     pub sections: &'static [(&'static str, &'static str)],
     /// Whether each node has a clock of its own.
     pub has_clocks: bool,
+    /// Whether Tokyo's nodes share the bucket of a server, with a relay before it, and no directory: with which seed.
+    pub bucket: Option<u64>,
+    /// The regions whose voters will be lost, in that order.
+    pub losses: Vec<usize>,
 }
 
 /// One node.
 struct Node {
+    /// How its doors are called.
     name: String,
+    /// How it is called itself: otherwise where it came in the place of another one.
+    called: String,
     number: u64,
     /// The region it is in.
     place: usize,
@@ -83,12 +103,15 @@ impl Cluster {
         homes.iter().try_for_each(std::fs::create_dir_all)?;
         prepare(&homes)?;
         let guard = Guard::new();
+        // Before the nodes have ports, so that it gets none of theirs.
+        let bucket = shape.bucket.map(Bucket::start).transpose()?.map(Arc::new);
         let ready = lay_out(binary, directory, &guard)?;
         let mut nodes: Vec<Node> = (0..)
             .zip(REGIONS)
             .map(|(place, name)| {
                 let (region, number) = (Region::new(name, &ready), place as u64 + 1);
-                Node { name: name.to_owned(), number, place, region, prefix: Vec::new(), child: None }
+                let (name, called) = (name.to_owned(), name.to_owned());
+                Node { name, called, number, place, region, prefix: Vec::new(), child: None }
             })
             .collect();
         let operator = Operator::new(binary, directory);
@@ -99,13 +122,20 @@ impl Cluster {
         }
         nodes.extend(extras.iter().map(|extra| {
             let (name, region) = (extra.name.clone(), extra.region.clone());
-            Node { name, number: extra.number, place: 0, region, prefix: Vec::new(), child: None }
+            let called = name.clone();
+            Node { name, called, number: extra.number, place: 0, region, prefix: Vec::new(), child: None }
         }));
+        let mut coming = Vec::new();
+        for (number, place) in (NEWCOMERS..).zip(&shape.losses) {
+            let others = [extras.as_slice(), coming.as_slice()].concat();
+            coming.push(Extra::make(&operator, &nodes[*place].region, number, &others)?);
+        }
         let binary = binary.to_owned();
         let clocks = shape.has_clocks.then(|| Clocks::new(directory)).transpose()?;
-        let mut cluster = Self { binary, directory: directory.to_owned(), nodes, guard, net, clocks, environment };
-        let links = cluster.wire(&extras, &operator)?;
-        cluster.set_up(shape)?;
+        let (directory, newcomers, lost) = (directory.to_owned(), Vec::new(), Vec::new());
+        let mut cluster = Self { binary, directory, nodes, guard, net, clocks, bucket, newcomers, lost, environment };
+        let links = cluster.wire(&extras, coming, &shape.losses, &operator)?;
+        cluster.set_up(&shape)?;
         for at in 0..REGIONS.len() {
             cluster.launch(at)?;
         }
@@ -122,11 +152,21 @@ impl Cluster {
     }
 
     /// Wires every node into the network; where their links listen now.
-    fn wire(&mut self, extras: &[Extra], operator: &Operator) -> Result<Vec<SocketAddr>> {
+    fn wire(
+        &mut self,
+        extras: &[Extra],
+        coming: Vec<Extra>,
+        losses: &[usize],
+        operator: &Operator,
+    ) -> Result<Vec<SocketAddr>> {
         let place = |node: &Node| -> Result<Place> {
             Ok(Place { region: node.place, node: node.number, link: node.region.doors.link.parse()? })
         };
-        let places: Vec<Place> = self.nodes.iter().map(place).collect::<Result<_>>()?;
+        let mut places: Vec<Place> = self.nodes.iter().map(place).collect::<Result<_>>()?;
+        // The ways to whoever will come are there from the beginning.
+        let to_come =
+            |(region, extra): (&usize, &Extra)| Place { region: *region, node: extra.number, link: extra.link };
+        places.extend(losses.iter().zip(&coming).map(to_come));
         let mut links = Vec::new();
         for at in 0..self.nodes.len() {
             let wiring = self.net.wire(at, &places)?;
@@ -148,17 +188,22 @@ impl Cluster {
             }
             self.nodes[at].prefix = wiring.prefix;
         }
+        for (at, extra) in (self.nodes.len()..).zip(coming) {
+            let wiring = self.net.wire(at, &places)?;
+            let (place, link) = (places[at].region, wiring.link.unwrap_or(places[at].link));
+            self.newcomers.push(Newcomer { place, extra, wiring, link });
+        }
+        self.nodes.iter_mut().zip(&links).for_each(|(node, link)| node.region.doors.link = link.to_string());
         Ok(links)
     }
 
     /// Writes what the shape says into the nodes' configurations.
-    fn set_up(&self, shape: Shape) -> Result<()> {
-        let shared = self.store();
+    fn set_up(&self, shape: &Shape) -> Result<()> {
         for at in 0..self.nodes.len() {
             let path = self.configuration(at);
             let mut text = std::fs::read_to_string(&path)?;
             if shape.is_trio && self.nodes[at].place == 0 {
-                text = with_section(&text, "store", &format!("path = {:?}", shared.display().to_string()));
+                text = with_section(&text, "store", &self.store_of(at)?);
             }
             for (section, lines) in shape.sections {
                 text = with_section(&text, section, lines);
@@ -168,9 +213,47 @@ impl Cluster {
         Ok(())
     }
 
-    /// Where the objects of Tokyo lie, if its nodes share them.
-    pub fn store(&self) -> PathBuf {
-        self.directory.join("store")
+    /// Whether there are nodes that share a store.
+    pub fn is_trio(&self) -> bool {
+        self.nodes.len() > REGIONS.len()
+    }
+
+    /// The lines of the section `[store]` of a node that shares one.
+    fn store_of(&self, at: usize) -> Result<String> {
+        match &self.bucket {
+            Some(bucket) => bucket.settings(self.called(at), self.free_door(at)?, &self.directory),
+            None => Ok(format!("path = {:?}", self.directory.join("store").display().to_string())),
+        }
+    }
+
+    /// A socket that a node reaches and that no node is to listen on: while they are stopped their ports are given away.
+    fn free_door(&self, at: usize) -> Result<TcpListener> {
+        let texts = (0..self.nodes.len()).map(|at| std::fs::read_to_string(self.configuration(at)));
+        let taken = texts.collect::<Result<String, _>>()?;
+        let mut held = Vec::new();
+        loop {
+            let listener = self.net.listen(self.nodes[at].place)?;
+            if !taken.contains(&format!("\"{}\"", listener.local_addr()?)) {
+                return Ok(listener);
+            }
+            held.push(listener);
+        }
+    }
+
+    /// The bucket that Tokyo's nodes share, where it is no directory.
+    pub fn bucket(&self) -> Option<Arc<Bucket>> {
+        self.bucket.clone()
+    }
+
+    /// What lies in what Tokyo's nodes share, whatever stands between it and them.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn objects(&self) -> Result<Arc<dyn ObjectStore>> {
+        match &self.bucket {
+            Some(bucket) => bucket.objects(),
+            None => bucket::directory(&self.directory.join("store")),
+        }
     }
 
     /// How many nodes there are.
@@ -183,9 +266,19 @@ impl Cluster {
         self.nodes.is_empty()
     }
 
-    /// How a node is called: like its region, where it is the first.
+    /// How the doors of a node are called: like its region, where it is the first.
     pub fn name(&self, at: usize) -> &str {
         &self.nodes[at].name
+    }
+
+    /// Its number.
+    pub fn number(&self, at: usize) -> u64 {
+        self.nodes[at].number
+    }
+
+    /// How a node is called itself, which is otherwise where it came in the place of another one.
+    pub fn called(&self, at: usize) -> &str {
+        &self.nodes[at].called
     }
 
     /// The nodes that share a store, or one in each region.
@@ -211,7 +304,7 @@ impl Cluster {
 
     /// The nodes that share a store; none where each region has one.
     pub fn sharing(&self) -> Vec<Region> {
-        let sharing = if self.nodes.len() > REGIONS.len() { self.targets() } else { Vec::new() };
+        let sharing = if self.is_trio() { self.targets() } else { Vec::new() };
         sharing.into_iter().map(|at| self.nodes[at].region.clone()).collect()
     }
 
@@ -225,7 +318,7 @@ impl Cluster {
 
     /// The directory of a region's node: its configuration, and `data` beside it.
     pub fn home(&self, region: usize) -> PathBuf {
-        self.directory.join(DATA).join("nodes").join(&self.nodes[region].name)
+        self.directory.join(DATA).join("nodes").join(self.called(region))
     }
 
     fn configuration(&self, region: usize) -> PathBuf {
@@ -234,12 +327,12 @@ impl Cluster {
 
     /// Where a node writes the secrets of its links, so that the capture can be opened.
     pub fn key_log(&self, region: usize) -> PathBuf {
-        self.directory.join(format!("{}.keys", self.name(region)))
+        self.directory.join(format!("{}.keys", self.called(region)))
     }
 
     /// A node's log. It lies outside of what faults are done to.
     pub fn log(&self, region: usize) -> PathBuf {
-        self.directory.join(format!("{}.log", self.name(region)))
+        self.directory.join(format!("{}.log", self.called(region)))
     }
 
     /// Starts a node without waiting for it.

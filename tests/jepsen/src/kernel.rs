@@ -1,9 +1,10 @@
 //! The doors of the kernel that cannot be opened in safe Rust: sudden loss of power for a mounted file system, and a network
-//! device whose other end is this process.
+//! device whose other end is this process. And what else is done inside a namespace.
 
 #![allow(unsafe_code, reason = "two numbers of ioctl, each with an argument whose size the kernel knows")]
 
 use std::fs::File;
+use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
@@ -32,13 +33,30 @@ const TUN_SET: rustix::ioctl::Opcode = 0x4004_54ca;
 /// Whole IP packets, and nothing in front of them.
 const TUN_PLAIN: u16 = 0x1001;
 
+/// Goes into a namespace. The calling thread stays there.
+fn enter(namespace: &str) -> Result<()> {
+    let door = File::open(format!("/var/run/netns/{namespace}")).with_context(|| namespace.to_owned())?;
+    Ok(rustix::thread::move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+/// A socket that listens on the loopback of a namespace, whoever takes from it.
+///
+/// # Errors
+/// When there is no such namespace, or we may not.
+pub(crate) fn listen_in(namespace: String) -> Result<TcpListener> {
+    let listening = std::thread::spawn(move || -> Result<TcpListener> {
+        enter(&namespace)?;
+        Ok(TcpListener::bind("127.0.0.1:0")?)
+    });
+    listening.join().map_err(|_| anyhow::anyhow!("a thread in a namespace"))?
+}
+
 /// Opens a TUN device in a namespace. The calling thread stays in that namespace.
 ///
 /// # Errors
 /// When there is no such namespace, or we may not.
 pub(crate) fn tun_in(namespace: &str, name: &str) -> Result<File> {
-    let door = File::open(format!("/var/run/netns/{namespace}")).with_context(|| namespace.to_owned())?;
-    rustix::thread::move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network))?;
+    enter(namespace)?;
     let tun = File::options().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
     let mut request = [0_u8; 40];
     request.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);

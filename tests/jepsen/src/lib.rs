@@ -1,8 +1,8 @@
 //! The fault suite: real processes, real faults, histories of what clients saw, and checkers that judge them.
 //!
 //! Reading order: [`history`] (what is written down), [`checker`] (who judges it), [`workload`] (what clients do), [`nemesis`]
-//! (what is done to the cluster), [`env`], [`disk`] and [`clocks`] (the network, the disks and the clocks it is done to), [`cluster`]
-//! (the processes), [`run`] and [`matrix`] (one run, and all of them), [`report`].
+//! (what is done to the cluster), [`env`], [`disk`], [`clocks`] and [`bucket`] (the network, the disks, the clocks and the store it
+//! is done to), [`cluster`] (the processes), [`run`] and [`matrix`] (one run, and all of them), [`report`].
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
     reason = "this crate exists for tests: a panic is how they fail"
 )]
 
+pub mod bucket;
 pub mod bugs;
 pub mod checker;
 pub mod clocks;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
+use crate::bucket::Bucket;
 use crate::clocks::Clocks;
 use crate::disk::flushes::Between;
 use crate::disk::{Disks, Format};
@@ -15,7 +16,7 @@ use crate::run::{Plan, run};
 use crate::workload::Workload;
 
 /// Workload, faults, and the file system where they need one.
-pub const CELLS: [(Workload, &str, Option<Format>); 20] = [
+pub const CELLS: [(Workload, &str, Option<Format>); 24] = [
     (Workload::Ingest, "none", None),
     (Workload::Ingest, "kill-one", None),
     (Workload::Ingest, "kill-all", None),
@@ -36,15 +37,21 @@ pub const CELLS: [(Workload, &str, Option<Format>); 20] = [
     (Workload::Mixed, "clock,drift", None),
     (Workload::Shared, "clock,kill-one", None),
     (Workload::Erase, "clock,drift", None),
+    (Workload::Shared, "store-error", None),
+    (Workload::Shared, "store-slow,kill-one", None),
+    (Workload::Shared, "replace", None),
+    (Workload::Meta, "replace", None),
 ];
 
-/// What a run of these faults lasts at least: a lease is longer than a short run.
+/// What a run of these faults lasts at least: a lease is longer than a short run, and an operator takes a while.
 pub fn enough(kinds: &[Kind], seconds: u64) -> u64 {
-    if kinds.contains(&Kind::Depose) { seconds.max(DEPOSED_WITHIN) } else { seconds }
+    let lasts = |kind: &Kind| matches!(kind, Kind::Depose | Kind::Replace);
+    if kinds.iter().any(lasts) { seconds.max(LONG) } else { seconds }
 }
 
-/// Seconds in which an owner is silent for its lease, and everybody works on for a while after.
-const DEPOSED_WITHIN: u64 = 30;
+/// Seconds in which an owner is silent for its lease, or somebody takes the place of a machine that is lost, and everybody works on for
+/// a while after.
+const LONG: u64 = 30;
 
 /// Runs them all with the given plan's seed and time, two at a time where each has a network of its own; what this machine could
 /// not do.
@@ -52,7 +59,8 @@ pub fn every_cell(plan: &Plan, told: impl FnMut(&str, &Result<(Report, PathBuf)>
     let mut skipped = Vec::new();
     let missing: Vec<(Format, Option<String>)> =
         [Format::Ext4, Format::Xfs].map(|format| (format, Disks::missing(format))).into();
-    let tools = [(Needs::Clocks, Clocks::missing()), (Needs::Tracer, Between::missing())];
+    let tools =
+        [(Needs::Clocks, Clocks::missing()), (Needs::Tracer, Between::missing()), (Needs::Bucket, Bucket::missing())];
     let mut cells = Vec::new();
     for (number, (workload, nemesis, disk)) in (0..).zip(CELLS) {
         let name = format!("{} x {nemesis}", workload.name());

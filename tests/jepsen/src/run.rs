@@ -14,18 +14,20 @@ use domicile_tests::cluster::require::runs;
 use domicile_tests::cluster::{READY_WITHIN, wait_until};
 use serde_json::json;
 
+use crate::bucket::mishaps::Mood;
 use crate::checker::availability::{self, Fault};
 use crate::checker::ledger::Said;
+use crate::checker::replaced::Replaced;
 use crate::checker::{self, Verdict};
 use crate::cluster::{Cluster, Shape};
 use crate::disk::{Disks, Format};
 use crate::env::network;
 use crate::env::weather::Way;
 use crate::history::{self, Operation, Recorder};
-use crate::nemesis::{Kind, Needs, Nemesis, schedule};
+use crate::nemesis::{Kind, Needs, Nemesis, Step, schedule};
 use crate::pages;
 use crate::report::Report;
-use crate::store_log::{Watcher, Written};
+use crate::store_log::{Logs, Watcher};
 use crate::workload::{Stage, Workload, canary, control};
 
 /// What the regions sent each other, in the evidence.
@@ -36,6 +38,8 @@ const CAPTURE_KEYS: &str = "wan.keys";
 const LEDGERS: &str = "ledgers.json";
 /// What the nodes that share a store wrote into their logs in it.
 const LOGS: &str = "store-logs.json";
+/// Which machines were lost and replaced.
+const REPLACED: &str = "replaced.json";
 /// What crossed, by the ledger of each node.
 const CROSSINGS: &str = "crossings.json";
 
@@ -96,18 +100,33 @@ fn fresh(out: &Path, cell: &str) -> Result<PathBuf> {
     anyhow::bail!("no directory is free")
 }
 
+/// What the faults of a run need of its cluster.
+fn shape_of(plan: &Plan, steps: &[Step]) -> Result<Shape> {
+    let needs = |needs: Needs| plan.nemesis.iter().find(|kind| kind.needs() == needs);
+    let shape = plan.workload.shape();
+    let is_shared = |kind: &&Kind| matches!(kind.needs(), Needs::Neighbours | Needs::Bucket);
+    if let Some(kind) = plan.nemesis.iter().find(is_shared).filter(|_| !shape.is_trio) {
+        anyhow::bail!("`{}` needs nodes that share a store; `{}` has none", kind.name(), plan.workload.name());
+    }
+    if let Some(kind) = needs(Needs::Newcomers).filter(|_| !matches!(plan.workload, Workload::Shared | Workload::Meta))
+    {
+        anyhow::bail!("`{}` loses what lies on one machine alone, as `{}` has it", kind.name(), plan.workload.name());
+    }
+    let lost = steps.iter().filter(|step| step.deed.kind == Kind::Replace);
+    let losses = lost.map(|step| step.deed.loses(shape.is_trio)).collect();
+    let bucket = needs(Needs::Bucket).map(|_| plan.seed);
+    Ok(Shape { has_clocks: needs(Needs::Clocks).is_some(), bucket, losses, ..shape })
+}
+
 fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let (mut net, lack) = network(&plan.net, plan.seed)?;
     let mut skipped: Vec<String> = lack.into_iter().collect();
     let capture = Capture::create(&evidence.join(CAPTURE))?;
     net.tap(Arc::clone(&capture));
     let net_name = net.name();
-    let has_clocks = plan.nemesis.iter().any(|kind| kind.needs() == Needs::Clocks);
-    let shape = Shape { has_clocks, ..plan.workload.shape() };
-    let alone = plan.nemesis.iter().find(|kind| kind.needs() == Needs::Neighbours && !shape.is_trio);
-    if let Some(kind) = alone {
-        anyhow::bail!("`{}` needs nodes that share a store; `{}` has none", kind.name(), plan.workload.name());
-    }
+    let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
+    let shape = shape_of(plan, &steps)?;
+    let (is_trio, loses_first) = (shape.is_trio, shape.losses.contains(&0));
     let mut disks = None;
     let prepare = |homes: &[PathBuf]| {
         if let Some(format) = plan.disk {
@@ -132,12 +151,12 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
         going: &going,
         run: &run,
         seed: plan.seed,
+        loses_first,
         tokyo: &tokyo,
     };
-    let watcher = shape.is_trio.then(|| Watcher::begin(&cluster.store()));
+    let watcher = is_trio.then(|| Watcher::begin(cluster.objects()?)).transpose()?;
     plan.workload.prepare(&stage)?;
     let mut kept = keep_checkpoints(&cluster, evidence, 0);
-    let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
     let (faults, healed) = exert(plan, &mut cluster, disks.as_ref(), &stage, &steps)?;
     plan.workload.read(&stage)?;
     kept.extend(keep_checkpoints(&cluster, evidence, 1));
@@ -146,21 +165,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
         crash_everything(&mut cluster)?;
         plan.workload.read(&stage)?;
     }
-    for at in 0..cluster.len() {
-        let keys = evidence.join(format!("{}.keys", cluster.name(at)));
-        std::fs::copy(cluster.key_log(at), keys).with_context(|| format!("`{}` wrote no key log", cluster.name(at)))?;
-    }
-    let ledgers: Vec<(String, PathBuf)> =
-        (0..cluster.len()).map(|at| (cluster.name(at).to_owned(), cluster.home(at).join("data/ledger"))).collect();
-    drop(cluster);
-    look_at_ledgers(&plan.binary, &ledgers, &kept, evidence)?;
-    if let Some(watcher) = watcher {
-        std::fs::write(evidence.join(LOGS), serde_json::to_vec(&watcher.end()?)?)?;
-    }
-    // Read when every node has ended: each then published all that it has.
-    let crossings: BTreeMap<_, _> =
-        ledgers.iter().map(|(_, ledger)| pages::crossings(ledger)).collect::<Result<_>>()?;
-    std::fs::write(evidence.join(CROSSINGS), serde_json::to_vec(&crossings)?)?;
+    gather(plan, cluster, kept, watcher, evidence)?;
     capture.flush()?;
     let events = recorder.events()?;
     let operations = history::operations(&events);
@@ -169,8 +174,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let mut verdicts = plan.workload.judge(&operations);
     verdicts.extend(judge_logs(plan.workload, &operations, evidence)?);
     verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.enough_for)));
-    verdicts.push(judge_ledgers(evidence)?);
-    verdicts.push(judge_crossings(evidence)?);
+    verdicts.extend(judge_left(evidence)?);
     match judge_capture(evidence, plan.seed)? {
         Some(verdict) => verdicts.push(verdict),
         None => skipped.push("tshark: nobody looked into what the regions sent each other".to_owned()),
@@ -196,6 +200,32 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     Ok(report)
 }
 
+/// Ends the cluster, and puts what it leaves into the evidence.
+fn gather(plan: &Plan, cluster: Cluster, kept: Vec<Kept>, watcher: Option<Watcher>, evidence: &Path) -> Result<()> {
+    if plan.nemesis.contains(&Kind::Replace) {
+        std::fs::write(evidence.join(REPLACED), serde_json::to_vec_pretty(&cluster.replaced())?)?;
+    }
+    for log in cluster.key_logs() {
+        let name = log.file_name().context("a name")?.to_owned();
+        std::fs::copy(&log, evidence.join(&name)).with_context(|| format!("no key log `{}`", name.display()))?;
+    }
+    let ledgers: Vec<(String, PathBuf)> =
+        (0..cluster.len()).map(|at| (cluster.called(at).to_owned(), cluster.home(at).join("data/ledger"))).collect();
+    let lost = cluster.lost();
+    // It outlives the nodes, and so does what the watcher reads.
+    let server = cluster.bucket();
+    drop(cluster);
+    look_at_ledgers(&plan.binary, &ledgers, kept, lost, evidence)?;
+    if let Some(watcher) = watcher {
+        std::fs::write(evidence.join(LOGS), serde_json::to_vec(&watcher.end()?)?)?;
+    }
+    drop(server);
+    // Read when every node has ended: each then published all that it has.
+    let crossings: BTreeMap<_, _> =
+        ledgers.iter().map(|(_, ledger)| pages::crossings(ledger)).collect::<Result<_>>()?;
+    Ok(std::fs::write(evidence.join(CROSSINGS), serde_json::to_vec(&crossings)?)?)
+}
+
 fn crash_everything(cluster: &mut Cluster) -> Result<()> {
     for region in 0..cluster.len() {
         cluster.kill(region)?;
@@ -207,22 +237,34 @@ fn crash_everything(cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
+/// A checkpoint of a node's ledger that was kept: whose, and where.
+type Kept = (String, PathBuf);
+
 /// Copies what every ledger has signed by now, as an auditor would: it must be gone on from. Where there is no checkpoint yet,
 /// none is kept.
-fn keep_checkpoints(cluster: &Cluster, evidence: &Path, number: u32) -> Vec<PathBuf> {
+fn keep_checkpoints(cluster: &Cluster, evidence: &Path, number: u32) -> Vec<Kept> {
     let keep = |at: usize| {
-        let to = evidence.join(format!("{}-{number}.checkpoint", cluster.name(at)));
+        let name = cluster.called(at);
+        let to = evidence.join(format!("{name}-{number}.checkpoint"));
         let from = cluster.home(at).join("data/ledger/log/checkpoint");
-        std::fs::copy(from, &to).is_ok().then_some(to)
+        std::fs::copy(from, &to).is_ok().then(|| (name.to_owned(), to))
     };
     (0..cluster.len()).filter_map(keep).collect()
 }
 
-/// Has all ledgers checked at once, with nobody running; what was said goes into the evidence.
-fn look_at_ledgers(binary: &Path, ledgers: &[(String, PathBuf)], kept: &[PathBuf], evidence: &Path) -> Result<()> {
+/// Has all ledgers checked at once, with nobody running; what was said goes into the evidence. Of a ledger that was lost with its
+/// machine nothing can be gone on from.
+fn look_at_ledgers(
+    binary: &Path,
+    ledgers: &[(String, PathBuf)],
+    mut kept: Vec<Kept>,
+    lost: Vec<String>,
+    evidence: &Path,
+) -> Result<()> {
+    kept.retain(|(name, _)| !lost.contains(name));
     let mut verify = Command::new(binary);
     verify.args(["audit", "verify"]).args(ledgers.iter().map(|(_, at)| at));
-    for kept in kept {
+    for (_, kept) in &kept {
         verify.arg("--saved").arg(kept);
     }
     let output = verify.output().context("`audit verify`")?;
@@ -232,27 +274,34 @@ fn look_at_ledgers(binary: &Path, ledgers: &[(String, PathBuf)], kept: &[PathBuf
         lines: String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
         ledgers: ledgers.iter().map(|(name, at)| (name.clone(), at.display().to_string())).collect(),
         kept: kept.len() as u64,
+        lost,
     };
     std::fs::write(evidence.join(LEDGERS), serde_json::to_vec_pretty(&said)?)?;
     Ok(())
 }
 
-fn judge_ledgers(evidence: &Path) -> Result<Verdict> {
+/// Judges what the nodes left behind: machines that were replaced, ledgers, and what crossed by them.
+fn judge_left(evidence: &Path) -> Result<Vec<Verdict>> {
+    let replaced: Option<Replaced> = match std::fs::read(evidence.join(REPLACED)) {
+        Ok(bytes) => Some(serde_json::from_slice(&bytes)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
     let said: Said = serde_json::from_slice(&std::fs::read(evidence.join(LEDGERS))?)?;
-    Ok(checker::ledger::check(&said))
+    let crossings = serde_json::from_slice(&std::fs::read(evidence.join(CROSSINGS))?)?;
+    let lost = replaced.as_ref().map(Replaced::lost).unwrap_or_default();
+    let mut verdicts: Vec<Verdict> = replaced.iter().map(checker::replaced::check).collect();
+    verdicts.push(checker::ledger::check(&said));
+    verdicts.push(checker::double_entry::check(&crossings, &lost));
+    Ok(verdicts)
 }
 
 fn judge_logs(workload: Workload, operations: &[Operation], evidence: &Path) -> Result<Option<Verdict>> {
     if !workload.shape().is_trio {
         return Ok(None);
     }
-    let written: Vec<Written> = serde_json::from_slice(&std::fs::read(evidence.join(LOGS))?)?;
-    Ok(Some(checker::fencing::check(operations, &written)))
-}
-
-fn judge_crossings(evidence: &Path) -> Result<Verdict> {
-    let crossings = serde_json::from_slice(&std::fs::read(evidence.join(CROSSINGS))?)?;
-    Ok(checker::double_entry::check(&crossings))
+    let logs: Logs = serde_json::from_slice(&std::fs::read(evidence.join(LOGS))?)?;
+    Ok(Some(checker::fencing::check(operations, &logs)))
 }
 
 /// Opens what the regions sent each other and looks for what was planted; none where the machine has no tshark.
@@ -274,7 +323,7 @@ fn exert(
     cluster: &mut Cluster,
     disks: Option<&Disks>,
     stage: &Stage<'_>,
-    steps: &[crate::nemesis::Step],
+    steps: &[Step],
 ) -> Result<(Vec<Fault>, Duration)> {
     let begun = Instant::now();
     let faults = std::thread::scope(|scope| {
@@ -296,6 +345,9 @@ fn exert(
     })?;
     let healing = Instant::now();
     cluster.net.weather().set_all(Way::default());
+    if let Some(bucket) = cluster.bucket() {
+        bucket.relay.set(Mood::Fair);
+    }
     for region in 0..cluster.len() {
         if cluster.ended(region).is_some() {
             let name = cluster.name(region);
@@ -320,8 +372,7 @@ pub fn replay(evidence: &Path) -> Result<Report> {
     report.verdicts = workload.judge(&operations);
     report.verdicts.extend(judge_logs(workload, &operations, evidence)?);
     report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(enough_for)));
-    report.verdicts.push(judge_ledgers(evidence)?);
-    report.verdicts.push(judge_crossings(evidence)?);
+    report.verdicts.extend(judge_left(evidence)?);
     report.verdicts.extend(judge_capture(evidence, report.seed)?);
     report.phases = availability::phases(&operations, &report.faults);
     Ok(report)

@@ -1,18 +1,33 @@
 //! What the nodes of a region write into its store for durability `bucket`: a watcher that reads every object of their logs while
 //! it is there, and a reader of its own for the bytes, so that the product's is not believed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
 
 /// How often the watcher looks: objects come a few a second and stay for many.
 const EVERY: Duration = Duration::from_millis(100);
+/// Above all logs.
+const LOGS: &str = "wal";
+
+/// Everything that was seen of the logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// Every object, in the order of each log. A place that held two different ones is here with both.
+    pub written: Vec<Written>,
+    /// By node: the number of the newest object that lay there in the end.
+    pub newest: BTreeMap<u64, u64>,
+}
 
 /// One object of a node's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,43 +65,64 @@ pub struct Part {
     pub batch: String,
 }
 
-/// Reads the logs below a store until it is told to stop.
+/// Reads the logs of a store until it is told to stop.
 pub struct Watcher {
-    store: PathBuf,
+    store: Arc<dyn ObjectStore>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<Seen>>,
 }
 
-type Seen = BTreeMap<(u64, u64), Said>;
+/// Node and number.
+type Place = (u64, u64);
+/// What lay at each place, one after the other.
+type Seen = BTreeMap<Place, Vec<Sight>>;
+
+/// An object as it was seen.
+struct Sight {
+    /// By which the store tells it from another one of its name.
+    tag: String,
+    /// Of its bytes.
+    hash: u64,
+    said: Said,
+}
 
 impl Watcher {
     /// Begins.
-    pub fn begin(store: &Path) -> Self {
-        let (store, is_over) = (store.to_owned(), Arc::<AtomicBool>::default());
-        let (below, over) = (store.clone(), Arc::clone(&is_over));
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn begin(store: Arc<dyn ObjectStore>) -> Result<Self> {
+        let is_over = Arc::<AtomicBool>::default();
+        let (below, over, looking) = (Arc::clone(&store), Arc::clone(&is_over), patient()?);
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::new();
             while !over.load(Ordering::SeqCst) {
-                look(&below, &mut seen);
+                // What cannot be read now is read at the next look, or at the last one, which must be right.
+                let _ = looking.block_on(look(below.as_ref(), &mut seen));
                 std::thread::sleep(EVERY);
             }
             seen
         });
-        Self { store, is_over, thread: Some(thread) }
+        Ok(Self { store, is_over, thread: Some(thread) })
     }
 
-    /// Looks once more and ends: everything that was seen, in the order of each log.
+    /// Looks once more and ends: everything that was seen.
     ///
     /// # Errors
-    /// When an object that lies there to the end cannot be read.
-    pub fn end(mut self) -> Result<Vec<Written>> {
+    /// When the store does not say what lies there, or an object that lies there to the end cannot be read.
+    pub fn end(mut self) -> Result<Logs> {
         self.is_over.store(true, Ordering::SeqCst);
         let mut seen = self.thread.take().context("a thread")?.join().map_err(|_| anyhow::anyhow!("the watcher"))?;
-        look(&self.store, &mut seen);
-        for (node, number, path) in listed(&self.store) {
-            ensure!(seen.contains_key(&(node, number)), "{} is no object of a log", path.display());
+        let left = patient()?.block_on(look(self.store.as_ref(), &mut seen))?;
+        for (place, object) in &left {
+            let is_read = seen.get(place).is_some_and(|sights| sights.iter().any(|sight| sight.tag == tag(object)));
+            ensure!(is_read, "{} is no object of a log", object.location);
         }
-        Ok(seen.into_iter().map(|((node, number), said)| Written { node, number, said }).collect())
+        let newest = left.keys().copied().collect();
+        let one = |((node, number), sights): (Place, Vec<Sight>)| {
+            sights.into_iter().map(move |sight| Written { node, number, said: sight.said })
+        };
+        Ok(Logs { written: seen.into_iter().flat_map(one).collect(), newest })
     }
 }
 
@@ -99,29 +135,46 @@ impl Drop for Watcher {
     }
 }
 
-fn look(store: &Path, seen: &mut Seen) {
-    let known: BTreeSet<(u64, u64)> = seen.keys().copied().collect();
-    for (node, number, path) in listed(store) {
-        // An object never changes; one that is gone between two looks was not needed any more.
-        if !known.contains(&(node, number))
-            && let Some(said) = std::fs::read(path).ok().and_then(|bytes| read(&bytes, number))
-        {
-            seen.insert((node, number), said);
-        }
-    }
+fn patient() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Node, number and path of every object of every log.
-fn listed(store: &Path) -> Vec<(u64, u64, PathBuf)> {
-    let names = |dir: &Path| -> Vec<(u64, PathBuf)> {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        let number =
-            |path: &Path| u64::from_str_radix(path.file_name()?.to_str().filter(|it| it.len() == 16)?, 16).ok();
-        entries.filter_map(|entry| Some((number(&entry.path())?, entry.path()))).collect()
-    };
-    let logs = names(&store.join("wal"));
-    let of = |(node, log): (u64, PathBuf)| names(&log).into_iter().map(move |(number, path)| (node, number, path));
-    logs.into_iter().flat_map(of).collect()
+fn tag(object: &ObjectMeta) -> String {
+    format!("{:?} {} {}", object.e_tag, object.size, object.last_modified)
+}
+
+/// Reads what was not read yet; what lies there. An object never changes, so one with another tag is another one, and one that is
+/// gone between two looks was not needed any more.
+async fn look(store: &dyn ObjectStore, seen: &mut Seen) -> Result<BTreeMap<Place, ObjectMeta>> {
+    let objects: Vec<ObjectMeta> = store.list(Some(&Path::from(LOGS))).try_collect().await?;
+    let listed: BTreeMap<Place, ObjectMeta> =
+        objects.into_iter().filter_map(|object| Some((place(&object.location)?, object))).collect();
+    for ((node, number), object) in &listed {
+        let tag = tag(object);
+        let sights = seen.entry((*node, *number)).or_default();
+        if sights.iter().any(|sight| sight.tag == tag) {
+            continue;
+        }
+        let Ok(found) = store.get(&object.location).await else { continue };
+        let Ok(bytes) = found.bytes().await else { continue };
+        let Some(said) = read(&bytes, *number) else { continue };
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        let hash = hasher.finish();
+        match sights.last_mut().filter(|sight| sight.hash == hash) {
+            Some(sight) => sight.tag = tag,
+            None => sights.push(Sight { tag, hash, said }),
+        }
+    }
+    Ok(listed)
+}
+
+/// `wal/<node>/<number>`, in sixteen digits each.
+fn place(object: &Path) -> Option<Place> {
+    let mut parts = object.as_ref().strip_prefix(LOGS)?.strip_prefix('/')?.split('/');
+    let mut number = || u64::from_str_radix(parts.next().filter(|part| part.len() == 16)?, 16).ok();
+    let place = (number()?, number()?);
+    parts.next().is_none().then_some(place)
 }
 
 /// What an object of this number says; none where it is none.
@@ -207,7 +260,11 @@ impl<'a> Bytes<'a> {
 
 #[cfg(test)]
 mod tests {
+    use domicile_tests::cluster::s3::S3;
+
     use super::*;
+    use crate::bucket::{self, Bucket};
+    use crate::checker::fencing;
 
     #[test]
     fn a_seal_and_nothing_else_is_read_as_one() {
@@ -247,22 +304,82 @@ mod tests {
         assert_eq!(read(&object[..object.len() - 1], 5), None);
     }
 
+    fn seal(shard: u64) -> Vec<u8> {
+        [b"DMCSEAL1....".to_vec(), shard.to_le_bytes().into(), 2_u64.to_le_bytes().into()].concat()
+    }
+
+    fn numbers(logs: &Logs) -> Vec<u64> {
+        logs.written.iter().map(|written| written.number).collect()
+    }
+
     #[test]
     fn a_watcher_keeps_what_went_meanwhile_and_refuses_what_it_cannot_read() {
         let store = tempfile::tempdir().unwrap();
         let log = store.path().join("wal/0000000000000004");
         std::fs::create_dir_all(&log).unwrap();
-        let seal =
-            |shard: u64| [b"DMCSEAL1....".to_vec(), shard.to_le_bytes().into(), 2_u64.to_le_bytes().into()].concat();
-        let watcher = Watcher::begin(store.path());
+        let begin = || Watcher::begin(bucket::directory(store.path()).unwrap()).unwrap();
+        let watcher = begin();
         let first = log.join("0000000000000001");
         std::fs::write(&first, seal(1)).unwrap();
         std::thread::sleep(4 * EVERY);
         std::fs::remove_file(first).unwrap();
         std::fs::write(log.join("0000000000000002"), seal(2)).unwrap();
-        let numbers: Vec<u64> = watcher.end().unwrap().iter().map(|written| written.number).collect();
-        assert_eq!(numbers, [1, 2]);
+        let logs = watcher.end().unwrap();
+        assert_eq!(numbers(&logs), [1, 2]);
+        assert_eq!(logs.newest, BTreeMap::from([(4, 2)]));
         std::fs::write(log.join("0000000000000003"), b"nonsense").unwrap();
-        assert!(Watcher::begin(store.path()).end().is_err());
+        assert!(begin().end().is_err());
+    }
+
+    /// Does something to the bucket of a real server while somebody watches; what was seen. None where there is no server.
+    fn watched(change: impl AsyncFn(&dyn ObjectStore)) -> Option<Logs> {
+        let bucket = Bucket::over(S3::start().unwrap()?, 1).unwrap();
+        let objects = bucket.objects().unwrap();
+        let watcher = Watcher::begin(Arc::clone(&objects)).unwrap();
+        patient().unwrap().block_on(change(objects.as_ref()));
+        Some(watcher.end().unwrap())
+    }
+
+    async fn put(store: &dyn ObjectStore, number: u64, shard: u64) {
+        let name = Path::from(format!("wal/0000000000000004/{number:016x}"));
+        store.put(&name, seal(shard).into()).await.unwrap();
+        // Until the watcher must have been there.
+        tokio::time::sleep(10 * EVERY).await;
+    }
+
+    #[test]
+    fn a_whole_log_in_a_bucket_is_read_and_acquitted_of_all_but_emptiness() {
+        let change = async |store: &dyn ObjectStore| {
+            put(store, 1, 1).await;
+            put(store, 2, 2).await;
+            store.delete(&Path::from("wal/0000000000000004/0000000000000001")).await.unwrap();
+        };
+        let Some(logs) = watched(change) else { return };
+        assert_eq!(numbers(&logs), [1, 2]);
+        let found = fencing::check(&[], &logs).violations;
+        assert_eq!(found, ["void: no batch was seen in any log"]);
+    }
+
+    #[test]
+    fn two_objects_at_one_place_of_a_log_in_a_bucket_are_convicted() {
+        let change = async |store: &dyn ObjectStore| {
+            put(store, 1, 1).await;
+            put(store, 1, 2).await;
+        };
+        let Some(logs) = watched(change) else { return };
+        let found = fencing::check(&[], &logs).violations;
+        assert!(found[0].contains("object 1 of the log of node 4 was two"), "{found:?}");
+    }
+
+    #[test]
+    fn a_bucket_that_lost_the_newest_object_of_a_log_is_convicted() {
+        let change = async |store: &dyn ObjectStore| {
+            put(store, 1, 1).await;
+            put(store, 2, 2).await;
+            store.delete(&Path::from("wal/0000000000000004/0000000000000002")).await.unwrap();
+        };
+        let Some(logs) = watched(change) else { return };
+        let found = fencing::check(&[], &logs).violations;
+        assert!(found[0].contains("object 2 of the log of node 4 is lost"), "{found:?}");
     }
 }

@@ -1,7 +1,8 @@
-//! Two more nodes of Tokyo, so that three share its store: made by hand as the operator's guide says, with the keys of the first
-//! one and the same bucket. And the operator's commands, which find profile and officer keys beside the deployment.
+//! Two more nodes of Tokyo, so that three share its store, and newcomers in the place of machines that are lost: made by hand as
+//! the operator's guide says, with the keys of the region's first node. And the operator's commands, which find profile and officer keys beside the deployment.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,6 +17,9 @@ pub const MORE: [u64; 2] = [4, 5];
 const KEPT: [&str; 3] = ["keys", "meta", "ledger"];
 /// What lies below a deployment's directory.
 pub const DATA: &str = "domicile-data";
+
+/// The number of the first newcomer in the place of a machine that is lost; the others follow.
+pub const NEWCOMERS: u64 = 11;
 
 /// Runs the operator's commands where the deployment lies.
 pub struct Operator {
@@ -42,6 +46,30 @@ impl Operator {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// Runs one through a region that is not this one, whose doors are shut: it is left out of the profile.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn command_without(&self, region: &str, arguments: &[&str]) -> Result<String> {
+        let whole = std::fs::read_to_string(self.directory.join(DATA).join("profile.toml"))?;
+        let mut is_left_out = false;
+        let mut text = String::new();
+        for line in whole.lines() {
+            if line.starts_with('[') {
+                is_left_out = line == format!("[regions.{region}]");
+            }
+            if !is_left_out {
+                text += line;
+                text.push('\n');
+            }
+        }
+        let path = self.directory.join(format!("profile-without-{region}.toml"));
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let path = path.display().to_string();
+        self.command(&[&["--profile", path.as_str()][..], arguments].concat())
+    }
+
     /// Has the commands find the doors of a region where they are now.
     ///
     /// # Errors
@@ -63,10 +91,13 @@ impl Operator {
     }
 }
 
-/// One more node of Tokyo, before it is wired into a network.
+/// One more node of a region, before it is wired into a network.
+#[derive(Clone)]
 pub struct Extra {
     /// How it is called.
     pub name: String,
+    /// Its region.
+    of: String,
     /// Its number.
     pub number: u64,
     /// Its doors, with the keys of its region.
@@ -78,29 +109,40 @@ pub struct Extra {
 }
 
 impl Extra {
-    /// Draws its addresses, none of them of a node that is there or of one of the others, has its certificate made, and gives it a copy of the first node's keys, which must not be running.
+    /// Draws its addresses, none of them of a node that is there or of one of the others, has its certificate made, and gives it a copy
+    /// of the keys of its region's first node, which must not be running.
     ///
     /// # Errors
     /// When a port, a file or a command fails.
-    pub fn make(operator: &Operator, tokyo: &Region, number: u64, others: &[Self]) -> Result<Self> {
+    pub fn make(operator: &Operator, home: &Region, number: u64, others: &[Self]) -> Result<Self> {
         let data = operator.directory.join(DATA);
         let taken: String =
             others.iter().map(|other| format!("\"{}\" \"{}\" \"{}\" ", other.es, other.api, other.link)).collect();
         let (es, api, link) = second::addresses(&data.join("nodes"), &taken)?;
         let (node, pki) = (number.to_string(), data.join("pki").display().to_string());
-        operator.command(&["pki", "issue", "--region", "tokyo", "--node", &node, "--dir", &pki])?;
-        let name = format!("tokyo-{number}");
+        operator.command(&["pki", "issue", "--region", &home.name, "--node", &node, "--dir", &pki])?;
+        let name = format!("{}-{number}", home.name);
         let keys = |name: &str| data.join("nodes").join(name).join("data/keys");
         std::fs::create_dir_all(keys(&name))?;
-        for entry in std::fs::read_dir(keys("tokyo"))? {
+        for entry in std::fs::read_dir(keys(&home.name))? {
             let entry = entry?;
             std::fs::copy(entry.path(), keys(&name).join(entry.file_name()))?;
         }
         let url = |addr: SocketAddr| format!("http://{addr}");
         let metrics = format!("http://{api}/metrics");
         let doors = Doors { es: url(es), api: url(api), metrics, link: link.to_string(), pid: 0 };
-        let region = Region { name: name.clone(), doors, ..tokyo.clone() };
-        Ok(Self { name, number, region, link, es, api })
+        let region = Region { name: name.clone(), doors, ..home.clone() };
+        Ok(Self { name, of: home.name.clone(), number, region, link, es, api })
+    }
+
+    /// The same node behind the doors of another one, which is gone.
+    ///
+    /// # Errors
+    /// When those are no addresses.
+    pub fn behind(mut self, doors: &Doors) -> Result<Self> {
+        let addr = |url: &str| url.trim_start_matches("http://").parse::<SocketAddr>();
+        (self.es, self.api) = (addr(&doors.es)?, addr(&doors.api)?);
+        Ok(self)
     }
 
     /// Its configuration, with its link where the network has it.
@@ -109,9 +151,22 @@ impl Extra {
     /// When the officer's key cannot be read.
     pub fn configuration(&self, data: &Path, link: SocketAddr, seed: SocketAddr) -> Result<String> {
         let pki = data.join("pki");
-        let text = second::configuration(&pki, self.number, (self.es, self.api), link, &seed.to_string())?;
+        let text = second::configuration(&pki, &self.of, self.number, (self.es, self.api), link, &seed.to_string())?;
         let is_plain = format!("api = \"{}\"\n", self.api);
         Ok(text.replace(&is_plain, &format!("{is_plain}allow_plaintext = false\n")))
+    }
+
+    /// The same as a voter, which joins through these: number, region, and where the link listens.
+    ///
+    /// # Errors
+    /// When the officer's key cannot be read.
+    pub fn voting(&self, data: &Path, link: SocketAddr, seeds: &[(u64, String, SocketAddr)]) -> Result<String> {
+        let text = self.configuration(data, link, link)?.replace("voter = false", "voter = true");
+        let (before, _) = text.split_once("[[meta.seeds]]").context("a seed")?;
+        let seed = |(node, region, addr): &(u64, String, SocketAddr)| {
+            format!("[[meta.seeds]]\nnode = {node}\nregion = \"{region}\"\naddr = \"{addr}\"\n")
+        };
+        Ok(before.to_owned() + &seeds.iter().map(seed).collect::<String>())
     }
 
     /// Has Tokyo's officer approve it.

@@ -1,7 +1,7 @@
 //! LED-1 over all regions: what arrived in one of them left another, by both ledgers, however often a node was killed or cut off
 //! meanwhile. An entry of something that never arrived is allowed; something that arrived without an entry is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,9 @@ pub struct Crossing {
     pub sha256: String,
 }
 
-/// Matches what arrived against what left, message by message and as often.
-pub fn check(ledgers: &BTreeMap<Node, Vec<Crossing>>) -> Verdict {
+/// Matches what arrived against what left, message by message and as often. What came from a node that was lost with its ledger, and
+/// from no other without one, has nothing to be matched against.
+pub fn check(ledgers: &BTreeMap<Node, Vec<Crossing>>, lost: &BTreeSet<Node>) -> Verdict {
     let mut verdict = Verdict::new("double-entry");
     let mut left: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
     for (node, crossings) in ledgers {
@@ -35,6 +36,10 @@ pub fn check(ledgers: &BTreeMap<Node, Vec<Crossing>>) -> Verdict {
     }
     for (node, crossings) in ledgers {
         for crossing in crossings.iter().filter(|crossing| !crossing.left) {
+            if lost.contains(&crossing.peer) && !ledgers.contains_key(&crossing.peer) {
+                verdict.count("messages that arrived from lost machines", 1);
+                continue;
+            }
             verdict.count("messages that arrived", 1);
             if !ledgers.contains_key(&crossing.peer) {
                 verdict.violation(format!(
@@ -75,14 +80,14 @@ mod tests {
     fn what_left_and_arrived_or_was_lost_on_the_way_is_acquitted() {
         let tokyo = vec![crossing(1, true, "frankfurt/3", "a"), crossing(2, true, "frankfurt/3", "lost")];
         let frankfurt = vec![crossing(1, false, "tokyo/1", "a")];
-        let verdict = check(&ledgers(tokyo, frankfurt));
+        let verdict = check(&ledgers(tokyo, frankfurt), &BTreeSet::new());
         assert_eq!(verdict.violations, Vec::<String>::new());
         assert_eq!(verdict.counts["messages that left and never arrived"], 1);
     }
 
     #[test]
     fn a_message_without_an_entry_a_second_arrival_and_an_unknown_sender_are_convicted() {
-        let told = |tokyo, frankfurt| check(&ledgers(tokyo, frankfurt)).violations;
+        let told = |tokyo, frankfurt| check(&ledgers(tokyo, frankfurt), &BTreeSet::new()).violations;
         let once = || vec![crossing(1, true, "frankfurt/3", "a")];
         let arrived = |peer: &str, sha256: &str| crossing(5, false, peer, sha256);
         assert!(told(once(), vec![arrived("tokyo/1", "b")])[0].contains("entry 5 of frankfurt/3"));
@@ -90,5 +95,28 @@ mod tests {
         assert_eq!(told(vec![crossing(1, true, "singapore/2", "a")], vec![arrived("tokyo/1", "a")]).len(), 1);
         assert!(told(once(), vec![arrived("singapore/2", "a")])[0].contains("not here"));
         assert!(told(once(), vec![])[0].starts_with("void:"));
+    }
+
+    #[test]
+    fn what_came_from_a_lost_machine_is_counted_and_everything_else_is_judged() {
+        let crossed = || {
+            let arrived = vec![
+                crossing(1, false, "singapore/2", "x"),
+                crossing(2, false, "tokyo/1", "a"),
+                crossing(3, false, "tokyo/1", "b"),
+            ];
+            ledgers(vec![crossing(1, true, "frankfurt/3", "a")], arrived)
+        };
+        let lost = BTreeSet::from(["singapore/2".to_owned()]);
+        let verdict = check(&crossed(), &lost);
+        assert_eq!(verdict.violations.len(), 1, "{:?}", verdict.violations);
+        assert!(verdict.violations[0].contains("entry 3 of frankfurt/3"));
+        assert_eq!(verdict.counts["messages that arrived from lost machines"], 1);
+        assert_eq!(check(&crossed(), &BTreeSet::new()).violations.len(), 2, "nobody said that it was lost");
+        // A ledger that is here is matched, whoever says that it was lost.
+        let here = BTreeSet::from(["singapore/2".to_owned(), "tokyo/1".to_owned()]);
+        assert_eq!(check(&crossed(), &here).violations.len(), 1);
+        let nothing_else = ledgers(vec![], vec![crossing(1, false, "singapore/2", "x")]);
+        assert!(check(&nothing_else, &lost).violations[0].starts_with("void:"));
     }
 }

@@ -3,17 +3,18 @@
 //! Judges what the nodes wrote into the store's logs, object by object, and what producers were told. A seal in a node's log says
 //! from which epoch on another node writes some shards: behind it nothing of an earlier epoch may come but copies of what stood
 //! in another log before, as a node makes them that takes a shard over. `ingest` answers with the places its records were
-//! given, from the first to the last.
+//! given, from the first to the last. An object of a log is created where none is, never changed, and the newest of a log stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Verdict;
 use crate::history::{Kind, Operation};
-use crate::store_log::{Part, Said, Written};
+use crate::store_log::{Logs, Part, Said, Written};
 
-/// Judges; what was written is in the order of each log.
-pub fn check(operations: &[Operation], written: &[Written]) -> Verdict {
-    let mut verdict = Verdict::new("fencing");
+/// Judges.
+pub fn check(operations: &[Operation], logs: &Logs) -> Verdict {
+    let (mut verdict, written) = (Verdict::new("fencing"), logs.written.as_slice());
+    objects(logs, &mut verdict);
     behind_seals(written, &mut verdict);
     places_in_logs(written, &mut verdict);
     places_told(operations, &mut verdict);
@@ -21,6 +22,25 @@ pub fn check(operations: &[Operation], written: &[Written]) -> Verdict {
         verdict.violation("void: no batch was seen in any log".to_owned());
     }
     verdict
+}
+
+/// One object at a place, and none of the newest lost: a log that lost it would go on under its number.
+fn objects(logs: &Logs, verdict: &mut Verdict) {
+    let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
+    for (at, object) in logs.written.iter().enumerate() {
+        let Written { node, number, .. } = object;
+        let known = newest.entry(*node).or_default();
+        *known = (*known).max(*number);
+        let before = at.checked_sub(1).and_then(|before| logs.written.get(before));
+        if before.is_some_and(|before| (before.node, before.number) == (*node, *number)) {
+            verdict.violation(format!("object {number} of the log of node {node} was two different ones"));
+        }
+    }
+    for (node, number) in newest {
+        if logs.newest.get(&node).is_none_or(|left| *left < number) {
+            verdict.violation(format!("object {number} of the log of node {node} is lost, and nothing newer is there"));
+        }
+    }
 }
 
 fn parts(written: &[Written]) -> impl Iterator<Item = (&Written, &Part)> {
@@ -134,8 +154,14 @@ mod tests {
         }
     }
 
+    /// Of which the newest are there.
+    fn logs(written: &[Written]) -> Logs {
+        let newest = written.iter().map(|object| (object.node, object.number)).collect();
+        Logs { written: written.to_vec(), newest }
+    }
+
     fn convicted(operations: &[Operation], written: &[Written]) -> usize {
-        check(operations, written).violations.len()
+        check(operations, &logs(written)).violations.len()
     }
 
     #[test]
@@ -152,7 +178,7 @@ mod tests {
             object(6, 2, &[part(3, 31, "d"), part(5, 41, "e")]),
         ];
         let operations = [told("a", 1, 10), told("b", 11, 20), told("b", 11, 20), told("c", 21, 30)];
-        let verdict = check(&operations, &written);
+        let verdict = check(&operations, &logs(&written));
         assert_eq!(verdict.violations, Vec::<String>::new());
         assert_eq!((verdict.counts["seals"], verdict.counts["batches in logs"]), (3, 8));
     }
@@ -176,8 +202,20 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_held_two_objects_and_a_log_that_lost_its_newest_are_convicted() {
+        let twice = [object(4, 1, &[part(1, 1, "a")]), object(4, 1, &[part(1, 1, "a"), part(1, 11, "b")])];
+        assert_eq!(convicted(&[], &twice), 1);
+        let written = [object(4, 1, &[part(1, 1, "a")]), object(4, 2, &[part(1, 11, "b")])];
+        let without = |newest: &[(u64, u64)]| {
+            let newest = newest.iter().copied().collect();
+            check(&[], &Logs { written: written.to_vec(), newest }).violations.len()
+        };
+        assert_eq!([without(&[(4, 3)]), without(&[(4, 2)]), without(&[(4, 1)]), without(&[])], [0, 0, 1, 1]);
+    }
+
+    #[test]
     fn a_run_in_which_nobody_saw_a_log_is_void() {
         let nothing = Operation { output: Value::Null, ..told("a", 1, 1) };
-        assert!(check(&[nothing], &[]).violations[0].starts_with("void:"));
+        assert!(check(&[nothing], &Logs::default()).violations[0].starts_with("void:"));
     }
 }

@@ -19,6 +19,10 @@ pub struct Said {
     pub ledgers: Vec<(String, String)>,
     /// How many checkpoints were kept on the way and had to be gone on from.
     pub kept: u64,
+    /// Ledgers that went with their machines, whether or not a checkpoint of them was kept before: nothing can be said of them, and
+    /// nothing may be.
+    #[serde(default)]
+    pub lost: Vec<String>,
 }
 
 /// Judges.
@@ -28,7 +32,11 @@ pub fn check(said: &Said) -> Verdict {
     if said.kept == 0 {
         verdict.violation("void: no checkpoint was kept on the way".to_owned());
     }
+    verdict.count("ledgers lost with their machines", said.lost.len() as u64);
     for (region, directory) in &said.ledgers {
+        if said.lost.contains(region) {
+            verdict.violation(format!("the ledger of `{region}` was lost with its machine, and is here"));
+        }
         let place = format!(" in {directory} ");
         let entries = said.lines.iter().filter(|line| line.contains(&place)).find_map(|line| entries_of(line));
         match entries {
@@ -66,6 +74,7 @@ mod tests {
             lines: regions.iter().flat_map(|region| [line(region), "  3 messages left".to_owned()]).collect(),
             ledgers: regions.iter().map(|region| ((*region).to_owned(), format!("/w/{region}"))).collect(),
             kept: 2,
+            lost: Vec::new(),
         }
     }
 
@@ -112,5 +121,34 @@ mod tests {
         assert!(convicted(|said| said.kept = 0)[0].starts_with("void:"));
         let empty = |said: &mut Said| said.lines[0] = said.lines[0].replace("12", "0");
         assert!(convicted(empty)[0].starts_with("void:"));
+    }
+
+    #[test]
+    fn a_ledger_that_went_with_its_machine_is_not_asked_for_and_hides_no_other() {
+        let without_frankfurt = |said: &mut Said| {
+            said.ledgers.truncate(1);
+            said.lines.truncate(2);
+            said.lost = vec!["frankfurt".to_owned()];
+        };
+        // Whether or not a checkpoint of it was kept: those that must be gone on from are those of ledgers that are here.
+        assert_eq!(convicted(without_frankfurt), Vec::<String>::new());
+        assert_eq!(convicted(|said| said.lost = vec!["frankfurt".to_owned()]).len(), 1, "lost, and here");
+        let silence = convicted(|said| {
+            without_frankfurt(said);
+            said.lines.clear();
+        });
+        assert_eq!(silence.len(), 1, "of the one that is left nothing was said");
+        let stray =
+            "FINDING world/tokyo/1, entry 7: this arrived from singapore/2, whose ledger does not know that it left";
+        let found = convicted(|said| {
+            without_frankfurt(said);
+            said.lines.push(stray.to_owned());
+        });
+        assert_eq!(found, [stray]);
+        let void = convicted(|said| {
+            without_frankfurt(said);
+            said.kept = 0;
+        });
+        assert!(void[0].starts_with("void:"), "no checkpoint of any ledger that is left");
     }
 }

@@ -9,6 +9,7 @@ pub mod fencing;
 pub mod ledger;
 pub mod linear;
 pub mod metadata;
+pub mod replaced;
 pub mod set;
 
 use std::collections::BTreeMap;

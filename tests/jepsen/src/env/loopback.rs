@@ -2,7 +2,7 @@
 //! connection takes the weather of the other direction.
 
 use std::collections::{BinaryHeap, HashMap};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -62,6 +62,10 @@ impl Net for LoopbackNet {
             wiring.via.insert(other.node.to_string(), self.relay(here.region, other.region, other.link)?);
         }
         Ok(wiring)
+    }
+
+    fn listen(&self, _: usize) -> Result<TcpListener> {
+        Ok(TcpListener::bind("127.0.0.1:0")?)
     }
 
     fn tap(&mut self, capture: Arc<Capture>) {

@@ -6,7 +6,7 @@ pub mod netns;
 pub mod weather;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -69,6 +69,11 @@ pub trait Net: Send {
     /// # Errors
     /// When the machine refuses.
     fn wire(&mut self, at: usize, places: &[Place]) -> Result<Wiring>;
+    /// A socket on the loopback that the nodes of a region have.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn listen(&self, region: usize) -> Result<TcpListener>;
     /// Writes everything that leaves a region from now on into a capture.
     fn tap(&mut self, capture: Arc<Capture>);
     /// What holds between each two regions now.

@@ -4,7 +4,7 @@
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -174,6 +174,10 @@ impl Net for NetnsNet {
         let home = self.namespace(&(here.region + 1).to_string());
         wiring.prefix = inside(&home).into();
         Ok(wiring)
+    }
+
+    fn listen(&self, region: usize) -> Result<TcpListener> {
+        kernel::listen_in(self.namespace(&(region + 1).to_string()))
     }
 
     fn tap(&mut self, capture: Arc<Capture>) {

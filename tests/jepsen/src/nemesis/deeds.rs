@@ -7,6 +7,8 @@ use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until};
 use serde_json::json;
 
 use super::schedule::{Deed, Kind, Step};
+use crate::bucket::mishaps::Mood;
+use crate::bucket::relay::CREATED_IN_SILENCE;
 use crate::checker::availability::Fault;
 use crate::clocks::Pace;
 use crate::cluster::Cluster;
@@ -27,6 +29,8 @@ const CLOCK_SEEN_WITHIN: Duration = Duration::from_secs(10);
 const OFF: i64 = 120;
 /// A clock is right within so many milliseconds: the node was asked, and answered a little later.
 const RIGHT_MS: i64 = 1_000;
+/// How long a newcomer may take to vote, once it is ready.
+const VOTES_WITHIN: Duration = Duration::from_secs(60);
 /// How long everybody works on after a deposed owner is back.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
@@ -83,28 +87,38 @@ impl<'a> Nemesis<'a> {
             kind if is_of_network(kind) => deed.region,
             Kind::KillLeader => self.cluster.leader().unwrap_or(deed.region),
             Kind::Depose => {
-                let takers = self.recorder.takers();
-                let last = takers.values().max_by_key(|taker| taker.time);
-                let is_last = |at: &&usize| last.is_some_and(|taker| taker.door == self.cluster.name(**at));
-                targets.iter().find(is_last).copied().unwrap_or(any)
+                let writes = |at: &usize| self.written(self.cluster.number(*at)).len();
+                targets.iter().copied().max_by_key(writes).unwrap_or(any)
             }
+            Kind::Replace => deed.loses(self.cluster.is_trio()),
             // The first one votes in the metadata group and is a witness of other ledgers: its disk is no part of this.
             Kind::LoseDisk => targets[1 + deed.region % (targets.len() - 1)],
             _ => any,
         }
     }
 
-    /// Stops the node that writes, until another one has taken a batch of everything that it took; then lets it go on.
+    /// Streams that are written in this run, by the node that writes them; clients reach it through any door.
+    fn written(&self, number: u64) -> Vec<String> {
+        let owners = self.cluster.owners();
+        let its = owners.into_iter().filter(|(_, owner)| *owner == number).map(|(stream, _)| stream);
+        let takers = self.recorder.takers();
+        its.filter(|stream| takers.contains_key(&json!(["tokyo", stream]).to_string())).collect()
+    }
+
+    /// Stops the node that writes, until another one writes everything that it wrote and has taken a batch of it; then lets it go on.
     fn depose(&mut self, at: usize, hold: Duration) -> Result<u64> {
-        let (name, from) = (self.cluster.name(at).to_owned(), Instant::now());
-        let its: Vec<String> = {
-            let takers = self.recorder.takers();
-            takers.into_iter().filter(|(_, taker)| taker.door == name).map(|(key, _)| key).collect()
-        };
+        let (name, number, from) = (self.cluster.name(at).to_owned(), self.cluster.number(at), Instant::now());
+        let its = self.written(number);
         let is_stopped = self.cluster.pause(at, true);
+        let began = self.recorder.now();
         let is_taken = wait_until(TAKEN_WITHIN, || {
-            let takers = self.recorder.takers();
-            its.iter().all(|key| takers.get(key).is_some_and(|taker| taker.door != name)).then_some(())
+            let (owners, takers) = (self.cluster.owners(), self.recorder.takers());
+            let is_others = |stream: &String| {
+                let taker = takers.get(&json!(["tokyo", stream]).to_string());
+                let is_taken = taker.is_some_and(|taker| taker.time > began && taker.door != name);
+                is_taken && owners.get(stream).is_some_and(|owner| *owner != number)
+            };
+            its.iter().all(is_others).then_some(())
         });
         std::thread::sleep(hold.saturating_sub(from.elapsed()));
         let goes_on = self.cluster.pause(at, false);
@@ -144,6 +158,35 @@ impl<'a> Nemesis<'a> {
         Ok(bites)
     }
 
+    /// Gives the bucket a bad day. A failing one bites where something was created and whoever created it was not told; a slow one
+    /// where an answer was late.
+    fn store(&mut self, mood: Mood, hold: Duration) -> Result<u64> {
+        let bucket = self.cluster.bucket().context("no bucket of a server")?;
+        let before = bucket.relay.tally();
+        bucket.relay.set(mood);
+        std::thread::sleep(hold);
+        bucket.relay.set(Mood::Fair);
+        let mut done = bucket.relay.tally();
+        done.iter_mut().for_each(|(what, number)| *number -= before.get(what).copied().unwrap_or_default());
+        done.retain(|_, number| *number > 0);
+        self.recorder.nemesis("done by the relay", json!(""), json!(done));
+        let is_told = |(what, _): &(&String, &u64)| mood != Mood::Failing || what.ends_with(CREATED_IN_SILENCE);
+        Ok(done.iter().filter(is_told).map(|(_, number)| number).sum())
+    }
+
+    /// Loses a machine, and has a newcomer take its place in the group. It must come to vote.
+    fn replace(&mut self, at: usize, hold: Duration) -> Result<u64> {
+        let wrote = self.cluster.lose_machine(at)?;
+        std::thread::sleep(hold);
+        let newcomer = self.cluster.join_newcomer(at, wrote)?;
+        let took = self.cluster.wait_until_ready(at, READY_WITHIN)?;
+        self.recorder.nemesis("newcomer", json!(newcomer), json!({"ms": took.as_millis() as u64}));
+        let votes = || self.cluster.voters().values().all(|voters| voters.contains(&newcomer)).then_some(());
+        wait_until(VOTES_WITHIN, votes)
+            .with_context(|| format!("newcomer {newcomer} does not vote: {:?}", self.cluster.voters()))?;
+        Ok(1)
+    }
+
     fn lose_disk(&mut self, at: usize, hold: Duration) -> Result<u64> {
         self.cluster.kill(at)?;
         let gone = lose_disk(&self.cluster.home(at))?;
@@ -160,6 +203,7 @@ impl<'a> Nemesis<'a> {
             Kind::KillAll => self.kill(&self.everybody(), hold),
             Kind::Depose => self.depose(deed.region, hold),
             Kind::LoseDisk => self.lose_disk(deed.region, hold),
+            Kind::Replace => self.replace(deed.region, hold),
             Kind::Pause => {
                 let is_stopped = self.cluster.pause(deed.region, true);
                 std::thread::sleep(hold);
@@ -197,6 +241,8 @@ impl<'a> Nemesis<'a> {
             Kind::Drift => self.turn(deed.region, Pace::Double, hold),
             Kind::SyncError => self.flushes(deed.region, Flush::Fails, hold),
             Kind::SyncSlow => self.flushes(deed.region, Flush::Lasts, hold),
+            Kind::StoreError => self.store(Mood::Failing, hold),
+            Kind::StoreSlow => self.store(Mood::Slow, hold),
             Kind::PowerOne => self.power(&one, hold),
             Kind::PowerAll => self.power(&self.everybody(), hold),
             Kind::DiskFull => {
@@ -285,7 +331,7 @@ impl<'a> Nemesis<'a> {
 }
 
 fn is_everywhere(kind: Kind) -> bool {
-    matches!(kind, Kind::KillAll | Kind::PowerAll | Kind::Wan)
+    matches!(kind, Kind::KillAll | Kind::PowerAll | Kind::Wan | Kind::StoreError | Kind::StoreSlow)
 }
 
 const fn is_of_network(kind: Kind) -> bool {

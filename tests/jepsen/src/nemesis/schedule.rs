@@ -44,6 +44,12 @@ pub enum Kind {
     SyncError,
     /// Every flush that a node asks of its disk takes its time.
     SyncSlow,
+    /// The bucket that nodes share refuses requests, cuts them off, or does them and never answers.
+    StoreError,
+    /// The bucket that nodes share answers late.
+    StoreSlow,
+    /// The machine of a voter is lost for good, and a newcomer with another number comes in its place.
+    Replace,
 }
 
 /// What a kind needs to be there.
@@ -59,10 +65,14 @@ pub enum Needs {
     Clocks,
     /// Somebody who stands between a node and its kernel.
     Tracer,
+    /// Nodes that share the bucket of a server.
+    Bucket,
+    /// Newcomers, and work of which nothing lies on one machine alone.
+    Newcomers,
 }
 
 /// All of them, by name, and what they need.
-pub const ALL: [(&str, Kind, Needs); 18] = [
+pub const ALL: [(&str, Kind, Needs); 21] = [
     ("kill-one", Kind::KillOne, Needs::Nothing),
     ("kill-all", Kind::KillAll, Needs::Nothing),
     ("kill-leader", Kind::KillLeader, Needs::Nothing),
@@ -81,6 +91,9 @@ pub const ALL: [(&str, Kind, Needs); 18] = [
     ("drift", Kind::Drift, Needs::Clocks),
     ("sync-error", Kind::SyncError, Needs::Tracer),
     ("sync-slow", Kind::SyncSlow, Needs::Tracer),
+    ("store-error", Kind::StoreError, Needs::Bucket),
+    ("store-slow", Kind::StoreSlow, Needs::Bucket),
+    ("replace", Kind::Replace, Needs::Newcomers),
 ];
 
 impl Kind {
@@ -128,6 +141,10 @@ impl Kind {
             Self::Wan => (4_000, 8_000),
             Self::DiskFull | Self::LoseDisk | Self::SyncError => (1_000, 3_000),
             Self::Clock | Self::Drift | Self::SyncSlow => (2_000, 4_000),
+            // Some objects of each node's log, and some that are begun again.
+            Self::StoreError | Self::StoreSlow => (4_000, 6_000),
+            // Until somebody takes note of it.
+            Self::Replace => (8_000, 12_000),
             // A lease, and a little.
             Self::Depose => (16_000, 18_000),
         }
@@ -143,6 +160,14 @@ pub struct Deed {
     pub region: usize,
     /// Which way round, where there are two.
     pub is_outward: bool,
+}
+
+impl Deed {
+    /// The region whose voter is replaced: the one whose nodes share a store, or, where none do, another one than the first, to whose
+    /// node shards are given.
+    pub fn loses(self, is_trio: bool) -> usize {
+        if is_trio { 0 } else { 1 + self.region % 2 }
+    }
 }
 
 /// One step of a schedule.

@@ -63,13 +63,18 @@ pub struct Stage<'a> {
     pub run: &'a str,
     /// Where the dice of this run begin.
     pub seed: u64,
+    /// Whether the first of the nodes that share a store will be lost: then it begins as well.
+    pub loses_first: bool,
     /// Speaks for the region whose shards are assigned.
     pub tokyo: &'a Speaker,
 }
 
+/// What is in the names of every run.
+pub const RUN_MARK: &str = "-control-pelican";
+
 /// What the names of a run begin with: names cross between regions, so one that is seen there shows that the tap sees.
 pub fn control(seed: u64) -> String {
-    format!("r{seed}-control-pelican")
+    format!("r{seed}{RUN_MARK}")
 }
 
 /// The word that every record of a run holds and that must never leave its region. Letters alone, so that no detector takes it.
@@ -120,7 +125,7 @@ impl Workload {
     /// What it needs to work on.
     pub fn shape(self) -> Shape {
         let sections = if self == Self::Erase { erase::SECTIONS } else { &[] };
-        Shape { is_trio: self == Self::Shared, sections, has_clocks: false }
+        Shape { is_trio: self == Self::Shared, sections, ..Shape::default() }
     }
 
     fn parts(self) -> &'static [Self] {

@@ -47,10 +47,11 @@ pub fn prepare(stage: &Stage<'_>) -> Result<()> {
     };
     (0..STREAMS).try_for_each(|number| make(&stream(stage, number)))?;
     make(&known(stage))?;
-    // Two nodes begin; the third has everything to win.
+    // Two nodes begin; the third has everything to win. One that will be lost has something to lose.
     for number in 0..STREAMS {
         let (first, _) = events(60, 1, 1);
-        plant(stage, &stage.sharing[1 + number % 2], &stream(stage, number), "first", &bulk(&first, None))?;
+        let node = if stage.loses_first { number % stage.sharing.len() } else { 1 + number % 2 };
+        plant(stage, &stage.sharing[node], &stream(stage, number), "first", &bulk(&first, None))?;
     }
     let mut recorded = stage.recorder.client();
     let (mut drawn, counts) = events(stage.seed, PLANTED, 3);
