@@ -37,6 +37,7 @@ fn each_big_dependency_has_one_kind_of_user() {
     let tree = Tree::of_this_workspace();
     holds("dependencies in sources", &tidy::dependencies::check_sources(&tree));
     holds("dependencies in manifests", &tidy::dependencies::check_manifests(&tree));
+    holds("doors for tests", &tidy::dependencies::check_doors(&tree));
 }
 
 #[test]

@@ -6,6 +6,9 @@ use std::time::Duration;
 use domicile_proto::ids::{ShardId, StreamId};
 use domicile_proto::message::metadata::MetadataFrame;
 use domicile_proto::metadata::{Applied, Command};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::*;
 use crate::apply::apply;
@@ -68,6 +71,47 @@ fn every_truncation_and_every_flipped_bit_is_refused_as_damage() {
     let mut longer = bytes;
     longer.push(0);
     assert_eq!(Backup::read(&longer).unwrap_err().code(), "DMC-META-15");
+}
+
+/// A file around any rows, with right checksums.
+fn around(making: &Making, rows: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = format!("{MAGIC}{LAYOUT}\n{}\n", serde_json::to_string(making).unwrap()).into_bytes();
+    rows.iter().for_each(|row| bytes.extend(row));
+    let digest = digest(&bytes);
+    bytes.extend(digest);
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_backup_panics_and_what_is_taken_is_written_and_read_again(
+        changed in vec((any::<Index>(), any::<Index>(), any::<u8>()), 0..4),
+        copied in vec((any::<Index>(), any::<Index>()), 0..3),
+        left_out in vec(any::<Index>(), 0..2),
+    ) {
+        let Backup { mut making, state } = backup();
+        let mut rows: Vec<Vec<u8>> = state.rows().map(|row| codec::encode(&row).unwrap()).collect();
+        prop_assert_eq!(around(&making, &rows), backup().encode().unwrap());
+        for (row, place, byte) in changed {
+            let row = row.index(rows.len());
+            let body = &mut rows[row][HEADER_BYTES..];
+            body[place.index(body.len())] = byte;
+            let checksum = crc32fast::hash(body).to_be_bytes();
+            rows[row][HEADER_BYTES - checksum.len()..HEADER_BYTES].copy_from_slice(&checksum);
+        }
+        for (from, to) in copied {
+            let row = rows[from.index(rows.len())].clone();
+            rows.insert(to.index(rows.len()), row);
+        }
+        left_out.iter().for_each(|row| drop(rows.remove(row.index(rows.len()))));
+        making.rows = rows.len() as u64;
+        if let Ok(taken) = Backup::read(&around(&making, &rows)) {
+            prop_assert_eq!(&Backup::read(&taken.encode().unwrap()).unwrap(), &taken);
+            drop(taken.next_generation(NodeId(1)));
+        }
+    }
 }
 
 #[test]

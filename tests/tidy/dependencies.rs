@@ -21,6 +21,9 @@ const OWNERS: [(&str, &[&str], &[&str]); 12] = [
     ("object_store", &["node/src/store/", "tests/jepsen/"], &["node/Cargo.toml", "tests/jepsen/Cargo.toml"]),
 ];
 
+/// The feature of `proto` with which links run over datagrams of a test, as a manifest names it; its declaration has no quote.
+const DOOR: &str = "simulation\"";
+
 /// Uses outside the owner.
 pub(crate) fn check_sources(tree: &Tree) -> Vec<String> {
     let mut breaches = Vec::new();
@@ -76,6 +79,23 @@ pub(crate) fn check_manifests(tree: &Tree) -> Vec<String> {
     breaches
 }
 
+/// A feature that opens a door for tests, named anywhere but under dev-dependencies: an ordinary build would contain the door.
+pub(crate) fn check_doors(tree: &Tree) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for (path, text) in tree.ending("Cargo.toml") {
+        let mut is_for_tests = false;
+        for (number, line) in text.lines().enumerate() {
+            if line.starts_with('[') {
+                is_for_tests = line.trim_end().ends_with("dev-dependencies]");
+            }
+            if !is_for_tests && !line.starts_with('#') && line.contains(DOOR) {
+                breaches.push(format!("{path}:{}: `simulation` is a feature for dev-dependencies alone", number + 1));
+            }
+        }
+    }
+    breaches
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +142,15 @@ mod tests {
             ("node/Cargo.toml", "tokio-rustls.workspace = true\ntantivy.workspace = true"),
         ]);
         assert_eq!(check_manifests(&tree).len(), 1);
+    }
+    #[test]
+    fn a_door_for_tests_opens_in_tests_alone() {
+        let named = "domicile-proto = { workspace = true, features = [\"simulation\"] }\n";
+        let breaches = |text: String| check_doors(&Tree::of(&[("meta/Cargo.toml", text.as_str())])).len();
+        assert_eq!(breaches(format!("[features]\nsimulation = []\n[dev-dependencies]\n{named}")), 0);
+        assert_eq!(breaches(format!("[dependencies]\n{named}")), 1);
+        assert_eq!(breaches(format!("[dev-dependencies]\nx.workspace = true\n[dependencies]\n{named}")), 1);
+        assert_eq!(breaches("[features]\ndefault = [\"simulation\"]\n".to_owned()), 1);
+        assert_eq!(breaches("[features]\nmore = [\"domicile-proto/simulation\"]\n".to_owned()), 1);
     }
 }

@@ -8,12 +8,17 @@
     reason = "a test fails by panicking, in its harness too"
 )]
 
+mod air;
 mod authority;
 mod canary;
 mod cluster;
 mod decisions;
+mod linked;
 mod members;
 mod network;
+mod never;
+mod over_air;
 mod over_link;
 mod restarts;
 mod simulated;
+mod turned;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,7 @@ use super::limits::LinkLimits;
 use super::pool::{Found, Pool, Step, Turn};
 use super::protocol::Protocol;
 use super::rotation::{IdentityFiles, Rotating};
-use super::socket;
+use super::socket::{self, Ground};
 use super::trust::{OneNode, Trust};
 use super::turnstile::Turnstiles;
 use crate::ids::{Name, NodeId, Region};
@@ -112,6 +113,15 @@ impl Link {
     /// # Errors
     /// [`LinkError`] names the file or setting that is wrong.
     pub fn bind(config: LinkConfig, ledger: Arc<dyn CrossingLedger>) -> Result<Self, LinkError> {
+        Self::on(Ground::of_the_machine, config, ledger)
+    }
+
+    /// The one way to a link, whatever its endpoint stands on.
+    pub(super) fn on(
+        ground: impl FnOnce(SocketAddr) -> io::Result<Ground>,
+        config: LinkConfig,
+        ledger: Arc<dyn CrossingLedger>,
+    ) -> Result<Self, LinkError> {
         let provider = crypto::provider();
         let certified = config.identity.read(&provider)?;
         let us = config.identity.identity(&certified, &config.deployment)?;
@@ -125,7 +135,8 @@ impl Link {
         let trust = Arc::new(ArcSwap::from_pointee(trust));
         let server = socket::server_config(&provider, &identity, &trust, key_log.as_ref(), &config.limits)?;
         let bind_error = |source| LinkError::Bind { addr: config.listen, source: Arc::new(source) };
-        let endpoint = socket::open(server, &config).map_err(bind_error)?;
+        let endpoint = ground(config.listen).and_then(|ground| socket::open(server, &config, ground));
+        let endpoint = endpoint.map_err(bind_error)?;
         let local = endpoint.local_addr().map_err(bind_error)?;
         let limits = Arc::new(config.limits.clone());
         let stop = CancellationToken::new();

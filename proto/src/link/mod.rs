@@ -3,7 +3,8 @@
 //! Reading order: [`identity`] (the region in a certificate), [`trust`] (one CA per region), [`rotation`] (certificates
 //! change while the node runs), [`crossing`] (the ledger comes before the wire, LED-1), `stream` (one frame, whole or not
 //! at all), [`foreign`] and [`neighbour`] (what may be said to whom), `pool` and [`endpoint`] (who connects when). Beside
-//! them: [`limits`], [`keylog`] for auditors, [`pki`] for development, [`tls`] and [`crypto`] for client listeners.
+//! them: [`limits`], [`keylog`] for auditors, [`pki`] for development, [`tls`] and [`crypto`] for client listeners, and
+//! `simulated`, which no ordinary build contains.
 //! Nothing here decides what an answer may hold (that is [`crate::border`]) or what an entry of the ledger looks like.
 
 pub mod connection;
@@ -21,6 +22,8 @@ pub mod pki;
 mod pool;
 pub mod protocol;
 pub mod rotation;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod socket;
 mod stream;
 pub mod tls;

@@ -1,15 +1,18 @@
-//! The UDP socket under all links, and how QUIC and TLS are set up on it.
+//! The socket under all links, and how QUIC and TLS are set up on it.
 //!
 //! Who may connect is decided in [`super::trust`], what is done with a connection in [`super::endpoint`].
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, Runtime,
+    TransportConfig, VarInt,
+};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::crypto::CryptoProvider;
@@ -23,15 +26,35 @@ use super::protocol::Protocol;
 use super::rotation::Rotating;
 use super::trust::{AnyNode, Trust};
 
-/// Opens the socket. Stateless resets are keyed by the node's key file, so that a node that was killed and is back tells
+/// What an endpoint stands on.
+pub(super) struct Ground {
+    pub(super) socket: Arc<dyn AsyncUdpSocket>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    /// Where the library's own dice begin; `None` outside of simulations.
+    pub(super) seed: Option<[u8; 32]>,
+}
+
+impl Ground {
+    /// A UDP socket of the machine.
+    pub(super) fn of_the_machine(listen: SocketAddr) -> io::Result<Self> {
+        let runtime = runtime()?;
+        Ok(Self { socket: runtime.wrap_udp_socket(UdpSocket::bind(listen)?)?, runtime, seed: None })
+    }
+}
+
+/// Tokio, and its clock.
+pub(super) fn runtime() -> io::Result<Arc<dyn Runtime>> {
+    quinn::default_runtime().ok_or_else(|| io::Error::other("there is no Tokio runtime"))
+}
+
+/// Opens the endpoint. Stateless resets are keyed by the node's key file, so that a node that was killed and is back tells
 /// its peers at once that their old connections are gone (RFC 9000, section 10.3).
-pub(super) fn open(server: quinn::ServerConfig, config: &LinkConfig) -> io::Result<Endpoint> {
+pub(super) fn open(server: quinn::ServerConfig, config: &LinkConfig, ground: Ground) -> io::Result<Endpoint> {
     let secret = hmac::Key::new(hmac::HMAC_SHA256, &std::fs::read(&config.identity.key)?);
     let reset = hmac::sign(&secret, b"domicile link stateless reset 1");
     let mut endpoint = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref())));
-    endpoint.cid_generator(|| Box::new(RandomIds));
-    let runtime = quinn::default_runtime().ok_or_else(|| io::Error::other("there is no Tokio runtime"))?;
-    Endpoint::new(endpoint, Some(server), UdpSocket::bind(config.listen)?, runtime)
+    endpoint.cid_generator(|| Box::new(RandomIds)).rng_seed(ground.seed);
+    Endpoint::new_with_abstract_socket(endpoint, Some(server), ground.socket, ground.runtime)
 }
 
 /// Connection ids that any start of the node recognises as possibly its own; the library's own carry a mark of one start,
