@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::ids::{DictionaryId, FieldId, Name, QuestionId, ShardId, StreamId, Timestamp};
 use domicile_proto::message::answer::{Answer, Outcome};
 use domicile_proto::message::question::{Filter, Question};
@@ -41,6 +42,8 @@ pub(super) struct Answers {
     /// answer before it named rules.
     pub(super) unnamed: (u64, Option<u64>),
     pub(super) unpaired: u64,
+    /// Answers whose entry names rules and not the smallest group.
+    pub(super) without_k: u64,
     /// Smaller groups that the ledger told of: in which run, of which stream, from which version of the policy on.
     pub(super) lowered: Vec<(u32, StreamId, u64)>,
     /// Values that may be named of a field, as the ledger told: in which run and from which version of the policy on; their digest, and the
@@ -72,6 +75,10 @@ pub(super) struct Held {
     grids: BTreeMap<i64, u64>,
     /// The first answer to a question with words.
     worded: Option<u64>,
+    /// The smallest group that an entry says, with that entry.
+    pub(super) k: Option<(u32, u64)>,
+    /// The fewest records that an answer counts without noise, with its entry: to questions with words, and to others.
+    pub(super) fewest: [Option<(u64, u64)>; 2],
 }
 
 /// What rules let out of a stream.
@@ -134,10 +141,15 @@ impl Answers {
             self.unpaired += 1;
             return;
         };
-        if let Some(Drawn { shard, rules, .. }) = drawn {
+        if let Some(Drawn { shard, rules, k, .. }) = drawn {
             let (run, stream, version) = (self.run, question.stream, answer.header.policy.0);
             let held = self.named.entry(Under { run, stream, version, rules });
-            held.or_insert_with(|| Held { shard, ..Held::default() }).released(number, question, answer, aggregate);
+            let held = held.or_insert_with(|| Held { shard, ..Held::default() });
+            held.released(number, question, answer, aggregate);
+            match k {
+                Some(k) => held.k = fewer(held.k, (k.get(), number)),
+                None => self.without_k += 1,
+            }
         }
         if answer.header.policy.0 == self.version {
             self.now.entry(question.stream).or_default().released(number, question, answer, aggregate);
@@ -215,6 +227,14 @@ impl Held {
         for named in values(aggregate) {
             self.values.entry(named).or_insert(number);
         }
+        let is_worded = question.filters.iter().any(|filter| filter.literal().is_some());
+        if answer.header.noise.is_none()
+            && let Some(records) = counts(aggregate).filter(|records| *records > 0).min()
+        {
+            let [plain, worded] = &mut self.fewest;
+            let fewest = if is_worded { worded } else { plain };
+            *fewest = fewer(*fewest, (records, number));
+        }
         let covered = answer.header.covered;
         let step = question.ask.grid().map_or(0, |grid| i64::from(grid.step));
         // Whole seconds of both ends; what lies between them lies on no grid.
@@ -267,6 +287,25 @@ fn values(aggregate: &Aggregate) -> Vec<(FieldId, DictionaryId)> {
         Aggregate::TermGrid(grid) => grid.rows.iter().map(|(value, _)| (grid.field, *value)).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The records that an aggregate counts, cell by cell.
+fn counts(aggregate: &Aggregate) -> impl Iterator<Item = u64> {
+    let cells: Vec<Cell> = match aggregate {
+        Aggregate::Count(count) => vec![count.cell],
+        Aggregate::DateGrid(grid) => grid.cells.clone(),
+        Aggregate::Terms(terms) => terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect(),
+        Aggregate::TermGrid(grid) => {
+            grid.rows.iter().flat_map(|(_, cells)| cells).chain(&grid.other).copied().collect()
+        }
+        _ => Vec::new(),
+    };
+    cells.into_iter().map(|cell| cell.records.0)
+}
+
+/// The one with the smaller number; the first of those that are alike.
+fn fewer<N: Copy + PartialOrd>(known: Option<(N, u64)>, one: (N, u64)) -> Option<(N, u64)> {
+    known.filter(|known| known.0 <= one.0).or(Some(one))
 }
 
 /// The greatest common divisor.

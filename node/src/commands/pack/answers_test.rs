@@ -1,12 +1,11 @@
 //! Which answers go beyond the rules in a statement, and which are not judged by it.
 
-use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::date_grid::Grid;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::ids::{ByteCount, NodeId, PolicyVersion, RecordCount, TenantId, TimeRange};
+use domicile_proto::ids::{ByteCount, KThreshold, NodeId, PolicyVersion, RecordCount, TenantId, TimeRange};
 use domicile_proto::message::answer::AnswerHeader;
 use domicile_proto::message::question::Ask;
 
@@ -33,6 +32,16 @@ pub(in super::super) fn honoured(digits: &str) -> Event {
 
 /// A question arrives and its answer leaves: by which field, the values it names, up to when, and under which version.
 pub(in super::super) fn asked(by: u16, named: &[u32], until: i64, version: u64) -> [Event; 2] {
+    counted((by, named, &[]), until, version, 9)
+}
+
+/// The same with conditions, and with so many records of each value.
+pub(in super::super) fn counted(
+    (by, named, filters): (u16, &[u32], &[Filter]),
+    until: i64,
+    version: u64,
+    records: u64,
+) -> [Event; 2] {
     let range = TimeRange { from: Timestamp(0), to: Timestamp(until) };
     let (id, field) = (QuestionId(7), FieldId(by));
     let question = Question {
@@ -40,11 +49,11 @@ pub(in super::super) fn asked(by: u16, named: &[u32], until: i64, version: u64) 
         tenant: TenantId(1),
         stream: StreamId(1),
         range,
-        filters: Vec::new(),
+        filters: filters.to_vec(),
         ask: Ask::Terms(field),
         deadline_ms: 1_000,
     };
-    let cell = Cell::published(RecordCount(9));
+    let cell = Cell::published(RecordCount(records));
     let cells = named.iter().map(|value| (DictionaryId(*value), cell)).collect();
     let outcome = Outcome::Aggregate(Aggregate::Terms(Terms { field, cells, other: Cell::EMPTY }));
     let header = AnswerHeader { policy: PolicyVersion(version), ..AnswerHeader::new(id, range) };
@@ -56,8 +65,13 @@ pub(in super::super) fn asked(by: u16, named: &[u32], until: i64, version: u64) 
 }
 
 /// A question and its answer, whose entry names these rules.
-pub(in super::super) fn by(rules: &Rules, [asked, answered]: [Event; 2]) -> Vec<Event> {
-    let drawn = Some(Drawn { shard: ShardId(1), upto: 1, journal: 1, rules: rules.digest() });
+pub(in super::super) fn by(rules: &Rules, pair: [Event; 2]) -> Vec<Event> {
+    under(rules, Some(rules.numbers_of().0), pair)
+}
+
+/// The same, and it says this of the smallest group.
+pub(in super::super) fn under(rules: &Rules, k: Option<KThreshold>, [asked, answered]: [Event; 2]) -> Vec<Event> {
+    let drawn = Some(Drawn { shard: ShardId(1), upto: 1, journal: 1, rules: rules.digest(), k });
     match answered {
         Event::Egress(passage) => vec![asked, Event::Egress(Passage { drawn, ..passage })],
         other => vec![asked, other],

@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use domicile_proto::ids::KThreshold;
 use domicile_proto::metadata::Personal;
 use ring::digest::{SHA256, digest};
 
-use super::answers::{Answers, LEVEL, Lets, Under};
+use super::answers::{Answers, Held, LEVEL, Lets, Under};
 use super::files::{REGIONS, read};
 use crate::aggregate::{Rules, RulesDigest};
 use crate::present::auditor::{Statement, Stream};
@@ -95,12 +96,13 @@ pub(super) fn judge(
             let beyond = held.beyond(&lets(rules, format!("{name}, by the rules of policy version {version}")));
             judged.found.extend(beyond.into_iter().map(|(number, why)| (Where::Entry(number), why)));
         }
+        let k = rules.numbers_of().0.get();
+        judged.found.extend(smaller(held, rules, (version, &name)).map(|(number, why)| (Where::Entry(number), why)));
         let mut say = |why: String| {
             let why =
                 format!("the rules of policy version {version} for {name}, which entry {} names: {why}", held.first);
             judged.found.push((Where::Page(digest), why));
         };
-        let k = rules.numbers_of().0.get();
         if let Some((before, was)) = before.filter(|(_, was)| k < *was) {
             let is_told = |(in_run, of, from): &(u32, _, u64)| {
                 *in_run == run && *of == id && before.version < *from && *from <= version
@@ -122,6 +124,29 @@ pub(super) fn judge(
         }
     }
     judged
+}
+
+/// What entries say of the smallest group, and answers of records, that is less than the rules say. A cell stays as it was published, by
+/// whatever k was then, but never by one below the floor; what is asked for by words is counted when it is asked.
+fn smaller<'a>(
+    held: &'a Held,
+    rules: &Rules,
+    (version, name): (u64, &'a str),
+) -> impl Iterator<Item = (u64, String)> + use<'a> {
+    let (k, is_personal) = (rules.numbers_of().0.get(), *rules.personal() != Personal::No);
+    let said = held.k.filter(|(said, _)| *said < k).map(|(said, number)| {
+        let why = format!(
+            "the entry says a smallest group of {said}, and the rules of policy version {version} for {name} have {k}"
+        );
+        (number, why)
+    });
+    let least = [KThreshold::FLOOR.get(), k].map(u64::from);
+    let told = held.fewest.iter().zip(least).filter(move |_| is_personal).filter_map(move |(fewest, least)| {
+        let (records, number) = fewest.filter(|(records, _)| *records < least)?;
+        let why = format!("the answer counts {records} records of {name}, and by policy version {version} no cell of fewer than {least} may be told");
+        Some((number, why))
+    });
+    said.into_iter().chain(told)
 }
 
 /// What rules let out.

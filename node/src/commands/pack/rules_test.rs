@@ -3,9 +3,10 @@
 use std::fs;
 
 use domicile_proto::ids::{Name, NodeId, PolicyVersion, StreamId, TenantId, Timestamp};
+use domicile_proto::message::question::{Filter, Literal, TextMatch};
 use serde_json::{Value, json};
 
-use super::super::answers::tests::{MINUTE, asked, by, changed, honoured, statement};
+use super::super::answers::tests::{MINUTE, asked, by, changed, counted, honoured, statement, under};
 use super::*;
 use crate::audit::{Entry, Event};
 
@@ -234,6 +235,35 @@ fn an_answer_that_names_no_rules_is_counted_and_found_behind_one_that_does() {
         }
         assert_eq!(answers.unnamed, wanted);
         assert_eq!(answers.pages().into_keys().collect::<Vec<_>>(), [then.digest()]);
+    }
+}
+
+#[test]
+fn an_entry_says_no_smaller_group_than_its_rules_and_nothing_below_is_told() {
+    let k = |k: u32| rules(json!({"k": k})).numbers_of().0;
+    let rules = rules(json!({"k": 20, "text_questions": true}));
+    let word = Literal::try_from("timeout".to_owned()).expect("short");
+    let word = Filter::Text { how: TextMatch::Words, literal: word, negated: false };
+    for (said, filters, records, wanted) in [
+        (Some(k(20)), vec![], 9, None),
+        (Some(k(21)), vec![], 3, None),
+        (None, vec![], 9, None),
+        (Some(k(19)), vec![], 9, Some("the entry says a smallest group of 19")),
+        (
+            Some(k(20)),
+            vec![],
+            2,
+            Some("the answer counts 2 records of stream `shop`, and by policy version 2 no cell of fewer than 3"),
+        ),
+        // Nothing is told where there are none.
+        (Some(k(20)), vec![], 0, None),
+        (Some(k(20)), vec![word.clone()], 20, None),
+        (Some(k(20)), vec![word.clone()], 19, Some("no cell of fewer than 20 may be told")),
+    ] {
+        let answer = under(&rules, said, counted((1, &[64], &filters), 10 * MINUTE, 2, records));
+        let found = judged(std::slice::from_ref(&rules), [vec![changed(2)], answer, vec![changed(3)]].concat());
+        assert_eq!(found.found.len(), usize::from(wanted.is_some()), "{said:?} {records}: {found:?}");
+        assert!(wanted.is_none_or(|wanted| whys(&found)[0].contains(wanted)), "{found:?}");
     }
 }
 
