@@ -63,6 +63,12 @@ pub(crate) fn restart(cluster: &mut Cluster, while_off: impl FnOnce(&Cluster)) {
     cluster.restart("tokyo").unwrap();
 }
 
+/// How often the ledger of tokyo in a pack tells of a new version of the policy.
+fn policies_told(pack: &Path) -> usize {
+    let history = std::fs::read_to_string(pack.join("csv/policy-history.csv")).unwrap();
+    history.lines().filter(|line| line.contains("tokyo") && line.contains("policy changed")).count()
+}
+
 /// Replays of what was told since a moment.
 struct Since(String);
 
@@ -136,7 +142,12 @@ fn a_later_policy_excuses_no_answer_for_the_rules_of_then_are_kept() {
     // Now nothing may be told by service any more: by the rules of now the second answer would be a refusal.
     sign(&cluster, "tokyo", &[]);
     cluster.command(&["dictionary", "revoke", "tokyo", "service", "cart", "--tenant", "default"]).unwrap();
-    let later = since.pack(&cluster, "later", 2);
+    let known = policies_told(&before);
+    // What was just recorded is in no pack before a checkpoint is over it.
+    let later = wait_until(Duration::from_secs(60), || {
+        Some(since.pack(&cluster, "later", 2)).filter(|pack| policies_told(pack) > known)
+    });
+    let later = later.expect("a pack that knows of the later policy");
     let output = since.replays(&cluster, &later, "SOUND: 2 sampled answers");
     assert!(output.status.success() && said(&output).contains("; 0 cannot"), "{}", said(&output));
 
