@@ -13,6 +13,7 @@ mod later;
 mod pack;
 mod page;
 mod replay;
+mod rules;
 mod wire;
 
 /// The product, built with these tests.

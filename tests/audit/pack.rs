@@ -51,7 +51,8 @@ pub(crate) fn said(output: &Output) -> String {
 
 /// The key of an auditor opens the doors of auditors and none else; no other key opens those.
 fn an_auditor_reads_the_ledger_and_nothing_else(region: &Region) {
-    let audits = ["/api/v1/audit/log", "/api/v1/audit/statement", "/api/v1/audit/bodies?bundle=0&size=1"];
+    let rules = format!("/api/v1/audit/rules?shard=1&digest={}", "00".repeat(32));
+    let audits = ["/api/v1/audit/log", "/api/v1/audit/statement", "/api/v1/audit/bodies?bundle=0&size=1", &rules];
     for path in audits {
         assert_eq!(region.api("audit", "GET", path, &Value::Null).unwrap().status, 200, "{path}");
         for role in ["admin", "search", "ingest"] {

@@ -37,3 +37,4 @@ pub(crate) use answer::{Answered, Asked};
 pub(crate) use errors::AggregateError;
 pub(crate) use releases::Releases;
 pub(crate) use replay::Replayed;
+pub(crate) use rules::{Rules, RulesDigest};

@@ -52,7 +52,8 @@ impl Asked {
     /// What an answer over the shard up to a place is drawn from. A stream without a shard has no records: shard 0 stands for none.
     pub(super) fn drawn_upto(&self, upto: u64, journal: u64) -> Option<Drawn> {
         let shard = self.stream.shard.map_or(ShardId(0), |(shard, _)| shard);
-        Some(Drawn { shard, upto, journal, rules: self.rules() })
+        let k = Some(self.stream.policy.threshold());
+        Some(Drawn { shard, upto, journal, rules: self.rules(), k })
     }
 }
 

@@ -18,18 +18,19 @@ use serde::{Deserialize, Serialize};
 
 use super::AggregateError;
 use super::answer::Asked;
+use super::releases::Releases;
 use crate::audit::Drawn;
 use crate::limits::RULES_KNOWN;
 use crate::policy::{Dictionary, Policy, StreamView};
 use crate::store::{Store, StoreError};
 
 /// SHA-256 of rules.
-type RulesDigest = [u8; 32];
+pub(crate) type RulesDigest = [u8; 32];
 
 /// A page of rules. What changes no answer is not among them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     version: u32,
     personal: Personal,
     /// The smallest group that held.
@@ -48,11 +49,11 @@ const VERSION: u32 = 1;
 const PREFIX: &str = "rules";
 
 impl Rules {
-    /// Those that a question is judged by.
-    pub(super) fn of(asked: &Asked) -> Self {
-        let policy = &asked.stream.policy;
+    /// Those of a stream by a policy.
+    fn of(of: &Policy, stream: &StreamView) -> Self {
+        let policy = &stream.policy;
         let named = |field: &Name| {
-            let dictionary = asked.policy.dictionary(asked.stream.tenant, field);
+            let dictionary = of.dictionary(stream.tenant, field);
             (field.clone(), dictionary.approved.iter().map(|(id, value)| (*id, value.clone())).collect())
         };
         Self {
@@ -61,15 +62,52 @@ impl Rules {
             k: policy.threshold(),
             grid: policy.grid,
             text_questions: policy.text_questions,
-            fields: asked.stream.fields.clone(),
+            fields: stream.fields.clone(),
             group_fields: policy.group_fields.iter().map(named).collect(),
             numbers: policy.numbers.clone(),
             noise: policy.noise,
         }
     }
 
+    /// Reads a page: `None` where it is none in its one form, or holds other rules than those of the digest.
+    pub(crate) fn read(page: &[u8], digest: &RulesDigest) -> Option<Self> {
+        let read: Self = serde_json::from_slice(page).ok()?;
+        let is_it = read.version == VERSION && read.digest() == *digest;
+        (is_it && serde_json::to_vec(&read).is_ok_and(|again| again == page)).then_some(read)
+    }
+
+    /// Whose data it was.
+    pub(crate) const fn personal(&self) -> &Personal {
+        &self.personal
+    }
+
+    /// The smallest group, the width of a cell in seconds, and whether texts were answered.
+    pub(crate) const fn numbers_of(&self) -> (KThreshold, u32, bool) {
+        (self.k, self.grid.seconds(), self.text_questions)
+    }
+
+    /// Every field that any region had allowed, in the order of their ids.
+    pub(crate) fn fields(&self) -> &[Name] {
+        &self.fields
+    }
+
+    /// Those that this region allowed, each with the values that might be named.
+    pub(crate) fn group_fields(&self) -> &[(Name, Vec<(DictionaryId, String)>)] {
+        &self.group_fields
+    }
+
+    /// Numbers that it allowed.
+    pub(crate) fn numbers(&self) -> &[NumberField] {
+        &self.numbers
+    }
+
+    /// The noise that was wanted.
+    pub(crate) const fn noise(&self) -> Option<Noise> {
+        self.noise
+    }
+
     /// What stands for them in the ledger.
-    pub(super) fn digest(&self) -> RulesDigest {
+    pub(crate) fn digest(&self) -> RulesDigest {
         let head = Head {
             personal: &self.personal,
             numbers_of: [self.k.get(), self.grid.seconds(), u32::from(self.text_questions)],
@@ -200,7 +238,7 @@ impl RuleBook {
             return Ok(());
         }
         let name = name(shard, &digest);
-        let page = serde_json::to_vec(&Rules::of(asked));
+        let page = serde_json::to_vec(&Rules::of(&asked.policy, &asked.stream));
         let page = page.map_err(|_| AggregateError::Damaged { object: name.clone() })?;
         match store.create(&name, Bytes::from(page)).await {
             Ok(()) | Err(StoreError::AlreadyThere { .. }) => {}
@@ -227,6 +265,27 @@ impl RuleBook {
         let rules = serde_json::from_slice::<Rules>(&page).ok();
         let rules = rules.filter(|rules| rules.version == VERSION && rules.digest() == drawn.rules);
         rules.map(Some).ok_or(AggregateError::Damaged { object: name })
+    }
+}
+
+impl Releases {
+    /// The page of rules of a shard under a digest, for whoever audits; those that hold now where it was not kept.
+    ///
+    /// # Errors
+    /// [`AggregateError::Journal`] where the bucket cannot be read.
+    pub(crate) async fn page_of_rules(
+        &self,
+        (shard, digest): (ShardId, RulesDigest),
+        policy: &Policy,
+        streams: impl IntoIterator<Item = Arc<StreamView>>,
+    ) -> Result<Option<Bytes>, AggregateError> {
+        match self.store.read(&name(shard, &digest)).await {
+            Ok(page) => return Ok(Some(page)),
+            Err(StoreError::Missing { .. }) => {}
+            Err(error) => return Err(AggregateError::Journal(error)),
+        }
+        let now = streams.into_iter().map(|stream| Rules::of(policy, &stream)).find(|rules| rules.digest() == digest);
+        Ok(now.and_then(|rules| serde_json::to_vec(&rules).ok()).map(Bytes::from))
     }
 }
 

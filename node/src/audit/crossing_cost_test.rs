@@ -189,7 +189,8 @@ fn bytes_under(path: &Path) -> u64 {
 #[ignore = "a measurement"]
 async fn what_a_crossing_takes_of_the_ledger_by_kind() {
     const EACH: u64 = 2_560;
-    let drawn = Some(Drawn { shard: ShardId(1), upto: 1_000_000, journal: 100, rules: [7; 32] });
+    let drawn =
+        Some(Drawn { shard: ShardId(1), upto: 1_000_000, journal: 100, rules: [7; 32], k: Some(KThreshold::SUBJECTS) });
     let noise = Some(Noise { mechanism: Mechanism::Gaussian, epsilon: 1_000, records: 1 });
     let cell = Cell::published(RecordCount(12_345));
     let count = Outcome::Aggregate(Aggregate::Count(Count { cell }));

@@ -543,6 +543,9 @@ pub(crate) struct Drawn {
     /// SHA-256 of the rules that decide what such an answer holds: those of the stream, and the values that may be named.
     #[serde(with = "hex_digest")]
     pub(crate) rules: [u8; 32],
+    /// The smallest group that might be told of by the policy of then; earlier builds did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) k: Option<KThreshold>,
 }
 
 impl Passage {

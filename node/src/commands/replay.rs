@@ -345,7 +345,7 @@ mod tests {
     use super::*;
 
     fn answer(number: u64, policy: u64) -> Answer {
-        let drawn = Some(Drawn { shard: ShardId(1), upto: 9, journal: 1, rules: [1; 32] });
+        let drawn = Some(Drawn { shard: ShardId(1), upto: 9, journal: 1, rules: [1; 32], k: None });
         let (at, policy) = (Timestamp(number.cast_signed()), PolicyVersion(policy));
         let question = Some((1, TenantId(1), StreamId(1)));
         let id = QuestionId(number.into());

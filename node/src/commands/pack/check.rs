@@ -65,6 +65,8 @@ pub(in super::super) struct Outcome {
     pub(in super::super) evidence: Option<Evidence>,
     pub(in super::super) problems: Vec<Problem>,
     pub(in super::super) points: Vec<Point>,
+    /// How many answers were judged under which version of the policy, in lines.
+    pub(in super::super) answers: Vec<String>,
     /// Whose orders count here, in lines.
     pub(in super::super) officers: Vec<String>,
 }
@@ -106,7 +108,7 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
         outcome.split_view(dir, &request);
         outcome.findings();
         outcome.clocks(&request);
-        outcome.policies(&request);
+        outcome.policies(dir, &request);
     }
     if let Some(release) = release {
         outcome.programs(release);
@@ -219,14 +221,19 @@ impl Outcome {
         format!("{total} cosignatures{bare}; {}", self.badge(trust).1)
     }
 
-    /// Whose answers were not held against rules, for the statement has those of another version than the ledger told of.
+    /// How many answers were not held against rules, because nobody knows which, or what was asked.
     fn unjudged(&self) -> String {
-        let is_other = |home: &&Home| home.statement.policy_version != home.tally.answers.newest().0;
         let say = |home: &Home| {
-            let version = home.statement.policy_version;
-            format!("; answers of {} were not judged, for the statement is of policy version {version}", home.label())
+            let answers = &home.tally.answers;
+            let reasons = [
+                (answers.unnamed.0, "name no rules, and are judged by the statement if they are of its version"),
+                (answers.without_k, "say no k"),
+                (answers.unpaired, "are not judged, for what was asked is not here"),
+            ];
+            let told = reasons.into_iter().filter(|(count, _)| *count > 0);
+            told.map(|(count, why)| format!("; {count} answers of {} {why}", home.label())).collect::<String>()
         };
-        self.homes.iter().filter(is_other).map(say).collect()
+        self.homes.iter().map(say).collect()
     }
 
     /// How many orders of erasure are to be looked at, though they prove nothing against a node.

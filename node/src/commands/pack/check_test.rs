@@ -10,12 +10,14 @@ use domicile_proto::message::question::{Ask, Question};
 
 use super::super::super::honoured::Officers;
 use super::super::super::rehearsal::{Rehearsed, Rules};
+use super::super::answers::tests::{asked as answered, by, changed, statement};
 use super::super::compose::Absent;
+use super::super::rules::tests::wide;
 use super::super::specimen::home;
 use super::agree::COPIED_WITHIN;
 use super::*;
 use crate::audit::{About, Entry, Event, Finding, Passage, Peer};
-use crate::present::auditor::StatedErasure;
+use crate::present::auditor::{StatedErasure, Statement};
 use domicile_proto::officer::OfficerPublic;
 
 const SECOND: i64 = 1_000_000;
@@ -252,7 +254,7 @@ fn what_is_gone_has_a_receipt_and_no_order_that_is_under_way_is_left_out() {
 }
 
 #[test]
-fn a_statement_is_of_no_older_policy_than_the_ledger_and_of_another_one_no_answer_is_judged() {
+fn a_statement_is_of_no_older_policy_than_the_ledger() {
     let old = BEGUN - 60 * SECOND;
     for (stated, at, wanted) in [
         (3, old, vec![]),
@@ -266,13 +268,33 @@ fn a_statement_is_of_no_older_policy_than_the_ledger_and_of_another_one_no_answe
         let changed = Event::PolicyChanged { version: PolicyVersion(3), streams: 1, approved_values: 1 };
         outcome.homes[0].tally.take(1, &Entry::specimen(Timestamp(at), None, changed));
         outcome.homes[0].statement.policy_version = stated;
-        outcome.policies(&request());
+        outcome.policies(Path::new("/nowhere"), &request());
         assert_eq!(points(&outcome), wanted, "{stated} {at}");
-        let outcome = outcome.concluded(&Trust::default(), None);
-        let why = &outcome.points[6].why;
-        let told =
-            why.contains(&format!("answers of tokyo were not judged, for the statement is of policy version {stated}"));
-        assert_eq!(told, stated != 3 && wanted.is_empty(), "{stated} {at}: {why}");
+    }
+}
+
+#[test]
+fn an_old_rule_that_is_forged_fails_at_its_page_and_answers_are_counted_by_the_version_that_they_name() {
+    let (dir, rules) = (tempfile::tempdir().expect("a directory"), wide());
+    let file = super::super::rules::place_of("tokyo", &rules.digest());
+    std::fs::create_dir_all(dir.path().join(REGIONS).join("tokyo/rules")).expect("made");
+    let whole = serde_json::to_string(&rules).expect("plain");
+    for (page, wanted) in [(whole.clone(), vec![]), (whole.replace("\"k\":5", "\"k\":3"), vec![6])] {
+        std::fs::write(dir.path().join(&file), page).expect("written");
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        outcome.homes[0].statement = Statement { region: "tokyo".to_owned(), ..statement() };
+        let answer = by(&rules, answered(2, &[70], 60 * SECOND, 2));
+        for (number, event) in (1..).zip([vec![changed(2)], answer, vec![changed(3)]].concat()) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(SECOND), None, event));
+        }
+        outcome.policies(dir.path(), &request());
+        assert_eq!(points(&outcome), wanted, "{:?}", outcome.problems);
+        if wanted.is_empty() {
+            assert_eq!(outcome.answers, ["answers of tokyo judged by the rules of their policy version: 1 under 2"]);
+        } else {
+            let [Problem { place, why, .. }] = &outcome.problems[..] else { panic!("one") };
+            assert!(*place == file && why.contains("entry 3 names them for policy version 2"), "{place}: {why}");
+        }
     }
 }
 

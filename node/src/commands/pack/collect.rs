@@ -13,9 +13,10 @@ use super::super::door::Door;
 use super::super::profile::Profile;
 use super::super::rehearsal::{SEED, rehearse};
 use super::check::{self, regions};
-use super::compose::{FORMAT, Request, attacked, compose};
+use super::compose::{FORMAT, Home, Request, attacked, compose};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, manifest, place_of, seal_of};
 use super::open::{self, Trust};
+use super::rules;
 use super::tool;
 use crate::audit::{Copy, Shown};
 use crate::clock::Clock;
@@ -44,6 +45,11 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
     let homes = regions(out).into_iter().map(|place| open::home(out, &place, &request, &trust));
     let homes: Result<Vec<_>, _> = homes.collect();
     let homes = homes.map_err(|problem| anyhow::anyhow!("what a region gave does not hold: {problem}"))?;
+    for (place, door) in &doors {
+        if let Some(home) = homes.iter().find(|home| home.place == *place) {
+            rules_of(home, door, &wanted.tenant, out).await?;
+        }
+    }
     let evidence = rehearse(SEED, attacked(&homes)).await.context("the attacks on this program could not be run")?;
     write(out, ATTACKS, format!("{}\n", serde_json::to_string_pretty(&evidence)?).as_bytes())?;
     for (name, bytes) in derived(&compose(&request, &homes, Some(&evidence)))? {
@@ -129,6 +135,18 @@ async fn copy(door: &Door, place: &str, tenant: &Name, out: &Path) -> anyhow::Re
     let stated = door.read(&format!("/api/v1/audit/statement?tenant={tenant}")).await?;
     write(out, &format!("{dir}/statement.json"), text(&stated, "statement")?.as_bytes())?;
     write(out, &format!("{dir}/statement.note"), text(&stated, "note")?.as_bytes())
+}
+
+/// The rules that the answers in the ledger of a node were released by. What the node has not got is missing in the pack, and its check says so.
+async fn rules_of(home: &Home, door: &Door, tenant: &Name, out: &Path) -> anyhow::Result<()> {
+    for (digest, shard) in home.tally.answers.pages() {
+        let path = format!("/api/v1/audit/rules?shard={}&digest={}&tenant={tenant}", shard.0, hex::encode(digest));
+        let answered = door.read(&path).await?;
+        if let Some(page) = answered.get("rules").and_then(Value::as_str) {
+            write(out, &rules::place_of(&home.place, &digest), page.as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// What everybody may know of the log of a node.

@@ -17,6 +17,7 @@ mod orders;
 mod pages;
 mod paper;
 mod print;
+mod rules;
 #[cfg(test)]
 mod specimen;
 mod tally;
@@ -203,7 +204,7 @@ fn told(dir: &Path, outcome: &Outcome) -> ExitCode {
         let number = if point.number == 0 { String::new() } else { point.number.to_string() };
         println!("{number:>3}  {verdict:<14}  {}: {}", point.name, point.why);
     }
-    for line in &outcome.officers {
+    for line in outcome.answers.iter().chain(&outcome.officers) {
         println!("     {line}");
     }
     if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

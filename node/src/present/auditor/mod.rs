@@ -7,6 +7,7 @@
 mod breaches;
 mod destroy;
 mod replay;
+mod rules;
 mod state;
 mod statement;
 mod visible;
@@ -100,6 +101,7 @@ pub(crate) fn listed() -> Vec<(&'static str, MethodRouter<Arc<Office>>)> {
         ("/api/v1/audit/statement", get(statement_of)),
         ("/api/v1/audit/log", get(log)),
         ("/api/v1/audit/bodies", get(bodies)),
+        ("/api/v1/audit/rules", get(rules::rules)),
         ("/api/v1/audit/seal", post(seal)),
         ("/api/v1/audit/replay", post(replay::replay)),
         ("/api/v1/audit/breaches", get(breaches::list)),

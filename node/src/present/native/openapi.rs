@@ -119,6 +119,14 @@ fn asked() -> Value {
                 "responses": {"200": {"description": "As docs/guide/officer.md says.", "content": {"application/octet-stream": {}}}},
             },
         },
+        "/api/v1/audit/rules": {
+            "parameters": [
+                {"name": "shard", "in": "query", "required": true, "schema": {"type": "integer"}, "description": "As the entry of an answer names it."},
+                {"name": "digest", "in": "query", "required": true, "schema": {"type": "string"}, "description": "SHA-256 of the rules, as that entry names it."},
+                {"name": "tenant", "in": "query", "schema": {"type": "string"}},
+            ],
+            "get": read("The rules that an answer was released by, as they were kept; role `audit`.", "The rules as a text, or nothing where there are none."),
+        },
         "/api/v1/audit/seal": {"post": change(
             "Signs that a pack with this manifest was made, when and with which key; role `audit`.", "Sealed", "The note.",
         )},

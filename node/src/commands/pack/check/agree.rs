@@ -11,6 +11,7 @@ use super::super::compose::{Home, Request, YOUNG};
 use super::super::files::{REGIONS, REQUEST};
 use super::super::open::Trust;
 use super::super::orders::{Orders, purged_at};
+use super::super::rules::{self, Where};
 use super::super::tally::{Shown, instant};
 use super::{Outcome, Problem};
 use crate::audit::{About, Peer, roots_at};
@@ -238,10 +239,27 @@ impl Outcome {
         }
     }
 
-    /// Answers were released under versions of the policy that the ledger had told of, none of them held what the statement does not let
-    /// out, and the statement is of no older version than the ledger: that would be a way around the rules.
-    pub(super) fn policies(&mut self, request: &Request) {
+    /// Answers were released under versions of the policy that the ledger had told of, none of them held what the rules of its own version
+    /// or the statement do not let out, and the statement is of no older version than the ledger: that would be a way around the rules.
+    pub(super) fn policies(&mut self, dir: &Path, request: &Request) {
         let mut found = Vec::new();
+        for home in &self.homes {
+            let answers = &home.tally.answers;
+            let judged = rules::judge(answers, &home.statement, |digest| rules::page(dir, &home.place, digest));
+            if !judged.answers.is_empty() {
+                let words = judged.words();
+                self.answers
+                    .push(format!("answers of {} judged by the rules of their policy version: {words}", home.label()));
+            }
+            found.extend(judged.found.into_iter().map(|(at, why)| match at {
+                Where::Entry(number) => (format!("{}, entry {number}", home.origin), why),
+                Where::Page(digest) => (rules::place_of(&home.place, &digest), why),
+            }));
+            if let Some(number) = answers.unnamed.1 {
+                let why = "the answer names no rules, and one before it does".to_owned();
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
+        }
         for home in &self.homes {
             for (number, version) in &home.tally.unknown_policies {
                 let why = format!("the answer names policy version {version}, which the ledger did not know by then");
