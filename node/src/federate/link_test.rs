@@ -14,7 +14,8 @@ use domicile_proto::link::endpoint::{Link, LinkConfig};
 use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::pki::{CERTIFICATE_VALIDITY, RegionCa};
 use domicile_proto::message::question::Ask;
-use domicile_proto::metadata::{NodeRow, StreamPolicy};
+use domicile_proto::message::region::Asker;
+use domicile_proto::metadata::{NodeRow, Rows, StreamPolicy};
 
 use super::answerer::Answerer;
 use super::coverage::Standing;
@@ -109,6 +110,7 @@ fn policy(home: &str, nodes: [&Node; 2]) -> PolicyWatch {
 fn question() -> FederatedQuestion {
     FederatedQuestion {
         tenant: TenantId(1),
+        asker: Asker { key: name("k-1"), tenant: TenantId(1), rows: Rows::None },
         stream: name("app"),
         regions: Regions::All,
         range: TimeRange { from: Timestamp(0), to: Timestamp(60_000_000) },
