@@ -117,6 +117,16 @@ pub(crate) const SEARCHES_AT_ONCE: usize = 32;
 pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
+/// Questions behind the gate that this node has other nodes of the region judge at once; further ones wait. An answer is 64 KiB.
+pub(crate) const CARRIED_QUESTIONS: usize = 64;
+/// Those of one tenant: a quarter, so that nobody waits for one tenant alone.
+pub(crate) const CARRIED_QUESTIONS_OF_TENANT: usize = CARRIED_QUESTIONS / 4;
+/// Questions behind the gate that other nodes of the region have this one judge at once, and those of one tenant; further ones wait.
+pub(crate) const JUDGED_QUESTIONS: usize = 64;
+/// See [`JUDGED_QUESTIONS`]: as many of one tenant as two nodes carry.
+pub(crate) const JUDGED_QUESTIONS_OF_TENANT: usize = 2 * CARRIED_QUESTIONS_OF_TENANT;
+/// Longest that another node of the region may take to say how much its streams hold.
+pub(crate) const HOLDINGS_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of a Terraform plan that `residency check-plan` reads: a hundred times one of three regions.
 pub(crate) const PLAN_BYTES: u64 = 256 << 20;
 /// How often it is looked how far the other nodes are: four looks between two scrapes of the usual fifteen seconds, for nothing

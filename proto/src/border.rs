@@ -2,8 +2,9 @@
 //!
 //! An answer leaves as [`Released`], which only [`release`] (and the two constructors without any data) can make; `release`
 //! takes [`Cells`], each with its count of distinct subjects, and compares them with k itself (RES-1, PRI-2). A question
-//! leaves as [`VettedQuestion`], which only [`VettedQuestion::vet`] can make (RES-3). What arrives is [`Received`] or
-//! [`ReceivedQuestion`] and can never be sent on. Nothing here knows a record, a socket or a clock.
+//! leaves as [`VettedQuestion`], which only [`VettedQuestion::vet`] can make (RES-3). What arrives from another region is
+//! [`Received`] or [`ReceivedQuestion`] and can never be sent on; what another node of the same region released is
+//! [`relayed::Relayed`], which only the link makes, of what a neighbour said. Nothing here knows a record, a socket or a clock.
 
 use std::marker::PhantomData;
 
@@ -24,6 +25,7 @@ use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use crate::message::question::{Filter, Literal, Question, QuestionError};
 
 pub mod numbers;
+pub mod relayed;
 mod shapes;
 
 mod sealed {
@@ -184,9 +186,10 @@ impl ReleasePolicy {
     }
 }
 
-/// An answer that may leave the region. Made by [`release`], [`Released::refused`] and [`Released::suppressed`] alone.
+/// An answer that may leave the region. Made by [`release`], [`Released::refused`] and [`Released::suppressed`] alone; at another
+/// node of the region than the one that released it, [`relayed::Relayed`] holds the same.
 ///
-/// There is no `Deserialize` and no public constructor: what was received can never be passed on as released.
+/// There is no `Deserialize` and no public constructor: what another region said can never be passed on as released.
 #[derive(Clone, Debug)]
 pub struct Released<A: CrossesBorder> {
     answer: Answer,
@@ -280,14 +283,20 @@ impl Received {
     /// # Errors
     /// [`ReceivedError`] where id or shape are not the question's: a malicious peer gets no further.
     pub fn check(answer: Answer, question: &VettedQuestion) -> Result<Self, ReceivedError> {
-        if answer.header.question != question.id() {
+        Self::fits(&answer, &question.0)?;
+        Ok(Self { answer })
+    }
+
+    /// Whether it is an answer to this question.
+    fn fits(answer: &Answer, question: &Question) -> Result<(), ReceivedError> {
+        if answer.header.question != question.id {
             return Err(ReceivedError::OtherQuestion);
         }
         let fits = match &answer.outcome {
             Outcome::Suppressed | Outcome::Refused(_) => true,
-            Outcome::Aggregate(aggregate) => aggregate.is_well_formed() && question.0.ask.is_answered_by(aggregate),
+            Outcome::Aggregate(aggregate) => aggregate.is_well_formed() && question.ask.is_answered_by(aggregate),
         };
-        if fits { Ok(Self { answer }) } else { Err(ReceivedError::OtherShape) }
+        if fits { Ok(()) } else { Err(ReceivedError::OtherShape) }
     }
 
     /// What arrived.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::message::answer::Answer;
+use crate::message::gated::DrawnFrom;
 use crate::message::health::Probe;
 use crate::message::ledger::{HeadOffer, MAX_PROOF, SignedHead, Verdict};
 use crate::message::metadata::{Entry, MetadataFrame, SnapshotHead, Vote};
@@ -61,6 +62,7 @@ messages! {
     RegionReply = 11, version 1, at most 16 << 20;
     HeadOffer = 12, version 1, at most 256 + 64 + 32 * MAX_PROOF;
     Verdict = 13, version 1, at most 128;
+    DrawnFrom = 14, version 1, at most 128;
 }
 
 /// Why bytes are not a frame.

@@ -19,6 +19,7 @@ use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::scalars::DistinctEstimate;
 use domicile_proto::aggregate::sum::{Sum, SumLayout};
 use domicile_proto::aggregate::terms::Terms;
+use domicile_proto::border::relayed::Relayed;
 use domicile_proto::border::{
     Cells, CrossesBorder, LiteralDetector, Measured, Nothing, QuestionRules, Received, ReceivedQuestion, Released,
     VettedQuestion,
@@ -47,6 +48,9 @@ fn nothing_that_is_not_released_can_be_serialised_and_nothing_that_arrived_becom
     lacks!(Released<Count>: serde::Serialize);
     lacks!(Released<Count>: serde::de::DeserializeOwned);
     lacks!(Released<Count>: From<Received>);
+    lacks!(Relayed: serde::de::DeserializeOwned);
+    lacks!(Relayed: From<Received>);
+    lacks!(Relayed: From<Answer>);
     lacks!(VettedQuestion: serde::de::DeserializeOwned);
     lacks!(VettedQuestion: From<ReceivedQuestion>);
     lacks!(Cells<Count>: Clone);

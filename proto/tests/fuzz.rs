@@ -185,6 +185,7 @@ targets! {
     no_reply_about_erasures_panics = 10;
     no_head_offer_panics = 11;
     no_verdict_of_a_witness_panics = 12;
+    no_word_of_what_an_answer_was_drawn_from_panics = 13;
 }
 
 #[test]

@@ -14,19 +14,20 @@ use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::codec::{CodecError, Message, decode, encode};
 use domicile_proto::ids::{
-    DictionaryId, FieldId, Level, Name, NodeId, QuestionId, RecordCount, Region, RegionNumber, StreamId, TenantId,
-    TimeRange, Timestamp,
+    DictionaryId, FieldId, Level, Name, NodeId, QuestionId, RecordCount, Region, RegionNumber, ShardId, StreamId,
+    TenantId, TimeRange, Timestamp,
 };
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
 use domicile_proto::message::batch::{
     BatchFailure, BatchFates, BatchForm, BatchRecord, GivenId, MAX_BATCH, MAX_BATCH_RECORDS, MAX_GIVEN_ID, RecordBatch,
     RecordBytes, RecordFate,
 };
+use domicile_proto::message::gated::{AskedBy, DrawnFrom, GatedQuestion};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::{HeadOffer, MAX_PROOF, SignedHead, TreeHash};
 use domicile_proto::message::metadata::{Entry, LogPlace, Membership, MetadataFrame, Payload, SnapshotHead, Vote};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
-use domicile_proto::message::region::{Asker, RegionAsk, RegionReply};
+use domicile_proto::message::region::{Asker, Holding, RegionAsk, RegionReply};
 use domicile_proto::metadata::{ApprovedValue, Change, Command, RegionalChange, Row, Rows};
 use proptest::collection::vec;
 use proptest::option;
@@ -318,6 +319,26 @@ proptest! {
     }
 
     #[test]
+    fn carried_questions_and_what_streams_hold_come_back(
+        question in question(),
+        (named, key, crosses) in (name(), option::of(name()), any::<bool>()),
+        (tenant, wait_ms, rules) in any::<(u32, u32, [u8; 32])>(),
+        (shard, upto, journal) in any::<(u64, u64, u64)>(),
+        holdings in vec(any::<(u64, u64, Option<(i64, i64)>)>(), 0..9),
+    ) {
+        let asker = |key| Asker { key, tenant: TenantId(tenant), rows: Rows::Redacted };
+        let by = key.map_or(AskedBy::Region(Region(named.clone())), |key| AskedBy::Key(asker(key), crosses));
+        comes_back(&RegionAsk::Gated(GatedQuestion { by, question, wait_ms }))?;
+        comes_back(&DrawnFrom { shard: ShardId(shard), upto, journal, rules })?;
+        let holding = |(records, bytes, ends): (u64, u64, Option<(i64, i64)>)| {
+            Holding { records, bytes, ends: ends.map(|(from, to)| (Timestamp(from), Timestamp(to))) }
+        };
+        let streams = (0..holdings.len()).map(|at| StreamId(at as u32)).collect();
+        comes_back(&RegionAsk::Holdings(asker(named), streams))?;
+        comes_back(&RegionReply::Holdings(holdings.into_iter().map(holding).collect()))?;
+    }
+
+    #[test]
     fn probes_votes_and_heads_come_back(nonce in any::<u64>(), vote in vote(), head in head()) {
         comes_back(&Probe { nonce })?;
         comes_back(&vote)?;
@@ -347,7 +368,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused(bytes in vec(any::<u8>(), 0..200), kind in 0..12_u8) {
+    fn any_bytes_are_decoded_or_refused(bytes in vec(any::<u8>(), 0..200), kind in 0..15_u8) {
         let mut frame = b"DMCL".to_vec();
         frame.extend([kind, 1]);
         frame.extend(u32::try_from(bytes.len()).expect("small").to_be_bytes());

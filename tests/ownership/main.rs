@@ -12,6 +12,7 @@
 mod adopt;
 mod anywhere;
 mod brought;
+mod gated;
 mod generation;
 mod handed;
 mod moved;

@@ -5,8 +5,10 @@
 mod admitter;
 mod credential;
 mod errors;
+mod places;
 mod principal;
 
 pub(crate) use admitter::{Admitter, Rates};
 pub(crate) use credential::key_digest;
+pub(crate) use places::{Place, Places};
 pub(crate) use principal::Principal;

@@ -17,6 +17,7 @@ use domicile_proto::aggregate::sum::Sum;
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::numbers::{release_distinct, release_quantile, release_sums};
+use domicile_proto::border::relayed::Relayed;
 use domicile_proto::border::{
     Cells, Counts, LiteralDetector, Measured, Nothing, NumbersShape, Released, ShapeError, TermsShape, VettedQuestion,
     release,
@@ -78,6 +79,21 @@ pub(crate) enum Answered {
 }
 
 impl Answered {
+    /// What another node of the region released.
+    pub(crate) fn relayed(relayed: Relayed) -> Self {
+        match relayed {
+            Relayed::Count(released) => Self::Count(released),
+            Relayed::DateGrid(released) => Self::DateGrid(released),
+            Relayed::Terms(released) => Self::Terms(released),
+            Relayed::TermGrid(released) => Self::TermGrid(released),
+            Relayed::Numbers(released) => Self::Numbers(released),
+            Relayed::Sum(released) => Self::Sum(released),
+            Relayed::Quantile(released) => Self::Quantile(released),
+            Relayed::Distinct(released) => Self::Distinct(released),
+            Relayed::Nothing(released) => Self::Nothing(released),
+        }
+    }
+
     /// A refusal.
     pub(crate) const fn refused(header: AnswerHeader, code: RefusalCode) -> Self {
         Self::Nothing(Released::refused(header, code))

@@ -50,9 +50,12 @@ impl Erasure {
             RegionAsk::Holds(after) => self.list_holds(after),
             RegionAsk::Standings(tenant, only, after) => self.list_standings(tenant, only, after),
             // In pieces, by `give`; and what is no matter of erasures, by whoever serves it.
-            RegionAsk::Rows(..) | RegionAsk::Search(_) | RegionAsk::Refresh(_) | RegionAsk::Batch(_) => {
-                RegionReply::NotGiven(NotGiven::Failed)
-            }
+            RegionAsk::Rows(..)
+            | RegionAsk::Search(_)
+            | RegionAsk::Refresh(_)
+            | RegionAsk::Batch(_)
+            | RegionAsk::Gated(_)
+            | RegionAsk::Holdings(..) => RegionReply::NotGiven(NotGiven::Failed),
             RegionAsk::Purge => {
                 self.is_purge_due.store(true, Ordering::Release);
                 self.going_on.notify_one();

@@ -9,9 +9,11 @@ use domicile_proto::link::connection::{Inbound, Peer, Reply};
 use domicile_proto::link::errors::LinkError;
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
+use domicile_proto::message::gated::AskedBy;
 use domicile_proto::message::question::Question;
 use tokio::sync::Semaphore;
 
+use super::carry::Unheard;
 use super::coverage::cells;
 use super::gate::{Gate, Put, admissible};
 use crate::aggregate::Answered;
@@ -41,6 +43,14 @@ impl Answerer {
         detector: Arc<dyn LiteralDetector + Send + Sync>,
     ) -> Self {
         Self { policy, gate, ledger, metrics, detector, at_once: Semaphore::new(FOREIGN_QUESTIONS_AT_ONCE) }
+    }
+
+    pub(super) const fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    pub(super) const fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Answers what a peer asks on a connection of the query protocol until the connection ends.
@@ -73,13 +83,15 @@ impl Answerer {
     pub(crate) async fn answer(&self, peer: &PeerId, question: &Question) -> Answered {
         let answered = match self.let_in(&peer.region, question) {
             Ok(put) => match self.at_once.try_acquire() {
-                Ok(_permit) => {
-                    let (answered, drawn) = self.gate.answer_with_inputs(put).await;
-                    if let Some(drawn) = drawn {
-                        self.ledger.draws(question.id, drawn);
+                Ok(_permit) => match self.gate.ask(put, AskedBy::Region(peer.region.clone())).await {
+                    Ok((answered, drawn)) => {
+                        if let Some(drawn) = drawn {
+                            self.ledger.draws(question.id, drawn);
+                        }
+                        answered
                     }
-                    answered
-                }
+                    Err(Unheard) => Answered::refused(header(&self.ledger, question), RefusalCode::Unavailable),
+                },
                 Err(_) => Answered::refused(header(&self.ledger, question), RefusalCode::Busy),
             },
             Err(code) => Answered::refused(header(&self.ledger, question), code),
@@ -122,6 +134,21 @@ impl Answerer {
         let policy = self.policy.now();
         // The ledger tells of a route that is closed a moment before the policy that closes it holds.
         *asking == policy.region || policy.routes.is_open_to(asking) && self.ledger.lets_out_to(asking)
+    }
+
+    /// As a question of another region that came in at another node of this one.
+    pub(super) fn let_in_from_abroad(&self, asking: &Region, question: &Question) -> Result<Put, RefusalCode> {
+        let is_abroad = *asking != self.policy.now().region;
+        if is_abroad { self.let_in(asking, question) } else { Err(RefusalCode::NoTransferBasis) }
+    }
+
+    /// As a question of a client of this region, whose key was looked up.
+    pub(super) fn let_in_from_home(&self, question: Question, crosses: bool) -> Result<Put, RefusalCode> {
+        let policy = self.policy.now();
+        let stream = policy.stream_by_id(question.tenant, question.stream).cloned();
+        let stream = stream.ok_or(RefusalCode::UnknownStream)?;
+        let header = header(&self.ledger, &question);
+        Ok(Put { policy, stream, question, header, deadline: FEDERATED_DEADLINE, crosses })
     }
 
     fn let_in(&self, asking: &Region, question: &Question) -> Result<Put, RefusalCode> {

@@ -16,7 +16,9 @@ use domicile_proto::border::{LiteralDetector, VettedQuestion};
 use domicile_proto::ids::{DictionaryId, QuestionId, Region, RegionNumber};
 use domicile_proto::link::identity::PeerAddr;
 use domicile_proto::message::answer::{self, Outcome, RefusalCode};
+use domicile_proto::message::gated::AskedBy;
 use domicile_proto::message::question::{Ask, Question, QuestionError};
+use domicile_proto::message::region::Asker;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::coverage::{Coverage, RegionCoverage, Standing, cells};
@@ -111,9 +113,9 @@ impl Federation {
         question.check_bounds().map_err(FederateError::Question)?;
         let goes_abroad = regions.iter().any(|region| *region != policy.region);
         let vetted = if goes_abroad { Some(self.vet(stream, &question).await) } else { None };
-        let parts = regions
-            .into_iter()
-            .map(|region| self.ask_one(&policy, stream, region, &question, vetted.as_ref(), asked.deadline));
+        let parts = regions.into_iter().map(|region| {
+            self.ask_one(&policy, stream, region, &question, vetted.as_ref(), (&asked.asker, asked.deadline))
+        });
         let parts = futures::future::join_all(parts).await;
         let dictionary = dictionary_of(&policy, stream, question.ask);
         let bounds = question.ask.number().and_then(|field| stream.number(field));
@@ -180,12 +182,15 @@ impl Federation {
         region: Region,
         question: &Question,
         vetted: Option<&Result<VettedQuestion, RefusalCode>>,
-        deadline: Duration,
+        (asker, deadline): (&Asker, Duration),
     ) -> Part {
         let began = Instant::now();
         if region == policy.region {
             let crosses = vetted.is_some();
-            let answered = self.gate.answer(Put { crosses, ..self.put(policy, stream, question, deadline) }).await;
+            let put = Put { crosses, ..self.put(policy, stream, question, deadline) };
+            let Ok((answered, _)) = self.gate.ask(put, AskedBy::Key(asker.clone(), crosses)).await else {
+                return Part::silent(region, Standing::Unreachable, began.elapsed());
+            };
             // What was not let out is recorded already, for all regions at once.
             if let (Some(Ok(_)), Outcome::Refused(code)) = (vetted, &answered.answer().outcome) {
                 self.record_refusal(stream, *code).await;

@@ -10,7 +10,7 @@ use domicile_proto::ids::{
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::answer::AnswerHeader;
 use domicile_proto::message::question::{Filter, Literal, TextMatch, TextPlace};
-use domicile_proto::metadata::{NodeRow, NumberField, StreamPolicy};
+use domicile_proto::metadata::{NodeRow, NumberField, Rows, StreamPolicy};
 use proptest::prelude::*;
 
 use super::super::answerer::Answerer;
@@ -164,6 +164,7 @@ fn world(home: Data, others: [(&str, Other); 2]) -> World {
 fn asked(ask: Ask) -> FederatedQuestion {
     FederatedQuestion {
         tenant: TENANT,
+        asker: Asker { key: name("k-1"), tenant: TENANT, rows: Rows::None },
         stream: name("app"),
         regions: Regions::All,
         range: TimeRange { from: Timestamp(0), to: Timestamp(60_000_000) },

@@ -6,11 +6,13 @@ use std::time::Duration;
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::FieldId;
 use domicile_proto::message::answer::{AnswerHeader, RefusalCode};
+use domicile_proto::message::gated::AskedBy;
 use domicile_proto::message::question::{Filter, Question};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::carry::{Carried, Carrier};
 use super::guard::{Before, Guard};
 use super::predicate::is_text;
 use crate::aggregate::Answered;
@@ -92,6 +94,7 @@ pub(crate) struct Gate {
     call: Arc<Call>,
     guard: Option<Arc<Guard>>,
     timer: Timer,
+    way: Option<Carrier>,
 }
 
 impl Gate {
@@ -105,12 +108,17 @@ impl Gate {
             let answering = call(put);
             Box::pin(async move { answering.await.into() })
         };
-        Self { call: Arc::new(call), guard: None, timer: Timer::Machine }
+        Self { call: Arc::new(call), guard: None, timer: Timer::Machine, way: None }
     }
 
     /// With a guard that keeps the questions of a day in mind.
     pub(crate) fn guarded(self, guard: Arc<Guard>) -> Self {
         Self { guard: Some(guard), ..self }
+    }
+
+    /// With a way to the nodes of the region that own other streams.
+    pub(crate) fn beside(self, way: Carrier) -> Self {
+        Self { way: Some(way), ..self }
     }
 
     /// With another time than the machine's.
@@ -121,18 +129,36 @@ impl Gate {
     /// Answers, or refuses once the deadline has passed. What crosses and has a text condition leaves at a whole step of
     /// time after its arrival, whatever was found and whatever was decided.
     pub(crate) async fn answer(&self, put: Put) -> Answered {
-        self.answer_with_inputs(put).await.0
-    }
-
-    /// As [`Gate::answer`], with what the answer was drawn from.
-    pub(super) async fn answer_with_inputs(&self, put: Put) -> (Answered, Option<Drawn>) {
         let arrived = self.timer.now();
         let is_padded = put.crosses && is_text(&put.question);
-        let answered = self.judged(put).await;
+        let (answered, _) = self.judged(put).await;
+        self.pad(is_padded, arrived).await;
+        answered
+    }
+
+    /// As [`Gate::answer`], by whichever node of the region owns the stream, with what the answer was drawn from. The step of time
+    /// begins here, before anything is waited for, and covers the way to the owner.
+    pub(super) async fn ask(&self, put: Put, by: AskedBy) -> Carried {
+        let arrived = self.timer.now();
+        let is_padded = put.crosses && is_text(&put.question);
+        let elsewhere = self.way.as_ref().and_then(|way| Some((way, way.owner(&put)?)));
+        let answered = match elsewhere {
+            Some((way, owner)) => way.carry(owner, &put, by).await,
+            None => Ok(self.judged(put).await),
+        };
+        self.pad(is_padded, arrived).await;
+        answered
+    }
+
+    /// What this node itself says, for the node of the region that was asked: that one waits for the step of time.
+    pub(super) async fn answer_here(&self, put: Put) -> (Answered, Option<Drawn>) {
+        self.judged(put).await
+    }
+
+    async fn pad(&self, is_padded: bool, arrived: Instant) {
         if is_padded {
             self.timer.sleep_until(next_step(arrived, self.timer.now())).await;
         }
-        answered
     }
 
     async fn judged(&self, put: Put) -> (Answered, Option<Drawn>) {

@@ -7,23 +7,28 @@ use std::time::{Duration, Instant};
 
 use domicile_proto::border::{Cells, EgressClass, LiteralDetector, Measured, ReleasePolicy, release};
 use domicile_proto::ids::{
-    KThreshold, Name, NodeId, PolicyVersion, RecordCount, Region, RegionNumber, StreamId, SubjectCount, TenantId,
-    TimeRange, Timestamp,
+    KThreshold, Name, NodeId, PolicyVersion, RecordCount, Region, RegionNumber, ShardId, StreamId, SubjectCount,
+    TenantId, TimeRange, Timestamp,
 };
+use domicile_proto::link::connection::{Inbound, Peer};
 use domicile_proto::link::endpoint::{Link, LinkConfig};
 use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::pki::{CERTIFICATE_VALIDITY, RegionCa};
 use domicile_proto::message::question::Ask;
-use domicile_proto::metadata::{NodeRow, StreamPolicy};
+use domicile_proto::message::region::{Asker, RegionAsk};
+use domicile_proto::metadata::{NodeRow, Rows, StreamPolicy};
 
 use super::answerer::Answerer;
+use super::carried::Owner;
+use super::carry::Carrier;
 use super::coverage::Standing;
 use super::federation::{Federation, Total};
-use super::gate::Gate;
+use super::gate::{Gate, Gated, Put};
 use super::question::{FederatedQuestion, OnMissing, Regions};
 use super::reach::Reach;
+use crate::admit::{Admitter, Rates};
 use crate::aggregate::Answered;
-use crate::audit::{Entries, Event, Ledger};
+use crate::audit::{Drawn, Entries, Event, Ledger};
 use crate::clock::Clock;
 use crate::policy::{Policy, PolicyWatch, StreamView};
 use crate::tasks::{Kind, Tasks};
@@ -68,8 +73,13 @@ struct Node {
 }
 
 fn node(dir: &Path, home: &str, id: u64) -> Node {
+    node_with(dir, home, id, home)
+}
+
+/// One whose ledger lies apart from that of another node of its region.
+fn node_with(dir: &Path, home: &str, id: u64, ledger: &str) -> Node {
     let clock = Clock::system();
-    let ledger = Ledger::open(&dir.join(format!("{home}-ledger")), &region(home), clock.clone()).expect("new");
+    let ledger = Ledger::open(&dir.join(format!("{ledger}-ledger")), &region(home), clock.clone()).expect("new");
     let ledger = Arc::new(ledger);
     let ca = RegionCa::open(&dir.join(home), &region(home), &name("acme")).expect("a CA");
     let config = LinkConfig {
@@ -109,6 +119,7 @@ fn policy(home: &str, nodes: [&Node; 2]) -> PolicyWatch {
 fn question() -> FederatedQuestion {
     FederatedQuestion {
         tenant: TenantId(1),
+        asker: Asker { key: name("k-1"), tenant: TenantId(1), rows: Rows::None },
         stream: name("app"),
         regions: Regions::All,
         range: TimeRange { from: Timestamp(0), to: Timestamp(60_000_000) },
@@ -175,6 +186,76 @@ async fn a_question_and_its_answer_lie_in_both_ledgers_and_a_lost_region_is_name
     assert_eq!(answer.total(), Total { value: 50, is_exact: false });
     assert_eq!(answer.coverage.missing(), [(region("frankfurt"), Standing::Unreachable)]);
     tokyo.link.close("the test ends").await;
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+/// Answers what neighbours carry to an owner until its link closes.
+async fn judge(link: Link, owner: Arc<Owner>) {
+    while let Some(accepted) = link.accept().await {
+        let Peer::Neighbour(neighbour) = accepted.peer else { continue };
+        while let Ok(Inbound::Region(RegionAsk::Gated(asked), to)) = neighbour.next().await {
+            owner.answer(&neighbour, asked, to).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_owner_released_leaves_by_the_ledger_of_the_node_that_was_asked_with_what_it_was_drawn_from() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for home in REGIONS {
+        RegionCa::init(&dir.path().join(home), &region(home), &name("acme"), Clock::system().now()).expect("a CA");
+    }
+    let (asked, frankfurt) = (node(dir.path(), "tokyo", 1), node(dir.path(), "frankfurt", 2));
+    let owning = node_with(dir.path(), "tokyo", 3, "owner");
+    let here = policy("tokyo", [&asked, &frankfurt]);
+    let mut known = Policy::clone(&here.now());
+    let (id, addr) = (NodeId(3), owning.link.local_addr());
+    known.nodes.insert(id, NodeRow { node: id, region: region("tokyo"), addr, signature: None });
+    let view = known.streams.get_mut(&(TenantId(1), name("app"))).expect("known");
+    Arc::make_mut(view).shard = Some((ShardId(7), id));
+    here.replace(known);
+
+    let drawn = Drawn { shard: ShardId(7), upto: 70, journal: 3, rules: [9; 32] };
+    let (tasks, detector) = (Tasks::default(), Arc::new(NoDetector));
+    let releasing = Gate::over(move |put: Put| {
+        let gate = gate(70);
+        Box::pin(async move { Gated { answered: gate.answer(put).await, contributors: None, drawn: Some(drawn) } })
+    });
+    let judging = Answerer::new(here.clone(), releasing, Arc::clone(&owning.ledger), measured(), detector.clone());
+    let admitter = Arc::new(Admitter::new(here.clone(), Rates::default()));
+    let owner = Arc::new(Owner::new(id, Arc::new(judging), admitter));
+    tasks.spawn(Kind::Listener, judge(owning.link.clone(), owner));
+
+    let carrying = gate(1).beside(Carrier::by(NodeId(1), asked.link.clone()));
+    let answerer = Answerer::new(here, carrying, Arc::clone(&asked.ledger), measured(), detector.clone());
+    let (accepting, served, answerer) = (asked.link.clone(), tasks.clone(), Arc::new(answerer));
+    tasks.spawn(Kind::Listener, async move {
+        while let Some(accepted) = accepting.accept().await {
+            let answering = Arc::clone(&answerer).serve(accepted.peer, served.clone());
+            served.spawn(Kind::Peer, answering);
+        }
+    });
+    let there = policy("frankfurt", [&asked, &frankfurt]);
+    let reach = Reach::by(frankfurt.link.clone());
+    let federation = Federation::new(there, gate(50), reach, Arc::clone(&frankfurt.ledger), detector);
+    let answer = federation.ask(FederatedQuestion { regions: Regions::Only([region("tokyo")].into()), ..question() });
+    assert_eq!(answer.await.expect("an answer").total(), Total { value: 70, is_exact: true });
+
+    let events = |home: &str, of: &str| {
+        let entries = Entries::open(&dir.path().join(format!("{of}-ledger")), &region(home)).expect("there");
+        entries.map(|entry| entry.expect("whole").1.event).collect::<Vec<_>>()
+    };
+    let crossed = events("tokyo", "tokyo").into_iter().filter_map(|event| match event {
+        Event::Ingress(passage) => Some((passage.class, None)),
+        Event::Egress(passage) => Some((passage.class, passage.drawn)),
+        _ => None,
+    });
+    assert_eq!(crossed.collect::<Vec<_>>(), [(EgressClass::Question, None), (EgressClass::Count, Some(drawn))]);
+    let is_crossing = |event: &Event| matches!(event, Event::Ingress(_) | Event::Egress(_));
+    assert!(!events("tokyo", "owner").iter().any(is_crossing), "between two nodes of a region nothing crosses");
+    for link in [asked.link, frankfurt.link, owning.link] {
+        link.close("the test ends").await;
+    }
     tasks.stop(Duration::from_secs(5)).await;
 }
 

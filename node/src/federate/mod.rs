@@ -2,10 +2,15 @@
 //!
 //! Every region answers through its own gate, this one as well; one question per region, all at the same time, one
 //! deadline. The answer names every region that was asked (HON-1). The other way round, [`Answerer`] puts the questions of
-//! other regions before the gate of this one. Beside the gate, [`Guard`] keeps the questions of a day in mind, so that many
+//! other regions before the gate of this one; a question about a stream of another node of the region goes to that one ([`Carrier`]), which
+//! judges it ([`Owner`]). Beside the gate, [`Guard`] keeps the questions of a day in mind, so that many
 //! answers together tell no more than each alone.
 
 mod answerer;
+mod carried;
+mod carry;
+#[cfg(test)]
+mod carry_test;
 mod coverage;
 mod errors;
 mod federation;
@@ -23,6 +28,8 @@ mod link_test;
 mod timing_test;
 
 pub(crate) use answerer::Answerer;
+pub(crate) use carried::Owner;
+pub(crate) use carry::Carrier;
 pub(crate) use coverage::{RegionCoverage, Standing};
 pub(crate) use errors::FederateError;
 pub(crate) use federation::{Answer, Federation, Total};

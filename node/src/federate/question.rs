@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domicile_proto::ids::{Name, Region, TenantId, TimeRange};
 use domicile_proto::message::question::{Ask, Filter};
+use domicile_proto::message::region::Asker;
 
 /// Which regions are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) enum OnMissing {
 pub(crate) struct FederatedQuestion {
     /// Whose records.
     pub(crate) tenant: TenantId,
+    /// For whom: another node of this region that owns the stream looks the key up again.
+    pub(crate) asker: Asker,
     /// Of which stream.
     pub(crate) stream: Name,
     /// Who is asked.

@@ -22,7 +22,7 @@ use super::witnesses;
 use crate::audit::Witness;
 use crate::config::{MetaConfig, Seed};
 use crate::erase::{Erasure, GroupView};
-use crate::federate::Answerer;
+use crate::federate::{Answerer, Owner};
 use crate::present::Desk;
 use crate::tasks::{Kind, Tasks};
 
@@ -88,6 +88,7 @@ pub(super) fn owners(group: &Group, region: &Region) -> BTreeMap<ShardId, NodeId
 pub(super) struct Hosts {
     pub(super) group: Group,
     pub(super) answerer: Arc<Answerer>,
+    pub(super) owner: Arc<Owner>,
     pub(super) erasure: Arc<Erasure>,
     pub(super) desk: Arc<Desk>,
     pub(super) line: Arc<Line>,
@@ -96,7 +97,7 @@ pub(super) struct Hosts {
 
 /// Leads every peer that dials in to what its connection speaks, until the link closes.
 pub(super) async fn welcome(link: Link, hosts: Hosts, tasks: Tasks) {
-    let Hosts { group, answerer, erasure, desk, line, witness } = hosts;
+    let Hosts { group, answerer, owner, erasure, desk, line, witness } = hosts;
     let token = tasks.token().clone();
     while let Some(Some(accepted)) = token.run_until_cancelled(link.accept()).await {
         let served = tasks.clone();
@@ -104,7 +105,12 @@ pub(super) async fn welcome(link: Link, hosts: Hosts, tasks: Tasks) {
             Protocol::Raft => tasks.spawn(Kind::Peer, serve_metadata(accepted.peer, group.clone(), served)),
             Protocol::Query => tasks.spawn(Kind::Peer, Arc::clone(&answerer).serve(accepted.peer, served)),
             Protocol::Region => {
-                let region = (Arc::clone(&erasure), Arc::clone(&desk), Arc::clone(&line));
+                let region = AtHome {
+                    owner: Arc::clone(&owner),
+                    erasure: Arc::clone(&erasure),
+                    desk: Arc::clone(&desk),
+                    line: Arc::clone(&line),
+                };
                 tasks.spawn(Kind::Peer, serve_region(accepted.peer, region, served));
             }
             Protocol::Ledger => tasks.spawn(Kind::Peer, witnesses::serve(accepted.peer, Arc::clone(&witness), served)),
@@ -112,18 +118,30 @@ pub(super) async fn welcome(link: Link, hosts: Hosts, tasks: Tasks) {
     }
 }
 
+/// Who answers nodes of this region.
+#[derive(Clone)]
+struct AtHome {
+    owner: Arc<Owner>,
+    erasure: Arc<Erasure>,
+    desk: Arc<Desk>,
+    line: Arc<Line>,
+}
+
 /// Answers what a node of this region asks until the connection ends; the link listens to no other one here.
-async fn serve_region(peer: Peer, hosts: (Arc<Erasure>, Arc<Desk>, Arc<Line>), tasks: Tasks) {
+async fn serve_region(peer: Peer, hosts: AtHome, tasks: Tasks) {
     let Peer::Neighbour(neighbour) = peer else { return };
     let token = tasks.token().clone();
     while let Some(Ok(begun)) = token.run_until_cancelled(neighbour.next()).await {
         // The link speaks one protocol per connection; anything else is dropped, which resets its stream.
         let Inbound::Region(ask, to) = begun else { continue };
-        let ((erasure, desk, line), neighbour) = (hosts.clone(), neighbour.clone());
+        let (AtHome { owner, erasure, desk, line }, neighbour) = (hosts.clone(), neighbour.clone());
         tasks.spawn(Kind::Peer, async move {
             match ask {
                 RegionAsk::Batch(batch) => line.answer(&neighbour, batch, to).await,
-                RegionAsk::Search(_) | RegionAsk::Refresh(_) => desk.answer(&neighbour, ask, to).await,
+                RegionAsk::Gated(asked) => owner.answer(&neighbour, asked, to).await,
+                RegionAsk::Search(_) | RegionAsk::Refresh(_) | RegionAsk::Holdings(..) => {
+                    desk.answer(&neighbour, ask, to).await
+                }
                 ask => erasure.answer(&neighbour, ask, to).await,
             }
         });

@@ -40,7 +40,7 @@ use crate::aggregate::Releases;
 use crate::audit::Ledger;
 use crate::config::NodeConfig;
 use crate::erase::{self, Erasure};
-use crate::federate::{Answerer, Federation, Gate, Guard, Reach};
+use crate::federate::{Answerer, Carrier, Federation, Gate, Guard, Owner, Reach};
 use crate::limits::{ARRIVAL_QUEUE, COLD_DISK_BYTES, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
 use crate::present::auditor::Office;
 use crate::present::{self, Desk, Owners, Parts};
@@ -102,14 +102,16 @@ impl Node {
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
         let gate = gate::over(releases.clone(), catalog, detector, base.us.node, base.awareness.clone());
-        let gate = gate.guarded(open_guard(&base, &config).await?);
+        let gate = gate.guarded(open_guard(&base, &config).await?).beside(Carrier::by(base.us.node, base.link.clone()));
         let erasure = start_erasure(&base, &config, (&shards, &engine))?;
         let mover = lifecycle::start(&base, &config, (tier, &shards), &erasure)?;
         let (federation, answerer) = start_federation(&base, &config, gate);
+        let owner = Arc::new(Owner::new(base.us.node, Arc::clone(&answerer), Arc::clone(&admitter)));
         let desk = desk(&base, &config, &shards, (admitter, engine, federation));
         let hosts = group::Hosts {
             group: base.group.clone(),
             answerer,
+            owner,
             erasure: Arc::clone(&erasure),
             desk: Arc::clone(&desk),
             line,

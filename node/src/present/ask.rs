@@ -1,18 +1,22 @@
 //! A search and what is wanted of it -> one question to several regions, for the doors that ask them.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use domicile_proto::aggregate::date_grid::Grid;
 use domicile_proto::aggregate::sum::SumLayout;
 use domicile_proto::aggregate::{Aggregate, MAX_CELLS};
-use domicile_proto::ids::{FieldId, Name, TenantId, TimeRange, Timestamp};
+use domicile_proto::ids::{FieldId, Name, TimeRange, Timestamp};
 use domicile_proto::message::question::Ask;
+use domicile_proto::message::region::Asker;
 use serde_json::{Value, json};
 
 use super::desk::Desk;
 use super::errors::PresentError;
 use crate::audit::{Event, Why};
 use crate::federate::{Answer, FederatedQuestion, OnMissing, Regions, group_field, translate};
+use crate::limits::HOLDINGS_DEADLINE;
 use crate::policy::StreamView;
 use crate::query::Filter;
 use crate::receive::Failure;
@@ -48,21 +52,36 @@ pub(super) enum Wanted {
 /// Where a question goes.
 #[derive(Clone)]
 pub(super) struct Whither {
-    pub(super) tenant: TenantId,
+    /// For whom; the tenant is theirs.
+    pub(super) asker: Asker,
     pub(super) stream: Name,
     pub(super) regions: Regions,
     pub(super) on_missing: OnMissing,
     pub(super) deadline: Duration,
 }
 
+/// First and last time of the records of some streams.
+type Ends = BTreeMap<Name, (Timestamp, Timestamp)>;
+
+impl Wanted {
+    /// Whether it has cells of time.
+    const fn has_grid(&self) -> bool {
+        matches!(self, Self::Histogram(_) | Self::TermsHistogram(..) | Self::Sum { step: Some(_), .. })
+    }
+}
+
 impl Desk {
     /// Asks several regions, this one through its own gate like the others: each kind of number wanted is one question. All of
     /// them are put into words before the first is sent, so that a request which is refused here sends nothing.
     pub(super) async fn ask(&self, wanted: Vec<(Whither, Wanted)>, filter: &Filter) -> Result<Vec<Answer>, Failure> {
+        let began = Instant::now();
+        let ends = self.ends(&wanted, filter).await;
         let mut answers = Vec::new();
         for (whither, wanted) in wanted {
-            let question = self.question(&whither, filter, &wanted).await?;
-            answers.push(self.parts.federation.ask(question));
+            let ends = ends.get(&whither.stream).copied();
+            let question = self.question(&whither, filter, &wanted, ends).await?;
+            let deadline = question.deadline.saturating_sub(began.elapsed());
+            answers.push(self.parts.federation.ask(FederatedQuestion { deadline, ..question }));
         }
         Ok(futures::future::try_join_all(answers).await?)
     }
@@ -72,11 +91,11 @@ impl Desk {
         whither: &Whither,
         filter: &Filter,
         wanted: &Wanted,
+        ends: Option<(Timestamp, Timestamp)>,
     ) -> Result<FederatedQuestion, Failure> {
         let policy = self.parts.policy.now();
-        let stream = policy.stream(whither.tenant, &whither.stream);
+        let stream = policy.stream(whither.asker.tenant, &whither.stream);
         let stream = stream.ok_or_else(|| PresentError::NoIndex { index: whither.stream.to_string() })?;
-        let ends = self.ends(stream, &whither.regions);
         let words = translate(filter, stream, &policy).map_err(|error| Failure::from(PresentError::from(error)));
         let words = words.and_then(|(range, filters)| Ok((range, filters, self.shape(stream, range, wanted, ends)?)));
         let (range, filters, ask) = match words {
@@ -89,7 +108,8 @@ impl Desk {
         // A grid without a range of its own covers the newest cells there may be, and the question with it.
         let range = ask.grid().map_or(range, |grid| grid.range());
         Ok(FederatedQuestion {
-            tenant: whither.tenant,
+            tenant: whither.asker.tenant,
+            asker: whither.asker.clone(),
             stream: whither.stream.clone(),
             regions: whither.regions.clone(),
             range,
@@ -108,20 +128,31 @@ impl Desk {
         }
     }
 
-    /// First and last time of the stream's records, in the archive too, where this region alone is asked. What other regions are
-    /// asked never depends on the data of this one.
-    fn ends(&self, stream: &StreamView, regions: &Regions) -> Option<(Timestamp, Timestamp)> {
-        let home = &self.parts.region;
-        if !matches!(regions, Regions::Only(only) if only.iter().all(|region| region == home)) {
-            return None;
+    /// First and last time of each stream's records, where this region alone is asked and an end of the range is open: of whoever owns
+    /// the stream, once for all that is wanted. What other regions are asked never depends on the data of this one.
+    async fn ends(&self, wanted: &[(Whither, Wanted)], filter: &Filter) -> Ends {
+        let (range, _) = filter.clone().split_time();
+        if range.from != TimeRange::ALL.from && range.to != TimeRange::ALL.to {
+            return Ends::new();
         }
-        let (shard, _) = stream.shard?;
-        // In this order, for what goes into the archive is listed there before it is shown no more.
-        let (view, archive) = (self.parts.catalog.view(shard), self.parts.catalog.archive(shard));
-        let shown = view.iter().map(|segment| (segment.docs, (segment.oldest, segment.newest)));
-        let archived = archive.iter().map(|one| (one.row.docs, (one.row.oldest, one.row.newest)));
-        let filled = shown.chain(archived).filter(|(docs, _)| *docs > 0).map(|(_, ends)| ends);
-        filled.reduce(|(oldest, newest), (from, to)| (oldest.min(from), newest.max(to)))
+        let home = &self.parts.region;
+        let is_home = |regions: &Regions| matches!(regions, Regions::Only(only) if only.iter().all(|one| one == home));
+        let meant = wanted.iter().filter(|(whither, wanted)| wanted.has_grid() && is_home(&whither.regions));
+        let meant: BTreeMap<&Name, &Whither> = meant.map(|(whither, _)| (&whither.stream, whither)).collect();
+        let found = meant.into_values().map(async |whither| {
+            let stream = self.parts.policy.now().stream(whither.asker.tenant, &whither.stream).cloned()?;
+            Some((whither.stream.clone(), self.ends_of(whither, stream).await?))
+        });
+        futures::future::join_all(found).await.into_iter().flatten().collect()
+    }
+
+    /// Where the owner is not heard, nobody knows them; nor does it answer the question then.
+    async fn ends_of(&self, whither: &Whither, stream: Arc<StreamView>) -> Option<(Timestamp, Timestamp)> {
+        if stream.shard.is_none_or(|(_, owner)| owner == self.parts.node) {
+            return self.ends_here(&stream);
+        }
+        let (id, within) = (stream.id, (whither.deadline / 2).min(HOLDINGS_DEADLINE));
+        self.holdings(&whither.asker, &[stream], within).await.ok()?.remove(&id)?.ends
     }
 
     fn shape(

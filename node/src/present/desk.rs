@@ -1,6 +1,6 @@
 //! What every door stands on: who asks, what there is here, and the way to the other regions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,19 +10,17 @@ use domicile_proto::ids::{Name, NodeId, Region, ShardId, TenantId};
 use domicile_proto::metadata::{Command, Roles};
 use domicile_proto::officer::OfficerPublic;
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::errors::PresentError;
 use super::owners::Owners;
 use super::searching::Unfound;
-use crate::admit::{Admitter, Principal};
+use crate::admit::{Admitter, Place, Places, Principal};
 use crate::audit::{Ledger, Standing, WitnessFacts};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::federate::Federation;
 use crate::keys::Vault;
-use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE, TENANT_RATES};
+use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE};
 use crate::ownership::{Ownership, OwnershipError, Propose};
 use crate::policy::{Awareness, Policy, PolicyWatch, StreamView};
 use crate::query::dates::DateContext;
@@ -111,22 +109,16 @@ pub(crate) struct Parts {
 /// The desk.
 pub(crate) struct Desk {
     pub(crate) parts: Parts,
-    searches: Arc<Semaphore>,
-    /// Of each tenant that asked of late.
-    of_tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+    searches: Places,
 }
 
-/// The place of one search among those of its tenant and of the node; given back when the work ends, not when the caller goes.
-pub(super) struct Permit {
-    _of_tenant: OwnedSemaphorePermit,
-    _of_node: OwnedSemaphorePermit,
-}
+/// The place of one search among those of its tenant and of the node.
+pub(super) type Permit = Place;
 
 impl Desk {
     /// From its parts.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let searches = Arc::new(Semaphore::new(SEARCHES_AT_ONCE));
-        Arc::new(Self { parts, searches, of_tenants: Mutex::default() })
+        Arc::new(Self { parts, searches: Places::new(SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE) })
     }
 
     /// A place for one more search of the tenant.
@@ -134,18 +126,7 @@ impl Desk {
     /// # Errors
     /// [`PresentError::Busy`] where the tenant or the node runs as many as it may.
     pub(super) fn permit(&self, tenant: TenantId) -> Result<Permit, PresentError> {
-        let of_tenant = {
-            let mut all = self.of_tenants.lock();
-            if all.len() > TENANT_RATES {
-                all.retain(|_, places| Arc::strong_count(places) > 1);
-            }
-            let places = all.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(SEARCHES_OF_TENANT_AT_ONCE)));
-            Arc::clone(places)
-        };
-        let busy = |_| PresentError::Busy;
-        let of_tenant = of_tenant.try_acquire_owned().map_err(busy)?;
-        let of_node = Arc::clone(&self.searches).try_acquire_owned().map_err(busy)?;
-        Ok(Permit { _of_tenant: of_tenant, _of_node: of_node })
+        self.searches.take(tenant).ok_or(PresentError::Busy)
     }
 
     /// Who asks, if the key may search.

@@ -1,8 +1,8 @@
 //! Stage 12, `Answer` and local `Hits` -> HTTP: format, status codes, what each role may see. Does not decide residency.
 //!
 //! [`desk`] is what every door stands on; [`elastic`] is the Elasticsearch API, [`native`] the native one, [`admin`] what an
-//! operator may change. [`searching`] makes one answer of what the nodes of this region hold, [`owners`] is the way to them. Rows of
-//! other regions never pass through here: there are none.
+//! operator may change. [`searching`] makes one answer of what the nodes of this region hold, [`owners`] is the way to them, and [`holdings`]
+//! says how much they hold. Rows of other regions never pass through here: there are none.
 
 pub(crate) mod admin;
 mod ask;
@@ -10,6 +10,7 @@ pub(crate) mod auditor;
 mod desk;
 pub(crate) mod elastic;
 mod errors;
+mod holdings;
 pub(crate) mod native;
 mod owners;
 #[cfg(test)]

@@ -60,6 +60,17 @@ impl Owners {
         Self(Arc::new(ask))
     }
 
+    /// Asks a node.
+    pub(super) fn ask(
+        &self,
+        to: PeerAddr,
+        ask: RegionAsk,
+        arriving: Arriving,
+        within: Duration,
+    ) -> BoxFuture<'static, Said> {
+        (self.0)(to, ask, arriving, within)
+    }
+
     /// Over the link. A pooled connection may have died unnoticed: a loss is tried once more on a fresh one.
     pub(crate) fn by(link: Link) -> Self {
         Self::over(move |to, ask, mut arriving, within| {
@@ -102,11 +113,11 @@ async fn ask_once(
 }
 
 /// That the owner of a stream gives no answer.
-fn no_word(stream: &StreamView, owner: NodeId, why: &'static str) -> Failure {
+pub(super) fn no_word(stream: &StreamView, owner: NodeId, why: &'static str) -> Failure {
     OwnershipError::NoWord { stream: stream.name.clone(), owner, why }.into()
 }
 
-fn ids(streams: &[Arc<StreamView>]) -> Vec<StreamId> {
+pub(super) fn ids(streams: &[Arc<StreamView>]) -> Vec<StreamId> {
     streams.iter().map(|stream| stream.id).collect()
 }
 
@@ -169,11 +180,16 @@ impl Desk {
         part.filter(fits).ok_or_else(|| unheard("gives an answer that does not read here"))
     }
 
-    async fn ask_node(&self, owner: NodeId, ask: RegionAsk, (arriving, within): (Arriving, Duration)) -> Said {
+    pub(super) async fn ask_node(
+        &self,
+        owner: NodeId,
+        ask: RegionAsk,
+        (arriving, within): (Arriving, Duration),
+    ) -> Said {
         let policy = self.parts.policy.now();
         let to = policy.nodes_of(&self.parts.region).find(|to| to.id.node == owner);
         match to {
-            Some(to) => (self.parts.owners.0)(to, ask, arriving, within).await,
+            Some(to) => self.parts.owners.ask(to, ask, arriving, within).await,
             None => Err(NoWord::Silent),
         }
     }
@@ -196,7 +212,7 @@ impl Desk {
 
 const MOVING: &str = "says that it does not write it; it may be on its way to another one";
 
-fn unheard_of(why: NoWord, unheard: impl FnOnce(&'static str) -> Failure) -> Failure {
+pub(super) fn unheard_of(why: NoWord, unheard: impl FnOnce(&'static str) -> Failure) -> Failure {
     match why {
         NoWord::Silent => unheard("does not answer"),
         NoWord::Late => QueryError::Deadline.into(),
@@ -205,7 +221,7 @@ fn unheard_of(why: NoWord, unheard: impl FnOnce(&'static str) -> Failure) -> Fai
 }
 
 /// What another node refuses is refused here in the same words.
-fn heard(why: &NotSearched, (owner, streams): (NodeId, &[Arc<StreamView>]), first: &StreamView) -> Failure {
+pub(super) fn heard(why: &NotSearched, (owner, streams): (NodeId, &[Arc<StreamView>]), first: &StreamView) -> Failure {
     if let Some(error) = QueryError::heard(why) {
         return error.into();
     }
@@ -237,6 +253,7 @@ impl Desk {
                 Err(why) => (Vec::new(), RegionReply::NotSearched(why), None),
             },
             RegionAsk::Refresh(streams) => (Vec::new(), self.refreshed(&streams).await, None),
+            RegionAsk::Holdings(asker, streams) => (Vec::new(), self.holdings_here(&asker, &streams), None),
             _ => (Vec::new(), RegionReply::NotSearched(NotSearched::Unread), None),
         };
         let sending = async {
@@ -287,7 +304,7 @@ impl Desk {
         Ok((pieces, rows, (permit, budget)))
     }
 
-    fn writes(&self, stream: &StreamView) -> bool {
+    pub(super) fn writes(&self, stream: &StreamView) -> bool {
         stream.shard.is_some_and(|(_, owner)| owner == self.parts.node)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domicile_proto::codec::{decode, encode};
 use domicile_proto::ids::{ErasureId, NodeId, ShardId, StreamId, TenantId};
@@ -11,7 +11,8 @@ use domicile_proto::metadata::{AccessKey, Rows};
 use serde_json::{Value, json};
 
 use super::owners::{NoWord, Owners};
-use super::world::{ADMIN, BLIND, FULL, IN_APP, INGEST, SEARCH, World, ask, name};
+use super::world::{ADMIN, BLIND, FULL, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask, name};
+use crate::federate::Carrier;
 use crate::policy::{Policy, Unaware};
 
 const FIRST: NodeId = NodeId(1);
@@ -34,6 +35,7 @@ fn to(world: &World) -> Owners {
                     Err(why) => RegionReply::NotSearched(why),
                 },
                 RegionAsk::Refresh(streams) => desk.refreshed(&streams).await,
+                RegionAsk::Holdings(asker, streams) => desk.holdings_here(&asker, &streams),
                 other => panic!("{other:?}"),
             };
             let reply = decode::<RegionReply>(&encode(&reply).expect("within its bound")).expect("a frame");
@@ -274,4 +276,90 @@ async fn a_refresh_reaches_the_nodes_that_write_the_streams() {
     assert_eq!((status, &said["_shards"]["successful"]), (200, &json!(2)), "{said}");
     let refreshes = |world: &World| world.refreshes.load(Ordering::SeqCst);
     assert_eq!((refreshes(&first), refreshes(&second)), (1, 1));
+}
+
+/// The way of questions behind the gate to one other node, in the frames of the link.
+fn carrying_to(world: &World) -> Carrier {
+    let owner = Arc::clone(&world.owner);
+    Carrier::over(SECOND, move |_, asked, _| {
+        let owner = Arc::clone(&owner);
+        let frame = encode(&RegionAsk::Gated(asked)).expect("within its bound");
+        let Ok(RegionAsk::Gated(asked)) = decode(&frame) else { panic!("another frame") };
+        Box::pin(async move { Ok(owner.judged(asked).await) })
+    })
+}
+
+#[tokio::test]
+async fn numbers_behind_the_gate_are_the_same_at_a_node_without_the_stream() {
+    let owner = World::new();
+    let (asked, way) = (Arc::new(AtomicUsize::new(0)), to(&owner));
+    let count = Arc::clone(&asked);
+    let counted = Owners::over(move |to, ask, arriving, within| {
+        assert!(matches!(ask, RegionAsk::Holdings(..)), "{ask:?}");
+        count.fetch_add(1, Ordering::SeqCst);
+        way.ask(to, ask, arriving, within)
+    });
+    let other = World::carrying(SECOND, |_| {}, counted, Some(carrying_to(&owner)));
+    let every = json!({
+        "count": {}, "histogram": {"interval": "1m"}, "terms": {"field": "level"}, "numbers": {"field": "ms"},
+        "sum": {"field": "ms", "by": "service", "interval": "1h"}, "distinct": {"field": "service"},
+        "quantile": {"field": "ms", "percent": 95}, "terms_histogram": {"field": "level", "interval": "1h"},
+    });
+    let numbers = async |world: &World, key, body: &Value| {
+        let (status, said) = said(world, key, "/api/v1/search", &body.to_string()).await;
+        let regions = said["coverage"].as_object().cloned().unwrap_or_default();
+        let standings: Vec<_> = regions.iter().map(|(name, said)| (name.clone(), said["status"].clone())).collect();
+        (status, said["result"].clone(), said["aggregations"].clone(), said["total"].clone(), standings)
+    };
+    for (body, ends) in [
+        (json!({"stream": "app", "ask": "count"}), 0),
+        (json!({"stream": "app", "ask": {"histogram": 60}}), 1),
+        (json!({"stream": "app", "aggregations": every}), 1),
+        (json!({"stream": "app", "ask": "count", "regions": ["*"], "query": "level:ERROR"}), 0),
+        (json!({"stream": "app", "aggregations": {"histogram": {"interval": "1h"}}, "regions": ["*"]}), 0),
+    ] {
+        for key in [SEARCH, BLIND, ADMIN] {
+            let before = asked.load(Ordering::SeqCst);
+            let wanted = numbers(&owner, key, &body).await;
+            assert!(wanted.0 == 200 && wanted.3["value"].as_u64().is_some_and(|value| value > 0), "{wanted:?}");
+            assert_eq!(numbers(&other, key, &body).await, wanted, "{body}");
+            assert_eq!(asked.load(Ordering::SeqCst), before + ends, "the ends of a stream are asked for once: {body}");
+        }
+    }
+    // A key of another tenant sees no stream at all.
+    let (status, said) = said(&other, OTHER_ADMIN, "/api/v1/search", r#"{"stream": "app", "ask": "count"}"#).await;
+    assert_eq!((status, &said["error"]["code"]), (404, &json!("DMC-PRESENT-01")), "{said}");
+}
+
+#[tokio::test]
+async fn a_list_of_the_streams_names_what_all_nodes_of_the_region_hold_or_says_who_is_silent() {
+    let list = async |world: &World, key, path: &str| {
+        let answer = ask(world.elastic(), key, "GET", path, "").await;
+        (answer.status.as_u16(), answer.text)
+    };
+    let whole = World::new();
+    let first = World::beside(FIRST, give("web", SECOND), nobody());
+    let second = World::beside(SECOND, give("web", SECOND), to(&first));
+    for path in ["/_cat/indices?format=json", "/_cat/indices", "/_cat/indices/app?format=json", "/_cat/indices/web"] {
+        for key in [SEARCH, BLIND, ADMIN] {
+            let wanted = list(&whole, key, path).await;
+            assert_eq!(wanted.0, 200, "{wanted:?}");
+            assert_eq!(list(&second, key, path).await, wanted, "{path}");
+        }
+        assert_eq!(list(&second, INGEST, path).await.0, 403, "a key that may not search");
+    }
+    let (_, named) = list(&second, SEARCH, "/_cat/indices?format=json").await;
+    assert!(named.contains(&format!(r#""docs.count":"{IN_APP}""#)), "{named}");
+    let (_, named) = list(&second, OTHER_ADMIN, "/_cat/indices?format=json").await;
+    assert_eq!(named.trim(), "[]", "another tenant has no streams");
+
+    let alone = World::beside(SECOND, give("web", SECOND), nobody());
+    for path in ["/_cat/indices", "/_cat/indices?format=json", "/_cat/indices/app"] {
+        let (status, said) = list(&alone, SEARCH, path).await;
+        assert!(status == 503 && said.contains("DMC-OWNERSHIP-10") && said.contains("node 1"), "{status} {said}");
+    }
+    assert_eq!(list(&alone, SEARCH, "/_cat/indices/web").await.0, 200, "what lies here is said");
+    first.desk.parts.catalog.set_whole(ShardId(7), false);
+    let (status, said) = list(&second, SEARCH, "/_cat/indices").await;
+    assert!(status == 503 && said.contains("DMC-SEGMENT-10"), "{status} {said}");
 }

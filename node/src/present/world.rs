@@ -27,7 +27,7 @@ use crate::aggregate::{Asked, Releases};
 use crate::audit::Ledger;
 use crate::classify::{Classifier, Defaults, RuleFiles};
 use crate::clock::Clock;
-use crate::federate::{Federation, Gate, NoAnswer, Reach};
+use crate::federate::{Answerer, Carrier, Federation, Gate, NoAnswer, Owner, Reach};
 use crate::index::builder::Layout;
 use crate::keys::PseudonymKeys;
 use crate::ownership::{Ownership, Propose};
@@ -39,6 +39,7 @@ use crate::segment::specimen::{durable, record, segment};
 use crate::segment::{Catalog, Segment};
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
 
 /// Events in the world; three quarters of them in `app`, the rest in `web`.
 pub(super) const EVENTS: u64 = 400;
@@ -64,6 +65,8 @@ impl LiteralDetector for Detector {
 /// The world.
 pub(super) struct World {
     pub(super) desk: Arc<Desk>,
+    /// Judges what neighbours carry here.
+    pub(super) owner: Arc<Owner>,
     pub(super) events: Vec<Event>,
     pub(super) officer: OfficerKey,
     pub(super) proposals: Arc<AtomicUsize>,
@@ -269,13 +272,23 @@ impl World {
 
     /// One of another node of the region, whose policy is changed and which asks the others so; its segments are those of [`Self::new`].
     pub(super) fn beside(node: NodeId, change: impl FnOnce(&mut Policy), owners: Owners) -> Self {
+        Self::carrying(node, change, owners, None)
+    }
+
+    /// As [`Self::beside`], with a way for questions behind the gate.
+    pub(super) fn carrying(
+        node: NodeId,
+        change: impl FnOnce(&mut Policy),
+        owners: Owners,
+        carrier: Option<Carrier>,
+    ) -> Self {
         let mut policy = policy();
         let near = "127.0.0.1:7443".parse().expect("an address");
         for node in [NodeId(4), NodeId(5)] {
             policy.nodes.insert(node, NodeRow { node, region: region("tokyo"), addr: near, signature: None });
         }
         change(&mut policy);
-        Self::at(node, policy, classifier(), None, owners)
+        Self::at(node, policy, (classifier(), None), owners, carrier)
     }
 
     /// One with a further stream `people`, of records in which the classifier has made tokens.
@@ -308,10 +321,16 @@ impl World {
 
     fn of(policy: Policy, classifier: Classifier, more: Option<Arc<Segment>>) -> Self {
         let nobody = Owners::over(|_, _, _, _| Box::pin(async { Err(NoWord::Silent) }));
-        Self::at(NodeId(1), policy, classifier, more, nobody)
+        Self::at(NodeId(1), policy, (classifier, more), nobody, None)
     }
 
-    fn at(node: NodeId, policy: Policy, classifier: Classifier, more: Option<Arc<Segment>>, owners: Owners) -> Self {
+    fn at(
+        node: NodeId,
+        policy: Policy,
+        (classifier, more): (Classifier, Option<Arc<Segment>>),
+        owners: Owners,
+        carrier: Option<Carrier>,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let clock = Clock::standing_at(now());
         let officer = OfficerKey::from_pkcs8(&OfficerKey::generate().expect("random")).expect("just made");
@@ -325,6 +344,14 @@ impl World {
         let gate = gate(releases, catalog.clone());
         let reach = reach(gate.clone(), policy.clone());
         let detector = Arc::new(Detector);
+        let admitter = Arc::new(Admitter::new(policy.clone(), Rates::default()));
+        let metrics = Metrics::new(&crate::config::Regions::built_in().expect("built in"));
+        let answerer = Answerer::new(policy.clone(), gate.clone(), Arc::clone(&ledger), metrics, detector.clone());
+        let owner = Arc::new(Owner::new(node, Arc::new(answerer), Arc::clone(&admitter)));
+        let gate = match carrier {
+            Some(carrier) => gate.beside(carrier),
+            None => gate,
+        };
         let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(&ledger), detector.clone());
         let (proposed, refreshed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (is_log_full, is_broken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -336,8 +363,8 @@ impl World {
             region: region("tokyo"),
             node,
             officer: officer.public(),
-            policy: policy.clone(),
-            admitter: Arc::new(Admitter::new(policy, Rates::default())),
+            policy,
+            admitter,
             engine,
             catalog,
             federation: Arc::new(federation),
@@ -352,7 +379,17 @@ impl World {
             tasks: Tasks::default(),
             around: around(&refreshed, [&is_log_full, &is_broken]),
         });
-        Self { desk, events, officer, proposals: proposed, refreshes: refreshed, is_log_full, is_broken, _dir: dir }
+        Self {
+            desk,
+            owner,
+            events,
+            officer,
+            proposals: proposed,
+            refreshes: refreshed,
+            is_log_full,
+            is_broken,
+            _dir: dir,
+        }
     }
 
     /// The Elasticsearch port, as the node puts it together.

@@ -23,10 +23,12 @@ use super::neighbour::Neighbour;
 use super::protocol::Protocol;
 use super::stream::{FrameReceiver, FrameSender};
 use crate::aggregate::Aggregate;
+use crate::border::relayed::Relayed;
 use crate::border::{CrossesBorder, EgressClass, Nothing, Received, ReceivedQuestion, Released, VettedQuestion};
 use crate::codec::CodecError;
 use crate::ids::QuestionId;
 use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
+use crate::message::gated::{DrawnFrom, GatedQuestion};
 use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
 use crate::message::question::Question;
@@ -398,6 +400,47 @@ impl Line {
         let RegionReplyTo(mut sender) = to;
         let frame = sender.standing().depart_at_home(reply)?;
         sender.send(&frame).await?;
+        sender.finish()
+    }
+
+    pub(super) async fn carry(
+        &self,
+        asked: GatedQuestion,
+        deadline: Duration,
+    ) -> Result<(Relayed, Option<DrawnFrom>), LinkError> {
+        let carried = tokio::time::timeout(deadline, self.carry_and_wait(asked)).await;
+        carried.unwrap_or_else(|_| Err(LinkError::Deadline { peer: self.peer(), deadline }))
+    }
+
+    async fn carry_and_wait(&self, asked: GatedQuestion) -> Result<(Relayed, Option<DrawnFrom>), LinkError> {
+        self.may_begin(Protocol::Region)?;
+        let question = asked.question.clone();
+        // Fails on a connection with another region: what comes back was released in this one.
+        let frame = self.standing.depart_at_home(&RegionAsk::Gated(asked))?;
+        let (mut sender, mut receiver) = self.open(Protocol::Region).await?;
+        sender.send(&frame).await?;
+        sender.finish()?;
+        let answered = receiver.next::<Answer>().await?;
+        let (answer, _) = answered.ok_or_else(|| LinkError::NoReply { peer: self.peer() })?;
+        self.prove();
+        let drawn = receiver.only::<DrawnFrom>().await?.map(|(drawn, _)| drawn);
+        let relayed = Relayed::check(answer, &question);
+        Ok((relayed.map_err(|source| LinkError::Answer { peer: self.peer(), source })?, drawn))
+    }
+
+    pub(super) async fn bring<A: CrossesBorder>(
+        &self,
+        to: RegionReplyTo,
+        answer: &Released<A>,
+        drawn: Option<DrawnFrom>,
+    ) -> Result<(), LinkError> {
+        let RegionReplyTo(mut sender) = to;
+        let frame = sender.standing().depart_at_home(answer.answer())?;
+        sender.send(&frame).await?;
+        if let Some(drawn) = drawn {
+            let frame = sender.standing().depart_at_home(&drawn)?;
+            sender.send(&frame).await?;
+        }
         sender.finish()
     }
 

@@ -8,16 +8,18 @@ use std::time::Duration;
 use super::connection::{Inbound, Peer};
 use super::endpoint::Link;
 use super::errors::{GivenUp, LinkError};
-use super::harness::{Memory, Node, PATIENCE, World, head, now, region, vetted};
+use super::harness::{Memory, Node, PATIENCE, World, head, now, question, region, vetted};
 use super::identity::{PeerAddr, PeerId};
 use super::limits::{LinkLimits, Rate};
 use super::pki::{CERTIFICATE_VALIDITY, RegionCa};
 use super::protocol::Protocol;
 use super::trust::TrustError;
 use crate::border::EgressClass;
+use crate::border::relayed::Relayed;
 use crate::codec::CodecError;
 use crate::ids::{ErasureId, NodeId, StreamId, TenantId, Timestamp};
 use crate::message::batch::{BatchForm, BatchRecord, MAX_BATCH, RecordBatch, RecordBytes, RecordFate};
+use crate::message::gated::{AskedBy, GatedQuestion};
 use crate::message::ledger::Verdict;
 use crate::message::metadata::{MAX_ROWS_PER_FRAME, MetadataFrame};
 use crate::message::region::{
@@ -210,6 +212,31 @@ async fn orders_of_erasure_are_said_to_nodes_of_the_same_region_alone() {
     let closed =
         tokio::time::timeout(PATIENCE, foreign.0.connection().closed()).await.expect("closed by the other side");
     assert!(matches!(closed, quinn::ConnectionError::ApplicationClosed(_)), "{closed}");
+    assert!(!there.begun().contains(&"region"));
+}
+
+#[tokio::test]
+async fn what_a_neighbour_released_is_taken_as_it_came_and_from_no_other_region() {
+    let world = World::new();
+    let (here, there, near) = (world.node("tokyo", 1), world.node("frankfurt", 2), world.node("tokyo", 3));
+    let asked =
+        |id, wait_ms| GatedQuestion { by: AskedBy::Region(region("frankfurt")), question: question(id), wait_ms };
+    let peer = here.link.peer(&near.addr(), Protocol::Region).await.expect("a peer");
+    let Peer::Neighbour(neighbour) = peer else { panic!("a neighbour") };
+    for wait_ms in [0, 9_000] {
+        let (relayed, drawn) = neighbour.carry(asked(7, wait_ms), PATIENCE).await.expect("an answer");
+        let Relayed::Count(released) = relayed else { panic!("a count was asked for") };
+        assert_eq!(released.answer().header.question, question(7).id);
+        assert_eq!(drawn.map(|drawn| drawn.upto), (wait_ms > 0).then_some(70));
+    }
+    let other = neighbour.carry(asked(9, 0), PATIENCE).await.expect_err("the answer to another question");
+    assert!(matches!(other, LinkError::Answer { .. }), "{other}");
+    assert!(here.ledger.classes().is_empty() && near.ledger.classes().is_empty(), "it crosses no border");
+
+    let foreign = here.link.peer(&there.addr(), Protocol::Region).await.expect("a peer, before it looked at us");
+    let Peer::Foreign(foreign) = foreign else { panic!("foreign") };
+    let refused = foreign.0.carry(asked(7, 0), PATIENCE).await.expect_err("another region");
+    assert!(matches!(refused, LinkError::Home { .. } | LinkError::Lost { .. }), "{refused}");
     assert!(!there.begun().contains(&"region"));
 }
 

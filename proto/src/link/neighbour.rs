@@ -1,6 +1,7 @@
 //! A peer of the same region: what is said to it crosses no border and needs no entry in the ledger.
 //!
-//! Orders of erasure stand here and only here, and so do records: in the query stage's own codec, and as producers sent them.
+//! Orders of erasure stand here and only here, and so do records: in the query stage's own codec, and as producers sent them. What
+//! one node released another one that was asked for it takes here, and here alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use super::connection::{HeadReply, Inbound, Line, RegionReplyTo, Reply};
 use super::crossing::Sent;
 use super::errors::LinkError;
 use super::metadata_stream::Channel;
+use crate::border::relayed::Relayed;
 use crate::border::{CrossesBorder, Received, Released, VettedQuestion};
+use crate::message::gated::{DrawnFrom, GatedQuestion};
 use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
 use crate::message::region::{RegionAsk, RegionReply, RowBytes};
@@ -108,6 +111,31 @@ impl Neighbour {
     /// As there.
     pub async fn send_rows(&self, to: &mut RegionReplyTo, rows: RowBytes) -> Result<(), LinkError> {
         self.0.send_rows(to, rows).await
+    }
+
+    /// Has the node that owns a stream judge a question, and waits for what it releases and what that was drawn from.
+    ///
+    /// # Errors
+    /// [`LinkError::Deadline`], [`LinkError::Answer`] where it is no answer to the question, or what became of the connection.
+    pub async fn carry(
+        &self,
+        asked: GatedQuestion,
+        deadline: Duration,
+    ) -> Result<(Relayed, Option<DrawnFrom>), LinkError> {
+        self.0.carry(asked, deadline).await
+    }
+
+    /// Answers a [`Neighbour::carry`] of the other side.
+    ///
+    /// # Errors
+    /// As [`Neighbour::say`].
+    pub async fn bring<A: CrossesBorder>(
+        &self,
+        to: RegionReplyTo,
+        answer: &Released<A>,
+        drawn: Option<DrawnFrom>,
+    ) -> Result<(), LinkError> {
+        self.0.bring(to, answer, drawn).await
     }
 
     /// As [`super::foreign::Foreign::next`].

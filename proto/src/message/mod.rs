@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod batch;
+pub mod gated;
 pub mod health;
 pub mod ledger;
 pub mod metadata;

@@ -1,5 +1,6 @@
 //! What nodes of one region tell each other about erasures, legal holds, the records of a person, searches of a node's neighbours,
-//! batches for streams of other nodes, and how much their shards ask of them. It never crosses a border (RES-1).
+//! batches for streams of other nodes, questions behind the gate for them, what they hold, and how much their shards ask of them. It
+//! never crosses a border (RES-1).
 //!
 //! An order holds keyed hashes and pseudonym tokens of a person, never a value. Only [`crate::link::neighbour::Neighbour`] sends
 //! it, over a protocol on which no node of another region is listened to. The metadata group knows of an order what
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ErasureId, Name, ShardId, StreamId, TenantId, Timestamp};
 use crate::message::batch::{BatchFates, NotTaken, RecordBatch};
+use crate::message::gated::GatedQuestion;
 use crate::metadata::Rows;
 
 /// Most orders in one message; with [`MAX_TERMS`] and [`MAX_STREAMS`] it fits its frame.
@@ -327,6 +329,21 @@ pub enum RegionAsk {
     Loads,
     /// To take records into streams that it writes.
     Batch(RecordBatch),
+    /// To judge a question about a stream that it writes. Answered with an `Answer`, and with what that was drawn from.
+    Gated(GatedQuestion),
+    /// How much these streams hold that it writes, for whoever may search them.
+    Holdings(Asker, Vec<StreamId>),
+}
+
+/// How much a stream holds, as far as it is searched. Numbers alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their segments.
+    pub bytes: u64,
+    /// Times of the first and the last record, those in the archive among them.
+    pub ends: Option<(Timestamp, Timestamp)>,
 }
 
 /// How much one shard asked of the node that says so, of late: means over a time that fades. Numbers alone.
@@ -392,4 +409,6 @@ pub enum RegionReply {
     Fates(BatchFates),
     /// Nothing of the batch is taken.
     NotTaken(NotTaken),
+    /// How much the streams hold, in the order they were asked for.
+    Holdings(Vec<Holding>),
 }

@@ -19,6 +19,7 @@ use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode
 use domicile_proto::message::batch::{
     BatchFailure, BatchFates, BatchForm, BatchRecord, GivenId, NotTaken, RecordBatch, RecordBytes, RecordFate,
 };
+use domicile_proto::message::gated::{AskedBy, DrawnFrom, GatedQuestion};
 use domicile_proto::message::health::Probe;
 use domicile_proto::message::ledger::{Cosignature, HeadOffer, SignedHead, TreeHash, Verdict};
 use domicile_proto::message::metadata::{
@@ -26,8 +27,8 @@ use domicile_proto::message::metadata::{
 };
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch, TextPlace};
 use domicile_proto::message::region::{
-    Asker, ErasureOrder, KeysMark, LegalHold, NodeStand, NotGiven, NotSearched, PersonRows, RegionAsk, RegionReply,
-    RowBytes, RowSearch, SearchBytes, ShardLoad, Standing, Token,
+    Asker, ErasureOrder, Holding, KeysMark, LegalHold, NodeStand, NotGiven, NotSearched, PersonRows, RegionAsk,
+    RegionReply, RowBytes, RowSearch, SearchBytes, ShardLoad, Standing, Token,
 };
 use domicile_proto::metadata::{
     AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, Counters, Durability, ErasureRow, ErasureState,
@@ -58,7 +59,7 @@ fn again<M: Message>(frame: &[u8]) -> Result<Vec<u8>, CodecError> {
 }
 
 /// The decoders of all messages.
-pub(crate) const DECODERS: [Decoder; 13] = [
+pub(crate) const DECODERS: [Decoder; 14] = [
     again::<Question>,
     again::<Answer>,
     again::<Probe>,
@@ -72,6 +73,7 @@ pub(crate) const DECODERS: [Decoder; 13] = [
     again::<RegionReply>,
     again::<HeadOffer>,
     again::<Verdict>,
+    again::<DrawnFrom>,
 ];
 
 /// All samples.
@@ -124,6 +126,8 @@ pub(crate) fn all() -> Vec<Sample> {
     ] {
         add(&mut samples, "verdict", &verdict);
     }
+    let drawn = DrawnFrom { shard: ShardId(8), upto: 1 << 40, journal: 3, rules: [0xbb; 32] };
+    add(&mut samples, "drawn-from", &drawn);
     samples
 }
 
@@ -387,7 +391,24 @@ fn asks() -> Vec<RegionAsk> {
         RegionAsk::Refresh(vec![StreamId(1), StreamId(u32::MAX)]),
         RegionAsk::Loads,
         RegionAsk::Batch(record_batch()),
+        RegionAsk::Gated(gated(AskedBy::Region(region("frankfurt")))),
+        RegionAsk::Gated(gated(AskedBy::Key(asker(), true))),
+        RegionAsk::Holdings(asker(), vec![StreamId(1), StreamId(u32::MAX)]),
     ]
+}
+
+fn asker() -> Asker {
+    Asker { key: name("k-1"), tenant: TenantId(1), rows: Rows::Redacted }
+}
+
+fn gated(by: AskedBy) -> GatedQuestion {
+    let question = questions().swap_remove(1);
+    GatedQuestion { by, question, wait_ms: 9_000 }
+}
+
+fn holdings() -> Vec<Holding> {
+    let ends = Some((Timestamp(-1), Timestamp(1_800_000_000_000_000)));
+    vec![Holding::default(), Holding { records: u64::MAX, bytes: 1 << 40, ends }]
 }
 
 fn record_batch() -> RecordBatch {
@@ -517,6 +538,7 @@ fn replies() -> Vec<RegionReply> {
     replies.push(RegionReply::Fates(batch_fates()));
     let not_taken = [NotTaken::Stranger, NotTaken::Unread, NotTaken::Stopping, NotTaken::Full(batch_failure())];
     replies.extend(not_taken.map(RegionReply::NotTaken));
+    replies.push(RegionReply::Holdings(holdings()));
     replies
 }
 

@@ -86,3 +86,17 @@ async fn what_is_asked_abroad_counts_what_it_counts_at_home_or_is_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_search_abroad_has_as_many_aggregations_as_one_at_home_and_no_more() {
+    let world = world();
+    for (number, status, code) in [(64, 200, Value::Null), (65, 400, json!("DMC-QUERY-13"))] {
+        let aggs: Value = (0..number).map(|at| (at.to_string(), json!({"terms": {"field": "level"}}))).collect();
+        let body = json!({"size": 0, "aggs": aggs}).to_string();
+        for index in ["people", "frankfurt:people"] {
+            let answer = ask(world.elastic(), SEARCH, "POST", &format!("/{index}/_search"), body.clone()).await;
+            let said = answer.json();
+            assert_eq!((answer.status.as_u16(), &said["error"]["code"]), (status, &code), "{index}: {said}");
+        }
+    }
+}

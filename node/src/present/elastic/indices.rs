@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::names::parts;
 use super::respond::Parameters;
 use crate::admit::Principal;
+use crate::limits::HOLDINGS_DEADLINE;
 use crate::parse::stream_name;
 use crate::policy::StreamView;
 use crate::present::desk::Desk;
@@ -60,10 +61,18 @@ impl Desk {
         Ok(self.targets(who, expression, parameters)?.here)
     }
 
-    /// `_cat/indices`.
-    pub(super) fn cat_indices(&self, streams: &BTreeMap<Name, Arc<StreamView>>) -> Vec<Vec<(&'static str, String)>> {
+    /// `_cat/indices`: the streams of the region with what they hold, whichever of its nodes write them; all of them or none.
+    pub(super) async fn cat_indices(
+        &self,
+        who: &Principal,
+        streams: &BTreeMap<Name, Arc<StreamView>>,
+    ) -> Result<Vec<Vec<(&'static str, String)>>, Failure> {
+        let _permit = self.permit(who.tenant())?;
+        self.is_aware(who.tenant())?;
+        let views: Vec<_> = streams.values().cloned().collect();
+        let holdings = self.holdings(&who.asker(), &views, HOLDINGS_DEADLINE).await?;
         let row = |(name, view): (&Name, &Arc<StreamView>)| {
-            let totals = view.shard.map(|(shard, _)| self.parts.catalog.totals(shard)).unwrap_or_default();
+            let holding = holdings.get(&view.id).copied().unwrap_or_default();
             vec![
                 ("health", "green".to_owned()),
                 ("status", "open".to_owned()),
@@ -71,13 +80,13 @@ impl Desk {
                 ("uuid", format!("stream-{}", view.id)),
                 ("pri", "1".to_owned()),
                 ("rep", "0".to_owned()),
-                ("docs.count", totals.docs.to_string()),
+                ("docs.count", holding.records.to_string()),
                 ("docs.deleted", "0".to_owned()),
-                ("store.size", format!("{}b", totals.bytes)),
-                ("pri.store.size", format!("{}b", totals.bytes)),
+                ("store.size", format!("{}b", holding.bytes)),
+                ("pri.store.size", format!("{}b", holding.bytes)),
             ]
         };
-        streams.iter().map(row).collect()
+        Ok(streams.iter().map(row).collect())
     }
 
     /// `_cat/health`.

@@ -7,16 +7,18 @@ use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::cell::Cell;
 use domicile_proto::aggregate::date_grid::Grid;
 use domicile_proto::aggregate::sum::{Sum, SumCell};
-use domicile_proto::ids::{Name, Region, TenantId};
+use domicile_proto::ids::{Name, Region};
 use serde_json::{Map, Value, json};
 
 use super::clusters::worst;
 use super::metrics::{Found, Metric};
+use crate::admit::Principal;
 use crate::federate::{Answer, OnMissing, RegionCoverage, Regions, Total};
+use crate::limits::MAX_AGGREGATIONS;
 use crate::present::ask::{Wanted, Whither, chosen};
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
-use crate::query::{Filter, dates};
+use crate::query::{Filter, QueryError, dates};
 use crate::receive::Failure;
 
 /// Which way an aggregation is nested.
@@ -88,7 +90,7 @@ impl Desk {
     /// Puts a search to the regions of each stream: one question for the total and one for each aggregation, all at once.
     pub(super) async fn federated(
         &self,
-        tenant: TenantId,
+        who: &Principal,
         named: &BTreeMap<Name, BTreeSet<Region>>,
         filter: &Filter,
         plans: &[Plan],
@@ -101,10 +103,14 @@ impl Desk {
             .enumerate()
             .flat_map(|(place, plan)| plan.questions().into_iter().map(move |_| place))
             .collect();
+        // Each is a question of its own to every region.
+        if asked_by.len() > MAX_AGGREGATIONS {
+            return Err(QueryError::TooManyAggregations.into());
+        }
         let mut questions = Vec::new();
         for (stream, regions) in named {
             let whither = Whither {
-                tenant,
+                asker: who.asker(),
                 stream: stream.clone(),
                 regions: Regions::Only(regions.clone()),
                 on_missing: OnMissing::Partial,

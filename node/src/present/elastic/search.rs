@@ -90,7 +90,7 @@ impl Desk {
         let plans = remote::plans(wanted.aggregations.as_ref())?;
         let deadline = wanted.deadline();
         let _permit = self.permit(who.tenant())?;
-        let everywhere = self.federated(who.tenant(), &targets.named, &wanted.filter, &plans, deadline);
+        let everywhere = self.federated(who, &targets.named, &wanted.filter, &plans, deadline);
         let here = async {
             if wanted.size == 0 || targets.here.is_empty() {
                 return Ok((Vec::new(), Vec::new()));
@@ -143,7 +143,7 @@ impl Desk {
         if targets.is_federated(&self.parts.region) {
             let deadline = wanted.deadline();
             let _permit = self.permit(who.tenant())?;
-            let found = self.federated(who.tenant(), &targets.named, &wanted.filter, &[], deadline).await?;
+            let found = self.federated(who, &targets.named, &wanted.filter, &[], deadline).await?;
             let clusters = clusters(&found.coverage, &targets.named, &self.parts.region);
             let relation = relation(found.total.is_exact);
             return Ok(json!({

@@ -69,7 +69,7 @@ impl Desk {
     async fn numbers(&self, who: &Principal, asked: &Asked, own: Regions) -> Result<Map<String, Value>, Failure> {
         let _permit = self.permit(who.tenant())?;
         let whither = Whither {
-            tenant: who.tenant(),
+            asker: who.asker(),
             stream: asked.stream.clone(),
             regions: asked.regions.clone().unwrap_or(own),
             on_missing: asked.on_missing,

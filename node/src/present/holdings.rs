@@ -1,0 +1,93 @@
+//! How much streams hold, as the nodes of the region say that write them: for lists of streams, and for the ends of a range.
+//!
+//! Whoever is asked says it of all the streams or of none. Numbers of a neighbour are told to whom that neighbour knows as one that
+//! may search them, and to nobody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domicile_proto::ids::{NodeId, StreamId, Timestamp};
+use domicile_proto::message::region::{Asker, Holding, MAX_STREAMS, NotSearched, RegionAsk, RegionReply};
+use futures::future::try_join_all;
+
+use super::desk::Desk;
+use super::owners::{heard, ids, no_word, unheard_of};
+use crate::policy::StreamView;
+use crate::query::{Arriving, Budget};
+use crate::receive::Failure;
+
+impl Desk {
+    /// How much each of some streams holds, whichever nodes of the region write them.
+    pub(super) async fn holdings(
+        &self,
+        asker: &Asker,
+        streams: &[Arc<StreamView>],
+        within: Duration,
+    ) -> Result<BTreeMap<StreamId, Holding>, Failure> {
+        let (here, elsewhere) = self.by_owner(streams);
+        self.is_whole(&here)?;
+        let told = elsewhere.iter().map(|(owner, streams)| self.holdings_of(asker, (*owner, streams), within));
+        let told = try_join_all(told).await?;
+        let own = here.iter().map(|stream| (stream.id, self.holding(stream)));
+        Ok(own.chain(told.into_iter().flatten()).collect())
+    }
+
+    async fn holdings_of(
+        &self,
+        asker: &Asker,
+        (owner, streams): (NodeId, &[Arc<StreamView>]),
+        within: Duration,
+    ) -> Result<Vec<(StreamId, Holding)>, Failure> {
+        let Some(first) = streams.first() else { return Ok(Vec::new()) };
+        let unheard = |why| no_word(first, owner, why);
+        let arriving = Arriving::new(&Budget::until(Instant::now() + within));
+        let ask = RegionAsk::Holdings(asker.clone(), ids(streams));
+        match self.ask_node(owner, ask, (arriving, within)).await {
+            Ok((_, RegionReply::Holdings(told))) if told.len() == streams.len() => {
+                Ok(streams.iter().map(|stream| stream.id).zip(told).collect())
+            }
+            Ok((_, RegionReply::NotSearched(why))) => Err(heard(&why, (owner, streams), first)),
+            Ok(_) => Err(unheard("gives an answer that is none")),
+            Err(why) => Err(unheard_of(why, unheard)),
+        }
+    }
+
+    /// How much a stream of this node holds.
+    pub(super) fn holding(&self, stream: &StreamView) -> Holding {
+        let Some((shard, _)) = stream.shard else { return Holding::default() };
+        let totals = self.parts.catalog.totals(shard);
+        Holding { records: totals.docs, bytes: totals.bytes, ends: self.ends_here(stream) }
+    }
+
+    /// First and last time of the records of a stream of this node, in the archive too.
+    pub(super) fn ends_here(&self, stream: &StreamView) -> Option<(Timestamp, Timestamp)> {
+        let (shard, _) = stream.shard?;
+        // In this order, for what goes into the archive is listed there before it is shown no more.
+        let (view, archive) = (self.parts.catalog.view(shard), self.parts.catalog.archive(shard));
+        let shown = view.iter().map(|segment| (segment.docs, (segment.oldest, segment.newest)));
+        let archived = archive.iter().map(|one| (one.row.docs, (one.row.oldest, one.row.newest)));
+        let filled = shown.chain(archived).filter(|(docs, _)| *docs > 0).map(|(_, ends)| ends);
+        filled.reduce(|(oldest, newest), (from, to)| (oldest.min(from), newest.max(to)))
+    }
+
+    /// What this node says to a neighbour that asks how much its streams hold.
+    pub(super) fn holdings_here(&self, asker: &Asker, streams: &[StreamId]) -> RegionReply {
+        let said = || {
+            let who = self.parts.admitter.vouched(asker).ok_or(NotSearched::Stranger)?;
+            let distinct: BTreeSet<StreamId> = streams.iter().copied().collect();
+            if streams.len() > MAX_STREAMS || distinct.len() < streams.len() {
+                return Err(NotSearched::Unread);
+            }
+            let policy = self.parts.policy.now();
+            let view = |id: &StreamId| {
+                let view = policy.stream_by_id(who.tenant(), *id).filter(|view| self.writes(view));
+                view.cloned().ok_or(NotSearched::NotMine(*id))
+            };
+            let views = streams.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+            self.has_all(&views).map_err(|unfound| unfound.told())?;
+            Ok(views.iter().map(|view| self.holding(view)).collect())
+        };
+        said().map_or_else(RegionReply::NotSearched, RegionReply::Holdings)
+    }
+}
