@@ -113,14 +113,14 @@ async fn ask_once(
 
 impl From<DrawnFrom> for Drawn {
     fn from(from: DrawnFrom) -> Self {
-        let DrawnFrom { shard, upto, journal, rules } = from;
-        Self { shard, upto, journal, rules }
+        let DrawnFrom { shard, upto, journal, rules, k } = from;
+        Self { shard, upto, journal, rules, k }
     }
 }
 
 impl From<Drawn> for DrawnFrom {
     fn from(from: Drawn) -> Self {
-        let Drawn { shard, upto, journal, rules } = from;
-        Self { shard, upto, journal, rules }
+        let Drawn { shard, upto, journal, rules, k } = from;
+        Self { shard, upto, journal, rules, k }
     }
 }

@@ -39,7 +39,7 @@ const OWNER: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(4);
 const TENANT: TenantId = TenantId(1);
 const STREAM: StreamId = StreamId(2);
-const DRAWN: Drawn = Drawn { shard: ShardId(7), upto: 70, journal: 3, rules: [9; 32] };
+const DRAWN: Drawn = Drawn { shard: ShardId(7), upto: 70, journal: 3, rules: [9; 32], k: Some(KThreshold::SUBJECTS) };
 
 struct Nothing;
 

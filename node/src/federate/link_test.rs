@@ -215,7 +215,7 @@ async fn what_the_owner_released_leaves_by_the_ledger_of_the_node_that_was_asked
     Arc::make_mut(view).shard = Some((ShardId(7), id));
     here.replace(known);
 
-    let drawn = Drawn { shard: ShardId(7), upto: 70, journal: 3, rules: [9; 32] };
+    let drawn = Drawn { shard: ShardId(7), upto: 70, journal: 3, rules: [9; 32], k: Some(KThreshold::SUBJECTS) };
     let (tasks, detector) = (Tasks::default(), Arc::new(NoDetector));
     let releasing = Gate::over(move |put: Put| {
         let gate = gate(70);

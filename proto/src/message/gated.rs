@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Region, ShardId};
+use crate::ids::{KThreshold, Region, ShardId};
 use crate::message::question::Question;
 use crate::message::region::Asker;
 
@@ -41,4 +41,6 @@ pub struct DrawnFrom {
     pub journal: u64,
     /// SHA-256 of the rules.
     pub rules: [u8; 32],
+    /// The smallest group that might be told of by the policy the owner judged under.
+    pub k: Option<KThreshold>,
 }

@@ -126,7 +126,8 @@ pub(crate) fn all() -> Vec<Sample> {
     ] {
         add(&mut samples, "verdict", &verdict);
     }
-    let drawn = DrawnFrom { shard: ShardId(8), upto: 1 << 40, journal: 3, rules: [0xbb; 32] };
+    let drawn =
+        DrawnFrom { shard: ShardId(8), upto: 1 << 40, journal: 3, rules: [0xbb; 32], k: Some(KThreshold::SUBJECTS) };
     add(&mut samples, "drawn-from", &drawn);
     samples
 }
