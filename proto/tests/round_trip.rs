@@ -327,7 +327,10 @@ proptest! {
         holdings in vec(any::<(u64, u64, Option<(i64, i64)>)>(), 0..9),
     ) {
         let asker = |key| Asker { key, tenant: TenantId(tenant), rows: Rows::Redacted };
-        let by = key.map_or(AskedBy::Region(Region(named.clone())), |key| AskedBy::Key(asker(key), crosses));
+        let by = key.map_or_else(
+            || AskedBy::Region(Region(named.clone())),
+            |key| AskedBy::Key(asker(key), crosses),
+        );
         comes_back(&RegionAsk::Gated(GatedQuestion { by, question, wait_ms }))?;
         comes_back(&DrawnFrom { shard: ShardId(shard), upto, journal, rules, k: k.map(KThreshold) })?;
         let holding = |(records, bytes, ends): (u64, u64, Option<(i64, i64)>)| {
