@@ -281,6 +281,8 @@ pub(crate) const KEYRING_JOURNAL_BYTES: u64 = 16 << 20;
 /// Steps in which the size of the keyring is told to whoever asks without a clearance, in bytes: as much as 80,000 values. One that is
 /// new cannot be told from one that was seen before.
 pub(crate) const KEYRING_STEP_BYTES: u64 = 16 << 20;
+/// Versions of the policy that a node knows it held: an answer that a neighbour judged under an older one is not passed on.
+pub(crate) const POLICIES_HELD: usize = 4_096;
 /// How long rows lie in the keyring's journal where few come: it is read whole at a start.
 pub(crate) const KEYRING_FOLD_AFTER: Duration = Duration::from_secs(60);
 /// Sealed originals remembered in memory, in each of two halves, 17 bytes each.

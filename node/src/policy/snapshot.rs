@@ -14,11 +14,13 @@ use domicile_proto::link::identity::{PeerAddr, PeerId};
 use domicile_proto::metadata::{AccessKey, NodeRow, NumberField, Personal, StreamPolicy};
 use domicile_proto::officer::OfficerRow;
 use domicile_proto::privacy::PersonalClass;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::honoured::FieldsOnce;
 use super::lease::Lease;
 use super::routes::Routes;
+use crate::limits::POLICIES_HELD;
 
 /// A stream as this region treats it.
 #[derive(Clone, Debug)]
@@ -227,15 +229,19 @@ pub(crate) struct PolicyWatch {
     newest: Arc<ArcSwap<Policy>>,
     changes: Arc<watch::Sender<()>>,
     lease: Arc<Lease>,
+    /// The versions that held here since the start, the newest of them.
+    held: Arc<Mutex<BTreeSet<PolicyVersion>>>,
 }
 
 impl PolicyWatch {
     /// Begins with a snapshot.
     pub(crate) fn new(policy: Policy) -> Self {
+        let held = Arc::new(Mutex::new(BTreeSet::from([policy.version])));
         Self {
             newest: Arc::new(ArcSwap::from_pointee(policy)),
             changes: Arc::new(watch::Sender::new(())),
             lease: Arc::new(Lease::default()),
+            held,
         }
     }
 
@@ -246,8 +252,24 @@ impl PolicyWatch {
 
     /// Replaces it.
     pub(crate) fn replace(&self, policy: Policy) {
+        {
+            let mut held = self.held.lock();
+            // A group that began anew with a backup counts from there.
+            held.retain(|version| *version <= policy.version);
+            held.insert(policy.version);
+            if held.len() > POLICIES_HELD {
+                held.pop_first();
+            }
+        }
         self.newest.store(Arc::new(policy));
         self.changes.send_replace(());
+    }
+
+    /// Whether a version held here since the start, so that this node's ledger tells of it: of versions that come quickly one behind the
+    /// other, a node may honour the last alone. Of a newer one it is waited for; the caller has the deadline.
+    pub(crate) async fn has_held(&self, version: PolicyVersion) -> bool {
+        self.shows(|policy| (policy.version >= version).then_some(())).await;
+        self.held.lock().contains(&version)
     }
 
     /// Waits until a snapshot shows what is looked for. Never ends by itself: the caller has the deadline.
@@ -273,5 +295,31 @@ impl PolicyWatch {
     /// How long the group has been silent; beyond 30 s this region answers outward in the most restrictive view only.
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_version_counts_as_held_where_it_held_since_the_start_and_a_newer_one_is_waited_for() {
+        let of = |version| Policy { version: PolicyVersion(version), ..Policy::empty("tokyo".parse().unwrap()) };
+        let watch = PolicyWatch::new(of(0));
+        [3, 7].into_iter().for_each(|version| watch.replace(of(version)));
+        for (version, held) in [(0, true), (3, true), (5, false), (7, true)] {
+            assert_eq!(watch.has_held(PolicyVersion(version)).await, held, "{version}");
+        }
+        assert_eq!(watch.has_held(PolicyVersion(8)).now_or_never(), None, "nobody knows yet");
+        let waiting = watch.clone();
+        let (held, ()) = tokio::join!(waiting.has_held(PolicyVersion(8)), async { watch.replace(of(9)) });
+        assert!(!held, "9 holds, and 8 never did");
+        watch.replace(of(3));
+        assert!(watch.has_held(PolicyVersion(3)).await);
+        assert_eq!(watch.has_held(PolicyVersion(7)).now_or_never(), None, "the group began anew before it");
+        (4..4 + POLICIES_HELD as u64).for_each(|version| watch.replace(of(version)));
+        assert!(watch.has_held(PolicyVersion(4)).await && !watch.has_held(PolicyVersion(3)).await, "the newest are known");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The entry of an answer names the version of the policy and the digest of the rules that it was released by; those are judged in
 //! [`super::rules`]. A statement has the rules of its own version: answers under that are judged by it as well, whether their entry names rules or not.
-//! The smallest group is not held against what is told: cells stay as they were published, by whatever k was then.
+//! A cell stays as it was published, by whatever k was then, so that of cells the floor alone is held against what is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,10 +42,11 @@ pub(super) struct Answers {
     /// answer before it named rules.
     pub(super) unnamed: (u64, Option<u64>),
     pub(super) unpaired: u64,
-    /// Answers whose entry names rules and not the smallest group.
-    pub(super) without_k: u64,
-    /// Smaller groups that the ledger told of: in which run, of which stream, from which version of the policy on.
-    pub(super) lowered: Vec<(u32, StreamId, u64)>,
+    /// Answers whose entry names rules and not the smallest group: how many, and the first that is so though one before it said it.
+    pub(super) without_k: (u64, Option<u64>),
+    has_k: bool,
+    /// Smaller groups that the ledger told of: in which run, of which stream, from which version of the policy on, and how small.
+    pub(super) lowered: Vec<(u32, StreamId, u64, u32)>,
     /// Values that may be named of a field, as the ledger told: in which run and from which version of the policy on; their digest, and the
     /// entry.
     pub(super) approved: BTreeMap<(u32, Name, u64), ([u8; 32], u64)>,
@@ -75,8 +76,8 @@ pub(super) struct Held {
     grids: BTreeMap<i64, u64>,
     /// The first answer to a question with words.
     worded: Option<u64>,
-    /// The smallest group that an entry says, with that entry.
-    pub(super) k: Option<(u32, u64)>,
+    /// The smallest groups that entries say, each with the first of them.
+    pub(super) k: BTreeMap<u32, u64>,
     /// The fewest records that an answer counts without noise, with its entry: to questions with words, and to others.
     pub(super) fewest: [Option<(u64, u64)>; 2],
 }
@@ -108,7 +109,9 @@ impl Answers {
                 self.run += 1;
                 (self.officer, self.now) = (Some(*officer), BTreeMap::new());
             }
-            Event::ThresholdLowered { stream, policy, .. } => self.lowered.push((self.run, *stream, policy.0)),
+            Event::ThresholdLowered { stream, to, policy, .. } => {
+                self.lowered.push((self.run, *stream, policy.0, to.get()));
+            }
             Event::ValuesApproved { field, approved, policy, .. } => {
                 self.approved.insert((self.run, field.clone(), policy.0), (*approved, number));
             }
@@ -147,8 +150,14 @@ impl Answers {
             let held = held.or_insert_with(|| Held { shard, ..Held::default() });
             held.released(number, question, answer, aggregate);
             match k {
-                Some(k) => held.k = fewer(held.k, (k.get(), number)),
-                None => self.without_k += 1,
+                Some(k) => {
+                    self.has_k = true;
+                    held.k.entry(k.get()).or_insert(number);
+                }
+                None => {
+                    self.without_k.0 += 1;
+                    self.without_k.1 = self.without_k.1.or_else(|| self.has_k.then_some(number));
+                }
             }
         }
         if answer.header.policy.0 == self.version {

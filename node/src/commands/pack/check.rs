@@ -227,7 +227,7 @@ impl Outcome {
             let answers = &home.tally.answers;
             let reasons = [
                 (answers.unnamed.0, "name no rules, and are judged by the statement if they are of its version"),
-                (answers.without_k, "say no k"),
+                (answers.without_k.0, "say no k"),
                 (answers.unpaired, "are not judged, for what was asked is not here"),
             ];
             let told = reasons.into_iter().filter(|(count, _)| *count > 0);

@@ -104,17 +104,26 @@ pub(super) fn judge(
             judged.found.push((Where::Page(digest), why));
         };
         if let Some((before, was)) = before.filter(|(_, was)| k < *was) {
-            let is_told = |(in_run, of, from): &(u32, _, u64)| {
+            let told = answers.lowered.iter().filter(|(in_run, of, from, _)| {
                 *in_run == run && *of == id && before.version < *from && *from <= version
-            };
-            if !answers.lowered.iter().any(is_told) {
+            });
+            // What was lowered may have been raised again by then, and not further lowered.
+            if told.map(|(.., to)| *to).min().is_none_or(|to| k < to) {
                 let since = before.version;
                 say(format!(
-                    "the smallest group is {k}, and {was} in version {since}, and no entry tells that it was lowered"
+                    "the smallest group is {k}, and {was} in version {since}, and no entry tells that it was lowered so far"
                 ));
             }
         }
         before = Some((*under, k));
+        let floor = match rules.personal() {
+            Personal::No => KThreshold::NON_PERSONAL,
+            Personal::Subject(_) => KThreshold::FLOOR,
+            Personal::Undeclared => KThreshold::RECORDS,
+        };
+        if k < floor.get() {
+            say(format!("a smallest group of {k} is below {}, under which no policy may go", floor.get()));
+        }
         for (field, entry) in untold(rules, answers, under) {
             say(format!("the values of field `{field}` are not those that entry {entry} told of"));
         }
@@ -126,7 +135,7 @@ pub(super) fn judge(
     judged
 }
 
-/// What entries say of the smallest group, and answers of records, that is less than the rules say. A cell stays as it was published, by
+/// What entries say of the smallest group that is another than that of the rules, and answers of records that is less. A cell stays as it was published, by
 /// whatever k was then, but never by one below the floor; what is asked for by words is counted when it is asked.
 fn smaller<'a>(
     held: &'a Held,
@@ -134,19 +143,20 @@ fn smaller<'a>(
     (version, name): (u64, &'a str),
 ) -> impl Iterator<Item = (u64, String)> + use<'a> {
     let (k, is_personal) = (rules.numbers_of().0.get(), *rules.personal() != Personal::No);
-    let said = held.k.filter(|(said, _)| *said < k).map(|(said, number)| {
+    let said = held.k.iter().filter(move |(said, _)| **said != k).map(move |(said, number)| {
         let why = format!(
             "the entry says a smallest group of {said}, and the rules of policy version {version} for {name} have {k}"
         );
-        (number, why)
+        (*number, why)
     });
-    let least = [KThreshold::FLOOR.get(), k].map(u64::from);
+    let floor = KThreshold::FLOOR.get();
+    let least = [floor, k.max(floor)].map(u64::from);
     let told = held.fewest.iter().zip(least).filter(move |_| is_personal).filter_map(move |(fewest, least)| {
         let (records, number) = fewest.filter(|(records, _)| *records < least)?;
         let why = format!("the answer counts {records} records of {name}, and by policy version {version} no cell of fewer than {least} may be told");
         Some((number, why))
     });
-    said.into_iter().chain(told)
+    said.chain(told)
 }
 
 /// What rules let out.

@@ -133,15 +133,19 @@ fn one_version_has_one_set_of_rules_until_a_start_an_officer_or_a_backup_brings_
 
 #[test]
 fn a_smaller_group_is_told_of_in_the_ledger_or_found() {
-    let lowered = |policy| {
-        let (from, to) = (rules(json!({"k": 20})).numbers_of().0, rules(json!({})).numbers_of().0);
+    let lowered_to = |to: u32, policy| {
+        let (from, to) = (rules(json!({"k": 20})).numbers_of().0, rules(json!({"k": to})).numbers_of().0);
         Event::ThresholdLowered { stream: StreamId(1), from, to, policy: PolicyVersion(policy) }
     };
+    let lowered = |policy| lowered_to(5, policy);
     let unstated = Statement { policy_version: 9, ..statement() };
     let (high, low) = (rules(json!({"k": 20})), rules(json!({})));
     for (before, after, between, wanted) in [
         (&high, &low, vec![changed(3)], 1),
         (&high, &low, vec![changed(3), lowered(3)], 0),
+        // Lowered, and not so far.
+        (&high, &low, vec![changed(3), lowered_to(19, 3)], 1),
+        (&high, &low, vec![lowered_to(4, 3), changed(3)], 0),
         // That was lowered before, and raised since.
         (&high, &low, vec![lowered(2), changed(3)], 1),
         (&high, &low, vec![started(), changed(3)], 0),
@@ -246,7 +250,7 @@ fn an_entry_says_no_smaller_group_than_its_rules_and_nothing_below_is_told() {
     let word = Filter::Text { how: TextMatch::Words, literal: word, negated: false };
     for (said, filters, records, wanted) in [
         (Some(k(20)), vec![], 9, None),
-        (Some(k(21)), vec![], 3, None),
+        (Some(k(21)), vec![], 3, Some("the entry says a smallest group of 21")),
         (None, vec![], 9, None),
         (Some(k(19)), vec![], 9, Some("the entry says a smallest group of 19")),
         (
@@ -264,6 +268,37 @@ fn an_entry_says_no_smaller_group_than_its_rules_and_nothing_below_is_told() {
         let found = judged(std::slice::from_ref(&rules), [vec![changed(2)], answer, vec![changed(3)]].concat());
         assert_eq!(found.found.len(), usize::from(wanted.is_some()), "{said:?} {records}: {found:?}");
         assert!(wanted.is_none_or(|wanted| whys(&found)[0].contains(wanted)), "{found:?}");
+    }
+}
+
+#[test]
+fn no_rules_have_a_smaller_group_than_a_policy_may_have() {
+    for (change, is_found) in [
+        (json!({"k": 3}), false),
+        (json!({"k": 2}), true),
+        (json!({"k": 50, "personal": "Undeclared"}), false),
+        (json!({"k": 49, "personal": "Undeclared"}), true),
+        (json!({"k": 1, "personal": "No"}), false),
+    ] {
+        let rules = rules(change.clone());
+        let answer = by(&rules, counted((1, &[64], &[]), 10 * MINUTE, 2, 9));
+        let found = judged(std::slice::from_ref(&rules), [vec![changed(2)], answer, vec![changed(3)]].concat());
+        assert_eq!(found.found.len(), usize::from(is_found), "{change}: {found:?}");
+        assert!(whys(&found).iter().all(|why| why.contains("under which no policy may go")), "{found:?}");
+    }
+}
+
+#[test]
+fn an_entry_without_a_smallest_group_is_counted_and_found_behind_one_that_says_it() {
+    let then = wide();
+    let k = then.numbers_of().0;
+    let one = |k| under(&then, k, asked(1, &[64], 10 * MINUTE, 2));
+    for (events, wanted) in [([one(None), one(Some(k))].concat(), (1, None)), ([one(Some(k)), one(None)].concat(), (1, Some(4)))] {
+        let mut answers = Answers::default();
+        for (number, event) in (1..).zip(events) {
+            answers.take(number, &Entry::specimen(Timestamp(1), None, event));
+        }
+        assert_eq!(answers.without_k, wanted);
     }
 }
 

@@ -312,8 +312,7 @@ impl Tally {
         let Some(answer) = passage.answer() else { return };
         let is_released = matches!(answer.outcome, Outcome::Aggregate(_));
         let version = answer.header.policy.0;
-        let newest = self.versions.last().copied().unwrap_or_default();
-        if is_released && (version == 0 || version > newest) {
+        if is_released && (version == 0 || !self.versions.contains(&version)) {
             self.unknown_policies.push((number, version));
         }
     }

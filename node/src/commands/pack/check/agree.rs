@@ -259,6 +259,10 @@ impl Outcome {
                 let why = "the answer names no rules, and one before it does".to_owned();
                 found.push((format!("{}, entry {number}", home.origin), why));
             }
+            if let Some(number) = answers.without_k.1 {
+                let why = "the entry says no smallest group, and one before it does".to_owned();
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
         }
         for home in &self.homes {
             for (number, version) in &home.tally.unknown_policies {
