@@ -1,7 +1,8 @@
 //! A network of datagrams in memory, for real links on a turned clock: each way between two nodes has its own length, and
 //! datagrams on it are lost, doubled, late, overtaken and spoiled by chance, cut off, or held up and dropped where the way is narrow.
 //!
-//! The fate of the n-th datagram of a way hangs on the seed, the way and n alone. What became of datagrams is counted by kind.
+//! The dice of the n-th datagram of a way hang on the seed, the way and n alone; what they come to hangs on the weather, on cuts
+//! and narrow ways at that moment, and on how long the datagram is. What became of datagrams is counted by kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -172,7 +173,7 @@ impl Air {
     fn send(&self, end: &End, to: u64, datagram: &[u8]) {
         let (there, copies) = {
             let mut sky = self.0.sky.lock();
-            if !sky.ends.get(&end.node).is_some_and(|current| std::ptr::eq(Arc::as_ptr(current), end)) {
+            if !sky.is_current(end) {
                 return;
             }
             let copies = sky.copies(self.0.seed, (end.node, to), datagram);
@@ -186,6 +187,11 @@ impl Air {
 }
 
 impl Sky {
+    /// Whether it is the end that its node has now.
+    fn is_current(&self, end: &End) -> bool {
+        self.ends.get(&end.node).is_some_and(|current| std::ptr::eq(Arc::as_ptr(current), end))
+    }
+
     fn way(&mut self, seed: u64, from: u64, to: u64) -> &mut Way {
         self.ways.entry((from, to)).or_insert_with(|| {
             let mut dice = fate(seed, from, to, u64::MAX);
@@ -297,9 +303,12 @@ impl End {
         }
     }
 
-    /// Whether what comes from a node arrives; counts it.
+    /// Whether what comes from a node arrives; counts it, but for what comes to an end that is no node's any more.
     fn arrives(&self, from: u64) -> bool {
         let mut sky = self.air.0.sky.lock();
+        if !sky.is_current(self) {
+            return false;
+        }
         let is_cut = sky.cut.contains(&(from, self.node));
         sky.counts = sky.counts + Counts { delivered: u64::from(!is_cut), cut: u64::from(is_cut), ..Counts::default() };
         !is_cut
@@ -414,6 +423,15 @@ async fn nothing_passes_a_cut_not_even_what_is_on_its_way() {
     assert_eq!(arrives(&there).await, None);
     again.send(at(2), b"of the living");
     assert_eq!(arrives(&there).await.as_deref(), Some(&b"of the living"[..]));
+
+    // Nor does it hear what was on its way to it.
+    let leaves: [fn(&Air, u64); 2] = [Air::unplug, |air, node| drop(air.plug_in(node))];
+    for leave in leaves {
+        let there = air.plug_in(2);
+        again.send(at(2), b"to the dead");
+        leave(&air, 2);
+        assert_eq!(arrives(&there).await, None);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,9 @@
 //! drawn from a seed, on a clock that is turned by hand. What must never be is looked for at every step; in the end, with
 //! everything healed, the group must decide again within a bound, and all nodes must come to the same.
 //!
-//! A seed fixes what is done and when, and what becomes of the n-th datagram of each way. It does not fix the bytes of TLS, when
-//! a member stands for election, nor how fast the logs are written. Links alone, without a group on files, do the same every time.
+//! A seed fixes what is done and at which step, and the dice of the n-th datagram of each way. It does not fix which datagram that
+//! is, the bytes of TLS, when a member stands for election, nor how fast the logs are written. Links alone, without a group on
+//! files, do the same every time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::cluster::{LONG, tenant};
 use crate::linked::{NoLedger, Node, World, home};
 use crate::network::Dice;
 use crate::never::{Decided, Seen, ask, converge, look};
-use crate::turned::{on_a_turned_clock, on_every_processor, seeds};
+use crate::turned::{on_a_turned_clock, on_every_processor, on_one_processor, seeds};
 
 /// Steps with faults.
 const STEPS: u64 = 60;
@@ -38,6 +39,8 @@ const ROUND_TRIP: Duration = Duration::from_millis(100);
 /// By when a healed group serves and has come to the same everywhere: peers that are lost are dialled every two seconds, a dial
 /// that began before lasts six, and then come an election and perhaps a snapshot.
 const HEALED_WITHIN: Duration = Duration::from_secs(20);
+/// By when a whole life is over, whatever it waits for.
+const LIVED_WITHIN: Duration = Duration::from_secs(900);
 
 struct Flock {
     world: World,
@@ -156,7 +159,9 @@ fn no_weather_breaks_the_group_over_its_links_and_it_heals() {
     let lives = seeds(24);
     let count = lives.clone().count();
     on_every_processor(lives, |seed| {
-        let (decided, healed, counts) = on_a_turned_clock(live(seed));
+        let lived = on_a_turned_clock(async { timeout(LIVED_WITHIN, live(seed)).await });
+        let (decided, healed, counts) =
+            lived.unwrap_or_else(|_| panic!("seed {seed}: not over after {LIVED_WITHIN:?} of the turned clock"));
         eprintln!("seed {seed} (DOMICILE_SEED): {decided} decisions, healed in {healed:?}, {counts:?}");
         // One of them when it was healed; a seed may keep the group apart for most of its life.
         assert!(decided >= 2, "seed {seed}: only {decided} decisions: no traffic");
@@ -242,6 +247,7 @@ async fn disturb(flock: &mut Flock, dice: &mut Dice, seen: &mut Seen) {
 #[test]
 #[should_panic(expected = "is gone")]
 fn a_disk_that_forgets_what_was_decided_is_found_out() {
+    on_one_processor();
     on_a_turned_clock(async {
         let mut flock = Flock::of_three(1).await;
         let decided = Decided::default();
@@ -280,6 +286,7 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 #[should_panic(expected = "not the same")]
 fn a_group_that_stays_cut_apart_has_not_healed() {
+    on_one_processor();
     on_a_turned_clock(async {
         let flock = Flock::of_three(1).await;
         flock.air.isolate(2);

@@ -1,7 +1,7 @@
 //! A clock that is turned by hand, one for each life, and every processor with lives of its own.
 //!
 //! The log of a node is the real one on a real file, written by a thread; so the clock goes on a few milliseconds at a time, each
-//! after a moment of real time, and a seed fixes what is done and when, not every interleaving.
+//! after a moment of real time, and a seed fixes what is done and at which step, not every interleaving.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -27,17 +27,27 @@ pub(crate) fn on_every_processor(seeds: Range<u64>, life: impl Fn(u64) + Sync) {
         for place in (0..CpuSet::MAX_CPU).filter(|place| places.is_set(*place)) {
             let left = &left;
             scope.spawn(move || {
-                // The clock and all who write live on one processor: where the machine takes it away from them, it stands for all.
-                // Turned on another one, it would go on for hours while nobody can answer.
-                let mut here = CpuSet::new();
-                here.set(place);
-                sched_setaffinity(None, &here).unwrap();
+                stay_at(place);
                 while let Some(seed) = { left.lock().next() } {
                     life(seed);
                 }
             });
         }
     });
+}
+
+/// Has this thread, and what it starts from now on, live on one processor alone; for a life that is not one of many.
+pub(crate) fn on_one_processor() {
+    let places = sched_getaffinity(None).unwrap();
+    stay_at((0..CpuSet::MAX_CPU).find(|place| places.is_set(*place)).unwrap());
+}
+
+/// The clock and all who write live on one processor: where the machine takes it away from them, it stands for all. Turned on
+/// another one, it would go on for hours while nobody can answer.
+fn stay_at(place: usize) {
+    let mut here = CpuSet::new();
+    here.set(place);
+    sched_setaffinity(None, &here).unwrap();
 }
 
 /// Lives one life on a clock of its own.

@@ -1,15 +1,18 @@
 //! Two more nodes of Tokyo, so that three share its store, and newcomers in the place of machines that are lost: made by hand as
 //! the operator's guide says, with the keys of the region's first node. And the operator's commands, which find profile and officer keys beside the deployment.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use domicile_tests::cluster::ready::Doors;
 use domicile_tests::cluster::region::Region;
-use domicile_tests::cluster::second;
+use domicile_tests::cluster::{second, wait_until};
 
 /// The numbers of the nodes that Tokyo has beside its first.
 pub const MORE: [u64; 2] = [4, 5];
@@ -20,6 +23,9 @@ pub const DATA: &str = "domicile-data";
 
 /// The number of the first newcomer in the place of a machine that is lost; the others follow.
 pub const NEWCOMERS: u64 = 11;
+
+/// How long a command of the operator may take.
+const COMMAND_WITHIN: Duration = Duration::from_secs(120);
 
 /// Runs the operator's commands where the deployment lies.
 pub struct Operator {
@@ -36,14 +42,24 @@ impl Operator {
     /// Runs one; what it said.
     ///
     /// # Errors
-    /// When it fails.
+    /// When it fails, or does not end in time.
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.binary);
         command.args(arguments).current_dir(&self.directory).stdin(Stdio::null());
-        let output = command.output().with_context(|| format!("starting {}", self.binary.display()))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "`domicile {}`: {}: {said}", arguments.join(" "), output.status);
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        // Files, for nobody reads along while it runs.
+        let (out, err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        command.stdout(out.try_clone()?).stderr(err.try_clone()?);
+        let mut child = command.spawn().with_context(|| format!("starting {}", self.binary.display()))?;
+        let ended = wait_until(COMMAND_WITHIN, || child.try_wait().transpose()).transpose()?;
+        if ended.is_none() {
+            child.kill()?;
+            child.wait()?;
+        }
+        let (said, line) = (whole(err)?, arguments.join(" "));
+        let status =
+            ended.with_context(|| format!("`domicile {line}` did not end within {COMMAND_WITHIN:?}: {said}"))?;
+        ensure!(status.success(), "`domicile {line}`: {status}: {said}");
+        Ok(whole(out)?.trim().to_owned())
     }
 
     /// Runs one through a region that is not this one, whose doors are shut: it is left out of the profile.
@@ -89,6 +105,14 @@ impl Operator {
         // Written in place: nobody else may read it, and that stays so.
         Ok(std::fs::write(&path, text)?)
     }
+}
+
+/// What was written into a file.
+fn whole(mut file: File) -> Result<String> {
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// One more node of a region, before it is wired into a network.

@@ -18,6 +18,8 @@ use super::mishaps::{Deck, Mishap, Mood};
 
 /// How long the end of a relay may take.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// How long the server may take for an answer; whoever asked is cut off then, lest all who create after it wait for ever.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// The relay; ends with this value.
 pub struct Relay {
@@ -115,7 +117,7 @@ impl State {
     /// Asks the server.
     async fn ask(&self, request: &Message) -> Result<Message, Error> {
         let _alone = if is_creation(request) { Some(self.creating.lock().await) } else { None };
-        ask(self.to, request).await
+        tokio::time::timeout(ANSWER_WITHIN, ask(self.to, request)).await?
     }
 
     fn happened(&self, door: &str, request: &Message, what: &str) {

@@ -46,9 +46,12 @@ impl Replaced {
         self.machines.iter().map(Machine::name).collect()
     }
 
-    /// Whether everybody says that the newcomers vote and the lost ones do not.
+    /// Whether everybody says that the newcomers vote and the lost ones do not, and, where something is shared, it is known who
+    /// writes it and that is no lost one.
     pub fn is_settled(&self) -> bool {
-        wrong_votes(self).is_empty()
+        let is_lost = |owner: &u64| self.machines.iter().any(|machine| machine.lost == *owner);
+        let is_handed_on = !self.owners.is_empty() && !self.owners.values().any(is_lost);
+        wrong_votes(self).is_empty() && (is_handed_on || !self.is_shared)
     }
 }
 
@@ -128,6 +131,19 @@ mod tests {
         assert_eq!(check(&replaced()).violations, Vec::<String>::new());
         assert_eq!(replaced().lost(), BTreeSet::from(["tokyo/1".to_owned(), "tokyo/11".to_owned()]));
         assert!(replaced().is_settled());
+    }
+
+    #[test]
+    fn nothing_is_settled_while_somebody_lost_votes_or_writes_or_nobody_says_who_writes() {
+        let is_settled = |change: fn(&mut Replaced)| {
+            let mut found = replaced();
+            change(&mut found);
+            found.is_settled()
+        };
+        assert!(!is_settled(|found| drop(found.voters.insert("tokyo".to_owned(), BTreeSet::from([1, 2, 12])))));
+        assert!(!is_settled(|found| found.owners.extend([("a".to_owned(), 11)])));
+        assert!(!is_settled(|found| found.owners.clear()));
+        assert!(is_settled(|found| (found.is_shared, found.owners) = (false, BTreeMap::new())));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until, with_section};
 use serde_json::Value;
 
-use super::{Cluster, LOOK, Node, rewire};
+use super::{Cluster, LOOK, Node, rewire, tail};
 use crate::checker::replaced::{Machine, Replaced};
 use crate::door::{self, Door};
 use crate::env::Wiring;
@@ -19,6 +19,8 @@ use crate::workload::RUN_MARK;
 
 /// How long everybody may take to know who votes.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// How long the nodes that share a store may take to say who writes, before one of them is lost.
+const OWNERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Who will come in the place of a machine that is lost.
 pub(super) struct Newcomer {
@@ -33,11 +35,16 @@ impl Cluster {
     /// wrote that others share.
     ///
     /// # Errors
-    /// When something of it stays.
+    /// When something of it stays, or the node had ended by itself: that is no fault of ours, and nothing to go on from.
     pub fn lose_machine(&mut self, at: usize) -> Result<u64> {
         let number = self.nodes[at].number;
-        let wrote = self.owners().values().filter(|owner| **owner == number).count() as u64;
-        self.kill(at)?;
+        let known = || Some(self.owners()).filter(|owners| !owners.is_empty());
+        // A look in which nobody answers in time is no node that writes nothing.
+        let owners =
+            if self.is_trio() { wait_until(OWNERS_WITHIN, known).unwrap_or_default() } else { BTreeMap::new() };
+        let wrote = owners.values().filter(|owner| **owner == number).count() as u64;
+        let ran = self.kill(at)?;
+        ensure!(ran, "`{}` ended by itself before its machine was lost:\n{}", self.called(at), tail(&self.log(at)));
         std::fs::remove_dir_all(self.home(at))?;
         Ok(wrote)
     }

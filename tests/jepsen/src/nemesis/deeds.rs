@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::schedule::{Deed, Kind, Step};
 use crate::bucket::mishaps::Mood;
-use crate::bucket::relay::CREATED_IN_SILENCE;
+use crate::bucket::relay::{CREATED_IN_SILENCE, Tally};
 use crate::checker::availability::Fault;
 use crate::clocks::Pace;
 use crate::cluster::Cluster;
@@ -31,6 +31,8 @@ const OFF: i64 = 120;
 const RIGHT_MS: i64 = 1_000;
 /// How long a newcomer may take to vote, once it is ready.
 const VOTES_WITHIN: Duration = Duration::from_secs(60);
+/// How much longer a bad day of the bucket may last until it has bitten: on a slow machine few requests come.
+const BITES_WITHIN: Duration = Duration::from_secs(15);
 /// How long everybody works on after a deposed owner is back.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
@@ -164,14 +166,20 @@ impl<'a> Nemesis<'a> {
         let bucket = self.cluster.bucket().context("no bucket of a server")?;
         let before = bucket.relay.tally();
         bucket.relay.set(mood);
-        std::thread::sleep(hold);
-        bucket.relay.set(Mood::Fair);
-        let mut done = bucket.relay.tally();
-        done.iter_mut().for_each(|(what, number)| *number -= before.get(what).copied().unwrap_or_default());
-        done.retain(|_, number| *number > 0);
-        self.recorder.nemesis("done by the relay", json!(""), json!(done));
+        let look = || {
+            let mut done = bucket.relay.tally();
+            done.iter_mut().for_each(|(what, number)| *number -= before.get(what).copied().unwrap_or_default());
+            done.retain(|_, number| *number > 0);
+            done
+        };
         let is_told = |(what, _): &(&String, &u64)| mood != Mood::Failing || what.ends_with(CREATED_IN_SILENCE);
-        Ok(done.iter().filter(is_told).map(|(_, number)| number).sum())
+        let bites = |done: &Tally| -> u64 { done.iter().filter(is_told).map(|(_, number)| number).sum() };
+        std::thread::sleep(hold);
+        wait_until(BITES_WITHIN, || (bites(&look()) > 0).then_some(()));
+        bucket.relay.set(Mood::Fair);
+        let done = look();
+        self.recorder.nemesis("done by the relay", json!(""), json!(done));
+        Ok(bites(&done))
     }
 
     /// Loses a machine, and has a newcomer take its place in the group. It must come to vote.
