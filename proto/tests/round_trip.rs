@@ -14,8 +14,8 @@ use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::codec::{CodecError, Message, decode, encode};
 use domicile_proto::ids::{
-    DictionaryId, FieldId, KThreshold, Level, Name, NodeId, QuestionId, RecordCount, Region, RegionNumber, ShardId,
-    StreamId, TenantId, TimeRange, Timestamp,
+    DictionaryId, FieldId, KThreshold, Level, Name, NodeId, PolicyVersion, QuestionId, RecordCount, Region,
+    RegionNumber, ShardId, StreamId, TenantId, TimeRange, Timestamp,
 };
 use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome};
 use domicile_proto::message::batch::{
@@ -323,7 +323,7 @@ proptest! {
         question in question(),
         (named, key, crosses) in (name(), option::of(name()), any::<bool>()),
         (tenant, wait_ms, rules, k) in any::<(u32, u32, [u8; 32], Option<std::num::NonZeroU32>)>(),
-        (shard, upto, journal) in any::<(u64, u64, u64)>(),
+        (shard, upto, journal, policy) in any::<(u64, u64, u64, u64)>(),
         holdings in vec(any::<(u64, u64, Option<(i64, i64)>)>(), 0..9),
     ) {
         let asker = |key| Asker { key, tenant: TenantId(tenant), rows: Rows::Redacted };
@@ -331,7 +331,7 @@ proptest! {
             || AskedBy::Region(Region(named.clone())),
             |key| AskedBy::Key(asker(key), crosses),
         );
-        comes_back(&RegionAsk::Gated(GatedQuestion { by, question, wait_ms }))?;
+        comes_back(&RegionAsk::Gated(GatedQuestion { by, question, policy: PolicyVersion(policy), wait_ms }))?;
         comes_back(&DrawnFrom { shard: ShardId(shard), upto, journal, rules, k: k.map(KThreshold) })?;
         let holding = |(records, bytes, ends): (u64, u64, Option<(i64, i64)>)| {
             Holding { records, bytes, ends: ends.map(|(from, to)| (Timestamp(from), Timestamp(to))) }

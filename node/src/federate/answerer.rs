@@ -49,6 +49,10 @@ impl Answerer {
         &self.ledger
     }
 
+    pub(super) const fn policy(&self) -> &PolicyWatch {
+        &self.policy
+    }
+
     pub(super) const fn gate(&self) -> &Gate {
         &self.gate
     }

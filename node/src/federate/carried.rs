@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domicile_proto::ids::NodeId;
+use domicile_proto::codec::encode;
+use domicile_proto::ids::{NodeId, PolicyVersion};
 use domicile_proto::link::connection::RegionReplyTo;
 use domicile_proto::link::neighbour::Neighbour;
 use domicile_proto::message::answer::RefusalCode;
@@ -63,6 +64,9 @@ impl Owner {
         let header = header(self.answerer.ledger(), &asked.question);
         let refused = |code| (Answered::refused(header, code), None);
         let within = Duration::from_millis(asked.wait_ms.into()).min(FEDERATED_DEADLINE);
+        if !self.holds(asked.policy, within / 4).await {
+            return refused(RefusalCode::Unavailable);
+        }
         let put = match self.let_in(asked) {
             Ok(put) => put,
             Err(code) => return refused(code),
@@ -71,7 +75,19 @@ impl Owner {
             return refused(RefusalCode::Busy);
         };
         let deadline = within.saturating_sub(began.elapsed());
-        self.answerer.gate().answer_here(Put { deadline, ..put }).await
+        let (answered, drawn) = self.answerer.gate().answer_here(Put { deadline, ..put }).await;
+        // The gate looks at the size of what crosses alone; on its way through the region every answer is one frame.
+        if encode(answered.answer()).is_err() {
+            return refused(RefusalCode::AnswerTooLarge);
+        }
+        (answered, drawn)
+    }
+
+    /// Whether this node's policy is, or becomes within this time, no older than that of the node that was asked: what an older one lets
+    /// out, that node may not pass on.
+    async fn holds(&self, version: PolicyVersion, within: Duration) -> bool {
+        let holding = self.answerer.policy().shows(|policy| (policy.version >= version).then_some(()));
+        tokio::time::timeout(within, holding).await.is_ok()
     }
 
     fn let_in(&self, GatedQuestion { by, question, .. }: GatedQuestion) -> Result<Put, RefusalCode> {

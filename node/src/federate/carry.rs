@@ -55,11 +55,15 @@ impl Carrier {
         Self::over(us, move |to, asked, within| {
             let link = link.clone();
             Box::pin(async move {
+                let began = Instant::now();
                 let asking = async {
-                    match ask_once(&link, &to, asked.clone(), within).await {
-                        Err(LinkError::Lost { .. }) => ask_once(&link, &to, asked, within).await,
-                        other => other,
+                    let told = ask_once(&link, &to, asked.clone(), within).await;
+                    if !matches!(told, Err(LinkError::Lost { .. })) {
+                        return told;
                     }
+                    let spent = began.elapsed();
+                    let wait_ms = asked.wait_ms.saturating_sub(u32::try_from(spent.as_millis()).unwrap_or(u32::MAX));
+                    ask_once(&link, &to, GatedQuestion { wait_ms, ..asked }, within.saturating_sub(spent)).await
                 };
                 match tokio::time::timeout(within, asking).await {
                     Ok(Ok((answered, drawn))) => Ok((answered, drawn.map(Drawn::from))),
@@ -82,14 +86,19 @@ impl Carrier {
     pub(super) async fn carry(&self, owner: NodeId, put: &Put, by: AskedBy) -> Carried {
         let began = Instant::now();
         let to = put.policy.nodes_of(&put.policy.region).find(|to| to.id.node == owner).ok_or(Unheard)?;
-        let Some(_place) = self.places.wait(put.question.tenant, put.deadline / 2).await else {
-            return Ok((Answered::refused(put.header, RefusalCode::Busy), None));
+        let is_abroad = matches!(by, AskedBy::Region(_));
+        // Another region waits for half of its time for a node, and then asks the next one.
+        let deadline = if is_abroad { put.deadline * 2 / 5 } else { put.deadline };
+        let Some(_place) = self.places.wait(put.question.tenant, deadline / 2).await else {
+            // The next node may have a place for it; a client has this one.
+            let busy = (Answered::refused(put.header, RefusalCode::Busy), None);
+            return if is_abroad { Err(Unheard) } else { Ok(busy) };
         };
-        let left = put.deadline.saturating_sub(began.elapsed());
+        let left = deadline.saturating_sub(began.elapsed());
         // So that its word, which may be that its time was up, still reaches this node.
         let its = left - left / 10;
         let wait_ms = u32::try_from(its.as_millis()).unwrap_or(u32::MAX);
-        let asked = GatedQuestion { by, question: put.question.clone(), wait_ms };
+        let asked = GatedQuestion { by, question: put.question.clone(), policy: put.policy.version, wait_ms };
         let told = tokio::time::timeout(left, (self.call)(to, asked, left)).await;
         let (answered, drawn) = told.unwrap_or(Err(Unheard))?;
         Ok((answered.repeat(&put.header), drawn))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use domicile_proto::aggregate::date_grid::Grid;
 use domicile_proto::border::{Cells, LiteralDetector, Measured, ReleasePolicy, release};
 use domicile_proto::codec::{decode, encode};
 use domicile_proto::ids::{
@@ -13,7 +14,7 @@ use domicile_proto::ids::{
     SubjectCount, TenantId, TimeRange, Timestamp,
 };
 use domicile_proto::link::identity::PeerId;
-use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
+use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::gated::{AskedBy, GatedQuestion};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::message::region::{Asker, RegionAsk};
@@ -31,7 +32,7 @@ use crate::admit::{Admitter, Rates, key_digest};
 use crate::aggregate::Answered;
 use crate::audit::{Drawn, Entries, Event, Ledger, Why};
 use crate::clock::Clock;
-use crate::limits::{FEDERATED_DEADLINE, TEXT_STEP};
+use crate::limits::{CARRIED_QUESTIONS_OF_TENANT, FEDERATED_DEADLINE, TEXT_STEP};
 use crate::policy::{Policy, PolicyWatch, Routes, StreamView};
 use crate::telemetry::Metrics;
 
@@ -144,7 +145,13 @@ fn to(owner: Arc<Owner>) -> Carrier {
         let frame = encode(&RegionAsk::Gated(asked)).expect("within its bound");
         let Ok(RegionAsk::Gated(asked)) = decode(&frame) else { panic!("another frame") };
         let owner = Arc::clone(&owner);
-        Box::pin(async move { Ok(owner.judged(asked).await) })
+        Box::pin(async move {
+            let (answered, drawn) = owner.judged(asked).await;
+            // What is no frame never comes.
+            let frame = encode(answered.answer()).map_err(|_| Unheard)?;
+            assert_eq!(decode::<Answer>(&frame).as_ref(), Ok(answered.answer()));
+            Ok((answered, drawn))
+        })
     })
 }
 
@@ -257,7 +264,8 @@ async fn the_owner_trusts_no_neighbour_with_its_own_policy() {
     let asker = |key: &str, tenant| Asker { key: name(key), tenant, rows: Rows::None };
     let says = async |policy: Policy, by: AskedBy, question: Question| {
         let owner = owner(policy, gate.clone(), Arc::clone(&theirs));
-        owner.judged(GatedQuestion { by, question, wait_ms: 5_000 }).await.0.answer().outcome.clone()
+        let asked = GatedQuestion { by, question, policy: PolicyVersion::default(), wait_ms: 5_000 };
+        owner.judged(asked).await.0.answer().outcome.clone()
     };
     let abroad = || AskedBy::Region(region("frankfurt"));
     let shut = Policy { routes: Routes::open_to(["tokyo"]), ..policy() };
@@ -285,6 +293,85 @@ async fn the_owner_trusts_no_neighbour_with_its_own_policy() {
 }
 
 #[tokio::test]
+async fn an_owner_judges_by_no_older_policy_than_that_of_the_node_that_was_asked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (gate, judged) = gate(None);
+    let behind = watch(policy());
+    let admitter = Arc::new(Admitter::new(behind.clone(), Rates::default()));
+    let owner = Owner::new(OWNER, answerer(behind.clone(), gate, ledger(dir.path(), "theirs")), admitter);
+    let says = async |version, wait_ms| {
+        let by = AskedBy::Region(region("frankfurt"));
+        let asked = GatedQuestion { by, question: question(1), policy: PolicyVersion(version), wait_ms };
+        owner.judged(asked).await.0.answer().outcome.clone()
+    };
+    assert_eq!(says(1, 40).await, Outcome::Refused(RefusalCode::Unavailable));
+    assert_eq!(judged.load(Ordering::SeqCst), 0, "it is refused before it is judged");
+    // One that hears of the change while it waits answers.
+    let hears = async {
+        tokio::task::yield_now().await;
+        behind.replace(Policy { version: PolicyVersion(1), ..policy() });
+    };
+    let (said, ()) = tokio::join!(says(1, 60_000), hears);
+    assert!(matches!(said, Outcome::Aggregate(_)), "{said:?}");
+    for version in [0, 1] {
+        assert!(matches!(says(version, 5_000).await, Outcome::Aggregate(_)), "{version}");
+    }
+    assert_eq!(says(2, 40).await, Outcome::Refused(RefusalCode::Unavailable));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_to_be_carried_is_refused_in_words_and_the_region_is_not_silent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let huge = Gate::over(|put: Put| {
+        let Ask::DateGrid(grid) = put.question.ask else { panic!("a grid is asked for") };
+        let measured = Measured { records: RecordCount(1 << 48), subjects: SubjectCount(70) };
+        let cells = Cells::new(grid, vec![measured; grid.len as usize]).expect("as many");
+        let policy = ReleasePolicy { k: KThreshold::SUBJECTS, version: PolicyVersion(1) };
+        let answered = Answered::DateGrid(release(cells, &policy, put.header));
+        Box::pin(async move { answered })
+    });
+    let owner = owner(policy(), huge, ledger(dir.path(), "theirs"));
+    let nowhere = Reach::over(|_, _, _| Box::pin(async { Err(NoAnswer) }));
+    let (gate, ours) = (unasked().beside(to(owner)), ledger(dir.path(), "ours"));
+    let asked = Federation::new(watch(policy()), gate, nowhere, ours, Arc::new(Nothing));
+    let cells = async |len| {
+        let grid = Grid { first: 0, step: 60, len };
+        let question = FederatedQuestion { range: grid.range(), ask: Ask::DateGrid(grid), ..federated() };
+        asked.ask(question).await.expect("an answer").coverage.missing()
+    };
+    assert_eq!(cells(1_000).await, []);
+    assert_eq!(cells(10_000).await, [(region("tokyo"), Standing::Refused(RefusalCode::AnswerTooLarge))]);
+}
+
+#[tokio::test]
+async fn where_this_node_has_no_place_another_region_asks_the_next_node_and_a_client_is_told_that_it_is_busy() {
+    let endless = Carrier::over(OTHER, |_, _, _| Box::pin(std::future::pending()));
+    let gate = unasked().beside(endless);
+    let watch = watch(policy());
+    let put = |deadline| Put {
+        policy: watch.now(),
+        stream: Arc::clone(watch.now().stream(TENANT, &name("app")).expect("known")),
+        header: AnswerHeader::new(question(1).id, question(1).range),
+        question: question(1),
+        deadline,
+        crosses: false,
+    };
+    let client = || AskedBy::Key(Asker { key: name("searches"), tenant: TENANT, rows: Rows::None }, false);
+    let holding: Vec<_> = (0..CARRIED_QUESTIONS_OF_TENANT)
+        .map(|_| {
+            let (gate, put, by) = (gate.clone(), put(Duration::from_secs(60)), client());
+            tokio::spawn(async move { gate.ask(put, by).await.is_ok() })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let short = Duration::from_millis(40);
+    assert!(gate.ask(put(short), AskedBy::Region(region("frankfurt"))).await.is_err());
+    let (said, _) = gate.ask(put(short), client()).await.expect("a word");
+    assert_eq!(said.answer().outcome, Outcome::Refused(RefusalCode::Busy));
+    holding.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn an_answer_to_a_text_question_leaves_at_a_whole_step_that_covers_the_way_to_the_owner() {
     let literal = Literal::try_from("refused".to_owned()).expect("short");
     let filters = vec![Filter::Text { how: TextMatch::Words, literal, negated: false }];
@@ -297,6 +384,7 @@ async fn an_answer_to_a_text_question_leaves_at_a_whole_step_that_covers_the_way
             let turning = timer.clone();
             let carrier = Carrier::over(OTHER, move |_, asked, within| {
                 assert!(Duration::from_millis(asked.wait_ms.into()) <= within * 9 / 10 + Duration::from_millis(1));
+                assert!(within <= FEDERATED_DEADLINE * 2 / 5, "the asking region waits for half");
                 turning.turn(Duration::from_millis(way));
                 let header = AnswerHeader::new(asked.question.id, asked.question.range);
                 Box::pin(async move { if is_heard { Ok((of_seventy(header), None)) } else { Err(Unheard) } })

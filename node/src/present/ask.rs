@@ -75,7 +75,7 @@ impl Desk {
     /// them are put into words before the first is sent, so that a request which is refused here sends nothing.
     pub(super) async fn ask(&self, wanted: Vec<(Whither, Wanted)>, filter: &Filter) -> Result<Vec<Answer>, Failure> {
         let began = Instant::now();
-        let ends = self.ends(&wanted, filter).await;
+        let ends = self.ends(&wanted, filter).await?;
         let mut answers = Vec::new();
         for (whither, wanted) in wanted {
             let ends = ends.get(&whither.stream).copied();
@@ -129,30 +129,27 @@ impl Desk {
     }
 
     /// First and last time of each stream's records, where this region alone is asked and an end of the range is open: of whoever owns
-    /// the stream, once for all that is wanted. What other regions are asked never depends on the data of this one.
-    async fn ends(&self, wanted: &[(Whither, Wanted)], filter: &Filter) -> Ends {
+    /// the stream, once for all that is wanted. An owner that is not heard fails the request: without the ends, the newest cells would
+    /// pass for all there are. What other regions are asked never depends on the data of this one.
+    async fn ends(&self, wanted: &[(Whither, Wanted)], filter: &Filter) -> Result<Ends, Failure> {
         let (range, _) = filter.clone().split_time();
         if range.from != TimeRange::ALL.from && range.to != TimeRange::ALL.to {
-            return Ends::new();
+            return Ok(Ends::new());
         }
         let home = &self.parts.region;
         let is_home = |regions: &Regions| matches!(regions, Regions::Only(only) if only.iter().all(|one| one == home));
         let meant = wanted.iter().filter(|(whither, wanted)| wanted.has_grid() && is_home(&whither.regions));
         let meant: BTreeMap<&Name, &Whither> = meant.map(|(whither, _)| (&whither.stream, whither)).collect();
-        let found = meant.into_values().map(async |whither| {
-            let stream = self.parts.policy.now().stream(whither.asker.tenant, &whither.stream).cloned()?;
-            Some((whither.stream.clone(), self.ends_of(whither, stream).await?))
-        });
-        futures::future::join_all(found).await.into_iter().flatten().collect()
-    }
-
-    /// Where the owner is not heard, nobody knows them; nor does it answer the question then.
-    async fn ends_of(&self, whither: &Whither, stream: Arc<StreamView>) -> Option<(Timestamp, Timestamp)> {
-        if stream.shard.is_none_or(|(_, owner)| owner == self.parts.node) {
-            return self.ends_here(&stream);
-        }
-        let (id, within) = (stream.id, (whither.deadline / 2).min(HOLDINGS_DEADLINE));
-        self.holdings(&whither.asker, &[stream], within).await.ok()?.remove(&id)?.ends
+        // What one request wants, it wants for one asker and in one time.
+        let Some(first) = meant.values().next() else { return Ok(Ends::new()) };
+        let policy = self.parts.policy.now();
+        let streams = meant.keys().filter_map(|name| policy.stream(first.asker.tenant, name).cloned());
+        let streams: Vec<Arc<StreamView>> = streams.collect();
+        let within = (first.deadline / 2).min(HOLDINGS_DEADLINE);
+        let held = self.holdings(&first.asker, &streams, within).await?;
+        // A stream without records has no ends.
+        let ends_of = |stream: &Arc<StreamView>| Some((stream.name.clone(), held.get(&stream.id)?.ends?));
+        Ok(streams.iter().filter_map(ends_of).collect())
     }
 
     fn shape(

@@ -75,8 +75,11 @@ impl Desk {
     pub(super) fn holdings_here(&self, asker: &Asker, streams: &[StreamId]) -> RegionReply {
         let said = || {
             let who = self.parts.admitter.vouched(asker).ok_or(NotSearched::Stranger)?;
+            if streams.len() > MAX_STREAMS {
+                return Err(NotSearched::Unread);
+            }
             let distinct: BTreeSet<StreamId> = streams.iter().copied().collect();
-            if streams.len() > MAX_STREAMS || distinct.len() < streams.len() {
+            if distinct.len() < streams.len() {
                 return Err(NotSearched::Unread);
             }
             let policy = self.parts.policy.now();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domicile_proto::codec::{decode, encode};
 use domicile_proto::ids::{ErasureId, NodeId, ShardId, StreamId, TenantId};
+use domicile_proto::message::answer::Answer;
 use domicile_proto::message::region::{Asker, NotSearched, RegionAsk, RegionReply, RowSearch, SearchBytes};
 use domicile_proto::metadata::{AccessKey, Rows};
 use serde_json::{Value, json};
@@ -285,7 +286,12 @@ fn carrying_to(world: &World) -> Carrier {
         let owner = Arc::clone(&owner);
         let frame = encode(&RegionAsk::Gated(asked)).expect("within its bound");
         let Ok(RegionAsk::Gated(asked)) = decode(&frame) else { panic!("another frame") };
-        Box::pin(async move { Ok(owner.judged(asked).await) })
+        Box::pin(async move {
+            let (answered, drawn) = owner.judged(asked).await;
+            let frame = encode(answered.answer()).expect("the owner's answer is a frame");
+            assert_eq!(decode::<Answer>(&frame).as_ref(), Ok(answered.answer()));
+            Ok((answered, drawn))
+        })
     })
 }
 
@@ -329,6 +335,22 @@ async fn numbers_behind_the_gate_are_the_same_at_a_node_without_the_stream() {
     // A key of another tenant sees no stream at all.
     let (status, said) = said(&other, OTHER_ADMIN, "/api/v1/search", r#"{"stream": "app", "ask": "count"}"#).await;
     assert_eq!((status, &said["error"]["code"]), (404, &json!("DMC-PRESENT-01")), "{said}");
+}
+
+#[tokio::test]
+async fn a_histogram_without_a_range_is_refused_where_the_owner_says_nothing_of_what_it_holds() {
+    let owner = World::new();
+    let deaf = World::carrying(SECOND, |_| {}, nobody(), Some(carrying_to(&owner)));
+    for wanted in [
+        json!({"stream": "app", "ask": {"histogram": 60}}),
+        json!({"stream": "app", "ask": {"histogram": 60}, "on_missing": "partial"}),
+        json!({"stream": "app", "aggregations": {"count": {}, "histogram": {"interval": "1m"}}}),
+    ] {
+        let (status, said) = said(&deaf, SEARCH, "/api/v1/search", &wanted.to_string()).await;
+        assert_eq!((status, &said["error"]["code"]), (503, &json!("DMC-OWNERSHIP-10")), "{said}");
+    }
+    let (status, said) = said(&deaf, SEARCH, "/api/v1/search", r#"{"stream": "app", "ask": "count"}"#).await;
+    assert!(status == 200 && said["total"]["value"].as_u64().is_some_and(|value| value > 0), "{said}");
 }
 
 #[tokio::test]

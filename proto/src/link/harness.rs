@@ -332,7 +332,7 @@ async fn serve(peer: Peer, begun: Arc<Mutex<Vec<&'static str>>>) {
                         let cells = Cells::<Count>::new((), measured).expect("one cell");
                         let policy = ReleasePolicy { k: KThreshold::SUBJECTS, version: PolicyVersion(1) };
                         let released = release(cells, &policy, AnswerHeader::new(id, asked.question.range));
-                        let drawn = DrawnFrom { shard: ShardId(3), upto: 70, journal: 1, rules: [2; 32] };
+                        let drawn = DrawnFrom { shard: ShardId(3), upto: 70, journal: 1, rules: [2; 32], k: None };
                         let _ = neighbour.bring(to, &released, (asked.wait_ms > 0).then_some(drawn)).await;
                         continue;
                     }

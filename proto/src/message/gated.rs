@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{KThreshold, Region, ShardId};
+use crate::ids::{KThreshold, PolicyVersion, Region, ShardId};
 use crate::message::question::Question;
 use crate::message::region::Asker;
 
@@ -26,6 +26,8 @@ pub struct GatedQuestion {
     pub by: AskedBy,
     /// What is asked, as it came in.
     pub question: Question,
+    /// The policy of the node that was asked: an owner that holds an older one judges nothing for it.
+    pub policy: PolicyVersion,
     /// How long the owner may take, in milliseconds.
     pub wait_ms: u32,
 }

@@ -404,7 +404,7 @@ fn asker() -> Asker {
 
 fn gated(by: AskedBy) -> GatedQuestion {
     let question = questions().swap_remove(1);
-    GatedQuestion { by, question, wait_ms: 9_000 }
+    GatedQuestion { by, question, policy: PolicyVersion(12), wait_ms: 9_000 }
 }
 
 fn holdings() -> Vec<Holding> {
