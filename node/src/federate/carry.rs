@@ -12,7 +12,7 @@ use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::errors::LinkError;
 use domicile_proto::link::identity::PeerAddr;
 use domicile_proto::link::protocol::Protocol;
-use domicile_proto::message::answer::RefusalCode;
+use domicile_proto::message::answer::{Outcome, RefusalCode};
 use domicile_proto::message::gated::{AskedBy, DrawnFrom, GatedQuestion};
 use futures::future::BoxFuture;
 
@@ -21,6 +21,7 @@ use crate::admit::Places;
 use crate::aggregate::Answered;
 use crate::audit::Drawn;
 use crate::limits::{CARRIED_QUESTIONS, CARRIED_QUESTIONS_OF_TENANT};
+use crate::policy::PolicyWatch;
 
 /// The owner of the stream was not heard: it is out of reach, broke off, or its time was up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub(crate) struct Carrier {
     us: NodeId,
     call: Arc<Call>,
     places: Arc<Places>,
+    policy: Option<PolicyWatch>,
 }
 
 impl Carrier {
@@ -46,7 +48,13 @@ impl Carrier {
         F: Fn(PeerAddr, GatedQuestion, Duration) -> BoxFuture<'static, Carried> + Send + Sync + 'static,
     {
         let places = Arc::new(Places::new(CARRIED_QUESTIONS, CARRIED_QUESTIONS_OF_TENANT));
-        Self { us, call: Arc::new(call), places }
+        Self { us, call: Arc::new(call), places, policy: None }
+    }
+
+    /// What crosses is passed on where it was judged under a version of the policy that held on this node too: by its ledger alone,
+    /// where the answer leaves, nobody could say otherwise what holds under the version that the answer names.
+    pub(crate) fn under(self, policy: PolicyWatch) -> Self {
+        Self { policy: Some(policy), ..self }
     }
 
     /// Over the link. A pooled connection may have died unnoticed: a loss is tried once more on a fresh one. The owner knows a question
@@ -101,6 +109,14 @@ impl Carrier {
         let asked = GatedQuestion { by, question: put.question.clone(), policy: put.policy.version, wait_ms };
         let told = tokio::time::timeout(left, (self.call)(to, asked, left)).await;
         let (answered, drawn) = told.unwrap_or(Err(Unheard))?;
+        let judged = answered.answer();
+        if let Some(policy) = self.policy.as_ref().filter(|_| put.crosses)
+            && matches!(judged.outcome, Outcome::Aggregate(_))
+        {
+            let left = deadline.saturating_sub(began.elapsed());
+            let has_held = tokio::time::timeout(left, policy.has_held(judged.header.policy)).await;
+            has_held.ok().filter(|has_held| *has_held).ok_or(Unheard)?;
+        }
         Ok((answered.repeat(&put.header), drawn))
     }
 }

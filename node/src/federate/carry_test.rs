@@ -197,6 +197,30 @@ async fn what_another_region_asks_of_any_node_the_owner_judges_once_and_the_answ
 }
 
 #[tokio::test]
+async fn what_was_judged_under_a_version_that_never_held_here_goes_no_further() {
+    let of = |version| Policy { version: PolicyVersion(version), ..policy() };
+    for (before, after, passes) in [(1, None, true), (0, Some(1), true), (0, Some(2), false), (2, None, false)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (gate, judged) = gate(None);
+        let owner = owner(of(2), gate, ledger(dir.path(), "theirs"));
+        let here = watch(of(before));
+        let way = to(owner).under(here.clone());
+        let answerer = answerer(here.clone(), unasked().beside(way), ledger(dir.path(), "ours"));
+        let follows = async {
+            if let Some(version) = after {
+                here.replace(of(version));
+            }
+        };
+        let (peer, question) = (frankfurt(), question(7));
+        let (answered, ()) = tokio::join!(answerer.answer(&peer, &question), follows);
+        let outcome = answered.answer().outcome.clone();
+        let is_told = matches!(outcome, Outcome::Aggregate(_));
+        assert_eq!((is_told, judged.load(Ordering::SeqCst)), (passes, 1), "{before} {after:?}: {outcome:?}");
+        assert!(passes || outcome == Outcome::Refused(RefusalCode::Unavailable), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_owner_refuses_is_refused_in_its_words_and_recorded_once_where_it_was_asked() {
     for code in [RefusalCode::Busy, RefusalCode::Archived, RefusalCode::NoiseSpent, RefusalCode::Overlap] {
         let dir = tempfile::tempdir().expect("a directory");

@@ -102,7 +102,8 @@ impl Node {
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
         let gate = gate::over(releases.clone(), catalog, detector, base.us.node, base.awareness.clone());
-        let gate = gate.guarded(open_guard(&base, &config).await?).beside(Carrier::by(base.us.node, base.link.clone()));
+        let way = Carrier::by(base.us.node, base.link.clone()).under(base.policy.clone());
+        let gate = gate.guarded(open_guard(&base, &config).await?).beside(way);
         let erasure = start_erasure(&base, &config, (&shards, &engine))?;
         let mover = lifecycle::start(&base, &config, (tier, &shards), &erasure)?;
         let (federation, answerer) = start_federation(&base, &config, gate);

@@ -320,6 +320,9 @@ mod tests {
         assert!(watch.has_held(PolicyVersion(3)).await);
         assert_eq!(watch.has_held(PolicyVersion(7)).now_or_never(), None, "the group began anew before it");
         (4..4 + POLICIES_HELD as u64).for_each(|version| watch.replace(of(version)));
-        assert!(watch.has_held(PolicyVersion(4)).await && !watch.has_held(PolicyVersion(3)).await, "the newest are known");
+        assert!(
+            watch.has_held(PolicyVersion(4)).await && !watch.has_held(PolicyVersion(3)).await,
+            "the newest are known"
+        );
     }
 }

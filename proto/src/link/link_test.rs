@@ -17,7 +17,7 @@ use super::trust::TrustError;
 use crate::border::EgressClass;
 use crate::border::relayed::Relayed;
 use crate::codec::CodecError;
-use crate::ids::{ErasureId, NodeId, StreamId, TenantId, Timestamp};
+use crate::ids::{ErasureId, NodeId, PolicyVersion, StreamId, TenantId, Timestamp};
 use crate::message::batch::{BatchForm, BatchRecord, MAX_BATCH, RecordBatch, RecordBytes, RecordFate};
 use crate::message::gated::{AskedBy, GatedQuestion};
 use crate::message::ledger::Verdict;
@@ -219,8 +219,8 @@ async fn orders_of_erasure_are_said_to_nodes_of_the_same_region_alone() {
 async fn what_a_neighbour_released_is_taken_as_it_came_and_from_no_other_region() {
     let world = World::new();
     let (here, there, near) = (world.node("tokyo", 1), world.node("frankfurt", 2), world.node("tokyo", 3));
-    let asked =
-        |id, wait_ms| GatedQuestion { by: AskedBy::Region(region("frankfurt")), question: question(id), wait_ms };
+    let (by, policy) = (AskedBy::Region(region("frankfurt")), PolicyVersion(1));
+    let asked = |id, wait_ms| GatedQuestion { by: by.clone(), question: question(id), policy, wait_ms };
     let peer = here.link.peer(&near.addr(), Protocol::Region).await.expect("a peer");
     let Peer::Neighbour(neighbour) = peer else { panic!("a neighbour") };
     for wait_ms in [0, 9_000] {

@@ -293,7 +293,9 @@ fn an_entry_without_a_smallest_group_is_counted_and_found_behind_one_that_says_i
     let then = wide();
     let k = then.numbers_of().0;
     let one = |k| under(&then, k, asked(1, &[64], 10 * MINUTE, 2));
-    for (events, wanted) in [([one(None), one(Some(k))].concat(), (1, None)), ([one(Some(k)), one(None)].concat(), (1, Some(4)))] {
+    for (events, wanted) in
+        [([one(None), one(Some(k))].concat(), (1, None)), ([one(Some(k)), one(None)].concat(), (1, Some(4)))]
+    {
         let mut answers = Answers::default();
         for (number, event) in (1..).zip(events) {
             answers.take(number, &Entry::specimen(Timestamp(1), None, event));
