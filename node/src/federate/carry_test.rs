@@ -19,6 +19,8 @@ use domicile_proto::message::gated::{AskedBy, GatedQuestion};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::message::region::{Asker, RegionAsk};
 use domicile_proto::metadata::{AccessKey, NodeRow, Roles, Rows, StreamPolicy};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 
 use super::answerer::Answerer;
 use super::carried::Owner;
@@ -381,18 +383,13 @@ async fn where_this_node_has_no_place_another_region_asks_the_next_node_and_a_cl
         crosses: false,
     };
     let client = || AskedBy::Key(Asker { key: name("searches"), tenant: TENANT, rows: Rows::None }, false);
-    let holding: Vec<_> = (0..CARRIED_QUESTIONS_OF_TENANT)
-        .map(|_| {
-            let (gate, put, by) = (gate.clone(), put(Duration::from_secs(60)), client());
-            tokio::spawn(async move { gate.ask(put, by).await.is_ok() })
-        })
-        .collect();
-    tokio::task::yield_now().await;
+    let held = (0..CARRIED_QUESTIONS_OF_TENANT).map(|_| gate.ask(put(Duration::from_secs(60)), client()));
+    let mut holding: FuturesUnordered<_> = held.collect();
+    assert!(holding.next().now_or_never().is_none(), "each has a place and waits");
     let short = Duration::from_millis(40);
     assert!(gate.ask(put(short), AskedBy::Region(region("frankfurt"))).await.is_err());
     let (said, _) = gate.ask(put(short), client()).await.expect("a word");
     assert_eq!(said.answer().outcome, Outcome::Refused(RefusalCode::Busy));
-    holding.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
