@@ -117,21 +117,27 @@ impl Since {
     }
 }
 
-#[test]
-fn a_later_policy_excuses_no_answer_for_the_rules_of_then_are_kept() {
-    let mut cluster = Cluster::start(BINARY, &[]).unwrap();
+/// Every region lets out `service`, of which `cart` may be named, and Tokyo has records of it.
+pub(crate) fn carts(cluster: &mut Cluster) {
     for region in REGIONS {
-        sign(&cluster, region, &["--group-field", "service"]);
+        sign(cluster, region, &["--group-field", "service"]);
         cluster.command(&["dictionary", "approve", region, "service", "cart", "--tenant", "default"]).unwrap();
     }
     cluster.split().unwrap();
-    let (tokyo, frankfurt) = (cluster.region("tokyo"), cluster.region("frankfurt"));
+    let tokyo = cluster.region("tokyo");
     let events = (0..200).map(|n| {
         json!({"timestamp": utc(DAY_MS + n * 3_000), "level": "INFO", "service": "cart", "uid": format!("u-{}", n % 20),
             "message": "paid"})
     });
     assert_eq!(tokyo.bulk(STREAM, &bulk(&events.collect::<Vec<_>>(), None), &[]).unwrap().status, 200);
     tokyo.refresh(STREAM);
+}
+
+#[test]
+fn a_later_policy_excuses_no_answer_for_the_rules_of_then_are_kept() {
+    let mut cluster = Cluster::start(BINARY, &[]).unwrap();
+    carts(&mut cluster);
+    let frankfurt = cluster.region("frankfurt");
     let since = Since::now(&cluster);
     for by in ["level", "service"] {
         ask(&frankfurt, by, 0);

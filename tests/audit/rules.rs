@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
-use domicile_tests::cluster::{Cluster, REGIONS, wait_until};
+use domicile_tests::cluster::fixture::{DAY_MS, utc};
+use domicile_tests::cluster::{Cluster, wait_until};
 use serde_json::json;
 
 use crate::BINARY;
-use crate::later::{restart, sign, take_rules};
+use crate::later::{carts, restart, sign, take_rules};
 use crate::pack::{files, said};
 use crate::replay::{STREAM, ask};
 
@@ -43,18 +43,8 @@ fn packed(cluster: &Cluster, name: &str) -> (std::path::PathBuf, Output) {
 #[test]
 fn each_answer_is_judged_by_the_rules_of_its_own_version_and_an_old_rule_cannot_be_changed() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
-    for region in REGIONS {
-        sign(&cluster, region, &["--group-field", "service"]);
-        cluster.command(&["dictionary", "approve", region, "service", "cart", "--tenant", "default"]).unwrap();
-    }
-    cluster.split().unwrap();
-    let (tokyo, frankfurt) = (cluster.region("tokyo"), cluster.region("frankfurt"));
-    let events = (0..200).map(|n| {
-        json!({"timestamp": utc(DAY_MS + n * 3_000), "level": "INFO", "service": "cart", "uid": format!("u-{}", n % 20),
-            "message": "paid"})
-    });
-    assert_eq!(tokyo.bulk(STREAM, &bulk(&events.collect::<Vec<_>>(), None), &[]).unwrap().status, 200);
-    tokyo.refresh(STREAM);
+    carts(&mut cluster);
+    let frankfurt = cluster.region("frankfurt");
     ask(&frankfurt, "service", 0);
 
     // By the rules of now the first answer would be an offence.

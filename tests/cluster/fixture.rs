@@ -195,6 +195,38 @@ fn severity(level: &str) -> usize {
         .unwrap()
 }
 
+/// Everybody of so many once in every hour, of some that are counted from the beginning of the day.
+pub fn visits(hours: std::ops::Range<i64>, persons: i64) -> Vec<Value> {
+    let event = |hour: i64, person: i64| {
+        let at = DAY_MS + hour * 3_600_000 + person * 1_000;
+        let level = ["INFO", "WARN"][usize::try_from(person % 2).unwrap()];
+        json!({"timestamp": utc(at), "level": level, "user": format!("u{person}"), "message": "seen",
+            "service": "shop", "zone": "z", "rack": "r"})
+    };
+    hours.flat_map(|hour| (0..persons).map(move |person| event(hour, person))).collect()
+}
+
+/// The tables that a day of [`visits`] pays for: the total and three sets of fields; and one more.
+pub fn tables() -> (Vec<Value>, Value) {
+    let by = |field: &str| json!({"terms": field, "histogram": 3_600});
+    (vec![json!({"histogram": 3_600}), by("service"), by("zone"), by("rack")], by("level"))
+}
+
+/// Numbers of the cells of an answer.
+pub fn cell_counts(said: &Value) -> Vec<u64> {
+    match said {
+        Value::Object(object) => object
+            .iter()
+            .flat_map(|(key, value)| match value.as_u64().filter(|_| key == "count") {
+                Some(count) => vec![count],
+                None => cell_counts(value),
+            })
+            .collect(),
+        Value::Array(list) => list.iter().flat_map(cell_counts).collect(),
+        _ => Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

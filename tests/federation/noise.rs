@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
+use domicile_tests::cluster::fixture::{DAY_MS, bulk, cell_counts, tables, visits};
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::{Cluster, READY_WITHIN, wait_until};
 use serde_json::{Value, json};
@@ -14,17 +14,6 @@ use crate::BINARY;
 const STREAM: &str = "visits";
 const HOURS: i64 = 24;
 const PERSONS: i64 = 200;
-
-/// Everybody once in every hour of three days, the last of which is over.
-fn events() -> Vec<Value> {
-    let event = |hour: i64, person: i64| {
-        let at = DAY_MS + hour * 3_600_000 + person * 1_000;
-        let level = ["INFO", "WARN"][usize::try_from(person % 2).unwrap()];
-        json!({"timestamp": utc(at), "level": level, "user": format!("u{person}"), "message": "seen",
-            "service": "shop", "zone": "z", "rack": "r"})
-    };
-    (-2 * HOURS..HOURS).flat_map(|hour| (0..PERSONS).map(move |person| event(hour, person))).collect()
-}
 
 /// Frankfurt's numbers of a day, asked in Tokyo: what Frankfurt says, without what differs by itself.
 fn asked(asker: &Region, day: i64, ask: &Value) -> Value {
@@ -48,27 +37,6 @@ fn answered(asker: &Region, day: i64, ask: &Value) -> Value {
     found.unwrap_or_else(|| panic!("no answer: {}", asked(asker, day, ask)))
 }
 
-/// The tables that a day pays for: the total and three sets of fields; and one more.
-fn tables() -> (Vec<Value>, Value) {
-    let by = |field: &str| json!({"terms": field, "histogram": 3_600});
-    (vec![json!({"histogram": 3_600}), by("service"), by("zone"), by("rack")], by("level"))
-}
-
-/// Numbers of the cells of an answer.
-fn counts(said: &Value) -> Vec<u64> {
-    match said {
-        Value::Object(object) => object
-            .iter()
-            .flat_map(|(key, value)| match value.as_u64().filter(|_| key == "count") {
-                Some(count) => vec![count],
-                None => counts(value),
-            })
-            .collect(),
-        Value::Array(list) => list.iter().flat_map(counts).collect(),
-        _ => Vec::new(),
-    }
-}
-
 fn noise(cluster: &Cluster, more: &[&str]) -> Result<String, String> {
     let command = [&["stream", "noise", STREAM, "--region", "frankfurt"][..], more].concat();
     cluster.command(&command).map_err(|error| format!("{error:#}"))
@@ -84,7 +52,7 @@ fn noise_is_drawn_and_paid_for_once_though_the_node_is_killed_and_only_its_offic
     noise(&cluster, &["--law", "gaussian"]).unwrap();
     cluster.split().unwrap();
     let (tokyo, frankfurt) = (cluster.region("tokyo"), cluster.region("frankfurt"));
-    for part in events().chunks(2_400) {
+    for part in visits(-2 * HOURS..HOURS, PERSONS).chunks(2_400) {
         let answer = frankfurt.bulk(STREAM, &bulk(part, None), &[]).unwrap();
         assert!(answer.status == 200 && answer.json()["errors"] == json!(false), "{}", answer.text());
     }
@@ -92,7 +60,7 @@ fn noise_is_drawn_and_paid_for_once_though_the_node_is_killed_and_only_its_offic
     let (tables, one_more) = tables();
     let first = wait_until(READY_WITHIN, || Some(asked(&tokyo, 0, &tables[0])).filter(|said| !said["noise"].is_null()));
     let first = first.unwrap_or_else(|| panic!("no noise: {}", asked(&tokyo, 0, &tables[0])));
-    let exact = counts(&first["result"]).iter().filter(|count| **count == u64::try_from(PERSONS).unwrap()).count();
+    let exact = cell_counts(&first["result"]).iter().filter(|count| **count == u64::try_from(PERSONS).unwrap()).count();
     assert!(exact < 6, "most of 24 hours are told otherwise than they are: {first}");
     let second = answered(&tokyo, 0, &tables[1]);
 
@@ -116,7 +84,7 @@ fn noise_is_drawn_and_paid_for_once_though_the_node_is_killed_and_only_its_offic
     let spent = |when: &str| {
         let said = answered(&tokyo, 0, &one_more);
         assert_eq!((&said["status"], &said["code"]), (&json!("refused"), &json!("NoiseSpent")), "{when}: {said}");
-        assert!(counts(&said["result"]).iter().all(|count| *count == 0), "{when}: {said}");
+        assert!(cell_counts(&said["result"]).iter().all(|count| *count == 0), "{when}: {said}");
     };
     spent("before");
     cluster.kill("frankfurt").unwrap();
@@ -141,8 +109,11 @@ fn noise_is_drawn_and_paid_for_once_though_the_node_is_killed_and_only_its_offic
         Some(answered(&tokyo, -2, &tables[0])).filter(|said| said["noise"].is_null() && said["status"] != "refused")
     });
     let off = off.expect("Frankfurt has heard it");
-    assert!(counts(&off["result"]).iter().all(|count| *count == people), "an officer has signed that: {off}");
+    assert!(cell_counts(&off["result"]).iter().all(|count| *count == people), "an officer has signed that: {off}");
     assert_eq!(answered(&tokyo, 0, &tables[0])["result"], first["result"], "what was drawn is drawn for ever");
     let never = answered(&tokyo, 0, &one_more);
-    assert!(counts(&never["result"]).iter().all(|count| *count == 0), "and nothing exact comes beside it: {never}");
+    assert!(
+        cell_counts(&never["result"]).iter().all(|count| *count == 0),
+        "and nothing exact comes beside it: {never}"
+    );
 }

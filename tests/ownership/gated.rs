@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domicile_tests::cluster::fixture::{DAY_MS, bulk, utc};
+use domicile_tests::cluster::fixture::{DAY_MS, bulk, cell_counts, tables, visits};
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::second::SECOND;
 use domicile_tests::cluster::{Cluster, READY_WITHIN, wait_until};
@@ -18,17 +18,6 @@ const HOURS: i64 = 24;
 const PERSONS: i64 = 100;
 /// A machine that builds other things meanwhile.
 const LONG: Duration = Duration::from_secs(180);
-
-/// Everybody once in every hour of a day.
-fn events() -> Vec<Value> {
-    let event = |hour: i64, person: i64| {
-        let at = DAY_MS + hour * 3_600_000 + person * 1_000;
-        let level = ["INFO", "WARN"][usize::try_from(person % 2).unwrap()];
-        json!({"timestamp": utc(at), "level": level, "user": format!("u{person}"), "message": "seen",
-            "service": "shop", "zone": "z", "rack": "r"})
-    };
-    (0..HOURS).flat_map(|hour| (0..PERSONS).map(move |person| event(hour, person))).collect()
-}
 
 fn body(ask: &Value, on_missing: &str) -> Value {
     let range = json!({"gte": DAY_MS, "lt": DAY_MS + HOURS * 3_600_000, "format": "epoch_millis"});
@@ -57,27 +46,6 @@ fn answered(asker: &Region, ask: &Value) -> Value {
     found.unwrap_or_else(|| panic!("no answer: {}", asked(asker, ask)))
 }
 
-/// Numbers of the cells of an answer.
-fn counts(said: &Value) -> Vec<u64> {
-    match said {
-        Value::Object(object) => object
-            .iter()
-            .flat_map(|(key, value)| match value.as_u64().filter(|_| key == "count") {
-                Some(count) => vec![count],
-                None => counts(value),
-            })
-            .collect(),
-        Value::Array(list) => list.iter().flat_map(counts).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The tables that a day pays for: the total and three sets of fields; and one more.
-fn tables() -> (Vec<Value>, Value) {
-    let by = |field: &str| json!({"terms": field, "histogram": 3_600});
-    (vec![json!({"histogram": 3_600}), by("service"), by("zone"), by("rack")], by("level"))
-}
-
 /// Entries about questions that were refused for the day is spent, in the ledgers of these nodes together.
 fn refusals(cluster: &Cluster, nodes: &[&str]) -> usize {
     let of = |node: &str| {
@@ -95,7 +63,7 @@ fn fill(cluster: &Cluster, nodes: &[Region; 3]) {
     let regions = ["--region", "tokyo", "--region", "frankfurt"];
     cluster.command(&[&made[..], &more, &regions].concat()).unwrap();
     cluster.command(&["stream", "noise", STREAM, "--region", "tokyo", "--law", "gaussian"]).unwrap();
-    for (number, part) in events().chunks(1_200).enumerate() {
+    for (number, part) in visits(0..HOURS, PERSONS).chunks(1_200).enumerate() {
         let id = format!("part-{number}");
         let body = bulk(part, Some(&id));
         let sent = wait_until(LONG, || {
@@ -136,7 +104,7 @@ fn numbers_behind_the_gate_are_the_owners_whichever_node_is_asked_and_none_is_to
         [first_told, answered(second, &tables[1]), answered(third, &tables[2]), answered(&frankfurt, &tables[3])];
     for (table, told) in tables.iter().zip(&told) {
         assert!(!told["noise"].is_null() && told["missing"] == json!([]), "{told}");
-        let exact = counts(&told["result"]).iter().filter(|count| i64::try_from(**count) == Ok(PERSONS)).count();
+        let exact = cell_counts(&told["result"]).iter().filter(|count| i64::try_from(**count) == Ok(PERSONS)).count();
         assert!(exact < 12, "most of 24 hours are told otherwise than they are: {told}");
         // Frankfurt begins with another node of the three at each question.
         for asker in nodes.iter().chain([&frankfurt; 4]) {
@@ -149,7 +117,7 @@ fn numbers_behind_the_gate_are_the_owners_whichever_node_is_asked_and_none_is_to
     for asker in nodes.iter().chain([&frankfurt]) {
         let spent = answered(asker, &one_more);
         assert_eq!((&spent["status"], &spent["code"]), (&json!("refused"), &json!("NoiseSpent")), "{spent}");
-        assert!(counts(&spent["result"]).iter().all(|count| *count == 0), "{spent}");
+        assert!(cell_counts(&spent["result"]).iter().all(|count| *count == 0), "{spent}");
     }
     // What a client of the region alone is told is no matter of the border. A ledger is read as far as its newest checkpoint.
     let is_recorded = || (refusals(&cluster, &NODES) > 0).then_some(());
@@ -183,7 +151,7 @@ fn numbers_behind_the_gate_are_the_owners_whichever_node_is_asked_and_none_is_to
                 continue;
             }
             assert_eq!(said["missing"], json!(["tokyo"]), "{said}");
-            assert!(counts(&said["result"]).iter().all(|count| *count == 0), "{said}");
+            assert!(cell_counts(&said["result"]).iter().all(|count| *count == 0), "{said}");
             (gaps, is_whole) = (gaps + 1, false);
         }
         let wanted = first.api("search", "POST", "/api/v1/search", &body(&tables[0], "fail")).unwrap();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -69,6 +69,7 @@ pub struct Part {
 pub struct Watcher {
     store: Arc<dyn ObjectStore>,
     is_over: Arc<AtomicBool>,
+    looks: Arc<AtomicU64>,
     thread: Option<JoinHandle<Seen>>,
 }
 
@@ -94,16 +95,25 @@ impl Watcher {
     pub fn begin(store: Arc<dyn ObjectStore>) -> Result<Self> {
         let is_over = Arc::<AtomicBool>::default();
         let (below, over, looking) = (Arc::clone(&store), Arc::clone(&is_over), patient()?);
+        let looks = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&looks);
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::new();
             while !over.load(Ordering::SeqCst) {
                 // What cannot be read now is read at the next look, or at the last one, which must be right.
                 let _ = looking.block_on(look(below.as_ref(), &mut seen));
+                counted.fetch_add(1, Ordering::SeqCst);
                 std::thread::sleep(EVERY);
             }
             seen
         });
-        Ok(Self { store, is_over, thread: Some(thread) })
+        Ok(Self { store, is_over, looks, thread: Some(thread) })
+    }
+
+    /// How often it has looked.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
     }
 
     /// Looks once more and ends: everything that was seen.
@@ -261,6 +271,7 @@ impl<'a> Bytes<'a> {
 #[cfg(test)]
 mod tests {
     use domicile_tests::cluster::s3::S3;
+    use domicile_tests::cluster::wait_until;
 
     use super::*;
     use crate::bucket::{self, Bucket};
@@ -321,7 +332,7 @@ mod tests {
         let watcher = begin();
         let first = log.join("0000000000000001");
         std::fs::write(&first, seal(1)).unwrap();
-        std::thread::sleep(4 * EVERY);
+        has_looked(&watcher);
         std::fs::remove_file(first).unwrap();
         std::fs::write(log.join("0000000000000002"), seal(2)).unwrap();
         let logs = watcher.end().unwrap();
@@ -332,27 +343,33 @@ mod tests {
     }
 
     /// Does something to the bucket of a real server while somebody watches; what was seen. None where there is no server.
-    fn watched(change: impl AsyncFn(&dyn ObjectStore)) -> Option<Logs> {
+    fn watched(change: impl AsyncFn((&dyn ObjectStore, &Watcher))) -> Option<Logs> {
         let bucket = Bucket::over(S3::start().unwrap()?, 1).unwrap();
         let objects = bucket.objects().unwrap();
         let watcher = Watcher::begin(Arc::clone(&objects)).unwrap();
-        patient().unwrap().block_on(change(objects.as_ref()));
+        patient().unwrap().block_on(change((objects.as_ref(), &watcher)));
         Some(watcher.end().unwrap())
     }
 
-    async fn put(store: &dyn ObjectStore, number: u64, shard: u64) {
+    /// Waits for a whole look that began after this: the next one may be under way.
+    fn has_looked(watcher: &Watcher) {
+        let before = watcher.looks();
+        let looked = || (watcher.looks() >= before + 2).then_some(());
+        wait_until(Duration::from_secs(60), looked).expect("it goes on looking");
+    }
+
+    async fn put((store, watcher): (&dyn ObjectStore, &Watcher), number: u64, shard: u64) {
         let name = Path::from(format!("wal/0000000000000004/{number:016x}"));
         store.put(&name, seal(shard).into()).await.unwrap();
-        // Until the watcher must have been there.
-        tokio::time::sleep(10 * EVERY).await;
+        has_looked(watcher);
     }
 
     #[test]
     fn a_whole_log_in_a_bucket_is_read_and_acquitted_of_all_but_emptiness() {
-        let change = async |store: &dyn ObjectStore| {
-            put(store, 1, 1).await;
-            put(store, 2, 2).await;
-            store.delete(&Path::from("wal/0000000000000004/0000000000000001")).await.unwrap();
+        let change = async |at: (&dyn ObjectStore, &Watcher)| {
+            put(at, 1, 1).await;
+            put(at, 2, 2).await;
+            at.0.delete(&Path::from("wal/0000000000000004/0000000000000001")).await.unwrap();
         };
         let Some(logs) = watched(change) else { return };
         assert_eq!(numbers(&logs), [1, 2]);
@@ -362,9 +379,9 @@ mod tests {
 
     #[test]
     fn two_objects_at_one_place_of_a_log_in_a_bucket_are_convicted() {
-        let change = async |store: &dyn ObjectStore| {
-            put(store, 1, 1).await;
-            put(store, 1, 2).await;
+        let change = async |at: (&dyn ObjectStore, &Watcher)| {
+            put(at, 1, 1).await;
+            put(at, 1, 2).await;
         };
         let Some(logs) = watched(change) else { return };
         let found = fencing::check(&[], &logs).violations;
@@ -373,10 +390,10 @@ mod tests {
 
     #[test]
     fn a_bucket_that_lost_the_newest_object_of_a_log_is_convicted() {
-        let change = async |store: &dyn ObjectStore| {
-            put(store, 1, 1).await;
-            put(store, 2, 2).await;
-            store.delete(&Path::from("wal/0000000000000004/0000000000000002")).await.unwrap();
+        let change = async |at: (&dyn ObjectStore, &Watcher)| {
+            put(at, 1, 1).await;
+            put(at, 2, 2).await;
+            at.0.delete(&Path::from("wal/0000000000000004/0000000000000002")).await.unwrap();
         };
         let Some(logs) = watched(change) else { return };
         let found = fencing::check(&[], &logs).violations;

@@ -135,8 +135,8 @@ pub(super) fn judge(
     judged
 }
 
-/// What entries say of the smallest group that is another than that of the rules, and answers of records that is less. A cell stays as it was published, by
-/// whatever k was then, but never by one below the floor; what is asked for by words is counted when it is asked.
+/// What entries say of the smallest group that is another than that of the rules, and answers of records that is less. A cell stays as
+/// it was published, by whatever k was then, but never by one below the floor; what is asked for by words is counted when it is asked.
 fn smaller<'a>(
     held: &'a Held,
     rules: &Rules,
