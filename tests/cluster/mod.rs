@@ -7,6 +7,7 @@ pub mod guard;
 pub mod http;
 pub mod loghub;
 pub mod moved;
+pub mod ports;
 pub mod ready;
 pub mod region;
 pub mod relay;
@@ -182,6 +183,8 @@ impl Cluster {
             bail!("`dev` did not stop within {STOP_WITHIN:?} of SIGINT");
         }
         self.guard.forget_all();
+        let api = &self.ready.regions.get(REGIONS[0]).context("a known region")?.api;
+        ports::keep(api.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port")?)?;
         change(self)?;
         for name in REGIONS {
             self.launch(name)?;

@@ -1,14 +1,13 @@
 //! A second node of Tokyo, brought in by hand as the operator's guide says: certificate, configuration, approval, start.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Cluster;
 use super::ready::Doors;
 use super::region::Region;
+use super::{Cluster, ports};
 
 /// How the second node is called among the nodes that a test starts.
 pub const SECOND: &str = "tokyo-4";
@@ -25,7 +24,7 @@ impl Second {
     /// # Errors
     /// When a port, a file or `domicile pki` fails.
     pub fn prepare(cluster: &Cluster) -> Result<Self> {
-        let (es, api, link) = addresses(&cluster.data().join("nodes"), "")?;
+        let (es, api, link) = addresses()?;
         let pki = cluster.data().join("pki");
         let issue = ["pki", "issue", "--region", "tokyo", "--node", "4", "--dir"];
         cluster.command(&[&issue[..], &[&pki.display().to_string()]].concat())?;
@@ -123,36 +122,13 @@ impl Second {
     }
 }
 
-/// Addresses for one more node: for `es`, `api` and the link. No node whose home is in `nodes` is configured with one of them, and none
-/// stands in `taken`: where a node is stopped the kernel gives its ports away, and it cannot start again.
+/// Addresses for one more node: for `es`, `api` and the link. Nobody else has them, also while that node is stopped.
 ///
 /// # Errors
-/// When a configuration cannot be read, or there is no port.
-pub fn addresses(nodes: &Path, taken: &str) -> Result<(SocketAddr, SocketAddr, SocketAddr)> {
-    let mut taken = taken.to_owned();
-    for entry in std::fs::read_dir(nodes)? {
-        match std::fs::read_to_string(entry?.path().join("node.toml")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            text => taken.push_str(&text?),
-        }
-    }
-    let tcp = || TcpListener::bind("127.0.0.1:0").and_then(|socket| Ok((socket.local_addr()?, socket)));
-    let udp = || UdpSocket::bind("127.0.0.1:0").and_then(|socket| Ok((socket.local_addr()?, socket)));
-    // Each is held until all are drawn.
-    let (es, api, link) = (untaken(&taken, tcp)?, untaken(&taken, tcp)?, untaken(&taken, udp)?);
-    Ok((es.0, api.0, link.0))
-}
-
-/// The first that is drawn and stands in no configuration; those before it are held meanwhile, or they would be drawn again.
-fn untaken<S>(taken: &str, draw: impl Fn() -> io::Result<(SocketAddr, S)>) -> io::Result<(SocketAddr, S)> {
-    let mut held = Vec::new();
-    loop {
-        let (addr, socket) = draw()?;
-        if !taken.contains(&format!("\"{addr}\"")) {
-            return Ok((addr, socket));
-        }
-        held.push(socket);
-    }
+/// When there is no port.
+pub fn addresses() -> Result<(SocketAddr, SocketAddr, SocketAddr)> {
+    let next = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, ports::one()?)));
+    Ok((next()?, next()?, next()?))
 }
 
 /// The configuration of one more node of a region, which joins through Tokyo's first.
@@ -183,23 +159,4 @@ pub fn configuration(
         bundles.join(", "),
         officer.trim()
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[test]
-    fn an_address_of_a_node_that_is_stopped_is_not_given_to_another_one() {
-        let taken = "es = \"127.0.0.1:4001\"\napi = \"127.0.0.1:4002\"\naddr = \"127.0.0.1:40030\"\n";
-        let next = Cell::new(4_000);
-        let draw = || {
-            next.set(next.get() + 1);
-            Ok((SocketAddr::from(([127, 0, 0, 1], next.get())), ()))
-        };
-        let (addr, ()) = untaken(taken, draw).unwrap();
-        assert_eq!(addr.port(), 4_003);
-    }
 }

@@ -49,7 +49,7 @@ fn takes(region: &Region) -> bool {
 
 /// A third node, number 5, made after the second one.
 pub(crate) fn third(cluster: &Cluster, second: &Region) -> Result<Region> {
-    let (es, api, link) = addresses(&cluster.data().join("nodes"), "")?;
+    let (es, api, link) = addresses()?;
     let pki = cluster.data().join("pki").display().to_string();
     cluster.command(&["pki", "issue", "--region", "tokyo", "--node", "5", "--dir", &pki])?;
     let at = |url: &str| url.trim_start_matches("http://").to_owned();

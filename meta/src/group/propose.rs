@@ -12,13 +12,14 @@ use domicile_proto::codec;
 use domicile_proto::ids::{NodeId, Region};
 use domicile_proto::message::metadata::{Entry, LogPlace, MetadataFrame, Payload, Unavailable};
 use domicile_proto::metadata::{Applied, Change, Command, CommandRefusal, MAX_BATCH};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use openraft::RaftMetrics;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Group, Inner};
 use crate::error::MetaError;
 use crate::limits::{BATCH_BYTES, BATCHES_UNDER_WAY};
-use crate::raft::Batch;
+use crate::raft::{Batch, Member};
 use crate::state::State;
 use crate::transport::TransportError;
 
@@ -175,11 +176,25 @@ impl Inner {
         if self.is_handing_over.load(Ordering::Acquire) || !self.leads() {
             return Err(Unavailable::NotLeader(self.leader().filter(|leader| *leader != self.config.node)));
         }
-        match self.raft.client_write(Batch(commands)).await {
+        let mut changes = self.raft.metrics();
+        let term = changes.borrow_and_update().current_term;
+        let written = tokio::select! {
+            biased;
+            written = self.raft.client_write(Batch(commands)) => written,
+            () = self.is_overtaken(changes, term) => return Err(Unavailable::NoQuorum),
+        };
+        match written {
             Ok(written) => Ok((written.log_id.index, written.data)),
             Err(error) if error.fatal().is_some() => Err(Unavailable::Stopped),
             Err(_) => Err(Unavailable::NoQuorum),
         }
+    }
+
+    /// Ends when what was written in `term` had the time of an election to be answered in a later one. A leader that was cut off and
+    /// gets a snapshot of the next one in place of its own log never hears what became of the entries in it (openraft 0.9).
+    async fn is_overtaken(&self, mut changes: watch::Receiver<RaftMetrics<u64, Member>>, term: u64) {
+        drop(changes.wait_for(|now| now.current_term > term).await);
+        sleep(self.timing.election_max).await;
     }
 
     /// Waits until the local copy holds what was decided; where it takes too long, the decision stands all the same.

@@ -2,6 +2,9 @@
 
 use domicile_meta::error::MetaError;
 use domicile_proto::ids::NodeId;
+use domicile_proto::metadata::Applied;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::cluster::{Cluster, LONG, SHORT, addr, knows_tenant, name, tenant};
 
@@ -76,5 +79,28 @@ async fn all_nodes_stop_and_come_back_with_everything() {
     for group in &cluster.groups {
         assert_eq!(group.linearizable(LONG).await.unwrap(), before);
     }
+    cluster.stop_all().await;
+}
+
+/// A leader that is cut off writes what it is asked for into its own log; the next leader's snapshot takes the place of that log.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_leader_was_asked_before_it_got_the_rows_of_the_next_one_is_asked_again() {
+    let cluster = Cluster::of_three(10).await;
+    let former = cluster.leader_among(&[0, 1, 2]).await;
+    let others: Vec<usize> = (0..3).filter(|place| *place != former).collect();
+    cluster.network.isolate(former as u64 + 1);
+    let before = cluster.groups[former].metrics().last_log;
+    let mut asked = JoinSet::new();
+    let group = cluster.groups[former].clone();
+    asked.spawn(async move { group.propose(tenant("asked-in-vain"), 10 * LONG).await });
+    let written = cluster.groups[former].until(LONG, |group| group.last_log > before).await.unwrap().last_log;
+
+    let leader = cluster.leader_among(&others).await;
+    let sent_before = cluster.network.snapshots();
+    cluster.fill_until(leader, "meanwhile", |group| group.purged > written).await;
+    cluster.network.heal();
+    let answered = timeout(LONG, asked.join_next()).await.expect("long before the asker's patience ends");
+    assert!(matches!(answered, Some(Ok(Ok(Applied::Tenant(_))))), "{answered:?}");
+    assert!(cluster.network.snapshots() > sent_before, "no rows were sent");
     cluster.stop_all().await;
 }

@@ -125,7 +125,7 @@ pub(super) struct DevArguments {
     /// Leave the regions empty
     #[arg(long)]
     pub(super) no_samples: bool,
-    /// First port of the Elasticsearch API; the native API and the link keep their distance to it (9200, 7280, 7443)
+    /// First port of the Elasticsearch API; the native API and the link keep their distance to it (9200, 7280, 7443); 0 for any free ones
     #[arg(long, default_value_t = 9200, value_name = "PORT")]
     pub(super) base_port: u16,
     /// Remove the data directory, and start nothing

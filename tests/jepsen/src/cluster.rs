@@ -103,7 +103,6 @@ impl Cluster {
         homes.iter().try_for_each(std::fs::create_dir_all)?;
         prepare(&homes)?;
         let guard = Guard::new();
-        // Before the nodes have ports, so that it gets none of theirs.
         let bucket = shape.bucket.map(Bucket::start).transpose()?.map(Arc::new);
         let ready = lay_out(binary, directory, &guard)?;
         let mut nodes: Vec<Node> = (0..)
@@ -118,7 +117,7 @@ impl Cluster {
         let tokyo = nodes[0].region.clone();
         let mut extras: Vec<Extra> = Vec::new();
         for number in more {
-            extras.push(Extra::make(&operator, &tokyo, *number, &extras)?);
+            extras.push(Extra::make(&operator, &tokyo, *number)?);
         }
         nodes.extend(extras.iter().map(|extra| {
             let (name, region) = (extra.name.clone(), extra.region.clone());
@@ -127,8 +126,7 @@ impl Cluster {
         }));
         let mut coming = Vec::new();
         for (number, place) in (NEWCOMERS..).zip(&shape.losses) {
-            let others = [extras.as_slice(), coming.as_slice()].concat();
-            coming.push(Extra::make(&operator, &nodes[*place].region, number, &others)?);
+            coming.push(Extra::make(&operator, &nodes[*place].region, number)?);
         }
         let binary = binary.to_owned();
         let clocks = shape.has_clocks.then(|| Clocks::new(directory)).transpose()?;

@@ -133,16 +133,14 @@ pub struct Extra {
 }
 
 impl Extra {
-    /// Draws its addresses, none of them of a node that is there or of one of the others, has its certificate made, and gives it a copy
-    /// of the keys of its region's first node, which must not be running.
+    /// Draws its addresses, has its certificate made, and gives it a copy of the keys of its region's first node, which must not be
+    /// running.
     ///
     /// # Errors
     /// When a port, a file or a command fails.
-    pub fn make(operator: &Operator, home: &Region, number: u64, others: &[Self]) -> Result<Self> {
+    pub fn make(operator: &Operator, home: &Region, number: u64) -> Result<Self> {
         let data = operator.directory.join(DATA);
-        let taken: String =
-            others.iter().map(|other| format!("\"{}\" \"{}\" \"{}\" ", other.es, other.api, other.link)).collect();
-        let (es, api, link) = second::addresses(&data.join("nodes"), &taken)?;
+        let (es, api, link) = second::addresses()?;
         let (node, pki) = (number.to_string(), data.join("pki").display().to_string());
         operator.command(&["pki", "issue", "--region", &home.name, "--node", &node, "--dir", &pki])?;
         let name = format!("{}-{number}", home.name);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::super::door::Door;
 use super::super::officer::{self, Officer};
 use super::super::profile::write_secret;
 use super::is_there;
-use super::ports::{self, Ports};
+use super::ports::{self, Chosen, Ports};
 use super::relay::Relay;
 use crate::clock::Clock;
 use crate::config::{
@@ -42,6 +42,8 @@ pub(super) struct Layout {
     _relays: Vec<Relay>,
     /// Held while this `dev` runs, so that there is no second one on the same directory.
     _lock: File,
+    /// And this, so that another one is not given the same ports.
+    _mark: Option<TcpListener>,
 }
 
 /// One region.
@@ -98,7 +100,7 @@ impl Layout {
         if lock.try_lock().is_err() {
             bail!("another `domicile dev` runs in `{}`; stop it, or choose another `--data DIR`", data.display());
         }
-        let ports = ports::choose(base, REGIONS.len())?;
+        let Chosen { ports, mark } = ports::choose(base, REGIONS.len())?;
         let mut regions = Vec::new();
         for ((name, ports), node) in REGIONS.iter().zip(ports).zip(1_u64..) {
             let region: Region = name.parse()?;
@@ -108,8 +110,14 @@ impl Layout {
             let (config, log) = (home.join("node.toml"), home.join("node.log"));
             regions.push(Place { region, node: NodeId(node), ports, config, log, pki });
         }
-        let mut layout =
-            Self { data: data.to_owned(), regions, keys: Keys::default(), _relays: Vec::new(), _lock: lock };
+        let mut layout = Self {
+            data: data.to_owned(),
+            regions,
+            keys: Keys::default(),
+            _relays: Vec::new(),
+            _lock: lock,
+            _mark: mark,
+        };
         layout.make_pki()?;
         layout.keys = layout.read_keys()?;
         layout.write_configurations(wan).await?;
