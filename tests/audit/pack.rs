@@ -305,6 +305,12 @@ fn the_registers_say_what_happened(pack: &Path) {
     ] {
         assert!(table(name).contains(wanted), "{name} has no `{wanted}`: {}", table(name));
     }
+    let segments = table("segments.csv");
+    let durable: Vec<&str> =
+        segments.lines().skip(1).filter(|row| !row.contains("memory and write-ahead log")).collect();
+    assert!(durable.iter().all(|row| row.contains("(entry ")), "of each it is told what it was made of: {segments}");
+    let anew = durable.iter().filter(|row| row.starts_with("tokyo,") && !row.contains("the log (entry "));
+    assert!(anew.count() > 0, "what was made anew is told to be: {segments}");
     let missing = table("missing.csv");
     assert_eq!(missing.lines().count(), 1, "no node is missing: {missing}");
 }

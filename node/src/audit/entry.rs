@@ -174,6 +174,10 @@ pub(crate) enum Event {
         /// SHA-256 of its files: of each name, length and content, in the order of names.
         #[serde(with = "hex_digest")]
         sha256: [u8; 32],
+        /// Places in the log of the shard between which its records lie: the first and the last. Segments do not overlap, so it was made
+        /// of those that lay there until this manifest, and of the log where there was none yet. Earlier builds did not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        places: Option<[u64; 2]>,
     },
     /// A segment is about to be gone: the next manifest of its shard does without it, and its files go then. Twice after a crash.
     SegmentDeleted {

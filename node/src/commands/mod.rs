@@ -22,7 +22,7 @@ mod lifecycle;
 mod meta;
 mod noise;
 mod officer;
-mod pack;
+pub(crate) mod pack;
 mod pki;
 mod privacy;
 mod profile;

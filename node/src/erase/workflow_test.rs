@@ -107,6 +107,7 @@ impl Node {
         let opened = opened.archiving(tier.archive_purger()).sparing(records.doomed_by(us));
         let (wal, durable) = Wal::open(&WalConfig::new(dir.join("wal")), &opened.indexed(), clock.clone()).unwrap();
         let ledger = Arc::new(Ledger::open(&dir.join("ledger"), &region, clock.clone()).unwrap());
+        ledger.record(Event::NodeStarted { node: us, binary: [0; 32], config: [0; 32], sbom: None }).await.unwrap();
         let shards = opened.telling(Arc::clone(&ledger)).start(wal.clone(), durable).await.unwrap();
         let vault = Arc::new(specimen::vault(&dir.join("keys"), region.clone(), clock.clone()));
         let (policy, awareness) = (PolicyWatch::new(Policy::empty(region.clone())), Awareness::default());
@@ -196,6 +197,8 @@ impl Node {
         let Self { tasks, wal, ledger, erasure, vault, shards, .. } = self;
         assert!(tasks.stop(Duration::from_secs(30)).await);
         wal.stop().await;
+        let entries: Vec<_> = ledger.entries_after(0).unwrap().map(|entry| entry.unwrap().1).collect();
+        assert_eq!(crate::commands::pack::wrong_in(&entries), [""; 0], "what segments were made of");
         drop((ledger, erasure, vault, shards));
     }
 }

@@ -369,6 +369,7 @@ pub(super) fn told(before: &Manifest, next: &Manifest) -> Vec<Event> {
                 records: one.row.docs.into(),
                 bytes: domicile_proto::ids::ByteCount(one.bytes()),
                 sha256: one.row.copied.as_ref().and_then(Copied::digest).unwrap_or_default(),
+                places: Some([one.row.first_seq, one.row.last_seq]),
             });
         }
         if (!was_kept || was_shown) && !is_shown {

@@ -111,6 +111,7 @@ impl Merger {
             records: segment.docs.into(),
             bytes: ByteCount(segment.bytes),
             sha256: *sha256,
+            places: Some([segment.first_seq, segment.last_seq]),
         });
         let deleted = gone.iter().map(|id| Event::SegmentDeleted { shard, manifest, segment: id.to_string().into() });
         let moved = moved.iter().map(|row| Event::SegmentMoved {

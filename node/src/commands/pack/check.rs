@@ -12,6 +12,7 @@ use domicile_proto::ids::Timestamp;
 use super::super::rehearsal::Evidence;
 use super::compose::{FORMAT, Home, Layout, Request, YOUNG, attacked, compose, missing};
 use super::files::{ATTACKS, MANIFEST, REGIONS, REQUEST, derived, differences, read, seal_of};
+use super::lineage::Followed;
 use super::open::{self, Trust};
 use super::orders::Orders;
 use super::tally::instant;
@@ -67,8 +68,41 @@ pub(in super::super) struct Outcome {
     pub(in super::super) points: Vec<Point>,
     /// How many answers were judged under which version of the policy, in lines.
     pub(in super::super) answers: Vec<String>,
+    /// What is known of what segments were made of.
+    segments: Traced,
     /// Whose orders count here, in lines.
     pub(in super::super) officers: Vec<String>,
+}
+
+/// How many segments were followed back to what they were made of.
+#[derive(Debug, Default)]
+struct Traced {
+    segments: u64,
+    untold: u64,
+    partial: u64,
+}
+
+impl Traced {
+    fn add(&mut self, followed: &Followed) {
+        self.segments += followed.made.len() as u64;
+        self.untold += followed.untold;
+        self.partial += followed.partial;
+    }
+}
+
+impl fmt::Display for Traced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} segments, each of what lay there until then", self.segments)?;
+        for (count, why) in [
+            (self.untold, "say nothing of it, for an earlier build wrote them"),
+            (self.partial, "begin in a ledger that is not here"),
+        ] {
+            if count > 0 {
+                write!(f, "; {count} shards {why}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The checks by number. Source: the design of the ledger; 0 is that of the pack.
@@ -82,7 +116,7 @@ const NAMES: [&str; 13] = [
     "every body is of a known type and under a known policy",
     "what arrived in one region left another",
     "bytes in the ledger against bytes on the wire",
-    "erasures within their clocks",
+    "erasures within their clocks, and no segment out of what was gone",
     "no ledger was shown in two versions",
     "answers that are asked again are the same",
     "programs are those of the release",
@@ -108,6 +142,7 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
         outcome.split_view(dir, &request);
         outcome.findings();
         outcome.clocks(&request);
+        outcome.lineage();
         outcome.policies(dir, &request);
     }
     if let Some(release) = release {
@@ -339,7 +374,7 @@ impl Outcome {
             format!("each in its one form; none has a field for text out of a record{}", self.unjudged()),
             format!("{} arrivals{alone_in_words}; {until}", arrivals - alone),
             "the pack holds no counters of the wire: give them with --flow-logs".to_owned(),
-            format!("{erasures} orders{}", self.doubtful()),
+            format!("{erasures} orders{}; {}", self.doubtful(), self.segments),
             format!("{heads} roots that regions showed each other; {}", self.cosignatures(trust)),
             "needs the running regions: ask them with `audit replay PACK`".to_owned(),
             if release.is_some() {

@@ -311,6 +311,7 @@ fn a_segment_that_an_erasure_replaced_does_not_come_back_and_a_receipt_is_the_on
         records: 1,
         bytes: ByteCount(1),
         sha256: [0; 32],
+        places: None,
     };
     let purged = |receipt: [u8; 32]| Event::Purged { erasure: "e".into(), segments: 1, removed: 1, receipt };
     let order = |receipt: [u8; 32]| {
@@ -397,10 +398,42 @@ fn a_pack_of_another_format_is_refused_and_one_by_another_program_is_checked_as_
 }
 
 #[test]
+fn a_segment_out_of_what_was_gone_fails_and_names_its_entry() {
+    let came = |manifest: u64, segment: &str, places: [u64; 2]| Event::SegmentPublished {
+        shard: ShardId(1),
+        manifest,
+        segment: segment.into(),
+        records: 1 + places[1] - places[0],
+        bytes: ByteCount(1),
+        sha256: [0; 32],
+        places: Some(places),
+    };
+    let due =
+        Event::RetentionBegun { deletion: "d".into(), tenant: TenantId(1), segments: 1, records: 5, plan: [0; 32] };
+    let gone = Event::SegmentDeleted { shard: ShardId(1), manifest: 3, segment: "a".into() };
+    let honest = vec![came(1, "a", [1, 5]), came(2, "b", [6, 9]), due, gone];
+    for (events, wanted) in [(honest.clone(), vec![]), ([honest, vec![came(4, "again", [2, 5])]].concat(), vec![9])] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        for (number, event) in (1..).zip(events) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(SECOND), None, event));
+        }
+        outcome.lineage();
+        assert_eq!(points(&outcome), wanted, "{:?}", outcome.problems);
+        if let [problem] = &outcome.problems[..] {
+            assert_eq!(problem.place, "ledger.domicile/tokyo/1, entry 5");
+            assert!(problem.why.ends_with("where nothing lay any more"), "{problem}");
+        } else {
+            let told = outcome.concluded(&Trust::default(), None).points[9].why.clone();
+            assert!(told.ends_with("0 orders; 2 segments, each of what lay there until then"), "{told}");
+        }
+    }
+}
+
+#[test]
 fn a_finding_stands_under_the_check_that_it_is_about() {
     for (about, name) in [
         (About::Gap, "no entry of the tenant is withheld"),
-        (About::Clock, "erasures within their clocks"),
+        (About::Clock, "erasures within their clocks, and no segment out of what was gone"),
         (About::End, "the root follows from every entry and tile"),
     ] {
         let mut outcome = outcome(0, head_from("tokyo", 1));
@@ -661,5 +694,5 @@ fn a_format_is_one_report_and_one_list_of_attacks() {
     }
     digest.update(format!("{attacks:?}").as_bytes());
     let found = hex::encode(digest.finish());
-    assert_eq!((FORMAT, found.as_str()), (2, "866be95b25f6769c5aeea013d1f3c90e1bd5cf9cbe75050381c34083903502b5"));
+    assert_eq!((FORMAT, found.as_str()), (3, "2d62470835c75927f6ff83d082c2f638d5013412439c8319f2f0d98f7ec29649"));
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::super::rehearsal::{Evidence, Rules};
 use super::chapters;
 use super::files::BESIDE;
+use super::lineage::{Followed, Lineage, follow};
 use super::orders::Orders;
 use super::paper::Paper;
 use super::tally::{Period, Tally, Way, day, instant};
@@ -18,7 +19,7 @@ use crate::present::auditor::Statement;
 
 /// The layout of packs that is written and checked: which files there are, what each of them says, and which attacks the evidence is of.
 /// Another one has another number, so that whoever checks a pack knows whether every check can be made of it.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Of any pack: its layout, and which program made it.
 #[derive(Debug, Default, Deserialize)]
@@ -129,6 +130,16 @@ pub(super) fn firsts(homes: &[Home]) -> impl Iterator<Item = &Home> {
 /// All nodes of a region.
 pub(super) fn of_region<'a>(homes: &'a [Home], region: &'a str) -> impl Iterator<Item = &'a Home> {
     homes.iter().filter(move |home| home.name() == region)
+}
+
+/// What the ledgers of a region say of its segments, and whose ledgers these are.
+pub(super) fn lineage<'a>(homes: &'a [Home], region: &'a str) -> (Vec<&'a Home>, Followed) {
+    let beside: Vec<&Home> = of_region(homes, region).collect();
+    let ledgers: Vec<&Lineage> = beside.iter().map(|home| &home.tally.lineage).collect();
+    let is_whole = missing(homes).keys().all(|(of, _)| of != region);
+    let has_orders = |home: &&Home| !home.tally.erasures.is_empty() || !home.statement.erasures.is_empty();
+    let followed = follow(&ledgers, is_whole, beside.iter().any(has_orders));
+    (beside, followed)
 }
 
 /// The rules of every stream, with the region and the stream that has them.

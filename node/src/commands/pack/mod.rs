@@ -11,6 +11,7 @@ mod collect;
 mod compose;
 mod files;
 mod letters;
+mod lineage;
 mod map;
 mod open;
 mod orders;
@@ -35,6 +36,8 @@ use super::rehearsal::{Evidence, Rules};
 pub(super) use chapters::attacks as attack_words;
 pub(super) use check::regions;
 use check::{Outcome, Verdict};
+#[cfg(test)]
+pub(crate) use lineage::wrong_in;
 pub(super) use open::Trust;
 
 /// What `audit report` is told.

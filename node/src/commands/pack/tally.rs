@@ -14,6 +14,7 @@ use domicile_proto::transfer::TransferBasis;
 
 use super::super::double_entry::Book;
 use super::answers::Answers;
+use super::lineage::Lineage;
 use crate::audit::{Breach, Breaches, Destroyed, Elapsed, Entry, Event, Passage};
 
 /// From when, inclusive, until when, exclusive.
@@ -112,6 +113,8 @@ pub(super) struct Tally {
     pub(super) book: Book,
     /// What released answers held, of all times.
     pub(super) answers: Answers,
+    /// What became of segments; of all times.
+    pub(super) lineage: Lineage,
     /// Entries that name a segment that is about to be durable, or to lie elsewhere: the last of each.
     pub(super) segments: BTreeMap<Box<str>, u64>,
     /// Digests of the receipts of orders, as the ledger has them, each with the first entry that names it; more than one where a purge was
@@ -159,6 +162,7 @@ impl Tally {
             kinds: BTreeMap::new(),
             book: Book::default(),
             answers: Answers::default(),
+            lineage: Lineage::default(),
             segments: BTreeMap::new(),
             receipts: BTreeMap::new(),
             heads: Vec::new(),
@@ -218,6 +222,7 @@ impl Tally {
         }
         self.book.take(number, entry);
         self.answers.take(number, entry);
+        self.lineage.take(number, entry);
         self.always(number, entry);
         self.breaches.take(number, entry);
         self.routes(number, entry);

@@ -96,6 +96,7 @@ mod tests {
             records: 1,
             bytes: ByteCount(1),
             sha256: [0; 32],
+            places: None,
         };
         let deleted = |shard| Event::SegmentDeleted { shard, manifest: 1, segment: "s".into() };
         let shown =

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::compose::{Home, firsts, missing};
+use super::super::compose::{Home, firsts, lineage, missing};
+use super::super::lineage::Made;
 use super::super::paper::{Section, Table};
 use super::super::tally::{Line, instant};
 use crate::present::auditor::{Bucket, OwnBucket, Segment};
@@ -204,6 +205,7 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
         let rows: Vec<_> = std::iter::once(row("the region".to_owned(), &home.statement.bucket)).chain(own).collect();
         rows
     });
+    let made: BTreeMap<Box<str>, Made> = firsts(homes).flat_map(|first| lineage(homes, first.name()).1.made).collect();
     let segments = homes.iter().flat_map(|home| {
         home.statement.segments.iter().map(|segment| {
             [
@@ -223,10 +225,12 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
                 } else {
                     format!("memory and write-ahead log of node {}", home.statement.node)
                 },
+                made.get(segment.id.as_str()).map_or_else(|| "not told".to_owned(), parts),
             ]
         })
     });
-    let columns = ["Region", "Stream", "Segment", "Records", "Bytes", "Oldest record", "Newest record", "Lies in"];
+    let columns =
+        ["Region", "Stream", "Segment", "Records", "Bytes", "Oldest record", "Newest record", "Lies in", "Made of"];
     Section::new("places", "Where everything lies")
         .table(
             Table::new(
@@ -248,6 +252,22 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
         .table(
             Table::new("segments", "Segments: the files that hold records", &columns, "there is none.").rows(segments),
         )
+}
+
+/// So many segments are named in a cell; of more the ledger has the names.
+const LISTED: usize = 4;
+
+/// What a segment was made of, and by which entry.
+fn parts(made: &Made) -> String {
+    let mut of: Vec<String> = if made.of.len() > LISTED {
+        vec![format!("{} segments", made.of.len())]
+    } else {
+        made.of.iter().map(ToString::to_string).collect()
+    };
+    if made.of_the_log {
+        of.push("the log".to_owned());
+    }
+    format!("{} (entry {})", of.join(", "), made.entry)
 }
 
 /// What runs.

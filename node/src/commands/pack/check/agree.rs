@@ -7,8 +7,9 @@ use domicile_proto::ids::Timestamp;
 use ring::digest::{SHA256, digest};
 
 use super::super::chapters::erasure_state;
-use super::super::compose::{Home, Request, YOUNG};
+use super::super::compose::{Home, Request, YOUNG, firsts, lineage};
 use super::super::files::{REGIONS, REQUEST};
+use super::super::lineage::Wrong;
 use super::super::open::Trust;
 use super::super::orders::{Orders, purged_at};
 use super::super::rules::{self, Where};
@@ -38,7 +39,7 @@ fn other_time(step: &str, stated: Option<Timestamp>, entry: Option<(u64, Timesta
 }
 
 /// What the ledger has against the receipt of an erasure: another one than the ledger has the digest of, or a segment that was made anew for
-/// it and is named again behind it. What other segments were made of stands in no entry.
+/// it and is named again behind it.
 fn came_back(home: &Home, erasure: &StatedErasure) -> Option<String> {
     let receipt = erasure.receipt.as_ref()?;
     let known = home.tally.receipts.get(&erasure.id)?;
@@ -233,6 +234,24 @@ impl Outcome {
                 }
                 found.extend(came_back(home, erasure).map(|why| (place, why)));
             }
+        }
+        for (place, why) in found {
+            self.fail(9, place, &why);
+        }
+    }
+
+    /// Segments were made of the log and of segments that lay there until then, and what is gone without one that was made of it was to
+    /// be deleted. So nothing that an erasure left out comes in again from an older copy.
+    pub(super) fn lineage(&mut self) {
+        let mut found = Vec::new();
+        for first in firsts(&self.homes) {
+            let (homes, followed) = lineage(&self.homes, first.name());
+            let place = |wrong: &Wrong| {
+                let origin = homes.get(wrong.ledger).map_or("", |home| home.origin.as_str());
+                format!("{origin}, entry {}", wrong.entry)
+            };
+            found.extend(followed.wrong.iter().map(|wrong| (place(wrong), wrong.why.clone())));
+            self.segments.add(&followed);
         }
         for (place, why) in found {
             self.fail(9, place, &why);
