@@ -115,8 +115,13 @@ pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const SEARCHES_AT_ONCE: usize = 32;
 /// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone.
 pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
-/// Questions of other regions answered at once, before `Busy`.
+/// Questions of other regions answered by this node itself at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
+/// Those of them that wait for another node of the region, beside the others: an owner that hangs must hold up no question that is
+/// answered here. Half of them are on their way, and half wait for that.
+pub(crate) const FOREIGN_QUESTIONS_CARRIED: usize = 2 * CARRIED_QUESTIONS;
+/// Those of one tenant.
+pub(crate) const FOREIGN_QUESTIONS_CARRIED_OF_TENANT: usize = 2 * CARRIED_QUESTIONS_OF_TENANT;
 /// Questions behind the gate that this node has other nodes of the region judge at once; further ones wait. An answer is 64 KiB.
 pub(crate) const CARRIED_QUESTIONS: usize = 64;
 /// Those of one tenant: a quarter, so that nobody waits for one tenant alone.
