@@ -130,6 +130,10 @@ pub(crate) const CARRIED_QUESTIONS_OF_TENANT: usize = CARRIED_QUESTIONS / 4;
 pub(crate) const JUDGED_QUESTIONS: usize = 64;
 /// See [`JUDGED_QUESTIONS`]: as many of one tenant as two nodes carry.
 pub(crate) const JUDGED_QUESTIONS_OF_TENANT: usize = 2 * CARRIED_QUESTIONS_OF_TENANT;
+/// Lists of streams that other nodes of the region have this one say the size of at once, before 429: each is a megabyte at most.
+pub(crate) const HOLDINGS_AT_ONCE: usize = 64;
+/// Those of one tenant: half, so that nobody waits for one tenant alone.
+pub(crate) const HOLDINGS_OF_TENANT_AT_ONCE: usize = HOLDINGS_AT_ONCE / 2;
 /// Longest that another node of the region may take to say how much its streams hold.
 pub(crate) const HOLDINGS_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of a Terraform plan that `residency check-plan` reads: a hundred times one of three regions.
