@@ -14,6 +14,8 @@ pub mod apply;
 pub mod backup;
 mod convert;
 pub mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod group;
 pub mod limits;
 pub mod link_transport;

@@ -115,8 +115,13 @@ pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const SEARCHES_AT_ONCE: usize = 32;
 /// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone.
 pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
-/// Questions of other regions answered at once, before `Busy`.
+/// Questions of other regions answered by this node itself at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
+/// Those of them that wait for another node of the region, beside the others: an owner that hangs must hold up no question that is
+/// answered here. Half of them are on their way, and half wait for that.
+pub(crate) const FOREIGN_QUESTIONS_CARRIED: usize = 2 * CARRIED_QUESTIONS;
+/// Those of one tenant.
+pub(crate) const FOREIGN_QUESTIONS_CARRIED_OF_TENANT: usize = 2 * CARRIED_QUESTIONS_OF_TENANT;
 /// Questions behind the gate that this node has other nodes of the region judge at once; further ones wait. An answer is 64 KiB.
 pub(crate) const CARRIED_QUESTIONS: usize = 64;
 /// Those of one tenant: a quarter, so that nobody waits for one tenant alone.
@@ -125,6 +130,10 @@ pub(crate) const CARRIED_QUESTIONS_OF_TENANT: usize = CARRIED_QUESTIONS / 4;
 pub(crate) const JUDGED_QUESTIONS: usize = 64;
 /// See [`JUDGED_QUESTIONS`]: as many of one tenant as two nodes carry.
 pub(crate) const JUDGED_QUESTIONS_OF_TENANT: usize = 2 * CARRIED_QUESTIONS_OF_TENANT;
+/// Lists of streams that other nodes of the region have this one say the size of at once, before 429: each is a megabyte at most.
+pub(crate) const HOLDINGS_AT_ONCE: usize = 64;
+/// Those of one tenant: half, so that nobody waits for one tenant alone.
+pub(crate) const HOLDINGS_OF_TENANT_AT_ONCE: usize = HOLDINGS_AT_ONCE / 2;
 /// Longest that another node of the region may take to say how much its streams hold.
 pub(crate) const HOLDINGS_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of a Terraform plan that `residency check-plan` reads: a hundred times one of three regions.

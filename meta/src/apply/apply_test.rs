@@ -2,13 +2,14 @@
 
 use domicile_proto::codec;
 use domicile_proto::ids::{
-    ConsentSerial, DictionaryId, Epoch, FIRST_APPROVED_ID, Name, NodeId, PolicyVersion, Region, RegionNumber, ShardId,
-    StreamId, TenantId, Timestamp,
+    ConsentSerial, DictionaryId, Epoch, ErasureId, FIRST_APPROVED_ID, Name, NodeId, PolicyVersion, Region,
+    RegionNumber, ShardId, StreamId, TenantId, Timestamp,
 };
 use domicile_proto::message::ledger::SignedHead;
 use domicile_proto::metadata::{
-    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, MAX_GROUP_FIELDS, MAX_STREAMS_PER_TENANT,
-    MAX_VALUES_PER_APPROVAL, MAX_VALUES_PER_FIELD, RegionalChange, Roles, Row, Rows, StreamPolicy,
+    AccessKey, Applied, ApprovedValue, Change, Command, CommandRefusal, ErasureRow, ErasureState, MAX_GROUP_FIELDS,
+    MAX_STREAMS_PER_TENANT, MAX_VALUES_PER_APPROVAL, MAX_VALUES_PER_FIELD, RegionalChange, Roles, Row, Rows,
+    StreamPolicy,
 };
 use domicile_proto::officer::OfficerKey;
 use domicile_proto::region_key::RegionKey;
@@ -117,6 +118,36 @@ pub(crate) fn world() -> State {
         signed_at(0, region("frankfurt"), speaks("frankfurt")),
         signed_at(1, region("tokyo"), node(1, 7443)),
         signed_at(1, region("frankfurt"), node(2, 7443)),
+    ] {
+        let applied = apply(&mut state, &command);
+        assert!(!matches!(applied, Applied::Refused(_)), "{command:?}: {applied:?}");
+    }
+    state
+}
+
+/// The world with a row of every kind.
+pub(crate) fn with_every_row() -> State {
+    let tokyo = region("tokyo");
+    let (to, basis, review_by) = (region("frankfurt"), TransferBasis::Adequacy, Day(20_970));
+    let erasure = ErasureRow {
+        region: tokyo.clone(),
+        id: ErasureId(7),
+        tenant: TenantId(1),
+        commitment: [7; 32],
+        proof: [8; 16],
+        at: Timestamp(5),
+        state: ErasureState::Ordered,
+    };
+    let mut state = world();
+    for command in [
+        signed(tokyo.clone(), policy(&["service", "level"], true)),
+        unsigned(tokyo.clone(), policy(&[], false)),
+        signed(tokyo.clone(), values("service", &["cart", "pay"])),
+        signed(tokyo.clone(), key("searches", 7, true)),
+        signed(tokyo, Change::ApproveTransfer { to, basis, review_by }),
+        assign("tokyo", 1, 0),
+        head(1, 9, 4),
+        Command::RecordErasure(erasure),
     ] {
         let applied = apply(&mut state, &command);
         assert!(!matches!(applied, Applied::Refused(_)), "{command:?}: {applied:?}");

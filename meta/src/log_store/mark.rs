@@ -53,8 +53,7 @@ impl Mark {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let highest = bytes.chunks(PLACE).take(2).filter_map(number).max();
-        highest
+        highest(&bytes)
             .map(Some)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "neither of its two places is whole"))
     }
@@ -92,6 +91,11 @@ impl Mark {
     }
 }
 
+/// The higher of the numbers in two places, as far as they are whole.
+fn highest(bytes: &[u8]) -> Option<u64> {
+    bytes.chunks(PLACE).take(2).filter_map(number).max()
+}
+
 fn place(number: u64) -> [u8; PLACE] {
     let mut place = [0; PLACE];
     let sum = crc32fast::hash(&[MAGIC, number.to_be_bytes()].concat()).to_be_bytes();
@@ -107,9 +111,56 @@ fn number(found: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use bolero::{TypeGenerator, check};
     use tempfile::TempDir;
 
     use super::*;
+    use crate::fuzz::{Edit, cases, edited};
+
+    /// What becomes a file.
+    #[derive(Debug, TypeGenerator)]
+    enum Input {
+        /// A good one, changed here and there.
+        Changed { numbers: (u64, u64), edits: Vec<Edit> },
+        /// Changed places, each behind a right checksum.
+        Summed { numbers: (u64, u64), edits: Vec<Edit> },
+        /// Anything.
+        Raw(Vec<u8>),
+    }
+
+    impl Input {
+        fn bytes(&self) -> Vec<u8> {
+            match self {
+                Self::Raw(bytes) => bytes.clone(),
+                Self::Changed { numbers: (one, other), edits } => edited(&[place(*one), place(*other)].concat(), edits),
+                Self::Summed { numbers: (one, other), edits } => {
+                    let bodies = [*one, *other].map(|number| edited(&place(number)[..PLACE - 4], edits));
+                    bodies.iter().flat_map(|body| [body, &crc32fast::hash(body).to_be_bytes()[..]].concat()).collect()
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_mark_panics() {
+        check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            let bytes = input.bytes();
+            let found = highest(&bytes);
+            let is_there = |number: u64| {
+                bytes.windows(PLACE).any(|here| {
+                    let (body, sum) = here.split_at(PLACE - 4);
+                    body == [MAGIC, number.to_be_bytes()].concat() && sum == crc32fast::hash(body).to_be_bytes()
+                })
+            };
+            assert!(found.is_none_or(is_there), "{found:?} stands nowhere in it as a whole");
+            if let Input::Changed { numbers: (one, other), edits } | Input::Summed { numbers: (one, other), edits } =
+                input
+                && edits.is_empty()
+            {
+                assert_eq!(found, Some(*one.max(other)), "what was written is read");
+            }
+        });
+    }
 
     #[test]
     fn a_torn_or_changed_place_leaves_the_number_before_and_never_a_higher_one() {

@@ -4,7 +4,7 @@
 //! snapshot or the new one, whole.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter};
 use std::path::Path;
 
 use domicile_proto::codec::{self, CodecError, HEADER_BYTES, Header, Message};
@@ -20,10 +20,7 @@ use crate::state::State;
 pub(super) fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = BufWriter::new(File::create(&beside)?);
-    file.write_all(&codec::encode(&convert::wire_head(meta, state.row_count())).map_err(io::Error::other)?)?;
-    for row in state.rows() {
-        file.write_all(&codec::encode(&row).map_err(io::Error::other)?)?;
-    }
+    encode(&mut file, meta, state)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     fs::rename(&beside, path)?;
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
@@ -36,18 +33,29 @@ pub(super) fn read(path: &Path) -> Result<Option<(SnapshotMeta, State)>, MetaErr
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(MetaError::Io { path: path.to_owned(), source }),
     };
-    let damaged = |found: String| MetaError::Damaged { path: path.to_owned(), found };
-    let mut rest = bytes.as_slice();
-    let head: SnapshotHead = next(&mut rest).map_err(|error| damaged(error.to_string()))?;
+    decode(&bytes).map(Some).map_err(|found| MetaError::Damaged { path: path.to_owned(), found })
+}
+
+fn encode(file: &mut impl io::Write, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+    file.write_all(&codec::encode(&convert::wire_head(meta, state.row_count())).map_err(io::Error::other)?)?;
+    for row in state.rows() {
+        file.write_all(&codec::encode(&row).map_err(io::Error::other)?)?;
+    }
+    Ok(())
+}
+
+/// The snapshot that these bytes are, or what is wrong with them.
+fn decode(mut rest: &[u8]) -> Result<(SnapshotMeta, State), String> {
+    let head: SnapshotHead = next(&mut rest).map_err(|error| error.to_string())?;
     let mut rows: Vec<Row> = Vec::new();
     while !rest.is_empty() {
-        rows.push(next(&mut rest).map_err(|error| damaged(error.to_string()))?);
+        rows.push(next(&mut rest).map_err(|error| error.to_string())?);
     }
     if rows.len() as u64 != head.rows {
-        return Err(damaged(format!("{} of {} rows", rows.len(), head.rows)));
+        return Err(format!("{} of {} rows", rows.len(), head.rows));
     }
-    let state = State::from_rows(rows).map_err(|error| damaged(error.to_string()))?;
-    Ok(Some((convert::snapshot_meta(head), state)))
+    let state = State::from_rows(rows).map_err(|error| error.to_string())?;
+    Ok((convert::snapshot_meta(head), state))
 }
 
 fn next<M: Message>(rest: &mut &[u8]) -> Result<M, CodecError> {
@@ -56,3 +64,7 @@ fn next<M: Message>(rest: &mut &[u8]) -> Result<M, CodecError> {
     *rest = rest.get(wanted..).unwrap_or_default();
     codec::decode(frame)
 }
+
+#[cfg(test)]
+#[path = "file_test.rs"]
+mod tests;

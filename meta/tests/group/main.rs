@@ -22,3 +22,6 @@ mod over_link;
 mod restarts;
 mod simulated;
 mod turned;
+
+// cargo-bolero builds every test of the package with hooks that bolero alone resolves.
+use bolero as _;

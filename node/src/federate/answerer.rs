@@ -11,14 +11,16 @@ use domicile_proto::link::identity::PeerId;
 use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::gated::AskedBy;
 use domicile_proto::message::question::Question;
-use tokio::sync::Semaphore;
 
 use super::carry::Unheard;
 use super::coverage::cells;
 use super::gate::{Gate, Put, admissible};
+use crate::admit::Places;
 use crate::aggregate::Answered;
 use crate::audit::{Event, Ledger, Why};
-use crate::limits::{FEDERATED_DEADLINE, FOREIGN_QUESTIONS_AT_ONCE};
+use crate::limits::{
+    FEDERATED_DEADLINE, FOREIGN_QUESTIONS_AT_ONCE, FOREIGN_QUESTIONS_CARRIED, FOREIGN_QUESTIONS_CARRIED_OF_TENANT,
+};
 use crate::policy::PolicyWatch;
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry::Metrics;
@@ -30,7 +32,9 @@ pub(crate) struct Answerer {
     ledger: Arc<Ledger>,
     metrics: Metrics,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
-    at_once: Semaphore,
+    here: Places,
+    /// For what waits for another node of the region.
+    elsewhere: Places,
 }
 
 impl Answerer {
@@ -42,7 +46,9 @@ impl Answerer {
         metrics: Metrics,
         detector: Arc<dyn LiteralDetector + Send + Sync>,
     ) -> Self {
-        Self { policy, gate, ledger, metrics, detector, at_once: Semaphore::new(FOREIGN_QUESTIONS_AT_ONCE) }
+        let here = Places::new(FOREIGN_QUESTIONS_AT_ONCE, FOREIGN_QUESTIONS_AT_ONCE);
+        let elsewhere = Places::new(FOREIGN_QUESTIONS_CARRIED, FOREIGN_QUESTIONS_CARRIED_OF_TENANT);
+        Self { policy, gate, ledger, metrics, detector, here, elsewhere }
     }
 
     pub(super) const fn ledger(&self) -> &Arc<Ledger> {
@@ -86,18 +92,7 @@ impl Answerer {
     /// What this region says to a question; a refusal lies in the ledger with its reason.
     pub(crate) async fn answer(&self, peer: &PeerId, question: &Question) -> Answered {
         let answered = match self.let_in(&peer.region, question) {
-            Ok(put) => match self.at_once.try_acquire() {
-                Ok(_permit) => match self.gate.ask(put, AskedBy::Region(peer.region.clone())).await {
-                    Ok((answered, drawn)) => {
-                        if let Some(drawn) = drawn {
-                            self.ledger.draws(question.id, drawn);
-                        }
-                        answered
-                    }
-                    Err(Unheard) => Answered::refused(header(&self.ledger, question), RefusalCode::Unavailable),
-                },
-                Err(_) => Answered::refused(header(&self.ledger, question), RefusalCode::Busy),
-            },
+            Ok(put) => self.gated(put, AskedBy::Region(peer.region.clone())).await,
             Err(code) => Answered::refused(header(&self.ledger, question), code),
         };
         // The route may have been closed while the question was looked at.
@@ -117,6 +112,26 @@ impl Answerer {
         }
         self.count(peer, &answered);
         answered
+    }
+
+    async fn gated(&self, put: Put, by: AskedBy) -> Answered {
+        let (header, question) = (put.header, put.question.id);
+        let (places, full) = if self.gate.is_elsewhere(&put) {
+            // The next node may own the stream, or have a place.
+            (&self.elsewhere, RefusalCode::Unavailable)
+        } else {
+            (&self.here, RefusalCode::Busy)
+        };
+        let Some(_place) = places.take(put.question.tenant) else { return Answered::refused(header, full) };
+        match self.gate.ask(put, by).await {
+            Ok((answered, drawn)) => {
+                if let Some(drawn) = drawn {
+                    self.ledger.draws(question, drawn);
+                }
+                answered
+            }
+            Err(Unheard) => Answered::refused(header, RefusalCode::Unavailable),
+        }
     }
 
     /// Counts what another region was told. A whole answer that is withheld is one cell.

@@ -34,9 +34,15 @@ impl Owner {
         Self { us, answerer, admitter, places: Places::new(JUDGED_QUESTIONS, JUDGED_QUESTIONS_OF_TENANT) }
     }
 
-    /// Answers a neighbour.
+    /// Answers a neighbour. Where that one waits no more, the work ends and its place is free.
     pub(crate) async fn answer(&self, neighbour: &Neighbour, asked: GatedQuestion, to: RegionReplyTo) {
-        let (answered, drawn) = self.judged(asked).await;
+        let (answered, drawn) = tokio::select! {
+            judged = self.judged(asked) => judged,
+            () = to.given_up() => {
+                tracing::debug!("a neighbour gave up a question that it had carried here");
+                return;
+            }
+        };
         let drawn = drawn.map(DrawnFrom::from);
         let sending = async {
             match &answered {

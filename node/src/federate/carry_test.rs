@@ -38,6 +38,9 @@ use crate::limits::{CARRIED_QUESTIONS_OF_TENANT, FEDERATED_DEADLINE, TEXT_STEP};
 use crate::policy::{Policy, PolicyWatch, Routes, StreamView};
 use crate::telemetry::Metrics;
 
+#[path = "places_test.rs"]
+mod places;
+
 const OWNER: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(4);
 const TENANT: TenantId = TenantId(1);

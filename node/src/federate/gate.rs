@@ -136,6 +136,11 @@ impl Gate {
         answered
     }
 
+    /// Whether another node of the region owns the stream.
+    pub(super) fn is_elsewhere(&self, put: &Put) -> bool {
+        self.way.as_ref().is_some_and(|way| way.owner(put).is_some())
+    }
+
     /// As [`Gate::answer`], by whichever node of the region owns the stream, with what the answer was drawn from. The step of time
     /// begins here, before anything is waited for, and covers the way to the owner.
     pub(super) async fn ask(&self, put: Put, by: AskedBy) -> Carried {

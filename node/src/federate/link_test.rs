@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use domicile_proto::border::{Cells, EgressClass, LiteralDetector, Measured, ReleasePolicy, release};
 use domicile_proto::ids::{
-    KThreshold, Name, NodeId, PolicyVersion, RecordCount, Region, RegionNumber, ShardId, StreamId, SubjectCount,
-    TenantId, TimeRange, Timestamp,
+    KThreshold, Name, NodeId, PolicyVersion, QuestionId, RecordCount, Region, RegionNumber, ShardId, StreamId,
+    SubjectCount, TenantId, TimeRange, Timestamp,
 };
 use domicile_proto::link::connection::{Inbound, Peer};
 use domicile_proto::link::endpoint::{Link, LinkConfig};
 use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::pki::{CERTIFICATE_VALIDITY, RegionCa};
-use domicile_proto::message::question::Ask;
+use domicile_proto::message::answer::{AnswerHeader, Outcome};
+use domicile_proto::message::gated::AskedBy;
+use domicile_proto::message::question::{Ask, Question};
 use domicile_proto::message::region::{Asker, RegionAsk};
 use domicile_proto::metadata::{NodeRow, Rows, StreamPolicy};
+use tokio::sync::Notify;
 
 use super::answerer::Answerer;
 use super::carried::Owner;
@@ -30,6 +34,7 @@ use crate::admit::{Admitter, Rates};
 use crate::aggregate::Answered;
 use crate::audit::{Drawn, Entries, Event, Ledger};
 use crate::clock::Clock;
+use crate::limits::{FEDERATED_DEADLINE, JUDGED_QUESTIONS_OF_TENANT};
 use crate::policy::{Policy, PolicyWatch, StreamView};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry::Metrics;
@@ -190,13 +195,28 @@ async fn a_question_and_its_answer_lie_in_both_ledgers_and_a_lost_region_is_name
 }
 
 /// Answers what neighbours carry to an owner until its link closes.
-async fn judge(link: Link, owner: Arc<Owner>) {
+async fn judge(link: Link, owner: Arc<Owner>, tasks: Tasks) {
     while let Some(accepted) = link.accept().await {
         let Peer::Neighbour(neighbour) = accepted.peer else { continue };
         while let Ok(Inbound::Region(RegionAsk::Gated(asked), to)) = neighbour.next().await {
-            owner.answer(&neighbour, asked, to).await;
+            let (owner, neighbour) = (Arc::clone(&owner), neighbour.clone());
+            tasks.spawn(Kind::Peer, async move { owner.answer(&neighbour, asked, to).await });
         }
     }
+}
+
+/// Node 3 of the region, which owns the stream from now on.
+fn owning(dir: &Path, here: &PolicyWatch, gate: Gate) -> (Node, Arc<Owner>) {
+    let (id, node) = (NodeId(3), node_with(dir, "tokyo", 3, "owner"));
+    let mut known = Policy::clone(&here.now());
+    let addr = node.link.local_addr();
+    known.nodes.insert(id, NodeRow { node: id, region: region("tokyo"), addr, signature: None });
+    let view = known.streams.get_mut(&(TenantId(1), name("app"))).expect("known");
+    Arc::make_mut(view).shard = Some((ShardId(7), id));
+    here.replace(known);
+    let judging = Answerer::new(here.clone(), gate, Arc::clone(&node.ledger), measured(), Arc::new(NoDetector));
+    let admitter = Arc::new(Admitter::new(here.clone(), Rates::default()));
+    (node, Arc::new(Owner::new(id, Arc::new(judging), admitter)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,25 +226,15 @@ async fn what_the_owner_released_leaves_by_the_ledger_of_the_node_that_was_asked
         RegionCa::init(&dir.path().join(home), &region(home), &name("acme"), Clock::system().now()).expect("a CA");
     }
     let (asked, frankfurt) = (node(dir.path(), "tokyo", 1), node(dir.path(), "frankfurt", 2));
-    let owning = node_with(dir.path(), "tokyo", 3, "owner");
     let here = policy("tokyo", [&asked, &frankfurt]);
-    let mut known = Policy::clone(&here.now());
-    let (id, addr) = (NodeId(3), owning.link.local_addr());
-    known.nodes.insert(id, NodeRow { node: id, region: region("tokyo"), addr, signature: None });
-    let view = known.streams.get_mut(&(TenantId(1), name("app"))).expect("known");
-    Arc::make_mut(view).shard = Some((ShardId(7), id));
-    here.replace(known);
-
     let drawn = Drawn { shard: ShardId(7), upto: 70, journal: 3, rules: [9; 32], k: Some(KThreshold::SUBJECTS) };
     let (tasks, detector) = (Tasks::default(), Arc::new(NoDetector));
     let releasing = Gate::over(move |put: Put| {
         let gate = gate(70);
         Box::pin(async move { Gated { answered: gate.answer(put).await, contributors: None, drawn: Some(drawn) } })
     });
-    let judging = Answerer::new(here.clone(), releasing, Arc::clone(&owning.ledger), measured(), detector.clone());
-    let admitter = Arc::new(Admitter::new(here.clone(), Rates::default()));
-    let owner = Arc::new(Owner::new(id, Arc::new(judging), admitter));
-    tasks.spawn(Kind::Listener, judge(owning.link.clone(), owner));
+    let (owning, owner) = owning(dir.path(), &here, releasing);
+    tasks.spawn(Kind::Listener, judge(owning.link.clone(), owner, tasks.clone()));
 
     let carrying = gate(1).beside(Carrier::by(NodeId(1), asked.link.clone()));
     let answerer = Answerer::new(here, carrying, Arc::clone(&asked.ledger), measured(), detector.clone());
@@ -253,6 +263,55 @@ async fn what_the_owner_released_leaves_by_the_ledger_of_the_node_that_was_asked
     assert_eq!(crossed.collect::<Vec<_>>(), [(EgressClass::Question, None), (EgressClass::Count, Some(drawn))]);
     let is_crossing = |event: &Event| matches!(event, Event::Ingress(_) | Event::Egress(_));
     assert!(!events("tokyo", "owner").iter().any(is_crossing), "between two nodes of a region nothing crosses");
+    for link in [asked.link, frankfurt.link, owning.link] {
+        link.close("the test ends").await;
+    }
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_its_asker_gave_up_ends_at_the_owner_and_leaves_its_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for home in REGIONS {
+        RegionCa::init(&dir.path().join(home), &region(home), &name("acme"), Clock::system().now()).expect("a CA");
+    }
+    let (asked, frankfurt) = (node(dir.path(), "tokyo", 1), node(dir.path(), "frankfurt", 2));
+    let here = policy("tokyo", [&asked, &frankfurt]);
+    let (came, hangs) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
+    let (coming, hanging) = (Arc::clone(&came), Arc::clone(&hangs));
+    let judging = Gate::over(move |put: Put| {
+        let (gate, hangs) = (gate(70), hanging.load(Ordering::SeqCst));
+        coming.notify_one();
+        Box::pin(async move { if hangs { std::future::pending().await } else { gate.answer(put).await } })
+    });
+    let tasks = Tasks::default();
+    let (owning, owner) = owning(dir.path(), &here, judging);
+    tasks.spawn(Kind::Listener, judge(owning.link.clone(), owner, tasks.clone()));
+
+    let carrier = Carrier::by(NodeId(1), asked.link.clone());
+    let (policy, id) = (here.now(), QuestionId(1));
+    let stream = Arc::clone(policy.stream(TenantId(1), &name("app")).expect("known"));
+    let range = question().range;
+    let (tenant, filters, ask) = (TenantId(1), Vec::new(), Ask::Count);
+    let put = Put {
+        question: Question { id, tenant, stream: stream.id, range, filters, ask, deadline_ms: 10_000 },
+        header: AnswerHeader::new(id, range),
+        // As long as any question has at its owner: none ends by itself while the others come.
+        deadline: FEDERATED_DEADLINE * 5 / 2,
+        crosses: false,
+        policy,
+        stream,
+    };
+    let carried = async || carrier.carry(NodeId(3), &put, AskedBy::Region(region("frankfurt"))).await;
+    for _ in 0..=JUDGED_QUESTIONS_OF_TENANT {
+        tokio::select! {
+            told = carried() => panic!("it came to no place: {:?}", told.map(|(answered, _)| answered.answer().outcome.clone())),
+            () = came.notified() => {}
+        }
+    }
+    hangs.store(false, Ordering::SeqCst);
+    let (answered, _) = carried().await.expect("an answer");
+    assert!(matches!(answered.answer().outcome, Outcome::Aggregate(_)), "{:?}", answered.answer().outcome);
     for link in [asked.link, frankfurt.link, owning.link] {
         link.close("the test ends").await;
     }

@@ -20,7 +20,7 @@ use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::federate::Federation;
 use crate::keys::Vault;
-use crate::limits::{SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE};
+use crate::limits::{HOLDINGS_AT_ONCE, HOLDINGS_OF_TENANT_AT_ONCE, SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE};
 use crate::ownership::{Ownership, OwnershipError, Propose};
 use crate::policy::{Awareness, Policy, PolicyWatch, StreamView};
 use crate::query::dates::DateContext;
@@ -110,6 +110,8 @@ pub(crate) struct Parts {
 pub(crate) struct Desk {
     pub(crate) parts: Parts,
     searches: Places,
+    /// For neighbours that ask how much streams hold.
+    pub(super) lists: Places,
 }
 
 /// The place of one search among those of its tenant and of the node.
@@ -118,7 +120,9 @@ pub(super) type Permit = Place;
 impl Desk {
     /// From its parts.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, searches: Places::new(SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE) })
+        let searches = Places::new(SEARCHES_AT_ONCE, SEARCHES_OF_TENANT_AT_ONCE);
+        let lists = Places::new(HOLDINGS_AT_ONCE, HOLDINGS_OF_TENANT_AT_ONCE);
+        Arc::new(Self { parts, searches, lists })
     }
 
     /// A place for one more search of the tenant.

@@ -13,6 +13,7 @@ use futures::future::try_join_all;
 
 use super::desk::Desk;
 use super::owners::{heard, ids, no_word, unheard_of};
+use crate::admit::Place;
 use crate::policy::StreamView;
 use crate::query::{Arriving, Budget};
 use crate::receive::Failure;
@@ -71,10 +72,11 @@ impl Desk {
         filled.reduce(|(oldest, newest), (from, to)| (oldest.min(from), newest.max(to)))
     }
 
-    /// What this node says to a neighbour that asks how much its streams hold.
-    pub(super) fn holdings_here(&self, asker: &Asker, streams: &[StreamId]) -> RegionReply {
+    /// What this node says to a neighbour that asks how much its streams hold, and the place that is held until that has gone.
+    pub(super) fn holdings_here(&self, asker: &Asker, streams: &[StreamId]) -> (RegionReply, Option<Place>) {
         let said = || {
             let who = self.parts.admitter.vouched(asker).ok_or(NotSearched::Stranger)?;
+            let place = self.lists.take(who.tenant()).ok_or(NotSearched::Busy)?;
             if streams.len() > MAX_STREAMS {
                 return Err(NotSearched::Unread);
             }
@@ -89,8 +91,11 @@ impl Desk {
             };
             let views = streams.iter().map(view).collect::<Result<Vec<_>, _>>()?;
             self.has_all(&views).map_err(|unfound| unfound.told())?;
-            Ok(views.iter().map(|view| self.holding(view)).collect())
+            Ok((views.iter().map(|view| self.holding(view)).collect(), place))
         };
-        said().map_or_else(RegionReply::NotSearched, RegionReply::Holdings)
+        match said() {
+            Ok((holdings, place)) => (RegionReply::Holdings(holdings), Some(place)),
+            Err(why) => (RegionReply::NotSearched(why), None),
+        }
     }
 }

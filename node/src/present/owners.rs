@@ -240,21 +240,25 @@ pub(super) fn heard(why: &NotSearched, (owner, streams): (NodeId, &[Arc<StreamVi
     }
 }
 
-/// What is held until an answer has gone.
+/// What is held of a search until its rows have gone.
 type Held = (Arc<Permit>, Budget);
 
 /// Being asked.
 impl Desk {
     /// Answers what a node of the region asks about rows that this one holds.
     pub(crate) async fn answer(&self, neighbour: &Neighbour, ask: RegionAsk, mut to: RegionReplyTo) {
+        // Places and memory are held until the answer has gone.
         let (pieces, reply, _held) = match ask {
             RegionAsk::Search(search) => match self.searched(search).await {
-                Ok((pieces, rows, held)) => (pieces, RegionReply::RowsEnd(rows), Some(held)),
-                Err(why) => (Vec::new(), RegionReply::NotSearched(why), None),
+                Ok((pieces, rows, held)) => (pieces, RegionReply::RowsEnd(rows), (Some(held), None)),
+                Err(why) => (Vec::new(), RegionReply::NotSearched(why), (None, None)),
             },
-            RegionAsk::Refresh(streams) => (Vec::new(), self.refreshed(&streams).await, None),
-            RegionAsk::Holdings(asker, streams) => (Vec::new(), self.holdings_here(&asker, &streams), None),
-            _ => (Vec::new(), RegionReply::NotSearched(NotSearched::Unread), None),
+            RegionAsk::Refresh(streams) => (Vec::new(), self.refreshed(&streams).await, (None, None)),
+            RegionAsk::Holdings(asker, streams) => {
+                let (reply, place) = self.holdings_here(&asker, &streams);
+                (Vec::new(), reply, (None, place))
+            }
+            _ => (Vec::new(), RegionReply::NotSearched(NotSearched::Unread), (None, None)),
         };
         let sending = async {
             for piece in pieces {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::owners::{NoWord, Owners};
 use super::world::{ADMIN, BLIND, FULL, IN_APP, INGEST, OTHER_ADMIN, SEARCH, World, ask, name};
 use crate::federate::Carrier;
+use crate::limits::{HOLDINGS_AT_ONCE, HOLDINGS_OF_TENANT_AT_ONCE};
 use crate::policy::{Policy, Unaware};
 
 const FIRST: NodeId = NodeId(1);
@@ -36,7 +37,7 @@ fn to(world: &World) -> Owners {
                     Err(why) => RegionReply::NotSearched(why),
                 },
                 RegionAsk::Refresh(streams) => desk.refreshed(&streams).await,
-                RegionAsk::Holdings(asker, streams) => desk.holdings_here(&asker, &streams),
+                RegionAsk::Holdings(asker, streams) => desk.holdings_here(&asker, &streams).0,
                 other => panic!("{other:?}"),
             };
             let reply = decode::<RegionReply>(&encode(&reply).expect("within its bound")).expect("a frame");
@@ -384,4 +385,30 @@ async fn a_list_of_the_streams_names_what_all_nodes_of_the_region_hold_or_says_w
     first.desk.parts.catalog.set_whole(ShardId(7), false);
     let (status, said) = list(&second, SEARCH, "/_cat/indices").await;
     assert!(status == 503 && said.contains("DMC-SEGMENT-10"), "{status} {said}");
+}
+
+#[tokio::test]
+async fn an_owner_says_to_so_many_neighbours_at_once_what_its_streams_hold() {
+    let owner = World::new();
+    let other = World::beside(SECOND, |_| {}, to(&owner));
+    let list = async || ask(other.elastic(), SEARCH, "GET", "/_cat/indices", "").await.status.as_u16();
+    let says = |key: u8, tenant, streams: &[StreamId]| {
+        let asker = Asker { key: name(&format!("key-{key}")), tenant: TenantId(tenant), rows: Rows::None };
+        owner.desk.holdings_here(&asker, streams)
+    };
+    let hold = |count, key, tenant, streams: &[StreamId]| -> Vec<_> {
+        let held = (0..count).map(|_| says(key, tenant, streams)).collect::<Vec<_>>();
+        assert!(held.iter().all(|(reply, place)| matches!(reply, RegionReply::Holdings(_)) && place.is_some()));
+        held
+    };
+    let mut held = hold(HOLDINGS_OF_TENANT_AT_ONCE, SEARCH, 1, &[StreamId(1)]);
+    assert_eq!(says(SEARCH, 1, &[StreamId(1)]).0, RegionReply::NotSearched(NotSearched::Busy));
+    assert_eq!(list().await, 429, "whoever asked is told so");
+    let others = hold(HOLDINGS_AT_ONCE - HOLDINGS_OF_TENANT_AT_ONCE, OTHER_ADMIN, 2, &[]);
+    drop(held.pop());
+    let last = hold(1, SEARCH, 1, &[StreamId(2)]);
+    assert_eq!(list().await, 429);
+    drop((held, last));
+    assert_eq!(list().await, 200);
+    drop(others);
 }

@@ -58,6 +58,13 @@ pub enum Inbound {
 /// Where the answer to a neighbour's ask goes. Dropped unanswered, it tells the neighbour so.
 pub struct RegionReplyTo(FrameSender);
 
+impl RegionReplyTo {
+    /// Waits until the neighbour waits no more: it gave up what it asked, or is lost. What is done for it can end then.
+    pub fn given_up(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.0.given_up()
+    }
+}
+
 /// Where the answer to one question goes. Dropped unanswered, it tells the peer so.
 pub struct Reply {
     question: QuestionId,

@@ -103,6 +103,10 @@ impl PeerId {
 }
 
 #[cfg(test)]
+#[path = "identity_test.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -241,6 +241,41 @@ async fn what_a_neighbour_released_is_taken_as_it_came_and_from_no_other_region(
 }
 
 #[tokio::test]
+async fn a_node_that_is_asked_hears_that_nobody_waits_any_more() {
+    let world = World::new();
+    let here = world.node("tokyo", 1);
+    let near = Link::bind(world.config("tokyo", 3), Arc::new(Memory::default())).expect("a link");
+    let to = PeerAddr { id: near.identity().clone(), addr: near.local_addr() };
+    let (accepted, peer) = tokio::join!(near.accept(), here.link.peer(&to, Protocol::Region));
+    let (Peer::Neighbour(far), Peer::Neighbour(neighbour)) = (accepted.expect("accepted").peer, peer.expect("a peer"))
+    else {
+        panic!("neighbours")
+    };
+    for is_lost in [false, true] {
+        let by = AskedBy::Region(region("frankfurt"));
+        let asked = GatedQuestion { by, question: question(7), policy: PolicyVersion(1), wait_ms: 9_000 };
+        let mut carrying = Box::pin(neighbour.carry(asked, PATIENCE));
+        let begun = tokio::select! {
+            told = &mut carrying => panic!("nobody answered: {told:?}"),
+            begun = far.next() => begun.expect("begun"),
+        };
+        let Inbound::Region(RegionAsk::Gated(_), to) = begun else { panic!("a question was carried") };
+        let mut given_up = Box::pin(to.given_up());
+        poll_fn(|context| {
+            assert!(given_up.as_mut().poll(context).is_pending(), "somebody waits");
+            std::task::Poll::Ready(())
+        })
+        .await;
+        if is_lost {
+            here.link.close("the test ends").await;
+        } else {
+            drop(carrying);
+        }
+        tokio::time::timeout(PATIENCE, given_up).await.expect("it is heard");
+    }
+}
+
+#[tokio::test]
 async fn records_of_a_person_come_whole_from_a_node_of_the_same_region_or_not_at_all() {
     let world = World::new();
     let (here, there, near) = (world.node("tokyo", 1), world.node("frankfurt", 2), world.node("tokyo", 3));

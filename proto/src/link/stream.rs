@@ -70,6 +70,13 @@ impl FrameSender {
         }
     }
 
+    /// Waits until the peer reads no more of what is sent here, or is lost. Not for a stream that was finished.
+    pub(super) fn given_up(&self) -> impl Future<Output = ()> + Send + use<> {
+        let stopped = self.stream.stopped();
+        // Whether it was told so or is lost: nobody waits any more.
+        async move { drop(stopped.await) }
+    }
+
     fn write_error(&self, error: WriteError) -> LinkError {
         let peer = self.standing.peer.clone();
         match error {

@@ -1,7 +1,7 @@
 //! What the nodes of a region write into its store for durability `bucket`: a watcher that reads every object of their logs while
 //! it is there, and a reader of its own for the bytes, so that the product's is not believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,8 +25,8 @@ const LOGS: &str = "wal";
 pub struct Logs {
     /// Every object, in the order of each log. A place that held two different ones is here with both.
     pub written: Vec<Written>,
-    /// By node: the number of the newest object that lay there in the end.
-    pub newest: BTreeMap<u64, u64>,
+    /// What lay there in the end: node and number.
+    pub left: BTreeSet<(u64, u64)>,
 }
 
 /// One object of a node's log.
@@ -128,11 +128,11 @@ impl Watcher {
             let is_read = seen.get(place).is_some_and(|sights| sights.iter().any(|sight| sight.tag == tag(object)));
             ensure!(is_read, "{} is no object of a log", object.location);
         }
-        let newest = left.keys().copied().collect();
+        let left = left.into_keys().collect();
         let one = |((node, number), sights): (Place, Vec<Sight>)| {
             sights.into_iter().map(move |sight| Written { node, number, said: sight.said })
         };
-        Ok(Logs { written: seen.into_iter().flat_map(one).collect(), newest })
+        Ok(Logs { written: seen.into_iter().flat_map(one).collect(), left })
     }
 }
 
@@ -288,18 +288,18 @@ mod tests {
         assert_eq!(read(b"something", 1), None);
     }
 
-    #[test]
-    fn a_batch_is_read_and_stands_for_its_own_number_alone() {
+    /// An object of this number with one record of shard 3 at this place.
+    fn batch(number: u64, first: u64) -> Vec<u8> {
         let mut object = b"DMCWOBJ1\xffDW\xfe\0\0\0\0".to_vec();
-        object.extend(5_u64.to_le_bytes());
+        object.extend(number.to_le_bytes());
         object.extend([0; 13]);
         object.extend(1_u32.to_le_bytes());
         object.extend([0; 8]);
-        for number in [3_u64, 4] {
-            object.extend(number.to_le_bytes());
+        for id in [3_u64, 4] {
+            object.extend(id.to_le_bytes());
         }
         object.extend([0; 4]);
-        object.extend(11_u64.to_le_bytes());
+        object.extend(first.to_le_bytes());
         object.extend(2_u16.to_le_bytes());
         object.extend(b"b1");
         object.extend([0; 32]);
@@ -309,6 +309,12 @@ mod tests {
         object.extend(u16::MAX.to_le_bytes());
         object.extend(2_u32.to_le_bytes());
         object.extend(b"{}");
+        object
+    }
+
+    #[test]
+    fn a_batch_is_read_and_stands_for_its_own_number_alone() {
+        let object = batch(5, 11);
         let part = Part { shard: 3, epoch: 4, first: 11, records: 1, batch: "b1".to_owned() };
         assert_eq!(read(&object, 5), Some(Said::Batches(vec![part])));
         assert_eq!(read(&object, 6), None);
@@ -337,7 +343,7 @@ mod tests {
         std::fs::write(log.join("0000000000000002"), seal(2)).unwrap();
         let logs = watcher.end().unwrap();
         assert_eq!(numbers(&logs), [1, 2]);
-        assert_eq!(logs.newest, BTreeMap::from([(4, 2)]));
+        assert_eq!(logs.left, BTreeSet::from([(4, 2)]));
         std::fs::write(log.join("0000000000000003"), b"nonsense").unwrap();
         assert!(begin().end().is_err());
     }
@@ -386,6 +392,22 @@ mod tests {
         let Some(logs) = watched(change) else { return };
         let found = fencing::check(&[], &logs).violations;
         assert!(found[0].contains("object 1 of the log of node 4 was two"), "{found:?}");
+    }
+
+    /// Above an object with a batch that stays, none may go.
+    #[test]
+    fn a_bucket_that_lost_an_object_in_the_middle_of_a_log_is_convicted() {
+        let change = async |at: (&dyn ObjectStore, &Watcher)| {
+            for number in 1..=3 {
+                let name = Path::from(format!("wal/0000000000000004/{number:016x}"));
+                at.0.put(&name, batch(number, 10 * number).into()).await.unwrap();
+            }
+            has_looked(at.1);
+            at.0.delete(&Path::from("wal/0000000000000004/0000000000000002")).await.unwrap();
+        };
+        let Some(logs) = watched(change) else { return };
+        let found = fencing::check(&[], &logs).violations;
+        assert!(found.len() == 1 && found[0].contains("object 2 of the log of node 4 is lost"), "{found:?}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Judges what the nodes wrote into the store's logs, object by object, and what producers were told. A seal in a node's log says
 //! from which epoch on another node writes some shards: behind it nothing of an earlier epoch may come but copies of what stood
 //! in another log before, as a node makes them that takes a shard over. `ingest` answers with the places its records were
-//! given, from the first to the last. An object of a log is created where none is, never changed, and the newest of a log stays.
+//! given, from the first to the last. An object of a log is created where none is, never changed, and they go oldest first; the newest of
+//! a log stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,21 +25,36 @@ pub fn check(operations: &[Operation], logs: &Logs) -> Verdict {
     verdict
 }
 
-/// One object at a place, and none of the newest lost: a log that lost it would go on under its number.
+/// One object at a place, and none lost: neither the newest, for a log that lost it would go on under its number, nor one with batches
+/// above another one with batches that is there.
 fn objects(logs: &Logs, verdict: &mut Verdict) {
+    let Logs { written, left } = logs;
     let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
-    for (at, object) in logs.written.iter().enumerate() {
+    for (at, object) in written.iter().enumerate() {
         let Written { node, number, .. } = object;
         let known = newest.entry(*node).or_default();
         *known = (*known).max(*number);
-        let before = at.checked_sub(1).and_then(|before| logs.written.get(before));
+        let before = at.checked_sub(1).and_then(|before| written.get(before));
         if before.is_some_and(|before| (before.node, before.number) == (*node, *number)) {
             verdict.violation(format!("object {number} of the log of node {node} was two different ones"));
         }
     }
     for (node, number) in newest {
-        if logs.newest.get(&node).is_none_or(|left| *left < number) {
+        if left.range((node, number)..=(node, u64::MAX)).next().is_none() {
             verdict.violation(format!("object {number} of the log of node {node} is lost, and nothing newer is there"));
+        }
+    }
+    // A seal may stay behind what went.
+    let batches = written.iter().filter(|object| matches!(object.said, Said::Batches(_)));
+    let batches: BTreeSet<(u64, u64)> = batches.map(|object| (object.node, object.number)).collect();
+    let mut oldest: BTreeMap<u64, u64> = BTreeMap::new();
+    for (node, number) in batches.intersection(left) {
+        oldest.entry(*node).or_insert(*number);
+    }
+    for (node, number) in batches.difference(left) {
+        let newer = left.range((*node, *number)..=(*node, u64::MAX)).next();
+        if newer.is_some() && oldest.get(node).is_some_and(|oldest| oldest < number) {
+            verdict.violation(format!("object {number} of the log of node {node} is lost, and an older one is there"));
         }
     }
 }
@@ -154,10 +170,10 @@ mod tests {
         }
     }
 
-    /// Of which the newest are there.
+    /// Which are all there.
     fn logs(written: &[Written]) -> Logs {
-        let newest = written.iter().map(|object| (object.node, object.number)).collect();
-        Logs { written: written.to_vec(), newest }
+        let left = written.iter().map(|object| (object.node, object.number)).collect();
+        Logs { written: written.to_vec(), left }
     }
 
     fn convicted(operations: &[Operation], written: &[Written]) -> usize {
@@ -206,11 +222,38 @@ mod tests {
         let twice = [object(4, 1, &[part(1, 1, "a")]), object(4, 1, &[part(1, 1, "a"), part(1, 11, "b")])];
         assert_eq!(convicted(&[], &twice), 1);
         let written = [object(4, 1, &[part(1, 1, "a")]), object(4, 2, &[part(1, 11, "b")])];
-        let without = |newest: &[(u64, u64)]| {
-            let newest = newest.iter().copied().collect();
-            check(&[], &Logs { written: written.to_vec(), newest }).violations.len()
+        let with = |left: &[(u64, u64)]| {
+            let left = left.iter().copied().collect();
+            check(&[], &Logs { written: written.to_vec(), left }).violations.len()
         };
-        assert_eq!([without(&[(4, 3)]), without(&[(4, 2)]), without(&[(4, 1)]), without(&[])], [0, 0, 1, 1]);
+        assert_eq!([with(&[(4, 3)]), with(&[(4, 2)]), with(&[(4, 1)]), with(&[]), with(&[(5, 2)])], [0, 0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_log_that_lost_one_in_the_middle_is_convicted_and_one_that_went_from_its_beginning_is_not() {
+        let written = [
+            seal(4, 1, 2),
+            object(4, 2, &[part(2, 1, "a")]),
+            object(4, 3, &[part(2, 11, "b")]),
+            seal(4, 4, 1),
+            object(4, 5, &[part(2, 21, "c")]),
+            object(4, 6, &[part(2, 31, "d")]),
+            // What of another log is there says nothing of this one.
+            object(5, 9, &[part(2, 41, "e")]),
+        ];
+        let lost = |left: &[u64]| {
+            let left = left.iter().map(|number| (4, *number)).chain([(5, 9)]).collect();
+            check(&[], &Logs { written: written.to_vec(), left }).violations
+        };
+        for whole in [&[1, 2, 3, 4, 5, 6][..], &[1, 3, 4, 5, 6], &[3, 5, 6], &[1, 4, 6], &[6], &[1, 4, 5, 6], &[1, 7]] {
+            assert_eq!(lost(whole), Vec::<String>::new(), "{whole:?}");
+        }
+        for (left, gone) in [(&[1, 2, 4, 5, 6][..], 3), (&[3, 4, 6], 5), (&[1, 2, 3, 6], 5)] {
+            let wanted = format!("object {gone} of the log of node 4 is lost, and an older one is there");
+            assert_eq!(lost(left), [wanted], "{left:?}");
+        }
+        assert_eq!(lost(&[1, 2, 6]).len(), 2);
+        assert_eq!(lost(&[1, 2, 3, 5]).len(), 1, "the newest is lost, and said to be so once");
     }
 
     #[test]
