@@ -25,9 +25,9 @@ const WIDEST_GRID: i64 = 3_600;
 /// What the answers of a ledger held: each thing with the first entry that it stands in.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// Questions that arrived and are not answered, by who asked; none where one node asked two under one id, for nobody knows then which of
-    /// them an answer is about.
-    asked: BTreeMap<(Peer, QuestionId), Option<Question>>,
+    /// Questions that arrived and are not answered, each with its entry, by who asked; none where one node asked two under one id, for nobody
+    /// knows then which of them an answer is about.
+    asked: BTreeMap<(Peer, QuestionId), Option<(u64, Question)>>,
     officer: Option<OfficerPublic>,
     /// The newest version of the policy that the ledger has told of, the entry that did, and its time.
     version: u64,
@@ -42,6 +42,9 @@ pub(super) struct Answers {
     /// answer before it named rules.
     pub(super) unnamed: (u64, Option<u64>),
     pub(super) unpaired: u64,
+    /// Answers of another shape than was asked for, each with the entry of its question: a region's gate has one shape for each question, and
+    /// whoever asked takes no other.
+    pub(super) unlike: Vec<(u64, u64)>,
     /// Answers whose entry names rules and not the smallest group: how many, and the first that is so though one before it said it.
     pub(super) without_k: (u64, Option<u64>),
     has_k: bool,
@@ -118,7 +121,7 @@ impl Answers {
             Event::Ingress(passage) => {
                 if let Some(question) = passage.question() {
                     let key = (passage.peer.clone(), question.id);
-                    self.asked.entry(key).and_modify(|open| *open = None).or_insert(Some(question));
+                    self.asked.entry(key).and_modify(|open| *open = None).or_insert(Some((number, question)));
                 }
             }
             Event::Egress(passage) => {
@@ -126,29 +129,33 @@ impl Answers {
                     let key = (passage.peer.clone(), answer.header.question);
                     let is_clear = self.asked.get(&key).is_some_and(Option::is_some);
                     let question = if is_clear { self.asked.remove(&key).flatten() } else { None };
-                    self.answered(number, question.as_ref(), &answer, passage.drawn);
+                    self.answered(number, question, &answer, passage.drawn);
                 }
             }
             _ => {}
         }
     }
 
-    fn answered(&mut self, number: u64, question: Option<&Question>, answer: &Answer, drawn: Option<Drawn>) {
+    fn answered(&mut self, number: u64, question: Option<(u64, Question)>, answer: &Answer, drawn: Option<Drawn>) {
         let Outcome::Aggregate(aggregate) = &answer.outcome else { return };
         if drawn.is_none() {
             let is_behind = !self.named.is_empty();
             self.unnamed.0 += 1;
             self.unnamed.1 = self.unnamed.1.or_else(|| is_behind.then_some(number));
         }
-        let Some(question) = question.filter(|question| question.ask.is_answered_by(aggregate)) else {
+        let Some((asked, question)) = question else {
             self.unpaired += 1;
             return;
         };
+        if !question.ask.is_answered_by(aggregate) {
+            self.unlike.push((number, asked));
+            return;
+        }
         if let Some(Drawn { shard, rules, k, .. }) = drawn {
             let (run, stream, version) = (self.run, question.stream, answer.header.policy.0);
             let held = self.named.entry(Under { run, stream, version, rules });
             let held = held.or_insert_with(|| Held { shard, ..Held::default() });
-            held.released(number, question, answer, aggregate);
+            held.released(number, &question, answer, aggregate);
             match k {
                 Some(k) => {
                     self.has_k = true;
@@ -161,7 +168,7 @@ impl Answers {
             }
         }
         if answer.header.policy.0 == self.version {
-            self.now.entry(question.stream).or_default().released(number, question, answer, aggregate);
+            self.now.entry(question.stream).or_default().released(number, &question, answer, aggregate);
         }
     }
 

@@ -1,16 +1,19 @@
 //! What a pack must hold by the clock of whoever made it, and under which of the checks it fails.
 
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
 use domicile_proto::ids::{
-    ByteCount, NodeId, PolicyVersion, QuestionId, RegionNumber, ShardId, StreamId, TenantId, TimeRange,
+    ByteCount, FieldId, NodeId, PolicyVersion, QuestionId, RegionNumber, ShardId, StreamId, TenantId, TimeRange,
 };
+use domicile_proto::message::answer::Outcome as Told;
 use domicile_proto::message::ledger::{HeadOffer, SignedHead};
 use domicile_proto::message::question::{Ask, Question};
 
 use super::super::super::honoured::Officers;
 use super::super::super::rehearsal::{Rehearsed, Rules};
-use super::super::answers::tests::{asked as answered, by, changed, statement};
+use super::super::answers::tests::{asked as answered, by, changed, pair, statement};
 use super::super::compose::Absent;
 use super::super::rules::tests::wide;
 use super::super::specimen::home;
@@ -270,6 +273,23 @@ fn a_statement_is_of_no_older_policy_than_the_ledger() {
         outcome.homes[0].statement.policy_version = stated;
         outcome.policies(Path::new("/nowhere"), &request());
         assert_eq!(points(&outcome), wanted, "{stated} {at}");
+    }
+}
+
+#[test]
+fn an_answer_of_another_kind_than_its_question_fails_with_its_entry() {
+    let count = || Told::Aggregate(Aggregate::Count(Count::EMPTY));
+    for (ask, wanted) in [(Ask::Count, vec![]), (Ask::Distinct(FieldId(1)), vec![6])] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        for (number, event) in (1..).zip([vec![changed(3)], pair(ask, count()).to_vec()].concat()) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(SECOND), None, event));
+        }
+        outcome.homes[0].statement = Statement { policy_version: 4, ..outcome.homes[0].statement.clone() };
+        outcome.policies(Path::new("/nowhere"), &request());
+        assert_eq!(points(&outcome), wanted, "{:?}", outcome.problems);
+        if let [Problem { place, why, .. }] = &outcome.problems[..] {
+            assert!(place.ends_with(", entry 3") && why.contains("another kind than its question, which is entry 2"));
+        }
     }
 }
 

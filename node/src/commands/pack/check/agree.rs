@@ -265,6 +265,12 @@ impl Outcome {
             }
         }
         for home in &self.homes {
+            for (number, asked) in &home.tally.answers.unlike {
+                let why = format!(
+                    "the answer is of another kind than its question, which is entry {asked}, and was judged by nothing"
+                );
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
             for (number, version) in &home.tally.unknown_policies {
                 let why = format!("the answer names policy version {version}, which the ledger did not know by then");
                 found.push((format!("{}, entry {number}", home.origin), why));
