@@ -16,6 +16,7 @@ mod cosigning;
 mod crossing_cost_test;
 mod crossings;
 mod destroyed;
+mod edge;
 mod entry;
 mod errors;
 mod files;
