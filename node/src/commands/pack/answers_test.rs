@@ -29,7 +29,7 @@ fn passage(class: EgressClass, body: Vec<u8>) -> Passage {
 }
 
 pub(in super::super) fn changed(version: u64) -> Event {
-    Event::PolicyChanged { version: PolicyVersion(version), streams: 1, approved_values: 1 }
+    Event::PolicyChanged { version: PolicyVersion(version), streams: 1, approved_values: 1, ordered: true }
 }
 
 pub(in super::super) fn honoured(digits: &str) -> Event {
@@ -167,6 +167,72 @@ fn an_answer_under_the_version_of_the_statement_is_of_a_stream_that_it_has() {
         [(3, "the answer is of stream 1, which the statement does not have".to_owned())]
     );
     assert_eq!(answers.differ(&Statement { policy_version: 4, ..other }), [], "of another version");
+}
+
+#[test]
+fn an_answer_under_an_older_version_leaves_soon_after_the_newer_one_was_told_of() {
+    const SECOND: i64 = 1_000_000;
+    let unordered = |version| Event::PolicyChanged {
+        version: PolicyVersion(version),
+        streams: 1,
+        approved_values: 1,
+        ordered: false,
+    };
+    let started = || Event::NodeStarted { node: NodeId(1), binary: [0; 32], config: [0; 32], sbom: None };
+    let set = |by: i64| Event::ClockJumped { by, ordered: true, at_start: false };
+    let under = |version| asked(1, &[64], 10 * MINUTE, version)[1].clone();
+    let refused = || pair(Ask::Count, Outcome::Refused(RefusalCode::Busy))[1].clone();
+    let found = |number, version, newer, told| vec![Outdated { number, version, newer, told }];
+    for (why, entries, wanted) in [
+        ("on its way for a minute", vec![(0, changed(2)), (5, changed(3)), (65, under(2))], vec![]),
+        ("for longer", vec![(0, changed(2)), (5, changed(3)), (66, under(2))], found(3, 2, 3, 2)),
+        ("the newest", vec![(0, changed(2)), (5, changed(3)), (9_000, under(3))], vec![]),
+        (
+            "the first newer one counts",
+            vec![(0, changed(2)), (5, changed(3)), (60, changed(4)), (66, under(2)), (67, under(3))],
+            found(4, 2, 3, 2),
+        ),
+        (
+            "it was told of again",
+            vec![(0, changed(2)), (5, changed(3)), (60, changed(3)), (66, under(2))],
+            found(4, 2, 3, 2),
+        ),
+        ("of an earlier build", vec![(0, unordered(2)), (5, unordered(3)), (900, under(2))], vec![]),
+        ("across a start", vec![(0, changed(2)), (5, changed(3)), (90, started()), (91, under(2))], vec![]),
+        (
+            "told of by the start",
+            vec![(0, changed(2)), (5, changed(3)), (90, started()), (91, changed(3)), (152, under(2))],
+            found(5, 2, 3, 4),
+        ),
+        ("a group that began anew", vec![(0, changed(9)), (5, changed(2)), (900, under(2))], vec![]),
+        ("a refusal tells nothing", vec![(0, changed(2)), (5, changed(3)), (900, refused())], vec![]),
+        (
+            "the clock was set forward",
+            vec![(0, changed(2)), (5, changed(3)), (900, set(880)), (900, under(2)), (960, under(2))],
+            vec![],
+        ),
+        (
+            "and a minute went by since",
+            vec![(0, changed(2)), (5, changed(3)), (900, set(880)), (961, under(2))],
+            found(4, 2, 3, 2),
+        ),
+        (
+            "it was set back",
+            vec![(900, changed(2)), (905, changed(3)), (0, set(-906)), (61, under(2))],
+            found(4, 2, 3, 2),
+        ),
+        (
+            "it was set before",
+            vec![(900, changed(2)), (0, set(-900)), (5, changed(3)), (65, under(2)), (66, under(2))],
+            found(5, 2, 3, 3),
+        ),
+    ] {
+        let mut answers = Answers::default();
+        for (number, (at, event)) in (1..).zip(entries) {
+            answers.take(number, &Entry::specimen(Timestamp(at * SECOND), None, event));
+        }
+        assert_eq!(answers.outdated, wanted, "{why}");
+    }
 }
 
 /// The same with another region at the other end.
