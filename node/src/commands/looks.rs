@@ -2,8 +2,9 @@
 //! anybody is told. Of one that holds still everything is told at once.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How often a ledger is read at most while it changes.
 const LOOKS: u32 = 5;
@@ -40,8 +41,8 @@ fn changes(dir: &Path, before: &Files, wait: &impl Fn(Duration)) -> bool {
     files(dir) != *before
 }
 
-/// Size and time of each file.
-type Files = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
+/// Of each file which one it is, how long, and when it was written, in seconds and parts of one.
+type Files = BTreeMap<PathBuf, (u64, u64, i64, i64)>;
 
 fn files(dir: &Path) -> Files {
     let (mut open, mut found) = (vec![dir.to_path_buf()], Files::new());
@@ -51,7 +52,7 @@ fn files(dir: &Path) -> Files {
             if about.is_dir() {
                 open.push(entry.path());
             } else {
-                found.insert(entry.path(), (about.len(), about.modified().ok()));
+                found.insert(entry.path(), (about.ino(), about.size(), about.mtime(), about.mtime_nsec()));
             }
         }
     }
@@ -114,17 +115,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_grows_comes_goes_or_is_written_anew_is_a_change() {
+    fn a_file_that_comes_grows_goes_or_gives_way_to_another_is_a_change() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (log, tile) = (dir.path().join("log"), dir.path().join("log/tile"));
+        let (log, tile, new) = (dir.path().join("log"), dir.path().join("log/tile"), dir.path().join("new"));
         fs::create_dir_all(&log).expect("made");
+        fs::write(&new, b"21").expect("written");
         let mut before = files(dir.path());
         assert!(!changes(dir.path(), &before, &|_| {}));
         type Change<'a> = Box<dyn Fn() -> std::io::Result<()> + 'a>;
         let all: [(Change<'_>, &str); 4] = [
             (Box::new(|| fs::write(&tile, b"1")), "it comes"),
             (Box::new(|| fs::write(&tile, b"12")), "it grows"),
-            (Box::new(|| fs::File::open(&tile)?.set_modified(SystemTime::UNIX_EPOCH)), "it is written anew"),
+            (Box::new(|| fs::rename(&new, &tile)), "another is in its place"),
             (Box::new(|| fs::remove_file(&tile)), "it goes"),
         ];
         for (change, what) in all {
