@@ -12,6 +12,8 @@ mod compose;
 mod files;
 mod letters;
 mod map;
+#[cfg(test)]
+mod measure_test;
 mod open;
 mod orders;
 mod pages;
