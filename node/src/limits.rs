@@ -111,6 +111,9 @@ pub(crate) const MAX_FILTER_DEPTH: usize = 20;
 pub(crate) const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
 /// How long other regions are waited for, unless the caller sets less.
 pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
+/// From the entry that tells of a version of the policy to the last answer that may leave under an older one: twice as long as a question may
+/// take, so that no question that is answered in time is refused for it.
+pub(crate) const OLDER_POLICY_LEAVES_FOR: Duration = Duration::from_secs(20);
 /// Searches running at once on one node, before 429.
 pub(crate) const SEARCHES_AT_ONCE: usize = 32;
 /// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone.
@@ -227,6 +230,7 @@ pub(crate) const NEW_STREAMS_AT_ONCE: NonZeroU32 = NonZeroU32::new(256).unwrap()
 /// Tenants whose rate is remembered; the oldest knowledge is dropped beyond.
 pub(crate) const TENANT_RATES: usize = 16_384;
 
+const _: () = assert!(OLDER_POLICY_LEAVES_FOR.as_secs() >= 2 * FEDERATED_DEADLINE.as_secs());
 const _: () = assert!(PIECE_BYTES >= MAX_RECORD_BYTES && WORK_BYTES >= 2 * PIECE_BYTES);
 const _: () = assert!(PIECE_BYTES + DOCUMENT_BYTES < MAX_BATCH && MAX_BATCH <= CARRIED_BYTES);
 const _: () = assert!(MAX_DOCUMENTS_PER_REQUEST <= MAX_BATCH_RECORDS && MAX_STREAMS_PER_REQUEST <= MAX_BATCH_STREAMS);

@@ -33,6 +33,13 @@ impl Ledger {
             if let LedgerError::Shut { to } = &error {
                 tracing::info!(%to, code = error.code(), "what was on its way when its route was closed stays here");
             }
+            if let LedgerError::Outdated { version } = &error {
+                tracing::info!(
+                    version = version.0,
+                    code = error.code(),
+                    "an answer under a policy that is over stays here"
+                );
+            }
             LedgerRefused
         })
     }

@@ -9,7 +9,7 @@ use domicile_proto::ids::{
     ByteCount, Epoch, KThreshold, Name, NodeId, PolicyVersion, QuestionId, Region, ShardId, StreamId, TenantId,
     Timestamp,
 };
-use domicile_proto::message::answer::{Answer, RefusalCode};
+use domicile_proto::message::answer::{Answer, Outcome, RefusalCode};
 use domicile_proto::message::question::Question;
 use domicile_proto::officer::OfficerPublic;
 use domicile_proto::transfer::TransferBasis;
@@ -109,6 +109,9 @@ pub(crate) enum Event {
         streams: u64,
         /// Values that may be named abroad under it.
         approved_values: u64,
+        /// Whether what leaves under an older version is held against this entry, in one order with it. Earlier builds did not look.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ordered: bool,
     },
     /// A node entered the deployment or left it, as this region learnt it.
     MembershipChanged {
@@ -460,6 +463,13 @@ impl Event {
         let Self::Egress(passage) = self else { return None };
         let is_free = matches!(passage.class, EgressClass::Refusal | EgressClass::LedgerHead | EgressClass::Metadata);
         (!is_free).then_some(&passage.peer.region)
+    }
+
+    /// The version of the policy under which an answer that leaves was released, where it tells anything.
+    pub(super) fn released_under(&self) -> Option<PolicyVersion> {
+        let Self::Egress(passage) = self else { return None };
+        let Answer { header, outcome } = passage.answer()?;
+        matches!(outcome, Outcome::Aggregate(_)).then_some(header.policy)
     }
 
     /// Most bytes of its body: the frame in base64, and what surrounds it.

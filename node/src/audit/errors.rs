@@ -3,9 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use domicile_proto::ids::Region;
+use domicile_proto::ids::{PolicyVersion, Region};
 
 use crate::errors::{Coded, Verdict};
+use crate::limits::OLDER_POLICY_LEAVES_FOR;
 
 /// What is wrong with the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,15 @@ pub(crate) enum LedgerError {
         /// Where it would have gone.
         to: Region,
     },
+    /// A newer policy was told of long before this entry.
+    #[error(
+        "the answer was released under policy version {version}, and the ledger told of a newer one more than {} s before it would leave; it stays here, ask again",
+        OLDER_POLICY_LEAVES_FOR.as_secs()
+    )]
+    Outdated {
+        /// The version that it was released under.
+        version: PolicyVersion,
+    },
     /// An entry is too large.
     #[error("an entry of {bytes} bytes is larger than the ledger takes")]
     TooLarge {
@@ -111,12 +121,14 @@ impl Coded for LedgerError {
             Self::TooYoung { .. } => "DMC-AUDIT-10",
             Self::Gone { .. } => "DMC-AUDIT-11",
             Self::Shut { .. } => "DMC-AUDIT-12",
+            Self::Outdated { .. } => "DMC-AUDIT-13",
         }
     }
 
     fn verdict(&self) -> Verdict {
         match self {
             Self::Closed => Verdict::NotNow(5),
+            Self::Outdated { .. } => Verdict::NotNow(1),
             Self::TooLarge { .. } | Self::NotAMessage { .. } | Self::Gone { .. } | Self::Shut { .. } => {
                 Verdict::Refused
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
-use domicile_proto::ids::{Name, QuestionId, Region, TenantId};
+use domicile_proto::ids::{Name, PolicyVersion, QuestionId, Region, TenantId};
 use domicile_proto::link::identity::PeerId;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -188,7 +188,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Poisoned`] after a failed flush, [`LedgerError::Closed`] while stopping, [`LedgerError::TooLarge`];
-    /// [`LedgerError::Shut`] for what is released and would leave on a route that an entry before has closed.
+    /// [`LedgerError::Shut`] for what is released and would leave on a route that an entry before has closed, [`LedgerError::Outdated`] for
+    /// what was released under a policy that is over.
     pub(crate) async fn record(&self, event: Event) -> Result<u64, LedgerError> {
         let tenant = self.tenant_of(&event);
         self.record_in(tenant, event).await
@@ -207,7 +208,7 @@ impl Ledger {
         if bytes > LEDGER_BODY_BYTES {
             return Err(LedgerError::TooLarge { bytes });
         }
-        let is_news = !event.is_about_heads();
+        let (is_news, under) = (!event.is_about_heads(), event.released_under());
         let order = if let Event::BodyDestroyed(gone) = &event { Some(gone.clone()) } else { None };
         let (done, outcome) = oneshot::channel();
         let queue = self.queue.lock().clone().ok_or(LedgerError::Closed)?;
@@ -220,6 +221,9 @@ impl Ledger {
             let mut passing = self.passing.lock();
             if let Some(to) = passing.refuses(&event) {
                 return Err(LedgerError::Shut { to: to.clone() });
+            }
+            if let Some(version) = under.filter(|version| passing.is_over(*version, began)) {
+                return Err(LedgerError::Outdated { version });
             }
             let (at, was_set) = passing.take(&event, began, self.clock.reading());
             place.send(Wish::Entry(Box::new(Wanted { at, was_set, tenant, event, done })));
@@ -238,6 +242,11 @@ impl Ledger {
     /// Whether the last entry about the route to a region, durable or about to be, does not close it.
     pub(crate) fn lets_out_to(&self, to: &Region) -> bool {
         self.passing.lock().lets_out_to(to)
+    }
+
+    /// Whether what was released under a version of the policy may still leave: whatever held it up, it is not long after this ledger told of a newer one.
+    pub(crate) fn lets_out_under(&self, version: PolicyVersion) -> bool {
+        !self.passing.lock().is_over(version, self.clock.reading())
     }
 
     /// In whose chain an event belongs. An answer belongs in that of its question, while that is remembered.

@@ -4,8 +4,12 @@ use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::EgressClass;
-use domicile_proto::ids::{ByteCount, NodeId, PolicyVersion, Timestamp};
+use domicile_proto::codec;
+use domicile_proto::ids::{ByteCount, NodeId, TimeRange, Timestamp};
+use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 
 use super::super::entry::Passage;
 use super::super::merkle::sha256;
@@ -13,6 +17,7 @@ use super::super::note::Verifier;
 use super::super::verify::verify;
 use super::super::{Entries, tail};
 use super::*;
+use crate::limits::OLDER_POLICY_LEAVES_FOR;
 
 fn tokyo() -> Region {
     "tokyo".parse().expect("a name")
@@ -245,11 +250,15 @@ async fn what_was_turned_away_is_one_entry_for_each_peer() {
     assert_eq!(events(dir.path()), [Event::TurnedAway { peer: peer(), exchanges: 3 }]);
 }
 
+fn told_of(version: u64) -> Event {
+    Event::PolicyChanged { version: PolicyVersion(version), streams: 0, approved_values: 0, ordered: true }
+}
+
 #[tokio::test]
 async fn before_the_first_entry_by_a_clock_that_was_set_stands_one_that_says_so() {
     let dir = tempfile::tempdir().expect("a directory");
     let turned = clock();
-    let note = |version: u64| Event::PolicyChanged { version: PolicyVersion(version), streams: 0, approved_values: 0 };
+    let note = |version: u64| told_of(version);
     let ledger = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("a new ledger");
     let set = |by: i64| Event::ClockJumped { by, ordered: true, at_start: false };
     let mut expected = Vec::new();
@@ -449,6 +458,40 @@ async fn behind_the_entry_that_closes_a_route_stands_nothing_that_needs_it() {
     ledger.close();
     let left = events(dir.path()).into_iter().filter(|event| event.needs_route().is_some()).count();
     assert_eq!(left, 2);
+}
+
+/// An answer that leaves, which says this and names this version of the policy.
+fn answer(outcome: Outcome, version: u64) -> Event {
+    let header = AnswerHeader { policy: PolicyVersion(version), ..AnswerHeader::new(QuestionId(1), TimeRange::ALL) };
+    let body = codec::encode(&Answer { header, outcome }).expect("small");
+    let Event::Egress(passage) = egress("") else { unreachable!("it leaves") };
+    Event::Egress(Passage { bytes: ByteCount(body.len() as u64), sha256: sha256(&[&body]), body, ..passage })
+}
+
+#[tokio::test]
+async fn nothing_leaves_under_a_policy_that_was_over_for_long() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let turned = clock();
+    let ledger = Ledger::open(dir.path(), &tokyo(), turned.clone()).expect("new");
+    let count = |version| answer(Outcome::Aggregate(Aggregate::Count(Count::EMPTY)), version);
+    ledger.record(told_of(4)).await.expect("recorded");
+    turned.pass(Duration::from_secs(900));
+    ledger.record(told_of(5)).await.expect("recorded");
+    turned.pass(OLDER_POLICY_LEAVES_FOR);
+    // Whatever the clock is set to: it is time that counts.
+    turned.turn_to(Timestamp(turned.now().0 + 3_600_000_000));
+    ledger.record(count(4)).await.expect("it was on its way");
+    assert!(ledger.lets_out_under(PolicyVersion(4)));
+    turned.pass(Duration::from_micros(1));
+    let refused = ledger.record(count(4)).await.expect_err("it is over");
+    assert_eq!(crate::errors::Coded::code(&refused), "DMC-AUDIT-13");
+    assert!(!ledger.lets_out_under(PolicyVersion(4)) && ledger.lets_out_under(PolicyVersion(5)));
+    ledger.record(answer(Outcome::Refused(RefusalCode::Busy), 4)).await.expect("it tells nothing");
+    ledger.record(count(5)).await.expect("the newest");
+    ledger.close();
+    // After a start nothing is on its way.
+    let again = Ledger::open(dir.path(), &tokyo(), turned).expect("sound");
+    assert!(again.lets_out_under(PolicyVersion(4)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

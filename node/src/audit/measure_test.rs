@@ -92,7 +92,7 @@ async fn what_an_entry_costs() {
 }
 
 /// The most memory this process had since the last call, in MiB; `None` where the system does not say.
-fn peak_since() -> Option<u64> {
+pub(crate) fn peak_since() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     // Begins to count anew.
     std::fs::write("/proc/self/clear_refs", "5").ok()?;

@@ -16,6 +16,7 @@ mod cosigning;
 mod crossing_cost_test;
 mod crossings;
 mod destroyed;
+mod edge;
 mod entry;
 mod errors;
 mod files;
@@ -52,6 +53,8 @@ pub(crate) use entry::{Adopted, Drawn, Entry, Event, Passage, Peer, Purpose, Why
 pub(crate) use errors::LedgerError;
 pub(crate) use finding::{About, Finding};
 pub(crate) use ledger::Ledger;
+#[cfg(test)]
+pub(crate) use measure_test::peak_since;
 pub(crate) use note::Verifier;
 pub(crate) use outside::Outside;
 pub(crate) use passing::Elapsed;

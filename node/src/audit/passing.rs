@@ -1,13 +1,14 @@
-//! The order in which entries come to be: their times, by a clock that somebody may set in between, and the routes that are closed
-//! by the last of them.
+//! The order in which entries come to be: their times, by a clock that somebody may set in between, the routes that are closed
+//! by the last of them, and the versions of the policy that they told of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
-use domicile_proto::ids::{Region, Timestamp};
+use domicile_proto::ids::{PolicyVersion, Region, Timestamp};
 
 use super::entry::{Entry, Event};
 use crate::clock::{Clock, Reading};
-use crate::limits::CLOCK_TOLERANCE;
+use crate::limits::{CLOCK_TOLERANCE, OLDER_POLICY_LEAVES_FOR};
 
 /// By how much a clock is ahead of the time that passed, in microseconds. It changes when somebody sets it, or the machine slept.
 fn ahead(at: Reading) -> i64 {
@@ -20,12 +21,51 @@ pub(super) struct Passing {
     shut: BTreeSet<Region>,
     /// How far the clock is ahead by the entries.
     ahead: i64,
+    told: Told,
+}
+
+/// Versions of the policy that entries told of since the start, rising, each with when that was by the steady clock.
+#[derive(Default)]
+struct Told {
+    lately: VecDeque<(PolicyVersion, Duration)>,
+    /// The newest of those that are told of for longer than an answer under an older one may be on its way.
+    settled: PolicyVersion,
+}
+
+impl Told {
+    fn tell(&mut self, version: PolicyVersion, ran: Duration) {
+        if self.lately.back().is_some_and(|(newest, _)| version < *newest) || version < self.settled {
+            // The group began anew with a backup: its versions do so too.
+            *self = Self::default();
+        }
+        while let Some((settled, _)) = self.lately.front().copied().filter(|(_, told)| is_over(*told, ran)) {
+            self.settled = settled;
+            self.lately.pop_front();
+        }
+        self.lately.push_back((version, ran));
+    }
+
+    /// Whether a newer version was told of for too long.
+    fn is_over(&self, version: PolicyVersion, ran: Duration) -> bool {
+        let newer = self.lately.iter().find(|(newer, _)| *newer > version);
+        version < self.settled || newer.is_some_and(|(_, told)| is_over(*told, ran))
+    }
+}
+
+fn is_over(told: Duration, ran: Duration) -> bool {
+    ran.saturating_sub(told) > OLDER_POLICY_LEAVES_FOR
 }
 
 impl Passing {
     /// From now on; every route is open.
     pub(super) fn from(clock: &Clock) -> Self {
-        Self { shut: BTreeSet::new(), ahead: ahead(clock.reading()) }
+        Self { shut: BTreeSet::new(), ahead: ahead(clock.reading()), told: Told::default() }
+    }
+
+    /// Whether what was released under a version of the policy may not leave any more: a newer one was told of for so long that no
+    /// question takes that time.
+    pub(super) fn is_over(&self, version: PolicyVersion, now: Reading) -> bool {
+        self.told.is_over(version, now.ran)
     }
 
     /// Whether nothing closed the route to a region.
@@ -55,6 +95,9 @@ impl Passing {
             } else {
                 self.shut.insert(to.clone())
             };
+        }
+        if let Event::PolicyChanged { version, .. } = event {
+            self.told.tell(*version, began.ran);
         }
         let was_set = self.was_set(now);
         let meanwhile = jump(ahead(began), ahead(now)).unwrap_or(0);
@@ -119,8 +162,6 @@ impl Elapsed {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const MINUTE: i64 = 60_000_000;
@@ -152,7 +193,7 @@ mod tests {
     #[test]
     fn what_waited_while_the_clock_was_set_has_the_time_that_it_would_have_by_the_new_one() {
         let start = started();
-        let mut passing = Passing { shut: BTreeSet::new(), ahead: 1_000 * MINUTE };
+        let mut passing = Passing { shut: BTreeSet::new(), ahead: 1_000 * MINUTE, told: Told::default() };
         let began = moment(1_001 * MINUTE, MINUTE);
         assert_eq!(passing.take(&start, began, moment(1_001 * MINUTE + 9, MINUTE + 9)), (began.wall, None));
         // Two minutes back, while it waited for a second.
@@ -164,6 +205,36 @@ mod tests {
         let later = |minutes: i64, drift: i64| moment((999 + minutes) * MINUTE + drift, (1 + minutes) * MINUTE);
         assert_eq!(passing.take(&start, later(1, 1_900_000), later(1, 1_900_000)).1, None);
         assert_eq!(passing.take(&start, later(2, 2_100_000), later(2, 2_100_000)).1, Some(2_100_000));
+    }
+
+    #[test]
+    fn a_version_is_over_when_a_newer_one_was_told_of_for_as_long_as_an_answer_may_be_on_its_way() {
+        let (second, long) = (Duration::from_secs(1), OLDER_POLICY_LEAVES_FOR);
+        let (version, at) = (PolicyVersion, |seconds: u32| second * seconds);
+        let mut told = Told::default();
+        assert!(!told.is_over(version(0), at(900)), "nothing was told of");
+        told.tell(version(4), at(100));
+        told.tell(version(7), at(110));
+        for (of, ran, wanted) in [
+            (4, at(110) + long, false),
+            (4, at(111) + long, true),
+            // Version 7 is younger, and 4 was newer than this one for longer.
+            (3, at(101) + long, true),
+            (3, at(100) + long, false),
+            (5, at(111) + long, true),
+            (7, at(9_000), false),
+            (8, at(9_000), false),
+        ] {
+            assert_eq!(told.is_over(version(of), ran), wanted, "{of} {ran:?}");
+        }
+        // What is settled is remembered as one number.
+        told.tell(version(9), at(1_000));
+        assert_eq!((told.lately.len(), told.settled), (1, version(7)));
+        assert!(told.is_over(version(6), at(1_000)) && !told.is_over(version(7), at(1_000)));
+        // A group that begins anew with a backup has its own.
+        told.tell(version(5), at(1_001));
+        assert!(!told.is_over(version(5), at(9_000)) && !told.is_over(version(4), at(1_001) + long));
+        assert!(told.is_over(version(4), at(1_002) + long));
     }
 
     #[test]

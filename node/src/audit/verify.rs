@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::chains::{Chains, Link};
 use super::cosigned;
 use super::destroyed::Destroyed;
+use super::edge::{self, Parts};
 use super::entry::{Entry, Event, Passage};
 use super::finding::{About, Finding};
 use super::gone::Gone;
@@ -75,6 +76,8 @@ pub(crate) struct Walk<'a> {
     log: PathBuf,
     verifier: Verifier,
     head: Head,
+    /// What was read with the checkpoint, and may be gone by now.
+    parts: Parts,
     expected: BTreeMap<u64, Vec<(String, Hash)>>,
     tree: Tree,
     chains: Chains,
@@ -117,13 +120,13 @@ pub(crate) fn verify(
     if pinned.is_some_and(|pinned| *pinned != verifier) {
         return Err(broken(VERIFIER, "this is another key than the one you trust"));
     }
-    let head = verifier.checkpoint(&text(&log.join(CHECKPOINT))?);
-    let head = head.ok_or_else(|| broken(CHECKPOINT, "the log's key did not sign this checkpoint"))?;
+    let (head, parts) = edge::read(&log, &verifier)?;
     let (expected, files) = (BTreeMap::new(), BTreeSet::new());
     let mut walk = Walk {
         log,
         verifier,
         head,
+        parts,
         expected,
         tree: Tree::default(),
         chains: Chains::default(),
@@ -151,14 +154,14 @@ pub(crate) fn verify(
     walk.entries()?;
     walk.edges()?;
     let unsigned = walk.unsigned(listed)?;
-    strays::check(&walk.log, &walk.files)?;
+    strays::check(&walk.log, &walk.files, &walk.parts)?;
     let (cosigned, cosigners) = cosigners;
     let cosigner_keys = cosigners.iter().map(ToString::to_string).collect();
     let cosigners = cosigners.iter().map(|key| key.name().to_owned()).collect();
     Ok(Checked { cosigners, cosigner_keys, cosigned, unsigned, ..walk.conclude(beyond) })
 }
 
-fn text(path: &Path) -> Result<String, Broken> {
+pub(super) fn text(path: &Path) -> Result<String, Broken> {
     std::fs::read_to_string(path).map_err(|_| broken(path.display(), "this file is missing or cannot be read"))
 }
 
@@ -172,6 +175,9 @@ impl Walk<'_> {
     /// The bytes of a file of the log.
     fn bytes(&mut self, path: &str) -> Result<Vec<u8>, Broken> {
         let full = self.known(path);
+        if let Some(part) = self.parts.get(path) {
+            return Ok(part.clone());
+        }
         std::fs::read(full).map_err(|_| broken(path, "this file is missing or cannot be read"))
     }
 

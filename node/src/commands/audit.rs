@@ -18,7 +18,7 @@ use super::profile::Profile;
 use super::reconcile::{Counters, ReconcileArguments};
 use super::replay::ReplayArguments;
 use super::selftest::SelftestArguments;
-use super::{reconcile, replay, scan, selftest, wire};
+use super::{looks, reconcile, replay, scan, selftest, wire};
 use crate::audit::{
     About, Broken, Checked, Entry, Event, Finding, Passage, Peer, Unsigned, Verifier, Why, prove_entry, prove_since,
     verify,
@@ -215,23 +215,16 @@ fn verify_one(dir: &Path, keys: &[Verifier], saved: &[(String, String)]) -> anyh
         let checked = verify(dir, key, &saved, &mut |number, entry| traffic.take(number, entry))?;
         Ok((checked, traffic))
     };
-    let has_gap = |checked: &Checked| checked.findings.iter().any(|finding| finding.about == About::Gap);
-    let mut found = read()?;
-    // A running node may destroy a body while its ledger is read. What is found twice is so.
-    for _ in 0..GAPS_READ_AGAIN {
-        if !has_gap(&found.0) {
-            break;
-        }
-        let before = std::mem::replace(&mut found, read()?);
-        if before.0.findings == found.0.findings {
-            break;
-        }
-    }
-    Ok(found)
+    // A running node is in the middle of something, or destroys a body while its ledger is read. What is found twice of a gap is so.
+    let mut gaps: Option<Vec<Finding>> = None;
+    let is_passing = |found: &Result<(Checked, Traffic), Broken>| {
+        let Ok((checked, _)) = found else { return true };
+        let is_about = |about: About| checked.findings.iter().any(|finding| finding.about == about);
+        let before = gaps.replace(checked.findings.clone());
+        is_about(About::End) || is_about(About::Gap) && before.as_ref() != Some(&checked.findings)
+    };
+    Ok(looks::settled(dir, read, is_passing, std::thread::sleep)?)
 }
-
-/// How often a ledger is read again at most where the gaps in it are others each time.
-const GAPS_READ_AGAIN: u32 = 3;
 
 /// The newest checkpoint of the ledger, or the log, in a directory.
 fn note_of(dir: &Path) -> Option<String> {

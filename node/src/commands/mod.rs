@@ -19,6 +19,7 @@ mod honoured;
 mod ingest;
 mod ledger;
 mod lifecycle;
+mod looks;
 mod meta;
 mod noise;
 mod officer;

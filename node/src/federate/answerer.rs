@@ -95,13 +95,15 @@ impl Answerer {
             Ok(put) => self.gated(put, AskedBy::Region(peer.region.clone())).await,
             Err(code) => Answered::refused(header(&self.ledger, question), code),
         };
-        // The route may have been closed while the question was looked at.
-        let is_shut = !is_refused(&answered) && !self.may_answer(&peer.region);
-        let answered = if is_shut {
-            Answered::refused(header(&self.ledger, question), RefusalCode::NoTransferBasis)
+        // The route may have been closed while the question was looked at, and the policy that it was judged by be over for long.
+        let withheld = if is_refused(&answered) {
+            None
+        } else if !self.may_answer(&peer.region) {
+            Some(RefusalCode::NoTransferBasis)
         } else {
-            answered
+            is_outdated(&self.ledger, &answered).then_some(RefusalCode::Unavailable)
         };
+        let answered = withheld.map_or(answered, |code| Answered::refused(header(&self.ledger, question), code));
         if let Outcome::Refused(code) = answered.answer().outcome {
             let (peer, stream) = (Some(peer.into()), Some(question.stream));
             let event = Event::RefusedQuestion { peer, stream, why: Why::Code(code) };
@@ -192,6 +194,12 @@ impl Answerer {
             crosses: true,
         })
     }
+}
+
+/// Whether numbers would leave under a version of the policy after which a newer one was told of long ago.
+fn is_outdated(ledger: &Ledger, answered: &Answered) -> bool {
+    let answer = answered.answer();
+    matches!(answer.outcome, Outcome::Aggregate(_)) && !ledger.lets_out_under(answer.header.policy)
 }
 
 fn is_refused(answered: &Answered) -> bool {

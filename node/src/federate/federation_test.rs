@@ -19,6 +19,7 @@ use super::*;
 use crate::aggregate::Answered;
 use crate::audit::Entries;
 use crate::clock::Clock;
+use crate::limits::OLDER_POLICY_LEAVES_FOR;
 use crate::policy::Routes;
 use crate::telemetry::Metrics;
 
@@ -418,6 +419,45 @@ async fn nothing_is_told_to_a_region_to_which_there_is_no_route() {
     let told = entries.map(|entry| entry.expect("whole").1.event);
     let told = told.filter(|event| matches!(event, Event::RefusedQuestion { why: found, .. } if *found == why));
     assert_eq!(told.count(), 2, "each refusal is recorded");
+}
+
+#[tokio::test]
+async fn nothing_is_told_under_a_policy_that_was_over_for_long_when_it_would_leave() {
+    let old = release_policy().version;
+    for (held_up, is_told) in [(OLDER_POLICY_LEAVES_FOR, true), (OLDER_POLICY_LEAVES_FOR * 2, false)] {
+        let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::standing_at(Timestamp(1)));
+        let ledger = Arc::new(Ledger::open(dir.path(), &region("tokyo"), clock.clone()).expect("new"));
+        let policy = PolicyWatch::new(policy_of("tokyo"));
+        policy.lease().heard(Instant::now());
+        let told_of = |version| Event::PolicyChanged { version, streams: 1, approved_values: 0, ordered: true };
+        ledger.record(told_of(old)).await.expect("recorded");
+        // A newer version is told of while the question is looked at, and the machine stands still.
+        let (telling, answering) = (Arc::clone(&ledger), gate_of(SOME));
+        let gate = Gate::over(move |put| {
+            let (telling, clock, answering) = (Arc::clone(&telling), clock.clone(), answering.clone());
+            Box::pin(async move {
+                telling.record(told_of(PolicyVersion(old.0 + 1))).await.expect("recorded");
+                clock.pass(held_up);
+                answering.answer(put).await
+            })
+        });
+        let metrics = Metrics::new(&crate::config::Regions::built_in().expect("built in"));
+        let answerer = Answerer::new(policy, gate, ledger, metrics, Arc::new(Detector));
+        let question = Question {
+            id: QuestionId(1),
+            tenant: TENANT,
+            stream: STREAM,
+            range: TimeRange::ALL,
+            filters: Vec::new(),
+            ask: Ask::Count,
+            deadline_ms: 1_000,
+        };
+        let asking = PeerId { region: region("frankfurt"), node: NodeId(1) };
+        let answered = answerer.answer(&asking, &question).await;
+        let refused = Outcome::Refused(RefusalCode::Unavailable);
+        assert_eq!(answered.answer().outcome == refused, !is_told, "{held_up:?}");
+        assert_eq!(matches!(answered.answer().outcome, Outcome::Aggregate(_)), is_told);
+    }
 }
 
 #[tokio::test]

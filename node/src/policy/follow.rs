@@ -118,7 +118,7 @@ async fn record_changes(before: &Policy, after: &Policy, ledger: &Ledger) {
     if after.version != before.version {
         let approved_values = after.dictionaries.values().map(|dictionary| dictionary.approved.len() as u64).sum();
         let streams = after.streams.len() as u64;
-        events.push(Event::PolicyChanged { version: after.version, streams, approved_values });
+        events.push(Event::PolicyChanged { version: after.version, streams, approved_values, ordered: true });
     }
     if before.version.0 > 0 {
         let change = |row: &NodeRow, entered| {
@@ -214,6 +214,7 @@ mod tests {
             version: PolicyVersion(version),
             streams: 0,
             approved_values,
+            ordered: true,
         };
         let mut approved = [0; 32];
         approved.copy_from_slice(ring::digest::digest(&SHA256, b"login\nsearch\n").as_ref());

@@ -15,19 +15,24 @@ use domicile_proto::officer::OfficerPublic;
 
 use crate::aggregate::RulesDigest;
 use crate::audit::{Drawn, Entry, Event, Peer};
+use crate::limits::OLDER_POLICY_LEAVES_FOR;
 use crate::present::auditor::{Statement, Stream};
 
 /// The field that every stream has and every region lets out.
 pub(super) const LEVEL: &str = "level";
+/// From the entry that tells of a version of the policy to an answer under an older one, at most, in microseconds. Source: three times what a
+/// node lets pass, which judges by a clock that nobody sets and that may part from the one in the entries by a few seconds.
+const OVER_WITHIN: i64 = 60 * Timestamp::MICROS;
+const _: () = assert!(OVER_WITHIN as u64 >= 3 * 1_000_000 * OLDER_POLICY_LEAVES_FOR.as_secs());
 /// Grids are divisors of it, in seconds.
 const WIDEST_GRID: i64 = 3_600;
 
 /// What the answers of a ledger held: each thing with the first entry that it stands in.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// Questions that arrived and are not answered, by who asked; none where one node asked two under one id, for nobody knows then which of
-    /// them an answer is about.
-    asked: BTreeMap<(Peer, QuestionId), Option<Question>>,
+    /// Questions that arrived and are not answered, each with its entry, by who asked; none where one node asked two under one id, for nobody
+    /// knows then which of them an answer is about.
+    asked: BTreeMap<(Peer, QuestionId), Option<(u64, Question)>>,
     officer: Option<OfficerPublic>,
     /// The newest version of the policy that the ledger has told of, the entry that did, and its time.
     version: u64,
@@ -42,6 +47,14 @@ pub(super) struct Answers {
     /// answer before it named rules.
     pub(super) unnamed: (u64, Option<u64>),
     pub(super) unpaired: u64,
+    /// Answers of another shape than was asked for, each with the entry of its question: a region's gate has one shape for each question, and
+    /// whoever asked takes no other.
+    pub(super) unlike: Vec<(u64, u64)>,
+    /// Versions that were told of since the start in one order with what leaves, each with its entry and the time of that.
+    told: BTreeMap<u64, (u64, Timestamp)>,
+    /// The last entry that says that the clock was set, and its time by the clock as it was set.
+    set: (u64, Timestamp),
+    pub(super) outdated: Vec<Outdated>,
     /// Answers whose entry names rules and not the smallest group: how many, and the first that is so though one before it said it.
     pub(super) without_k: (u64, Option<u64>),
     has_k: bool,
@@ -50,6 +63,17 @@ pub(super) struct Answers {
     /// Values that may be named of a field, as the ledger told: in which run and from which version of the policy on; their digest, and the
     /// entry.
     pub(super) approved: BTreeMap<(u32, Name, u64), ([u8; 32], u64)>,
+}
+
+/// An answer that left under a version of the policy long after a newer one was told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outdated {
+    /// Its entry, and the version that it names.
+    pub(super) number: u64,
+    pub(super) version: u64,
+    /// The newer version, and the entry that told of it.
+    pub(super) newer: u64,
+    pub(super) told: u64,
 }
 
 /// What answers were released under.
@@ -99,6 +123,7 @@ pub(super) struct Lets<'a> {
 impl Answers {
     /// One more entry.
     pub(super) fn take(&mut self, number: u64, entry: &Entry) {
+        self.tell(number, entry);
         match &entry.event {
             Event::NodeStarted { .. } => self.run += 1,
             Event::PolicyChanged { version, .. } if version.0 != self.version => {
@@ -118,7 +143,7 @@ impl Answers {
             Event::Ingress(passage) => {
                 if let Some(question) = passage.question() {
                     let key = (passage.peer.clone(), question.id);
-                    self.asked.entry(key).and_modify(|open| *open = None).or_insert(Some(question));
+                    self.asked.entry(key).and_modify(|open| *open = None).or_insert(Some((number, question)));
                 }
             }
             Event::Egress(passage) => {
@@ -126,29 +151,66 @@ impl Answers {
                     let key = (passage.peer.clone(), answer.header.question);
                     let is_clear = self.asked.get(&key).is_some_and(Option::is_some);
                     let question = if is_clear { self.asked.remove(&key).flatten() } else { None };
-                    self.answered(number, question.as_ref(), &answer, passage.drawn);
+                    self.leaves(number, entry.at, &answer);
+                    self.answered(number, question, &answer, passage.drawn);
                 }
             }
             _ => {}
         }
     }
 
-    fn answered(&mut self, number: u64, question: Option<&Question>, answer: &Answer, drawn: Option<Drawn>) {
+    /// Which versions this run of the node told of, and when, by a clock that may be set in between.
+    fn tell(&mut self, number: u64, entry: &Entry) {
+        match &entry.event {
+            // No answer is on its way across a start.
+            Event::NodeStarted { .. } => self.told.clear(),
+            Event::ClockJumped { .. } => self.set = (number, entry.at),
+            Event::PolicyChanged { version, ordered, .. } => {
+                if self.told.last_key_value().is_some_and(|(newest, _)| version.0 < *newest) {
+                    self.told.clear();
+                }
+                if *ordered {
+                    self.told.entry(version.0).or_insert((number, entry.at));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An answer leaves: no node lets it out that long after the entry that told of a newer version. Where the clock was set since, the time is
+    /// counted from then.
+    fn leaves(&mut self, number: u64, at: Timestamp, answer: &Answer) {
+        let version = answer.header.policy.0;
+        let is_released = matches!(answer.outcome, Outcome::Aggregate(_));
+        let newer = self.told.range(version.saturating_add(1)..).next().filter(|_| is_released);
+        if let Some((newer, (told, told_at))) = newer {
+            let since = if self.set.0 > *told { self.set.1 } else { *told_at };
+            if at.0.saturating_sub(since.0) > OVER_WITHIN {
+                self.outdated.push(Outdated { number, version, newer: *newer, told: *told });
+            }
+        }
+    }
+
+    fn answered(&mut self, number: u64, question: Option<(u64, Question)>, answer: &Answer, drawn: Option<Drawn>) {
         let Outcome::Aggregate(aggregate) = &answer.outcome else { return };
         if drawn.is_none() {
             let is_behind = !self.named.is_empty();
             self.unnamed.0 += 1;
             self.unnamed.1 = self.unnamed.1.or_else(|| is_behind.then_some(number));
         }
-        let Some(question) = question.filter(|question| question.ask.is_answered_by(aggregate)) else {
+        let Some((asked, question)) = question else {
             self.unpaired += 1;
             return;
         };
+        if !question.ask.is_answered_by(aggregate) {
+            self.unlike.push((number, asked));
+            return;
+        }
         if let Some(Drawn { shard, rules, k, .. }) = drawn {
             let (run, stream, version) = (self.run, question.stream, answer.header.policy.0);
             let held = self.named.entry(Under { run, stream, version, rules });
             let held = held.or_insert_with(|| Held { shard, ..Held::default() });
-            held.released(number, question, answer, aggregate);
+            held.released(number, &question, answer, aggregate);
             match k {
                 Some(k) => {
                     self.has_k = true;
@@ -161,7 +223,7 @@ impl Answers {
             }
         }
         if answer.header.policy.0 == self.version {
-            self.now.entry(question.stream).or_default().released(number, question, answer, aggregate);
+            self.now.entry(question.stream).or_default().released(number, &question, answer, aggregate);
         }
     }
 

@@ -1,12 +1,18 @@
 //! Which answers go beyond the rules in a statement, and which are not judged by it.
 
-use domicile_proto::aggregate::date_grid::Grid;
+use domicile_proto::aggregate::count::Count;
+use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
+use domicile_proto::aggregate::histogram::FixedHistogram;
+use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
+use domicile_proto::aggregate::sum::{Sum, SumLayout};
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::ids::{ByteCount, KThreshold, NodeId, PolicyVersion, RecordCount, TenantId, TimeRange};
-use domicile_proto::message::answer::AnswerHeader;
+use domicile_proto::ids::{
+    ByteCount, KThreshold, NodeId, PolicyVersion, RecordCount, RegionNumber, TenantId, TimeRange,
+};
+use domicile_proto::message::answer::{AnswerHeader, RefusalCode};
 use domicile_proto::message::question::Ask;
 
 use super::super::specimen::home;
@@ -23,7 +29,7 @@ fn passage(class: EgressClass, body: Vec<u8>) -> Passage {
 }
 
 pub(in super::super) fn changed(version: u64) -> Event {
-    Event::PolicyChanged { version: PolicyVersion(version), streams: 1, approved_values: 1 }
+    Event::PolicyChanged { version: PolicyVersion(version), streams: 1, approved_values: 1, ordered: true }
 }
 
 pub(in super::super) fn honoured(digits: &str) -> Event {
@@ -163,6 +169,72 @@ fn an_answer_under_the_version_of_the_statement_is_of_a_stream_that_it_has() {
     assert_eq!(answers.differ(&Statement { policy_version: 4, ..other }), [], "of another version");
 }
 
+#[test]
+fn an_answer_under_an_older_version_leaves_soon_after_the_newer_one_was_told_of() {
+    const SECOND: i64 = 1_000_000;
+    let unordered = |version| Event::PolicyChanged {
+        version: PolicyVersion(version),
+        streams: 1,
+        approved_values: 1,
+        ordered: false,
+    };
+    let started = || Event::NodeStarted { node: NodeId(1), binary: [0; 32], config: [0; 32], sbom: None };
+    let set = |by: i64| Event::ClockJumped { by, ordered: true, at_start: false };
+    let under = |version| asked(1, &[64], 10 * MINUTE, version)[1].clone();
+    let refused = || pair(Ask::Count, Outcome::Refused(RefusalCode::Busy))[1].clone();
+    let found = |number, version, newer, told| vec![Outdated { number, version, newer, told }];
+    for (why, entries, wanted) in [
+        ("on its way for a minute", vec![(0, changed(2)), (5, changed(3)), (65, under(2))], vec![]),
+        ("for longer", vec![(0, changed(2)), (5, changed(3)), (66, under(2))], found(3, 2, 3, 2)),
+        ("the newest", vec![(0, changed(2)), (5, changed(3)), (9_000, under(3))], vec![]),
+        (
+            "the first newer one counts",
+            vec![(0, changed(2)), (5, changed(3)), (60, changed(4)), (66, under(2)), (67, under(3))],
+            found(4, 2, 3, 2),
+        ),
+        (
+            "it was told of again",
+            vec![(0, changed(2)), (5, changed(3)), (60, changed(3)), (66, under(2))],
+            found(4, 2, 3, 2),
+        ),
+        ("of an earlier build", vec![(0, unordered(2)), (5, unordered(3)), (900, under(2))], vec![]),
+        ("across a start", vec![(0, changed(2)), (5, changed(3)), (90, started()), (91, under(2))], vec![]),
+        (
+            "told of by the start",
+            vec![(0, changed(2)), (5, changed(3)), (90, started()), (91, changed(3)), (152, under(2))],
+            found(5, 2, 3, 4),
+        ),
+        ("a group that began anew", vec![(0, changed(9)), (5, changed(2)), (900, under(2))], vec![]),
+        ("a refusal tells nothing", vec![(0, changed(2)), (5, changed(3)), (900, refused())], vec![]),
+        (
+            "the clock was set forward",
+            vec![(0, changed(2)), (5, changed(3)), (900, set(880)), (900, under(2)), (960, under(2))],
+            vec![],
+        ),
+        (
+            "and a minute went by since",
+            vec![(0, changed(2)), (5, changed(3)), (900, set(880)), (961, under(2))],
+            found(4, 2, 3, 2),
+        ),
+        (
+            "it was set back",
+            vec![(900, changed(2)), (905, changed(3)), (0, set(-906)), (61, under(2))],
+            found(4, 2, 3, 2),
+        ),
+        (
+            "it was set before",
+            vec![(900, changed(2)), (0, set(-900)), (5, changed(3)), (65, under(2)), (66, under(2))],
+            found(5, 2, 3, 3),
+        ),
+    ] {
+        let mut answers = Answers::default();
+        for (number, (at, event)) in (1..).zip(entries) {
+            answers.take(number, &Entry::specimen(Timestamp(at * SECOND), None, event));
+        }
+        assert_eq!(answers.outdated, wanted, "{why}");
+    }
+}
+
 /// The same with another region at the other end.
 fn with(region: &str, event: Event) -> Event {
     let peer = Peer { region: region.parse().expect("a name"), node: NodeId(1) };
@@ -191,4 +263,76 @@ fn an_answer_is_held_against_the_question_that_it_answers_and_no_other() {
     again.push(answered_badly);
     assert_eq!(found(again).len(), 1, "the first was answered by then");
     assert_eq!(found(vec![changed(3), asked_badly, answered_well]), [], "that is no answer to this");
+}
+
+/// A question that wants this, and an answer that says that.
+pub(in super::super) fn pair(ask: Ask, outcome: Outcome) -> [Event; 2] {
+    let [Event::Ingress(question), Event::Egress(answer)] = asked(1, &[], 10 * MINUTE, 3) else { panic!("both") };
+    let put = Question { ask, ..question.question().expect("one") };
+    let given = Answer { outcome, ..answer.answer().expect("one") };
+    [
+        Event::Ingress(Passage { body: codec::encode(&put).expect("a question"), ..question }),
+        Event::Egress(Passage { body: codec::encode(&given).expect("an answer"), ..answer }),
+    ]
+}
+
+/// Rules by which `shop` may group.
+const RULES: &str = r#"{"version": 1, "personal": {"Subject": "uid"}, "k": 5, "grid": "FiveMinutes", "text_questions": false,
+    "fields": ["level", "shop", "price"], "group_fields": [["shop", []]], "numbers": [], "noise": null}"#;
+
+/// Every kind of question there is, and in two of its forms, with the answer that a region gives to it.
+fn kinds() -> Vec<(Ask, Aggregate)> {
+    let (field, other, region) = (FieldId(1), FieldId(2), RegionNumber(1));
+    let (grid, wide) = (Grid { first: 0, step: 300, len: 2 }, Grid { first: 0, step: 600, len: 1 });
+    let sums = |by, grid| SumLayout { field, by, grid };
+    let quantile = |per_mille| Quantile { field, per_mille, regions: vec![(region, None)] };
+    let distinct = |field| DistinctEstimate { field, regions: vec![(region, Some(20))] };
+    vec![
+        (Ask::Count, Aggregate::Count(Count::EMPTY)),
+        (Ask::DateGrid(grid), Aggregate::DateGrid(DateGrid::empty(grid))),
+        (Ask::DateGrid(wide), Aggregate::DateGrid(DateGrid::empty(wide))),
+        (Ask::Terms(field), Aggregate::Terms(Terms::empty(field))),
+        (Ask::Terms(other), Aggregate::Terms(Terms::empty(other))),
+        (Ask::TermGrid(field, grid), Aggregate::TermGrid(TermGrid::empty(field, grid))),
+        (Ask::TermGrid(field, wide), Aggregate::TermGrid(TermGrid::empty(field, wide))),
+        (Ask::Numbers(field), Aggregate::FixedHistogram(FixedHistogram::empty(field, vec![1, 2]))),
+        (Ask::Sum(sums(None, None)), Aggregate::Sum(Sum::empty(sums(None, None)))),
+        (Ask::Sum(sums(Some(other), Some(grid))), Aggregate::Sum(Sum::empty(sums(Some(other), Some(grid))))),
+        (Ask::Quantile(field, 500), Aggregate::Quantile(quantile(500))),
+        (Ask::Quantile(field, 950), Aggregate::Quantile(quantile(950))),
+        (Ask::Distinct(field), Aggregate::DistinctEstimate(distinct(field))),
+        (Ask::Distinct(other), Aggregate::DistinctEstimate(distinct(other))),
+    ]
+}
+
+#[test]
+fn an_answer_of_another_kind_than_its_question_is_found_and_every_other_is_judged() {
+    let rules: Rules = serde_json::from_str(RULES).expect("rules");
+    let kinds = kinds();
+    for (asking, (ask, _)) in kinds.iter().enumerate() {
+        for (answering, (_, aggregate)) in kinds.iter().enumerate() {
+            let answer = by(&rules, pair(*ask, Outcome::Aggregate(aggregate.clone())));
+            let answers = taken([vec![changed(3)], answer].concat());
+            let judged: u64 = answers.named.values().map(|held| held.answers).sum();
+            let wanted = if asking == answering { (vec![], 1) } else { (vec![(3, 2)], 0) };
+            assert_eq!((answers.unlike.clone(), judged), wanted, "{ask:?} {aggregate:?}");
+            assert_eq!(answers.unpaired, 0);
+        }
+        // What tells nothing is of no kind.
+        for nothing in [Outcome::Suppressed, Outcome::Refused(RefusalCode::Busy)] {
+            let answers = taken(by(&rules, pair(*ask, nothing)));
+            assert_eq!((answers.unlike, answers.unpaired), (vec![], 0));
+        }
+    }
+    // Of what nobody knows the question, nobody knows the kind.
+    let [question, answer] = pair(Ask::Count, Outcome::Aggregate(Aggregate::Terms(Terms::empty(FieldId(1)))));
+    for (events, why) in [
+        (vec![answer.clone()], "the question is not here"),
+        (vec![question.clone(), question.clone(), answer.clone()], "two were asked under one id"),
+        (vec![with("singapore", question.clone()), answer.clone()], "another node asked"),
+        (vec![answer.clone(), question.clone()], "it was asked behind the answer"),
+    ] {
+        let answers = taken(events);
+        assert_eq!((answers.unlike, answers.unpaired), (vec![], 1), "{why}");
+    }
 }

@@ -1,16 +1,19 @@
 //! What a pack must hold by the clock of whoever made it, and under which of the checks it fails.
 
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::count::Count;
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
 use domicile_proto::ids::{
-    ByteCount, NodeId, PolicyVersion, QuestionId, RegionNumber, ShardId, StreamId, TenantId, TimeRange,
+    ByteCount, FieldId, NodeId, PolicyVersion, QuestionId, RegionNumber, ShardId, StreamId, TenantId, TimeRange,
 };
+use domicile_proto::message::answer::Outcome as Told;
 use domicile_proto::message::ledger::{HeadOffer, SignedHead};
 use domicile_proto::message::question::{Ask, Question};
 
 use super::super::super::honoured::Officers;
 use super::super::super::rehearsal::{Rehearsed, Rules};
-use super::super::answers::tests::{asked as answered, by, changed, statement};
+use super::super::answers::tests::{asked as answered, by, changed, pair, statement};
 use super::super::compose::Absent;
 use super::super::rules::tests::wide;
 use super::super::specimen::home;
@@ -203,7 +206,7 @@ fn a_node_that_came_after_an_order_is_held_to_its_clock_from_then_on() {
         (put_aside(), came, came + SECOND, vec![9]),
     ] {
         let mut outcome = outcome(0, head_from("tokyo", 1));
-        let policy = Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1 };
+        let policy = Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1, ordered: true };
         let requested = Event::ErasureRequested { erasure: "e".into(), commitment: [0; 32] };
         let hidden = Event::Shredded { erasure: "e".into(), hidden: 0, originals: 0 };
         // It may run for long before it is approved.
@@ -265,11 +268,46 @@ fn a_statement_is_of_no_older_policy_than_the_ledger() {
         (4, old, vec![]),
     ] {
         let mut outcome = outcome(0, head_from("tokyo", 1));
-        let changed = Event::PolicyChanged { version: PolicyVersion(3), streams: 1, approved_values: 1 };
+        let changed = Event::PolicyChanged { version: PolicyVersion(3), streams: 1, approved_values: 1, ordered: true };
         outcome.homes[0].tally.take(1, &Entry::specimen(Timestamp(at), None, changed));
         outcome.homes[0].statement.policy_version = stated;
         outcome.policies(Path::new("/nowhere"), &request());
         assert_eq!(points(&outcome), wanted, "{stated} {at}");
+    }
+}
+
+#[test]
+fn an_answer_of_another_kind_than_its_question_fails_with_its_entry() {
+    let count = || Told::Aggregate(Aggregate::Count(Count::EMPTY));
+    for (ask, wanted) in [(Ask::Count, vec![]), (Ask::Distinct(FieldId(1)), vec![6])] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        for (number, event) in (1..).zip([vec![changed(3)], pair(ask, count()).to_vec()].concat()) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(SECOND), None, event));
+        }
+        outcome.homes[0].statement = Statement { policy_version: 4, ..outcome.homes[0].statement.clone() };
+        outcome.policies(Path::new("/nowhere"), &request());
+        assert_eq!(points(&outcome), wanted, "{:?}", outcome.problems);
+        if let [Problem { place, why, .. }] = &outcome.problems[..] {
+            assert!(place.ends_with(", entry 3") && why.contains("another kind than its question, which is entry 2"));
+        }
+    }
+}
+
+#[test]
+fn an_answer_under_a_version_that_was_over_for_long_fails_with_its_entry() {
+    for (late, wanted) in [(60, vec![]), (61, vec![6])] {
+        let mut outcome = outcome(0, head_from("tokyo", 1));
+        let [asked, told] = pair(Ask::Count, Told::Aggregate(Aggregate::Count(Count::EMPTY)));
+        let entries = [(1, changed(3)), (1, asked), (2, changed(4)), (2 + late, told)];
+        for (number, (at, event)) in (1..).zip(entries) {
+            outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(at * SECOND), None, event));
+        }
+        outcome.homes[0].statement = Statement { policy_version: 4, ..outcome.homes[0].statement.clone() };
+        outcome.policies(Path::new("/nowhere"), &request());
+        assert_eq!(points(&outcome), wanted, "{:?}", outcome.problems);
+        if let [Problem { place, why, .. }] = &outcome.problems[..] {
+            assert!(place.ends_with(", entry 4") && why.contains("after entry 3 told of version 4"), "{place}: {why}");
+        }
     }
 }
 
@@ -581,7 +619,7 @@ fn an_erasure_is_held_to_the_first_word_of_its_region_and_to_the_entries_of_its_
 fn what_was_made_anew_too_late_stays_late_and_its_receipt_has_the_time_of_the_entry() {
     let (day, hour, request) = (86_400_i64, 3_600_i64, much_later());
     let started = || Event::NodeStarted { node: NodeId(1), binary: [0; 32], config: [0; 32], sbom: None };
-    let policy = || Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1 };
+    let policy = || Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1, ordered: true };
     for (came, purged, stated, wanted) in [
         (None, hour, hour, vec![]),
         (None, 7 * day, 7 * day, vec![]),
@@ -610,7 +648,7 @@ fn an_order_is_at_every_node_of_its_region_that_was_there() {
     let begun = 40 * day;
     let came = |at: i64| {
         let started = Event::NodeStarted { node: NodeId(2), binary: [0; 32], config: [0; 32], sbom: None };
-        let policy = Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1 };
+        let policy = Event::PolicyChanged { version: PolicyVersion(0), streams: 1, approved_values: 1, ordered: true };
         vec![(at, started), (at, policy)]
     };
     for (why, ordered, entries, wanted) in [

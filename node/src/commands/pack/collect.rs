@@ -2,14 +2,14 @@
 //! has the regions seal the whole.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use domicile_proto::ids::{Name, Region, Timestamp};
-use reqwest::Method;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::super::door::Door;
+use super::super::door::{Door, Refusal};
 use super::super::profile::Profile;
 use super::super::rehearsal::{SEED, rehearse};
 use super::check::{self, regions};
@@ -47,7 +47,14 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
     let homes = homes.map_err(|problem| anyhow::anyhow!("what a region gave does not hold: {problem}"))?;
     for (place, door) in &doors {
         if let Some(home) = homes.iter().find(|home| home.place == *place) {
-            rules_of(home, door, &wanted.tenant, out).await?;
+            let missing = rules_of(home, door, &wanted.tenant, out, &wait).await?;
+            if missing > 0 {
+                eprintln!(
+                    "ATTENTION: {} gave {missing} pages less of the rules that its answers were released by than its ledger names; the pack \
+                     names each, and does not hold without them",
+                    home.label()
+                );
+            }
         }
     }
     let evidence = rehearse(SEED, attacked(&homes)).await.context("the attacks on this program could not be run")?;
@@ -127,31 +134,46 @@ async fn copy(door: &Door, place: &str, tenant: &Name, out: &Path) -> anyhow::Re
         }
         let Some(bundle) = copy.wants() else { break };
         let path = format!("/api/v1/audit/bodies?bundle={bundle}&size={}&tenant={tenant}", copy.size());
-        let response = door.request(Method::GET, &path).send().await.with_context(|| door.unreachable())?;
-        let bytes = door.checked(response, &path).await?.bytes().await.with_context(|| door.unreachable())?;
+        let bytes = door.patiently(&path, &wait).await?.bytes().await.with_context(|| door.unreachable())?;
         copy.add(bundle, &bytes)?;
     }
     copy.finish()?;
-    let stated = door.read(&format!("/api/v1/audit/statement?tenant={tenant}")).await?;
+    let stated = door.read_patiently(&format!("/api/v1/audit/statement?tenant={tenant}"), &wait).await?;
     write(out, &format!("{dir}/statement.json"), text(&stated, "statement")?.as_bytes())?;
     write(out, &format!("{dir}/statement.note"), text(&stated, "note")?.as_bytes())
 }
 
-/// The rules that the answers in the ledger of a node were released by. What the node has not got is missing in the pack, and its check says so.
-async fn rules_of(home: &Home, door: &Door, tenant: &Name, out: &Path) -> anyhow::Result<()> {
+/// The rules that the answers in the ledger of a node were released by; how many pages of them the node has not got. They are missing in the
+/// pack, and its check says so.
+async fn rules_of(
+    home: &Home,
+    door: &Door,
+    tenant: &Name,
+    out: &Path,
+    wait: &impl AsyncFn(Duration),
+) -> anyhow::Result<usize> {
+    let mut missing = 0;
     for (digest, shard) in home.tally.answers.pages() {
         let path = format!("/api/v1/audit/rules?shard={}&digest={}&tenant={tenant}", shard.0, hex::encode(digest));
-        let answered = door.read(&path).await?;
-        if let Some(page) = answered.get("rules").and_then(Value::as_str) {
-            write(out, &rules::place_of(&home.place, &digest), page.as_bytes())?;
+        let answered = match door.read_patiently(&path, wait).await {
+            Err(error) if error.downcast_ref::<Refusal>().is_some_and(Refusal::is_unknown) => Value::Null,
+            answered => answered?,
+        };
+        match answered.get("rules").and_then(Value::as_str) {
+            Some(page) => write(out, &rules::place_of(&home.place, &digest), page.as_bytes())?,
+            None => missing += 1,
         }
     }
-    Ok(())
+    Ok(missing)
+}
+
+async fn wait(pause: Duration) {
+    tokio::time::sleep(pause).await;
 }
 
 /// What everybody may know of the log of a node.
 async fn shown(door: &Door) -> anyhow::Result<Shown> {
-    let log = door.read("/api/v1/audit/log").await?;
+    let log = door.read_patiently("/api/v1/audit/log", &wait).await?;
     let kept = log.get("kept").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let cosigned = text(&log, "cosigned").ok().zip(text(&log, "witnesses").ok());
     Ok(Shown {
@@ -173,4 +195,67 @@ fn write(out: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
     let path = out.join(name);
     let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     made.and_then(|()| std::fs::write(&path, bytes)).with_context(|| format!("`{}` cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::super::super::door::tests::door;
+    use super::super::answers::tests::{MINUTE, asked, by, changed};
+    use super::super::rules::tests::wide;
+    use super::super::specimen::home;
+    use super::*;
+    use crate::aggregate::Rules;
+    use crate::audit::Entry;
+    use crate::tasks::Tasks;
+
+    /// A node whose answers were released by two sets of rules, and these.
+    fn answering() -> (Home, [Rules; 2]) {
+        let (one, mut home) = (wide(), home("tokyo", "APPI"));
+        let other = serde_json::to_string(&one).expect("plain").replace("\"k\":5", "\"k\":6");
+        let other: Rules = serde_json::from_str(&other).expect("rules");
+        let answers = [&one, &other].map(|rules| by(rules, asked(1, &[64], 10 * MINUTE, 2)));
+        for (number, event) in (1..).zip([vec![changed(2)], answers.concat()].concat()) {
+            home.tally.take(number, &Entry::specimen(Timestamp(1), None, event));
+        }
+        (home, [one, other])
+    }
+
+    #[tokio::test]
+    async fn a_page_of_rules_that_is_refused_for_now_is_waited_for_and_one_that_is_not_there_is_left_out() {
+        let (tasks, tenant) = (Tasks::default(), "default".parse().expect("a name"));
+        let (home, known) = answering();
+        let pages = home.tally.answers.pages();
+        let mut pages: Vec<Value> = pages
+            .keys()
+            .map(|digest| {
+                let page = known.iter().find(|rules| rules.digest() == *digest).expect("one of them");
+                json!({"rules": serde_json::to_string(page).expect("plain")})
+            })
+            .collect();
+        let (second, first) = (pages.pop().expect("two"), pages.pop().expect("two"));
+        let busy = |after| (429, Some(after), json!({"error": "busy"}));
+        let unknown = (404, None, json!({"error": {"message": "there is nothing here"}}));
+        for (says, waited, missing) in [
+            (vec![busy("3"), (200, None, first.clone()), busy("2"), (200, None, second.clone())], vec![3, 2], 0),
+            (vec![(200, None, json!({"rules": null})), busy("1"), (200, None, second.clone())], vec![1], 1),
+            (vec![(200, None, first.clone()), unknown.clone()], vec![], 1),
+            (vec![unknown], vec![], 2),
+        ] {
+            let (dir, waits) = (tempfile::tempdir().expect("a directory"), Mutex::new(Vec::new()));
+            let (door, script) = door(&tasks, says.clone()).await;
+            let wait = async |pause: Duration| waits.lock().push(pause.as_secs());
+            let found = rules_of(&home, &door, &tenant, dir.path(), &wait).await.expect("all asked for");
+            assert_eq!((found, waits.lock().clone()), (missing, waited.clone()), "{says:?}");
+            assert_eq!(script.asked.lock().len(), 2 + waited.len(), "each once and once more");
+            let there = known.iter().filter(|one| rules::page(dir.path(), "tokyo", &one.digest()).is_ok());
+            assert_eq!(there.count(), 2 - missing);
+        }
+        // What is refused for good ends it with the words of the node.
+        let (door, _) = door(&tasks, [(403, None, json!({"error": "no auditor"}))]).await;
+        let dir = tempfile::tempdir().expect("a directory");
+        let refused = rules_of(&home, &door, &tenant, dir.path(), &async |_: Duration| {}).await.expect_err("refused");
+        assert!(format!("{refused:#}").contains("no auditor"), "{refused:#}");
+    }
 }

@@ -13,6 +13,8 @@ mod files;
 mod letters;
 mod lineage;
 mod map;
+#[cfg(test)]
+mod measure_test;
 mod open;
 mod orders;
 mod pages;

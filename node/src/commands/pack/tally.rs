@@ -338,7 +338,7 @@ impl Tally {
                 let why = format!("{who}: {}", words_of(&why));
                 *self.refused.entry((day(entry.at), why)).or_default() += 1;
             }
-            Event::PolicyChanged { version, streams, approved_values } => {
+            Event::PolicyChanged { version, streams, approved_values, .. } => {
                 let words =
                     format!("version {version}: {streams} streams, {approved_values} values may be named abroad");
                 self.policy.push(line("policy changed", words));

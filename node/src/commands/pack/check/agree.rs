@@ -6,6 +6,7 @@ use std::path::Path;
 use domicile_proto::ids::Timestamp;
 use ring::digest::{SHA256, digest};
 
+use super::super::answers::Outdated;
 use super::super::chapters::erasure_state;
 use super::super::compose::{Home, Request, YOUNG, firsts, lineage};
 use super::super::files::{REGIONS, REQUEST};
@@ -284,6 +285,18 @@ impl Outcome {
             }
         }
         for home in &self.homes {
+            for (number, asked) in &home.tally.answers.unlike {
+                let why = format!(
+                    "the answer is of another kind than its question, which is entry {asked}, and was judged by nothing"
+                );
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
+            for Outdated { number, version, newer, told } in &home.tally.answers.outdated {
+                let why = format!(
+                    "the answer names policy version {version} more than a minute after entry {told} told of version {newer}"
+                );
+                found.push((format!("{}, entry {number}", home.origin), why));
+            }
             for (number, version) in &home.tally.unknown_policies {
                 let why = format!("the answer names policy version {version}, which the ledger did not know by then");
                 found.push((format!("{}, entry {number}", home.origin), why));
