@@ -1,3 +1,5 @@
+//! What segments of honest nodes were made of, and what is found of others: by hand, and for many lives by chance.
+
 use std::collections::BTreeMap;
 
 use domicile_proto::ids::{ByteCount, Epoch, Name, NodeId, TenantId, Timestamp};
@@ -129,8 +131,8 @@ fn what_vanishes_was_to_be_deleted() {
 #[test]
 fn records_are_left_out_where_somebody_was_erased() {
     let events = [merged(), vec![came(4, "d", [1, 20], 19), went(4, "c")]].concat();
-    assert_eq!(words_of(&[events.clone()], true, true), [""; 0]);
-    assert_eq!(words_of(&[events.clone()], false, false), [""; 0]);
+    assert_eq!(words_of(std::slice::from_ref(&events), true, true), [""; 0]);
+    assert_eq!(words_of(std::slice::from_ref(&events), false, false), [""; 0]);
     assert_eq!(words(events), ["0 7: it has fewer records than what it was made of, and nobody was erased"]);
 }
 
