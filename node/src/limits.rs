@@ -120,8 +120,8 @@ pub(crate) const SEARCHES_AT_ONCE: usize = 32;
 pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered by this node itself at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
-/// Those of them that wait for another node of the region, beside the others: an owner that hangs must hold up no question that is
-/// answered here. Half of them are on their way, and half wait for that.
+/// Questions of other regions that wait for another node of this one, beside those: an owner that hangs must hold up no question that is
+/// answered here. As many again as may be on their way.
 pub(crate) const FOREIGN_QUESTIONS_CARRIED: usize = 2 * CARRIED_QUESTIONS;
 /// Those of one tenant.
 pub(crate) const FOREIGN_QUESTIONS_CARRIED_OF_TENANT: usize = 2 * CARRIED_QUESTIONS_OF_TENANT;

@@ -34,7 +34,8 @@ pub fn one() -> Result<u16> {
 /// # Errors
 /// When somebody else has it already.
 pub fn keep(port: u16) -> Result<()> {
-    let mark = QUIET.0 + (port - QUIET.0) / BLOCK * BLOCK;
+    let from = port.checked_sub(QUIET.0).with_context(|| format!("{port} is of no block"))?;
+    let mark = QUIET.0 + from / BLOCK * BLOCK;
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, mark)).with_context(|| format!("the ports from {mark} on"))?;
     HELD.lock().unwrap_or_else(PoisonError::into_inner).insert(0, (socket, Vec::new()));
     Ok(())

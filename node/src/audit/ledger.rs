@@ -244,7 +244,7 @@ impl Ledger {
         self.passing.lock().lets_out_to(to)
     }
 
-    /// Whether what was released under a version of the policy may still leave: whatever held it up, it is not long after this ledger told of a newer one.
+    /// Whether what was released under a version of the policy may still leave: it is not long after this ledger told of a newer one.
     pub(crate) fn lets_out_under(&self, version: PolicyVersion) -> bool {
         !self.passing.lock().is_over(version, self.clock.reading())
     }

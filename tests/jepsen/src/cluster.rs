@@ -15,7 +15,7 @@ use domicile_tests::cluster::guard::{self, Guard};
 use domicile_tests::cluster::ready::Ready;
 use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::speaker::Speaker;
-use domicile_tests::cluster::{READY_WITHIN, REGIONS, STOP_WITHIN, wait_until, with_section};
+use domicile_tests::cluster::{READY_WITHIN, REGIONS, STOP_WITHIN, ports, wait_until, with_section};
 use object_store::ObjectStore;
 use serde_json::Value;
 
@@ -514,7 +514,11 @@ fn lay_out(binary: &Path, directory: &Path, guard: &Guard) -> Result<Ready> {
     }
     guard.forget(dev.id());
     let text = text.flatten().with_context(|| format!("`dev` was not ready:\n{}", tail(&log)))?;
-    serde_json::from_str(&text).context("reading the ready file")
+    let ready: Ready = serde_json::from_str(&text).context("reading the ready file")?;
+    // The nodes go on with the ports of this `dev`.
+    let api = &ready.regions.get(REGIONS[0]).context("a known region")?.api;
+    ports::keep(api.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port")?)?;
+    Ok(ready)
 }
 
 /// Writes a node's place in the network into its configuration.

@@ -131,6 +131,7 @@ mod tests {
         let given =
             std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_else(|_| "32768".to_owned());
         let first: u16 = given.split_whitespace().next().expect("where they begin").parse().expect("a port");
-        assert!(chosen.ports.iter().all(|ports| ports.es.max(ports.api).max(ports.link) < first));
+        // A machine may have been told to give more.
+        assert!(first < QUIET.1 || chosen.ports.iter().all(|ports| ports.es.max(ports.api).max(ports.link) < first));
     }
 }

@@ -78,12 +78,17 @@ pub(in super::super) struct Outcome {
 #[derive(Debug, Default)]
 struct Traced {
     segments: u64,
+    doubtful: u64,
+    /// The first of these.
+    first: Option<String>,
     untold: u64,
     partial: u64,
 }
 
 impl Traced {
-    fn add(&mut self, followed: &Followed) {
+    fn add(&mut self, followed: &Followed, first: Option<String>) {
+        self.doubtful += followed.doubtful.len() as u64;
+        self.first = self.first.take().or(first);
         self.segments += followed.made.len() as u64;
         self.untold += followed.untold;
         self.partial += followed.partial;
@@ -101,7 +106,14 @@ impl fmt::Display for Traced {
                 write!(f, "; {count} shards {why}")?;
             }
         }
-        Ok(())
+        match &self.first {
+            Some(first) => write!(
+                f,
+                "; ATTENTION: {} entries about segments do not fit, behind manifests that no ledger here tells of, {first}",
+                self.doubtful
+            ),
+            None => Ok(()),
+        }
     }
 }
 
@@ -142,7 +154,7 @@ pub(in super::super) fn check(dir: &Path, trust: &Trust, release: Option<&str>) 
         outcome.split_view(dir, &request);
         outcome.findings();
         outcome.clocks(&request);
-        outcome.lineage();
+        outcome.lineage(&request);
         outcome.policies(dir, &request);
     }
     if let Some(release) = release {

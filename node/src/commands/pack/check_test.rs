@@ -455,7 +455,7 @@ fn a_segment_out_of_what_was_gone_fails_and_names_its_entry() {
         for (number, event) in (1..).zip(events) {
             outcome.homes[0].tally.take(number, &Entry::specimen(Timestamp(SECOND), None, event));
         }
-        outcome.lineage();
+        outcome.lineage(&request());
         assert_eq!(points(&outcome), wanted, "{:?}", outcome.problems);
         if let [problem] = &outcome.problems[..] {
             assert_eq!(problem.place, "ledger.domicile/tokyo/1, entry 5");

@@ -132,13 +132,13 @@ pub(super) fn of_region<'a>(homes: &'a [Home], region: &'a str) -> impl Iterator
     homes.iter().filter(move |home| home.name() == region)
 }
 
-/// What the ledgers of a region say of its segments, and whose ledgers these are.
-pub(super) fn lineage<'a>(homes: &'a [Home], region: &'a str) -> (Vec<&'a Home>, Followed) {
+/// What the ledgers of a region say of its segments up to a moment, and whose ledgers these are.
+pub(super) fn lineage<'a>(homes: &'a [Home], region: &'a str, until: Timestamp) -> (Vec<&'a Home>, Followed) {
     let beside: Vec<&Home> = of_region(homes, region).collect();
     let ledgers: Vec<&Lineage> = beside.iter().map(|home| &home.tally.lineage).collect();
     let is_whole = missing(homes).keys().all(|(of, _)| of != region);
     let has_orders = |home: &&Home| !home.tally.erasures.is_empty() || !home.statement.erasures.is_empty();
-    let followed = follow(&ledgers, is_whole, beside.iter().any(has_orders));
+    let followed = follow(&ledgers, until, is_whole, beside.iter().any(has_orders));
     (beside, followed)
 }
 

@@ -2,18 +2,20 @@
 //! until then, and whether each that went went into another one or was deleted for good.
 //!
 //! An entry is written before the manifest that it speaks of, so the last manifest before a node stops, or before another node writes
-//! the shard, may never have come to be. Both are thought through then, and what follows says which it was. Opens no segment: that the
-//! entries are true is for `audit replay` and `audit scan`.
+//! the shard, may never have come to be. Both are thought through then, and what follows says which it was. And a manifest may have come to
+//! be of which no ledger here tells: another node made it whose ledger is lost, or the disk of the ledger was full. Its number is missing then,
+//! and what does not fit behind it is told to be looked at, and is not wrong. Opens no segment: that the entries are true is for `audit
+//! replay` and `audit scan`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domicile_proto::ids::ShardId;
+use domicile_proto::ids::{ShardId, Timestamp};
 
 use crate::audit::{Entry, Event};
 
-/// Ways that what happened may have gone, at most, that are thought through at once. Each start of a node adds one, until the next
-/// entry that fits one of them alone.
-const WORLDS: usize = 16;
+/// Ways that what happened may have gone, at most, that are thought through at once. Each start of a node doubles them, until the
+/// next entry that fits one of two alone.
+const WORLDS: usize = 64;
 
 /// What one ledger says of segments.
 #[derive(Clone, Debug, Default)]
@@ -25,18 +27,27 @@ pub(super) struct Lineage {
     due: BTreeMap<Box<str>, (u64, u64)>,
     /// Shards that were taken over with a loss.
     lossy: BTreeSet<ShardId>,
+    /// Whether an entry said between which places a segment lies, and the first behind it that did not.
+    is_told: bool,
+    fell_silent: Option<u64>,
 }
 
 /// What one manifest changed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Group {
     manifest: u64,
     /// Whose ledger says so, and in which run of the node.
     ledger: usize,
     run: u64,
+    /// When, by the newest of its entries.
+    at: Timestamp,
+    /// Whether the same run told of a later one, and so knew that it had come to be.
+    is_sure: bool,
     came: Vec<Came>,
     /// Segments that went, each with its entry.
     went: Vec<(u64, Box<str>)>,
+    /// Segments that went to the archive.
+    archived: Vec<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +65,8 @@ struct Lies {
     first: u64,
     last: u64,
     records: u64,
+    /// Whether it was in the archive: its neighbours may have become one across it.
+    was_archived: bool,
 }
 
 /// Something that cannot be: whose ledger, which entry, what.
@@ -81,6 +94,8 @@ pub(super) struct Followed {
     pub(super) wrong: Vec<Wrong>,
     /// Every segment that came, with what it was made of.
     pub(super) made: BTreeMap<Box<str>, Made>,
+    /// What does not fit, behind a manifest of which no ledger here tells.
+    pub(super) doubtful: Vec<Wrong>,
     /// Shards of which entries do not say what was made of what, for an earlier build wrote them.
     pub(super) untold: u64,
     /// Shards of which the beginning is in no ledger here.
@@ -94,10 +109,17 @@ impl Lineage {
             Event::NodeStarted { .. } => self.run += 1,
             Event::SegmentPublished { shard, manifest, segment, records, places, .. } => {
                 let came = Came { entry, segment: segment.clone(), records: *records, places: *places };
-                self.change(*shard, *manifest, |group| group.came.push(came));
+                if places.is_none() && self.is_told {
+                    self.fell_silent.get_or_insert(entry);
+                }
+                self.is_told |= places.is_some();
+                self.change(*shard, *manifest, told.at, |group| group.came.push(came));
             }
             Event::SegmentDeleted { shard, manifest, segment } => {
-                self.change(*shard, *manifest, |group| group.went.push((entry, segment.clone())));
+                self.change(*shard, *manifest, told.at, |group| group.went.push((entry, segment.clone())));
+            }
+            Event::SegmentMoved { shard, manifest, segment, to, .. } if &**to == "archive" => {
+                self.change(*shard, *manifest, told.at, |group| group.archived.push(segment.clone()));
             }
             Event::RetentionBegun { deletion, segments, records, .. } => {
                 let due = self.due.entry(deletion.clone()).or_default();
@@ -111,15 +133,19 @@ impl Lineage {
     }
 
     /// Adds to what is known of a manifest. Told of again after a start, it and what followed never came to be the first time.
-    fn change(&mut self, shard: ShardId, manifest: u64, change: impl FnOnce(&mut Group)) {
+    fn change(&mut self, shard: ShardId, manifest: u64, at: Timestamp, change: impl FnOnce(&mut Group)) {
         let (run, groups) = (self.run, self.shards.entry(shard).or_default());
-        let mut group = Group { manifest, ledger: 0, run, came: Vec::new(), went: Vec::new() };
+        let mut group = Group { manifest, run, at, ..Group::default() };
         while let Some(last) = groups.pop_if(|last| last.manifest >= manifest) {
             if (last.manifest, last.run) == (manifest, run) {
                 group = last;
             }
         }
+        group.at = group.at.max(at);
         change(&mut group);
+        if let Some(before) = groups.last_mut() {
+            before.is_sure |= before.run == run;
+        }
         groups.push(group);
     }
 }
@@ -129,14 +155,19 @@ impl Lineage {
 struct World {
     /// Manifests that never came to be.
     void: BTreeSet<usize>,
-    has_begun: bool,
+    /// The number of the last one that did.
+    before: Option<u64>,
     is_partial: bool,
+    /// Whether a number is missing before, so that a manifest may have come to be of which nobody tells.
+    may_lack: bool,
     lies: Vec<Lies>,
     /// Last place of the log that a segment holds.
     upto: u64,
     /// Places of the log that no segment ever held.
     gaps: u64,
     wrong: Vec<Wrong>,
+    /// What would be wrong if every manifest were told of.
+    doubtful: Vec<Wrong>,
 }
 
 /// What one manifest did, in one world.
@@ -151,33 +182,50 @@ struct Step {
 
 impl World {
     /// The less is wrong the likelier it is; and a log has no gaps.
-    fn score(&self) -> (usize, u64, usize) {
-        (self.wrong.len(), self.gaps, self.void.len())
+    fn score(&self) -> (usize, usize, u64, usize) {
+        (self.wrong.len(), self.doubtful.len(), self.gaps, self.void.len())
+    }
+
+    /// What does not fit.
+    fn tell(&mut self, wrong: Wrong) {
+        if self.may_lack { self.doubtful.push(wrong) } else { self.wrong.push(wrong) }
+    }
+
+    /// Whether a manifest may have come to be between the last one and this.
+    fn begin(&mut self, group: &Group) {
+        match self.before.replace(group.manifest) {
+            None => {
+                let first = group.came.iter().filter_map(|came| Some(came.places?[0])).min();
+                self.is_partial = first != Some(1) || !group.went.is_empty();
+                self.upto = first.map_or(0, |first| first.saturating_sub(1));
+            }
+            Some(before) => self.may_lack |= group.manifest != before.saturating_add(1),
+        }
     }
 
     fn apply(&mut self, group: &Group) -> Step {
         let mut step = Step::default();
+        self.begin(group);
         let wrong = |entry: u64, why: String| Wrong { ledger: group.ledger, entry, why };
-        if !self.has_begun {
-            let first = group.came.iter().filter_map(|came| Some(came.places?[0])).min();
-            (self.has_begun, self.is_partial) = (true, first != Some(1) || !group.went.is_empty());
-            self.upto = first.map_or(0, |first| first.saturating_sub(1));
-        }
         let (mut gone, mut is_unknown): (Vec<(u64, Lies)>, bool) = (Vec::new(), false);
         for (entry, id) in &group.went {
             match self.lies.iter().position(|lies| lies.segment == *id) {
                 Some(at) => gone.push((*entry, self.lies.swap_remove(at))),
-                None if self.is_partial => is_unknown = true,
                 None => {
-                    self.wrong.push(wrong(*entry, format!("segment {id} goes, and no entry says that it was there")))
+                    is_unknown = true;
+                    if !self.is_partial {
+                        self.tell(wrong(*entry, format!("segment {id} goes, and no entry says that it was there")));
+                    }
                 }
             }
         }
         let mut new: Vec<Lies> = Vec::new();
-        for came in &group.came {
-            let Some([first, last]) = came.places else { continue };
-            let id = &came.segment;
-            let lies = Lies { segment: id.clone(), first, last, records: came.records };
+        let mut came: Vec<(&Came, [u64; 2])> =
+            group.came.iter().filter_map(|came| Some((came, came.places?))).collect();
+        came.sort_by_key(|(_, places)| *places);
+        for (came, [first, last]) in came {
+            let (id, records) = (&came.segment, came.records);
+            let lies = Lies { segment: id.clone(), first, last, records, was_archived: false };
             // Told of twice: the manifest came to be, and the one after a crash named it again.
             if self.lies.contains(&lies) {
                 continue;
@@ -188,14 +236,14 @@ impl World {
                 .map(|(_, lies)| lies)
                 .filter(|lies| meets(lies))
                 .partition(|lies| first <= lies.first && lies.last <= last);
-            let held: u64 = inside.iter().map(|lies| lies.records).sum();
+            let held = inside.iter().fold(0, |sum: u64, lies| sum.saturating_add(lies.records));
             let begins = first.max(self.upto.saturating_add(1));
             let of_the_log = last.saturating_add(1).saturating_sub(begins);
             let most = held.saturating_add(of_the_log);
-            let records = came.records;
+            let over = self.lies.iter().chain(&new).find(|other| meets(other) && !other.was_archived);
             let why = if first > last {
                 Some(format!("segment {id} ends at place {last}, before it begins"))
-            } else if let Some(over) = self.lies.iter().chain(&new).find(|other| meets(other)) {
+            } else if let Some(over) = over {
                 Some(format!("segment {id} has places {first} to {last}, where segment {} still lies", over.segment))
             } else if let Some(cut) = cut.first() {
                 Some(format!("segment {id} was made of a part of segment {}, and the rest is nowhere", cut.segment))
@@ -208,36 +256,46 @@ impl World {
             } else {
                 Some(format!("segment {id} has {records} records, and what it was made of had {most}"))
             };
-            self.wrong.extend(why.map(|why| wrong(came.entry, why)));
             if of_the_log > 0 {
-                self.gaps += begins - self.upto.saturating_add(1);
+                self.gaps = self.gaps.saturating_add(begins - self.upto.saturating_add(1));
+                self.upto = last;
             }
-            if held > came.records {
+            if held > records {
                 step.shrunk.push(came.entry);
             }
             let of = inside.iter().map(|lies| lies.segment.clone()).collect();
-            let made = Made { ledger: group.ledger, entry: came.entry, of, of_the_log: of_the_log > 0 };
-            step.made.push((id.clone(), made));
+            step.made
+                .push((id.clone(), Made { ledger: group.ledger, entry: came.entry, of, of_the_log: of_the_log > 0 }));
+            if let Some(why) = why {
+                self.tell(wrong(came.entry, why));
+                // Of what it lies over one thing is told, and not again with every segment that is made of both.
+                self.lies.retain(|other| !meets(other) || other.was_archived);
+            }
             new.push(lies);
         }
         let is_inside = |one: &Lies| new.iter().any(|other| other.first <= one.first && one.last <= other.last);
         let vanished = gone.iter().filter(|(_, lies)| !is_inside(lies));
         step.vanished = vanished.map(|(entry, lies)| (*entry, lies.records)).collect();
-        self.upto = new.iter().map(|lies| lies.last).fold(self.upto, u64::max);
         self.lies.extend(new);
         self.lies.sort_unstable_by_key(|lies| lies.first);
+        for lies in self.lies.iter_mut().filter(|lies| group.archived.contains(&lies.segment)) {
+            lies.was_archived = true;
+        }
         step
     }
 }
 
 /// What all ledgers say of the manifests of a shard, in the order of these.
-fn in_order(ledgers: &[&Lineage], shard: ShardId) -> Vec<Group> {
+fn in_order(ledgers: &[&Lineage], shard: ShardId, until: Timestamp) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (ledger, lineage) in ledgers.iter().enumerate() {
         let own = lineage.shards.get(&shard).into_iter().flatten();
         groups.extend(own.map(|group| Group { ledger, ..group.clone() }));
     }
     groups.sort_by_key(|group| group.manifest);
+    // What is younger than the first copy may be in one ledger and not in another one.
+    let whole = groups.iter().take_while(|group| group.at <= until).count();
+    groups.truncate(whole);
     groups
 }
 
@@ -247,15 +305,19 @@ fn likeliest(groups: &[Group]) -> World {
     let (mut worlds, mut number) = (vec![World::default()], 0);
     for slot in groups.chunk_by(|one, next| one.manifest == next.manifest) {
         let next = groups.get(number + slot.len());
-        let goes_on = |group: &Group| next.is_none_or(|next| (next.ledger, next.run) == (group.ledger, group.run));
-        let is_doubtful = !slot.iter().all(goes_on);
+        let is_certain = |group: &Group| {
+            group.is_sure || next.is_none_or(|next| (next.ledger, next.run) == (group.ledger, group.run))
+        };
+        let is_doubtful = !slot.iter().all(is_certain);
         let numbers = number..number + slot.len();
         number = numbers.end;
-        if let ([group], [world], false) = (slot, worlds.as_mut_slice(), is_doubtful) {
-            world.apply(group);
-            continue;
-        }
         let mut after = Vec::new();
+        if let ([group], false) = (slot, is_doubtful) {
+            for world in &mut worlds {
+                world.apply(group);
+            }
+            after = std::mem::take(&mut worlds);
+        }
         for world in worlds {
             let ways = numbers.clone().zip(slot).map(Some).chain(is_doubtful.then_some(None));
             after.extend(ways.map(|way| {
@@ -269,6 +331,10 @@ fn likeliest(groups: &[Group]) -> World {
             }));
         }
         after.sort_by_key(World::score);
+        // What fits worse than another way is not how it went.
+        let fits = |world: &World| (world.wrong.len(), world.doubtful.len(), world.gaps);
+        let best = after.first().map(fits);
+        after.retain(|world| Some(fits(world)) == best);
         worlds = Vec::new();
         for world in after {
             let is_same = |other: &World| (other.upto, &other.lies) == (world.upto, &world.lies);
@@ -280,13 +346,17 @@ fn likeliest(groups: &[Group]) -> World {
     worlds.into_iter().min_by_key(World::score).unwrap_or_default()
 }
 
-/// What the ledgers of a region's nodes say of its segments. `is_whole` where every node of it is among them; `has_orders` where any
-/// erasure was ordered there.
-pub(super) fn follow(ledgers: &[&Lineage], is_whole: bool, has_orders: bool) -> Followed {
+/// What the ledgers of a region's nodes say of its segments up to a moment. `is_whole` where every node of it is among them; `has_orders`
+/// where any erasure was ordered there.
+pub(super) fn follow(ledgers: &[&Lineage], until: Timestamp, is_whole: bool, has_orders: bool) -> Followed {
     let shards: BTreeSet<ShardId> = ledgers.iter().flat_map(|lineage| lineage.shards.keys().copied()).collect();
     let (mut followed, mut vanished, mut shrunk) = (Followed::default(), Vec::new(), None);
+    for (ledger, entry) in ledgers.iter().enumerate().filter_map(|(ledger, one)| Some((ledger, one.fell_silent?))) {
+        let why = "it does not say between which places the segment lies, and one before it does".to_owned();
+        followed.wrong.push(Wrong { ledger, entry, why });
+    }
     for shard in shards {
-        let groups = in_order(ledgers, shard);
+        let groups = in_order(ledgers, shard, until);
         if groups.iter().any(|group| group.came.iter().any(|came| came.places.is_none())) {
             followed.untold += 1;
             continue;
@@ -294,15 +364,21 @@ pub(super) fn follow(ledgers: &[&Lineage], is_whole: bool, has_orders: bool) -> 
         let void = likeliest(&groups).void;
         let is_lossy = ledgers.iter().any(|lineage| lineage.lossy.contains(&shard));
         let mut world = World::default();
-        for (_, group) in groups.iter().enumerate().filter(|(number, _)| !void.contains(number)) {
+        let real: Vec<&Group> =
+            groups.iter().enumerate().filter(|(number, _)| !void.contains(number)).map(|(_, group)| group).collect();
+        for (number, group) in real.iter().enumerate() {
             let step = world.apply(group);
             followed.made.extend(step.made);
-            let gone = step.vanished.into_iter().filter(|_| !is_lossy);
-            vanished.extend(gone.map(|(entry, records)| (group.ledger, entry, records)));
+            // Of what was told in part, before the node stopped, nobody knows the rest.
+            let goes_on = |next: &&Group| (next.ledger, next.run) == (group.ledger, group.run);
+            if !is_lossy && real.get(number + 1).is_none_or(goes_on) {
+                vanished.extend(step.vanished.into_iter().map(|(entry, records)| (group.ledger, entry, records)));
+            }
             shrunk = shrunk.or_else(|| step.shrunk.first().map(|entry| (group.ledger, *entry)));
         }
         followed.partial += u64::from(world.is_partial);
         followed.wrong.extend(world.wrong);
+        followed.doubtful.extend(world.doubtful);
     }
     if let Some((ledger, entry)) = shrunk.filter(|_| is_whole && !has_orders) {
         let why = "it has fewer records than what it was made of, and nobody was erased".to_owned();
@@ -313,9 +389,9 @@ pub(super) fn follow(ledgers: &[&Lineage], is_whole: bool, has_orders: bool) -> 
         let most = due.entry(deletion).or_default();
         *most = (most.0.max(*segments), most.1.max(*records));
     }
-    let due =
-        due.values().fold((0, 0), |sum: (u64, u64), one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)));
-    let (segments, records) = (vanished.len() as u64, vanished.iter().map(|(_, _, records)| records).sum::<u64>());
+    let add = |sum: (u64, u64), one: (u64, u64)| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1));
+    let due = due.into_values().fold((0, 0), add);
+    let (segments, records) = vanished.iter().map(|(_, _, records)| (1, *records)).fold((0, 0), add);
     if let Some((ledger, entry, _)) = vanished.last().filter(|_| is_whole && (segments > due.0 || records > due.1)) {
         let why = format!(
             "with this {segments} segments with {records} records went for good, and {} with {} were to go at the end of their retention",
@@ -332,9 +408,10 @@ pub(crate) fn wrong_in(entries: &[Entry]) -> Vec<String> {
     let mut lineage = Lineage::default();
     (1..).zip(entries).for_each(|(number, entry)| lineage.take(number, entry));
     let has_orders = entries.iter().any(|entry| matches!(entry.event, Event::ErasureRequested { .. }));
-    let followed = follow(&[&lineage], true, has_orders);
+    let followed = follow(&[&lineage], Timestamp(i64::MAX), true, has_orders);
     assert_eq!(followed.untold, 0, "every segment says between which places it lies");
-    followed.wrong.into_iter().map(|wrong| format!("entry {}: {}", wrong.entry, wrong.why)).collect()
+    let told = followed.wrong.into_iter().chain(followed.doubtful);
+    told.map(|wrong| format!("entry {}: {}", wrong.entry, wrong.why)).collect()
 }
 
 #[cfg(test)]

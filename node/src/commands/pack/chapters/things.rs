@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use domicile_proto::ids::Timestamp;
+
 use super::super::compose::{Home, firsts, lineage, missing};
 use super::super::lineage::Made;
 use super::super::paper::{Section, Table};
@@ -205,7 +207,8 @@ pub(in super::super) fn places(homes: &[Home]) -> Section {
         let rows: Vec<_> = std::iter::once(row("the region".to_owned(), &home.statement.bucket)).chain(own).collect();
         rows
     });
-    let made: BTreeMap<Box<str>, Made> = firsts(homes).flat_map(|first| lineage(homes, first.name()).1.made).collect();
+    let made: BTreeMap<Box<str>, Made> =
+        firsts(homes).flat_map(|first| lineage(homes, first.name(), Timestamp(i64::MAX)).1.made).collect();
     let segments = homes.iter().flat_map(|home| {
         home.statement.segments.iter().map(|segment| {
             [

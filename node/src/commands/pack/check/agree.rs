@@ -243,16 +243,17 @@ impl Outcome {
 
     /// Segments were made of the log and of segments that lay there until then, and what is gone without one that was made of it was to
     /// be deleted. So nothing that an erasure left out comes in again from an older copy.
-    pub(super) fn lineage(&mut self) {
-        let mut found = Vec::new();
+    pub(super) fn lineage(&mut self, request: &Request) {
+        let (mut found, until) = (Vec::new(), Timestamp(request.begun_at.0.saturating_sub(YOUNG)));
         for first in firsts(&self.homes) {
-            let (homes, followed) = lineage(&self.homes, first.name());
+            let (homes, followed) = lineage(&self.homes, first.name(), until);
             let place = |wrong: &Wrong| {
                 let origin = homes.get(wrong.ledger).map_or("", |home| home.origin.as_str());
                 format!("{origin}, entry {}", wrong.entry)
             };
             found.extend(followed.wrong.iter().map(|wrong| (place(wrong), wrong.why.clone())));
-            self.segments.add(&followed);
+            let doubtful = followed.doubtful.first().map(|one| format!("`{}`: {}", place(one), one.why));
+            self.segments.add(&followed, doubtful);
         }
         for (place, why) in found {
             self.fail(9, place, &why);
