@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::MAX_CELLS;
+use crate::aggregate::{Aggregate, MAX_CELLS};
 use crate::aggregate::cell::Cell;
 use crate::aggregate::count::Count;
 use crate::aggregate::date_grid::DateGrid;
@@ -408,14 +408,30 @@ impl ReceivedQuestion {
 }
 
 macro_rules! crosses {
-    ($($shape:ty => $class:ident),* $(,)?) => {$(
-        impl CrossesBorder for $shape {
+    ($($shape:ident => $class:ident),* $(,)?) => {
+        $(impl CrossesBorder for $shape {
             const CLASS: EgressClass = EgressClass::$class;
+        })*
+
+        impl EgressClass {
+            /// The class of an answer by what is in it: the one under which it left.
+            pub const fn of(answer: &Answer) -> Self {
+                match &answer.outcome {
+                    Outcome::Suppressed | Outcome::Refused(_) => Nothing::CLASS,
+                    Outcome::Aggregate(aggregate) => match aggregate {
+                        $(Aggregate::$shape(_) => $shape::CLASS,)*
+                    },
+                }
+            }
         }
-    )*};
+    };
 }
 
 crosses!(
     Count => Count, DateGrid => DateGrid, Terms => Terms, TermGrid => TermGrid, FixedHistogram => Histogram,
-    Sum => Sum, Quantile => Quantile, DistinctEstimate => DistinctEstimate, Nothing => Refusal,
+    Sum => Sum, Quantile => Quantile, DistinctEstimate => DistinctEstimate,
 );
+
+impl CrossesBorder for Nothing {
+    const CLASS: EgressClass = EgressClass::Refusal;
+}

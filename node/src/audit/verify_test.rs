@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use domicile_proto::ids::{Region, TenantId, Timestamp};
+use domicile_proto::aggregate::Aggregate;
+use domicile_proto::aggregate::count::Count;
+use domicile_proto::aggregate::sum::{Sum, SumLayout};
+use domicile_proto::ids::{ByteCount, FieldId, NodeId, QuestionId, Region, TenantId, TimeRange, Timestamp};
+use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
 
-use super::super::Ledger;
+use super::super::{Ledger, Peer};
 use super::super::note::WitnessSigner;
 use super::super::prove::{prove_entry, prove_since};
 use super::super::tiles::{Record, bundle, commitments, take};
@@ -366,6 +370,37 @@ async fn a_clock_that_was_set_makes_no_erasure_late_and_none_in_time() {
     let findings = check(dir.path()).expect("whole").findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].words.contains("took 3600 s"), "{findings:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_left_was_entered_as_what_it_is() {
+    let range = TimeRange { from: Timestamp(0), to: Timestamp(1) };
+    let frame = |outcome| codec::encode(&Answer { header: AnswerHeader::new(QuestionId(1), range), outcome });
+    let sum = SumLayout { field: FieldId(1), by: None, grid: None };
+    let aggregates = [Aggregate::Count(Count::EMPTY), Aggregate::Sum(Sum::empty(sum))].map(Outcome::Aggregate);
+    let outcomes = aggregates.into_iter().chain([Outcome::Suppressed, Outcome::Refused(RefusalCode::Busy)]);
+    let is = [EgressClass::Count, EgressClass::Sum, EgressClass::Refusal, EgressClass::Refusal];
+    for (outcome, is) in outcomes.zip(is) {
+        let body = frame(outcome.clone()).expect("an answer");
+        for class in [EgressClass::Count, EgressClass::Sum, EgressClass::Refusal] {
+            let (bytes, sha256) = (ByteCount(body.len() as u64), sha256(&[&body]));
+            let peer = Peer { region: "frankfurt".parse().expect("a name"), node: NodeId(3) };
+            let passage = Passage { peer, class, bytes, sha256, body: body.clone(), drawn: None };
+            let dir = tempfile::tempdir().expect("a directory");
+            let ledger = Ledger::open(dir.path(), &tokyo(), clock()).expect("new");
+            ledger.record(Event::Ingress(passage.clone())).await.expect("written");
+            ledger.record(Event::Egress(passage)).await.expect("written");
+            cosign(&ledger, dir.path()).await;
+            ledger.close();
+            let checked = check(dir.path());
+            if class == is {
+                assert_eq!(checked.expect("sound").findings.len(), 0, "{outcome:?}");
+            } else {
+                let broken = checked.expect_err("entered as something else").to_string();
+                assert!(broken.contains("another class than its entry says"), "{outcome:?} as {class:?}: {broken}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

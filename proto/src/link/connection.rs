@@ -22,12 +22,11 @@ use super::metadata_stream::{Channel, MetadataStream};
 use super::neighbour::Neighbour;
 use super::protocol::Protocol;
 use super::stream::{FrameReceiver, FrameSender};
-use crate::aggregate::Aggregate;
 use crate::border::relayed::Relayed;
 use crate::border::{CrossesBorder, EgressClass, Nothing, Received, ReceivedQuestion, Released, VettedQuestion};
 use crate::codec::CodecError;
 use crate::ids::QuestionId;
-use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
+use crate::message::answer::{Answer, AnswerHeader, RefusalCode};
 use crate::message::gated::{DrawnFrom, GatedQuestion};
 use crate::message::ledger::{HeadOffer, Verdict};
 use crate::message::metadata::MetadataFrame;
@@ -287,7 +286,7 @@ impl Line {
         let (answer, frame) = answered.ok_or_else(|| LinkError::NoReply { peer: self.peer() })?;
         self.prove();
         // Recorded first and judged then: what a malicious peer sent is evidence.
-        self.standing.arrive(class_of(&answer), frame).await?;
+        self.standing.arrive(EgressClass::of(&answer), frame).await?;
         Received::check(answer, question).map_err(|source| LinkError::Answer { peer: self.peer(), source })
     }
 
@@ -607,22 +606,5 @@ const fn reason_of(error: &LinkError) -> GivenUp {
         LinkError::Codec { .. } => GivenUp::Malformed,
         LinkError::Deadline { .. } => GivenUp::TooSlow,
         _ => GivenUp::Dropped,
-    }
-}
-
-/// The class of an answer that arrived. Shapes no question can ask for yet are recorded as what they are nearest to.
-const fn class_of(answer: &Answer) -> EgressClass {
-    match &answer.outcome {
-        Outcome::Suppressed | Outcome::Refused(_) => EgressClass::Refusal,
-        Outcome::Aggregate(aggregate) => match aggregate {
-            Aggregate::DateGrid(_) => EgressClass::DateGrid,
-            Aggregate::Terms(_) => EgressClass::Terms,
-            Aggregate::TermGrid(_) => EgressClass::TermGrid,
-            Aggregate::Count(_)
-            | Aggregate::Sum(_)
-            | Aggregate::FixedHistogram(_)
-            | Aggregate::Quantile(_)
-            | Aggregate::DistinctEstimate(_) => EgressClass::Count,
-        },
     }
 }
