@@ -25,3 +25,4 @@ mod network;
 pub mod raft;
 pub mod state;
 pub mod transport;
+mod underway;

@@ -10,7 +10,6 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::{Aggregate, MAX_CELLS};
 use crate::aggregate::cell::Cell;
 use crate::aggregate::count::Count;
 use crate::aggregate::date_grid::DateGrid;
@@ -19,6 +18,7 @@ use crate::aggregate::scalars::{DistinctEstimate, Quantile};
 use crate::aggregate::sum::Sum;
 use crate::aggregate::term_grid::TermGrid;
 use crate::aggregate::terms::Terms;
+use crate::aggregate::{Aggregate, MAX_CELLS};
 use crate::ids::{DictionaryId, FieldId, KThreshold, PolicyVersion, QuestionId, RecordCount, SubjectCount};
 use crate::leaf::Tally;
 use crate::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};

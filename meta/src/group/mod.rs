@@ -150,6 +150,12 @@ impl Group {
         Backup { making: Making { index, term, rows: state.row_count(), ..making }, state }
     }
 
+    /// Whether the group's part here waits for its disk: for a flush of the log, or for a snapshot. A clock that is turned by hand stands
+    /// meanwhile, or a disk that is slow for a moment would be silence of minutes.
+    pub fn is_flushing(&self) -> bool {
+        self.0.log.is_flushing() || self.0.machine.is_flushing()
+    }
+
     /// Stops taking part and closes the directory. Waiting proposals are answered with an error.
     pub async fn shutdown(&self) {
         self.0.stop.cancel();

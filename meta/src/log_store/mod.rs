@@ -27,6 +27,7 @@ use self::writer::{Jobs, Write};
 use crate::convert;
 use crate::error::MetaError;
 use crate::raft::{Entry, LogId, StorageError, Types, Vote};
+use crate::underway::Underway;
 
 /// Entries by index, each a frame.
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
@@ -58,6 +59,7 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// The last hint that was left, for the writer may still hold it.
     committed: Mutex<Option<LogId>>,
+    underway: Underway,
 }
 
 impl LogStore {
@@ -73,6 +75,7 @@ impl LogStore {
             jobs: Mutex::new(Some(jobs)),
             thread: Mutex::new(Some(thread)),
             committed: Mutex::new(None),
+            underway: Underway::default(),
         })))
     }
 
@@ -91,7 +94,13 @@ impl LogStore {
         drop(self.0.database.write().take());
     }
 
+    /// Whether somebody waits for a flush.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.0.underway.is_any()
+    }
+
     async fn write(&self, write: Write) -> std::io::Result<()> {
+        let _one = self.0.underway.begin();
         let jobs = self.0.jobs.lock().clone();
         jobs.ok_or_else(writer::closed)?.write(write).await
     }

@@ -19,6 +19,7 @@ use crate::convert;
 use crate::error::MetaError;
 use crate::raft::{Batch, Entry, LogId, Member, Snapshot, SnapshotMeta, StorageError, StoredMembership, Types};
 use crate::state::State;
+use crate::underway::Underway;
 
 /// Writes the snapshot that a node begins with.
 pub(crate) fn write_first(path: &std::path::Path, meta: &SnapshotMeta, state: &State) -> std::io::Result<()> {
@@ -35,6 +36,7 @@ struct Inner {
     current: Mutex<Current>,
     /// The last snapshot that is durable; held while another one is written.
     snapshot: Mutex<Kept>,
+    underway: Underway,
 }
 
 #[derive(Default)]
@@ -61,7 +63,8 @@ impl Machine {
         });
         let published = watch::Sender::new(Arc::new(current.state.clone()));
         let snapshot = Mutex::new(Kept { last: snapshot, is_closed: false });
-        Ok(Self(Arc::new(Inner { path, published, current: Mutex::new(current), snapshot })))
+        let current = Mutex::new(current);
+        Ok(Self(Arc::new(Inner { path, published, current, snapshot, underway: Underway::default() })))
     }
 
     /// How to learn of changes.
@@ -84,6 +87,11 @@ impl Machine {
     /// a builder that comes later writes nothing over what the next owner wrote. Blocks.
     pub(crate) fn close(&self) {
         self.0.snapshot.lock().is_closed = true;
+    }
+
+    /// Whether a snapshot is being written.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.0.underway.is_any()
     }
 
     /// What a builder does at its end.
@@ -189,6 +197,7 @@ impl RaftStateMachine<Types> for Machine {
 }
 
 async fn keep_elsewhere(inner: &Arc<Inner>, meta: &SnapshotMeta, state: &State) -> Result<(), StorageError> {
+    let _one = inner.underway.begin();
     let (inner, meta, state) = (Arc::clone(inner), meta.clone(), state.clone());
     let kept = tokio::task::spawn_blocking(move || inner.keep(&meta, &state)).await;
     kept.map_err(|error| StorageIOError::write_snapshot(None, &error))?

@@ -13,6 +13,7 @@ use domicile_proto::officer::OfficerKey;
 use tempfile::TempDir;
 
 use crate::network::{Network, Port};
+use crate::turned::wait_for_disk_of;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -93,6 +94,7 @@ impl Cluster {
         let own = PeerId { region: region(region_name), node };
         let group = Group::start(config, Arc::new(Port { network: self.network.clone(), own })).await?;
         self.network.plug_in(&group);
+        wait_for_disk_of(&group);
         Ok(group)
     }
 

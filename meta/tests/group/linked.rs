@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::{LONG, REGIONS, name, region};
+use crate::turned::wait_for_disk_of;
 
 /// Files in memory, where there are any.
 const MEMORY: &str = "/dev/shm";
@@ -95,7 +96,9 @@ impl World {
         let mut config = GroupConfig::new(node, home(place), link.local_addr(), data, round_trip);
         config.snapshot_every = 20;
         config.keep_entries = 0;
-        let group = Group::start(config, Arc::new(transport.clone())).await.unwrap();
+        let started = Group::start(config, Arc::new(transport.clone())).await;
+        let group = started.unwrap_or_else(|error| panic!("node {node} does not start: {error}"));
+        wait_for_disk_of(&group);
         transport.follow(group.watch());
         let tasks = TaskTracker::new();
         tasks.spawn(accept(link.clone(), group.clone(), tasks.clone()));
@@ -150,8 +153,7 @@ async fn accept(link: Link, group: Group, tasks: TaskTracker) {
     }
 }
 
-/// For the files of a world: in memory, where there is room. A turned clock goes on while a disk is busy: one flush that lasts some
-/// real seconds there would be minutes of silence for the group, and no fault of its own.
+/// For the files of a world: in memory, where there is room. A turned clock stands while a disk is busy, and lives would last long.
 fn directory() -> TempDir {
     let memory = Path::new(MEMORY);
     let room = statvfs(memory).map_or(0, |system| system.f_bavail * system.f_frsize);

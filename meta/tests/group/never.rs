@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domicile_meta::group::Group;
+use domicile_meta::state::State;
 use domicile_proto::ids::{NodeId, TenantId};
 use domicile_proto::metadata::Applied;
 use parking_lot::Mutex;
+use tokio::time::sleep;
 
 use crate::cluster::{LONG, knows_tenant, name, tenant};
 
 /// Patience of a proposal.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How often nodes are compared before they differ for good: for longer than whoever asked one of them could have waited.
+const LOOKS: usize = 10;
 
 /// What was seen so far and must hold for ever.
 #[derive(Default)]
@@ -53,6 +57,23 @@ pub(crate) fn look<'a>(running: impl Iterator<Item = (usize, &'a Group)>, seen: 
     }
 }
 
+/// The state that all nodes came to. What nobody waits for any more may still be decided between two looks.
+async fn same(groups: &[Group], seed: u64) -> Arc<State> {
+    for _ in 0..LOOKS {
+        let there = groups[0].linearizable(LONG).await.unwrap();
+        let mut is_same = true;
+        for group in groups {
+            is_same &= *group.linearizable(LONG).await.unwrap() == *there;
+        }
+        if is_same {
+            return there;
+        }
+        sleep(PATIENCE / 8).await;
+    }
+    let applied: Vec<_> = groups.iter().map(Group::metrics).collect();
+    panic!("seed {seed}: they came to different things: {applied:?}");
+}
+
 /// Healed, the group decides, and every node comes to hold everything that was decided and the same as all others.
 pub(crate) async fn converge(groups: &[Group], decided: &Decided, seed: u64) -> usize {
     let last = format!("s{seed}-last");
@@ -67,11 +88,7 @@ pub(crate) async fn converge(groups: &[Group], decided: &Decided, seed: u64) -> 
         knows_tenant(group, &last).await;
     }
     let decided = decided.lock().clone();
-    let there = groups[0].linearizable(LONG).await.unwrap();
-    for group in groups {
-        let state = group.linearizable(LONG).await.unwrap();
-        assert_eq!(*state, *there, "seed {seed}: {:?} came to something else", group.node());
-    }
+    let there = same(groups, seed).await;
     for (text, id) in &decided {
         assert_eq!(there.tenant(&name(text)), Some(*id), "seed {seed}: `{text}` was decided and is gone");
     }

@@ -1,17 +1,30 @@
 //! A clock that is turned by hand, one for each life, and every processor with lives of its own.
 //!
 //! The log of a node is the real one on a real file, written by a thread; so the clock goes on a few milliseconds at a time, each
-//! after a moment of real time, and a seed fixes what is done and at which step, not every interleaving.
+//! after a moment of real time in which nobody waits for a disk, and a seed fixes what is done and at which step, not every
+//! interleaving.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::time::Duration;
 
+use domicile_meta::group::Group;
 use parking_lot::Mutex;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::time::advance;
 
 /// How far the clock is turned at once, in milliseconds: a tenth of a heartbeat.
 const TURN_MS: u64 = 10;
+
+thread_local! {
+    /// Whose disks the clock of this thread waits for; none where it is not turned.
+    static WAITED_FOR: RefCell<Option<Vec<Group>>> = const { RefCell::new(None) };
+}
+
+/// Has the clock of this thread stand while this part of a group waits for its disk.
+pub(crate) fn wait_for_disk_of(group: &Group) {
+    WAITED_FOR.with_borrow_mut(|waited| waited.iter_mut().for_each(|waited| waited.push(group.clone())));
+}
 
 /// Seeds of one run, from `DOMICILE_SIMULATION_SEEDS`; as many as a check runs unless somebody asks for others.
 pub(crate) fn seeds(usual: u64) -> Range<u64> {
@@ -54,6 +67,7 @@ fn stay_at(place: usize) {
 pub(crate) fn on_a_turned_clock<T>(life: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
+        let _waiting = Waiting::begin();
         tokio::select! {
             lived = life => lived,
             () = turn() => unreachable!("the clock is turned for ever"),
@@ -61,11 +75,33 @@ pub(crate) fn on_a_turned_clock<T>(life: impl Future<Output = T>) -> T {
     })
 }
 
+/// While it lives, the clock of this thread waits for disks. Ended with the life, also one that panics: a group outlives no runtime.
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Self {
+        WAITED_FOR.set(Some(Vec::new()));
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITED_FOR.set(None);
+    }
+}
+
 /// Turns the clock, and leaves the threads that write real files the time they need. While the sleep runs the clock does not
 /// turn by itself.
 async fn turn() {
     loop {
-        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(500))).await.unwrap();
+        let is_flushing = || WAITED_FOR.with_borrow(|waited| waited.iter().flatten().any(|group| group.is_flushing()));
+        loop {
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(500))).await.unwrap();
+            if !is_flushing() {
+                break;
+            }
+        }
         advance(Duration::from_millis(TURN_MS)).await;
     }
 }

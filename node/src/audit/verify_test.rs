@@ -10,10 +10,10 @@ use domicile_proto::aggregate::sum::{Sum, SumLayout};
 use domicile_proto::ids::{ByteCount, FieldId, NodeId, QuestionId, Region, TenantId, TimeRange, Timestamp};
 use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
 
-use super::super::{Ledger, Peer};
 use super::super::note::WitnessSigner;
 use super::super::prove::{prove_entry, prove_since};
 use super::super::tiles::{Record, bundle, commitments, take};
+use super::super::{Ledger, Peer};
 use super::*;
 use crate::clock::Clock;
 
