@@ -95,6 +95,19 @@ fn an_auditor_reads_the_ledger_and_nothing_else(region: &Region) {
     assert_eq!(other.status, 403, "no word about whether there is one");
 }
 
+/// What an act entered lies under the checkpoint that is shown a moment later, also in the second before one would be signed.
+fn a_checkpoint_is_over_all_that_was_entered_before_it_was_asked_for(region: &Region) {
+    for _ in 0..5 {
+        let opened = region.api("admin", "POST", "/api/v1/breaches", &json!({"step": "opened"})).unwrap();
+        assert_eq!(opened.status, 200, "{}", opened.text());
+        let entered = region.api("audit", "GET", "/api/v1/ledger?limit=1", &Value::Null).unwrap().json();
+        let entered = entered["head"]["size"].as_u64().expect("a head");
+        let shown = region.api("audit", "GET", "/api/v1/audit/log", &Value::Null).unwrap().json();
+        let size = shown["checkpoint"].as_str().and_then(|note| note.lines().nth(1)?.parse::<u64>().ok());
+        assert!(size.is_some_and(|size| size >= entered), "{entered} entries and the checkpoint is of {size:?}");
+    }
+}
+
 /// One bit changed, in every file in turn and at places that follow from a fixed seed: the check fails and names the file.
 /// `DOMICILE_FLIPS` of them; 300 without it.
 fn a_changed_bit_is_seen_in_every_file(pack: &Path) {
@@ -398,9 +411,10 @@ fn a_whole_run_ends_in_a_pack_that_holds_until_a_byte_of_it_is_changed() {
     cluster.command(&["dictionary", "approve", "frankfurt", "level", "NOTICE"]).unwrap();
     a_policy_is_changed_and_a_breach_is_opened(&cluster, &asked);
     an_auditor_reads_the_ledger_and_nothing_else(&tokyo);
+    a_checkpoint_is_over_all_that_was_entered_before_it_was_asked_for(&tokyo);
 
     let pack = cluster.data().parent().unwrap().join("pack");
-    // A checkpoint follows its entries within a second; the order must be in the pack.
+    // Others cosign every ten seconds; the order must be in the pack.
     let said_first = wait_until(Duration::from_secs(60), || {
         std::fs::remove_dir_all(&pack).ok();
         let told = cluster.command(&["audit", "report", "--tenant", "default", "--out", "pack"]).ok()?;

@@ -354,6 +354,14 @@ impl Ledger {
         &self.verifier
     }
 
+    /// Publishes a checkpoint now, over everything that is durable.
+    ///
+    /// # Errors
+    /// [`LedgerError::Poisoned`], [`LedgerError::Closed`].
+    pub(crate) async fn checkpoint(&self) -> Result<(), LedgerError> {
+        self.offer().await.map(drop)
+    }
+
     /// Publishes a checkpoint now, for witnesses to cosign.
     pub(super) async fn offer(&self) -> Result<Signed, LedgerError> {
         let (to, outcome) = oneshot::channel();

@@ -105,7 +105,7 @@ fn asked() -> Value {
             "get": read("What the region states about itself for one tenant; role `audit`.", "The statement as a text, and a note signed over its SHA-256."),
         },
         "/api/v1/audit/log": {"get": read(
-            "The ledger's newest checkpoint, those that were kept, and the key that checks them; role `audit`.",
+            "A checkpoint over all that was entered until now, those that were kept, and the key that checks them; role `audit`.",
             "Signed notes.",
         )},
         "/api/v1/audit/bodies": {
