@@ -95,14 +95,34 @@ impl Door {
     /// Asks for something that may be asked for twice, and waits and asks again where the node has no room for it or cannot do it at
     /// present: as long as the node says, and a few times. `wait` waits.
     pub(super) async fn patiently(&self, path: &str, wait: &impl AsyncFn(Duration)) -> anyhow::Result<Response> {
+        self.again(path, || self.request(Method::GET, path), wait).await
+    }
+
+    /// The same with JSON that is sent, for what changes nothing or changes it once.
+    pub(super) async fn post_patiently(
+        &self,
+        path: &str,
+        body: &Value,
+        wait: &impl AsyncFn(Duration),
+    ) -> anyhow::Result<Value> {
+        let response = self.again(path, || self.request(Method::POST, path).json(body), wait).await?;
+        self.json(response, path).await
+    }
+
+    async fn again(
+        &self,
+        path: &str,
+        request: impl Fn() -> RequestBuilder,
+        wait: &impl AsyncFn(Duration),
+    ) -> anyhow::Result<Response> {
         for _ in 0..ASKED_AGAIN {
-            let response = self.request(Method::GET, path).send().await.with_context(|| self.unreachable())?;
+            let response = request().send().await.with_context(|| self.unreachable())?;
             match pause(&response) {
                 Some(pause) => wait(pause).await,
                 None => return self.checked(response, path).await,
             }
         }
-        let response = self.request(Method::GET, path).send().await.with_context(|| self.unreachable())?;
+        let response = request().send().await.with_context(|| self.unreachable())?;
         let refused = || format!("{} was asked {} times, as it said", self.who(), ASKED_AGAIN + 1);
         self.checked(response, path).await.with_context(refused)
     }
@@ -220,6 +240,10 @@ pub(super) mod tests {
         let wait = async |pause: Duration| waits.lock().push(pause.as_secs());
         assert_eq!(asked.read_patiently("/x", &wait).await.expect("in the end")["it"], 1);
         assert_eq!((waits.lock().clone(), script.asked.lock().len()), (vec![7, 1, 1, 30, 1], 6));
+        waits.lock().clear();
+        let (sent, script) = door(&tasks, [(503, Some("2"), away.clone()), (200, None, json!({"it": 2}))]).await;
+        assert_eq!(sent.post_patiently("/x", &json!({}), &wait).await.expect("in the end")["it"], 2);
+        assert_eq!((waits.lock().clone(), script.asked.lock().len()), (vec![2], 2));
         // What is refused for good is asked once, and nothing is asked for ever.
         for (status, after, wanted) in [(404, Some("5"), 1), (403, None, 1), (500, None, 1), (503, Some("2"), 11)] {
             waits.lock().clear();

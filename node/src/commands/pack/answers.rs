@@ -360,18 +360,25 @@ fn values(aggregate: &Aggregate) -> Vec<(FieldId, DictionaryId)> {
     }
 }
 
-/// The records that an aggregate counts, cell by cell.
+/// The records that an aggregate counts, cell by cell; of a sum those whose numbers it adds up, which are judged as a cell of their own.
 fn counts(aggregate: &Aggregate) -> impl Iterator<Item = u64> {
-    let cells: Vec<Cell> = match aggregate {
-        Aggregate::Count(count) => vec![count.cell],
-        Aggregate::DateGrid(grid) => grid.cells.clone(),
-        Aggregate::Terms(terms) => terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect(),
-        Aggregate::TermGrid(grid) => {
-            grid.rows.iter().flat_map(|(_, cells)| cells).chain(&grid.other).copied().collect()
+    let all = |cells: &[Cell]| cells.iter().map(|cell| cell.records.0).collect();
+    match aggregate {
+        Aggregate::Count(count) => all(&[count.cell]),
+        Aggregate::DateGrid(grid) => all(&grid.cells),
+        Aggregate::Terms(terms) => {
+            all(&terms.cells.iter().map(|(_, cell)| *cell).chain([terms.other]).collect::<Vec<_>>())
         }
-        _ => Vec::new(),
-    };
-    cells.into_iter().map(|cell| cell.records.0)
+        Aggregate::TermGrid(grid) => {
+            all(&grid.rows.iter().flat_map(|(_, cells)| cells).chain(&grid.other).copied().collect::<Vec<_>>())
+        }
+        Aggregate::FixedHistogram(histogram) => all(&histogram.cells),
+        Aggregate::Sum(sum) => {
+            sum.rows.iter().flat_map(|(_, cells)| cells).chain(&sum.other).map(|cell| cell.records.0).collect()
+        }
+        Aggregate::Quantile(_) | Aggregate::DistinctEstimate(_) => Vec::new(),
+    }
+    .into_iter()
 }
 
 /// The one with the smaller number; the first of those that are alike.

@@ -4,7 +4,7 @@ use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::date_grid::{DateGrid, Grid};
 use domicile_proto::aggregate::histogram::FixedHistogram;
 use domicile_proto::aggregate::scalars::{DistinctEstimate, Quantile};
-use domicile_proto::aggregate::sum::{Sum, SumLayout};
+use domicile_proto::aggregate::sum::{Sum, SumCell, SumLayout};
 use domicile_proto::aggregate::term_grid::TermGrid;
 use domicile_proto::aggregate::terms::Terms;
 use domicile_proto::border::EgressClass;
@@ -303,6 +303,39 @@ fn kinds() -> Vec<(Ask, Aggregate)> {
         (Ask::Distinct(field), Aggregate::DistinctEstimate(distinct(field))),
         (Ask::Distinct(other), Aggregate::DistinctEstimate(distinct(other))),
     ]
+}
+
+#[test]
+fn the_fewest_records_are_found_in_every_shape_that_counts_them() {
+    let rules: Rules = serde_json::from_str(RULES).expect("rules");
+    let grid = Grid { first: 0, step: 300, len: 2 };
+    let cell = |records| Cell::published(RecordCount(records));
+    let cells = || vec![cell(9), cell(2)];
+    let sum = |records| SumCell { records: RecordCount(records), total: 7, withheld: 0 };
+    let (field, id) = (FieldId(1), DictionaryId(64));
+    let (plain, by_value) =
+        (SumLayout { field, by: None, grid: None }, SumLayout { field, by: Some(field), grid: None });
+    for (ask, aggregate) in [
+        (Ask::Count, Aggregate::Count(Count { cell: cell(2) })),
+        (Ask::DateGrid(grid), Aggregate::DateGrid(DateGrid { grid, cells: cells() })),
+        (Ask::Terms(field), Aggregate::Terms(Terms { field, cells: vec![(id, cell(2))], other: cell(9) })),
+        (Ask::Terms(field), Aggregate::Terms(Terms { field, cells: vec![(id, cell(9))], other: cell(2) })),
+        (
+            Ask::TermGrid(field, grid),
+            Aggregate::TermGrid(TermGrid { field, grid, rows: vec![(id, cells())], other: vec![cell(9); 2] }),
+        ),
+        (Ask::Numbers(field), Aggregate::FixedHistogram(FixedHistogram { field, bounds: vec![1], cells: cells() })),
+        (Ask::Sum(plain), Aggregate::Sum(Sum { layout: plain, rows: vec![], other: vec![sum(2)] })),
+        (
+            Ask::Sum(by_value),
+            Aggregate::Sum(Sum { layout: by_value, rows: vec![(id, vec![sum(2)])], other: vec![sum(9)] }),
+        ),
+    ] {
+        let answer = by(&rules, pair(ask, Outcome::Aggregate(aggregate)));
+        let answers = taken([vec![changed(3)], answer].concat());
+        let fewest: Vec<_> = answers.named.values().map(|held| held.fewest).collect();
+        assert_eq!(fewest, [[Some((2, 3)), None]], "{ask:?}");
+    }
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(super) async fn collect(wanted: &Wanted, profile: &Profile) -> anyhow::Resul
     write(out, MANIFEST, manifest.as_bytes())?;
     let sha256 = hex::encode(digest(&SHA256, manifest.as_bytes()).as_ref());
     for (place, door) in &doors {
-        let sealed = door.post("/api/v1/audit/seal", &json!({"sha256": sha256})).await?;
+        let sealed = door.post_patiently("/api/v1/audit/seal", &json!({"sha256": sha256}), &wait).await?;
         write(out, &seal_of(place), text(&sealed, "note")?.as_bytes())?;
     }
     Ok(check::check(out, &trust, None))
