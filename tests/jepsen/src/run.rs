@@ -331,7 +331,7 @@ fn exert(
         // The clients end also when a fault cannot be done, so that the failure is seen and not waited for.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut nemesis = Nemesis::new(cluster, disks, stage.recorder);
-            let done = nemesis.follow(steps);
+            let done = nemesis.follow(steps, Duration::from_secs(plan.seconds));
             (nemesis.faults, done)
         }));
         if done.as_ref().is_ok_and(|(_, done)| done.is_ok()) {
