@@ -6,6 +6,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod edits;
 mod samples;
 
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bolero::{TypeGenerator, check};
 use domicile_proto::codec::{HEADER_BYTES, Header};
+use edits::{Edit, MOST_EDITS, edited};
 use samples::{DECODERS, Decoder, Sample};
 
 /// What becomes the body of a frame.
@@ -24,40 +26,8 @@ enum Body {
     Raw(Vec<u8>),
 }
 
-/// One change; places count modulo the length of what is there.
-#[derive(Debug, TypeGenerator)]
-enum Edit {
-    Insert {
-        at: u16,
-        byte: u8,
-    },
-    Remove {
-        at: u16,
-    },
-    Flip {
-        at: u16,
-        bit: u8,
-    },
-    /// A byte that a length, a tag or a number may be made of.
-    Telling {
-        at: u16,
-        which: u8,
-    },
-    Cut {
-        at: u16,
-    },
-    /// A piece of another message.
-    Splice {
-        at: u16,
-        sample: u8,
-        from: u16,
-        length: u8,
-    },
-}
-
+/// Bytes that a length, a tag or a number may be made of.
 const TELLING: [u8; 9] = [0, 1, 2, 250, 251, 252, 253, 254, 255];
-/// Most edits of one body; with more, hardly anything is left that a decoder takes.
-const MOST_EDITS: usize = 4;
 
 fn all() -> &'static [Sample] {
     static ALL: OnceLock<Vec<Sample>> = OnceLock::new();
@@ -74,40 +44,23 @@ impl Body {
         match self {
             Self::Raw(bytes) => bytes.clone(),
             Self::Changed { sample, places, edits } => {
-                let mut body = good[usize::from(*sample) % good.len()].to_vec();
-                edits.iter().take(1 + usize::from(*places) % MOST_EDITS).for_each(|edit| edit.apply(&mut body));
-                body
+                let most = (1 + usize::from(*places) % MOST_EDITS).min(edits.len());
+                changed(good[usize::from(*sample) % good.len()], &edits[..most])
             }
         }
     }
 }
 
-impl Edit {
-    fn apply(&self, body: &mut Vec<u8>) {
-        let length = body.len();
-        let place = |at: u16| usize::from(at) % length.max(1);
-        match *self {
-            Self::Insert { at, byte } => body.insert(usize::from(at) % (length + 1), byte),
-            Self::Cut { at } => body.truncate(place(at)),
-            Self::Splice { at, sample, from, length: most } => {
-                let other = &all()[usize::from(sample) % all().len()].frame;
-                let from = usize::from(from) % other.len();
-                let piece = other[from..(from + usize::from(most % 40)).min(other.len())].iter().copied();
-                let at = usize::from(at) % (length + 1);
-                drop(body.splice(at..at, piece));
-            }
-            Self::Remove { .. } | Self::Flip { .. } | Self::Telling { .. } if body.is_empty() => {}
-            Self::Remove { at } => drop(body.remove(place(at))),
-            Self::Flip { at, bit } => body[place(at)] ^= 1 << (bit % 8),
-            Self::Telling { at, which } => body[place(at)] = TELLING[usize::from(which) % TELLING.len()],
-        }
-    }
+/// What is left of something good, with pieces of other messages in it.
+fn changed(good: &[u8], edits: &[Edit]) -> Vec<u8> {
+    static FRAMES: OnceLock<Vec<&[u8]>> = OnceLock::new();
+    let frames = FRAMES.get_or_init(|| all().iter().map(|sample| sample.frame.as_slice()).collect());
+    edited(good, edits, &TELLING, frames)
 }
 
 /// How many inputs one target gets in an ordinary test run.
 fn cases() -> usize {
-    let all = std::env::var("DOMICILE_FUZZ_CASES").ok().map_or(20_000, |text| text.parse().expect("a number"));
-    all / DECODERS.len() + 1
+    edits::cases(20_000) / DECODERS.len() + 1
 }
 
 /// One decoder, with what is good for it.
@@ -191,8 +144,7 @@ targets! {
 #[test]
 fn no_frame_panics_whatever_its_header_says() {
     check!().with_iterations(cases()).with_type::<(u8, Vec<Edit>)>().for_each(|(sample, edits)| {
-        let mut frame = all()[usize::from(*sample) % all().len()].frame.clone();
-        edits.iter().take(MOST_EDITS).for_each(|edit| edit.apply(&mut frame));
+        let frame = changed(&all()[usize::from(*sample) % all().len()].frame, edits);
         let header = Header::read(&frame);
         let taken = DECODERS.iter().filter(|decode| decode(&frame).is_ok()).count();
         assert!(taken <= 1 && (taken == 0 || header.is_ok()), "{header:?} and taken by {taken} decoders");

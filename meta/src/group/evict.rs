@@ -7,10 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domicile_proto::ids::NodeId;
-use tokio::time::timeout;
 
 use super::{Group, Inner};
-use crate::limits::SNAPSHOT_TIMEOUT;
 
 /// Watches for ever.
 pub(super) async fn run(group: Group) {
@@ -44,8 +42,7 @@ impl Group {
         for node in removed {
             let inner = Arc::clone(&self.0);
             let _one_at_a_time = inner.changing.lock().await;
-            let dismissed = timeout(SNAPSHOT_TIMEOUT, inner.dismiss(*node)).await;
-            let is_out = matches!(dismissed, Ok(Ok(())));
+            let is_out = matches!(inner.changed(inner.dismiss(*node)).await, Some(Ok(())));
             tracing::info!(%node, is_out, "a removed node leaves the metadata group");
             is_done &= is_out;
         }

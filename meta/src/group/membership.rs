@@ -5,6 +5,7 @@
 //! not be dialled, and nothing would be decided without it. The leader changes one thing after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -121,7 +122,7 @@ impl Inner {
         if !self.may_join(from, voter) {
             return MetadataFrame::Unavailable(Unavailable::Refused);
         }
-        settled(timeout(SNAPSHOT_TIMEOUT, self.admit(from.node, addr, voter)).await.ok())
+        settled(self.changed(self.admit(from.node, addr, voter)).await)
     }
 
     pub(super) async fn take_leave(&self, node: NodeId) -> MetadataFrame {
@@ -131,14 +132,26 @@ impl Inner {
         let _one_at_a_time = self.changing.lock().await;
         // Its vote goes while it can still be dialled: of two voters both must agree to be one. Only then it goes out of the
         // nodes that others know, and out of the group, of which it need not see anything any more.
-        let unvoted = timeout(SNAPSHOT_TIMEOUT, self.unvote(node)).await.ok();
+        let unvoted = self.changed(self.unvote(node)).await;
         if !matches!(unvoted, Some(Ok(()))) {
             return settled(unvoted);
         }
         if let Err(unavailable) = self.write(vec![Command::RemoveNode { node }]).await {
             return MetadataFrame::Unavailable(unavailable);
         }
-        settled(timeout(SNAPSHOT_TIMEOUT, self.dismiss(node)).await.ok())
+        settled(self.changed(self.dismiss(node)).await)
+    }
+
+    /// What became of a change of the members; none where nobody can say: it took too long, or another leader came meanwhile, whose
+    /// snapshot took the place of the log in which the change stood, so that it is answered neither way.
+    pub(super) async fn changed(&self, change: impl Future<Output = Changed>) -> Option<Changed> {
+        let mut changes = self.raft.metrics();
+        let term = changes.borrow_and_update().current_term;
+        tokio::select! {
+            biased;
+            changed = timeout(SNAPSHOT_TIMEOUT, change) => changed.ok(),
+            () = self.is_overtaken(changes, term) => None,
+        }
     }
 
     /// Makes a voter a learner.

@@ -192,7 +192,7 @@ impl Inner {
 
     /// Ends when what was written in `term` had the time of an election to be answered in a later one. A leader that was cut off and
     /// gets a snapshot of the next one in place of its own log never hears what became of the entries in it (openraft 0.9).
-    async fn is_overtaken(&self, mut changes: watch::Receiver<RaftMetrics<u64, Member>>, term: u64) {
+    pub(super) async fn is_overtaken(&self, mut changes: watch::Receiver<RaftMetrics<u64, Member>>, term: u64) {
         drop(changes.wait_for(|now| now.current_term > term).await);
         sleep(self.timing.election_max).await;
     }

@@ -100,7 +100,7 @@ impl Good {
                 let mut frames = self.frames.clone();
                 for (at, edit) in [first].into_iter().chain(then) {
                     let at = usize::from(*at) % frames.len();
-                    edit.apply(&mut frames[at].1);
+                    frames[at].1 = edited(&frames[at].1, std::slice::from_ref(edit));
                 }
                 joined(&frames)
             }

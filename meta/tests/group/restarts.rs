@@ -1,12 +1,21 @@
 //! What a node knows when it comes back: from its disk alone, or from the others.
 
+use std::future::Future;
+use std::time::Duration;
+
 use domicile_meta::error::MetaError;
+use domicile_meta::group::Group;
 use domicile_proto::ids::NodeId;
+use domicile_proto::link::identity::PeerId;
+use domicile_proto::message::metadata::{MetadataFrame, Unavailable};
 use domicile_proto::metadata::Applied;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::cluster::{Cluster, LONG, SHORT, addr, knows_tenant, name, tenant};
+use crate::cluster::{Cluster, LONG, REGIONS, SHORT, addr, knows_tenant, name, region, tenant};
+
+/// How long a change of the members may take where nothing is known of it: as long as a snapshot.
+const SNAPSHOT_MAY_TAKE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_alone_comes_back_after_its_log_was_purged() {
@@ -82,10 +91,12 @@ async fn all_nodes_stop_and_come_back_with_everything() {
     cluster.stop_all().await;
 }
 
-/// A leader that is cut off writes what it is asked for into its own log; the next leader's snapshot takes the place of that log.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_leader_was_asked_before_it_got_the_rows_of_the_next_one_is_asked_again() {
-    let cluster = Cluster::of_three(10).await;
+/// Cuts the leader off, and has it asked for something that it writes into its own log; the next leader's snapshot takes the place of
+/// that log. What was answered, and after how long.
+async fn asked_before_the_rows_of_the_next_one<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    cluster: &Cluster,
+    ask: impl FnOnce(Group) -> F,
+) -> (T, Duration) {
     let mut former = cluster.leader_among(&[0, 1, 2]).await;
     cluster.network.isolate(former as u64 + 1);
     // On a busy machine another one may have been chosen just then.
@@ -97,8 +108,8 @@ async fn what_a_leader_was_asked_before_it_got_the_rows_of_the_next_one_is_asked
     let others: Vec<usize> = (0..3).filter(|place| *place != former).collect();
     let before = cluster.groups[former].metrics().last_log;
     let mut asked = JoinSet::new();
-    let group = cluster.groups[former].clone();
-    asked.spawn(async move { group.propose(tenant("asked-in-vain"), 10 * LONG).await });
+    let begun = Instant::now();
+    asked.spawn(ask(cluster.groups[former].clone()));
     let written = cluster.groups[former].until(LONG, |group| group.last_log > before).await.unwrap().last_log;
 
     let leader = cluster.leader_among(&others).await;
@@ -106,7 +117,42 @@ async fn what_a_leader_was_asked_before_it_got_the_rows_of_the_next_one_is_asked
     cluster.fill_until(leader, "meanwhile", |group| group.purged > written).await;
     cluster.network.heal();
     let answered = timeout(LONG, asked.join_next()).await.expect("long before the asker's patience ends");
-    assert!(matches!(answered, Some(Ok(Ok(Applied::Tenant(_))))), "{answered:?}");
     assert!(cluster.network.snapshots() > sent_before, "no rows were sent");
+    (answered.unwrap().unwrap(), begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_leader_was_asked_before_it_got_the_rows_of_the_next_one_is_asked_again() {
+    let cluster = Cluster::of_three(10).await;
+    let propose = |group: Group| async move { group.propose(tenant("asked-in-vain"), 10 * LONG).await };
+    let (answered, _) = asked_before_the_rows_of_the_next_one(&cluster, propose).await;
+    assert!(matches!(answered, Ok(Applied::Tenant(_))), "{answered:?}");
+    cluster.stop_all().await;
+}
+
+/// Nobody can say what became of it: it is asked for again, elsewhere, and nobody waits for as long as a snapshot may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_members_before_a_leader_got_the_rows_of_the_next_one_is_in_doubt() {
+    let cluster = Cluster::of_three(10).await;
+    cluster.approve(4, "tokyo").await;
+    let newcomer = PeerId { region: region("tokyo"), node: NodeId(4) };
+    let join = move |group: Group| async move {
+        let join = MetadataFrame::Join { node: NodeId(4), addr: addr(4), voter: false };
+        group.serve(join, &newcomer).await
+    };
+    let leave = |group: Group| async move {
+        let place = usize::from(group.node() == NodeId(1));
+        let node = NodeId(place as u64 + 1);
+        group.serve(MetadataFrame::Leave { node }, &PeerId { region: region(REGIONS[place]), node }).await
+    };
+    let joined = asked_before_the_rows_of_the_next_one(&cluster, join).await;
+    let left = asked_before_the_rows_of_the_next_one(&cluster, leave).await;
+    for (answered, after) in [joined, left] {
+        assert_eq!(answered, MetadataFrame::Unavailable(Unavailable::NoQuorum));
+        assert!(after < SNAPSHOT_MAY_TAKE, "{after:?}");
+    }
+    let leader = cluster.leader_among(&[0, 1, 2]).await;
+    let members = cluster.groups[leader].metrics();
+    assert_eq!((members.voters.len(), members.learners), (3, vec![]), "neither was decided");
     cluster.stop_all().await;
 }

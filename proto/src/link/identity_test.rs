@@ -1,8 +1,12 @@
 //! Certificates of peers: any bytes, good ones that are changed, and whole ones with any names.
 
+#[path = "../../tests/edits/mod.rs"]
+mod edits;
+
 use std::panic::AssertUnwindSafe;
 
 use bolero::{TypeGenerator, check};
+use edits::Edit;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -11,52 +15,12 @@ use super::*;
 use crate::ids::Timestamp;
 use crate::link::pki::{CERTIFICATE_VALIDITY, RegionCa};
 
-/// One change; places count modulo the length of what is there.
-#[derive(Debug, TypeGenerator)]
-enum Edit {
-    Insert {
-        at: u16,
-        byte: u8,
-    },
-    Remove {
-        at: u16,
-    },
-    Flip {
-        at: u16,
-        bit: u8,
-    },
-    /// A byte that a length, a tag, a number or a name may be made of.
-    Telling {
-        at: u16,
-        which: u8,
-    },
-    Cut {
-        at: u16,
-    },
-}
-
+/// Bytes that a length, a tag, a number or a name may be made of.
 const TELLING: [u8; 16] = [0, 1, 2, 127, 128, 129, 130, 255, 0x30, 0x86, b'/', b'.', b':', b'0', b'9', b'+'];
-/// Most edits of one input; with more, hardly anything is left that is read.
-const MOST_EDITS: usize = 4;
-
-impl Edit {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        let length = bytes.len();
-        let place = |at: u16| usize::from(at) % length.max(1);
-        match *self {
-            Self::Insert { at, byte } => bytes.insert(usize::from(at) % (length + 1), byte),
-            Self::Cut { at } => bytes.truncate(place(at)),
-            _ if bytes.is_empty() => {}
-            Self::Remove { at } => drop(bytes.remove(place(at))),
-            Self::Flip { at, bit } => bytes[place(at)] ^= 1 << (bit % 8),
-            Self::Telling { at, which } => bytes[place(at)] = TELLING[usize::from(which) % TELLING.len()],
-        }
-    }
-}
 
 /// How many inputs a target gets in an ordinary test run.
 fn cases() -> usize {
-    std::env::var("DOMICILE_FUZZ_CASES").ok().map_or(1_500, |text| text.parse().expect("a number"))
+    edits::cases(1_500)
 }
 
 /// What becomes a certificate.
@@ -76,8 +40,7 @@ impl Certificate {
     fn names(&self) -> Vec<String> {
         let Self::Named(names) = self else { return Vec::new() };
         let name = |edits: &Vec<Edit>| {
-            let mut text = SPIFFE_ID.as_bytes().to_vec();
-            edits.iter().take(MOST_EDITS).for_each(|edit| edit.apply(&mut text));
+            let text = edits::edited(SPIFFE_ID.as_bytes(), edits, &TELLING, &[]);
             // A certificate has ASCII there.
             text.into_iter().map(|byte| char::from(byte & 0x7f)).collect()
         };
@@ -87,11 +50,7 @@ impl Certificate {
     fn der(&self, good: &[u8], key: &KeyPair) -> Vec<u8> {
         match self {
             Self::Raw(bytes) => bytes.clone(),
-            Self::Changed(edits) => {
-                let mut bytes = good.to_vec();
-                edits.iter().take(MOST_EDITS).for_each(|edit| edit.apply(&mut bytes));
-                bytes
-            }
+            Self::Changed(edits) => edits::edited(good, edits, &TELLING, &[]),
             Self::Named(_) => {
                 let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
                 let uris = self.names().into_iter().map(|name| SanType::URI(name.try_into().expect("ASCII")));

@@ -9,6 +9,10 @@ use anyhow::{Context, Result};
 /// The library for programs with threads, below a directory of libraries.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
+/// Where the library keeps what threads and children of a process have in common: a piece of memory and what guards it, both named by
+/// the process.
+const SHARED: &str = "/dev/shm";
+
 /// How a clock runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -75,6 +79,17 @@ impl Clocks {
         Ok(std::fs::rename(draft, file)?)
     }
 
+    fn shared(process: u32) -> [PathBuf; 2] {
+        [format!("faketime_shm_{process}"), format!("sem.faketime_sem_{process}")]
+            .map(|name| Path::new(SHARED).join(name))
+    }
+
+    /// Takes away what the library kept for a process that is gone: one that is killed leaves it behind, and another one that is given
+    /// its number later would find it. Where the process went in peace it is gone already.
+    pub fn forget(process: u32) {
+        Self::shared(process).iter().for_each(|left| drop(std::fs::remove_file(left)));
+    }
+
     /// What this machine lacks; none where it lacks nothing.
     pub fn missing() -> Option<String> {
         library().is_none().then(|| "clocks that are set: no libfaketime".to_owned())
@@ -97,7 +112,7 @@ fn library() -> Option<PathBuf> {
 mod tests {
     use std::process::Command;
 
-    use domicile_tests::cluster::require;
+    use domicile_tests::cluster::{READY_WITHIN, require, wait_until};
 
     use super::*;
 
@@ -121,5 +136,24 @@ mod tests {
         assert!((seconds_of(&clocks, "tokyo") + 7_000 - now()).abs() <= 1);
         assert!((seconds_of(&clocks, "singapore") - 7_000 - now()).abs() <= 1);
         assert!((seconds_of(&clocks, "frankfurt") - now()).abs() <= 1);
+    }
+
+    #[test]
+    fn nothing_is_left_of_the_clock_of_a_process_that_was_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        if let Some(lack) = Clocks::missing() {
+            require::missing(&lack);
+            return;
+        }
+        let clocks = Clocks::new(directory.path()).unwrap();
+        let mut sleeper = Command::new("sleep").arg("600").envs(clocks.environment("tokyo").unwrap()).spawn().unwrap();
+        let shared = Clocks::shared(sleeper.id());
+        let are_there = || shared.iter().all(|file| file.is_file());
+        let came = wait_until(READY_WITHIN, || are_there().then_some(()));
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(came.is_some() && are_there(), "a process that is killed leaves them behind");
+        Clocks::forget(sleeper.id());
+        assert!(shared.iter().all(|file| !file.is_file()));
     }
 }

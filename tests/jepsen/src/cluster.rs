@@ -397,9 +397,17 @@ impl Cluster {
         let ran = child.try_wait()?.is_none();
         child.kill()?;
         let gone = wait_until(GONE_WITHIN, || child.try_wait().ok().flatten());
-        self.guard.forget(child.id());
+        self.forget(child.id());
         gone.with_context(|| format!("`{}` outlived SIGKILL", self.name(region)))?;
         Ok(ran)
+    }
+
+    /// Forgets a process that is gone, and takes away what it left outside of its directory.
+    fn forget(&self, process: u32) {
+        self.guard.forget(process);
+        if self.clocks.is_some() {
+            Clocks::forget(process);
+        }
     }
 
     /// Asks a node to end and waits for it.
@@ -414,7 +422,7 @@ impl Cluster {
             child.kill()?;
             child.wait()?;
         }
-        self.guard.forget(child.id());
+        self.forget(child.id());
         gone.map(|_| ()).with_context(|| format!("`{}` did not end when it was asked", self.name(region)))
     }
 

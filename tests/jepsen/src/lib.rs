@@ -22,6 +22,7 @@ pub mod door;
 pub mod env;
 pub mod history;
 mod kernel;
+pub mod ledgers;
 pub mod matrix;
 pub mod nemesis;
 pub mod pages;

@@ -17,15 +17,31 @@ const NONCE: usize = 32;
 /// # Errors
 /// Where the directory has no ledger, or a body is none.
 pub fn crossings(ledger: &Path) -> Result<(Node, Vec<Crossing>)> {
+    read(ledger, false)
+}
+
+/// The same of a ledger whose node was killed: up to what its checkpoint signed. A body behind that may be torn.
+///
+/// # Errors
+/// As above.
+pub fn signed_crossings(ledger: &Path) -> Result<(Node, Vec<Crossing>)> {
+    read(ledger, true)
+}
+
+fn read(ledger: &Path, is_signed_alone: bool) -> Result<(Node, Vec<Crossing>)> {
     let log = ledger.join("log");
     let checkpoint = std::fs::read_to_string(log.join("checkpoint")).with_context(|| log.display().to_string())?;
     let (_, node) = checkpoint.lines().next().and_then(|origin| origin.split_once('/')).context("an origin")?;
+    let signed: u64 = checkpoint.lines().nth(1).and_then(|size| size.parse().ok()).context("a size")?;
+    let most = if is_signed_alone { signed } else { u64::MAX };
     let mut found = Vec::new();
     let mut number = 0;
     for (_, path) in bundles(&log.join("bodies"))? {
         let bytes = std::fs::read(&path)?;
         let mut rest = &bytes[..];
-        while let [kind, length @ ..] = rest {
+        while let [kind, length @ ..] = rest
+            && number < most
+        {
             ensure!(*kind == WHOLE, "{}: a body is not here", path.display());
             let (length, body) = length.split_first_chunk::<4>().context("a length")?;
             let end = NONCE + u32::from_be_bytes(*length) as usize;
@@ -94,5 +110,7 @@ mod tests {
         assert_eq!((found[0].peer.as_str(), found[0].sha256.as_str()), ("frankfurt/3", "ab"));
         std::fs::write(log.join("bodies/001"), [0xD6]).unwrap();
         assert!(crossings(directory.path()).is_err());
+        let (_, signed) = signed_crossings(directory.path()).unwrap();
+        assert_eq!(signed.len(), 1, "the checkpoint signs for two entries, and what stands behind them is not read");
     }
 }

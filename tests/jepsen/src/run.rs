@@ -1,8 +1,6 @@
 //! One run: a fresh cluster, clients at work, faults from a seed, healing, last reads, judgement, a directory full of evidence.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,10 +10,12 @@ use domicile_tests::cluster::decrypt::decrypt;
 use domicile_tests::cluster::relay::Capture;
 use domicile_tests::cluster::require::runs;
 use domicile_tests::cluster::{READY_WITHIN, wait_until};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::bucket::mishaps::Mood;
 use crate::checker::availability::{self, Fault};
+use crate::checker::double_entry::Crossings;
 use crate::checker::ledger::Said;
 use crate::checker::replaced::Replaced;
 use crate::checker::{self, Verdict};
@@ -24,6 +24,7 @@ use crate::disk::{Disks, Format};
 use crate::env::network;
 use crate::env::weather::Way;
 use crate::history::{self, Operation, Recorder};
+use crate::ledgers::{self, Kept, Places, keep_checkpoints};
 use crate::nemesis::{Kind, Needs, Nemesis, Step, schedule};
 use crate::pages;
 use crate::report::Report;
@@ -42,6 +43,8 @@ const LOGS: &str = "store-logs.json";
 const REPLACED: &str = "replaced.json";
 /// What crossed, by the ledger of each node.
 const CROSSINGS: &str = "crossings.json";
+/// What had crossed by what lost nodes had signed.
+const CROSSINGS_OF_LOST: &str = "crossings-of-lost.json";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -209,21 +212,23 @@ fn gather(plan: &Plan, cluster: Cluster, kept: Vec<Kept>, watcher: Option<Watche
         let name = log.file_name().context("a name")?.to_owned();
         std::fs::copy(&log, evidence.join(&name)).with_context(|| format!("no key log `{}`", name.display()))?;
     }
-    let ledgers: Vec<(String, PathBuf)> =
-        (0..cluster.len()).map(|at| (cluster.called(at).to_owned(), cluster.home(at).join("data/ledger"))).collect();
-    let lost = cluster.lost();
+    let places = Places::of(&cluster);
     // It outlives the nodes, and so does what the watcher reads.
     let server = cluster.bucket();
     drop(cluster);
-    look_at_ledgers(&plan.binary, &ledgers, kept, lost, evidence)?;
+    let said = ledgers::look(&plan.binary, &places, &kept, evidence)?;
+    std::fs::write(evidence.join(LEDGERS), serde_json::to_vec_pretty(&said)?)?;
     if let Some(watcher) = watcher {
         std::fs::write(evidence.join(LOGS), serde_json::to_vec(&watcher.end()?)?)?;
     }
     drop(server);
     // Read when every node has ended: each then published all that it has.
-    let crossings: BTreeMap<_, _> =
-        ledgers.iter().map(|(_, ledger)| pages::crossings(ledger)).collect::<Result<_>>()?;
-    Ok(std::fs::write(evidence.join(CROSSINGS), serde_json::to_vec(&crossings)?)?)
+    let crossings: Crossings =
+        places.ledgers.iter().map(|(_, ledger)| pages::crossings(ledger)).collect::<Result<_>>()?;
+    std::fs::write(evidence.join(CROSSINGS), serde_json::to_vec(&crossings)?)?;
+    let of_lost: Crossings =
+        places.gone.iter().map(|(_, ledger, _)| pages::signed_crossings(ledger)).collect::<Result<_>>()?;
+    Ok(std::fs::write(evidence.join(CROSSINGS_OF_LOST), serde_json::to_vec(&of_lost)?)?)
 }
 
 fn crash_everything(cluster: &mut Cluster) -> Result<()> {
@@ -237,63 +242,25 @@ fn crash_everything(cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A checkpoint of a node's ledger that was kept: whose, and where.
-type Kept = (String, PathBuf);
-
-/// Copies what every ledger has signed by now, as an auditor would: it must be gone on from. Where there is no checkpoint yet,
-/// none is kept.
-fn keep_checkpoints(cluster: &Cluster, evidence: &Path, number: u32) -> Vec<Kept> {
-    let keep = |at: usize| {
-        let name = cluster.called(at);
-        let to = evidence.join(format!("{name}-{number}.checkpoint"));
-        let from = cluster.home(at).join("data/ledger/log/checkpoint");
-        std::fs::copy(from, &to).is_ok().then(|| (name.to_owned(), to))
-    };
-    (0..cluster.len()).filter_map(keep).collect()
-}
-
-/// Has all ledgers checked at once, with nobody running; what was said goes into the evidence. Of a ledger that was lost with its
-/// machine nothing can be gone on from.
-fn look_at_ledgers(
-    binary: &Path,
-    ledgers: &[(String, PathBuf)],
-    mut kept: Vec<Kept>,
-    lost: Vec<String>,
-    evidence: &Path,
-) -> Result<()> {
-    kept.retain(|(name, _)| !lost.contains(name));
-    let mut verify = Command::new(binary);
-    verify.args(["audit", "verify"]).args(ledgers.iter().map(|(_, at)| at));
-    for (_, kept) in &kept {
-        verify.arg("--saved").arg(kept);
-    }
-    let output = verify.output().context("`audit verify`")?;
-    let text = [output.stdout, output.stderr].concat();
-    let said = Said {
-        code: output.status.code(),
-        lines: String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
-        ledgers: ledgers.iter().map(|(name, at)| (name.clone(), at.display().to_string())).collect(),
-        kept: kept.len() as u64,
-        lost,
-    };
-    std::fs::write(evidence.join(LEDGERS), serde_json::to_vec_pretty(&said)?)?;
-    Ok(())
-}
-
 /// Judges what the nodes left behind: machines that were replaced, ledgers, and what crossed by them.
 fn judge_left(evidence: &Path) -> Result<Vec<Verdict>> {
-    let replaced: Option<Replaced> = match std::fs::read(evidence.join(REPLACED)) {
-        Ok(bytes) => Some(serde_json::from_slice(&bytes)?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error.into()),
-    };
+    let replaced: Option<Replaced> = read_if_there(&evidence.join(REPLACED))?;
+    let of_lost: Option<Crossings> = read_if_there(&evidence.join(CROSSINGS_OF_LOST))?;
     let said: Said = serde_json::from_slice(&std::fs::read(evidence.join(LEDGERS))?)?;
     let crossings = serde_json::from_slice(&std::fs::read(evidence.join(CROSSINGS))?)?;
     let lost = replaced.as_ref().map(Replaced::lost).unwrap_or_default();
     let mut verdicts: Vec<Verdict> = replaced.iter().map(checker::replaced::check).collect();
     verdicts.push(checker::ledger::check(&said));
-    verdicts.push(checker::double_entry::check(&crossings, &lost));
+    verdicts.push(checker::double_entry::check(&crossings, &lost, &of_lost.unwrap_or_default()));
     Ok(verdicts)
+}
+
+fn read_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn judge_logs(workload: Workload, operations: &[Operation], evidence: &Path) -> Result<Option<Verdict>> {
@@ -331,7 +298,7 @@ fn exert(
         // The clients end also when a fault cannot be done, so that the failure is seen and not waited for.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut nemesis = Nemesis::new(cluster, disks, stage.recorder);
-            let done = nemesis.follow(steps);
+            let done = nemesis.follow(steps, Duration::from_secs(plan.seconds));
             (nemesis.faults, done)
         }));
         if done.as_ref().is_ok_and(|(_, done)| done.is_ok()) {

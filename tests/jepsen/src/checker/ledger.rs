@@ -3,6 +3,12 @@
 //!
 //! The product's own `audit verify` reads the files, offline and all nodes at once; what it said is the evidence. This judge
 //! trusts no silence: a ledger that nothing was said of is a violation, and one without entries or checkpoints is void.
+//!
+//! A ledger that went with its machine is judged by a copy, up to what its last checkpoint signed: it is whole, and goes on from the heads
+//! of it that the other regions' witnesses cosigned. Whether everything that arrived from its node had left by it is not asked:
+//! what stood behind that checkpoint cannot be read. And no witness may have been shown two heads that contradict each other.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +25,32 @@ pub struct Said {
     pub ledgers: Vec<(String, String)>,
     /// How many checkpoints were kept on the way and had to be gone on from.
     pub kept: u64,
-    /// Ledgers that went with their machines, whether or not a checkpoint of them was kept before: nothing can be said of them, and
-    /// nothing may be.
+    /// Ledgers that went with their machines, whether or not a checkpoint of them was kept before: none of them may be among the others.
     #[serde(default)]
     pub lost: Vec<String>,
+    /// What was said of copies of those, each by itself.
+    #[serde(default)]
+    pub gone: Vec<Gone>,
+    /// By node: what its witness kept because it contradicts what it had seen.
+    #[serde(default)]
+    pub forks: BTreeMap<String, Vec<String>>,
+}
+
+/// What was said of the copy of a ledger that went with its machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// How its node was called.
+    pub name: String,
+    /// Where the copy is.
+    pub directory: String,
+    /// How `audit verify` ended; none where it was killed.
+    pub code: Option<i32>,
+    /// Its lines.
+    pub lines: Vec<String>,
+    /// How many checkpoints were kept on the way and had to be gone on from.
+    pub kept: u64,
+    /// How many witnesses hold a head that had to be gone on from.
+    pub witnessed: u64,
 }
 
 /// Judges.
@@ -37,22 +65,61 @@ pub fn check(said: &Said) -> Verdict {
         if said.lost.contains(region) {
             verdict.violation(format!("the ledger of `{region}` was lost with its machine, and is here"));
         }
-        let place = format!(" in {directory} ");
-        let entries = said.lines.iter().filter(|line| line.contains(&place)).find_map(|line| entries_of(line));
-        match entries {
+        match entries_in(&said.lines, directory) {
             None => verdict.violation(format!("nothing says that the ledger of `{region}` is sound")),
             Some(0) => verdict.violation(format!("void: the ledger of `{region}` is empty")),
             Some(entries) => verdict.count("entries", entries),
         }
     }
-    let accuses =
-        |line: &&String| ["NOT SOUND", "FINDING", "SOUND, WITH FINDINGS"].iter().any(|word| line.starts_with(word));
-    let accused = said.lines.iter().filter(accuses);
-    accused.for_each(|line| verdict.violation(line.clone()));
+    accusations(&said.lines).for_each(|line| verdict.violation(line.clone()));
     if said.code != Some(0) && verdict.violations.is_empty() {
         verdict.violation(format!("the check ended with {:?} and without a reason", said.code));
     }
+    check_gone(said, &mut verdict);
+    for (witness, heads) in &said.forks {
+        for head in heads {
+            verdict.violation(format!("`{witness}` was shown heads of a ledger that contradict each other: {head}"));
+        }
+    }
     verdict
+}
+
+fn check_gone(said: &Said, verdict: &mut Verdict) {
+    for name in &said.lost {
+        if !said.gone.iter().any(|gone| gone.name == *name) {
+            verdict.violation(format!("nothing was said of the ledger of `{name}`, which was lost with its machine"));
+        }
+    }
+    for gone in &said.gone {
+        let name = &gone.name;
+        match entries_in(&gone.lines, &gone.directory) {
+            None => verdict.violation(format!("nothing says that the ledger of `{name}` was sound when it was lost")),
+            Some(entries) => verdict.count("entries of lost ledgers", entries),
+        }
+        accusations(&gone.lines).for_each(|line| verdict.violation(format!("lost with its machine: {line}")));
+        if gone.code != Some(0) && accusations(&gone.lines).next().is_none() {
+            verdict.violation(format!(
+                "the check of the lost ledger of `{name}` ended with {:?} and without a reason",
+                gone.code
+            ));
+        }
+        verdict.count("heads of lost ledgers that an auditor or a witness held", gone.kept + gone.witnessed);
+    }
+    if !said.gone.is_empty() && said.gone.iter().all(|gone| gone.kept + gone.witnessed == 0) {
+        verdict.violation("void: nobody held a head of a ledger that was lost".to_owned());
+    }
+}
+
+/// What was said of the ledger in a directory: how many entries are whole.
+fn entries_in(lines: &[String], directory: &str) -> Option<u64> {
+    let place = format!(" in {directory} ");
+    lines.iter().filter(|line| line.contains(&place)).find_map(|line| entries_of(line))
+}
+
+fn accusations(lines: &[String]) -> impl Iterator<Item = &String> {
+    let accuses =
+        |line: &&String| ["NOT SOUND", "FINDING", "SOUND, WITH FINDINGS"].iter().any(|word| line.starts_with(word));
+    lines.iter().filter(accuses)
 }
 
 /// `SOUND: the 12 entries of …`.
@@ -75,7 +142,18 @@ mod tests {
             ledgers: regions.iter().map(|region| ((*region).to_owned(), format!("/w/{region}"))).collect(),
             kept: 2,
             lost: Vec::new(),
+            gone: Vec::new(),
+            forks: BTreeMap::from([("tokyo".to_owned(), Vec::new())]),
         }
+    }
+
+    /// The ledger of Frankfurt is lost, and two witnesses hold heads of it.
+    fn lose_frankfurt(said: &mut Said) {
+        said.ledgers.truncate(1);
+        let lines = said.lines.split_off(2);
+        said.lost = vec!["frankfurt".to_owned()];
+        let (name, directory) = ("frankfurt".to_owned(), "/w/frankfurt".to_owned());
+        said.gone = vec![Gone { name, directory, code: Some(0), lines, kept: 1, witnessed: 2 }];
     }
 
     fn convicted(change: impl FnOnce(&mut Said)) -> Vec<String> {
@@ -124,31 +202,60 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_that_went_with_its_machine_is_not_asked_for_and_hides_no_other() {
-        let without_frankfurt = |said: &mut Said| {
-            said.ledgers.truncate(1);
-            said.lines.truncate(2);
-            said.lost = vec!["frankfurt".to_owned()];
-        };
-        // Whether or not a checkpoint of it was kept: those that must be gone on from are those of ledgers that are here.
-        assert_eq!(convicted(without_frankfurt), Vec::<String>::new());
-        assert_eq!(convicted(|said| said.lost = vec!["frankfurt".to_owned()]).len(), 1, "lost, and here");
+    fn a_ledger_that_went_with_its_machine_is_judged_by_its_copy_and_hides_no_other() {
+        let mut lost = sound();
+        lose_frankfurt(&mut lost);
+        let verdict = check(&lost);
+        assert_eq!(verdict.violations, Vec::<String>::new());
+        assert_eq!((verdict.counts["entries"], verdict.counts["entries of lost ledgers"]), (12, 12));
+        assert_eq!(verdict.counts["heads of lost ledgers that an auditor or a witness held"], 3);
+        assert_eq!(convicted(|said| said.lost = vec!["frankfurt".to_owned()]).len(), 2, "lost, and here, and no copy");
         let silence = convicted(|said| {
-            without_frankfurt(said);
+            lose_frankfurt(said);
             said.lines.clear();
         });
         assert_eq!(silence.len(), 1, "of the one that is left nothing was said");
         let stray =
             "FINDING world/tokyo/1, entry 7: this arrived from singapore/2, whose ledger does not know that it left";
         let found = convicted(|said| {
-            without_frankfurt(said);
+            lose_frankfurt(said);
             said.lines.push(stray.to_owned());
         });
         assert_eq!(found, [stray]);
         let void = convicted(|said| {
-            without_frankfurt(said);
+            lose_frankfurt(said);
             said.kept = 0;
         });
         assert!(void[0].starts_with("void:"), "no checkpoint of any ledger that is left");
+    }
+
+    #[test]
+    fn a_lost_ledger_that_does_not_go_on_from_what_others_hold_of_it_is_convicted() {
+        let of_gone = |change: fn(&mut Gone)| {
+            convicted(|said| {
+                lose_frankfurt(said);
+                change(&mut said.gone[0]);
+            })
+        };
+        let altered = of_gone(|gone| {
+            gone.lines = vec!["NOT SOUND: the ledger in /w/frankfurt was changed or is not whole: no.".to_owned()];
+            gone.code = Some(1);
+        });
+        assert!(altered.iter().any(|what| what.starts_with("lost with its machine: NOT SOUND")), "{altered:?}");
+        assert_eq!(of_gone(|gone| gone.lines.clear()).len(), 1, "nothing was said of it");
+        assert_eq!(of_gone(|gone| gone.code = None).len(), 1, "the check was killed");
+        assert_eq!(of_gone(|gone| gone.name = "singapore".to_owned()).len(), 1, "another one was judged");
+        assert!(of_gone(|gone| (gone.kept, gone.witnessed) = (0, 0))[0].starts_with("void:"));
+        let without_copy = convicted(|said| {
+            lose_frankfurt(said);
+            said.gone.clear();
+        });
+        assert_eq!(without_copy, ["nothing was said of the ledger of `frankfurt`, which was lost with its machine"]);
+    }
+
+    #[test]
+    fn heads_that_contradict_each_other_are_convicted_whoever_saw_them() {
+        let forked = |said: &mut Said| said.forks.extend([("tokyo".to_owned(), vec!["singapore-2-7-ab".to_owned()])]);
+        assert!(convicted(forked)[0].contains("singapore-2-7-ab"));
     }
 }

@@ -14,6 +14,7 @@ use super::{Cluster, LOOK, Node, rewire, tail};
 use crate::checker::replaced::{Machine, Replaced};
 use crate::door::{self, Door};
 use crate::env::Wiring;
+use crate::ledgers::copy_all;
 use crate::trio::{DATA, Extra};
 use crate::workload::RUN_MARK;
 
@@ -45,6 +46,8 @@ impl Cluster {
         let wrote = owners.values().filter(|owner| **owner == number).count() as u64;
         let ran = self.kill(at)?;
         ensure!(ran, "`{}` ended by itself before its machine was lost:\n{}", self.called(at), tail(&self.log(at)));
+        // Nobody has it any more but the judge.
+        copy_all(&self.home(at).join("data/ledger"), &self.lost_ledger(self.called(at)))?;
         std::fs::remove_dir_all(self.home(at))?;
         Ok(wrote)
     }
@@ -156,8 +159,20 @@ impl Cluster {
     }
 
     /// How the nodes were called whose machines are lost.
-    pub fn lost(&self) -> Vec<String> {
+    fn lost(&self) -> Vec<String> {
         self.lost.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn lost_ledger(&self, called: &str) -> PathBuf {
+        self.directory.join(format!("{called}.ledger"))
+    }
+
+    /// By node whose machine is lost: a copy of its ledger as it was then, and how witnesses name what they have seen of it.
+    pub fn lost_ledgers(&self) -> Vec<(String, PathBuf, String)> {
+        let one = |(called, machine): &(String, Machine)| {
+            (called.clone(), self.lost_ledger(called), format!("{}-{}", machine.region, machine.lost))
+        };
+        self.lost.iter().map(one).collect()
     }
 
     /// Where every node wrote the secrets of its links, those that are lost as well: nobody loses the evidence.

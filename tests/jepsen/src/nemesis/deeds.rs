@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use domicile_tests::cluster::{READY_WITHIN, REGIONS, wait_until};
 use serde_json::json;
 
-use super::schedule::{Deed, Kind, Step};
+use super::schedule::{Deed, Kind, Step, Turns};
 use crate::bucket::mishaps::Mood;
 use crate::bucket::relay::{CREATED_IN_SILENCE, Tally};
 use crate::checker::availability::Fault;
@@ -52,12 +52,19 @@ impl<'a> Nemesis<'a> {
         Self { cluster, disks, recorder, begun: Instant::now(), faults: Vec::new() }
     }
 
-    /// Does a schedule to its end.
+    /// Does a schedule of a run that lasts so long. What there is no time left for is left out, and written down.
     ///
     /// # Errors
     /// When a fault cannot be done, or a node does not come back.
-    pub fn follow(&mut self, steps: &[Step]) -> Result<()> {
+    pub fn follow(&mut self, steps: &[Step], time: Duration) -> Result<()> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut turns = Turns::new(millis(time));
+        let mut left_out = 0;
         for step in steps {
+            if !turns.takes(step, millis(self.begun.elapsed())) {
+                left_out += 1;
+                continue;
+            }
             let due = Duration::from_millis(step.at_ms);
             std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
             let mut deed = step.deed;
@@ -77,6 +84,9 @@ impl<'a> Nemesis<'a> {
             let is_abroad_only = matches!(deed.kind, Kind::Cut | Kind::OneWay | Kind::Flap);
             let name = name.to_owned();
             self.faults.push(Fault { name, region, from, until, bites, is_abroad_only });
+        }
+        if left_out > 0 {
+            self.recorder.nemesis("left out", json!(""), json!({"steps": left_out}));
         }
         Ok(())
     }

@@ -4,4 +4,4 @@ pub mod deeds;
 pub mod schedule;
 
 pub use deeds::Nemesis;
-pub use schedule::{Deed, Kind, Needs, Step, schedule};
+pub use schedule::{Deed, Kind, Needs, Step, Turns, schedule};

@@ -181,11 +181,40 @@ pub struct Step {
     pub deed: Deed,
 }
 
+/// When the last fifth of a run begins, which stays quiet.
+const fn end_of_faults(time_ms: u64) -> u64 {
+    time_ms * 4 / 5
+}
+
+/// Which steps of a schedule are done. A fault may take longer than it holds, for a node has to come back before the next one: the
+/// steps that are left when the time for faults is over are left out, but for the first of each kind.
+pub struct Turns {
+    end_ms: u64,
+    had: Vec<Kind>,
+}
+
+impl Turns {
+    /// Of a run that lasts so long.
+    pub const fn new(time_ms: u64) -> Self {
+        Self { end_ms: end_of_faults(time_ms), had: Vec::new() }
+    }
+
+    /// Whether a step is done, so many milliseconds after the beginning of the run.
+    pub fn takes(&mut self, step: &Step, passed_ms: u64) -> bool {
+        let is_in_time = step.at_ms.max(passed_ms) + step.for_ms <= self.end_ms;
+        let is_first = !self.had.contains(&step.deed.kind);
+        if is_first {
+            self.had.push(step.deed.kind);
+        }
+        is_in_time || is_first
+    }
+}
+
 /// Faults of these kinds in turn, over the middle of a run: the first fifth and the last fifth stay quiet.
 pub fn schedule(seed: u64, kinds: &[Kind], time_ms: u64) -> Vec<Step> {
     let mut dice = Dice::new(seed);
     let mut steps = Vec::new();
-    let (mut at_ms, end) = (time_ms / 5, time_ms * 4 / 5);
+    let (mut at_ms, end) = (time_ms / 5, end_of_faults(time_ms));
     let begin = usize::try_from(dice.below(kinds.len().max(1) as u64)).unwrap_or(0);
     for kind in kinds.iter().cycle().skip(begin) {
         let (least, most) = kind.holds();
@@ -217,6 +246,39 @@ mod tests {
         assert!(one.windows(2).all(|pair| pair[0].at_ms + pair[0].for_ms < pair[1].at_ms), "one after the other");
         assert!(schedule(7, &[], 120_000).is_empty());
         assert_eq!(schedule(7, &[Kind::Wan], 5_000).len(), 1, "a short run has at least one");
+    }
+
+    /// When each step that is done begins and ends where each takes so much longer than it holds.
+    fn done(steps: &[Step], time_ms: u64, longer_ms: u64) -> Vec<(Kind, u64, u64)> {
+        let (mut turns, mut passed, mut done) = (Turns::new(time_ms), 0, Vec::new());
+        for step in steps {
+            if turns.takes(step, passed) {
+                let begins = step.at_ms.max(passed);
+                passed = begins + step.for_ms + longer_ms;
+                done.push((step.deed.kind, begins, passed));
+            }
+        }
+        done
+    }
+
+    #[test]
+    fn faults_that_take_longer_than_they_hold_end_with_the_time_that_was_asked_for() {
+        let kinds = Kind::named("sync-error,kill-one").unwrap();
+        let steps = schedule(116, &kinds, 300_000);
+        assert_eq!(done(&steps, 300_000, 400).len(), steps.len(), "in time, nothing is left out");
+        let late = done(&steps, 300_000, 13_000);
+        assert!((10..steps.len()).contains(&late.len()), "{} of {}", late.len(), steps.len());
+        assert!(late.iter().all(|(_, begins, ends)| *begins < 240_000 && *ends < 240_000 + 13_000), "{late:?}");
+    }
+
+    #[test]
+    fn every_kind_that_was_drawn_has_a_turn_however_late_it_is() {
+        let kinds = Kind::named("sync-error,kill-one").unwrap();
+        let steps = schedule(17, &kinds, 20_000);
+        let late = done(&steps, 20_000, 20_000);
+        let had: Vec<Kind> = late.iter().map(|(kind, ..)| *kind).collect();
+        assert_eq!(had.len(), 2, "{had:?}");
+        assert!(kinds.iter().all(|kind| had.contains(kind)));
     }
 
     #[test]
