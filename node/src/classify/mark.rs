@@ -43,6 +43,9 @@ pub(super) fn partial(class: &str, value: &str) -> String {
 
 /// A text in which nothing reads as one of our marks: an opening bracket before a class becomes a plain one.
 pub(super) fn defused(text: &str) -> Cow<'_, str> {
+    if memchr::memchr(FIRST_OF_OPENING, text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
     let begins_mark = |(at, bracket): &(usize, &str)| {
         let after = text.as_bytes().get(at + bracket.len());
         after.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -67,6 +70,8 @@ const fn is_bracket(c: char) -> bool {
 
 /// U+2039.
 const OPENING: char = '\u{2039}';
+/// The first byte of [`OPENING`], which few other signs share.
+const FIRST_OF_OPENING: u8 = 0xE2;
 /// U+203A.
 const CLOSING: char = '\u{203A}';
 /// RFC 4648 section 6, in lower case.

@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use parking_lot::Mutex;
 
 use super::ring::Bucket;
+use super::sip::Sip13;
 use crate::limits::TOKENS_MET;
 
 /// The memory. Holds keyed hashes, never a token.
@@ -42,28 +43,28 @@ impl Hasher for AsItIs {
     }
 }
 
-/// Makes the hashes: 128 bits under keys that no sender knows.
-pub(super) struct Fingerprints(RandomState, RandomState);
+/// Makes the hashes: 128 bits under a key that no sender knows.
+pub(super) struct Fingerprints([u64; 2]);
 
 impl Fingerprints {
     pub(super) fn new() -> Self {
-        Self(RandomState::new(), RandomState::new())
+        // Two words that a keyed hash under random keys makes are a random key.
+        let state = RandomState::new();
+        Self([state.hash_one(0_u8), state.hash_one(1_u8)])
     }
 
     pub(super) fn of(&self, thing: impl Hash) -> u128 {
-        let half = |state: &RandomState| u128::from(state.hash_one(&thing));
-        half(&self.0) << 64 | half(&self.1)
+        let mut sip = Sip13::under(self.0);
+        thing.hash(&mut sip);
+        sip.finish_128()
     }
 
     /// Of a thing in two parts, of which the first says how long it is.
     fn of_bytes(&self, head: &[u8], rest: &[u8]) -> u128 {
-        let half = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
-            hasher.write(head);
-            hasher.write(rest);
-            u128::from(hasher.finish())
-        };
-        half(&self.0) << 64 | half(&self.1)
+        let mut sip = Sip13::under(self.0);
+        sip.write(head);
+        sip.write(rest);
+        sip.finish_128()
     }
 }
 

@@ -19,6 +19,7 @@ mod ring;
 mod root;
 mod seal;
 mod secret;
+mod sip;
 mod unfolded;
 mod vault;
 

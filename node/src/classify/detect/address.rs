@@ -61,6 +61,9 @@ fn run(at: &mut At<'_>, from: usize, to: usize) {
 
 /// `aa-bb-cc-dd-ee-ff`, from its first pair on; in digits alone it is more often a date or an order.
 pub(super) fn dashed(at: &mut At<'_>, from: usize) {
+    if at.byte(from + 5) != b'-' {
+        return;
+    }
     let text = at.slice(from, from + 17);
     let is_apart = !matches!(at.byte_before(from), b'-' | b'.' | b'_')
         && !is_word(at.byte(from + 17))
@@ -72,6 +75,9 @@ pub(super) fn dashed(at: &mut At<'_>, from: usize) {
 
 /// `aabb.ccdd.eeff`, as switches print it.
 pub(super) fn dotted(at: &mut At<'_>, from: usize) {
+    if at.byte(from + 9) != b'.' {
+        return;
+    }
     let text = at.slice(from, from + 14);
     let mut parts = text.split('.');
     let is_part =
@@ -89,22 +95,27 @@ pub(super) fn dotted(at: &mut At<'_>, from: usize) {
 /// The twelve digits of six pairs with one sign between them; not all the same digit, which names no card.
 fn mac(text: &str, sign: u8) -> Option<String> {
     let bytes = text.as_bytes();
+    // Most of what is asked about is a time or a date: it costs no allocation.
     let has_shape = bytes.len() == 17
         && bytes.iter().enumerate().all(|(place, b)| if place % 3 == 2 { *b == sign } else { b.is_ascii_hexdigit() });
+    if !has_shape {
+        return None;
+    }
     let value: String = text.chars().filter(|c| *c != char::from(sign)).map(|c| c.to_ascii_lowercase()).collect();
     let first = value.chars().next()?;
     let says_something = !value.chars().all(|c| c == first);
     let has_letter = sign == b':' || value.bytes().any(|b| b.is_ascii_alphabetic());
-    (has_shape && says_something && has_letter).then_some(value)
+    (says_something && has_letter).then_some(value)
 }
 
 /// `a::b` is a path of a program more often than an address, and `::` is nobody's.
 fn is_worth(run: &str) -> bool {
     let colons = run.bytes().filter(|b| *b == b':').count();
+    if colons < 2 || (colons < 7 && !run.contains("::")) {
+        return false;
+    }
     let groups = run.split(':').filter(|group| !group.is_empty()).count();
-    colons >= 2
-        && (colons >= 7 || run.contains("::"))
-        && (groups >= 4 || (groups >= 1 && run.bytes().any(|b| b.is_ascii_digit())))
+    groups >= 4 || (groups >= 1 && run.bytes().any(|b| b.is_ascii_digit()))
 }
 
 const fn belongs(byte: u8) -> bool {

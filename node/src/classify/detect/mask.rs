@@ -70,7 +70,7 @@ impl<'a> Words<'a> {
     const fn take(&mut self) -> (u32, u32, u64) {
         let from = self.word.trailing_zeros();
         let run = (!(self.word >> from)).trailing_zeros();
-        let mask = if run >= 64 { u64::MAX } else { ((1 << run) - 1) << from };
+        let mask = ones(run) << from;
         self.word &= !mask;
         (from, from + run, (self.digits & mask) >> from)
     }
@@ -88,8 +88,8 @@ impl Iterator for Words<'_> {
         }
         let (begin, mut end, digits) = self.take();
         let from = self.base + begin as usize;
-        let mut word = Word { from, to: self.base + end as usize, has_digit: digits != 0, has_letter: false, digits };
-        let mut count = digits.count_ones() as usize;
+        let has_letter = digits != ones(end - begin);
+        let mut word = Word { from, to: self.base + end as usize, has_digit: digits != 0, has_letter, digits };
         // A word that touches the end of its block may go on in the next one.
         while end == u64::BITS && self.advance() && self.word & 1 != 0 {
             let digits;
@@ -97,10 +97,9 @@ impl Iterator for Words<'_> {
             let before = word.to - from;
             word.digits |= if before < BLOCK { digits << before } else { 0 };
             word.has_digit |= digits != 0;
-            count += digits.count_ones() as usize;
+            word.has_letter |= digits != ones(end);
             word.to = self.base + end as usize;
         }
-        word.has_letter = count < word.to - from;
         Some(word)
     }
 }
@@ -127,6 +126,11 @@ impl Masks {
         let seen = Seen { has_at: at != 0, has_colon: colon != 0, is_escaped: escape != 0 };
         Self { letters: packed(&letters), digits: packed(&digits), seen }
     }
+}
+
+/// So many bits, of 1 to 64.
+const fn ones(count: u32) -> u64 {
+    u64::MAX >> (u64::BITS.wrapping_sub(count) & (u64::BITS - 1))
 }
 
 /// 64 bytes that are 0 or 1 as bits.

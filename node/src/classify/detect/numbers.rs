@@ -50,11 +50,27 @@ fn shapes(at: &At<'_>, groups: &[Group], place: usize) -> u8 {
     let dialled = DIALLED.get(length).map_or(0, |leads| leads >> (lead.wrapping_sub(b'0') & 15) & 1);
     let is_abroad = (before == b'+') | ((before == b' ') & (earlier == b'+'));
     let of_country = (ABROAD * u8::from(is_abroad)) | (PHONE * u8::from(dialled != 0));
-    let all = of(&ALONE) | (of(&JOINED) & joins(next)) | of_country;
-    all & !follows(group.sign)
+    let all = of(&ALONE) | (of(&JOINED) & beside(next).0) | of_country;
+    all & !beside(group.sign).1
 }
 
-/// What two runs of digits with a sign between them may be.
+/// What two runs of digits with a sign between them may be, and what the second one is not: looked up, for no processor foresees
+/// where a `match` on the sign goes.
+#[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "256 constants, at compile time")]
+static BESIDE: [(u8, u8); 256] = {
+    let mut table = [(0, 0); 256];
+    let mut sign = 0;
+    while sign < 256 {
+        table[sign] = (joins(sign as u8), follows(sign as u8));
+        sign += 1;
+    }
+    table
+};
+
+fn beside(sign: u8) -> (u8, u8) {
+    BESIDE.get(usize::from(sign)).copied().unwrap_or_default()
+}
+
 const fn joins(sign: u8) -> u8 {
     match sign {
         b'.' => V4 | CARD | STATE,

@@ -84,7 +84,7 @@ impl View {
     }
 
     fn with_room(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes), pieces: Vec::new() }
+        Self { text: String::with_capacity(bytes), pieces: Vec::with_capacity(PIECES) }
     }
 
     fn copy(&mut self, text: &str, from: usize, to: usize) {
@@ -269,6 +269,8 @@ fn narrow(at: usize) -> u32 {
 
 /// U+30FC, written for a dash in numbers typed with a Japanese keyboard.
 const LONG_VOWEL: char = '\u{30FC}';
+/// Room for the pieces of an ordinary view: growing to it costs more than taking it at once.
+const PIECES: usize = 16;
 /// Bytes of the longest entity that is undone, without `&`.
 const LONGEST_ENTITY: usize = 10;
 

@@ -184,11 +184,25 @@ pub(super) fn has_wide(text: &str) -> bool {
         .fold(false, |has, (((a, b), c), d)| has | is_dash((a, b, c, d)))
 }
 
-/// Whether a short text has no sign without which nothing in it can be personal: a digit, `@`, a colon, an escape, or one
-/// outside ASCII.
+/// Whether a short text lacks what anything personal of its length has: `@`, a colon, an escape, a sign outside ASCII, or digits
+/// enough, which are four in an address, seven in a telephone number, and fewer only in a word as long as that of an identity card.
 pub(super) fn is_bare(text: &str) -> bool {
-    let may_matter = |byte: u8| byte.is_ascii_digit() || !byte.is_ascii() || b"@:%\\&".contains(&byte);
-    text.len() < SHORTEST_RUN && !text.bytes().any(may_matter)
+    if text.len() >= SHORTEST_RUN {
+        return false;
+    }
+    let (mut seen, mut digits, mut words) = (0, 0, 0_u16);
+    for byte in text.bytes() {
+        let sign = beside(byte);
+        seen |= sign;
+        digits += u16::from(sign & DIGIT);
+        words = words << 1 | u16::from(sign & OF_WORD != 0);
+    }
+    // A bit is left where four, and then nine, stand side by side.
+    let pairs = words & words >> 1;
+    let fours = pairs & pairs >> 2;
+    let has_long_word = fours & fours >> 4 & words >> 8 != 0;
+    let may_count = (digits >= 4 * u16::from(DIGIT)) | (digits != 0 && has_long_word);
+    seen & MATTERS == 0 && !may_count
 }
 
 /// The run of base64 around a word.
@@ -218,11 +232,26 @@ fn may_begin_secret(bytes: &[u8], from: usize) -> bool {
 const OF_RUN: u8 = 1;
 /// May stand between two runs of digits of one number.
 const OF_NUMBER: u8 = 1 << 1;
+/// A letter or a digit.
+const OF_WORD: u8 = 1 << 2;
+/// Something personal may be short where it stands.
+const MATTERS: u8 = 1 << 3;
+/// A digit.
+const DIGIT: u8 = 1 << 4;
 
+#[allow(clippy::indexing_slicing, reason = "a constant table of 256 entries, filled at compile time")]
 static SIGNS: [u8; 256] = {
     let mut table = [0; 256];
     marked(&mut table, b"+/-_=", OF_RUN);
     marked(&mut table, b" -./()+", OF_NUMBER);
+    marked(&mut table, b"@:%\\&", MATTERS);
+    marked(&mut table, b"0123456789", DIGIT | OF_WORD);
+    marked(&mut table, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", OF_WORD);
+    let mut place = 128;
+    while place < 256 {
+        table[place] |= MATTERS;
+        place += 1;
+    }
     table
 };
 
@@ -279,7 +308,46 @@ const FARTHEST_BEGIN: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::context::Keys;
+    use super::super::finder::{Finder, Home};
     use super::*;
+
+    fn keys() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec!["", "phone", "card", "ssn", "token", "secret", "idnr", "id card", "my_number", "ip"])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 16_384, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_is_found_in_a_text_that_is_bare(
+            text in "[ -~]{0,11}|[0-9A-Za-z]{7,11}|[0-9A-Z]{9,10}|[0-9. +-]{4,11}|[A-Z][0-9]{0,3}[A-Z0-9]{5,7}", key in keys(),
+        ) {
+            let bare = is_bare(&text);
+            // Blanks at its end make the finders look at any text.
+            let longer = format!("{text}{}", " ".repeat(SHORTEST_RUN));
+            for home in ["JP", "SG", "DE"] {
+                for finder in [Finder::new(Home::of(home)), Finder::new(Home::of(home)).strict()] {
+                    let found = finder.all_spans(&longer, Keys { nearest: key, outer: key });
+                    prop_assert!(!bare || found.is_empty(), "{} under {} in {}", text, key, home);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_bare_has_no_sign_that_matters_and_few_digits() {
+        for text in ["", "service-07", "INFO", "v1.2", "a1b2c3", "timestamp", "12 3", "k8s-node-12"] {
+            assert!(is_bare(text), "{text}");
+        }
+        for text in
+            ["::1", "1.2.3.4", "a@b.de", "é", "%41", "a\\n", "&#64;", "1234", "S1ABCDEFG", "L1ABCDEFGH", "service-0007"]
+        {
+            assert!(!is_bare(text), "{text}");
+        }
+    }
 
     #[test]
     fn no_beginning_of_a_secret_is_passed_over() {
