@@ -9,9 +9,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
 use parking_lot::Mutex;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::ring::Bucket;
-use super::sip::Sip13;
 use crate::limits::TOKENS_MET;
 
 /// The memory. Holds keyed hashes, never a token.
@@ -54,17 +54,22 @@ impl Fingerprints {
     }
 
     pub(super) fn of(&self, thing: impl Hash) -> u128 {
-        let mut sip = Sip13::under(self.0);
+        let mut sip = self.begin();
         thing.hash(&mut sip);
-        sip.finish_128()
+        sip.finish128().as_u128()
     }
 
     /// Of a thing in two parts, of which the first says how long it is.
     fn of_bytes(&self, head: &[u8], rest: &[u8]) -> u128 {
-        let mut sip = Sip13::under(self.0);
+        let mut sip = self.begin();
         sip.write(head);
         sip.write(rest);
-        sip.finish_128()
+        sip.finish128().as_u128()
+    }
+
+    fn begin(&self) -> SipHasher13 {
+        let [one, other] = self.0;
+        SipHasher13::new_with_keys(one, other)
     }
 }
 

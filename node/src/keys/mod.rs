@@ -19,7 +19,6 @@ mod ring;
 mod root;
 mod seal;
 mod secret;
-mod sip;
 mod unfolded;
 mod vault;
 
