@@ -83,9 +83,10 @@ pub fn look(binary: &Path, places: &Places, kept: &[Kept], evidence: &Path) -> R
         let kept = notes.len() as u64;
         notes.extend(witnessed(places, file, evidence)?);
         let paths: Vec<&Path> = notes.iter().map(PathBuf::as_path).collect();
-        let (code, lines) = verify(binary, &[ledger], &paths)?;
+        let is_unsigned = !has_signed(ledger);
+        let (code, lines) = if is_unsigned { (None, Vec::new()) } else { verify(binary, &[ledger], &paths)? };
         let (name, directory) = (name.clone(), ledger.display().to_string());
-        gone.push(Gone { name, directory, code, lines, kept, witnessed: notes.len() as u64 - kept });
+        gone.push(Gone { name, directory, code, lines, kept, witnessed: notes.len() as u64 - kept, is_unsigned });
     }
     Ok(Said {
         code,
@@ -96,6 +97,11 @@ pub fn look(binary: &Path, places: &Places, kept: &[Kept], evidence: &Path) -> R
         gone,
         forks: forks(places)?,
     })
+}
+
+/// Whether the node of a ledger lived long enough to sign a checkpoint.
+pub fn has_signed(ledger: &Path) -> bool {
+    ledger.join("log/checkpoint").is_file()
 }
 
 fn verify(binary: &Path, ledgers: &[&Path], notes: &[&Path]) -> Result<(Option<i32>, Vec<String>)> {

@@ -226,8 +226,8 @@ fn gather(plan: &Plan, cluster: Cluster, kept: Vec<Kept>, watcher: Option<Watche
     let crossings: Crossings =
         places.ledgers.iter().map(|(_, ledger)| pages::crossings(ledger)).collect::<Result<_>>()?;
     std::fs::write(evidence.join(CROSSINGS), serde_json::to_vec(&crossings)?)?;
-    let of_lost: Crossings =
-        places.gone.iter().map(|(_, ledger, _)| pages::signed_crossings(ledger)).collect::<Result<_>>()?;
+    let signed = places.gone.iter().filter(|(_, ledger, _)| ledgers::has_signed(ledger));
+    let of_lost: Crossings = signed.map(|(_, ledger, _)| pages::signed_crossings(ledger)).collect::<Result<_>>()?;
     Ok(std::fs::write(evidence.join(CROSSINGS_OF_LOST), serde_json::to_vec(&of_lost)?)?)
 }
 

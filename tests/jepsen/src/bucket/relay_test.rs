@@ -51,7 +51,7 @@ fn creations_on_a_failing_day_are_refused_cut_off_or_done_in_silence_and_each_is
             let name = format!("o{number:02}");
             if let Err(error) = create(&store, &name).await {
                 let said = format!("{error:?}");
-                refused_by_word += u64::from(said.contains("503") || said.contains("500"));
+                refused_by_word += u64::from(said.contains("status: 503") || said.contains("status: 500"));
                 unsure.push(name);
             }
         }

@@ -51,6 +51,9 @@ pub struct Gone {
     pub kept: u64,
     /// How many witnesses hold a head that had to be gone on from.
     pub witnessed: u64,
+    /// Whether it has no checkpoint: its node was lost within a second or so, and nothing of it could be checked.
+    #[serde(default)]
+    pub is_unsigned: bool,
 }
 
 /// Judges.
@@ -92,6 +95,13 @@ fn check_gone(said: &Said, verdict: &mut Verdict) {
     }
     for gone in &said.gone {
         let name = &gone.name;
+        if gone.is_unsigned {
+            verdict.count("lost ledgers whose nodes had signed nothing yet", 1);
+            if gone.kept + gone.witnessed > 0 {
+                verdict.violation(format!("others hold a head of the lost ledger of `{name}`, which has none"));
+            }
+            continue;
+        }
         match entries_in(&gone.lines, &gone.directory) {
             None => verdict.violation(format!("nothing says that the ledger of `{name}` was sound when it was lost")),
             Some(entries) => verdict.count("entries of lost ledgers", entries),
@@ -153,7 +163,7 @@ mod tests {
         let lines = said.lines.split_off(2);
         said.lost = vec!["frankfurt".to_owned()];
         let (name, directory) = ("frankfurt".to_owned(), "/w/frankfurt".to_owned());
-        said.gone = vec![Gone { name, directory, code: Some(0), lines, kept: 1, witnessed: 2 }];
+        said.gone = vec![Gone { name, directory, code: Some(0), lines, kept: 1, witnessed: 2, is_unsigned: false }];
     }
 
     fn convicted(change: impl FnOnce(&mut Said)) -> Vec<String> {
@@ -246,6 +256,13 @@ mod tests {
         assert_eq!(of_gone(|gone| gone.code = None).len(), 1, "the check was killed");
         assert_eq!(of_gone(|gone| gone.name = "singapore".to_owned()).len(), 1, "another one was judged");
         assert!(of_gone(|gone| (gone.kept, gone.witnessed) = (0, 0))[0].starts_with("void:"));
+        let forgotten = of_gone(|gone| gone.is_unsigned = true);
+        assert_eq!(forgotten, ["others hold a head of the lost ledger of `frankfurt`, which has none"]);
+        let young = of_gone(|gone| (gone.kept, gone.witnessed, gone.is_unsigned) = (0, 0, true));
+        assert!(
+            young.iter().all(|what| what.starts_with("void:")),
+            "it said nothing, and there is no other: {young:?}"
+        );
         let without_copy = convicted(|said| {
             lose_frankfurt(said);
             said.gone.clear();
