@@ -93,10 +93,12 @@ fn message(entry: &Entry, commitment: [u8; 32]) -> Option<OrderedBody> {
     Some(OrderedBody { commitment, left, peer, class, question })
 }
 
-/// What class of message it is, and which question it is or answers; none for what is neither.
+/// What class of message it is by what is in it, for earlier builds entered some of what arrived as what it was nearest to, and which
+/// question it is or answers; none for what is neither.
 pub(crate) fn sort(passage: &Passage) -> Option<(EgressClass, QuestionId)> {
-    let question = passage.question().map(|question| question.id).or_else(|| passage.answered())?;
-    Some((passage.class, question))
+    let asked = || passage.question().map(|question| (EgressClass::Question, question.id));
+    let answered = || passage.answer().map(|answer| (EgressClass::of(&answer), answer.header.question));
+    asked().or_else(answered)
 }
 
 /// How many entries must still come until this one can be destroyed: the newest bundle is written on until it is whole.

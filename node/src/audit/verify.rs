@@ -23,7 +23,6 @@ use super::tiles::{self, CHECKPOINT, CHECKPOINTS, COSIGNED, Kept, LOG, VERIFIER,
 use super::unsigned::{self, End, Unsigned};
 use domicile_proto::border::EgressClass;
 use domicile_proto::codec;
-use domicile_proto::message::answer::Answer;
 use domicile_proto::message::ledger::{HeadOffer, Verdict};
 use domicile_proto::officer::OfficerPublic;
 
@@ -359,9 +358,11 @@ impl Walk<'_> {
         self.chains.grow(entry.tenant, Link { seq: entry.seq, commitment: *commitment });
         let passed = self.elapsed.take(&entry);
         match &entry.event {
-            Event::Egress(passage) => frame(passage, |answer| passage.class == EgressClass::of(answer))?,
-            // Earlier builds entered some of what arrived as what it was nearest to.
-            Event::Ingress(passage) => frame(passage, |_| true)?,
+            Event::Egress(passage) => frame(passage, |class| passage.class == class)?,
+            // Earlier builds entered scalars and numbers that arrived as what they were nearest to.
+            Event::Ingress(passage) => frame(passage, |class| {
+                passage.class == class || (passage.class == EgressClass::Count && COUNTED_BEFORE.contains(&class))
+            })?,
             Event::OfficerHonoured { officer } => {
                 self.gone.honour(*officer);
                 if self.officers.last().is_none_or(|(_, before)| before != officer) {
@@ -433,9 +434,13 @@ impl Walk<'_> {
     }
 }
 
+/// What earlier builds entered as a count where it arrived.
+const COUNTED_BEFORE: [EgressClass; 4] =
+    [EgressClass::Histogram, EgressClass::Sum, EgressClass::Quantile, EgressClass::DistinctEstimate];
+
 /// The frame of a crossing: as long and with the hash as said, of a type of the border and nothing else, and entered as what it is. An
 /// aggregate that was entered as a refusal would pass where nothing may be told.
-fn frame(passage: &Passage, is_entered: impl Fn(&Answer) -> bool) -> Result<(), &'static str> {
+fn frame(passage: &Passage, is_entered: impl Fn(EgressClass) -> bool) -> Result<(), &'static str> {
     let is_whole = passage.bytes.0 == passage.body.len() as u64 && passage.sha256 == sha256(&[&passage.body]);
     let is_known = match passage.class {
         EgressClass::Question => passage.question().is_some(),
@@ -444,7 +449,7 @@ fn frame(passage: &Passage, is_entered: impl Fn(&Answer) -> bool) -> Result<(), 
         }
         EgressClass::Metadata => false,
         _ => match passage.answer() {
-            Some(answer) if !is_entered(&answer) => {
+            Some(answer) if !is_entered(EgressClass::of(&answer)) => {
                 return Err("the answer that crossed is of another class than its entry says");
             }
             answer => answer.is_some(),

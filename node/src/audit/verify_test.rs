@@ -8,7 +8,7 @@ use domicile_proto::aggregate::Aggregate;
 use domicile_proto::aggregate::count::Count;
 use domicile_proto::aggregate::sum::{Sum, SumLayout};
 use domicile_proto::ids::{ByteCount, FieldId, NodeId, QuestionId, Region, TenantId, TimeRange, Timestamp};
-use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
+use domicile_proto::message::answer::{Answer, AnswerHeader, Outcome, RefusalCode};
 
 use super::super::note::WitnessSigner;
 use super::super::prove::{prove_entry, prove_since};
@@ -373,7 +373,7 @@ async fn a_clock_that_was_set_makes_no_erasure_late_and_none_in_time() {
 }
 
 #[tokio::test]
-async fn an_answer_that_left_was_entered_as_what_it_is() {
+async fn an_answer_was_entered_as_what_it_is() {
     let range = TimeRange { from: Timestamp(0), to: Timestamp(1) };
     let frame = |outcome| codec::encode(&Answer { header: AnswerHeader::new(QuestionId(1), range), outcome });
     let sum = SumLayout { field: FieldId(1), by: None, grid: None };
@@ -382,18 +382,21 @@ async fn an_answer_that_left_was_entered_as_what_it_is() {
     let is = [EgressClass::Count, EgressClass::Sum, EgressClass::Refusal, EgressClass::Refusal];
     for (outcome, is) in outcomes.zip(is) {
         let body = frame(outcome.clone()).expect("an answer");
-        for class in [EgressClass::Count, EgressClass::Sum, EgressClass::Refusal] {
+        let classes = [EgressClass::Count, EgressClass::Sum, EgressClass::Refusal];
+        for (class, left) in classes.into_iter().flat_map(|class| [(class, true), (class, false)]) {
             let (bytes, sha256) = (ByteCount(body.len() as u64), sha256(&[&body]));
             let peer = Peer { region: "frankfurt".parse().expect("a name"), node: NodeId(3) };
             let passage = Passage { peer, class, bytes, sha256, body: body.clone(), drawn: None };
             let dir = tempfile::tempdir().expect("a directory");
             let ledger = Ledger::open(dir.path(), &tokyo(), clock()).expect("new");
-            ledger.record(Event::Ingress(passage.clone())).await.expect("written");
-            ledger.record(Event::Egress(passage)).await.expect("written");
+            let event = if left { Event::Egress(passage) } else { Event::Ingress(passage) };
+            ledger.record(event).await.expect("written");
             cosign(&ledger, dir.path()).await;
             ledger.close();
             let checked = check(dir.path());
-            if class == is {
+            // A sum that arrived was entered as a count by earlier builds.
+            let is_old = !left && (class, is) == (EgressClass::Count, EgressClass::Sum);
+            if class == is || is_old {
                 assert_eq!(checked.expect("sound").findings.len(), 0, "{outcome:?}");
             } else {
                 let broken = checked.expect_err("entered as something else").to_string();

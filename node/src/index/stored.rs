@@ -260,6 +260,11 @@ mod tests {
         let bytes = Stored::encode(None, json.as_bytes(), AT, &[("ip", TOKENS[0]), ("n", "1")]);
         assert_eq!(bytes, "\u{11}\u{1}\u{2}ip{\"ip\":\"‹›\",\"n\":1}".as_bytes());
         assert!(Stored::decode(&bytes, AT, nothing).is_none(), "without its column it is not whole");
+        // A sender's own gap further in would be filled in the place of the right one.
+        let json = format!("{{\"b\":{{\"ip\":\"‹›\"}},\"ip\":\"{}\"}}", TOKENS[0]);
+        let bytes = Stored::encode(None, json.as_bytes(), AT, &[("ip", TOKENS[0])]);
+        let stored = Stored::decode(&bytes, AT, |_| Some(TOKENS[0].to_owned()));
+        assert!(stored.is_some_and(|stored| stored.json == json.as_bytes()), "a gap of the sender's own");
         for bytes in [&[2, 9, 0, b'a'][..], &[], &[0], &[12], &[4]] {
             assert!(Stored::decode(bytes, AT, nothing).is_none());
         }

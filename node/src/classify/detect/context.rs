@@ -26,6 +26,17 @@ pub(crate) struct Keys<'a> {
     pub(crate) outer: &'a str,
 }
 
+impl<'a> Keys<'a> {
+    /// The ends of keys that are longer than any name: they are read anew for each candidate of a text.
+    pub(super) fn ends(self) -> Self {
+        let end = |key: &'a str| {
+            let from = (key.len().saturating_sub(MOST_OF_KEY)..=key.len()).find(|from| key.is_char_boundary(*from));
+            from.and_then(|from| key.get(from..)).unwrap_or_default()
+        };
+        Self { nearest: end(self.nearest), outer: end(self.outer) }
+    }
+}
+
 /// What stands around the place of one text that was asked about last: a candidate is asked about several classes in turn.
 #[derive(Default)]
 pub(super) struct Memory(Cell<Option<Around>>);
@@ -236,6 +247,8 @@ fn in_brackets_after(text: &str, to: usize) -> Option<&str> {
 /// How far before a value a word may stand, in bytes.
 const WINDOW_BYTES: usize = 64;
 const LONGEST_KEY: usize = 64;
+/// How much of a key of the record is read, in bytes from its end.
+const MOST_OF_KEY: usize = 256;
 /// Of a number that a word announces.
 const FEWEST_DIGITS: usize = 6;
 

@@ -69,7 +69,7 @@ pub(super) struct At<'a> {
 
 impl<'a> At<'a> {
     pub(super) fn new(text: &'a str, keys: Keys<'a>, finder: &'a Finder<'a>, room: &'a Cell<usize>) -> Self {
-        Self { text, keys, finder, spans: Vec::new(), memory: Memory::default(), room }
+        Self { text, keys: keys.ends(), finder, spans: Vec::new(), memory: Memory::default(), room }
     }
 }
 

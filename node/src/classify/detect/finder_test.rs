@@ -301,6 +301,20 @@ fn the_keys_of_a_record_announce_what_is_weak() {
     assert_eq!(under("steuerId", "36574261809"), "<tax_id>");
 }
 
+/// Read whole for each number, a key of a megabyte would hold up ingest for the better part of an hour.
+#[test]
+fn of_a_key_without_end_its_end_is_read() {
+    let finder = Finder::new(Home::Singapore);
+    let under = |key: &str, text: &str| shown(text, &finder, Keys { nearest: key, outer: key });
+    let long = "tax".repeat(350_000);
+    assert_eq!(under(&format!("{long}_phone_number"), "91234567"), "<phone>");
+    assert_eq!(under(&format!("{}phone", "電".repeat(300)), "91234567"), "<phone>");
+    assert_eq!(under(&format!("{}電話", "電".repeat(300)), "91234567"), "<phone>");
+    assert_eq!(under(&format!("phone_number_{long}"), "91234567"), "91234567");
+    let numbers = "0312345678\n".repeat(100_000);
+    assert_eq!(shown(&numbers, &Finder::new(Home::Japan), Keys { nearest: &long, outer: &long }), numbers);
+}
+
 #[test]
 fn the_strict_finder_needs_no_words() {
     let finder = Finder::new(Home::Germany).strict();

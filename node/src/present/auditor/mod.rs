@@ -129,11 +129,18 @@ async fn statement_of(State(office): State<Arc<Office>>, headers: HeaderMap, Que
 /// the keys.
 async fn log(State(office): State<Arc<Office>>, headers: HeaderMap) -> Response {
     let read = async {
-        office.asked(&headers, None)?;
+        let (tenant, ..) = office.asked(&headers, None)?;
+        let permit = office.desk.permit(tenant)?;
         let ledger = Arc::clone(&office.desk.parts.ledger);
-        // Whoever makes a pack right after an act finds the act in it. A ledger that takes nothing more shows what it has.
-        drop(ledger.checkpoint().await);
-        let reading = office.desk.parts.tasks.blocking(move || ledger.shown());
+        // Whoever makes a pack right after an act finds the act in it. A ledger that takes nothing more shows what it has; one that is
+        // behind with the disk is asked again.
+        if !ledger.is_poisoned() {
+            ledger.checkpoint().await.map_err(|error| Failure::of(&error))?;
+        }
+        let reading = office.desk.parts.tasks.blocking(move || {
+            let _permit = permit;
+            ledger.shown()
+        });
         let shown = reading.await.map_err(|_| Failure::of(&LedgerError::Closed))?;
         let shown = shown.map_err(|error| Failure::of(&error))?;
         Ok(json!({"verifier": shown.verifier, "checkpoint": shown.checkpoint, "kept": shown.kept,

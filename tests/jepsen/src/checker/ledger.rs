@@ -102,6 +102,14 @@ fn check_gone(said: &Said, verdict: &mut Verdict) {
             }
             continue;
         }
+        // As a kill in the middle of a write leaves it, and the next start of the node mends.
+        let is_torn = |line: &&String| line.contains(ENDS_IN_PART);
+        if gone.lines.iter().any(|line| is_torn(&line)) {
+            verdict.count("lost ledgers that end in part of an entry", 1);
+            let others = accusations(&gone.lines).filter(|line| !is_torn(line) && !line.starts_with(WITH_FINDINGS));
+            others.for_each(|line| verdict.violation(format!("lost with its machine: {line}")));
+            continue;
+        }
         match entries_in(&gone.lines, &gone.directory) {
             None => verdict.violation(format!("nothing says that the ledger of `{name}` was sound when it was lost")),
             Some(entries) => verdict.count("entries of lost ledgers", entries),
@@ -120,6 +128,11 @@ fn check_gone(said: &Said, verdict: &mut Verdict) {
     }
 }
 
+/// How `audit verify` begins where something is to be looked at.
+const WITH_FINDINGS: &str = "SOUND, WITH FINDINGS";
+/// What it says of a ledger whose node was killed in the middle of a write.
+const ENDS_IN_PART: &str = "it ends in part of an entry, as after a crash";
+
 /// What was said of the ledger in a directory: how many entries are whole.
 fn entries_in(lines: &[String], directory: &str) -> Option<u64> {
     let place = format!(" in {directory} ");
@@ -127,8 +140,7 @@ fn entries_in(lines: &[String], directory: &str) -> Option<u64> {
 }
 
 fn accusations(lines: &[String]) -> impl Iterator<Item = &String> {
-    let accuses =
-        |line: &&String| ["NOT SOUND", "FINDING", "SOUND, WITH FINDINGS"].iter().any(|word| line.starts_with(word));
+    let accuses = |line: &&String| ["NOT SOUND", "FINDING", WITH_FINDINGS].iter().any(|word| line.starts_with(word));
     lines.iter().filter(accuses)
 }
 
