@@ -121,14 +121,20 @@ mod tests {
         String::from_utf8(asked.stdout).unwrap().trim().parse().unwrap()
     }
 
-    #[test]
-    fn each_node_has_a_clock_of_its_own() {
-        let directory = tempfile::tempdir().unwrap();
+    /// Clocks in a directory of their own; none where this machine has not got what they need.
+    fn clocks() -> Option<(tempfile::TempDir, Clocks)> {
         if let Some(lack) = Clocks::missing() {
             require::missing(&lack);
-            return;
+            return None;
         }
+        let directory = tempfile::tempdir().unwrap();
         let clocks = Clocks::new(directory.path()).unwrap();
+        Some((directory, clocks))
+    }
+
+    #[test]
+    fn each_node_has_a_clock_of_its_own() {
+        let Some((_directory, clocks)) = clocks() else { return };
         let now = || now_ms() / 1_000;
         assert!((seconds_of(&clocks, "tokyo") - now()).abs() <= 1);
         clocks.set("tokyo", Pace::Off(-7_000)).unwrap();
@@ -140,12 +146,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_the_clock_of_a_process_that_was_killed() {
-        let directory = tempfile::tempdir().unwrap();
-        if let Some(lack) = Clocks::missing() {
-            require::missing(&lack);
-            return;
-        }
-        let clocks = Clocks::new(directory.path()).unwrap();
+        let Some((_directory, clocks)) = clocks() else { return };
         let mut sleeper = Command::new("sleep").arg("600").envs(clocks.environment("tokyo").unwrap()).spawn().unwrap();
         let shared = Clocks::shared(sleeper.id());
         let are_there = || shared.iter().all(|file| file.is_file());

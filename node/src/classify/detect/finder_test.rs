@@ -301,7 +301,7 @@ fn the_keys_of_a_record_announce_what_is_weak() {
     assert_eq!(under("steuerId", "36574261809"), "<tax_id>");
 }
 
-/// Read whole for each number, a key of a megabyte would hold up ingest for the better part of an hour.
+/// Read whole for each number, such a key would hold up ingest for minutes, and a longer one for hours.
 #[test]
 fn of_a_key_without_end_its_end_is_read() {
     let finder = Finder::new(Home::Singapore);

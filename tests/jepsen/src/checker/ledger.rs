@@ -68,7 +68,7 @@ pub fn check(said: &Said) -> Verdict {
         if said.lost.contains(region) {
             verdict.violation(format!("the ledger of `{region}` was lost with its machine, and is here"));
         }
-        match entries_in(&said.lines, directory) {
+        match entries_in(&said.lines, directory, SOUND) {
             None => verdict.violation(format!("nothing says that the ledger of `{region}` is sound")),
             Some(0) => verdict.violation(format!("void: the ledger of `{region}` is empty")),
             Some(entries) => verdict.count("entries", entries),
@@ -102,20 +102,18 @@ fn check_gone(said: &Said, verdict: &mut Verdict) {
             }
             continue;
         }
-        // As a kill in the middle of a write leaves it, and the next start of the node mends.
-        let is_torn = |line: &&String| line.contains(ENDS_IN_PART);
-        if gone.lines.iter().any(|line| is_torn(&line)) {
-            verdict.count("lost ledgers that end in part of an entry", 1);
-            let others = accusations(&gone.lines).filter(|line| !is_torn(line) && !line.starts_with(WITH_FINDINGS));
-            others.for_each(|line| verdict.violation(format!("lost with its machine: {line}")));
-            continue;
-        }
-        match entries_in(&gone.lines, &gone.directory) {
+        // As a kill in the middle of a write leaves it, and the next start of the node mends: that one finding is none here.
+        let is_torn = gone.lines.iter().any(|line| is_about_its_end(line));
+        verdict.count("lost ledgers that end in part of an entry", u64::from(is_torn));
+        match entries_in(&gone.lines, &gone.directory, if is_torn { WITH_FINDINGS } else { SOUND }) {
             None => verdict.violation(format!("nothing says that the ledger of `{name}` was sound when it was lost")),
             Some(entries) => verdict.count("entries of lost ledgers", entries),
         }
-        accusations(&gone.lines).for_each(|line| verdict.violation(format!("lost with its machine: {line}")));
-        if gone.code != Some(0) && accusations(&gone.lines).next().is_none() {
+        let is_its_end = |line: &String| is_torn && (is_about_its_end(line) || line.starts_with(WITH_FINDINGS));
+        let accused: Vec<&String> = accusations(&gone.lines).filter(|line| !is_its_end(line)).collect();
+        accused.iter().for_each(|line| verdict.violation(format!("lost with its machine: {line}")));
+        let is_explained = gone.code == Some(0) || (is_torn && gone.code.is_some());
+        if !is_explained && accused.is_empty() {
             verdict.violation(format!(
                 "the check of the lost ledger of `{name}` ended with {:?} and without a reason",
                 gone.code
@@ -128,15 +126,21 @@ fn check_gone(said: &Said, verdict: &mut Verdict) {
     }
 }
 
-/// How `audit verify` begins where something is to be looked at.
+/// How `audit verify` begins where nothing is to be looked at.
+const SOUND: &str = "SOUND";
+/// And where something is.
 const WITH_FINDINGS: &str = "SOUND, WITH FINDINGS";
 /// What it says of a ledger whose node was killed in the middle of a write.
 const ENDS_IN_PART: &str = "it ends in part of an entry, as after a crash";
 
-/// What was said of the ledger in a directory: how many entries are whole.
-fn entries_in(lines: &[String], directory: &str) -> Option<u64> {
+fn is_about_its_end(line: &str) -> bool {
+    line.starts_with("FINDING") && line.contains(ENDS_IN_PART)
+}
+
+/// What was said of the ledger in a directory, in a line that begins so: how many entries are whole.
+fn entries_in(lines: &[String], directory: &str, begins: &str) -> Option<u64> {
     let place = format!(" in {directory} ");
-    lines.iter().filter(|line| line.contains(&place)).find_map(|line| entries_of(line))
+    lines.iter().filter(|line| line.contains(&place)).find_map(|line| entries_of(line, begins))
 }
 
 fn accusations(lines: &[String]) -> impl Iterator<Item = &String> {
@@ -145,8 +149,8 @@ fn accusations(lines: &[String]) -> impl Iterator<Item = &String> {
 }
 
 /// `SOUND: the 12 entries of …`.
-fn entries_of(line: &str) -> Option<u64> {
-    line.strip_prefix("SOUND: the ")?.split(' ').next()?.parse().ok()
+fn entries_of(line: &str, begins: &str) -> Option<u64> {
+    line.strip_prefix(begins)?.strip_prefix(": the ")?.split(' ').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -280,6 +284,40 @@ mod tests {
             said.gone.clear();
         });
         assert_eq!(without_copy, ["nothing was said of the ledger of `frankfurt`, which was lost with its machine"]);
+    }
+
+    #[test]
+    fn a_lost_ledger_may_end_in_part_of_an_entry_and_that_excuses_nothing_else() {
+        let torn = |more: &str, change: fn(&mut Gone)| {
+            let mut said = sound();
+            lose_frankfurt(&mut said);
+            let gone = &mut said.gone[0];
+            gone.code = Some(1);
+            gone.lines[0] = gone.lines[0].replace("SOUND:", "SOUND, WITH FINDINGS:");
+            gone.lines.push(format!("FINDING world/frankfurt/1, `tail-1`: {ENDS_IN_PART}; start the node once"));
+            gone.lines.extend((!more.is_empty()).then(|| more.to_owned()));
+            change(gone);
+            check(&said)
+        };
+        let verdict = torn("", |_| {});
+        assert_eq!(verdict.violations, Vec::<String>::new());
+        let counts = ["entries of lost ledgers", "lost ledgers that end in part of an entry"];
+        assert_eq!(counts.map(|count| verdict.counts[count]), [12, 1]);
+        assert_eq!(verdict.counts["heads of lost ledgers that an auditor or a witness held"], 3);
+        let late = "FINDING world/frankfurt/1, entry 7: the erasure of entry 3 took 90 s, not 60";
+        assert_eq!(torn(late, |_| {}).violations, [format!("lost with its machine: {late}")]);
+        assert_eq!(
+            torn("", |gone| drop(gone.lines.remove(0))).violations.len(),
+            1,
+            "nothing says that the rest is whole"
+        );
+        assert_eq!(torn("", |gone| gone.code = None).violations.len(), 1, "the check was killed");
+        assert!(torn("", |gone| (gone.kept, gone.witnessed) = (0, 0)).violations[0].starts_with("void:"));
+        // Of a ledger that is still there the node was started once more.
+        let here = convicted(|said| {
+            said.lines.push(format!("FINDING world/tokyo/1, `tail-1`: {ENDS_IN_PART}; start the node once"));
+        });
+        assert_eq!(here.len(), 1);
     }
 
     #[test]
