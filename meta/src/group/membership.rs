@@ -163,8 +163,10 @@ impl Inner {
         Ok(())
     }
 
+    /// Takes a node in. Where its vote is half given, by a leader that went before it was done, it is given to the end: what is
+    /// answered before both sets are one would be a group that goes on needing a majority of each.
     async fn admit(&self, node: NodeId, addr: SocketAddr, voter: bool) -> Changed {
-        let (known, is_voter) = self.standing(node);
+        let (known, _) = self.standing(node);
         let member = Member { addr };
         match known {
             Some(known) if known == member => {}
@@ -175,7 +177,7 @@ impl Inner {
             // A voter must have caught up before its vote counts.
             None => drop(self.raft.add_learner(node.0, member, voter).await?),
         }
-        if voter && !is_voter {
+        if voter && !self.votes_for_good(node) {
             self.raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([node.0])), true).await?;
         }
         Ok(())
@@ -191,7 +193,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Where a member's link listens, and whether it votes.
+    /// Where a member's link listens, and whether it votes: in any set of voters, while one takes the place of another.
     fn standing(&self, node: NodeId) -> (Option<Member>, bool) {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
@@ -199,9 +201,18 @@ impl Inner {
         (members.get_node(&node.0).copied(), members.voter_ids().any(|voter| voter == node.0))
     }
 
+    /// Whether there is one set of voters, and the node is in it.
+    fn votes_for_good(&self, node: NodeId) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let sets = metrics.membership_config.membership().get_joint_config();
+        sets.len() == 1 && sets.iter().all(|voters| voters.contains(&node.0))
+    }
+
     fn is_member(&self, voter: bool) -> bool {
-        let (known, is_voter) = self.standing(self.config.node);
-        known == Some(Member { addr: self.config.addr }) && (is_voter || !voter)
+        let node = self.config.node;
+        let (known, _) = self.standing(node);
+        known == Some(Member { addr: self.config.addr }) && (!voter || self.votes_for_good(node))
     }
 
     fn may_join(&self, from: &PeerId, voter: bool) -> bool {
@@ -224,7 +235,8 @@ impl Inner {
         members.filter(|(node, _)| *node != self.config.node).collect()
     }
 
-    /// Asks one after the other until the leader says that it is done.
+    /// Asks one after the other until the leader says that it is done. Who joins may lead by then: with half a vote it stands for
+    /// election as well as those who have a whole one.
     async fn ask_leader(
         &self,
         seeds: &[(NodeId, SocketAddr)],
@@ -238,7 +250,14 @@ impl Inner {
                     return Err(MetaError::NoQuorum { waited: within });
                 };
                 next += 1;
-                match self.transport.call(*node, *addr, frame.clone(), within).await {
+                let answered = match frame {
+                    MetadataFrame::Join { addr, voter, .. } if self.leads() => {
+                        let own = PeerId { region: self.config.region.clone(), node: self.config.node };
+                        Ok(self.take_join(&own, *addr, *voter).await)
+                    }
+                    _ => self.transport.call(*node, *addr, frame.clone(), within).await,
+                };
+                match answered {
                     Ok(MetadataFrame::Done) => return Ok(()),
                     Ok(MetadataFrame::Unavailable(Unavailable::Refused)) => {
                         return Err(MetaError::Refused { node: self.config.node });

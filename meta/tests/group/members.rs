@@ -4,7 +4,7 @@ use domicile_meta::error::MetaError;
 use domicile_proto::ids::NodeId;
 use domicile_proto::metadata::{Applied, Change, Command, CommandRefusal};
 
-use crate::cluster::{Cluster, LONG, addr, knows_tenant, region};
+use crate::cluster::{Cluster, LONG, REGIONS, SHORT, addr, knows_tenant, region};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_gets_the_rows_and_follows_without_a_vote() {
@@ -102,6 +102,40 @@ async fn a_leader_that_leaves_hands_over_first_and_another_takes_its_place() {
     let voters = cluster.groups[replacement].until(LONG, |group| group.voters.len() == 3).await.unwrap().voters;
     assert!(voters.contains(&NodeId(4)) && !voters.contains(&gone));
     knows_tenant(&cluster.groups[replacement], "after-1").await;
+    cluster.stop_all().await;
+}
+
+/// A leader that goes between the two steps of a change leaves a majority of the old voters and of the new ones to be asked, and of
+/// two old ones none may be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_a_leader_left_half_done_is_done_to_its_end() {
+    let mut cluster = Cluster::empty(5_000);
+    for region in REGIONS {
+        cluster.start(region).await;
+    }
+    cluster.groups[0].initialize(&[(NodeId(1), addr(1))]).await.unwrap();
+    for (place, name) in REGIONS.iter().enumerate() {
+        cluster.decide(0, Command::AddRegion { region: region(name) }).await;
+        cluster.approve(place as u64 + 1, name).await;
+    }
+    let seeds = [(NodeId(1), addr(1))];
+    cluster.groups[1].join(&seeds, true, LONG).await.unwrap();
+    cluster.groups[2].join(&seeds, false, LONG).await.unwrap();
+    // The first node can write the beginning of the change and not have it agreed on.
+    cluster.network.isolate(2);
+    let undone = cluster.groups[2].join(&seeds, true, SHORT).await;
+    assert!(matches!(undone, Err(MetaError::NoQuorum { .. })), "{undone:?}");
+    cluster.groups[0].until(LONG, |group| group.voters.len() == 3).await.unwrap();
+    cluster.stop(0).await;
+    cluster.network.heal();
+    cluster.restart(0).await;
+    cluster.leader_among(&[0, 1, 2]).await;
+    let seeds = [(NodeId(1), addr(1)), (NodeId(2), addr(2))];
+    cluster.groups[2].join(&seeds, true, LONG).await.unwrap();
+
+    cluster.stop(1).await;
+    cluster.leader_among(&[0, 2]).await;
+    cluster.fill(2, "without", 1).await;
     cluster.stop_all().await;
 }
 
