@@ -1,11 +1,12 @@
 """Which test fails without which rule of the disclosure gate: every rule is taken out of a copy of the sources in turn.
 
-    python3 tests/attacks/mutations.py [--keep DIR] [--only RULE]
+    python3 tests/attacks/mutations.py [--keep DIR] [--only RULE] [--check]
 
 Copies the workspace to a directory of its own, writes every change of the list below into the copy at once, each behind the
 environment variable `MUTANT`, builds the tests of that copy and runs them once for each rule, and once without any (all must
 pass). Prints one line for each change: the rule, what was taken out, and the tests that failed. Ends with 1 where a change goes
-unnoticed. `--only R11` runs what begins so. Nothing of this is in the product: the sources that ship have no such switch. `CARGO` may name another cargo, and
+unnoticed. `--only R11` runs what begins so; `--check` builds nothing and says whether each text of the list stands in the sources once.
+Nothing of this is in the product: the sources that ship have no such switch. `CARGO_FOR_MUTATIONS` may name another cargo, and
 `CARGO_TARGET_DIR` where the copy is built.
 """
 
@@ -32,8 +33,8 @@ NODE = "domicile --lib"
 # Rule, what is taken out, source, the text as it is, the text without the rule, package and targets, tests to run.
 MUTANTS = [
     ("R1", "an answer of another shape is taken",
-     "proto/src/border.rs", "aggregate.is_well_formed() && question.0.ask.is_answered_by(aggregate)",
-     "aggregate.is_well_formed() && (crate::mutant(\"R1\") || question.0.ask.is_answered_by(aggregate))",
+     "proto/src/border.rs", "aggregate.is_well_formed() && question.ask.is_answered_by(aggregate)",
+     "aggregate.is_well_formed() && (crate::mutant(\"R1\") || question.ask.is_answered_by(aggregate))",
      BORDER, "an_answer_in_another_shape"),
     ("R2", "every field may group and filter",
      "node/src/policy/snapshot.rs", "*field == Name::level() ||",
@@ -146,10 +147,14 @@ MUTANTS = [
 
 def main():
     keep = sys.argv[sys.argv.index("--keep") + 1] if "--keep" in sys.argv else None
-    work = Path(keep or tempfile.mkdtemp(prefix="domicile-mutations-"))
     if "--only" in sys.argv:
         wanted = sys.argv[sys.argv.index("--only") + 1]
         MUTANTS[:] = [mutant for mutant in MUTANTS if mutant[0].startswith(wanted)]
+    if "--check" in sys.argv:
+        patched(ROOT)
+        print(f"{len(MUTANTS)} changes of the rules stand in the sources, each once")
+        return 0
+    work = Path(keep or tempfile.mkdtemp(prefix="domicile-mutations-"))
     try:
         copy = work / "tree"
         shutil.rmtree(copy, ignore_errors=True)
@@ -166,12 +171,18 @@ def main():
 def patch(copy):
     switch = copy / "proto/src/lib.rs"
     switch.write_text(switch.read_text() + SWITCH)
+    for source, text in patched(copy).items():
+        (copy / source).write_text(text)
+
+
+def patched(root):
+    texts = {}
     for rule, _, source, before, after, _, _ in MUTANTS:
-        path = copy / source
-        text = path.read_text()
+        text = texts.get(source) or (root / source).read_text()
         if text.count(before) != 1:
             sys.exit(f"{rule}: `{before}` stands {text.count(before)} times in {source}; bring the list up to date")
-        path.write_text(text.replace(before, after))
+        texts[source] = text.replace(before, after)
+    return texts
 
 
 def cargo(copy, environment, targets, more):
