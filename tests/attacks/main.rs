@@ -16,6 +16,7 @@ mod ask;
 mod oracle;
 mod probing;
 mod questions;
+mod repeats;
 mod small;
 mod tally;
 mod timing;
@@ -40,4 +41,5 @@ fn no_attack_does_better_than_guessing() {
         tallies.push(Tally::of(attack.name, attack.rules, &ours, &control));
     }
     tally::judge(&tallies);
+    repeats::run(&world);
 }
