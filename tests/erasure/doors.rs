@@ -186,10 +186,16 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     assert_eq!((status, order["state"].as_str()), (200, Some("shredded")), "{order}");
     assert_eq!(order["records_hidden"], json!(EACH + 1));
     assert_eq!(http::request("GET", &link, &[], b"").unwrap().status, 404, "the link is taken back");
+    let not_exported = |region: &Region, when: &str| {
+        let exported = region.api("full", "POST", "/api/v1/subjects/export", &named).unwrap();
+        let records = exported.text().lines().count();
+        assert_eq!((exported.status, records), (200, 0), "an export made {when}: {}", exported.text());
+    };
     let hidden = |region: &Region, when: &str| {
         for (door, person, all) in doors(region) {
             assert_eq!((person, all), (0, LEFT), "{door}, {when}");
         }
+        not_exported(region, when);
     };
     hidden(&tokyo, "shredded");
     let frankfurt = cluster.region("frankfurt");
@@ -223,6 +229,7 @@ fn an_erased_person_is_found_at_no_door_and_everybody_else_at_all_of_them() {
     for (door, person, all) in doors(&tokyo) {
         assert_eq!((person, all), (0, 2 * LEFT), "{door}, gone");
     }
+    not_exported(&tokyo, "when all is gone");
     assert_eq!(gone["nodes"], json!([{"node": 1, "state": "gone", "problem": null}]), "{gone}");
     assert_eq!((&gone["not_shredded_at"], &gone["not_gone_at"]), (&json!([]), &json!([])), "{gone}");
     assert!(gone["region_receipt"]["signature"].is_string(), "{gone}");
