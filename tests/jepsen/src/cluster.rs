@@ -66,6 +66,8 @@ pub struct Shape {
     pub bucket: Option<u64>,
     /// The regions whose voters will be lost, in that order.
     pub losses: Vec<usize>,
+    /// What the nodes are told of the longest way between two regions and back.
+    pub round_trip: Option<Duration>,
 }
 
 /// One node.
@@ -205,6 +207,9 @@ impl Cluster {
             }
             for (section, lines) in shape.sections {
                 text = with_section(&text, section, lines);
+            }
+            if let Some(round_trip) = shape.round_trip {
+                text = told_of(&text, round_trip)?;
             }
             std::fs::write(&path, text)?;
         }
@@ -527,6 +532,12 @@ fn lay_out(binary: &Path, directory: &Path, guard: &Guard) -> Result<Ready> {
     let api = &ready.regions.get(REGIONS[0]).context("a known region")?.api;
     ports::keep(api.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port")?)?;
     Ok(ready)
+}
+
+/// A configuration that tells its node of another round trip.
+fn told_of(text: &str, round_trip: Duration) -> Result<String> {
+    let told = text.lines().find(|line| line.starts_with("round_trip_ms = ")).context("no round trip is told")?;
+    Ok(text.replace(told, &format!("round_trip_ms = {}", round_trip.as_millis())))
 }
 
 /// Writes a node's place in the network into its configuration.

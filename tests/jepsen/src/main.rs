@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +41,10 @@ enum What {
         /// How often, each time with the next seed.
         #[arg(long, default_value_t = 1)]
         rounds: u64,
+        /// How far the regions are apart and back, in milliseconds, which the nodes are told; then it is judged how soon another leader
+        /// decides.
+        #[arg(long)]
+        round_trip: Option<u64>,
         /// A seeded bug, for a product that was built with them.
         #[arg(long)]
         bug: Option<String>,
@@ -110,6 +115,7 @@ impl Common {
             nemesis: Vec::new(),
             disk: None,
             environment: Vec::new(),
+            round_trip: None,
             net: self.net.clone(),
         })
     }
@@ -128,7 +134,7 @@ fn main() -> ExitCode {
 
 fn work(command: What) -> Result<bool> {
     match command {
-        What::Run { common, workload, nemesis, disk, rounds, bug } => {
+        What::Run { common, workload, nemesis, disk, rounds, round_trip, bug } => {
             let mut plan = common.plan()?;
             plan.workload = Workload::named(&workload)?;
             plan.nemesis = Kind::named(&nemesis)?;
@@ -138,6 +144,7 @@ fn work(command: What) -> Result<bool> {
                 Some("xfs") => Some(Format::Xfs),
                 Some(other) => anyhow::bail!("no file system `{other}`; there are ext4, xfs"),
             };
+            plan.round_trip = round_trip.map(Duration::from_millis);
             plan.environment.extend(bug.map(|bug| ("JEPSEN_BUG".to_owned(), bug)));
             let mut is_right = true;
             for _ in 0..rounds {

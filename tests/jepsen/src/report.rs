@@ -27,6 +27,9 @@ pub struct Report {
     pub nemesis: Vec<String>,
     /// The network it was done in.
     pub net: String,
+    /// How far the regions were apart, in milliseconds; none where they were not.
+    #[serde(default)]
+    pub round_trip_ms: Option<u64>,
     /// The disks it was done on; empty for the machine's own.
     pub disk: String,
     /// What this machine could not do.

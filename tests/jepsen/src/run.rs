@@ -16,13 +16,13 @@ use serde_json::json;
 use crate::bucket::mishaps::Mood;
 use crate::checker::availability::{self, Fault};
 use crate::checker::double_entry::Crossings;
+use crate::checker::failover;
 use crate::checker::ledger::Said;
 use crate::checker::replaced::Replaced;
 use crate::checker::{self, Verdict};
 use crate::cluster::{Cluster, Shape};
 use crate::disk::{Disks, Format};
 use crate::env::network;
-use crate::env::weather::Way;
 use crate::history::{self, Operation, Recorder};
 use crate::ledgers::{self, Kept, Places, keep_checkpoints};
 use crate::nemesis::{Kind, Needs, Nemesis, Step, schedule};
@@ -67,6 +67,8 @@ pub struct Plan {
     pub disk: Option<Format>,
     /// Set in the environment of every node.
     pub environment: Vec<(String, String)>,
+    /// How far the regions are apart, which the nodes are told; where none is said they are not, and are told of 100 ms.
+    pub round_trip: Option<Duration>,
     /// `netns`, `loopback`, or empty for the better of those that work here.
     pub net: String,
 }
@@ -118,7 +120,8 @@ fn shape_of(plan: &Plan, steps: &[Step]) -> Result<Shape> {
     let lost = steps.iter().filter(|step| step.deed.kind == Kind::Replace);
     let losses = lost.map(|step| step.deed.loses(shape.is_trio)).collect();
     let bucket = needs(Needs::Bucket).map(|_| plan.seed);
-    Ok(Shape { has_clocks: needs(Needs::Clocks).is_some(), bucket, losses, ..shape })
+    let round_trip = plan.round_trip;
+    Ok(Shape { has_clocks: needs(Needs::Clocks).is_some(), bucket, losses, round_trip, ..shape })
 }
 
 fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
@@ -126,6 +129,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let mut skipped: Vec<String> = lack.into_iter().collect();
     let capture = Capture::create(&evidence.join(CAPTURE))?;
     net.tap(Arc::clone(&capture));
+    net.weather().set_apart(plan.round_trip.unwrap_or_default());
     let net_name = net.name();
     let steps = schedule(plan.seed, &plan.nemesis, plan.seconds * 1_000);
     let shape = shape_of(plan, &steps)?;
@@ -177,6 +181,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
     let mut verdicts = plan.workload.judge(&operations);
     verdicts.extend(judge_logs(plan.workload, &operations, evidence)?);
     verdicts.push(availability::check(&operations, &faults, &plan.workload.floors(plan.enough_for)));
+    verdicts.push(failover::check(&operations, &faults, plan.round_trip));
     verdicts.extend(judge_left(evidence)?);
     match judge_capture(evidence, plan.seed)? {
         Some(verdict) => verdicts.push(verdict),
@@ -192,6 +197,7 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
         workload: plan.workload.name().to_owned(),
         nemesis: plan.nemesis.iter().map(|kind| kind.name().to_owned()).collect(),
         net: net_name.to_owned(),
+        round_trip_ms: plan.round_trip.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         disk: plan.disk.map(Format::name).unwrap_or_default().to_owned(),
         skipped,
         phases: availability::phases(&operations, &faults),
@@ -311,7 +317,7 @@ fn exert(
         }
     })?;
     let healing = Instant::now();
-    cluster.net.weather().set_all(Way::default());
+    cluster.net.weather().clear();
     if let Some(bucket) = cluster.bucket() {
         bucket.relay.set(Mood::Fair);
     }
@@ -339,6 +345,8 @@ pub fn replay(evidence: &Path) -> Result<Report> {
     report.verdicts = workload.judge(&operations);
     report.verdicts.extend(judge_logs(workload, &operations, evidence)?);
     report.verdicts.push(availability::check(&operations, &report.faults, &workload.floors(enough_for)));
+    let round_trip = report.round_trip_ms.map(Duration::from_millis);
+    report.verdicts.push(failover::check(&operations, &report.faults, round_trip));
     report.verdicts.extend(judge_left(evidence)?);
     report.verdicts.extend(judge_capture(evidence, report.seed)?);
     report.phases = availability::phases(&operations, &report.faults);

@@ -31,6 +31,7 @@ fn plan(seconds: u64) -> Plan {
         nemesis: Vec::new(),
         disk: None,
         environment: Vec::new(),
+        round_trip: None,
         net: String::new(),
     }
 }

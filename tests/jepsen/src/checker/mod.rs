@@ -5,6 +5,7 @@ pub mod availability;
 pub mod canary;
 pub mod double_entry;
 pub mod erasure;
+pub mod failover;
 pub mod fencing;
 pub mod ledger;
 pub mod linear;

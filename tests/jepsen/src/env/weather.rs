@@ -42,6 +42,8 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Weather {
     ways: Mutex<[[Way; REGIONS]; REGIONS]>,
+    /// Milliseconds on each way from one region to another when nothing is done to it.
+    apart_ms: AtomicU64,
     dice: Mutex<u64>,
     /// What happened.
     pub counts: [[Counts; REGIONS]; REGIONS],
@@ -50,7 +52,22 @@ pub struct Weather {
 impl Weather {
     /// Fair weather.
     pub fn fair(seed: u64) -> Self {
-        Self { ways: Mutex::default(), dice: Mutex::new(seed), counts: Default::default() }
+        Self { ways: Mutex::default(), apart_ms: AtomicU64::new(0), dice: Mutex::new(seed), counts: Default::default() }
+    }
+
+    /// Fair weather again.
+    pub fn clear(&self) {
+        let delay_ms = self.apart_ms.load(Ordering::Relaxed);
+        self.set_all(Way::default());
+        for (from, to) in (0..REGIONS).flat_map(|from| (0..REGIONS).map(move |to| (from, to))) {
+            self.set(from, to, |way| way.delay_ms = if from == to { 0 } else { delay_ms });
+        }
+    }
+
+    /// Sets the regions so far apart, from now on and after every fault.
+    pub fn set_apart(&self, round_trip: Duration) {
+        self.apart_ms.store(u64::try_from(round_trip.as_millis() / 2).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.clear();
     }
 
     /// Changes one direction.
@@ -131,5 +148,15 @@ mod tests {
         let late = fates.iter().flatten().map(Duration::as_millis);
         assert!(late.clone().all(|ms| (105..=125).contains(&ms)) && late.clone().min() != late.max());
         assert_eq!((weather.swallowed(), weather.traces()), (1, 1_001));
+    }
+
+    #[test]
+    fn regions_stay_apart_after_a_fault_and_no_region_is_apart_from_itself() {
+        let weather = Weather::fair(1);
+        weather.set_apart(Duration::from_millis(230));
+        weather.set_all(Way { is_cut: true, ..Way::default() });
+        assert!(weather.fate(0, 2).is_empty());
+        weather.clear();
+        assert_eq!((weather.fate(0, 2), weather.fate(1, 1)), (vec![Duration::from_millis(115)], vec![Duration::ZERO]));
     }
 }

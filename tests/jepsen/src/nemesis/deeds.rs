@@ -31,6 +31,8 @@ const OFF: i64 = 120;
 const RIGHT_MS: i64 = 1_000;
 /// How long a newcomer may take to vote, once it is ready.
 const VOTES_WITHIN: Duration = Duration::from_secs(60);
+/// How long the group may be without a leader: longer than any election here, and a judge of its own says whether that is right.
+const LEADS_WITHIN: Duration = Duration::from_secs(60);
 /// How much longer a bad day of the bucket may last until it has bitten: on a slow machine few requests come.
 const BITES_WITHIN: Duration = Duration::from_secs(15);
 /// How long everybody works on after a deposed owner is back.
@@ -42,6 +44,8 @@ pub struct Nemesis<'a> {
     disks: Option<&'a Disks>,
     recorder: &'a Recorder,
     begun: Instant,
+    /// When the fault at hand bit, where that is known to the moment.
+    bit_at: Option<u64>,
     /// Every fault with its proof.
     pub faults: Vec<Fault>,
 }
@@ -49,7 +53,7 @@ pub struct Nemesis<'a> {
 impl<'a> Nemesis<'a> {
     /// Over a running cluster.
     pub fn new(cluster: &'a mut Cluster, disks: Option<&'a Disks>, recorder: &'a Recorder) -> Self {
-        Self { cluster, disks, recorder, begun: Instant::now(), faults: Vec::new() }
+        Self { cluster, disks, recorder, begun: Instant::now(), bit_at: None, faults: Vec::new() }
     }
 
     /// Does a schedule of a run that lasts so long. What there is no time left for is left out, and written down.
@@ -78,7 +82,7 @@ impl<'a> Nemesis<'a> {
             self.recorder.nemesis(name, json!(region), json!({"for_ms": step.for_ms, "outward": deed.is_outward}));
             let from = self.recorder.now();
             let done = self.exert(deed, Duration::from_millis(step.for_ms));
-            let until = self.recorder.now();
+            let (from, until) = (self.bit_at.take().unwrap_or(from), self.recorder.now());
             let bites = done.with_context(|| format!("`{name}` at `{region}`"))?;
             self.recorder.nemesis(&format!("end of {name}"), json!(region), json!({"bites": bites}));
             let is_abroad_only = matches!(deed.kind, Kind::Cut | Kind::OneWay | Kind::Flap);
@@ -217,7 +221,8 @@ impl<'a> Nemesis<'a> {
     fn exert(&mut self, deed: Deed, hold: Duration) -> Result<u64> {
         let one = [deed.region];
         match deed.kind {
-            Kind::KillOne | Kind::KillLeader => self.kill(&one, hold),
+            Kind::KillOne => self.kill(&one, hold),
+            Kind::KillLeader => self.kill_leader(deed.region, hold),
             Kind::KillAll => self.kill(&self.everybody(), hold),
             Kind::Depose => self.depose(deed.region, hold),
             Kind::LoseDisk => self.lose_disk(deed.region, hold),
@@ -252,7 +257,7 @@ impl<'a> Nemesis<'a> {
                 let way = Way { is_cut: false, delay_ms: 30, jitter_ms: 10, loss_ppm: 20_000, twice_ppm: 5_000 };
                 self.cluster.net.weather().set_all(way);
                 std::thread::sleep(hold);
-                self.cluster.net.weather().set_all(Way::default());
+                self.cluster.net.weather().clear();
                 Ok(self.cluster.net.weather().traces() - before)
             }
             Kind::Clock => self.turn(deed.region, Pace::Off(if deed.is_outward { OFF } else { -OFF }), hold),
@@ -310,6 +315,16 @@ impl<'a> Nemesis<'a> {
         }
         std::thread::sleep(hold);
         self.back(regions)?;
+        Ok(bites)
+    }
+
+    /// Kills the leader, which comes back when another node leads: one that is back before leads on.
+    fn kill_leader(&mut self, at: usize, hold: Duration) -> Result<u64> {
+        let bites = u64::from(self.cluster.kill(at)?);
+        self.bit_at = Some(self.recorder.now());
+        std::thread::sleep(hold);
+        wait_until(LEADS_WITHIN, || self.cluster.leader().filter(|leader| *leader != at));
+        self.back(&[at])?;
         Ok(bites)
     }
 

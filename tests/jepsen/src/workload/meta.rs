@@ -21,6 +21,8 @@ const ON_ONE: u64 = 120;
 const DECIDE_WITHIN: Duration = Duration::from_secs(60);
 /// Streams of a run, more than will be used.
 const STREAMS: u64 = 200;
+/// Streams that are asked for at once: one is decided after the other, and regions may be far apart.
+const AT_ONCE: usize = 20;
 
 enum Decided {
     Applied(Value),
@@ -53,18 +55,21 @@ pub fn prepare(stage: &Stage<'_>) -> Result<()> {
     let names: Vec<Value> = (0..STREAMS)
         .map(|number| json!({"CreateStream": {"tenant": 1, "stream": format!("epochs-{}-{number}", stage.run)}}))
         .collect();
-    let body = json!({"commands": names});
-    let decided = wait_until(DECIDE_WITHIN, || {
-        let answer = door::json(region, Door::Native, "admin", "/api/v1/admin/commands", &body, PATIENCE);
-        answer.filter(|(status, _)| *status == 200)
-    });
-    let (_, told) = decided.context("the metadata group does not decide")?;
-    let ids: Vec<u64> =
-        told["applied"].as_array().into_iter().flatten().filter_map(|one| one["Stream"].as_u64()).collect();
-    anyhow::ensure!(ids.len() as u64 == STREAMS, "streams were refused: {told}");
-    // Their ids follow each other; clients find them by the first.
+    let mut ids: Vec<u64> = Vec::new();
+    for names in names.chunks(AT_ONCE) {
+        let body = json!({"commands": names});
+        let decided = wait_until(DECIDE_WITHIN, || {
+            let answer = door::json(region, Door::Native, "admin", "/api/v1/admin/commands", &body, PATIENCE);
+            answer.filter(|(status, _)| *status == 200)
+        });
+        let (_, told) = decided.context("the metadata group does not decide")?;
+        let told = told["applied"].as_array().into_iter().flatten();
+        ids.extend(told.filter_map(|one| one["Stream"].as_u64()));
+    }
+    anyhow::ensure!(ids.len() as u64 == STREAMS, "streams were refused: there are {}", ids.len());
+    // Their ids follow each other, for nobody else makes any; clients find them by the first.
     let rising = ids.windows(2).all(|pair| pair[1] == pair[0] + 1);
-    anyhow::ensure!(rising, "ids of one batch do not follow each other: {told}");
+    anyhow::ensure!(rising, "ids do not follow each other: {ids:?}");
     stage.recorder.nemesis("streams", json!("first"), json!(ids[0]));
     Ok(())
 }
