@@ -9,6 +9,7 @@
 )]
 
 mod bucket;
+mod class;
 mod midnight;
 mod moved;
 mod own_bucket;

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::BINARY;
 
-const STREAM: &str = "ages";
-const WITHIN: Duration = Duration::from_secs(60);
+pub(super) const STREAM: &str = "ages";
+pub(super) const WITHIN: Duration = Duration::from_secs(60);
 
 /// A command of Tokyo's, read as JSON.
 pub(super) fn json_of(cluster: &Cluster, arguments: &[&str]) -> Value {
@@ -27,16 +27,21 @@ pub(super) fn rows_of(listed: &Value) -> Vec<Value> {
 
 /// Three nodes with a stream of this policy, and the first midnight of the days that are counted.
 fn begun(policy: &[&str]) -> (Cluster, u64) {
+    begun_with(policy, |_| Ok(()))
+}
+
+/// The same, with something done to the configurations before the nodes start.
+pub(super) fn begun_with(policy: &[&str], change: impl FnOnce(&Cluster) -> anyhow::Result<()>) -> (Cluster, u64) {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     let made = ["stream", "create", STREAM, "--no-personal-data", "--region", "tokyo"];
     cluster.command(&[&made[..], policy].concat()).unwrap();
-    cluster.split().unwrap();
+    cluster.split_with(change).unwrap();
     let midnight = (machine_now(cluster.data()).unwrap() / DAY + 2) * DAY;
     (cluster, midnight)
 }
 
 /// So many records arrive on a day, and lie on the disk before it ends.
-fn fill(cluster: &Cluster, noon: u64, seed: u64, records: u64) {
+pub(super) fn fill(cluster: &Cluster, noon: u64, seed: u64, records: u64) {
     cluster.set_clock(noon).unwrap();
     let (tokyo, before) = (cluster.region("tokyo"), tiers(cluster).len());
     let body = bulk(&events(seed, records, 40).0, None);
@@ -59,7 +64,7 @@ fn tiers(cluster: &Cluster) -> Vec<(String, u64)> {
     rows.iter().map(of).collect()
 }
 
-fn tier(name: &str, records: u64) -> (String, u64) {
+pub(super) fn tier(name: &str, records: u64) -> (String, u64) {
     (name.to_owned(), records)
 }
 
@@ -86,7 +91,7 @@ fn release(tokyo: &Region, hold: &Value) {
 }
 
 /// Runs the lifecycle until the segments lie so.
-fn moved(cluster: &Cluster, wanted: &[(String, u64)]) {
+pub(super) fn moved(cluster: &Cluster, wanted: &[(String, u64)]) {
     let mut last = Vec::new();
     let lies = wait_until(WITHIN, || {
         cluster.command(&["lifecycle", "run", "--region", "tokyo"]).unwrap();
@@ -107,7 +112,7 @@ fn objects(cluster: &Cluster, below: &str) -> usize {
 }
 
 /// Hits and total of a question for rows, without the time it took, and what it says that it did not search.
-fn rows(tokyo: &Region) -> (String, u64, Value) {
+pub(super) fn rows(tokyo: &Region) -> (String, u64, Value) {
     let body = json!({"size": 50, "track_total_hits": true, "query": {"match_phrase": {"message": "took"}},
         "sort": [{"timestamp": "asc"}], "aggs": {"levels": {"terms": {"field": "level"}}}});
     let answer = tokyo.es("search", "POST", &format!("/{STREAM}/_search"), &body).unwrap();

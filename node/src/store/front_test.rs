@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
 use parking_lot::Mutex;
 
 /// What happens to a request.
@@ -19,6 +21,10 @@ pub(super) enum Mishap {
     DoneAndLost(u16),
     /// The connection breaks while the answer is read.
     Torn,
+    /// The connection breaks before the store sees it.
+    CutBefore,
+    /// The store does it, and the connection breaks before a byte of the answer.
+    CutAfter,
     /// It takes so long.
     Slow(Duration),
     /// What the listing says of this object is missing from the answer.
@@ -28,6 +34,9 @@ pub(super) enum Mishap {
     /// The answer has this header.
     Says(&'static str, &'static str),
 }
+
+/// As often as there are requests.
+pub(super) const ALWAYS: usize = usize::MAX;
 
 /// A mishap, to which requests, and how many of them.
 #[derive(Clone, Debug)]
@@ -64,9 +73,8 @@ impl Front {
         let inner = Arc::new(Inner { to: to.to_owned(), client, plans, seen, is_gcs });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new().fallback(pass).with_state(Arc::clone(&inner));
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        tasks.spawn(serve(listener, Arc::clone(&inner)));
         Self { address, inner, _tasks: tasks }
     }
 
@@ -76,7 +84,7 @@ impl Front {
 
     /// How many planned mishaps have not happened.
     pub(super) fn left(&self) -> usize {
-        self.inner.plans.lock().iter().map(|plan| plan.times).sum()
+        self.inner.plans.lock().iter().filter(|plan| plan.times != ALWAYS).map(|plan| plan.times).sum()
     }
 
     pub(super) fn forget(&self) {
@@ -95,7 +103,7 @@ impl Inner {
         let mut due = Vec::new();
         for plan in self.plans.lock().iter_mut() {
             if plan.times > 0 && plan.method == method && target.contains(plan.part) {
-                plan.times -= 1;
+                plan.times -= usize::from(plan.times != ALWAYS);
                 due.push(plan.mishap.clone());
             }
         }
@@ -103,20 +111,40 @@ impl Inner {
     }
 }
 
-async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
+async fn serve(listener: tokio::net::TcpListener, inner: Arc<Inner>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (socket, _) = listener.accept().await.unwrap();
+        let inner = Arc::clone(&inner);
+        connections.spawn(async move {
+            let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                pass(Arc::clone(&inner), request.map(Body::new))
+            });
+            // Ends in an error where it was to break.
+            drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), answer).await);
+        });
+    }
+}
+
+/// An error breaks the connection.
+async fn pass(inner: Arc<Inner>, request: Request) -> Result<Response, std::io::Error> {
+    let cut = || std::io::Error::other("cut");
     let (mut parts, body) = request.into_parts();
     let mut target = parts.uri.path_and_query().unwrap().to_string();
     if inner.is_gcs {
-        // Its emulator takes names as they are written.
+        // Its emulator takes names as they are written, and asks by what name it was called.
         target = target.replace("%2D", "-");
+        parts.headers.remove("host");
     }
     inner.seen.lock().push(format!("{} {target}", parts.method));
-    let due = inner.due(parts.method.as_str(), &target);
+    let named = if inner.is_gcs { plain(&target) } else { target.clone() };
+    let due = inner.due(parts.method.as_str(), &named);
     for mishap in &due {
         match mishap {
             Mishap::Answered(status, text) => {
-                return Response::builder().status(*status).body(Body::from(*text)).unwrap();
+                return Ok(Response::builder().status(*status).body(Body::from(*text)).unwrap());
             }
+            Mishap::CutBefore => return Err(cut()),
             Mishap::Slow(pause) => tokio::time::sleep(*pause).await,
             Mishap::Without(header) => drop(parts.headers.remove(*header)),
             _ => {}
@@ -127,7 +155,6 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let sent = if inner.is_gcs && parts.method == "PUT" {
         json_upload(&inner, &parts, &body)
     } else {
-        parts.headers.remove("host");
         let url = format!("{}{target}", inner.to);
         inner.client.request(parts.method.clone(), url).headers(parts.headers).body(body)
     };
@@ -146,8 +173,11 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let mut content = answer.bytes().await.unwrap();
     for mishap in due {
         match mishap {
-            Mishap::DoneAndLost(status) => return Response::builder().status(status).body(Body::empty()).unwrap(),
-            Mishap::Torn => return torn(response, &content),
+            Mishap::DoneAndLost(status) => {
+                return Ok(Response::builder().status(status).body(Body::empty()).unwrap());
+            }
+            Mishap::CutAfter => return Err(cut()),
+            Mishap::Torn => return Ok(torn(response, &content)),
             Mishap::Hidden(object) => content = without(&content, object),
             Mishap::Says(name, value) => {
                 response.headers_mut().unwrap().insert(name, value.parse().unwrap());
@@ -155,14 +185,19 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
             _ => {}
         }
     }
-    response.body(Body::from(content)).unwrap()
+    Ok(response.body(Body::from(content)).unwrap())
+}
+
+/// Names as people write them, which Google's client codes sign by sign.
+fn plain(target: &str) -> String {
+    let signs = [("%2D", "-"), ("%2E", "."), ("%2F", "/"), ("%5F", "_")];
+    signs.iter().fold(target.to_owned(), |target, (coded, sign)| target.replace(coded, sign))
 }
 
 /// An upload of the one protocol as the other has it, with the same condition and the same mark.
 fn json_upload(inner: &Inner, parts: &axum::http::request::Parts, body: &Bytes) -> reqwest::RequestBuilder {
     // In the JSON protocol the name stands as it is.
-    let signs = [("%2D", "-"), ("%2E", "."), ("%2F", "/"), ("%5F", "_")];
-    let path = signs.iter().fold(parts.uri.path().to_owned(), |path, (coded, sign)| path.replace(coded, sign));
+    let path = plain(parts.uri.path());
     let (bucket, object) = path.trim_start_matches('/').split_once('/').unwrap();
     let generation = parts.headers.get("x-goog-if-generation-match").map(|value| value.to_str().unwrap());
     let condition = generation.map(|number| format!("&ifGenerationMatch={number}")).unwrap_or_default();
@@ -183,16 +218,18 @@ fn torn(response: axum::http::response::Builder, content: &Bytes) -> Response {
     response.header("content-length", content.len()).body(Body::from_stream(futures::stream::iter(pieces))).unwrap()
 }
 
-/// A listing without an object.
+/// A listing without an object; each provider calls its parts by other names.
 fn without(listing: &Bytes, object: &str) -> Bytes {
     let text = std::str::from_utf8(listing).unwrap();
-    let (head, rest) = text.split_once("<Contents>").unwrap_or((text, ""));
+    let (part, name) = if text.contains("<Blobs>") { ("Blob", "Name") } else { ("Contents", "Key") };
+    let (open, close, wanted) = (format!("<{part}>"), format!("</{part}>"), format!("<{name}>{object}</{name}>"));
+    let (head, rest) = text.split_once(&open).unwrap_or((text, ""));
     let kept: String = rest
-        .split("<Contents>")
-        .map(|part| match part.split_once("</Contents>") {
-            Some((entry, after)) if entry.contains(&format!("<Key>{object}</Key>")) => after.to_owned(),
+        .split(&open)
+        .map(|part| match part.split_once(&close) {
+            Some((entry, after)) if entry.contains(&wanted) => after.to_owned(),
             _ if part.is_empty() => String::new(),
-            _ => format!("<Contents>{part}"),
+            _ => format!("{open}{part}"),
         })
         .collect();
     Bytes::from(format!("{head}{kept}"))

@@ -3,9 +3,13 @@
 //! A directory, S3 and what speaks its protocol, Azure Blob Storage, Google Cloud Storage. Objects are created once whatever the
 //! kind; a creation whose answer was lost knows its own object again.
 
+#[cfg(test)]
+mod bench_test;
 mod bucket;
 mod credentials;
 mod errors;
+#[cfg(test)]
+mod faults_test;
 #[cfg(test)]
 mod front_test;
 mod open;
@@ -14,6 +18,8 @@ mod provider;
 #[cfg(test)]
 mod real_test;
 mod report;
+#[cfg(test)]
+mod served_test;
 mod versions;
 
 #[cfg(test)]
