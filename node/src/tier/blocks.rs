@@ -4,15 +4,17 @@
 //! Below it lies what is kept on the disk. Reads nothing from the bucket, and knows not what is in a footer or a block.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::kept::Kept;
-use crate::limits::COLD_CACHE_BYTES;
+use crate::limits::{COLD_CACHE_BYTES, COLD_REQUEST_BLOCKS, COLD_UNDER_WAY};
 use crate::segment::SegmentId;
 
 /// A block of a part of a segment.
@@ -62,6 +64,8 @@ pub(crate) struct Blocks {
     inner: Arc<Mutex<Held>>,
     /// What is kept on the disk besides.
     kept: Option<Arc<Kept>>,
+    /// Room for blocks that come from the bucket.
+    room: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -99,7 +103,14 @@ impl Default for Blocks {
 impl Blocks {
     /// At most so many bytes.
     pub(crate) fn of(most: usize) -> Self {
-        Self { most, inner: Arc::default(), kept: None }
+        let room = Arc::new(Semaphore::new(usize::try_from(COLD_UNDER_WAY).unwrap_or(Semaphore::MAX_PERMITS)));
+        Self { most, inner: Arc::default(), kept: None, room }
+    }
+
+    /// With room for fewer blocks under way.
+    #[cfg(test)]
+    pub(super) fn with_room(self, blocks: usize) -> Self {
+        Self { room: Arc::new(Semaphore::new(blocks)), ..self }
     }
 
     /// The same, with more of them in a directory of the local disk, which is emptied.
@@ -192,6 +203,12 @@ impl Blocks {
                 held.bytes -= gone.bytes();
             }
         }
+    }
+
+    /// Room for a request of so many blocks, until it is dropped.
+    pub(super) async fn under_way(&self, blocks: usize) -> io::Result<SemaphorePermit<'_>> {
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX).clamp(COLD_REQUEST_BLOCKS, COLD_UNDER_WAY);
+        self.room.acquire_many(blocks).await.map_err(io::Error::other)
     }
 
     pub(super) fn count(&self, bytes: u64) {

@@ -1,10 +1,11 @@
 //! A copy in the bucket searched in place: its footer with what is read at open, then ranges of its parts, through a bounded cache.
 //!
 //! Whole blocks are fetched and each is compared with its sum in the footer, so that no altered byte reaches a question. Blocks
-//! that lie beside each other are one request, requests of one read run beside each other. An open segment holds where things lie;
-//! its footer is in the cache like its blocks, and is read again when it had to leave. Decides not which segment is cold.
+//! that lie beside each other are one request, requests of one read run beside each other. Whoever wants a block that another thread
+//! fetches waits for it; nobody else does. An open segment holds where things lie; its footer is in the cache like its blocks, and is
+//! read again when it had to leave. Decides not which segment is cold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use domicile_proto::ids::ShardId;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::blocks::{Blocks, Frame};
 use super::errors::TierError;
@@ -22,6 +24,7 @@ use super::pack::{Cold, Footer, Tier, footer_name, part_name, read_footer, sha25
 use crate::index::builder::Layout;
 use crate::limits::{COLD_BLOCK_BYTES, COLD_GAP_BLOCKS, COLD_READS_AT_ONCE};
 use crate::policy::Scope;
+use crate::segment::places::waiting;
 use crate::segment::ranged::{OUT_OF_REACH, Ranges, open_ranged};
 use crate::segment::{OpenCopied, Segment, SegmentError, SegmentId};
 use crate::store::{Store, StoreError};
@@ -107,6 +110,9 @@ fn row_name(shard: ShardId, segment: SegmentId) -> String {
     format!("segment {segment} in the manifest of shard {shard}")
 }
 
+/// A block: which of which part.
+type Place = (usize, usize);
+
 /// Where the bytes of one cold segment come from.
 struct Source {
     store: Store,
@@ -121,9 +127,10 @@ struct Source {
     runtime: Handle,
     /// The footer while the segment is opened.
     opening: Mutex<Option<Arc<Frame>>>,
-    /// One read of a segment at a time: threads that want the same block fetch it once.
-    reading: tokio::sync::Mutex<()>,
-    /// The same for its footer.
+    /// Blocks that some read brings at this moment, and a call when some have come, or will not.
+    coming: Mutex<BTreeSet<Place>>,
+    landed: Notify,
+    /// The footer is read again by one at a time.
     footing: tokio::sync::Mutex<()>,
 }
 
@@ -144,11 +151,48 @@ impl Ranges for Source {
         if self.hot.iter().any(|hot| hot.start <= range.start && range.end <= hot.end) {
             let frame = match self.held() {
                 Some(frame) => frame,
-                None => self.runtime.block_on(self.footer())?,
+                None => waiting(|| self.runtime.block_on(self.footer()))?,
             };
             return frame.hot(&range).map(<[u8]>::to_vec).ok_or_else(|| altered(&footer_name(&self.object)));
         }
-        self.runtime.block_on(self.gather(range))
+        let wanted = self.wanted(&range);
+        let mut found = BTreeMap::new();
+        self.find(&wanted, &mut found);
+        if lacks(&wanted, &found) {
+            waiting(|| self.runtime.block_on(self.gather(&wanted, &mut found)))?;
+        }
+        self.joined(&range, &found)
+    }
+}
+
+/// Whether anything is not there yet. More than is wanted may be.
+fn lacks(wanted: &[Place], found: &BTreeMap<Place, Bytes>) -> bool {
+    wanted.iter().any(|place| !found.contains_key(place))
+}
+
+/// Blocks that one read brings, so that no other does.
+struct Claim<'a> {
+    source: &'a Source,
+    blocks: Vec<Place>,
+}
+
+impl<'a> Claim<'a> {
+    /// Those of them that nobody brings yet.
+    fn on(source: &'a Source, wanted: impl Iterator<Item = Place>) -> Self {
+        let mut coming = source.coming.lock();
+        let blocks = wanted.filter(|place| coming.insert(*place)).collect();
+        Self { source, blocks }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut coming = self.source.coming.lock();
+        for place in &self.blocks {
+            coming.remove(place);
+        }
+        drop(coming);
+        self.source.landed.notify_waiters();
     }
 }
 
@@ -183,7 +227,8 @@ impl Source {
             blocks: tier.blocks.clone(),
             runtime,
             opening: Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
+            coming: Mutex::default(),
+            landed: Notify::new(),
             footing: tokio::sync::Mutex::default(),
         }
     }
@@ -215,32 +260,47 @@ impl Source {
         Ok(frame)
     }
 
-    async fn gather(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let _reading = self.reading.lock().await;
-        let wanted = self.wanted(&range);
-        let mut found: BTreeMap<(usize, usize), Bytes> = BTreeMap::new();
-        let in_memory = |place: &(usize, usize)| Some((*place, self.blocks.block((self.id, place.0, place.1))?));
-        found.extend(wanted.iter().filter_map(in_memory));
-        if found.len() < wanted.len() {
-            self.bring(&wanted, &mut found).await?;
-        }
-        let mut whole = BytesMut::new();
+    /// Adds what is in memory of what is wanted.
+    fn find(&self, wanted: &[Place], found: &mut BTreeMap<Place, Bytes>) {
         for (part, block) in wanted {
-            let lost = || io::Error::new(io::ErrorKind::UnexpectedEof, "a block that was not fetched");
-            let bytes = found.get(&(part, block)).ok_or_else(lost)?;
-            let begin = self.parts.get(part).ok_or_else(lost)?.from + (block * COLD_BLOCK_BYTES) as u64;
-            let from = usize::try_from(range.start.saturating_sub(begin)).map_err(io::Error::other)?;
-            let to = usize::try_from(range.end.saturating_sub(begin)).unwrap_or(usize::MAX).min(bytes.len());
-            whole.extend_from_slice(bytes.get(from..to).ok_or_else(lost)?);
+            if !found.contains_key(&(*part, *block))
+                && let Some(bytes) = self.blocks.block((self.id, *part, *block))
+            {
+                found.insert((*part, *block), bytes);
+            }
         }
-        Ok(whole.into())
     }
 
-    /// Brings what is wanted and not found yet from the disk, and the rest of it from the bucket.
-    async fn bring(&self, wanted: &[(usize, usize)], found: &mut BTreeMap<(usize, usize), Bytes>) -> io::Result<()> {
+    /// Adds all that is wanted, wherever it comes from.
+    async fn gather(&self, wanted: &[Place], found: &mut BTreeMap<Place, Bytes>) -> io::Result<()> {
+        while lacks(wanted, found) {
+            let landed = self.landed.notified();
+            tokio::pin!(landed);
+            // What lands from here on is noticed.
+            landed.as_mut().enable();
+            let claim = Claim::on(self, wanted.iter().copied().filter(|place| !found.contains_key(place)));
+            if claim.blocks.is_empty() {
+                landed.await;
+            } else {
+                self.bring(&claim.blocks, found).await?;
+            }
+            drop(claim);
+            // What others brought. Where it has left again, or did not come, it is brought here.
+            self.find(wanted, found);
+        }
+        Ok(())
+    }
+
+    /// Brings blocks from the disk, and the rest of them from the bucket.
+    async fn bring(&self, wanted: &[Place], found: &mut BTreeMap<Place, Bytes>) -> io::Result<()> {
+        // They may have come since they were looked for.
+        self.find(wanted, found);
+        let lacking: Vec<_> = wanted.iter().copied().filter(|place| !found.contains_key(place)).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
         let frame = self.footer().await?;
         let mut missing = Vec::new();
-        let lacking: Vec<_> = wanted.iter().copied().filter(|place| !found.contains_key(place)).collect();
         for (part, block) in lacking {
             match self.blocks.kept_block((self.id, part, block), frame.sum(part, block)) {
                 Some(bytes) => drop(found.insert((part, block), bytes)),
@@ -258,8 +318,22 @@ impl Source {
         Ok(())
     }
 
+    /// The bytes of a range from its blocks.
+    fn joined(&self, range: &Range<u64>, found: &BTreeMap<Place, Bytes>) -> io::Result<Vec<u8>> {
+        let lost = || io::Error::new(io::ErrorKind::UnexpectedEof, "a block that was not fetched");
+        let mut whole = BytesMut::new();
+        for (part, block) in self.wanted(range) {
+            let bytes = found.get(&(part, block)).ok_or_else(lost)?;
+            let begin = self.parts.get(part).ok_or_else(lost)?.from + (block * COLD_BLOCK_BYTES) as u64;
+            let from = usize::try_from(range.start.saturating_sub(begin)).map_err(io::Error::other)?;
+            let to = usize::try_from(range.end.saturating_sub(begin)).unwrap_or(usize::MAX).min(bytes.len());
+            whole.extend_from_slice(bytes.get(from..to).ok_or_else(lost)?);
+        }
+        Ok(whole.into())
+    }
+
     /// The blocks that hold a range, in order.
-    fn wanted(&self, range: &Range<u64>) -> Vec<(usize, usize)> {
+    fn wanted(&self, range: &Range<u64>) -> Vec<Place> {
         let mut wanted = Vec::new();
         for (number, part) in self.parts.iter().enumerate() {
             let begin = range.start.max(part.from) - part.from;
@@ -273,17 +347,13 @@ impl Source {
     }
 
     /// Blocks that lie beside each other, in one request; each is what was copied out.
-    async fn fetch(
-        &self,
-        frame: &Frame,
-        part: usize,
-        blocks: Range<usize>,
-    ) -> io::Result<Vec<((usize, usize), Bytes)>> {
+    async fn fetch(&self, frame: &Frame, part: usize, blocks: Range<usize>) -> io::Result<Vec<(Place, Bytes)>> {
         let name = part_name(&self.object, part);
         let altered = || altered(&name);
         let PartOf { length, .. } = self.parts.get(part).ok_or_else(altered)?;
         let from = (blocks.start * COLD_BLOCK_BYTES) as u64;
         let to = ((blocks.end * COLD_BLOCK_BYTES) as u64).min(*length);
+        let _under_way = self.blocks.under_way(blocks.len()).await?;
         let bytes = self.store.read_range(&name, from..to).await.map_err(away)?;
         self.blocks.count(to - from);
         if bytes.len() as u64 != to - from {

@@ -77,6 +77,78 @@ async fn a_read_of_many_parts_is_whole_and_no_more_requests_run_beside_each_othe
     assert_eq!(store.traffic.lock().at_once, COLD_READS_AT_ONCE);
 }
 
+/// Reads beside each other.
+async fn read_all(source: &Arc<Source>, ranges: Vec<Range<u64>>) -> Vec<io::Result<Vec<u8>>> {
+    let reads = ranges.into_iter().map(|range| {
+        let source = Arc::clone(source);
+        tokio::task::spawn_blocking(move || source.read(range))
+    });
+    futures::future::join_all(reads).await.into_iter().map(Result::unwrap).collect()
+}
+
+const BLOCK: u64 = COLD_BLOCK_BYTES as u64;
+
+fn numbered(blocks: usize) -> Vec<u8> {
+    (0..blocks * COLD_BLOCK_BYTES).map(|at| (at / 1_000).to_le_bytes()[0]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_several_want_is_fetched_once_and_who_wants_another_does_not_wait() {
+    let (store, dir) = (Store::in_memory(), tempfile::tempdir().unwrap());
+    let part = numbered(10);
+    let source = lying(&tier(&store, dir.path()), 1, std::slice::from_ref(&part), 0..0).await;
+    store.traffic.lock().pause = Duration::from_millis(100);
+    let ranges: Vec<_> = (0..8).map(|number| number % 2 * 5 * BLOCK..number % 2 * 5 * BLOCK + 9_000).collect();
+    for (read, range) in read_all(&source, ranges.clone()).await.into_iter().zip(ranges) {
+        let at = |at| usize::try_from(at).unwrap();
+        assert!(read.unwrap() == part[at(range.start)..at(range.end)]);
+    }
+    let traffic = *store.traffic.lock();
+    assert_eq!((traffic.reads, traffic.at_once), (2, 2));
+    assert!(source.coming.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waited_for_a_block_that_did_not_come_fetches_it() {
+    let (store, dir) = (Store::in_memory(), tempfile::tempdir().unwrap());
+    let source = lying(&tier(&store, dir.path()), 1, &[numbered(1)], 0..0).await;
+    store.fail(crate::store::Faults { count: 1, ..Default::default() });
+    let read = read_all(&source, vec![0..BLOCK; 6]).await;
+    assert_eq!(read.iter().filter(|read| read.is_err()).count(), 1);
+    assert!(read.into_iter().flatten().all(|read| read == numbered(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overlapping_reads_of_many_threads_are_whole_whatever_leaves_the_cache() {
+    let (store, dir) = (Store::in_memory(), tempfile::tempdir().unwrap());
+    let parts: Vec<_> = (1..4).map(numbered).collect();
+    let whole = parts.concat();
+    for most in [1, 3, 100] {
+        let tier = tier(&store, dir.path()).with_blocks(Blocks::of(most * COLD_BLOCK_BYTES));
+        let source = lying(&tier, most as u64, &parts, 0..9).await;
+        let ranges: Vec<_> = (0..40).map(|n| n * 7_919..(n * 7_919 + n * 2_003).min(6 * BLOCK)).collect();
+        for (read, range) in read_all(&source, ranges.clone()).await.into_iter().zip(ranges) {
+            let at = |at| usize::try_from(at).unwrap();
+            assert!(read.unwrap() == whole[at(range.start)..at(range.end)], "{range:?} with {most} blocks");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_segments_together_have_no_more_under_way_than_may_be() {
+    let (store, dir) = (Store::in_memory(), tempfile::tempdir().unwrap());
+    let tier = tier(&store, dir.path()).with_blocks(Blocks::default().with_room(32));
+    let mut sources = Vec::new();
+    for number in 0..8 {
+        sources.push(lying(&tier, number, &[numbered(1)], 0..0).await);
+    }
+    store.traffic.lock().pause = Duration::from_millis(50);
+    // A request counts as sixteen blocks at least.
+    futures::future::join_all(sources.iter().map(|source| read(source, 0..10))).await;
+    let traffic = *store.traffic.lock();
+    assert_eq!((traffic.reads, traffic.at_once), (8, 2));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_open_segments_hold_no_more_than_the_cache_may_and_read_the_same() {
     const HOT: usize = 100_000;
