@@ -5,7 +5,7 @@
 //!
 //! | part | setting | default | meaning |
 //! |---|---|---|---|
-//! | `cold` | `DOMICILE_BENCH_MB`, `DOMICILE_BENCH_RUNS`, `DOMICILE_BENCH_GET_MS` | 50, 15, 30 | the same questions hot and cold, over 50 MB of lines, with 30 ms added to each read of the bucket |
+//! | `cold` | `DOMICILE_BENCH_FILE` or `DOMICILE_BENCH_MB`, `DOMICILE_BENCH_RUNS`, `DOMICILE_BENCH_GET_MS`, `DOMICILE_BENCH_STARTS` | 50, 15, 30, 3 | the same questions hot and cold, over 50 MB of lines, with 30 ms added to each read of the bucket; each of them after so many starts with nothing cached |
 //! | `levels` | `DOMICILE_BENCH_FILE` or `DOMICILE_BENCH_MB` | 50 | stored lines at each level of zstd |
 //! | `streams` | `DOMICILE_BENCH_STREAMS`, `DOMICILE_BENCH_MB` | 1000, 200 | memory while so many streams are written, and while as many cold segments are searched |
 //! | `takeover` | `DOMICILE_BENCH_SHARDS` | 100 | shards of a killed node, searchable at its neighbour |
