@@ -405,7 +405,18 @@ pub(crate) const COLD_BLOCK_BYTES: usize = 64 << 10;
 pub(crate) const COLD_GAP_BLOCKS: usize = 1;
 /// Requests of one read of a cold segment that run beside each other; each holds a part at most.
 pub(crate) const COLD_READS_AT_ONCE: usize = 4;
-/// Blocks of all cold segments kept in memory, in bytes.
+/// Blocks that are under way from the bucket for all questions of a node together: 128 MiB, whatever number of threads reads.
+pub(crate) const COLD_UNDER_WAY: u32 = 2_048;
+/// For how many blocks a request counts at least, so that 128 requests run beside each other at most.
+pub(crate) const COLD_REQUEST_BLOCKS: u32 = 16;
+/// Threads of a node on which further segments in the bucket are searched, for all questions together; one takes half of what is free.
+/// They wait nearly always: a thousand segments of five reads of 30 ms each are two seconds and a half in 64 of them.
+pub(crate) const COLD_THREADS: u64 = 128;
+/// Those of them that compute at a time: as many as search segments on the disk.
+pub(crate) const COLD_COMPUTING: u64 = 2;
+/// Records of the segments that are open in them at a time: a column is read whole, some bytes for each record.
+pub(crate) const COLD_RECORDS_AT_ONCE: u64 = 16 << 20;
+/// Blocks and footers of all cold segments kept in memory, in bytes.
 pub(crate) const COLD_CACHE_BYTES: usize = 256 << 20;
 /// Blocks of all cold segments kept on the disk, in bytes: what was read today is often asked for tomorrow.
 pub(crate) const COLD_DISK_BYTES: u64 = 4 << 30;

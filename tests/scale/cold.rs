@@ -8,9 +8,9 @@ use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::s3::S3;
 use serde_json::{Value, json};
 
-use crate::measure::{WITHIN, bytes_below, memory_mib, middle, send, timeless, until_found};
+use crate::measure::{WITHIN, bytes_below, lines, memory_mib, middle, send, timeless, until_found};
 use crate::slow::Slow;
-use crate::{BINARY, generate, setting};
+use crate::{BINARY, setting};
 
 const STREAM: &str = "bench";
 
@@ -72,7 +72,7 @@ pub(crate) fn measure() -> Result<()> {
         "tokyo",
     ])?;
     let tokyo = cluster.region("tokyo");
-    let lines = generate::lines(setting("DOMICILE_BENCH_MB", 50) << 20, 42);
+    let lines = lines(50)?;
     let raw = lines.len();
     let events = send(&tokyo, STREAM, &lines)?;
     drop(lines);
@@ -98,42 +98,77 @@ pub(crate) fn measure() -> Result<()> {
             "cold_bytes_per_raw_byte": segments.iter().map(|(_, bytes)| bytes).sum::<u64>() as f64 / raw as f64,
         })
     );
-    ask_cold(&mut cluster, &slow, delay, (&hot, segments.len()), runs)
+    let asked = Asked { hot: &hot, segments: segments.len(), all: all_segments(&cluster)?, delay, runs };
+    slow.delay(delay);
+    for number in 0..hot.len() {
+        asked.cold(&mut cluster, &slow, number)?;
+    }
+    Ok(())
 }
 
-/// With nothing in any cache, and then with all of it there.
-fn ask_cold(
-    cluster: &mut Cluster,
-    slow: &Slow,
+/// What the questions gave hot, and how they are asked cold.
+struct Asked<'a> {
+    hot: &'a [(Value, f64)],
+    /// Segments of the stream, and of all streams.
+    segments: usize,
+    all: usize,
     delay: u64,
-    (hot, segments): (&[(Value, f64)], usize),
     runs: u64,
-) -> Result<()> {
-    slow.delay(delay);
-    for ((name, question), (wanted, hot_ms)) in questions().iter().zip(hot) {
-        cluster.end("tokyo")?;
-        let before = slow.read();
-        cluster.restart("tokyo")?;
-        let opened = slow.read();
+}
+
+/// What a question took whose segments were not in any cache.
+struct First {
+    ms: f64,
+    /// Reads of the start, and those of them that were of segments: what opening them takes.
+    start: u64,
+    opening: u64,
+    reads: u64,
+    bytes: u64,
+}
+
+impl Asked<'_> {
+    /// One question, several times with nothing in any cache, and then with all of it there.
+    fn cold(&self, cluster: &mut Cluster, slow: &Slow, number: usize) -> Result<()> {
+        let (name, question) = &questions()[number];
+        let (wanted, hot_ms) = &self.hot[number];
+        let mut firsts = Vec::new();
+        for _ in 0..setting("DOMICILE_BENCH_STARTS", 3).max(1) {
+            let (answer, first) = begun_anew(cluster, slow, question)?;
+            ensure!(answer == *wanted, "{name}: the answer differs: {answer} instead of {wanted}");
+            firsts.push(first);
+        }
         let tokyo = cluster.region("tokyo");
-        let (answer, first) = ask(&tokyo, question)?;
-        let read = slow.read();
-        ensure!(answer == *wanted, "{name}: the answer differs: {answer} instead of {wanted}");
-        let times: Result<Vec<f64>> = (0..runs).map(|_| Ok(ask(&tokyo, question)?.1)).collect();
+        let times: Result<Vec<f64>> = (0..self.runs).map(|_| Ok(ask(&tokyo, question)?.1)).collect();
         let warm = middle(times?);
-        let of = segments as f64;
+        let middle_of = |of: &dyn Fn(&First) -> f64| middle(firsts.iter().map(of).collect());
+        let (segments, all) = (self.segments as f64, self.all as f64);
+        let opens = middle_of(&|first| first.opening as f64 / all);
+        ensure!(opens <= 2.0, "{opens} reads to open a segment");
         println!(
             "{}",
             json!({
                 "figure": name, "hot_p50_ms": hot_ms, "cold_warm_cache_p50_ms": warm, "ratio": warm / hot_ms,
-                "cold_cache_first_ms": first, "added_ms_a_read": delay, "is_same_answer": true,
-                "reads_of_the_start": opened.0 - before.0,
-                "reads_a_segment": (read.0 - opened.0) as f64 / of, "bytes_a_segment": (read.1 - opened.1) as f64 / of,
+                "cold_cache_p50_ms": middle_of(&|first| first.ms), "cold_cache_ms": firsts.iter().map(|first| first.ms).collect::<Vec<_>>(),
+                "added_ms_a_read": self.delay, "is_same_answer": true, "reads_of_the_start": middle_of(&|first| first.start as f64),
+                "opens_a_segment": opens, "reads_a_segment": middle_of(&|first| first.reads as f64 / segments),
+                "bytes_a_segment": middle_of(&|first| first.bytes as f64 / segments),
                 "rss_mib": memory_mib(cluster.pid("tokyo")?, "VmRSS:")?,
             })
         );
+        Ok(())
     }
-    Ok(())
+}
+
+/// A question to a node that was just started: memory is empty then, and so is what is kept on the disk.
+fn begun_anew(cluster: &mut Cluster, slow: &Slow, question: &Value) -> Result<(Value, First)> {
+    cluster.end("tokyo")?;
+    let (before, of_segments) = (slow.read(), slow.read_of_segments());
+    cluster.restart("tokyo")?;
+    let (opened, opening) = (slow.read(), slow.read_of_segments() - of_segments);
+    let (answer, ms) = ask(&cluster.region("tokyo"), question)?;
+    let read = slow.read();
+    let first = First { ms, start: opened.0 - before.0, opening, reads: read.0 - opened.0, bytes: read.1 - opened.1 };
+    Ok((answer, first))
 }
 
 /// Merges have settled when the disk holds the same for a while.
@@ -150,10 +185,19 @@ fn until_settled(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+fn listed(cluster: &Cluster) -> Result<Vec<Value>> {
+    let listed: Value = serde_json::from_str(&cluster.command(&["storage", "ls", "--region", "tokyo", "--json"])?)?;
+    listed["segments"].as_array().cloned().context("no list of segments")
+}
+
+/// How many segments of all streams lie in the bucket.
+fn all_segments(cluster: &Cluster) -> Result<usize> {
+    Ok(listed(cluster)?.iter().filter(|row| row["tier"] == "cold").count())
+}
+
 /// The stream's segments with their bytes, all of which lie in the bucket.
 fn all_cold(cluster: &Cluster) -> Result<Vec<(String, u64)>> {
-    let listed: Value = serde_json::from_str(&cluster.command(&["storage", "ls", "--region", "tokyo", "--json"])?)?;
-    let rows = listed["segments"].as_array().context("no list of segments")?;
+    let rows = listed(cluster)?;
     let own = rows.iter().filter(|row| row["stream"] == STREAM);
     own.map(|row| {
         ensure!(row["tier"] == "cold", "a segment that is not cold: {row}");

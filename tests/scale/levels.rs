@@ -5,17 +5,13 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::measure::blocks;
-use crate::{generate, setting};
+use crate::measure::{blocks, lines};
 
 /// As large as the blocks of a segment's stored events.
 const BLOCK_BYTES: usize = 512 << 10;
 
 pub(crate) fn measure() -> Result<()> {
-    let lines = match std::env::var("DOMICILE_BENCH_FILE") {
-        Ok(file) => std::fs::read(file)?,
-        Err(_) => generate::lines(setting("DOMICILE_BENCH_MB", 50) << 20, 42),
-    };
+    let lines = lines(50)?;
     for level in [1, 3, 6, 9, 12, 19] {
         let begun = Instant::now();
         let mut packed = Vec::new();

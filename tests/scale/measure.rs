@@ -7,9 +7,23 @@ use domicile_tests::cluster::region::Region;
 use domicile_tests::cluster::wait_until;
 use serde_json::Value;
 
+use crate::{generate, setting};
+
 /// How long a bench waits for what should come.
 pub(crate) const WITHIN: Duration = Duration::from_secs(600);
 const BATCH_BYTES: usize = 4 << 20;
+/// Most resident memory of a node, in MiB, however many streams are written or cold segments searched. The large limits of
+/// `node/src/limits.rs` together are 992: bodies in the line 192, what is gathered 96, young segments 64, searches 384, cold blocks and
+/// footers 256; the rest is for what the engine and the allocator take. Memory is no matter of time, so a bench fails above it.
+pub(crate) const MEMORY_MIB: u64 = 1_536;
+
+/// The lines of `DOMICILE_BENCH_FILE`, or as many megabytes of made ones as `DOMICILE_BENCH_MB` says.
+pub(crate) fn lines(megabytes: u64) -> Result<Vec<u8>> {
+    match std::env::var("DOMICILE_BENCH_FILE") {
+        Ok(file) => std::fs::read(&file).with_context(|| format!("`DOMICILE_BENCH_FILE`: {file}")),
+        Err(_) => Ok(generate::lines(setting("DOMICILE_BENCH_MB", megabytes) << 20, 42)),
+    }
+}
 
 /// Lines in pieces that end where a line ends.
 pub(crate) fn blocks(lines: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
@@ -65,6 +79,13 @@ pub(crate) fn memory_mib(pid: u32, which: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(which)).context("no such line")?;
     Ok(line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024)
+}
+
+/// The most memory that a process ever had, in MiB, which is within the bound.
+pub(crate) fn bounded_peak_mib(pid: u32) -> Result<u64> {
+    let peak = memory_mib(pid, "VmHWM:")?;
+    ensure!(peak <= MEMORY_MIB, "{peak} MiB of memory, where {MEMORY_MIB} are the bound");
+    Ok(peak)
 }
 
 /// Bytes of the files below a directory.

@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+/// In the names of all copies.
+const SEGMENTS: &[u8] = b"/segments/";
+
 /// Counted since the beginning.
 #[derive(Default)]
 struct Seen {
     delay_ms: AtomicU64,
     gets: AtomicU64,
+    of_segments: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -56,6 +60,11 @@ impl Slow {
         self.seen.delay_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// Those of the reads that were of copies of segments.
+    pub(crate) fn read_of_segments(&self) -> u64 {
+        self.seen.of_segments.load(Ordering::Relaxed)
+    }
+
     /// Reads of an object or a range, and bytes that came back for whatever was asked.
     pub(crate) fn read(&self) -> (u64, u64) {
         (self.seen.gets.load(Ordering::Relaxed), self.seen.bytes.load(Ordering::Relaxed))
@@ -65,6 +74,12 @@ impl Slow {
 fn ask(seen: &Seen, bytes: &[u8]) {
     if bytes.starts_with(b"GET ") {
         seen.gets.fetch_add(1, Ordering::Relaxed);
+        let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        // A listing is no read of an object: what it asks for stands behind a question mark.
+        let path = line.split(|byte| *byte == b'?').next().unwrap_or_default();
+        if path.windows(SEGMENTS.len()).any(|at| at == SEGMENTS) {
+            seen.of_segments.fetch_add(1, Ordering::Relaxed);
+        }
         std::thread::sleep(Duration::from_millis(seen.delay_ms.load(Ordering::Relaxed)));
     }
 }

@@ -84,18 +84,22 @@ impl Both {
     }
 
     async fn asked(&self, segment: &Arc<Segment>, asked: &SearchRequest) -> Result<Vec<u8>, QueryError> {
-        let (engine, segments, asked) = (self.engine.clone(), vec![Arc::clone(segment)], asked.clone());
-        let work = move || {
-            let hits = engine.search(&asked, segments, Rows::Redacted)?;
-            let mut answer = format!("{:?}", hits.total()).into_bytes();
-            for row in hits.rows()? {
-                answer.extend(format!("\n{} {:?} {:?} {}", row.id, row.time, row.tie, row.score).bytes());
-                answer.extend(row.source);
-            }
-            Ok(answer)
-        };
-        tokio::task::spawn_blocking(work).await.unwrap()
+        answer(&self.engine, vec![Arc::clone(segment)], asked).await
     }
+}
+
+async fn answer(engine: &Engine, segments: Vec<Arc<Segment>>, asked: &SearchRequest) -> Result<Vec<u8>, QueryError> {
+    let (engine, asked) = (engine.clone(), asked.clone());
+    let work = move || {
+        let hits = engine.search(&asked, segments, Rows::Redacted)?;
+        let mut answer = format!("{:?}", hits.total()).into_bytes();
+        for row in hits.rows()? {
+            answer.extend(format!("\n{} {:?} {:?} {}", row.id, row.time, row.tie, row.score).bytes());
+            answer.extend(row.source);
+        }
+        Ok(answer)
+    };
+    tokio::task::spawn_blocking(work).await.unwrap()
 }
 
 fn term(word: &str) -> SearchRequest {
@@ -227,6 +231,79 @@ async fn an_altered_byte_reaches_no_answer_and_a_store_that_is_back_is_used_agai
     // A footer of another copy is none.
     let other = Cold { sha256: [0; 32], ..both.cold.clone() };
     assert_eq!(both.tier.open_in_place(&both.layout, &other).await.err().map(|e| e.code()), Some("DMC-TIER-03"));
+}
+
+/// Segments in the bucket as their manifest names them, each with a copy on the disk.
+async fn many(dir: &Path, store: &Store, count: u64) -> (Tier, Layout, Vec<Cold>, Vec<Arc<Segment>>) {
+    let (tier, layout) = (Tier::new(store.clone(), dir.join("cache"), Tasks::default()), Layout::new());
+    let files = Files::open(&dir.join("segments")).unwrap();
+    let (mut colds, mut hot) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let shard = ShardId(number % 3);
+        let (id, place) = files.place(shard).unwrap();
+        let mut builder = Builder::on_disk(&layout, &place, 0).unwrap();
+        let records = (number * 500..number * 500 + 500).map(|n| {
+            let (at, source) = event(n);
+            record(at, None, source)
+        });
+        builder.add(durable(shard.0, 1 + number * 500, records.collect())).unwrap();
+        let built = builder.finish().unwrap().unwrap();
+        let segment = open_built(&layout, (id, shard), built, Some(place), Default::default()).unwrap();
+        let mut cold = tier.copy_out(&segment).await.unwrap();
+        cold.row.copied = Some(cold.named_by(segment.bytes, Default::default()));
+        colds.push(cold);
+        hot.push(Arc::new(segment));
+    }
+    (tier, layout, colds, hot)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_segments_are_waited_for_beside_each_other_and_no_more_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&StoreConfig { dir: dir.path().join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
+    let (tier, layout, colds, hot) = many(dir.path(), &store, 24).await;
+    let mut one_by_one = Engine::new().unwrap();
+    one_by_one.beside = super::beside::Beside::alone();
+    for sort in [Sort::Score, Sort::Newest] {
+        let asked = SearchRequest { sort, ..term("timeout") };
+        let wanted = answer(&one_by_one, hot.clone(), &asked).await.unwrap();
+        let mut seen = Vec::new();
+        for (engine, pause) in [(one_by_one.clone(), 0), (Engine::new().unwrap(), 100)] {
+            let empty = tier.clone().with_blocks(Blocks::default());
+            let mut segments = Vec::new();
+            for cold in &colds {
+                segments.push(Arc::new(empty.open_in_place(&layout, cold).await.unwrap()));
+            }
+            assert!(segments.iter().all(|segment| segment.is_away()));
+            *store.traffic.lock() = Default::default();
+            store.traffic.lock().pause = std::time::Duration::from_millis(pause);
+            assert!(answer(&engine, segments, &asked).await.unwrap() == wanted, "{sort:?}");
+            let traffic = *store.traffic.lock();
+            seen.push((traffic.reads, traffic.at_once));
+        }
+        *store.traffic.lock() = Default::default();
+        let [(reads, _), (reads_beside, at_once)] = seen[..] else { unreachable!() };
+        assert!(at_once >= 12, "{sort:?}: {at_once} at once");
+        // By score every segment is read in full; for the newest page, what is begun beside each other cannot be passed over.
+        assert!(reads_beside == reads || (sort == Sort::Newest && reads_beside >= reads), "{reads_beside}, {reads}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_newest_on_the_disk_leaves_the_bucket_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&StoreConfig { dir: dir.path().join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
+    let (tier, layout, colds, hot) = many(dir.path(), &store, 6).await;
+    let mut segments = vec![Arc::clone(&hot[4]), Arc::clone(&hot[5])];
+    for cold in &colds[..4] {
+        segments.push(Arc::new(tier.open_in_place(&layout, cold).await.unwrap()));
+    }
+    let everything = elastic::filter(&json!({"match_all": {}}), &DateContext::utc(now())).unwrap();
+    let asked = SearchRequest { size: 20, ..request(everything) };
+    let wanted = answer(&Engine::new().unwrap(), hot, &asked).await.unwrap();
+    *store.traffic.lock() = Default::default();
+    assert!(answer(&Engine::new().unwrap(), segments, &asked).await.unwrap() == wanted);
+    assert_eq!(store.traffic.lock().reads, 0);
 }
 
 proptest! {

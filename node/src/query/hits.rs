@@ -69,18 +69,33 @@ impl Hits {
         // Documents that lie beside each other are read beside each other: the store keeps them in blocks.
         let mut places: Vec<usize> = (0..self.top.len()).collect();
         places.sort_by_key(|place| self.top.get(*place).map(|found| (found.segment, found.doc)));
+        let of = |place: &usize| self.top.get(*place).and_then(|found| self.segments.get(found.segment));
+        let is_away = |place: &usize| of(place).is_some_and(|segment| segment.is_away());
+        let (away, here): (Vec<_>, Vec<_>) = places.into_iter().partition(is_away);
+        let mut rows = self.read(&here)?;
+        // Each segment in the bucket is waited for beside the others.
+        let same =
+            |one: &usize, next: &usize| self.top.get(*one).map(|f| f.segment) == self.top.get(*next).map(|f| f.segment);
+        let away: Vec<&[usize]> = away.chunk_by(same).collect();
+        let records = |places: &&[usize]| places.first().and_then(of).map_or(0, |segment| segment.docs);
+        rows.extend(self.engine.beside.each(away, records, |places| self.read(places))?.into_iter().flatten());
+        rows.sort_unstable_by_key(|(place, _)| *place);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// The rows at some places of the page; none where one was erased meanwhile.
+    fn read(&self, places: &[usize]) -> Result<Vec<(usize, Row)>, QueryError> {
         let mut columns = Columns::new();
         let mut store: Option<(usize, StoreReader)> = None;
-        let mut rows: Vec<Option<Row>> = Vec::new();
-        rows.resize_with(self.top.len(), || None);
+        let mut rows = Vec::new();
         for place in places {
             self.budget.check()?;
-            if let (Some(found), Some(row)) = (self.top.get(place), rows.get_mut(place)) {
-                *row = self.row(found, &mut columns, &mut store)?;
-                self.budget.page(row.as_ref().map_or(0, |row| row.source.len()))?;
-            }
+            let Some(found) = self.top.get(*place) else { continue };
+            let Some(row) = self.row(found, &mut columns, &mut store)? else { continue };
+            self.budget.page(row.source.len())?;
+            rows.push((*place, row));
         }
-        Ok(rows.into_iter().flatten().collect())
+        Ok(rows)
     }
 
     /// `store` is the one that was read last: beside each other lie rows of the same segment, and of the same block.

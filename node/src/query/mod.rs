@@ -6,6 +6,7 @@
 //! nodes of this region.
 
 pub(crate) mod aggs;
+mod beside;
 mod carry;
 #[cfg(test)]
 mod cold_test;

@@ -1,8 +1,8 @@
 //! Running a search: what matches, how many, and the first page in the wanted order.
 //!
-//! Stretches of segments run beside each other on two threads of the engine's own. Nothing is looked at that cannot
-//! change the answer: whole segments count from their sizes and postings where they can, and segments older than the last
-//! hit of a full page are passed over.
+//! Stretches of segments on the disk run beside each other on two threads of the engine's own, and then those in the bucket on others:
+//! see `beside`. Nothing is looked at that cannot change the answer: whole segments count from their sizes and postings where they can,
+//! and segments older than the last hit of a full page are passed over.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,6 +15,7 @@ use tantivy::columnar::Column;
 use tantivy::{DocId, Executor, i64_to_u64};
 
 use super::QueryError;
+use super::beside::Beside;
 use super::compile::Compiled;
 use super::filter::{Filter, both};
 use super::hits::{Hits, Total};
@@ -80,6 +81,8 @@ pub(crate) struct SearchRequest {
 #[derive(Clone)]
 pub(crate) struct Engine {
     pub(super) threads: Executor,
+    /// How segments in the bucket are searched.
+    pub(super) beside: Beside,
     /// Where it is measured what each shard asks of this node.
     loads: Option<Loads>,
 }
@@ -90,7 +93,7 @@ impl Engine {
     /// # Errors
     /// [`QueryError::Engine`] where the machine gives no threads.
     pub(crate) fn new() -> Result<Self, QueryError> {
-        Ok(Self { threads: Executor::multi_thread(2, "search-")?, loads: None })
+        Ok(Self { threads: Executor::multi_thread(2, "search-")?, beside: Beside::default(), loads: None })
     }
 
     /// Has the time of searches counted to the shards that they go through.
@@ -149,7 +152,8 @@ impl Engine {
         Ok(Hits { engine: self.clone(), segments, filter, range, sort: request.sort, budget, total, top })
     }
 
-    /// Runs `work` for every unit on the threads.
+    /// Runs `work` for every unit on the threads; results are in the order of the units. Those on the disk come first: after them the
+    /// page is often full, and nothing is read of the bucket.
     pub(super) fn each<T: Send>(
         &self,
         units: Vec<Unit>,
@@ -162,7 +166,17 @@ impl Engine {
         if units.len() < 2 {
             return units.into_iter().map(work).collect();
         }
-        self.threads.map(|unit| Ok(work(unit)), units.into_iter())?.into_iter().collect()
+        let numbered = units.into_iter().enumerate();
+        let (away, here): (Vec<_>, Vec<_>) = numbered.partition(|(_, unit)| unit.segment.is_away());
+        let work = |(number, unit): (usize, Unit)| -> Result<(usize, T), QueryError> { Ok((number, work(unit)?)) };
+        let mut done: Vec<(usize, T)> = if here.len() < 2 {
+            here.into_iter().map(work).collect::<Result<_, _>>()?
+        } else {
+            self.threads.map(|unit| Ok(work(unit)), here.into_iter())?.into_iter().collect::<Result<_, _>>()?
+        };
+        done.extend(self.beside.each(away, |(_, unit)| unit.segment.docs, work)?);
+        done.sort_unstable_by_key(|(number, _)| *number);
+        Ok(done.into_iter().map(|(_, result)| result).collect())
     }
 }
 

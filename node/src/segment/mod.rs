@@ -19,6 +19,7 @@ mod lost_test;
 pub(crate) mod manifest;
 mod merge;
 mod moved;
+pub(crate) mod places;
 pub(crate) mod plan;
 mod publish;
 mod purge;

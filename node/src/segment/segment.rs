@@ -100,6 +100,11 @@ impl Segment {
         self.dir.is_none() && self.copied.is_none()
     }
 
+    /// Whether it lies in the bucket alone, so that whoever reads it may wait.
+    pub(crate) const fn is_away(&self) -> bool {
+        self.dir.is_none() && self.copied.is_some()
+    }
+
     /// The documents with a number in a column of hashed ids, where a table says so; `None` where the column has to be read.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! A copy in the bucket searched in place: its footer with what is read at open, then ranges of its parts, through a bounded cache.
 //!
 //! Whole blocks are fetched and each is compared with its sum in the footer, so that no altered byte reaches a question. Blocks
-//! that lie beside each other are one request, requests of one read run beside each other. Decides not which segment is cold.
+//! that lie beside each other are one request, requests of one read run beside each other. Whoever wants a block that another thread
+//! fetches waits for it; nobody else does. An open segment holds where things lie; its footer is in the cache like its blocks, and is
+//! read again when it had to leave. Decides not which segment is cold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -15,136 +16,18 @@ use domicile_proto::ids::ShardId;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
+use super::blocks::{Blocks, Frame};
 use super::errors::TierError;
-use super::kept::Kept;
 use super::pack::{Cold, Footer, Tier, footer_name, part_name, read_footer, sha256};
 use crate::index::builder::Layout;
-use crate::limits::{COLD_BLOCK_BYTES, COLD_CACHE_BYTES, COLD_GAP_BLOCKS, COLD_READS_AT_ONCE};
+use crate::limits::{COLD_BLOCK_BYTES, COLD_GAP_BLOCKS, COLD_READS_AT_ONCE};
 use crate::policy::Scope;
+use crate::segment::places::waiting;
 use crate::segment::ranged::{OUT_OF_REACH, Ranges, open_ranged};
 use crate::segment::{OpenCopied, Segment, SegmentError, SegmentId};
-use crate::store::Store;
-
-/// A block of a part of a segment.
-pub(super) type Key = (SegmentId, usize, usize);
-
-/// Blocks of cold segments in memory, the ones not used for longest leaving first. Cheap to clone; clones share it.
-#[derive(Clone)]
-pub(crate) struct Blocks {
-    most: usize,
-    inner: Arc<Mutex<Held>>,
-    /// What is kept on the disk besides.
-    kept: Option<Arc<Kept>>,
-}
-
-#[derive(Default)]
-struct Held {
-    blocks: HashMap<Key, (Bytes, u64)>,
-    /// By when they were used.
-    order: BTreeMap<u64, Key>,
-    bytes: usize,
-    used: u64,
-    /// Requests and bytes that were fetched into it.
-    fetched: (u64, u64),
-}
-
-impl Default for Blocks {
-    fn default() -> Self {
-        Self::of(COLD_CACHE_BYTES)
-    }
-}
-
-impl Blocks {
-    /// At most so many bytes.
-    pub(crate) fn of(most: usize) -> Self {
-        Self { most, inner: Arc::default(), kept: None }
-    }
-
-    /// The same, with more of them in a directory of the local disk, which is emptied.
-    pub(crate) fn with_disk(self, dir: PathBuf, most: u64) -> Self {
-        Self { kept: Some(Arc::new(Kept::within(dir, most))), ..self }
-    }
-
-    /// A block that is in memory, or on the disk and as its sum says.
-    fn find(&self, key: Key, sum: Option<u32>) -> Option<Bytes> {
-        if let Some(bytes) = self.get(key) {
-            return Some(bytes);
-        }
-        let kept = self.kept.as_ref()?;
-        let bytes = kept.get(key)?;
-        if sum != Some(crc32fast::hash(&bytes)) {
-            kept.forget_block(key);
-            return None;
-        }
-        self.put(key, bytes.clone());
-        Some(bytes)
-    }
-
-    /// Keeps a block that was fetched.
-    fn keep(&self, key: Key, bytes: Bytes) {
-        if let Some(kept) = &self.kept {
-            kept.put(key, &bytes);
-        }
-        self.put(key, bytes);
-    }
-
-    fn get(&self, key: Key) -> Option<Bytes> {
-        let held = &mut *self.inner.lock();
-        let (bytes, used) = held.blocks.get_mut(&key)?;
-        held.order.remove(used);
-        held.used += 1;
-        *used = held.used;
-        held.order.insert(held.used, key);
-        Some(bytes.clone())
-    }
-
-    fn put(&self, key: Key, bytes: Bytes) {
-        let held = &mut *self.inner.lock();
-        held.used += 1;
-        held.bytes += bytes.len();
-        held.order.insert(held.used, key);
-        if let Some((old, used)) = held.blocks.insert(key, (bytes, held.used)) {
-            held.order.remove(&used);
-            held.bytes -= old.len();
-        }
-        while held.bytes > self.most {
-            let Some((_, oldest)) = held.order.pop_first() else { break };
-            if let Some((gone, _)) = held.blocks.remove(&oldest) {
-                held.bytes -= gone.len();
-            }
-        }
-    }
-
-    fn count(&self, bytes: u64) {
-        let held = &mut *self.inner.lock();
-        held.fetched = (held.fetched.0 + 1, held.fetched.1 + bytes);
-    }
-
-    /// Requests that filled it, and their bytes.
-    pub(crate) fn fetched(&self) -> (u64, u64) {
-        self.inner.lock().fetched
-    }
-
-    /// Forgets a segment: what was erased stays in no cache.
-    fn forget(&self, segment: SegmentId) {
-        if let Some(kept) = &self.kept {
-            kept.forget(segment);
-        }
-        let held = &mut *self.inner.lock();
-        let gone: Vec<_> = held.blocks.keys().filter(|(id, ..)| *id == segment).copied().collect();
-        for (bytes, used) in gone.iter().filter_map(|key| held.blocks.remove(key)) {
-            held.order.remove(&used);
-            held.bytes -= bytes.len();
-        }
-    }
-
-    /// Bytes that are held.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.inner.lock().bytes
-    }
-}
+use crate::store::{Store, StoreError};
 
 #[cfg(test)]
 impl Tier {
@@ -171,7 +54,7 @@ impl Tier {
         Ok(self.store.read(&footer_name(&cold.object)).await.map_err(stored)?.len() as u64)
     }
 
-    /// Opens a segment that was copied out, for search where it lies. One request; nothing of it is kept on the disk.
+    /// Opens a segment that was copied out, for search where it lies. One request.
     ///
     /// # Errors
     /// [`TierError::Altered`] where the footer is not what was copied out.
@@ -179,20 +62,25 @@ impl Tier {
         let stored = |source| TierError::Store { segment: cold.id, source: Box::new(source) };
         let name = footer_name(&cold.object);
         let found = self.store.read(&name).await.map_err(stored)?;
-        let footer = (sha256(&found) == cold.sha256).then(|| read_footer(&found)).flatten();
-        let (footer, hot) = footer.ok_or_else(|| TierError::Altered { object: name })?;
-        let files: Vec<_> = footer.files.iter().map(|file| (file.name.clone(), file.length)).collect();
-        let source = Source::new(self, cold, &footer, hot);
-        let (layout, cold) = (layout.clone(), cold.clone());
+        let (tier, layout, cold, runtime) = (self.clone(), layout.clone(), cold.clone(), Handle::current());
         self.blocking(move || {
+            let footer = (sha256(&found) == cold.sha256).then(|| read_footer(&found)).flatten();
+            let (footer, hot) = footer.ok_or_else(|| TierError::Altered { object: name })?;
+            let files: Vec<_> = footer.files.iter().map(|file| (file.name.clone(), file.length)).collect();
+            let source = Arc::new(Source::new(&tier, &cold, &footer, runtime));
+            // Whatever the cache holds, opening does not read the footer twice.
+            let frame = Arc::new(framed(&footer, &hot));
+            tier.blocks.keep_footer(cold.id, &found, &frame);
+            *source.opening.lock() = Some(frame);
             let failed = |source| TierError::Open { segment: cold.id, source: Box::new(source) };
             let ids = (cold.id, cold.shard);
-            let mut segment = open_ranged(&layout, ids, &cold.row, &files, Arc::new(source)).map_err(failed)?;
+            let mut segment = open_ranged(&layout, ids, &cold.row, &files, Arc::clone(&source) as _).map_err(failed)?;
             segment.copied.clone_from(&cold.row.copied);
             // A copy from before an erasure still holds what was erased. One that a manifest names was made anew by every purge
             // since, like a segment on the disk; any other is looked through for all that ever was.
             let scope = if segment.copied.is_some() { Scope::Open } else { Scope::All };
             let sifted = segment.sift(&layout.suppression.now(), scope);
+            *source.opening.lock() = None;
             sifted.map_err(|source| failed(SegmentError::Open { segment: cold.id, source }))?;
             Ok(segment)
         })
@@ -222,25 +110,34 @@ fn row_name(shard: ShardId, segment: SegmentId) -> String {
     format!("segment {segment} in the manifest of shard {shard}")
 }
 
+/// A block: which of which part.
+type Place = (usize, usize);
+
 /// Where the bytes of one cold segment come from.
 struct Source {
     store: Store,
     id: SegmentId,
     object: String,
+    /// Digest of the footer.
+    sha256: [u8; 32],
     parts: Vec<PartOf>,
-    /// What is read at open, by where it begins.
-    hot: BTreeMap<u64, Bytes>,
+    /// Where that lies which is read at open and is in the footer besides.
+    hot: Vec<Range<u64>>,
     blocks: Blocks,
     runtime: Handle,
-    /// One read of a segment at a time: threads that want the same block fetch it once.
-    reading: tokio::sync::Mutex<()>,
+    /// The footer while the segment is opened.
+    opening: Mutex<Option<Arc<Frame>>>,
+    /// Blocks that some read brings at this moment, and a call when some have come, or will not.
+    coming: Mutex<BTreeSet<Place>>,
+    landed: Notify,
+    /// The footer is read again by one at a time.
+    footing: tokio::sync::Mutex<()>,
 }
 
-/// A part, where it begins among the bytes of the segment, and the sums of its blocks.
+/// A part, and where it begins among the bytes of the segment.
 struct PartOf {
     from: u64,
     length: u64,
-    sums: Vec<u32>,
 }
 
 impl fmt::Debug for Source {
@@ -251,18 +148,72 @@ impl fmt::Debug for Source {
 
 impl Ranges for Source {
     fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        if let Some(found) = self.hot(&range) {
-            return Ok(found);
+        if self.hot.iter().any(|hot| hot.start <= range.start && range.end <= hot.end) {
+            let frame = match self.held() {
+                Some(frame) => frame,
+                None => waiting(|| self.runtime.block_on(self.footer()))?,
+            };
+            return frame.hot(&range).map(<[u8]>::to_vec).ok_or_else(|| altered(&footer_name(&self.object)));
         }
-        self.runtime.block_on(self.gather(range))
+        let wanted = self.wanted(&range);
+        let mut found = BTreeMap::new();
+        self.find(&wanted, &mut found);
+        if lacks(&wanted, &found) {
+            waiting(|| self.runtime.block_on(self.gather(&wanted, &mut found)))?;
+        }
+        self.joined(&range, &found)
     }
 }
 
+/// Whether anything is not there yet. More than is wanted may be.
+fn lacks(wanted: &[Place], found: &BTreeMap<Place, Bytes>) -> bool {
+    wanted.iter().any(|place| !found.contains_key(place))
+}
+
+/// Blocks that one read brings, so that no other does.
+struct Claim<'a> {
+    source: &'a Source,
+    blocks: Vec<Place>,
+}
+
+impl<'a> Claim<'a> {
+    /// Those of them that nobody brings yet.
+    fn on(source: &'a Source, wanted: impl Iterator<Item = Place>) -> Self {
+        let mut coming = source.coming.lock();
+        let blocks = wanted.filter(|place| coming.insert(*place)).collect();
+        Self { source, blocks }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut coming = self.source.coming.lock();
+        for place in &self.blocks {
+            coming.remove(place);
+        }
+        drop(coming);
+        self.source.landed.notify_waiters();
+    }
+}
+
+fn altered(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("`{name}` is not what was copied out"))
+}
+
+fn away(error: StoreError) -> io::Error {
+    io::Error::new(OUT_OF_REACH, error)
+}
+
+/// What the cache holds of a footer.
+fn framed(footer: &Footer, hot: &[(u64, Bytes)]) -> Frame {
+    Frame::new(footer.parts.iter().map(|part| part.blocks.clone()).collect(), hot)
+}
+
 impl Source {
-    fn new(tier: &Tier, cold: &Cold, footer: &Footer, hot: Vec<(u64, Bytes)>) -> Self {
+    fn new(tier: &Tier, cold: &Cold, footer: &Footer, runtime: Handle) -> Self {
         let mut from = 0;
         let parts = footer.parts.iter().map(|part| {
-            let placed = PartOf { from, length: part.length, sums: part.blocks.clone() };
+            let placed = PartOf { from, length: part.length };
             from += part.length;
             placed
         });
@@ -270,32 +221,93 @@ impl Source {
             store: tier.store.clone(),
             id: cold.id,
             object: cold.object.clone(),
+            sha256: cold.sha256,
             parts: parts.collect(),
-            hot: hot.into_iter().collect(),
+            hot: footer.hot.clone(),
             blocks: tier.blocks.clone(),
-            runtime: Handle::current(),
-            reading: tokio::sync::Mutex::default(),
+            runtime,
+            opening: Mutex::default(),
+            coming: Mutex::default(),
+            landed: Notify::new(),
+            footing: tokio::sync::Mutex::default(),
         }
     }
 
-    fn hot(&self, range: &Range<u64>) -> Option<Vec<u8>> {
-        let (from, bytes) = self.hot.range(..=range.start).next_back()?;
-        let (begin, end) = (usize::try_from(range.start - from).ok()?, usize::try_from(range.end - from).ok()?);
-        bytes.get(begin..end).map(<[u8]>::to_vec)
+    /// The footer, where it is in memory.
+    fn held(&self) -> Option<Arc<Frame>> {
+        let opening = self.opening.lock().clone();
+        opening.or_else(|| self.blocks.footer(self.id))
     }
 
-    async fn gather(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let _reading = self.reading.lock().await;
-        let wanted = self.wanted(&range);
-        let mut found: BTreeMap<(usize, usize), Bytes> = BTreeMap::new();
-        for (part, block) in &wanted {
-            let sum = self.parts.get(*part).and_then(|part| part.sums.get(*block)).copied();
-            if let Some(bytes) = self.blocks.find((self.id, *part, *block), sum) {
+    /// The footer: from memory, from the disk, or from the bucket again.
+    async fn footer(&self) -> io::Result<Arc<Frame>> {
+        if let Some(frame) = self.held() {
+            return Ok(frame);
+        }
+        let _footing = self.footing.lock().await;
+        let read = |object: &Bytes| {
+            let (footer, hot) = (sha256(object) == self.sha256).then(|| read_footer(object)).flatten()?;
+            Some(framed(&footer, &hot))
+        };
+        if let Some(frame) = self.held().or_else(|| self.blocks.kept_footer(self.id, read)) {
+            return Ok(frame);
+        }
+        let name = footer_name(&self.object);
+        let object = self.store.read(&name).await.map_err(away)?;
+        self.blocks.count(object.len() as u64);
+        let frame = Arc::new(read(&object).ok_or_else(|| altered(&name))?);
+        self.blocks.keep_footer(self.id, &object, &frame);
+        Ok(frame)
+    }
+
+    /// Adds what is in memory of what is wanted.
+    fn find(&self, wanted: &[Place], found: &mut BTreeMap<Place, Bytes>) {
+        for (part, block) in wanted {
+            if !found.contains_key(&(*part, *block))
+                && let Some(bytes) = self.blocks.block((self.id, *part, *block))
+            {
                 found.insert((*part, *block), bytes);
             }
         }
-        let missing: Vec<_> = wanted.iter().copied().filter(|place| !found.contains_key(place)).collect();
-        let fetches = runs(&missing).into_iter().map(|(part, blocks)| self.fetch(part, blocks));
+    }
+
+    /// Adds all that is wanted, wherever it comes from.
+    async fn gather(&self, wanted: &[Place], found: &mut BTreeMap<Place, Bytes>) -> io::Result<()> {
+        while lacks(wanted, found) {
+            let landed = self.landed.notified();
+            tokio::pin!(landed);
+            // What lands from here on is noticed.
+            landed.as_mut().enable();
+            let claim = Claim::on(self, wanted.iter().copied().filter(|place| !found.contains_key(place)));
+            if claim.blocks.is_empty() {
+                landed.await;
+            } else {
+                self.bring(&claim.blocks, found).await?;
+            }
+            drop(claim);
+            // What others brought. Where it has left again, or did not come, it is brought here.
+            self.find(wanted, found);
+        }
+        Ok(())
+    }
+
+    /// Brings blocks from the disk, and the rest of them from the bucket.
+    async fn bring(&self, wanted: &[Place], found: &mut BTreeMap<Place, Bytes>) -> io::Result<()> {
+        // They may have come since they were looked for.
+        self.find(wanted, found);
+        let lacking: Vec<_> = wanted.iter().copied().filter(|place| !found.contains_key(place)).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let frame = self.footer().await?;
+        let mut missing = Vec::new();
+        for (part, block) in lacking {
+            match self.blocks.kept_block((self.id, part, block), frame.sum(part, block)) {
+                Some(bytes) => drop(found.insert((part, block), bytes)),
+                None => missing.push((part, block)),
+            }
+        }
+        let fetches = runs(&missing).into_iter().map(|(part, blocks)| self.fetch(&frame, part, blocks));
         let mut fetched = futures::stream::iter(fetches).buffered(COLD_READS_AT_ONCE);
         while let Some(run) = fetched.try_next().await? {
             for (place, bytes) in run {
@@ -303,9 +315,14 @@ impl Source {
                 found.insert(place, bytes);
             }
         }
+        Ok(())
+    }
+
+    /// The bytes of a range from its blocks.
+    fn joined(&self, range: &Range<u64>, found: &BTreeMap<Place, Bytes>) -> io::Result<Vec<u8>> {
+        let lost = || io::Error::new(io::ErrorKind::UnexpectedEof, "a block that was not fetched");
         let mut whole = BytesMut::new();
-        for (part, block) in wanted {
-            let lost = || io::Error::new(io::ErrorKind::UnexpectedEof, "a block that was not fetched");
+        for (part, block) in self.wanted(range) {
             let bytes = found.get(&(part, block)).ok_or_else(lost)?;
             let begin = self.parts.get(part).ok_or_else(lost)?.from + (block * COLD_BLOCK_BYTES) as u64;
             let from = usize::try_from(range.start.saturating_sub(begin)).map_err(io::Error::other)?;
@@ -316,7 +333,7 @@ impl Source {
     }
 
     /// The blocks that hold a range, in order.
-    fn wanted(&self, range: &Range<u64>) -> Vec<(usize, usize)> {
+    fn wanted(&self, range: &Range<u64>) -> Vec<Place> {
         let mut wanted = Vec::new();
         for (number, part) in self.parts.iter().enumerate() {
             let begin = range.start.max(part.from) - part.from;
@@ -330,13 +347,13 @@ impl Source {
     }
 
     /// Blocks that lie beside each other, in one request; each is what was copied out.
-    async fn fetch(&self, part: usize, blocks: Range<usize>) -> io::Result<Vec<((usize, usize), Bytes)>> {
+    async fn fetch(&self, frame: &Frame, part: usize, blocks: Range<usize>) -> io::Result<Vec<(Place, Bytes)>> {
         let name = part_name(&self.object, part);
-        let altered = || io::Error::new(io::ErrorKind::InvalidData, format!("`{name}` is not what was copied out"));
-        let PartOf { length, sums, .. } = self.parts.get(part).ok_or_else(altered)?;
+        let altered = || altered(&name);
+        let PartOf { length, .. } = self.parts.get(part).ok_or_else(altered)?;
         let from = (blocks.start * COLD_BLOCK_BYTES) as u64;
         let to = ((blocks.end * COLD_BLOCK_BYTES) as u64).min(*length);
-        let away = |error| io::Error::new(OUT_OF_REACH, error);
+        let _under_way = self.blocks.under_way(blocks.len()).await?;
         let bytes = self.store.read_range(&name, from..to).await.map_err(away)?;
         self.blocks.count(to - from);
         if bytes.len() as u64 != to - from {
@@ -346,7 +363,7 @@ impl Source {
         for (at, block) in blocks.enumerate() {
             let (begin, end) = (at * COLD_BLOCK_BYTES, ((at + 1) * COLD_BLOCK_BYTES).min(bytes.len()));
             let one = bytes.get(begin..end).ok_or_else(altered)?;
-            if sums.get(block) != Some(&crc32fast::hash(one)) {
+            if frame.sum(part, block) != Some(crc32fast::hash(one)) {
                 return Err(altered());
             }
             // A copy of its own: a block in the cache holds no larger one.
@@ -374,71 +391,5 @@ pub(super) fn sums(part: &[u8]) -> Vec<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn every_missing_block_is_in_exactly_one_request_and_few_others_are(
-            blocks in proptest::collection::btree_set((0..3_usize, 0..40_usize), 0..30),
-        ) {
-            let missing: Vec<_> = blocks.iter().copied().collect();
-            let requests = runs(&missing);
-            for (part, block) in &missing {
-                let holding = requests.iter().filter(|(of, run)| of == part && run.contains(block)).count();
-                prop_assert_eq!(holding, 1);
-            }
-            let fetched: usize = requests.iter().map(|(_, run)| run.len()).sum();
-            prop_assert!(fetched <= missing.len() + missing.len().saturating_sub(requests.len()) * COLD_GAP_BLOCKS);
-            for (one, next) in requests.iter().zip(requests.iter().skip(1)) {
-                prop_assert!(one.0 != next.0 || one.1.end + COLD_GAP_BLOCKS < next.1.start);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_read_of_many_parts_is_whole_and_no_more_requests_run_beside_each_other_than_may() {
-        let store = Store::in_memory();
-        let mut parts = Vec::new();
-        for number in 0..10_u8 {
-            let bytes = vec![number; 10];
-            let from = u64::from(number) * 10;
-            parts.push(PartOf { from, length: 10, sums: sums(&bytes) });
-            store.create(&part_name("o", number.into()), Bytes::from(bytes)).await.unwrap();
-        }
-        // Long enough that all that may run are there together.
-        store.traffic.lock().pause = std::time::Duration::from_millis(20);
-        let source = Source {
-            store: store.clone(),
-            id: SegmentId(1),
-            object: "o".to_owned(),
-            parts,
-            hot: BTreeMap::new(),
-            blocks: Blocks::default(),
-            runtime: Handle::current(),
-            reading: tokio::sync::Mutex::default(),
-        };
-        let read = source.gather(5..95).await.unwrap();
-        let wanted: Vec<u8> = (5..95_u8).map(|at| at / 10).collect();
-        assert_eq!(read, wanted);
-        assert_eq!(store.traffic.lock().at_once, COLD_READS_AT_ONCE);
-    }
-
-    #[test]
-    fn the_cache_holds_no_more_than_it_may_and_the_block_used_last_stays() {
-        let cache = Blocks::of(250);
-        let key = |block| (SegmentId(1), 0, block);
-        for block in 0..3 {
-            cache.put(key(block), Bytes::from(vec![0; 100]));
-            assert!(cache.get(key(0)).is_some(), "it is used all the time");
-        }
-        assert_eq!(cache.bytes(), 200);
-        assert!(cache.get(key(1)).is_none() && cache.get(key(2)).is_some());
-        cache.put(key(2), Bytes::from(vec![1; 50]));
-        assert_eq!(cache.bytes(), 150);
-        cache.put(key(3), Bytes::from(vec![0; 300]));
-        assert_eq!(cache.bytes(), 0, "what is larger than all of it is not held");
-    }
-}
+#[path = "cold_test.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::cold::Key;
+use super::blocks::Key;
 use crate::segment::SegmentId;
 
 /// The directory and what is in it.

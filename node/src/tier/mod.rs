@@ -5,6 +5,7 @@
 //! somebody asks for it.
 
 mod archive;
+mod blocks;
 mod cold;
 mod copies;
 mod errors;
@@ -17,7 +18,7 @@ mod renew;
 mod restore;
 mod tables;
 
-pub(crate) use cold::Blocks;
+pub(crate) use blocks::Blocks;
 pub(crate) use errors::TierError;
 pub(crate) use forget::{forget, forget_all, is_anywhere, is_copied};
 pub(crate) use mover::{Mover, MoverParts};

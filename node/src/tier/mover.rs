@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::cold::Blocks;
+use super::blocks::Blocks;
 use super::errors::TierError;
 use super::forget::forget;
 use super::pack::{Cold, Tier};

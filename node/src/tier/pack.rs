@@ -15,7 +15,8 @@ use domicile_proto::ids::{ShardId, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::cold::{Blocks, sums};
+use super::blocks::Blocks;
+use super::cold::sums;
 use super::errors::TierError;
 use super::tables::add_tables;
 use crate::index::builder::Layout;
@@ -76,13 +77,13 @@ pub(crate) struct Tier {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Footer {
-    format: u8,
+    pub(super) format: u8,
     /// What the segment's manifest says of it.
-    row: Row,
+    pub(super) row: Row,
     pub(super) files: Vec<Entry>,
     pub(super) parts: Vec<Part>,
     /// What is read whenever the segment is opened, as ranges of the files one after the other.
-    hot: Vec<Range<u64>>,
+    pub(super) hot: Vec<Range<u64>>,
 }
 
 /// A file of the segment.
@@ -465,7 +466,7 @@ pub(super) fn disk(path: &Path, source: std::io::Error) -> TierError {
 }
 
 /// Version of the footer.
-const FORMAT: u8 = 5;
+pub(super) const FORMAT: u8 = 5;
 
 #[cfg(test)]
 #[path = "pack_test.rs"]
