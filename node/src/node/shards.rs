@@ -30,6 +30,9 @@ pub(super) struct Keeper {
     pub(super) neighbours: Neighbours,
     /// Shards that wait to be taken up since the start: nothing of them can be searched.
     pub(super) waiting: BTreeSet<ShardId>,
+    /// Who had the shards of other nodes when this one last looked. Whoever had one that comes here is shut out of it, also when the
+    /// region does not have that node any more.
+    pub(super) before: BTreeMap<ShardId, NodeId>,
 }
 
 impl Keeper {
@@ -68,6 +71,7 @@ impl Keeper {
             let epoch = policy.epochs.get(&shard).copied().unwrap_or(Epoch(1));
             let held = bucket.epoch_of(shard);
             if owner != self.us.node {
+                self.before.insert(shard, owner);
                 // A seal has ended it in the log before this node heard why; its segments are still shown.
                 if self.waiting.remove(&shard) || self.shards.is_in_bucket(shard) {
                     tracing::info!(%shard, %owner, epoch = epoch.0, "another node of the region writes the shard");
@@ -90,7 +94,9 @@ impl Keeper {
         if wanted.is_empty() {
             return;
         }
-        let failed = self.shards.adopt(&self.others(&policy), &wanted).await;
+        let mut others = self.others(&policy);
+        others.extend(wanted.keys().filter_map(|shard| self.before.get(shard)));
+        let failed = self.shards.adopt(&others, &wanted).await;
         for shard in wanted.keys().filter(|shard| !failed.contains_key(shard)) {
             self.waiting.remove(shard);
             told.remove(shard);
@@ -180,6 +186,14 @@ impl Keeper {
     /// One of them.
     async fn take(&self, Owned { shard, stream, owner, epoch, .. }: Owned) {
         if !self.shards.lies_in_store(shard).await {
+            return;
+        }
+        // One that was taken out of the region may be paused and not gone. Its log is closed before its shard is another's: later nobody
+        // may know any more whose it was. It cannot come back as the owner.
+        let is_out = !self.policy.now().nodes_of(&self.us.region).any(|to| to.id.node == owner);
+        if is_out && let Err(error) = self.shards.give_up(shard, owner, Epoch(epoch.0.saturating_add(1))).await {
+            let (code, error) = (error.code(), &error as &dyn std::error::Error);
+            tracing::warn!(%shard, %owner, code, error, "the log of a node that is gone could not be closed; this is tried again");
             return;
         }
         // What is accepted of it is not here yet: no question is answered until it is.
