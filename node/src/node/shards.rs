@@ -12,14 +12,15 @@ use domicile_proto::link::identity::{PeerAddr, PeerId};
 use domicile_proto::message::region::RegionAsk;
 use domicile_proto::metadata::Durability;
 use futures::StreamExt;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
 use crate::erase::Neighbours;
 use crate::errors::Coded;
 use crate::limits::{LOGS_LOOK, OWNER_HEARD, OWNER_LEASE, OWNER_ROUND, SHARDS_TAKEN_UP_AT_ONCE};
 use crate::ownership::{Heard, Owned, Ownership, Sight, plan};
 use crate::policy::{Policy, PolicyWatch, StreamView};
-use crate::segment::Shards;
+use crate::segment::{Catalog, Shards};
+use crate::wal::Bucket;
 
 /// Walks around.
 pub(super) struct Keeper {
@@ -40,6 +41,7 @@ impl Keeper {
     pub(super) async fn keep(mut self, token: tokio_util::sync::CancellationToken) {
         let (mut heard, mut told, mut looked) = (Heard::default(), BTreeSet::new(), Instant::now());
         let mut changes = self.policy.changes();
+        let watched = watched(self.shards.bucket(), self.shards.catalog().clone());
         let work = async {
             loop {
                 changes.mark_unchanged();
@@ -57,7 +59,7 @@ impl Keeper {
                 }
             }
         };
-        token.run_until_cancelled(work).await;
+        token.run_until_cancelled(join(work, watched)).await;
     }
 
     /// What the group decided: shards that are ours are taken up, others are left. One that came from another node lies in the bucket
@@ -205,6 +207,19 @@ impl Keeper {
             }
             None => self.shards.catalog().set_whole(shard, true),
         }
+    }
+}
+
+/// Keeps the catalog told of the seals in this node's log. One that was away looks for them before it answers again for what it took
+/// up: it may have been taken for gone, and what another one wrote meanwhile is not here.
+async fn watched(bucket: Option<Bucket>, catalog: Catalog) {
+    let Some(bucket) = bucket else { return };
+    loop {
+        let since = Instant::now();
+        if catalog.is_awake() || bucket.meet().await {
+            catalog.set_met(since, bucket.deposed());
+        }
+        tokio::time::sleep(OWNER_ROUND).await;
     }
 }
 
