@@ -47,6 +47,20 @@ impl Response {
 /// # Errors
 /// When the connection fails before the answer is whole.
 pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response> {
+    request_within(REQUEST_WITHIN, method, url, headers, body)
+}
+
+/// The same, where nobody waits so long: what was sent may still be done.
+///
+/// # Errors
+/// As [`request`].
+pub fn request_within(
+    within: Duration,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
     let (host, path) = split(url)?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     if !body.is_empty() || ["POST", "PUT"].contains(&method) {
@@ -57,6 +71,7 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -
     }
     head.push_str("\r\n");
     let mut stream = connect(&host)?;
+    stream.set_read_timeout(Some(within))?;
     stream.write_all(head.as_bytes())?;
     // A server may refuse by its head alone and close; its answer counts more than our unsent rest.
     let sent = stream.write_all(body);

@@ -2,10 +2,12 @@
 
 pub mod canary;
 pub mod decrypt;
+pub mod fenced;
 pub mod fixture;
 pub mod guard;
 pub mod http;
 pub mod loghub;
+pub mod logs;
 pub mod moved;
 pub mod ports;
 pub mod ready;

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::http;
+use super::logs::{Listed, Shelf};
 use super::require::require;
 
 /// Ends with this value.
@@ -60,6 +61,11 @@ impl S3 {
         &self.endpoint
     }
 
+    /// Reads its bucket, without the product.
+    pub fn reader(&self) -> Reader {
+        Reader(self.endpoint.clone())
+    }
+
     /// The lines of a section `[store]` for its bucket; the credentials lie in a file below `data`.
     ///
     /// # Errors
@@ -81,5 +87,81 @@ impl S3 {
             endpoint,
             secret.display().to_string()
         ))
+    }
+}
+
+/// The bucket, read without any of the product.
+pub struct Reader(String);
+
+/// The server looks whether there is one, and not what it says.
+const SIGNED: (&str, &str) = (
+    "Authorization",
+    "AWS4-HMAC-SHA256 Credential=test/20260101/ap-northeast-1/s3/aws4_request, SignedHeaders=host, Signature=0",
+);
+
+impl Reader {
+    fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let answer = http::request("GET", &format!("{}/acme-tokyo{path}", self.0), &[SIGNED], &[])?;
+        anyhow::ensure!(answer.status == 200, "{path}: {}", answer.status);
+        Ok(answer.body)
+    }
+}
+
+impl Shelf for Reader {
+    fn list(&mut self, above: &str) -> Result<Vec<Listed>> {
+        let mut listed: Vec<Listed> = Vec::new();
+        loop {
+            let after = listed.last().map(|last| format!("&start-after={}", last.name)).unwrap_or_default();
+            let page = String::from_utf8(self.get(&format!("?list-type=2&prefix={above}/{after}"))?)?;
+            for object in page.split("<Contents>").skip(1) {
+                let of = |name: &str| within(object, name).context("an object without what it is");
+                let tag = format!("{} {} {}", of("ETag")?, of("Size")?, of("LastModified")?);
+                listed.push(Listed { name: of("Key")?.to_owned(), tag });
+            }
+            if within(&page, "IsTruncated").is_none_or(|more| !more.eq_ignore_ascii_case("true")) {
+                return Ok(listed);
+            }
+        }
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.get(&format!("/{name}"))
+    }
+}
+
+/// What stands in the first element of this name.
+fn within<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(inside, _)| inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_bucket_of_more_than_a_page_is_listed_whole_and_read() {
+        let Some(server) = S3::start().unwrap() else { return };
+        let mut reader = server.reader();
+        assert_eq!(reader.list("wal").unwrap().len(), 0);
+        let put = |name: &str, body: &str| {
+            let url = format!("{}/acme-tokyo/{name}", server.endpoint());
+            assert_eq!(http::request("PUT", &url, &[SIGNED], body.as_bytes()).unwrap().status, 200);
+        };
+        for number in 0..1_005 {
+            put(&format!("wal/{number:04}"), "one");
+        }
+        put("walls/1", "another");
+        let names = |listed: &[Listed]| listed.iter().map(|one| one.name.clone()).collect::<BTreeSet<_>>();
+        let listed = reader.list("wal").unwrap();
+        assert_eq!((listed.len(), names(&listed).len()), (1_005, 1_005));
+        assert_eq!(reader.read("wal/1004").unwrap(), b"one");
+        assert!(reader.read("wal/2000").is_err());
+        put("wal/0007", "other bytes");
+        let again = reader.list("wal").unwrap();
+        assert_ne!(again[7].tag, listed[7].tag, "another object of the same name");
+        assert_eq!(again[8].tag, listed[8].tag);
     }
 }

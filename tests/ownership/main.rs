@@ -18,6 +18,7 @@ mod handed;
 mod moved;
 mod placed;
 mod rebuild;
+mod removed;
 mod rounds;
 
 /// The product, built with these tests.

@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(180);
 /// The person who is erased, and the other one.
 const PERSONS: [&str; 2] = ["u-erased", "u-kept"];
 
-fn copy_all(from: &Path, to: &Path) {
+pub(crate) fn copy_all(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -45,7 +45,7 @@ pub(crate) fn replace(file: &Path, from: &str, to: &str) {
 }
 
 /// A profile that knows the other regions alone: a key is valid in its own region, and that one has nobody who could check it.
-fn without_tokyo(profile: &Path) -> PathBuf {
+pub(crate) fn without_tokyo(profile: &Path) -> PathBuf {
     let text = std::fs::read_to_string(profile).unwrap();
     let at = text.find("[regions.tokyo]").unwrap();
     let behind = text[at + 1..].find("[regions.").map_or(text.len(), |behind| at + 1 + behind);

@@ -197,6 +197,7 @@ async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(W
         ownership: Arc::clone(&base.ownership),
         neighbours: erase::Neighbours::by(base.link.clone()),
         waiting,
+        before: std::collections::BTreeMap::new(),
     };
     base.tasks.spawn(Kind::Timer, keeper.keep(base.tasks.token().clone()));
     Ok((wal, shards))

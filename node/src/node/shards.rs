@@ -12,14 +12,15 @@ use domicile_proto::link::identity::{PeerAddr, PeerId};
 use domicile_proto::message::region::RegionAsk;
 use domicile_proto::metadata::Durability;
 use futures::StreamExt;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
 use crate::erase::Neighbours;
 use crate::errors::Coded;
 use crate::limits::{LOGS_LOOK, OWNER_HEARD, OWNER_LEASE, OWNER_ROUND, SHARDS_TAKEN_UP_AT_ONCE};
 use crate::ownership::{Heard, Owned, Ownership, Sight, plan};
 use crate::policy::{Policy, PolicyWatch, StreamView};
-use crate::segment::Shards;
+use crate::segment::{Catalog, Shards};
+use crate::wal::Bucket;
 
 /// Walks around.
 pub(super) struct Keeper {
@@ -30,6 +31,9 @@ pub(super) struct Keeper {
     pub(super) neighbours: Neighbours,
     /// Shards that wait to be taken up since the start: nothing of them can be searched.
     pub(super) waiting: BTreeSet<ShardId>,
+    /// Who had the shards of other nodes when this one last looked. Whoever had one that comes here is shut out of it, also when the
+    /// region does not have that node any more.
+    pub(super) before: BTreeMap<ShardId, NodeId>,
 }
 
 impl Keeper {
@@ -37,6 +41,7 @@ impl Keeper {
     pub(super) async fn keep(mut self, token: tokio_util::sync::CancellationToken) {
         let (mut heard, mut told, mut looked) = (Heard::default(), BTreeSet::new(), Instant::now());
         let mut changes = self.policy.changes();
+        let watched = watched(self.shards.bucket(), self.shards.catalog().clone());
         let work = async {
             loop {
                 changes.mark_unchanged();
@@ -54,7 +59,7 @@ impl Keeper {
                 }
             }
         };
-        token.run_until_cancelled(work).await;
+        token.run_until_cancelled(join(work, watched)).await;
     }
 
     /// What the group decided: shards that are ours are taken up, others are left. One that came from another node lies in the bucket
@@ -68,6 +73,7 @@ impl Keeper {
             let epoch = policy.epochs.get(&shard).copied().unwrap_or(Epoch(1));
             let held = bucket.epoch_of(shard);
             if owner != self.us.node {
+                self.before.insert(shard, owner);
                 // A seal has ended it in the log before this node heard why; its segments are still shown.
                 if self.waiting.remove(&shard) || self.shards.is_in_bucket(shard) {
                     tracing::info!(%shard, %owner, epoch = epoch.0, "another node of the region writes the shard");
@@ -90,7 +96,9 @@ impl Keeper {
         if wanted.is_empty() {
             return;
         }
-        let failed = self.shards.adopt(&self.others(&policy), &wanted).await;
+        let mut others = self.others(&policy);
+        others.extend(wanted.keys().filter_map(|shard| self.before.get(shard)));
+        let failed = self.shards.adopt(&others, &wanted).await;
         for shard in wanted.keys().filter(|shard| !failed.contains_key(shard)) {
             self.waiting.remove(shard);
             told.remove(shard);
@@ -182,6 +190,14 @@ impl Keeper {
         if !self.shards.lies_in_store(shard).await {
             return;
         }
+        // One that was taken out of the region may be paused and not gone. Its log is closed before its shard is another's: later nobody
+        // may know any more whose it was. It cannot come back as the owner.
+        let is_out = !self.policy.now().nodes_of(&self.us.region).any(|to| to.id.node == owner);
+        if is_out && let Err(error) = self.shards.give_up(shard, owner, Epoch(epoch.0.saturating_add(1))).await {
+            let (code, error) = (error.code(), &error as &dyn std::error::Error);
+            tracing::warn!(%shard, %owner, code, error, "the log of a node that is gone could not be closed; this is tried again");
+            return;
+        }
         // What is accepted of it is not here yet: no question is answered until it is.
         self.shards.catalog().set_whole(shard, false);
         match self.ownership.take(stream, epoch).await {
@@ -191,6 +207,19 @@ impl Keeper {
             }
             None => self.shards.catalog().set_whole(shard, true),
         }
+    }
+}
+
+/// Keeps the catalog told of the seals in this node's log. One that was away looks for them before it answers again for what it took
+/// up: it may have been taken for gone, and what another one wrote meanwhile is not here.
+async fn watched(bucket: Option<Bucket>, catalog: Catalog) {
+    let Some(bucket) = bucket else { return };
+    loop {
+        let since = Instant::now();
+        if catalog.is_awake() || bucket.meet().await {
+            catalog.set_met(since, bucket.deposed());
+        }
+        tokio::time::sleep(OWNER_ROUND).await;
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use domicile_proto::ids::{Epoch, ShardId};
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{Archived, Segment, SegmentId};
+use crate::limits::OWNER_LEASE;
 use crate::policy::{Policy, Suppression};
 
 /// The segments of one shard, newest first: their places fall, and so, nearly always, do their times.
@@ -33,6 +35,10 @@ struct Inner {
     unsifted: Mutex<BTreeSet<ShardId>>,
     /// The epoch up to which this node took a shard up that another one wrote before.
     taken_up: Mutex<BTreeMap<ShardId, Epoch>>,
+    /// The epoch from which another node writes a shard, as its seal in this node's log says.
+    ended: Mutex<BTreeMap<ShardId, Epoch>>,
+    /// When this node last knew of every seal in its log; none before it first looked.
+    met: Mutex<Option<Instant>>,
     /// What lies in the archive, of shards that have any of it.
     archives: Mutex<BTreeMap<ShardId, Arc<Vec<Archived>>>>,
 }
@@ -89,12 +95,30 @@ impl Catalog {
     }
 
     /// Whether this node took a shard up in the epoch that the metadata group knows. A shard in its first epoch was nobody's before;
-    /// of a later one nothing is here between the group's decision and the end of the taking up, and that is no answer.
+    /// of a later one nothing is here between the group's decision and the end of the taking up, and that is no answer. Nor is what
+    /// lies here of one that another node took over, or may have taken while this one was away.
     pub(crate) fn is_taken_up(&self, shard: ShardId, policy: &Policy) -> bool {
+        let taken = self.taken_up(shard);
+        let is_ended = |taken: Epoch| self.0.ended.lock().get(&shard).is_some_and(|by| *by > taken);
+        if taken.is_some_and(|taken| !self.is_awake() || is_ended(taken)) {
+            return false;
+        }
         match policy.epochs.get(&shard) {
-            Some(epoch) if epoch.0 > 1 => self.taken_up(shard).is_some_and(|taken| taken >= *epoch),
+            Some(epoch) if epoch.0 > 1 => taken.is_some_and(|taken| taken >= *epoch),
             _ => true,
         }
+    }
+
+    /// Whether nobody can have taken this node for gone since it last knew of every seal in its log. Looked at with each question: a
+    /// node that was paused does not notice it before.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.0.met.lock().is_none_or(|met| met.elapsed() < OWNER_LEASE / 2)
+    }
+
+    /// Says that this node knew of every seal in its log at a time, and what they say.
+    pub(crate) fn set_met(&self, at: Instant, ended: BTreeMap<ShardId, Epoch>) {
+        *self.0.ended.lock() = ended;
+        *self.0.met.lock() = Some(at);
     }
 
     /// The epoch in which this node took a shard up.
@@ -265,5 +289,21 @@ mod tests {
         let all: Vec<_> = catalog.view(ShardId(3)).iter().map(|segment| segment.id).collect();
         catalog.replace(ShardId(3), &all, None);
         assert!(catalog.view(ShardId(3)).is_empty() && catalog.shards().is_empty());
+    }
+
+    #[test]
+    fn a_node_that_was_away_has_nothing_of_what_it_took_up_before_it_has_met_the_seals_in_its_log() {
+        let (catalog, policy, now) = (Catalog::default(), Policy::empty("tokyo".parse().unwrap()), Instant::now());
+        let (ours, another) = (ShardId(3), ShardId(4));
+        catalog.set_taken_up(ours, Epoch(2));
+        let long_ago = now.checked_sub(OWNER_LEASE).unwrap();
+        for (met, ended, is_here) in [(now, 0, true), (long_ago, 0, false), (now, 3, false), (now, 2, true)] {
+            catalog.set_met(met, BTreeMap::from([(ours, Epoch(ended))]));
+            assert_eq!(catalog.is_taken_up(ours, &policy), is_here, "{ended}");
+            assert!(catalog.is_taken_up(another, &policy), "what nobody took up lies in no log of the store");
+        }
+        catalog.set_met(now, BTreeMap::from([(ours, Epoch(3))]));
+        catalog.set_taken_up(ours, Epoch(4));
+        assert!(catalog.is_taken_up(ours, &policy), "taken again, later");
     }
 }

@@ -180,6 +180,11 @@ impl Core {
         self.deposed.get(&shard).copied()
     }
 
+    /// Every shard that another node writes, as its seal says, and since which epoch.
+    pub(super) fn deposed(&self) -> BTreeMap<ShardId, Epoch> {
+        self.deposed.clone()
+    }
+
     /// Shards of which something lies in the objects of this log.
     pub(super) fn mentioned(&self) -> BTreeSet<ShardId> {
         self.kept.iter().flat_map(|kept| kept.last.keys().copied()).collect()

@@ -207,6 +207,16 @@ impl Bucket {
         self.0.core.lock().deposed_by(shard)
     }
 
+    /// All of them, as far as this node has met their seals.
+    pub(crate) fn deposed(&self) -> BTreeMap<ShardId, Epoch> {
+        self.0.core.lock().deposed()
+    }
+
+    /// Meets every seal that lies in this node's log by now, with an object that holds nothing; whether it did.
+    pub(crate) async fn meet(&self) -> bool {
+        self.roll().await.is_some()
+    }
+
     /// Shards of which something lies in this node's log.
     pub(crate) fn mentioned(&self) -> BTreeSet<ShardId> {
         self.0.core.lock().mentioned()

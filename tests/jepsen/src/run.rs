@@ -28,7 +28,7 @@ use crate::ledgers::{self, Kept, Places, keep_checkpoints};
 use crate::nemesis::{Kind, Needs, Nemesis, Step, schedule};
 use crate::pages;
 use crate::report::Report;
-use crate::store_log::{Logs, Watcher};
+use crate::store_log::{Logs, Opened, Watcher};
 use crate::workload::{Stage, Workload, canary, control};
 
 /// What the regions sent each other, in the evidence.
@@ -161,7 +161,8 @@ fn judge_run(plan: &Plan, work: &Path, evidence: &Path) -> Result<Report> {
         loses_first,
         tokyo: &tokyo,
     };
-    let watcher = is_trio.then(|| Watcher::begin(cluster.objects()?)).transpose()?;
+    let watcher =
+        is_trio.then(|| Ok::<_, anyhow::Error>(Watcher::begin(Opened::new(cluster.objects()?)?))).transpose()?;
     plan.workload.prepare(&stage)?;
     let mut kept = keep_checkpoints(&cluster, evidence, 0);
     let (faults, healed) = exert(plan, &mut cluster, disks.as_ref(), &stage, &steps)?;

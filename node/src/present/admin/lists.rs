@@ -39,7 +39,7 @@ pub(super) async fn streams(State(desk): State<Arc<Desk>>, headers: HeaderMap) -
     listed(&desk, &headers, "streams", |policy, admin| {
         let own = policy.streams.values().filter(|view| admin.may(view.tenant));
         let row = |view| {
-            let mut about = streams_about(view);
+            let mut about = streams_about(view, policy);
             if let Some(about) = about.as_object_mut() {
                 about.insert("tenant".to_owned(), name_of(policy, view.tenant));
                 about.insert("policy".to_owned(), json!(view.policy));

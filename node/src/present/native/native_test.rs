@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use domicile_proto::ids::TenantId;
+use domicile_proto::ids::{Epoch, TenantId};
 use serde_json::{Value, json};
 
 use super::{listed, openapi};
@@ -272,6 +272,12 @@ async fn status_and_streams_say_what_there_is() {
     let names: Vec<_> =
         streams["streams"].as_array().expect("a list").iter().map(|stream| stream["name"].clone()).collect();
     assert_eq!(names, ["app", "web"]);
+    let mut policy = (*world.desk.parts.policy.now()).clone();
+    let view = policy.streams.values().next().expect("a stream").clone();
+    let (shard, _) = view.shard.expect("a shard");
+    policy.epochs.insert(shard, Epoch(6));
+    let told = super::streams::about(&view, &policy);
+    assert_eq!((&told["shard"], &told["owner"], &told["epoch"]), (&json!(shard), &json!(1), &json!(6)));
     let none = ask(world.native(), OTHER_ADMIN, "GET", "/api/v1/streams", "").await.json();
     assert_eq!(none["streams"], json!([]), "another tenant's streams are not told of");
     let made = ask(world.native(), ADMIN, "POST", "/api/v1/streams", "{\"name\":\"fresh\"}").await;

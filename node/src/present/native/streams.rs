@@ -10,12 +10,12 @@ use domicile_proto::metadata::Personal;
 use serde_json::{Value, json};
 
 use super::{Body, told};
-use crate::policy::StreamView;
+use crate::policy::{Policy, StreamView};
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
 
-/// What is told of a stream.
-pub(in crate::present) fn about(view: &StreamView) -> Value {
+/// What is told of a stream under one state of the policy.
+pub(in crate::present) fn about(view: &StreamView, policy: &Policy) -> Value {
     let personal = match &view.policy.personal {
         Personal::Undeclared => "undeclared".to_owned(),
         Personal::Subject(field) => format!("subject {field}"),
@@ -26,13 +26,16 @@ pub(in crate::present) fn about(view: &StreamView) -> Value {
         "group_fields": view.policy.group_fields, "text_questions": view.policy.text_questions,
         "grid_s": view.policy.grid.seconds(), "close_after_s": view.policy.close_after_s, "numbers": view.policy.numbers,
         "shard": view.shard.map(|(shard, _)| shard), "owner": view.shard.map(|(_, owner)| owner),
+        "epoch": view.shard.and_then(|(shard, _)| policy.epochs.get(&shard)),
     })
 }
 
 /// `GET /api/v1/streams`.
 pub(super) async fn list(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
     let listed = desk.anybody(&headers).map(|who| {
-        let streams: Vec<Value> = desk.streams(who.tenant()).values().map(|view| about(view)).collect();
+        let policy = desk.parts.policy.now();
+        let own = Desk::streams_under(&policy, who.tenant());
+        let streams: Vec<Value> = own.values().map(|view| about(view, &policy)).collect();
         json!({"streams": streams})
     });
     told(listed)
@@ -46,7 +49,7 @@ pub(super) async fn create(State(desk): State<Arc<Desk>>, headers: HeaderMap, bo
         let wrong = PresentError::Malformed { place: "name", wanted: "1 to 63 characters of `a-z 0-9 . _ -`" };
         let name = body.get("name").and_then(Value::as_str).and_then(|name| name.parse::<Name>().ok()).ok_or(wrong)?;
         let view = desk.parts.ownership.stream(who.tenant(), &name, true).await?;
-        Ok(about(&view))
+        Ok(about(&view, &desk.parts.policy.now()))
     };
     told(created.await)
 }

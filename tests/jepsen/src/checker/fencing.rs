@@ -6,111 +6,26 @@
 //! given, from the first to the last. An object of a log is created where none is, never changed, and they go oldest first; the newest of
 //! a log stays.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use domicile_tests::cluster::fenced;
 
 use super::Verdict;
 use crate::history::{Kind, Operation};
-use crate::store_log::{Logs, Part, Said, Written};
+use crate::store_log::Logs;
 
 /// Judges.
 pub fn check(operations: &[Operation], logs: &Logs) -> Verdict {
-    let (mut verdict, written) = (Verdict::new("fencing"), logs.written.as_slice());
-    objects(logs, &mut verdict);
-    behind_seals(written, &mut verdict);
-    places_in_logs(written, &mut verdict);
+    let mut verdict = Verdict::new("fencing");
+    let found = fenced::check(logs);
+    verdict.count("seals", found.seals);
+    verdict.count("batches in logs", found.batches);
+    found.violations.into_iter().for_each(|violation| verdict.violation(violation));
     places_told(operations, &mut verdict);
-    if verdict.counts.get("batches in logs").copied().unwrap_or_default() == 0 {
+    if found.batches == 0 {
         verdict.violation("void: no batch was seen in any log".to_owned());
     }
     verdict
-}
-
-/// One object at a place, and none lost: neither the newest, for a log that lost it would go on under its number, nor one with batches
-/// above another one with batches that is there.
-fn objects(logs: &Logs, verdict: &mut Verdict) {
-    let Logs { written, left } = logs;
-    let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
-    for (at, object) in written.iter().enumerate() {
-        let Written { node, number, .. } = object;
-        let known = newest.entry(*node).or_default();
-        *known = (*known).max(*number);
-        let before = at.checked_sub(1).and_then(|before| written.get(before));
-        if before.is_some_and(|before| (before.node, before.number) == (*node, *number)) {
-            verdict.violation(format!("object {number} of the log of node {node} was two different ones"));
-        }
-    }
-    for (node, number) in newest {
-        if left.range((node, number)..=(node, u64::MAX)).next().is_none() {
-            verdict.violation(format!("object {number} of the log of node {node} is lost, and nothing newer is there"));
-        }
-    }
-    // A seal may stay behind what went.
-    let batches = written.iter().filter(|object| matches!(object.said, Said::Batches(_)));
-    let batches: BTreeSet<(u64, u64)> = batches.map(|object| (object.node, object.number)).collect();
-    let mut oldest: BTreeMap<u64, u64> = BTreeMap::new();
-    for (node, number) in batches.intersection(left) {
-        oldest.entry(*node).or_insert(*number);
-    }
-    for (node, number) in batches.difference(left) {
-        let newer = left.range((*node, *number)..=(*node, u64::MAX)).next();
-        if newer.is_some() && oldest.get(node).is_some_and(|oldest| oldest < number) {
-            verdict.violation(format!("object {number} of the log of node {node} is lost, and an older one is there"));
-        }
-    }
-}
-
-fn parts(written: &[Written]) -> impl Iterator<Item = (&Written, &Part)> {
-    written.iter().flat_map(|object| {
-        let parts = if let Said::Batches(parts) = &object.said { parts.as_slice() } else { &[] };
-        parts.iter().map(move |part| (object, part))
-    })
-}
-
-fn behind_seals(written: &[Written], verdict: &mut Verdict) {
-    let mut logs: BTreeMap<&Part, BTreeSet<u64>> = BTreeMap::new();
-    for (object, part) in parts(written) {
-        logs.entry(part).or_default().insert(object.node);
-    }
-    let mut sealed: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-    for object in written {
-        match &object.said {
-            Said::Seal(shards) => {
-                verdict.count("seals", 1);
-                for (shard, epoch) in shards {
-                    let known = sealed.entry((object.node, *shard)).or_default();
-                    *known = (*known).max(*epoch);
-                }
-            }
-            Said::Batches(parts) => {
-                for part in parts {
-                    verdict.count("batches in logs", 1);
-                    let from = sealed.get(&(object.node, part.shard)).copied().unwrap_or_default();
-                    if part.epoch < from && logs[part].len() == 1 {
-                        verdict.violation(format!(
-                            "node {} wrote `{}` of shard {} in epoch {} into object {}, behind the seal of epoch {from}",
-                            object.node, part.batch, part.shard, part.epoch, object.number
-                        ));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// No place of a shard lies in two batches, whoever wrote them.
-fn places_in_logs(written: &[Written], verdict: &mut Verdict) {
-    let batches: BTreeSet<&Part> = parts(written).map(|(_, part)| part).filter(|part| part.records > 0).collect();
-    let mut by_place: Vec<&Part> = batches.into_iter().collect();
-    by_place.sort_by_key(|part| (part.shard, part.first));
-    for pair in by_place.windows(2) {
-        let (one, other) = (pair[0], pair[1]);
-        if one.shard == other.shard && other.first < one.first + one.records {
-            verdict.violation(format!(
-                "place {} of shard {} was given twice: to `{}` in epoch {} and to `{}` in epoch {}",
-                other.first, one.shard, one.batch, one.epoch, other.batch, other.epoch
-            ));
-        }
-    }
 }
 
 /// No two batches were told the same place.
@@ -143,6 +58,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::store_log::{Part, Said, Written};
 
     fn part(epoch: u64, first: u64, batch: &str) -> Part {
         Part { shard: 7, epoch, first, records: 10, batch: batch.to_owned() }
