@@ -18,6 +18,7 @@ mod handed;
 mod moved;
 mod placed;
 mod rebuild;
+mod rolling;
 mod rounds;
 
 /// The product, built with these tests.
