@@ -183,6 +183,24 @@ pub(crate) const CARRIED_DOCUMENTS: usize = DOCUMENTS_AT_ONCE / 2;
 /// How long a request waits for other nodes of the region: shorter than its own reply, so that their word still reaches whoever
 /// sent it.
 pub(crate) const CARRY_DEADLINE: Duration = Duration::from_secs(45);
+/// How long what comes in for a stream, or is asked of it, is tried again while the stream goes from one node of the region to another:
+/// longer than a hand-over is waited for, and short enough that whoever sent it still waits.
+pub(crate) const HANDOVER_WAIT: Duration = Duration::from_secs(20);
+/// First pause between two such tries; it doubles.
+pub(crate) const HELD_SHORTEST: Duration = Duration::from_millis(25);
+/// Longest such pause: what waits is sent over the link again at each try.
+pub(crate) const HELD_LONGEST: Duration = Duration::from_millis(400);
+/// Bytes of requests that wait for streams on their way, before they are refused as if nobody waited. Their bodies have their room all the
+/// while: this keeps places in the line for streams that go nowhere.
+pub(crate) const HELD_BYTES: usize = CARRIED_BYTES;
+/// What a request takes of them at least: 128 wait at once, half of all places in the line.
+pub(crate) const HELD_LEAST: usize = HELD_BYTES / (ARRIVALS_AT_ONCE / 2);
+/// Part of the time of a question from another region after which it hears from this one at the latest, as a percentage: it waits for
+/// half of its time for a node, and asks the next one then.
+pub(crate) const ABROAD_PERCENT: u32 = 40;
+/// How long a node waits to hear who owns a stream whose owner by its own policy refused a question: nodes of a region hear what was
+/// decided within a second of each other, and an honest refusal must not come late for it.
+pub(crate) const MOVE_HEARD: Duration = Duration::from_secs(3);
 /// How long a request waits for its reply.
 pub(crate) const REPLY_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a request body may take in all.
@@ -230,6 +248,9 @@ pub(crate) const NEW_STREAMS_AT_ONCE: NonZeroU32 = NonZeroU32::new(256).unwrap()
 /// Tenants whose rate is remembered; the oldest knowledge is dropped beyond.
 pub(crate) const TENANT_RATES: usize = 16_384;
 
+const _: () = assert!(HANDOVER_WAIT.as_secs() > ADOPTION_WAIT.as_secs());
+const _: () =
+    assert!(HANDOVER_WAIT.as_secs() < CARRY_DEADLINE.as_secs() && HANDOVER_WAIT.as_secs() < SEARCH_DEADLINE.as_secs());
 const _: () = assert!(OLDER_POLICY_LEAVES_FOR.as_secs() >= 2 * FEDERATED_DEADLINE.as_secs());
 const _: () = assert!(PIECE_BYTES >= MAX_RECORD_BYTES && WORK_BYTES >= 2 * PIECE_BYTES);
 const _: () = assert!(PIECE_BYTES + DOCUMENT_BYTES < MAX_BATCH && MAX_BATCH <= CARRIED_BYTES);

@@ -38,6 +38,8 @@ pub const REGIONS: [&str; 3] = ["tokyo", "singapore", "frankfurt"];
 pub const READY_WITHIN: Duration = Duration::from_secs(300);
 /// How long everything may take to stop after being asked.
 pub const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How long a node may take to stop that serves on for a while first.
+pub const LEFT_WITHIN: Duration = Duration::from_secs(40);
 
 /// Three regions, ended by id when this is dropped.
 pub struct Cluster {
@@ -234,6 +236,21 @@ impl Cluster {
         let (_, mut child) = self.nodes.swap_remove(at);
         anyhow::ensure!(stop_gently(&mut child, STOP_WITHIN), "the node did not stop within {STOP_WITHIN:?}");
         self.guard.forget(child.id());
+        Ok(())
+    }
+
+    /// Ends one node as a supervisor does, with SIGTERM: it says that it is not ready, serves on for a while, and stops.
+    ///
+    /// # Errors
+    /// When there is no such process of this test, it does not stop in time, or it ends with a failure.
+    pub fn terminate(&mut self, node: &str) -> Result<()> {
+        let at = self.nodes.iter().position(|(name, _)| name == node).context("a node of this test")?;
+        let (_, mut child) = self.nodes.swap_remove(at);
+        guard::signal("TERM", child.id());
+        anyhow::ensure!(wait_for_end(&mut child, LEFT_WITHIN), "the node did not stop within {LEFT_WITHIN:?}");
+        self.guard.forget(child.id());
+        let status = child.wait()?;
+        anyhow::ensure!(status.success(), "the node ended with {status}; end of its log:\n{}", tail(&self.log(node)));
         Ok(())
     }
 

@@ -19,6 +19,7 @@ mod moved;
 mod placed;
 mod rebuild;
 mod removed;
+mod rolling;
 mod rounds;
 
 /// The product, built with these tests.

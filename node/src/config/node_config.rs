@@ -97,6 +97,9 @@ pub(crate) struct ListenersConfig {
     pub(crate) es: SocketAddr,
     /// Native API, `/metrics`, `/healthz`, `/readyz`; address and TCP port. Default `127.0.0.1:7280`.
     pub(crate) api: SocketAddr,
+    /// Seconds for which the node says at `/readyz` that it is not ready, and serves on, before it stops at SIGTERM; 0 to 300. More than
+    /// a load balancer takes to notice. Default 5.
+    pub(crate) farewell_seconds: u16,
     /// Serves plain HTTP on addresses that are not loopback. Default false; when true, keys and records pass in the clear
     /// unless something in front of the node speaks TLS, and the log says so at start.
     pub(crate) allow_plaintext: bool,
@@ -108,7 +111,8 @@ pub(crate) struct ListenersConfig {
 impl Default for ListenersConfig {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { es: loopback(9200), api: loopback(7280), allow_plaintext: false, tls: None }
+        let farewell_seconds = DEFAULT_FAREWELL;
+        Self { es: loopback(9200), api: loopback(7280), farewell_seconds, allow_plaintext: false, tls: None }
     }
 }
 
@@ -303,7 +307,11 @@ impl NodeConfig {
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let ListenersConfig { es, api, allow_plaintext, tls } = &self.listeners;
+        let ListenersConfig { es, api, farewell_seconds, allow_plaintext, tls } = &self.listeners;
+        if *farewell_seconds > LONGEST_FAREWELL {
+            let (path, found) = (path.to_owned(), u64::from(*farewell_seconds));
+            return Err(ConfigError::Bound { path, key: "listeners.farewell_seconds", found, allowed: "0 to 300" });
+        }
         for (key, addr) in [("es", es), ("api", api)] {
             if tls.is_none() && !allow_plaintext && !addr.ip().is_loopback() {
                 return Err(ConfigError::Plaintext { key, addr: *addr });
@@ -339,6 +347,11 @@ impl NodeConfig {
         Ok(())
     }
 }
+
+/// A load balancer that looks every two seconds has noticed by then, twice.
+const DEFAULT_FAREWELL: u16 = 5;
+/// Supervisors kill whoever takes longer.
+const LONGEST_FAREWELL: u16 = 300;
 
 /// A secret that everybody on the machine can read is none; a group may be how it reaches the node.
 fn for_few(path: &Path) -> io::Result<()> {
@@ -480,6 +493,7 @@ public_key = "0000000000000000000000000000000000000000000000000000000000000000"
             (with("[segments]\nroll_bytes = 50000000001"), "DMC-CONFIG-08", "segments.roll_bytes"),
             (with("[segments]\nroll_days = 0"), "DMC-CONFIG-08", "segments.roll_days"),
             (with("[segments]\nroll_days = 8"), "DMC-CONFIG-08", "segments.roll_days"),
+            (with("[listeners]\nfarewell_seconds = 301"), "DMC-CONFIG-08", "listeners.farewell_seconds"),
             (with("[placement]\ninterval_seconds = 0"), "DMC-CONFIG-08", "placement.interval_seconds"),
             (with("[placement]\nhalf_life_seconds = 86401"), "DMC-CONFIG-08", "placement.half_life_seconds"),
             (with("[placement]\nleast_millicores = 0"), "DMC-CONFIG-08", "placement.least_millicores"),

@@ -20,7 +20,7 @@ use super::gate::Put;
 use crate::admit::Places;
 use crate::aggregate::Answered;
 use crate::audit::Drawn;
-use crate::limits::{CARRIED_QUESTIONS, CARRIED_QUESTIONS_OF_TENANT};
+use crate::limits::{ABROAD_PERCENT, CARRIED_QUESTIONS, CARRIED_QUESTIONS_OF_TENANT};
 use crate::policy::PolicyWatch;
 
 /// The owner of the stream was not heard: it is out of reach, broke off, or its time was up.
@@ -85,6 +85,11 @@ impl Carrier {
         })
     }
 
+    /// What is known of streams.
+    pub(super) const fn policy(&self) -> Option<&PolicyWatch> {
+        self.policy.as_ref()
+    }
+
     /// The node that owns the stream of a question, where it is another one than this.
     pub(super) fn owner(&self, put: &Put) -> Option<NodeId> {
         put.stream.shard.map(|(_, owner)| owner).filter(|owner| *owner != self.us)
@@ -96,7 +101,7 @@ impl Carrier {
         let to = put.policy.nodes_of(&put.policy.region).find(|to| to.id.node == owner).ok_or(Unheard)?;
         let is_abroad = matches!(by, AskedBy::Region(_));
         // Another region waits for half of its time for a node, and then asks the next one.
-        let deadline = if is_abroad { put.deadline * 2 / 5 } else { put.deadline };
+        let deadline = within(put, is_abroad);
         let Some(_place) = self.places.wait(put.question.tenant, deadline / 2).await else {
             // The next node may have a place for it; a client has this one.
             let busy = (Answered::refused(put.header, RefusalCode::Busy), None);
@@ -119,6 +124,16 @@ impl Carrier {
         }
         Ok((answered.repeat(&put.header), drawn))
     }
+}
+
+/// How long a question waits for an owner in all.
+pub(super) fn within(put: &Put, is_abroad: bool) -> Duration {
+    if is_abroad { put.deadline * ABROAD_PERCENT / 100 } else { put.deadline }
+}
+
+/// The time of a question that waits so long for an owner.
+pub(super) fn lasting(wait: Duration, is_abroad: bool) -> Duration {
+    if is_abroad { wait * 100 / ABROAD_PERCENT } else { wait }
 }
 
 async fn ask_once(

@@ -34,7 +34,7 @@ use crate::admit::{Admitter, Rates, key_digest};
 use crate::aggregate::Answered;
 use crate::audit::{Drawn, Entries, Event, Ledger, Why};
 use crate::clock::Clock;
-use crate::limits::{CARRIED_QUESTIONS_OF_TENANT, FEDERATED_DEADLINE, TEXT_STEP};
+use crate::limits::{CARRIED_QUESTIONS_OF_TENANT, FEDERATED_DEADLINE, MOVE_HEARD, TEXT_STEP};
 use crate::policy::{Policy, PolicyWatch, Routes, StreamView};
 use crate::telemetry::Metrics;
 
@@ -426,5 +426,58 @@ async fn an_answer_to_a_text_question_leaves_at_a_whole_step_that_covers_the_way
             assert_eq!(heard.is_ok(), is_heard);
             assert_eq!(timer.now() - began, TEXT_STEP * steps, "{way} ms, heard: {is_heard}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_goes_to_another_node_is_asked_for_there_and_one_that_stays_is_not_asked_for_twice() {
+    let third = NodeId(5);
+    for (says, moves, is_told) in [
+        (Some(RefusalCode::Unavailable), true, true),
+        (Some(RefusalCode::Unavailable), false, false),
+        (Some(RefusalCode::Busy), true, false),
+        (None, false, false),
+    ] {
+        let mut policy = policy();
+        let addr = "127.0.0.1:7443".parse().expect("an address");
+        policy.nodes.insert(third, NodeRow { node: third, region: region("tokyo"), addr, signature: None });
+        let watch = watch(policy.clone());
+        let (asked, begun) = (Arc::new(parking_lot::Mutex::new(Vec::new())), tokio::time::Instant::now());
+        let heard = Arc::clone(&asked);
+        let way = Carrier::over(OTHER, move |to, asked, within| {
+            heard.lock().push((to.id.node, within + begun.elapsed()));
+            let header = AnswerHeader::new(asked.question.id, asked.question.range);
+            let is_third = to.id.node == third;
+            Box::pin(async move {
+                if is_third {
+                    return Ok((of_seventy(header), Some(DRAWN)));
+                }
+                says.map(|code| (Answered::refused(header, code), None)).ok_or(Unheard)
+            })
+        });
+        let gate = unasked().beside(way.under(watch.clone()));
+        let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
+        let question = question(1);
+        let header = AnswerHeader::new(question.id, question.range);
+        let deadline = Duration::from_secs(10);
+        let put = Put { policy: watch.now(), stream, question, header, deadline, crosses: false };
+        let asker = Asker { key: name("searches"), tenant: TENANT, rows: Rows::None };
+        let moving = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let view = policy.streams.get_mut(&(TENANT, name("app"))).expect("known");
+            Arc::make_mut(view).shard = Some((ShardId(7), if moves { third } else { OWNER }));
+            watch.replace(policy);
+        };
+        let asking = async { (gate.ask(put, AskedBy::Key(asker, false)).await, begun.elapsed()) };
+        let ((answered, took), ()) = tokio::join!(asking, moving);
+        let is_released =
+            answered.is_ok_and(|(answered, _)| matches!(answered.answer().outcome, Outcome::Aggregate(_)));
+        assert_eq!(is_released, is_told, "{says:?} {moves}");
+        let asked = asked.lock().clone();
+        let nodes: Vec<NodeId> = asked.iter().map(|(node, _)| *node).collect();
+        assert_eq!(nodes, if is_told { vec![OWNER, third] } else { vec![OWNER] }, "{says:?} {moves}");
+        assert!(asked.iter().all(|(_, until)| *until <= deadline), "in the time that is left: {asked:?}");
+        let waits = says == Some(RefusalCode::Unavailable) && !moves;
+        assert_eq!(took >= MOVE_HEARD, waits, "{says:?} {moves}: {took:?}");
     }
 }

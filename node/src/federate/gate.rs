@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::FieldId;
-use domicile_proto::message::answer::{AnswerHeader, RefusalCode};
+use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::gated::AskedBy;
 use domicile_proto::message::question::{Filter, Question};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::carry::{Carried, Carrier};
+use super::carry::{Carried, Carrier, Unheard, lasting, within};
 use super::guard::{Before, Guard};
 use super::predicate::is_text;
 use crate::aggregate::Answered;
 use crate::aggregate::contributors::Contributors;
 use crate::audit::Drawn;
-use crate::limits::TEXT_STEP;
+use crate::limits::{MOVE_HEARD, TEXT_STEP};
 use crate::policy::{Policy, StreamView};
 
 /// What was released, and whom it is about where the question has a text condition.
@@ -146,13 +146,46 @@ impl Gate {
     pub(super) async fn ask(&self, put: Put, by: AskedBy) -> Carried {
         let arrived = self.timer.now();
         let is_padded = put.crosses && is_text(&put.question);
-        let elsewhere = self.way.as_ref().and_then(|way| Some((way, way.owner(&put)?)));
-        let answered = match elsewhere {
-            Some((way, owner)) => way.carry(owner, &put, by).await,
-            None => Ok(self.judged(put).await),
-        };
+        let answered = self.ask_where_it_lies(put, by).await;
         self.pad(is_padded, arrived).await;
         answered
+    }
+
+    /// Of whichever node owns the stream. Where that one says nothing, and the stream goes to another node, it is asked once more of that.
+    async fn ask_where_it_lies(&self, mut put: Put, by: AskedBy) -> Carried {
+        let Some((way, policy)) = self.way.as_ref().and_then(|way| Some((way, way.policy()?))) else {
+            return self.ask_once(put, by).await;
+        };
+        let is_abroad = matches!(by, AskedBy::Region(_));
+        let until = Instant::now() + within(&put, is_abroad);
+        loop {
+            let owner = way.owner(&put);
+            let answered = self.ask_once(put.clone(), by.clone()).await;
+            let is_short = match &answered {
+                Ok((answered, _)) => matches!(answered.answer().outcome, Outcome::Refused(RefusalCode::Unavailable)),
+                Err(Unheard) => true,
+            };
+            if !is_short {
+                return answered;
+            }
+            // Another node may know already that it is not the owner any more.
+            let patience = if owner.is_some() && answered.is_ok() { MOVE_HEARD } else { Duration::ZERO };
+            let moved = |policy: &Policy| {
+                let now = policy.stream_by_id(put.stream.tenant, put.stream.id);
+                now.filter(|now| now.shard != put.stream.shard).cloned()
+            };
+            let heard = tokio::time::timeout_at(until.min(Instant::now() + patience), policy.shows(moved)).await;
+            let left = until.saturating_duration_since(Instant::now());
+            let (Ok(stream), false) = (heard, left.is_zero()) else { return answered };
+            put = Put { deadline: lasting(left, is_abroad), policy: policy.now(), stream, ..put };
+        }
+    }
+
+    async fn ask_once(&self, put: Put, by: AskedBy) -> Carried {
+        match self.way.as_ref().and_then(|way| Some((way, way.owner(&put)?))) {
+            Some((way, owner)) => way.carry(owner, &put, by).await,
+            None => Ok(self.judged(put).await),
+        }
     }
 
     /// What this node itself says, for the node of the region that was asked: that one waits for the step of time.

@@ -12,6 +12,7 @@ use domicile_proto::link::identity::PeerId;
 use domicile_proto::link::limits::LinkLimits;
 use domicile_proto::link::rotation::IdentityFiles;
 use ring::digest::{Context, SHA256};
+use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
 use super::measure::Counted;
@@ -58,6 +59,8 @@ pub(super) struct Base {
     pub(super) policy: PolicyWatch,
     pub(super) propose: Propose,
     pub(super) ownership: Arc<Ownership>,
+    /// Cancelled when the node says that it is not ready any more, for it is about to stop.
+    pub(super) leaving: CancellationToken,
     /// Held as long as the node runs, so that there is no second one on the same directory.
     pub(super) directory: File,
 }
@@ -153,6 +156,7 @@ impl Base {
             policy,
             propose,
             ownership,
+            leaving: CancellationToken::new(),
             directory,
         })
     }

@@ -24,15 +24,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::carried::heard;
+use super::hold::Hold;
 use super::ingest::{Framed, Line, Rooms, Stream, length};
 use super::outcomes::{Told, name_of};
-use super::unaccepted::of_ownership;
-use crate::admit::Principal;
-use crate::limits::{CARRIED_BYTES, CARRIED_LEAST, CARRY_DEADLINE};
-use crate::ownership::OwnershipError;
+use super::unaccepted::{of_ownership, passing};
+use crate::limits::{CARRIED_BYTES, CARRIED_LEAST};
+use crate::ownership::{OwnershipError, Passing};
 use crate::parse::Form;
 use crate::policy::StreamView;
-use crate::receive::{Action, Arrival, Failure, ItemOutcome, ReceiveError};
+use crate::receive::{Action, Failure, ItemOutcome, ReceiveError};
 
 /// Why no word came of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ type Tell = dyn Fn(PeerAddr, RegionAsk, Duration) -> BoxFuture<'static, Said> + 
 
 /// The way to the other nodes of the region.
 #[derive(Clone)]
-pub(crate) struct Way(Arc<Tell>);
+pub(crate) struct Way(pub(super) Arc<Tell>);
 
 impl Way {
     /// Over some way; the tests have their own.
@@ -127,12 +127,12 @@ pub(super) struct Errand {
 impl Errand {
     /// For whom, and until when a word is waited for. Its documents wait for another node: they take no more than their share of the
     /// room for documents, so that what belongs here goes on.
-    pub(super) fn of(principal: &Principal, arrival: &Arrival, framed: &Framed, rooms: &Rooms) -> Self {
-        let (asker, batch) = (principal.asker(), arrival.batch.clone());
+    pub(super) fn of(hold: &Hold, framed: &Framed, rooms: &Rooms) -> Self {
+        let (asker, batch) = (hold.asker.clone(), hold.batch.clone());
         let documents = (0..framed.documents.len()).filter(|place| framed.owner(*place).is_some()).count();
         let documents = u32::try_from(documents).unwrap_or(u32::MAX);
         let room = Arc::clone(&rooms.carried_documents).try_acquire_many_owned(documents).ok();
-        Self { asker, batch, refresh: arrival.refresh, until: Instant::now() + CARRY_DEADLINE, room }
+        Self { asker, batch, refresh: hold.refresh, until: hold.carried_until, room }
     }
 }
 
@@ -156,27 +156,28 @@ impl Line {
     }
 
     async fn carry_to(&self, owner: NodeId, framed: &Framed, places: &[usize], errand: &Errand) -> Carried {
-        let refused = |error: &dyn Fn(Name) -> OwnershipError| {
-            framed.refused(places, |stream| of_ownership(&error(stream.name.clone())))
+        let refused = |passing, error: &dyn Fn(Name) -> OwnershipError| {
+            framed.refused(places, passing, |stream| of_ownership(&error(stream.name.clone())))
         };
-        let not_carried = |why| refused(&|stream| OwnershipError::NotCarried { stream, owner, why });
-        let unheard = || refused(&|stream| OwnershipError::Unheard { stream, owner });
+        let full = || framed.refused(places, Passing::No, |_| ReceiveError::NoRoom.into());
+        let not_carried = |passing, why| refused(passing, &|stream| OwnershipError::NotCarried { stream, owner, why });
+        let unheard = || refused(Passing::No, &|stream| OwnershipError::Unheard { stream, owner });
         let weight: usize = places.iter().filter_map(|place| framed.documents.get(*place)).map(length).sum();
         let weight = if errand.batch.is_some() { weight.max(framed.body.len()) } else { weight };
         let room = u32::try_from(weight.clamp(CARRIED_LEAST, CARRIED_BYTES)).unwrap_or(u32::MAX);
-        let Ok(_room) = self.work.carried.try_acquire_many(room) else {
-            return framed.refused(places, |_| ReceiveError::NoRoom.into());
-        };
+        let Ok(_room) = self.work.carried.try_acquire_many(room) else { return full() };
         if errand.room.is_none() {
-            return framed.refused(places, |_| ReceiveError::NoRoom.into());
+            return full();
         }
-        let Some(to) = self.ownership.address_of(owner) else { return not_carried("is no node of it any more") };
+        let Some(to) = self.ownership.address_of(owner) else {
+            return not_carried(Passing::Elsewhere, "is no node of it any more");
+        };
         let Some(batch) = framed.batch(places, errand) else {
-            return refused(&|stream| OwnershipError::TooLargeToCarry { stream, owner, limit: MAX_BATCH });
+            return refused(Passing::No, &|stream| OwnershipError::TooLargeToCarry { stream, owner, limit: MAX_BATCH });
         };
         let within = errand.until.saturating_duration_since(Instant::now());
         if within.is_zero() {
-            return not_carried("was not told of them in time");
+            return not_carried(Passing::No, "was not told of them in time");
         }
         match (self.way.0)(to, RegionAsk::Batch(batch), within).await {
             Ok(RegionReply::Fates(fates)) => {
@@ -187,14 +188,16 @@ impl Line {
                 framed.read(places, &fates, not_its).unwrap_or_else(unheard)
             }
             Ok(RegionReply::NotTaken(why)) => match why {
-                NotTaken::Full(failure) => framed.refused(places, |_| heard(&failure)),
-                NotTaken::Stranger => not_carried("does not know this key yet, or no more"),
-                NotTaken::Stopping => not_carried("is about to stop"),
-                NotTaken::Unread => not_carried("does not read them; give all nodes of the region the same build"),
+                NotTaken::Full(failure) => framed.refused(places, Passing::No, |_| heard(&failure)),
+                NotTaken::Stranger => not_carried(Passing::No, "does not know this key yet, or no more"),
+                NotTaken::Stopping => not_carried(Passing::Elsewhere, "is about to stop"),
+                NotTaken::Unread => {
+                    not_carried(Passing::No, "does not read them; give all nodes of the region the same build")
+                }
             },
             Ok(_) | Err(NoFate::Lost) => unheard(),
-            Err(NoFate::NotSent) => not_carried("is out of reach"),
-            Err(NoFate::Unknown) => refused(&|stream| OwnershipError::OwnedElsewhere { stream, owner }),
+            Err(NoFate::NotSent) => not_carried(Passing::Elsewhere, "is out of reach"),
+            Err(NoFate::Unknown) => refused(Passing::No, &|stream| OwnershipError::OwnedElsewhere { stream, owner }),
         }
     }
 }
@@ -208,10 +211,10 @@ impl Framed {
     }
 
     /// The same failure for each of some documents but for the name of its stream; this node tells of it.
-    fn refused(&self, places: &[usize], failure: impl Fn(&StreamView) -> Failure) -> Carried {
+    fn refused(&self, places: &[usize], passing: Passing, failure: impl Fn(&StreamView) -> Failure) -> Carried {
         let told = |place: &usize| {
             let outcome = ItemOutcome::Failed(failure(self.elsewhere(*place)?));
-            Some((*place, Told { id: None, outcome, by_another: false }))
+            Some((*place, Told { id: None, outcome, by_another: false, passing }))
         };
         Carried { told: places.iter().filter_map(told).collect(), repeated: false }
     }
@@ -272,17 +275,18 @@ impl Framed {
             let (document, stream) = (self.documents.get(*place)?, self.elsewhere(*place)?);
             let id = ids.get(&number).map(|id| id.0.clone()).or_else(|| document.id.clone());
             let named = |seq| id.clone().or_else(|| Some(name_of(stream.shard?.0, seq)));
-            let (id, outcome) = match *fate {
-                RecordFate::Created(seq) => (named(seq), ItemOutcome::Created { seq }),
-                RecordFate::Noop(seq) => (named(seq), ItemOutcome::Noop { seq }),
-                RecordFate::Dropped => (None, ItemOutcome::Dropped),
+            let (id, outcome, passing) = match *fate {
+                RecordFate::Created(seq) => (named(seq), ItemOutcome::Created { seq }, Passing::No),
+                RecordFate::Noop(seq) => (named(seq), ItemOutcome::Noop { seq }, Passing::No),
+                RecordFate::Dropped => (None, ItemOutcome::Dropped, Passing::No),
                 RecordFate::Failed(which, is_told) => {
                     let failure = failures.get(usize::from(which))?.clone();
-                    (id.filter(|_| is_told), ItemOutcome::Failed(failure))
+                    let passing = passing(&failure);
+                    (id.filter(|_| is_told), ItemOutcome::Failed(failure), passing)
                 }
-                RecordFate::NotMine => (None, ItemOutcome::Failed(not_its(stream))),
+                RecordFate::NotMine => (None, ItemOutcome::Failed(not_its(stream)), Passing::Moving),
             };
-            Some((*place, Told { id, outcome, by_another: true }))
+            Some((*place, Told { id, outcome, by_another: true, passing }))
         });
         Some(Carried { told: told.collect::<Option<Vec<_>>>()?, repeated: said.repeated })
     }

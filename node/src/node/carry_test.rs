@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domicile_proto::codec::{decode, encode};
-use domicile_proto::message::batch::{NotTaken, RecordBatch};
+use domicile_proto::message::batch::{BatchFates, NotTaken, RecordBatch, RecordFate};
 use domicile_proto::message::region::{RegionAsk, RegionReply};
 use domicile_proto::metadata::NodeRow;
 
 use super::*;
-use crate::limits::{CARRIED_BYTES, CARRIED_DOCUMENTS, CARRY_DEADLINE, DOCUMENTS_AT_ONCE, TAKEN_IN_BYTES};
+use crate::limits::{CARRIED_BYTES, CARRIED_DOCUMENTS, CARRY_DEADLINE, DOCUMENTS_AT_ONCE, HELD_BYTES, TAKEN_IN_BYTES};
 
 const OTHER: NodeId = NodeId(4);
 
@@ -264,7 +264,7 @@ async fn a_key_that_the_owner_does_not_let_send_brings_nothing_through_another_n
     let batch: RecordBatch = seen.lock().take().unwrap();
     let of_nobody = RecordBatch { streams: vec![StreamId(77)], ..batch.clone() };
     let fates = owner.line.take_in(of_nobody).await.unwrap();
-    assert_eq!(fates.fates, [domicile_proto::message::batch::RecordFate::NotMine]);
+    assert_eq!(fates.fates, [RecordFate::NotMine]);
     let outside = RecordBatch { streams: Vec::new(), ..batch };
     assert!(matches!(owner.line.take_in(outside).await, Err(NotTaken::Unread)));
     drop(other);
@@ -328,4 +328,90 @@ async fn a_node_whose_line_has_ended_takes_nothing_from_a_neighbour() {
     owner.rooms.places.close();
     let (status, answer) = other.send(&other.key, "/app/_doc", None, "{\"a\":1}").await;
     assert!(status == 503 && answer.to_string().contains("about to stop"), "{answer}");
+}
+
+/// Says of all records of a batch that they are not this node's.
+fn not_mine(ask: &RegionAsk) -> RegionReply {
+    let RegionAsk::Batch(batch) = ask else { panic!("{ask:?}") };
+    let fates = vec![RecordFate::NotMine; batch.records.len()];
+    RegionReply::Fates(BatchFates { fates, failures: Vec::new(), ids: Vec::new(), repeated: false })
+}
+
+#[tokio::test]
+async fn what_comes_in_for_a_stream_on_its_way_is_held_and_taken_once_where_it_arrives() {
+    for (batch, body) in [(None, "{\"a\":1}\n{\"a\":2}\n"), (Some("b1"), "{\"a\":1}\n{\"half\n{\"a\":2}\n")] {
+        let owner = front();
+        let (tries, way) = (Arc::new(AtomicUsize::new(0)), to(&owner, Ok));
+        let count = Arc::clone(&tries);
+        let way = Way::over(move |to, ask, within| {
+            if count.fetch_add(1, Ordering::Relaxed) < 2 {
+                let reply = not_mine(&ask);
+                return Box::pin(async move { Ok(reply) });
+            }
+            (way.0)(to, ask, within)
+        });
+        let other = front_of(OTHER, nodes, way);
+        let path = "/api/v1/ingest/app";
+        let (status, answer) = other.send(&other.key, path, batch, body).await;
+        assert_eq!((status, &answer["accepted"], &answer["repeated"]), (200, &json!(2), &json!(false)), "{answer}");
+        assert_eq!((tries.load(Ordering::Relaxed), owner.counted().0, other.counted().0), (3, 2, 0));
+        assert_eq!(other.rooms.held.available_permits(), HELD_BYTES);
+        assert_eq!(other.rooms.carried.available_permits(), CARRIED_BYTES);
+        assert_eq!(other.rooms.carried_documents.available_permits(), CARRIED_DOCUMENTS);
+        if batch.is_some() {
+            let (status, again) = owner.send(&owner.key, path, batch, body).await;
+            assert_eq!((status, &again["accepted"], &again["repeated"]), (200, &json!(2), &json!(true)), "{again}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_owner_did_not_take_goes_to_whoever_has_the_stream_by_then() {
+    for first in [Ok(RegionReply::NotTaken(NotTaken::Stopping)), Err(NoFate::NotSent)] {
+        let known: Arc<std::sync::OnceLock<PolicyWatch>> = Arc::default();
+        let (tries, hears) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&known));
+        let count = Arc::clone(&tries);
+        let way = Way::over(move |_, _, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let watch = hears.get().unwrap();
+            let mut next = Policy::clone(&watch.now());
+            give(&mut next, "app", OTHER);
+            watch.replace(next);
+            let first = first.clone();
+            Box::pin(async move { first })
+        });
+        let other = front_of(OTHER, nodes, way);
+        known.set(other.line.ownership.policy().clone()).ok().unwrap();
+        let body = "{\"index\":{\"_id\":\"7\"}}\n{\"a\":1}\n{\"index\":{\"_id\":\"8\"}}\n{\"a\":2}\n";
+        let (status, answer) = other.send(&other.key, "/app/_bulk", None, body).await;
+        assert_eq!((status, statuses(&answer)), (200, vec![201, 201]), "{answer}");
+        assert_eq!((tries.load(Ordering::Relaxed), other.counted()), (1, (2, 0)));
+    }
+}
+
+#[tokio::test]
+async fn what_lasts_is_refused_after_a_while_and_at_once_where_too_much_is_held() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tries);
+    let way = Way::over(move |_, ask, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let reply = not_mine(&ask);
+        Box::pin(async move { Ok(reply) })
+    });
+    let other = front_of(OTHER, nodes, way);
+    let send = async || {
+        let begun = std::time::Instant::now();
+        let (status, answer) = other.send(&other.key, "/app/_doc", None, "{\"a\":1}").await;
+        assert_eq!((status, &answer["error"]["code"]), (503, &json!("DMC-OWNERSHIP-11")), "{answer}");
+        begun.elapsed()
+    };
+    assert!(send().await >= PATIENCE);
+    assert!(tries.swap(0, Ordering::Relaxed) > 2);
+    let held = other.rooms.held.acquire_many(HELD_BYTES as u32).await.unwrap();
+    send().await;
+    assert_eq!(tries.swap(0, Ordering::Relaxed), 1, "nobody waits");
+    drop(held);
+    send().await;
+    assert!(tries.load(Ordering::Relaxed) > 2);
+    assert_eq!((other.counted(), other.rooms.held.available_permits()), ((0, 3), HELD_BYTES));
 }

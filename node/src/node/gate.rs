@@ -2,7 +2,7 @@
 //! what was released. Home and abroad go through the same one.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::NodeId;
@@ -10,44 +10,52 @@ use domicile_proto::message::answer::RefusalCode;
 
 use crate::aggregate::{Answered, Asked, Releases};
 use crate::federate::{Gate, Gated, Put};
-use crate::policy::{Awareness, Policy, StreamView};
+use crate::limits::{ABROAD_PERCENT, HANDOVER_WAIT};
+use crate::ownership::{Giving, Patience};
+use crate::policy::{Awareness, Policy, PolicyWatch, StreamView};
 use crate::query::Budget;
 use crate::segment::{Catalog, Segment};
 
 /// The gate over this region's segments, as far as this node holds them: of a stream that another node of the region writes,
 /// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole, nor
-/// what was erased elsewhere in the region.
+/// what was erased elsewhere in the region. A stream that comes to this node or goes from it is waited for.
 pub(super) fn over(
     releases: Releases,
-    catalog: Catalog,
     detector: Arc<dyn LiteralDetector + Send + Sync>,
-    us: NodeId,
+    sees: Sees,
     awareness: Awareness,
 ) -> Gate {
     Gate::over(move |put: Put| {
-        let (releases, catalog, detector) = (releases.clone(), catalog.clone(), Arc::clone(&detector));
+        let (releases, sees, detector) = (releases.clone(), sees.clone(), Arc::clone(&detector));
         let awareness = awareness.clone();
         Box::pin(async move {
             let of = Arc::clone(&put.stream);
-            // Cells are judged once for the region, by the node that has all records of the stream.
-            let policy = Arc::clone(&put.policy);
+            let (deadline, until) = (Instant::now() + put.deadline, Instant::now() + waits(&put));
+            let (around, catalog) = (sees.clone(), sees.catalog.clone());
             // Nor is a day judged of which records lie in the archive: its cells are told once, and would be told short.
             let (shard, archive, range) = (put.stream.shard, catalog.clone(), put.question.range);
             let lacks = move |shown: &[Arc<Segment>]| {
                 shard.is_some_and(|(shard, _)| archive.unsearched(shard, range, shown).is_some())
             };
+            // Cells are judged once for the region, by the node that has all records of the stream.
             let view = move || -> Option<Vec<Arc<Segment>>> {
-                let may_judge = has_all(&of, us, &catalog, &policy) && awareness.unknown_of(of.tenant).is_none();
-                let shown = || of.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect());
-                may_judge.then(|| shown().unwrap_or_default())
+                let shown = of.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect());
+                // Behind it: what leaves from now on is in this view still.
+                let may_judge = sees.has_all(&of) && awareness.unknown_of(of.tenant).is_none();
+                may_judge.then(|| shown.unwrap_or_default())
             };
-            let Some(segments) = view() else {
+            let mut seen = view();
+            while seen.is_none() && around.is_on_its_way(&put.stream) && Instant::now() < until {
+                around.arrived(&put.stream, until.saturating_duration_since(Instant::now())).await;
+                seen = view();
+            }
+            let Some(segments) = seen else {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
             };
             if lacks(&segments) {
                 return Answered::refused(put.header, RefusalCode::Archived).into();
             }
-            let budget = Budget::until(Instant::now() + put.deadline);
+            let budget = Budget::until(deadline);
             // Whoever gives up ends the work: the token goes with this future.
             let _guard = budget.token.clone().drop_guard();
             let Put { policy, stream, question, header, .. } = put;
@@ -60,6 +68,47 @@ pub(super) fn over(
             Gated { answered: judged.answered, contributors: judged.contributors, drawn: judged.drawn }
         })
     })
+}
+
+/// What this node knows of the shards that it answers for.
+#[derive(Clone)]
+pub(super) struct Sees {
+    pub(super) us: NodeId,
+    pub(super) catalog: Catalog,
+    pub(super) policy: PolicyWatch,
+    pub(super) giving: Giving,
+}
+
+impl Sees {
+    /// By what holds now: a question may be older than the word that its stream goes to another node.
+    fn has_all(&self, stream: &StreamView) -> bool {
+        let policy = self.policy.now();
+        let is_going = stream.shard.is_some_and(|(shard, _)| self.giving.is_under_way(shard, &policy));
+        !is_going && has_all(stream, self.us, &self.catalog, &policy)
+    }
+
+    /// Waits while a stream of this node comes to it, or goes from it, at most so long.
+    async fn arrived(&self, stream: &StreamView, within: Duration) {
+        let mut patience = Patience::looking_until(tokio::time::Instant::now() + within);
+        while self.is_on_its_way(stream) && patience.next(&self.policy).await {}
+    }
+
+    fn is_on_its_way(&self, stream: &StreamView) -> bool {
+        let policy = self.policy.now();
+        let lies = policy.stream_by_id(stream.tenant, stream.id).and_then(|view| view.shard);
+        lies.is_some_and(|(shard, owner)| {
+            let is_going = self.giving.is_under_way(shard, &policy);
+            // Where taking it up has failed, nobody knows how long that lasts.
+            let is_coming = !self.catalog.is_taken_up(shard, &policy) && self.catalog.is_whole(shard);
+            owner == self.us && (is_going || is_coming)
+        })
+    }
+}
+
+/// How long a question waits for its stream, so that there is time left to answer it.
+fn waits(put: &Put) -> Duration {
+    let share = if put.crosses { put.deadline * ABROAD_PERCENT / 100 } else { put.deadline / 2 };
+    share.min(HANDOVER_WAIT)
 }
 
 /// Whether every accepted record of a stream can be searched on this node, but for what is younger than a refresh.
@@ -107,11 +156,21 @@ mod tests {
         assert!(!answers(&ours, other));
         let mut handed = Policy::empty("tokyo".parse().unwrap());
         handed.epochs.insert(ShardId(7), Epoch(3));
+        let sees =
+            Sees { us, catalog: catalog.clone(), policy: PolicyWatch::new(handed.clone()), giving: Giving::default() };
         for (taken, is_ours_whole) in [(None, false), (Some(2), false), (Some(3), true)] {
             taken.into_iter().for_each(|epoch| catalog.set_taken_up(ShardId(7), Epoch(epoch)));
             let found = has_all(&ours, us, &catalog, &handed);
             assert_eq!(found, is_ours_whole, "the group gave it to this node, which took it up in {taken:?}");
+            assert_eq!(sees.has_all(&ours), is_ours_whole);
         }
+        // A question that came before the word that its stream is another node's is not answered with what is left of it.
+        handed.epochs.insert(ShardId(7), Epoch(4));
+        sees.policy.replace(handed.clone());
+        assert!(!sees.has_all(&ours));
+        handed.epochs.insert(ShardId(7), Epoch(3));
+        sees.policy.replace(handed);
+        assert!(sees.has_all(&ours));
         catalog.set_whole(ShardId(7), false);
         assert!(!answers(&ours, us));
         assert!(answers(&stream(Some((ShardId(8), us))), us));
@@ -139,8 +198,11 @@ mod tests {
             crate::clock::Clock::standing_at(Timestamp(30 * day)),
             crate::tasks::Tasks::default(),
         );
-        let gate = over(releases, catalog.clone(), Arc::new(Nobody), us, Awareness::default());
-        let policy = Arc::new(Policy::empty("tokyo".parse().unwrap()));
+        let empty = Policy::empty("tokyo".parse().unwrap());
+        let sees =
+            Sees { us, catalog: catalog.clone(), policy: PolicyWatch::new(empty.clone()), giving: Giving::default() };
+        let gate = over(releases, Arc::new(Nobody), sees, Awareness::default());
+        let policy = Arc::new(empty);
         let asked = async |from: i64, to: i64| {
             let range = TimeRange { from: Timestamp(from), to: Timestamp(to) };
             let question = Question {
@@ -154,7 +216,7 @@ mod tests {
             };
             let header = AnswerHeader::new(question.id, range);
             let (policy, stream) = (Arc::clone(&policy), Arc::clone(&stream));
-            let deadline = std::time::Duration::from_secs(5);
+            let deadline = Duration::from_secs(5);
             let answered = gate.answer(Put { policy, stream, question, header, deadline, crosses: false }).await;
             answered.answer().outcome == Outcome::Refused(RefusalCode::Archived)
         };

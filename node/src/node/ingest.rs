@@ -3,13 +3,15 @@
 //! Every arrival is cut into documents, its streams are found, and piece after piece goes down to the write-ahead log; each
 //! document gets its own outcome, in the order of the request. A body with a producer's batch id is one piece of one stream, so
 //! that what can be taken of it is taken together or not at all. Documents whose stream another node of the region writes are
-//! carried there; what a neighbour carries here goes the same way from the piece on. Nothing here looks into a record.
+//! carried there; what a neighbour carries here goes the same way from the piece on. What a stream on its way to another node keeps from
+//! being taken is held for a moment (`hold`). Nothing here looks into a record.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domicile_proto::ids::{Name, NodeId, ShardId, TenantId, Timestamp};
@@ -18,6 +20,7 @@ use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::carry::{Errand, Way};
+use super::hold::Hold;
 use super::outcomes::{Walked, Walking};
 use super::sealing::{self, Days};
 use super::unaccepted::{Unaccepted, of_ownership, of_wal};
@@ -25,8 +28,8 @@ use crate::admit::{Admitter, Principal};
 use crate::classify::{Classified, Classifier};
 use crate::keys::Vault;
 use crate::limits::{
-    ARRIVALS_AT_ONCE, CARRIED_BYTES, CARRIED_DOCUMENTS, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, MAX_DOCUMENTS_PER_REQUEST,
-    MAX_STREAMS_PER_REQUEST, PIECE_BYTES, TAKEN_IN_BYTES, WORK_BYTES,
+    ARRIVALS_AT_ONCE, CARRIED_BYTES, CARRIED_DOCUMENTS, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, HELD_BYTES,
+    MAX_DOCUMENTS_PER_REQUEST, MAX_STREAMS_PER_REQUEST, PIECE_BYTES, TAKEN_IN_BYTES, WORK_BYTES,
 };
 use crate::ownership::{Ownership, OwnershipError};
 use crate::parse::{self, Document, Form, ParseError, Parser, Zone};
@@ -67,6 +70,8 @@ pub(crate) struct Line {
     pub(crate) way: Way,
     /// Under which day originals are sealed.
     pub(crate) days: Days,
+    /// How long a request waits for streams on their way to another node.
+    pub(crate) patience: Duration,
 }
 
 /// Room for what the line makes of bodies.
@@ -83,6 +88,8 @@ pub(crate) struct Rooms {
     pub(super) carried_documents: Arc<Semaphore>,
     /// Bytes that other nodes of the region brought and that are not yet answered.
     pub(super) taken_in: Semaphore,
+    /// Bytes that wait for streams on their way from node to node.
+    pub(super) held: Semaphore,
 }
 
 /// An arrival, cut.
@@ -133,6 +140,7 @@ impl Line {
             carried: Semaphore::new(CARRIED_BYTES),
             carried_documents: Arc::new(Semaphore::new(CARRIED_DOCUMENTS)),
             taken_in: Semaphore::new(TAKEN_IN_BYTES),
+            held: Semaphore::new(HELD_BYTES),
         })
     }
 
@@ -173,8 +181,9 @@ impl Line {
             "arrival admitted"
         );
         let framed = Arc::new(self.find_streams(&principal, &arrival, documents).await?);
-        let errand = framed.has_elsewhere().then(|| Errand::of(&principal, &arrival, &framed, &self.work));
-        let walked = self.pieces(&framed, producer.as_ref(), errand.as_ref()).await?;
+        let hold = Hold::of(&principal, &arrival, self.patience);
+        let errand = framed.has_elsewhere().then(|| Errand::of(&hold, &framed, &self.work));
+        let walked = self.pieces(&framed, producer.as_ref(), Some((&hold, errand.as_ref()))).await?;
         if arrival.refresh {
             self.show(&walked).await;
         }
@@ -183,32 +192,47 @@ impl Line {
         Ok(walked.reply(&framed))
     }
 
-    /// Piece after piece, each of them here and at the nodes that an errand goes to; a body with a batch id is one piece.
+    /// Piece after piece, each of them here and at the nodes that an errand goes to; a body with a batch id is one piece. What comes in
+    /// at a door of this node is held where its stream is on its way; what a neighbour brings is taken or not.
     pub(super) async fn pieces(
         &self,
         framed: &Arc<Framed>,
         producer: Option<&ProducerBatch>,
-        errand: Option<&Errand>,
+        own: Option<(&Hold, Option<&Errand>)>,
     ) -> Result<Walked, Failure> {
         let mut walking = Walking::of(framed.documents.len(), producer.is_some());
         let mut from = 0;
         while from < framed.documents.len() {
             let to = end_of_piece(&framed.documents, from, producer.is_some());
-            let carried = async {
-                match errand {
-                    Some(errand) => self.carry(framed, from..to, errand).await,
-                    None => Vec::new(),
-                }
-            };
-            let (here, carried) = tokio::join!(self.piece(framed, from..to, producer, &mut walking), carried);
-            here?;
-            for carried in carried {
-                walking.repeats(carried.repeated);
-                carried.told.into_iter().for_each(|(place, told)| walking.tell(place, told));
+            let errand = own.and_then(|(_, errand)| errand);
+            self.try_piece(framed, from..to, producer, errand, &mut walking).await?;
+            if let Some((hold, _)) = own {
+                self.try_again(framed, from..to, producer, hold, &mut walking).await?;
             }
             from = to;
         }
         Ok(walking.finish(framed))
+    }
+
+    /// One piece, once.
+    pub(super) async fn try_piece(
+        &self,
+        framed: &Arc<Framed>,
+        places: Range<usize>,
+        producer: Option<&ProducerBatch>,
+        errand: Option<&Errand>,
+        walking: &mut Walking,
+    ) -> Result<(), Failure> {
+        let carried = async {
+            match errand {
+                Some(errand) => self.carry(framed, places.clone(), errand).await,
+                None => Vec::new(),
+            }
+        };
+        let (here, carried) = tokio::join!(self.piece(framed, places.clone(), producer, walking), carried);
+        here?;
+        carried.into_iter().for_each(|carried| walking.hear(carried));
+        Ok(())
     }
 
     /// Makes searchable what this node took, where it is told to.
@@ -302,7 +326,7 @@ impl Line {
         Ok(Framed { body, form, received_at, documents, slots, streams })
     }
 
-    async fn find_stream(&self, tenant: TenantId, name: &Name, may_create: bool) -> Stream {
+    pub(super) async fn find_stream(&self, tenant: TenantId, name: &Name, may_create: bool) -> Stream {
         match self.ownership.stream(tenant, name, may_create).await {
             Ok(view) => Stream::Here(view),
             Err(error @ OwnershipError::OwnedElsewhere { .. }) => self

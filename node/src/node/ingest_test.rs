@@ -24,6 +24,9 @@ use crate::receive::{Inlet, elastic, native};
 use crate::tasks::Kind;
 use crate::wal::{Durable, WalConfig};
 
+/// What is held is held for this long, so that what lasts is told soon.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 struct Front {
     line: Arc<Line>,
     router: axum::Router,
@@ -106,6 +109,7 @@ fn front_of(node: NodeId, change: impl FnOnce(&mut Policy), way: Way) -> Front {
         knows: Arc::new(|shard| shard != ShardId(9)),
         work: Arc::clone(&rooms),
         way,
+        patience: PATIENCE,
     });
     let (inlet, inbox) =
         Inlet::new(8, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, admitter.knock(), clock.clone(), tasks.clone());

@@ -10,6 +10,7 @@ mod carry;
 mod errors;
 mod gate;
 mod group;
+mod hold;
 pub(crate) mod ingest;
 mod keeper;
 mod lifecycle;
@@ -41,7 +42,9 @@ use crate::audit::Ledger;
 use crate::config::NodeConfig;
 use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Carrier, Federation, Gate, Guard, Owner, Reach};
-use crate::limits::{ARRIVAL_QUEUE, COLD_DISK_BYTES, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE};
+use crate::limits::{
+    ARRIVAL_QUEUE, COLD_DISK_BYTES, HANDOVER_WAIT, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE,
+};
 use crate::present::auditor::Office;
 use crate::present::{self, Desk, Owners, Parts};
 use crate::query::Engine;
@@ -58,6 +61,7 @@ use carry::Way;
 pub(crate) use errors::{NodeError, identity_of, take_dir};
 use ingest::Line;
 use sealing::Days;
+use signals::{Signals, Stop};
 
 /// Runs a node until it is told to stop, or until its parent is gone where it was started as a child.
 ///
@@ -65,15 +69,21 @@ use sealing::Days;
 /// [`NodeError`] says what kept it from running or from stopping in time.
 pub(crate) async fn run(config: NodeConfig, has_parent: bool) -> Result<(), NodeError> {
     telemetry::begin(&config.telemetry);
-    let told = signals::told_to_stop(has_parent)?;
-    let mut told = std::pin::pin!(told);
+    let mut signals = Signals::listen(has_parent)?;
+    let farewell = Duration::from_secs(config.listeners.farewell_seconds.into());
     let node = tokio::select! {
         node = Node::start(config) => node?,
-        () = &mut told => return Ok(()),
+        _ = signals.told_to_stop() => return Ok(()),
     };
     supervisor::tell(supervisor::State::Ready);
-    told.await;
+    let stop = signals.told_to_stop().await;
     supervisor::tell(supervisor::State::Stopping);
+    if stop == Stop::WithFarewell && !farewell.is_zero() {
+        node.leaving.cancel();
+        tracing::info!(?farewell, "about to stop: not ready any more, and serving on; a second signal ends this");
+        // Told once more, it goes at once.
+        drop(tokio::time::timeout(farewell, signals.told_to_stop()).await);
+    }
     node.stop().await
 }
 
@@ -81,6 +91,8 @@ pub(crate) async fn run(config: NodeConfig, has_parent: bool) -> Result<(), Node
 struct Node {
     tasks: Tasks,
     doors: CancellationToken,
+    /// Cancelled when it says that it is not ready any more, for it is about to stop.
+    leaving: CancellationToken,
     line: oneshot::Receiver<()>,
     shards: Shards,
     ledger: Arc<Ledger>,
@@ -101,7 +113,9 @@ impl Node {
         let engine = Engine::new()?.measuring(base.ownership.loads().clone());
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
-        let gate = gate::over(releases.clone(), catalog, detector, base.us.node, base.awareness.clone());
+        let (policy, giving) = (base.policy.clone(), base.ownership.giving().clone());
+        let sees = gate::Sees { us: base.us.node, catalog, policy, giving };
+        let gate = gate::over(releases.clone(), detector, sees, base.awareness.clone());
         let way = Carrier::by(base.us.node, base.link.clone()).under(base.policy.clone());
         let gate = gate.guarded(open_guard(&base, &config).await?).beside(way);
         let erasure = start_erasure(&base, &config, (&shards, &engine))?;
@@ -130,13 +144,13 @@ impl Node {
         let office = auditors(&base, &config, &desk, (erasure, releases)).await?;
         let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
-        let Base { tasks, ledger, group, link, directory, .. } = base;
-        Ok(Self { tasks, doors, line: ended, shards, ledger, group, link, directory })
+        let Base { tasks, ledger, group, link, directory, leaving, .. } = base;
+        Ok(Self { tasks, doors, leaving, line: ended, shards, ledger, group, link, directory })
     }
 
     /// Stops in the order of the flow: doors, line, log and segments, group, link, ledger.
     async fn stop(self) -> Result<(), NodeError> {
-        let Self { tasks, doors, line, shards, ledger, group, link, directory } = self;
+        let Self { tasks, doors, line, shards, ledger, group, link, directory, .. } = self;
         tracing::info!("stopping");
         let orderly = async {
             doors.cancel();
@@ -220,6 +234,7 @@ fn left_half(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) -
         knows: surroundings::knows(shards, base.policy.clone()),
         work: Line::room_for_work(),
         way: Way::by(base.link.clone()),
+        patience: HANDOVER_WAIT,
     })
 }
 
@@ -342,6 +357,7 @@ fn desk(
         us: base.us.clone(),
         deployment: config.deployment.clone(),
         clock: base.clock.clone(),
+        leaving: base.leaving.clone(),
     });
     Desk::new(Parts {
         region: base.us.region.clone(),

@@ -1,12 +1,14 @@
 //! What became of the documents of a request, place by place, and the reply that is made of it.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use domicile_proto::ids::ShardId;
 
+use super::carry::Carried;
 use super::ingest::{Framed, Stream};
-use super::unaccepted::{Unaccepted, of_ownership};
-use crate::ownership::OwnershipError;
+use super::unaccepted::{Unaccepted, of_ownership, passing};
+use crate::ownership::{OwnershipError, Passing};
 use crate::parse::Document;
 use crate::receive::{Failure, Item, ItemOutcome, ReceiveError, Reply};
 use crate::telemetry::Metrics;
@@ -19,6 +21,8 @@ pub(super) struct Told {
     pub(super) outcome: ItemOutcome,
     /// Whether another node said so, and counted it.
     pub(super) by_another: bool,
+    /// What another try may change about it; what was certainly not taken alone is tried again.
+    pub(super) passing: Passing,
 }
 
 /// What became of documents so far, by their places.
@@ -53,7 +57,7 @@ impl Walking {
 
     /// The same, where this node decided it.
     pub(super) fn set(&mut self, place: usize, id: Option<Box<str>>, outcome: ItemOutcome) {
-        self.tell(place, Told { id, outcome, by_another: false });
+        self.tell(place, Told { id, outcome, by_another: false, passing: Passing::No });
     }
 
     /// Whether what a log said of some documents was a repetition.
@@ -77,10 +81,31 @@ impl Walking {
 
     /// Puts down that the log of this node took none of some documents.
     pub(super) fn refuse(&mut self, failure: &Failure, places: Vec<usize>, ids: Vec<Option<Box<str>>>) {
-        self.repeats(false);
+        let passing = passing(failure);
+        self.repeats(passing != Passing::No);
         for (place, id) in places.into_iter().zip(ids) {
-            self.set(place, id, ItemOutcome::Failed(failure.clone()));
+            self.tell(place, Told { id, outcome: ItemOutcome::Failed(failure.clone()), by_another: false, passing });
         }
+    }
+
+    /// Puts down what another node said of some documents.
+    pub(super) fn hear(&mut self, carried: Carried) {
+        // Of what is tried again, the last try says whether it was a repetition.
+        self.repeats(carried.repeated || carried.told.iter().any(|(_, told)| told.passing != Passing::No));
+        carried.told.into_iter().for_each(|(place, told)| self.tell(place, told));
+    }
+
+    /// Of which of some documents another try may change what became of them.
+    pub(super) fn passing(&self, places: Range<usize>) -> Vec<(usize, Passing)> {
+        let told = places.filter_map(|place| Some((place, self.told.get(place)?.as_ref()?.passing)));
+        told.filter(|(_, passing)| *passing != Passing::No).collect()
+    }
+
+    /// Puts down what became of the documents at these places at another try.
+    pub(super) fn take(&mut self, again: Walked, places: &[usize]) {
+        self.repeats(again.repeated || again.told.iter().any(|told| told.passing != Passing::No));
+        self.shards.extend(again.shards);
+        places.iter().zip(again.told).for_each(|(place, told)| self.tell(*place, told));
     }
 
     /// All of it. Of whom nobody spoke, it is told what became of their stream.
@@ -90,7 +115,7 @@ impl Walking {
                 Err(error) => (*error).into(),
                 Ok(_) => untold(framed.streams.get(*slot)),
             };
-            Told { id: None, outcome: ItemOutcome::Failed(failure), by_another: false }
+            Told { id: None, outcome: ItemOutcome::Failed(failure), by_another: false, passing: Passing::No }
         };
         let documents = framed.documents.iter().zip(&framed.slots);
         let told: Vec<Told> = documents.zip(self.told).map(|(of, told)| told.unwrap_or_else(|| untold(of))).collect();

@@ -13,6 +13,7 @@ use domicile_proto::link::endpoint::Link;
 use domicile_proto::link::identity::PeerId;
 use domicile_proto::metadata::{AccessKey, Applied, Change, Command, RegionalChange, Row};
 use domicile_proto::officer::OfficerPublic;
+use tokio_util::sync::CancellationToken;
 
 use super::ingest::Knows;
 use crate::audit::{Cosigning, Ledger, Trouble, Witness};
@@ -54,6 +55,8 @@ pub(super) struct Sight {
     pub(super) us: PeerId,
     pub(super) deployment: Name,
     pub(super) clock: Clock,
+    /// Cancelled when the node is about to stop.
+    pub(super) leaving: CancellationToken,
 }
 
 /// Why the node around the doors did not do what was asked of it.
@@ -164,6 +167,7 @@ impl Sight {
             voters: metrics.voters,
             round_trips,
             has_tls_keylog: self.link.has_tls_keylog(),
+            is_leaving: self.leaving.is_cancelled(),
             is_log_poisoned: self.shards.is_log_poisoned(),
             is_log_full: self.shards.is_log_full(),
             is_group_broken: metrics.is_broken,

@@ -2,7 +2,7 @@
 //! words of the doors.
 
 use crate::errors::{Coded, Verdict};
-use crate::ownership::OwnershipError;
+use crate::ownership::{OwnershipError, Passing};
 use crate::receive::Failure;
 use crate::wal::WalError;
 
@@ -69,11 +69,44 @@ pub(super) fn of_ownership(error: &OwnershipError) -> Failure {
     }
 }
 
+/// What another try may change about a refusal of a log: nothing was taken of what came for a shard that this node has not taken up yet, or
+/// does not have any more. So it is told by other nodes too.
+pub(super) fn passing(failure: &Failure) -> Passing {
+    if [NOT_HELD, DEPOSED].contains(&failure.code.as_ref()) { Passing::Moving } else { Passing::No }
+}
+
+/// The code of `WalError::NotHeld`.
+const NOT_HELD: &str = "DMC-WAL-14";
+/// The code of `WalError::Deposed`.
+const DEPOSED: &str = "DMC-WAL-15";
+
 pub(super) fn of_wal(error: &WalError) -> Failure {
     match error {
         WalError::OtherBytes { .. } => Failure::new(error, 409, "version_conflict_engine_exception"),
         WalError::TooLarge { .. } => Failure::new(error, 413, "content_too_long_exception"),
         WalError::Busy { .. } => Failure::new(error, 429, "es_rejected_execution_exception"),
         _ => Failure::of(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::ShardId;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_certainly_not_taken_and_passes_by_is_tried_again() {
+        let shard = ShardId(7);
+        for (error, wanted) in [
+            (WalError::NotHeld { shard }, Passing::Moving),
+            (WalError::Deposed { shard }, Passing::Moving),
+            (WalError::InDoubt { seconds: 20 }, Passing::No),
+            (WalError::Stopped, Passing::No),
+            (WalError::Busy { waiting: 256 }, Passing::No),
+            (WalError::OtherBytes { shard }, Passing::No),
+        ] {
+            assert_eq!(passing(&of_wal(&error)), wanted, "{error}");
+        }
     }
 }

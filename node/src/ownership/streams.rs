@@ -10,13 +10,14 @@ use std::time::Duration;
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::{Epoch, Name, NodeId, StreamId, TenantId};
 use domicile_proto::link::identity::PeerAddr;
-use domicile_proto::metadata::{Applied, Command};
+use domicile_proto::metadata::{Applied, Command, CommandRefusal};
 use domicile_proto::region_key::RegionKey;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 
 use super::errors::OwnershipError;
+use super::handover::Giving;
 use super::load::Loads;
 use super::propose::Propose;
 use crate::limits::{NEW_STREAMS_AT_ONCE, NEW_STREAMS_PER_MINUTE, TENANT_RATES};
@@ -35,6 +36,7 @@ pub(crate) struct Ownership {
     new_streams: DefaultKeyedRateLimiter<TenantId>,
     turns: Mutex<HashMap<(TenantId, Name), Weak<Turn>>>,
     loads: Loads,
+    giving: Giving,
 }
 
 impl Ownership {
@@ -51,7 +53,8 @@ impl Ownership {
         let quota = Quota::per_minute(NEW_STREAMS_PER_MINUTE).allow_burst(NEW_STREAMS_AT_ONCE);
         let (new_streams, turns) = (RateLimiter::keyed(quota), Mutex::new(HashMap::new()));
         let loads = Loads::new(HALF_LIFE);
-        Self { node, region_key, policy, propose, detector, deadline, new_streams, turns, loads }
+        let giving = Giving::default();
+        Self { node, region_key, policy, propose, detector, deadline, new_streams, turns, loads, giving }
     }
 
     /// Has what shards ask of this node fade with another half-life.
@@ -62,6 +65,16 @@ impl Ownership {
     /// What the shards of this node ask of it.
     pub(crate) const fn loads(&self) -> &Loads {
         &self.loads
+    }
+
+    /// The shards that this node gives away at this moment.
+    pub(crate) const fn giving(&self) -> &Giving {
+        &self.giving
+    }
+
+    /// What is known of streams.
+    pub(crate) const fn policy(&self) -> &PolicyWatch {
+        &self.policy
     }
 
     /// The stream, written by this node: at once where it is known, after a proposal where it is new.
@@ -130,14 +143,24 @@ impl Ownership {
         self.give(stream, self.node, seen).await
     }
 
-    /// The same for another node of the region, which then takes up what this one leaves.
+    /// The same for another node of the region, which then takes up what this one leaves. From before it is decided until this node
+    /// knows what was, it says nothing of what it gives.
     pub(crate) async fn give(&self, stream: StreamId, to: NodeId, seen: Epoch) -> Option<Epoch> {
         let key = self.region_key.as_ref()?;
-        let command = key.assign(stream, self.policy.now().region.clone(), to, seen);
-        match self.propose.decide(command).await {
-            Ok(Applied::Shard(_, epoch)) => Some(epoch),
-            _ => None,
+        let policy = self.policy.now();
+        let command = key.assign(stream, policy.region.clone(), to, seen);
+        let ours = policy.streams.values().find(|view| view.id == stream).and_then(|view| view.shard);
+        let given = ours.filter(|(_, owner)| *owner == self.node && to != self.node).map(|(shard, _)| shard);
+        if let Some(shard) = given {
+            self.giving.begin(shard, seen);
         }
+        match self.propose.decide(command).await {
+            Ok(Applied::Shard(_, epoch)) => return Some(epoch),
+            // Another node has it, and the policy will say so; or nobody knows.
+            Ok(Applied::Refused(CommandRefusal::StaleEpoch)) | Err(_) => {}
+            Ok(_) => given.into_iter().for_each(|shard| self.giving.refused(shard)),
+        }
+        None
     }
 
     async fn begin(&self, tenant: TenantId, name: &Name) -> Result<Arc<StreamView>, OwnershipError> {
@@ -154,7 +177,7 @@ impl Ownership {
         };
         match self.decide(name, command).await? {
             // Another node of the region was faster: the snapshot will say which.
-            Applied::Refused(domicile_proto::metadata::CommandRefusal::StaleEpoch) => {}
+            Applied::Refused(CommandRefusal::StaleEpoch) => {}
             Applied::Refused(refusal) => return Err(OwnershipError::Refused { stream: name.clone(), refusal }),
             _ => {}
         }

@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) round_trips: BTreeMap<NodeId, f64>,
     /// Whether TLS keys are written for an auditor.
     pub(crate) has_tls_keylog: bool,
+    /// Whether the node is about to stop: it serves on, and nobody should come anew.
+    pub(crate) is_leaving: bool,
     /// Whether the write-ahead log takes nothing more before a restart.
     pub(crate) is_log_poisoned: bool,
     /// Whether it found no room of late.
@@ -195,7 +197,9 @@ impl Desk {
         let (policy, us) = (self.parts.policy.now(), self.parts.node);
         let mut shards = streams.iter().filter_map(|stream| stream.shard);
         let is_short = |shard: ShardId, owner: NodeId| {
-            !self.parts.catalog.is_whole(shard) || (owner == us && !self.parts.catalog.is_taken_up(shard, &policy))
+            let is_going = || self.parts.ownership.giving().is_under_way(shard, &policy);
+            !self.parts.catalog.is_whole(shard)
+                || (owner == us && (is_going() || !self.parts.catalog.is_taken_up(shard, &policy)))
         };
         if let Some((shard, _)) = shards.find(|(shard, owner)| is_short(*shard, *owner)) {
             return Err(Unfound::NotWhole(shard));

@@ -12,8 +12,10 @@ use domicile_proto::message::region::{Asker, Holding, MAX_STREAMS, NotSearched, 
 use futures::future::try_join_all;
 
 use super::desk::Desk;
+use super::moving::{self, Missed};
 use super::owners::{heard, ids, no_word, unheard_of};
 use crate::admit::Place;
+use crate::ownership::Patience;
 use crate::policy::StreamView;
 use crate::query::{Arriving, Budget};
 use crate::receive::Failure;
@@ -26,12 +28,31 @@ impl Desk {
         streams: &[Arc<StreamView>],
         within: Duration,
     ) -> Result<BTreeMap<StreamId, Holding>, Failure> {
+        let (deadline, until) = (Instant::now() + within, moving::until(within));
+        let (mut streams, mut patience) = (streams.to_vec(), Patience::until(until));
+        loop {
+            self.arrived(&streams, until).await;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.holdings_once(asker, &streams, left).await {
+                Ok(told) => return Ok(told),
+                Err(missed) => streams = self.once_more(missed, &streams, &mut patience).await?,
+            }
+        }
+    }
+
+    async fn holdings_once(
+        &self,
+        asker: &Asker,
+        streams: &[Arc<StreamView>],
+        within: Duration,
+    ) -> Result<BTreeMap<StreamId, Holding>, Missed> {
         let (here, elsewhere) = self.by_owner(streams);
-        self.is_whole(&here)?;
+        let own: Vec<_> = here.iter().map(|stream| (stream.id, self.holding(stream))).collect();
+        // What leaves from now on was counted.
+        self.has_all(&here).map_err(|unfound| self.missed(unfound, &here))?;
         let told = elsewhere.iter().map(|(owner, streams)| self.holdings_of(asker, (*owner, streams), within));
         let told = try_join_all(told).await?;
-        let own = here.iter().map(|stream| (stream.id, self.holding(stream)));
-        Ok(own.chain(told.into_iter().flatten()).collect())
+        Ok(own.into_iter().chain(told.into_iter().flatten()).collect())
     }
 
     async fn holdings_of(
@@ -39,7 +60,7 @@ impl Desk {
         asker: &Asker,
         (owner, streams): (NodeId, &[Arc<StreamView>]),
         within: Duration,
-    ) -> Result<Vec<(StreamId, Holding)>, Failure> {
+    ) -> Result<Vec<(StreamId, Holding)>, Missed> {
         let Some(first) = streams.first() else { return Ok(Vec::new()) };
         let unheard = |why| no_word(first, owner, why);
         let arriving = Arriving::new(&Budget::until(Instant::now() + within));
@@ -49,7 +70,7 @@ impl Desk {
                 Ok(streams.iter().map(|stream| stream.id).zip(told).collect())
             }
             Ok((_, RegionReply::NotSearched(why))) => Err(heard(&why, (owner, streams), first)),
-            Ok(_) => Err(unheard("gives an answer that is none")),
+            Ok(_) => Err(unheard("gives an answer that is none").into()),
             Err(why) => Err(unheard_of(why, unheard)),
         }
     }
@@ -90,8 +111,9 @@ impl Desk {
                 view.cloned().ok_or(NotSearched::NotMine(*id))
             };
             let views = streams.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+            let holdings = views.iter().map(|view| self.holding(view)).collect();
             self.has_all(&views).map_err(|unfound| unfound.told())?;
-            Ok((views.iter().map(|view| self.holding(view)).collect(), place))
+            Ok((holdings, place))
         };
         match said() {
             Ok((holdings, place)) => (RegionReply::Holdings(holdings), Some(place)),

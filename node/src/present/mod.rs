@@ -11,6 +11,9 @@ mod desk;
 pub(crate) mod elastic;
 mod errors;
 mod holdings;
+mod moving;
+#[cfg(test)]
+mod moving_test;
 pub(crate) mod native;
 mod owners;
 #[cfg(test)]

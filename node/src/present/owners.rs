@@ -22,11 +22,12 @@ use futures::future::{BoxFuture, join_all, try_join_all};
 
 use super::desk::{Desk, Permit};
 use super::errors::PresentError;
+use super::moving::{self, Missed};
 use super::searching::{Elsewhere, Unfound};
-use crate::admit::Principal;
+use crate::admit::{Place, Principal};
 use crate::federate::OnMissing;
-use crate::limits::{REFRESH_DEADLINE, SEARCH_DEADLINE};
-use crate::ownership::OwnershipError;
+use crate::limits::{HOLDINGS_DEADLINE, REFRESH_DEADLINE, SEARCH_DEADLINE};
+use crate::ownership::{OwnershipError, Passing};
 use crate::policy::{StreamView, Unknown};
 use crate::query::aggs::Aggs;
 use crate::query::dates::DateContext;
@@ -130,7 +131,7 @@ impl Desk {
         elsewhere: &Elsewhere,
         carried: &Carried,
         aggs: &Aggs,
-    ) -> Result<Vec<Part>, Failure> {
+    ) -> Result<Vec<Part>, Missed> {
         if elsewhere.is_empty() {
             return Ok(Vec::new());
         }
@@ -148,7 +149,7 @@ impl Desk {
         (owner, streams): (NodeId, &[Arc<StreamView>]),
         wanted: &SearchBytes,
         (aggs, request): (&Aggs, &SearchRequest),
-    ) -> Result<Part, Failure> {
+    ) -> Result<Part, Missed> {
         let Some(first) = streams.first() else { return Ok(Part::default()) };
         let unheard = |why| no_word(first, owner, why);
         let left = request.budget.deadline.saturating_duration_since(Instant::now());
@@ -161,7 +162,7 @@ impl Desk {
         let (arriving, rows) = match said {
             Ok((arriving, RegionReply::RowsEnd(rows))) => (arriving, rows),
             Ok((_, RegionReply::NotSearched(why))) => return Err(heard(&why, (owner, streams), first)),
-            Ok(_) => return Err(unheard("gives an answer that is none")),
+            Ok(_) => return Err(unheard("gives an answer that is none").into()),
             Err(why) => return Err(unheard_of(why, unheard)),
         };
         let wanted_aggs = aggs.clone();
@@ -177,7 +178,7 @@ impl Desk {
                 && part.unsearched.iter().all(|(id, _)| streams.iter().any(|stream| stream.id == *id))
                 && part.gathered.is_none() == aggs.is_empty()
         };
-        part.filter(fits).ok_or_else(|| unheard("gives an answer that does not read here"))
+        part.filter(fits).ok_or_else(|| unheard("gives an answer that does not read here").into())
     }
 
     pub(super) async fn ask_node(
@@ -195,14 +196,14 @@ impl Desk {
     }
 
     /// Has other nodes of the region make searchable what they accepted into their streams.
-    pub(super) async fn refresh_elsewhere(&self, elsewhere: &Elsewhere) -> Result<(), Failure> {
+    pub(super) async fn refresh_elsewhere(&self, elsewhere: &Elsewhere) -> Result<(), Missed> {
         let told = elsewhere.iter().map(async |(owner, streams)| {
             let arriving = Arriving::new(&Budget::until(Instant::now() + REFRESH_DEADLINE));
             let ask = RegionAsk::Refresh(ids(streams));
             let said = self.ask_node(*owner, ask, (arriving, REFRESH_DEADLINE)).await;
             match (said, streams.first()) {
                 (Ok((_, RegionReply::Refreshed)), _) | (_, None) => Ok(()),
-                (Ok(_), Some(first)) => Err(no_word(first, *owner, MOVING)),
+                (Ok(_), Some(first)) => Err(Missed::passing(no_word(first, *owner, MOVING), Passing::Moving)),
                 (Err(why), Some(first)) => Err(unheard_of(why, |why| no_word(first, *owner, why))),
             }
         });
@@ -212,16 +213,21 @@ impl Desk {
 
 const MOVING: &str = "says that it does not write it; it may be on its way to another one";
 
-pub(super) fn unheard_of(why: NoWord, unheard: impl FnOnce(&'static str) -> Failure) -> Failure {
+pub(super) fn unheard_of(why: NoWord, unheard: impl FnOnce(&'static str) -> Failure) -> Missed {
     match why {
-        NoWord::Silent => unheard("does not answer"),
+        NoWord::Silent => Missed::passing(unheard("does not answer"), Passing::Elsewhere),
         NoWord::Late => QueryError::Deadline.into(),
         NoWord::Refused(error) => error.into(),
     }
 }
 
-/// What another node refuses is refused here in the same words.
-pub(super) fn heard(why: &NotSearched, (owner, streams): (NodeId, &[Arc<StreamView>]), first: &StreamView) -> Failure {
+/// What another node refuses is refused here in the same words; a stream that it does not write may be on its way.
+pub(super) fn heard(why: &NotSearched, of: (NodeId, &[Arc<StreamView>]), first: &StreamView) -> Missed {
+    let passing = if matches!(why, NotSearched::NotMine(_)) { Passing::Moving } else { Passing::No };
+    Missed::passing(in_its_words(why, of, first), passing)
+}
+
+fn in_its_words(why: &NotSearched, (owner, streams): (NodeId, &[Arc<StreamView>]), first: &StreamView) -> Failure {
     if let Some(error) = QueryError::heard(why) {
         return error.into();
     }
@@ -245,20 +251,13 @@ type Held = (Arc<Permit>, Budget);
 
 /// Being asked.
 impl Desk {
-    /// Answers what a node of the region asks about rows that this one holds.
+    /// Answers what a node of the region asks about rows that this one holds. Where that one waits no more, the work ends and its place is
+    /// free.
     pub(crate) async fn answer(&self, neighbour: &Neighbour, ask: RegionAsk, mut to: RegionReplyTo) {
         // Places and memory are held until the answer has gone.
-        let (pieces, reply, _held) = match ask {
-            RegionAsk::Search(search) => match self.searched(search).await {
-                Ok((pieces, rows, held)) => (pieces, RegionReply::RowsEnd(rows), (Some(held), None)),
-                Err(why) => (Vec::new(), RegionReply::NotSearched(why), (None, None)),
-            },
-            RegionAsk::Refresh(streams) => (Vec::new(), self.refreshed(&streams).await, (None, None)),
-            RegionAsk::Holdings(asker, streams) => {
-                let (reply, place) = self.holdings_here(&asker, &streams);
-                (Vec::new(), reply, (None, place))
-            }
-            _ => (Vec::new(), RegionReply::NotSearched(NotSearched::Unread), (None, None)),
+        let Some((pieces, reply, _held)) = moving::wanted_still(self.said(ask), to.given_up()).await else {
+            tracing::debug!("a neighbour gave up what it had asked here");
+            return;
         };
         let sending = async {
             for piece in pieces {
@@ -273,6 +272,22 @@ impl Desk {
         }
     }
 
+    async fn said(&self, ask: RegionAsk) -> (Vec<Vec<u8>>, RegionReply, (Option<Held>, Option<Place>)) {
+        match ask {
+            RegionAsk::Search(search) => match self.searched(search).await {
+                Ok((pieces, rows, held)) => (pieces, RegionReply::RowsEnd(rows), (Some(held), None)),
+                Err(why) => (Vec::new(), RegionReply::NotSearched(why), (None, None)),
+            },
+            RegionAsk::Refresh(streams) => (Vec::new(), self.refreshed(&streams).await, (None, None)),
+            RegionAsk::Holdings(asker, streams) => {
+                self.arrived_of(Some(asker.tenant), &streams, moving::until(HOLDINGS_DEADLINE * 4 / 5)).await;
+                let (reply, place) = self.holdings_here(&asker, &streams);
+                (Vec::new(), reply, (None, place))
+            }
+            _ => (Vec::new(), RegionReply::NotSearched(NotSearched::Unread), (None, None)),
+        }
+    }
+
     /// What this node holds of a search that a neighbour carries here, and how many rows it is.
     pub(super) async fn searched(&self, search: RowSearch) -> Result<(Vec<Vec<u8>>, u64, Held), NotSearched> {
         let who = self.parts.admitter.vouched(&search.asker).ok_or(NotSearched::Stranger)?;
@@ -280,6 +295,10 @@ impl Desk {
             return Err(NotSearched::Unread);
         }
         let permit = Arc::new(self.permit(who.tenant()).map_err(|_| NotSearched::Busy)?);
+        let within = Duration::from_millis(search.wait_ms.into()).min(SEARCH_DEADLINE);
+        let deadline = Instant::now() + within;
+        // So that its word still reaches whoever waits for it.
+        self.arrived_of(Some(who.tenant()), &search.streams, moving::until(within * 4 / 5)).await;
         let mut seen = BTreeSet::new();
         let streams = search.streams.iter().filter(|id| seen.insert(**id)).map(|id| {
             let id = *id;
@@ -288,8 +307,7 @@ impl Desk {
             view.cloned().ok_or(NotSearched::NotMine(id))
         });
         let streams = streams.collect::<Result<Vec<_>, _>>()?;
-        let within = Duration::from_millis(search.wait_ms.into()).min(SEARCH_DEADLINE);
-        let budget = Budget::until(Instant::now() + within);
+        let budget = Budget::until(deadline);
         let read = Carried::read(&search.wanted.0, budget.clone()).ok_or(NotSearched::Unread)?;
         let Carried { request, aggregations, now, is_wanted_whole } = read;
         let aggs = aggregations.map(|text| {
@@ -300,7 +318,13 @@ impl Desk {
         let on_missing = if is_wanted_whole { OnMissing::Fail } else { OnMissing::Partial };
         let _guard = budget.token.clone().drop_guard();
         let part = self.part_here(&permit, who.rows(), &streams, (request, aggs), on_missing).await;
-        let part = part.map_err(|unfound| unfound.told())?;
+        let part = part.map_err(|unfound| match unfound {
+            // It has gone meanwhile, and lies elsewhere whole.
+            Unfound::NotWhole(_) if !self.has_still(&streams) => {
+                streams.first().map_or(NotSearched::Unread, |stream| NotSearched::NotMine(stream.id))
+            }
+            unfound => unfound.told(),
+        })?;
         let rows = u64::try_from(part.rows.len()).unwrap_or(u64::MAX);
         let room = budget.clone();
         let pieces = self.parts.tasks.blocking(move || part.pieces(&room));
@@ -314,17 +338,20 @@ impl Desk {
 
     /// Makes searchable what this node accepted into streams that it writes.
     pub(super) async fn refreshed(&self, streams: &[StreamId]) -> RegionReply {
-        let shards = {
+        self.arrived_of(None, streams, moving::until(REFRESH_DEADLINE * 4 / 5)).await;
+        let (shards, views) = {
             let policy = self.parts.policy.now();
             let wanted: BTreeSet<StreamId> = streams.iter().take(MAX_STREAMS).copied().collect();
             let meant = policy.streams.values().filter(|stream| wanted.contains(&stream.id) && self.writes(stream));
-            let shards: Vec<ShardId> = meant.filter_map(|stream| stream.shard).map(|(shard, _)| shard).collect();
+            let views: Vec<Arc<StreamView>> = meant.cloned().collect();
+            let shards: Vec<ShardId> = views.iter().filter_map(|stream| stream.shard).map(|(shard, _)| shard).collect();
             if shards.len() < wanted.len() {
                 return RegionReply::NotSearched(NotSearched::Unread);
             }
-            shards
+            (shards, views)
         };
         (self.parts.around.refresh)(shards).await;
-        RegionReply::Refreshed
+        // What went meanwhile may have been written elsewhere, and is not made searchable by this.
+        if self.has_still(&views) { RegionReply::Refreshed } else { RegionReply::NotSearched(NotSearched::Unread) }
     }
 }

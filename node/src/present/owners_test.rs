@@ -17,11 +17,11 @@ use crate::federate::Carrier;
 use crate::limits::{HOLDINGS_AT_ONCE, HOLDINGS_OF_TENANT_AT_ONCE};
 use crate::policy::{Policy, Unaware};
 
-const FIRST: NodeId = NodeId(1);
-const SECOND: NodeId = NodeId(4);
+pub(super) const FIRST: NodeId = NodeId(1);
+pub(super) const SECOND: NodeId = NodeId(4);
 
 /// The way to one other node, in the frames of the link.
-fn to(world: &World) -> Owners {
+pub(super) fn to(world: &World) -> Owners {
     let desk = Arc::clone(&world.desk);
     Owners::over(move |to, ask, mut arriving, _| {
         let desk = Arc::clone(&desk);
@@ -50,7 +50,7 @@ fn nobody() -> Owners {
     Owners::over(|_, _, _, _| Box::pin(async { Err(NoWord::Silent) }))
 }
 
-fn give(stream: &'static str, to: NodeId) -> impl Fn(&mut Policy) {
+pub(super) fn give(stream: &'static str, to: NodeId) -> impl Fn(&mut Policy) {
     move |policy| {
         let view = policy.streams.get_mut(&(TenantId(1), name(stream))).expect("a stream");
         let view = Arc::make_mut(view);
@@ -59,7 +59,7 @@ fn give(stream: &'static str, to: NodeId) -> impl Fn(&mut Policy) {
 }
 
 /// What a door says, but for the time it took.
-async fn said(world: &World, key: u8, path: &str, body: &str) -> (u16, Value) {
+pub(super) async fn said(world: &World, key: u8, path: &str, body: &str) -> (u16, Value) {
     let router = if path.starts_with("/api/") { world.native() } else { world.elastic() };
     let answer = ask(router, key, "POST", path, body.to_owned()).await;
     let mut json = answer.json();
@@ -189,7 +189,7 @@ async fn an_owner_that_says_nothing_makes_the_whole_answer_fail_and_is_named() {
     assert_eq!(many["responses"][1]["status"], 200, "what this node holds it answers: {many}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_question_that_was_carried_once_is_not_carried_again() {
     // The first node heard that the second one writes the stream; the second one has not yet.
     let first =

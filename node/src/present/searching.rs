@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use domicile_proto::ids::{Name, NodeId, ShardId, StreamId};
 use domicile_proto::message::region::NotSearched;
@@ -12,9 +13,11 @@ use domicile_proto::metadata::Rows;
 use serde_json::Value;
 
 use super::desk::{Desk, Permit};
+use super::moving::{self, Missed};
 use crate::admit::Principal;
 use crate::erase::EraseError;
 use crate::federate::OnMissing;
+use crate::ownership::Patience;
 use crate::policy::{StreamView, Unknown};
 use crate::query::aggs::Aggs;
 use crate::query::{Carried, Literals, Part, QueryError, Row, SearchRequest, Total, both, merged};
@@ -31,6 +34,7 @@ pub(crate) struct Found {
 }
 
 /// A search of this region's own records, and what it does where it cannot see all of them.
+#[derive(Clone)]
 pub(crate) struct Wanted {
     pub(crate) request: SearchRequest,
     pub(crate) aggregations: Option<Value>,
@@ -91,13 +95,34 @@ impl Unfound {
 impl Desk {
     /// Searches this region's own records of some streams, whichever of its nodes write them: all of them answer, or there is no
     /// answer, and none is smaller than it should be.
+    /// Of a stream that is on its way from one node to another it is asked again where it lies then.
     pub(super) async fn search(
         &self,
         who: &Principal,
         streams: &[Arc<StreamView>],
-        Wanted { request, aggregations, on_missing }: Wanted,
+        wanted: Wanted,
     ) -> Result<Found, Failure> {
         let permit = Arc::new(self.permit(who.tenant())?);
+        let until = moving::until(wanted.request.budget.deadline.saturating_duration_since(Instant::now()));
+        let (mut streams, mut patience) = (streams.to_vec(), Patience::until(until));
+        loop {
+            self.arrived(&streams, until).await;
+            match self.search_once(&permit, who, &streams, wanted.clone()).await {
+                Ok(found) => return Ok(found),
+                Err(missed) => streams = self.once_more(missed, &streams, &mut patience).await?,
+            }
+        }
+    }
+
+    async fn search_once(
+        &self,
+        permit: &Arc<Permit>,
+        who: &Principal,
+        streams: &[Arc<StreamView>],
+        Wanted { request, aggregations, on_missing }: Wanted,
+    ) -> Result<Found, Missed> {
+        // What another try gathered is given back.
+        let request = SearchRequest { budget: request.budget.share(None), ..request };
         let (here, elsewhere) = self.by_owner(streams);
         // What another node shows is not shown here either where this one may show nothing.
         elsewhere.values().flatten().try_for_each(|stream| self.is_aware(stream.tenant))?;
@@ -117,12 +142,13 @@ impl Desk {
             if here.is_empty() && !elsewhere.is_empty() {
                 return Ok(None);
             }
-            let found = self.part_here(&permit, who.rows(), &here, (request, aggs.clone()), on_missing).await;
-            found.map(Some).map_err(Failure::from)
+            let found = self.part_here(permit, who.rows(), &here, (request, aggs.clone()), on_missing).await;
+            found.map(Some).map_err(|unfound| self.missed(unfound, &here))
         };
         let theirs = self.parts_elsewhere(who, &elsewhere, &carried, &aggs);
         let (own, theirs) = futures::future::try_join(own, theirs).await?;
         let parts: Vec<Part> = own.into_iter().chain(theirs).collect();
+        let permit = Arc::clone(permit);
         let joined = self.parts.tasks.blocking(move || {
             let _permit = permit;
             let part = merged(parts, sort, size, total, &budget)?;
@@ -162,8 +188,9 @@ impl Desk {
         (request, aggs): (SearchRequest, Aggs),
         on_missing: OnMissing,
     ) -> Result<Part, Unfound> {
-        self.has_all(streams)?;
         let (segments, unsearched) = self.shown(streams, &request);
+        // What leaves from now on is in these segments still.
+        self.has_all(streams)?;
         if let Some((stream, missing)) = unsearched.first().filter(|_| on_missing == OnMissing::Fail) {
             return Err(Unfound::Archived(stream.id, stream.name.clone(), *missing));
         }

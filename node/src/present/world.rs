@@ -75,6 +75,8 @@ pub(super) struct World {
     pub(super) is_log_full: Arc<AtomicBool>,
     /// Whether neither the ledger nor the log of the group takes anything.
     pub(super) is_broken: Arc<AtomicBool>,
+    /// Whether the node is about to stop.
+    pub(super) is_leaving: Arc<AtomicBool>,
     _dir: tempfile::TempDir,
 }
 
@@ -236,8 +238,9 @@ fn proposals(policy: &PolicyWatch, count: &Arc<AtomicUsize>) -> Propose {
     })
 }
 
-fn around(refreshes: &Arc<AtomicUsize>, [is_log_full, is_broken]: [&Arc<AtomicBool>; 2]) -> Surroundings {
+fn around(refreshes: &Arc<AtomicUsize>, [is_log_full, is_broken, is_leaving]: [&Arc<AtomicBool>; 3]) -> Surroundings {
     let (refreshes, is_log_full, is_broken) = (Arc::clone(refreshes), Arc::clone(is_log_full), Arc::clone(is_broken));
+    let is_leaving = Arc::clone(is_leaving);
     Surroundings {
         facts: Arc::new(move || Facts {
             leader: Some(NodeId(2)),
@@ -247,6 +250,7 @@ fn around(refreshes: &Arc<AtomicUsize>, [is_log_full, is_broken]: [&Arc<AtomicBo
             has_tls_keylog: false,
             witnesses: BTreeMap::new(),
             witness: Default::default(),
+            is_leaving: is_leaving.load(Ordering::SeqCst),
             is_log_poisoned: false,
             is_log_full: is_log_full.load(Ordering::SeqCst),
             is_group_broken: is_broken.load(Ordering::SeqCst),
@@ -354,7 +358,7 @@ impl World {
         };
         let federation = Federation::new(policy.clone(), gate, reach, Arc::clone(&ledger), detector.clone());
         let (proposed, refreshed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (is_log_full, is_broken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (is_log_full, is_broken, is_leaving) = (Arc::default(), Arc::default(), Arc::default());
         let propose = proposals(&policy, &proposed);
         let ownership =
             Ownership::new(node, None, policy.clone(), propose.clone(), detector.clone(), Duration::from_secs(1));
@@ -377,7 +381,7 @@ impl World {
             classifier,
             clock,
             tasks: Tasks::default(),
-            around: around(&refreshed, [&is_log_full, &is_broken]),
+            around: around(&refreshed, [&is_log_full, &is_broken, &is_leaving]),
         });
         Self {
             desk,
@@ -388,6 +392,7 @@ impl World {
             refreshes: refreshed,
             is_log_full,
             is_broken,
+            is_leaving,
             _dir: dir,
         }
     }

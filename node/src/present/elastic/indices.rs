@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 use super::names::parts;
 use super::respond::Parameters;
 use crate::admit::Principal;
-use crate::limits::HOLDINGS_DEADLINE;
+use crate::limits::{HOLDINGS_DEADLINE, REFRESH_DEADLINE};
+use crate::ownership::{Passing, Patience};
 use crate::parse::stream_name;
 use crate::policy::StreamView;
 use crate::present::desk::Desk;
 use crate::present::errors::PresentError;
+use crate::present::moving::{self, Missed};
+use crate::present::searching::Unfound;
 use crate::receive::Failure;
 use crate::receive::glob::fits;
 
@@ -38,17 +41,31 @@ impl Desk {
         parameters: &Parameters,
     ) -> Result<Value, Failure> {
         let targets = self.targets(who, expression, parameters)?;
-        let streams: Vec<_> = targets.here.values().filter(|view| view.shard.is_some()).cloned().collect();
+        let mut streams: Vec<_> = targets.here.values().filter(|view| view.shard.is_some()).cloned().collect();
         let count = streams.len();
         let _permit = self.permit(who.tenant())?;
-        let (here, elsewhere) = self.by_owner(&streams);
-        let shards = here.iter().filter_map(|view| view.shard).map(|(shard, _)| shard).collect();
+        let until = moving::until(REFRESH_DEADLINE);
+        let mut patience = Patience::until(until);
+        loop {
+            self.arrived(&streams, until).await;
+            match self.refresh_once(&streams).await {
+                Ok(()) => return Ok(json!({"_shards": {"total": count, "successful": count, "failed": 0}})),
+                Err(missed) => streams = self.once_more(missed, &streams, &mut patience).await?,
+            }
+        }
+    }
+
+    async fn refresh_once(&self, streams: &[Arc<StreamView>]) -> Result<(), Missed> {
+        let (here, elsewhere) = self.by_owner(streams);
+        let shards = here.iter().filter_map(|view| view.shard).map(|(shard, _)| shard);
+        let (shards, first): (Vec<_>, _) = (shards.collect(), here.first());
         let own = async {
             (self.parts.around.refresh)(shards).await;
-            Ok(())
+            // What went meanwhile may have been written elsewhere, and is not made searchable by this.
+            let lost = first.filter(|_| !self.has_still(&here)).and_then(|view| view.shard);
+            lost.map_or(Ok(()), |(shard, _)| Err(Missed::passing(Unfound::NotWhole(shard), Passing::Moving)))
         };
-        futures::future::try_join(own, self.refresh_elsewhere(&elsewhere)).await?;
-        Ok(json!({"_shards": {"total": count, "successful": count, "failed": 0}}))
+        futures::future::try_join(own, self.refresh_elsewhere(&elsewhere)).await.map(|_| ())
     }
 
     /// The streams an expression means that are in this region's sight.

@@ -343,6 +343,15 @@ async fn readiness_says_what_the_node_can_do_and_what_not() {
     world.is_log_full.store(false, Ordering::SeqCst);
     assert_eq!(ready("/readyz").await, ok);
 
+    // A node that is about to stop serves on, and nobody should come anew.
+    world.is_leaving.store(true, Ordering::SeqCst);
+    for path in ["/readyz", "/readyz/ingest", "/readyz/search"] {
+        let (status, text) = ready(path).await;
+        assert!(status == 503 && text.contains("about to stop"), "{path}: {text}");
+    }
+    found(&world, json!({"stream": "app", "size": 3})).await;
+    world.is_leaving.store(false, Ordering::SeqCst);
+
     // A node that hears no decision and writes no ledger works on, and wants to be started again.
     world.is_broken.store(true, Ordering::SeqCst);
     let (status, text) = ready("/readyz").await;

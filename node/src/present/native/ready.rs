@@ -11,9 +11,12 @@ use crate::present::desk::Desk;
 type Told = (StatusCode, String);
 
 /// Ready from the start: the doors open last, when what the log holds can be searched, and nothing local waits for an election.
-/// Not ready where one of the two cannot be done, or where the node needs a restart to hear of decisions or to write its ledger; the body has
+/// Not ready where the node is about to stop, where one of the two cannot be done, or where the node needs a restart to hear of decisions or to write its ledger; the body has
 /// a line for each.
 pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Told {
+    if let Some(why) = is_leaving(&desk) {
+        return told(Some(why));
+    }
     let all = [
         ("ingest", cannot_ingest(&desk)),
         ("search", cannot_search(&desk)),
@@ -32,16 +35,21 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Told {
 
 /// Whether it takes records.
 pub(super) async fn for_ingest(State(desk): State<Arc<Desk>>) -> Told {
-    told(cannot_ingest(&desk))
+    told(is_leaving(&desk).or_else(|| cannot_ingest(&desk)))
 }
 
 /// Whether it answers questions.
 pub(super) async fn for_search(State(desk): State<Arc<Desk>>) -> Told {
-    told(cannot_search(&desk))
+    told(is_leaving(&desk).or_else(|| cannot_search(&desk)))
 }
 
 fn told(why: Option<&str>) -> Told {
     why.map_or_else(|| (StatusCode::OK, "ok\n".to_owned()), |why| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")))
+}
+
+/// Why nobody should come anew, if so: what comes all the same is taken and answered.
+fn is_leaving(desk: &Desk) -> Option<&'static str> {
+    (desk.parts.around.facts)().is_leaving.then_some("the node is about to stop; it serves on for a moment")
 }
 
 /// Why records are not taken, if so.
