@@ -10,7 +10,11 @@ use axum::response::Response;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
+use object_store::client::{HttpRequest, HttpRequestBody};
 use parking_lot::Mutex;
+
+use super::bench_test::AZURITE_SECRET;
 
 /// What happens to a request.
 #[derive(Clone, Debug)]
@@ -61,8 +65,11 @@ struct Inner {
     client: reqwest::Client,
     plans: Mutex<Vec<Plan>>,
     seen: Mutex<Vec<String>>,
+    shown: Mutex<String>,
     /// Whether uploads are turned into those of Google's JSON protocol, the one that its emulator knows.
     is_gcs: bool,
+    /// Whose bearer alone comes in. Neither emulator holds bearers against anything: the front does it for them.
+    opens_to: Mutex<Option<String>>,
 }
 
 impl Front {
@@ -70,7 +77,8 @@ impl Front {
         domicile_proto::link::crypto::install_default_provider();
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let (plans, seen) = (Mutex::default(), Mutex::default());
-        let inner = Arc::new(Inner { to: to.to_owned(), client, plans, seen, is_gcs });
+        let (shown, opens_to) = (Mutex::default(), Mutex::default());
+        let inner = Arc::new(Inner { to: to.to_owned(), client, plans, seen, shown, is_gcs, opens_to });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = tokio::task::JoinSet::new();
@@ -87,8 +95,18 @@ impl Front {
         self.inner.plans.lock().iter().filter(|plan| plan.times != ALWAYS).map(|plan| plan.times).sum()
     }
 
+    /// From now on to this bearer alone.
+    pub(super) fn opens_to(&self, bearer: &str) {
+        *self.inner.opens_to.lock() = Some(bearer.to_owned());
+    }
+
     pub(super) fn forget(&self) {
         self.inner.plans.lock().clear();
+    }
+
+    /// How the last request authorised itself.
+    pub(super) fn shown(&self) -> String {
+        self.inner.shown.lock().clone()
     }
 
     /// Requests since the last call, method and path.
@@ -98,6 +116,12 @@ impl Front {
 }
 
 impl Inner {
+    /// Keeps how a request authorises itself.
+    fn look(&self, headers: &axum::http::HeaderMap) {
+        let shown = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        shown.clone_into(&mut self.shown.lock());
+    }
+
     /// Every mishap that is due; those without number last.
     fn due(&self, method: &str, target: &str) -> Vec<Mishap> {
         let mut due = Vec::new();
@@ -137,6 +161,7 @@ async fn pass(inner: Arc<Inner>, request: Request) -> Result<Response, std::io::
         parts.headers.remove("host");
     }
     inner.seen.lock().push(format!("{} {target}", parts.method));
+    inner.look(&parts.headers);
     let named = if inner.is_gcs { plain(&target) } else { target.clone() };
     let due = inner.due(parts.method.as_str(), &named);
     for mishap in &due {
@@ -152,6 +177,16 @@ async fn pass(inner: Arc<Inner>, request: Request) -> Result<Response, std::io::
     }
     let body = to_bytes(body, usize::MAX).await.unwrap();
     parts.headers.remove("content-length");
+    let bearer = inner.opens_to.lock().clone();
+    if let Some(bearer) = bearer {
+        let shown = parts.headers.remove("authorization");
+        if shown.is_none_or(|shown| shown != format!("Bearer {bearer}").as_str()) {
+            return Ok(Response::builder().status(401).body(Body::empty()).unwrap());
+        }
+        if !inner.is_gcs {
+            sign(&mut parts, &format!("{}{target}", inner.to), body.len());
+        }
+    }
     let sent = if inner.is_gcs && parts.method == "PUT" {
         json_upload(&inner, &parts, &body)
     } else {
@@ -186,6 +221,21 @@ async fn pass(inner: Arc<Inner>, request: Request) -> Result<Response, std::io::
         }
     }
     Ok(response.body(Body::from(content)).unwrap())
+}
+
+/// Signs a request with the key of Azurite's account: it takes no bearer without TLS.
+fn sign(parts: &mut axum::http::request::Parts, url: &str, length: usize) {
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = url.parse().unwrap();
+    *request.headers_mut() = parts.headers.clone();
+    if length > 0 {
+        request.headers_mut().insert("content-length", length.into());
+    }
+    let key = AzureCredential::AccessKey(AzureAccessKey::try_new(AZURITE_SECRET).unwrap());
+    AzureAuthorizer::new(&key, "devstoreaccount1").try_authorize(&mut request).unwrap();
+    parts.headers = request.headers().clone();
+    parts.headers.remove("content-length");
 }
 
 /// Names as people write them, which Google's client codes sign by sign.

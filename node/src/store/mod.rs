@@ -12,6 +12,8 @@ mod errors;
 mod faults_test;
 #[cfg(test)]
 mod front_test;
+#[cfg(test)]
+mod identity_test;
 mod open;
 mod places;
 mod provider;
