@@ -143,6 +143,23 @@ async fn opening_takes_one_request_and_a_term_question_few() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_open_segment_knows_where_dictionaries_and_columns_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = Both::of(dir.path(), 20_000).await;
+    let fresh = both.with_empty_cache().await;
+    both.read();
+    let looking = move || {
+        for field in [fresh.fields.message, fresh.fields.more, fresh.fields.service] {
+            fresh.reader().inverted_index(field).unwrap();
+        }
+        fresh.reader().fast_fields().dynamic_column_handles("ts").unwrap();
+        fresh
+    };
+    let _open = tokio::task::spawn_blocking(looking).await.unwrap();
+    assert_eq!(both.read(), (0, 0), "all of that is in the footer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trace_is_found_without_its_column_and_so_is_one_that_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let both = Both::of(dir.path(), 20_000).await;

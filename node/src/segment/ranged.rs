@@ -70,11 +70,19 @@ pub(crate) fn open_ranged(
     Ok(segment)
 }
 
-/// What is read of a segment's files before the first question is asked, as ranges of the files one after the other.
+/// What is read first of a segment, as ranges of its files one after the other.
+pub(crate) struct ReadFirst {
+    /// Before any question is asked.
+    pub(crate) at_open: Vec<Range<u64>>,
+    /// By nearly every question: where the blocks of each dictionary of terms begin, and which columns there are.
+    pub(crate) when_asked: Vec<Range<u64>>,
+}
+
+/// What is read first of a segment.
 ///
 /// # Errors
 /// The segment cannot be read.
-pub(crate) fn read_at_open(id: SegmentId, dir: &Path, files: &[Named]) -> Result<Vec<Range<u64>>, SegmentError> {
+pub(crate) fn read_first(id: SegmentId, dir: &Path, files: &[Named]) -> Result<ReadFirst, SegmentError> {
     let open = |source| SegmentError::Open { segment: id, source };
     let local = Arc::new(Local { dir: dir.to_owned(), files: files.to_vec(), seen: Mutex::default() });
     let directory = Ranged::new(files, Arc::clone(&local) as _);
@@ -83,7 +91,22 @@ pub(crate) fn read_at_open(id: SegmentId, dir: &Path, files: &[Named]) -> Result
     for reader in searcher.segment_readers() {
         reader.get_store_reader(0).map_err(|error| disk(dir, error))?;
     }
-    let mut seen = std::mem::take(&mut *local.seen.lock());
+    let at_open = local.seen();
+    for reader in searcher.segment_readers() {
+        for (field, _) in reader.schema().fields().filter(|(_, entry)| entry.is_indexed()) {
+            reader.inverted_index(field).map_err(open)?;
+        }
+        for column in ["ts", "seq"] {
+            reader.fast_fields().dynamic_column_handles(column).map_err(open)?;
+        }
+    }
+    let is_new = |range: &Range<u64>| !at_open.iter().any(|at| at.start <= range.start && range.end <= at.end);
+    let when_asked = local.seen().into_iter().filter(is_new).collect();
+    Ok(ReadFirst { at_open, when_asked })
+}
+
+/// Ranges in their order, those that touch each other as one.
+pub(crate) fn joined(mut seen: Vec<Range<u64>>) -> Vec<Range<u64>> {
     seen.sort_unstable_by_key(|range| range.start);
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in seen.into_iter().filter(|range| !range.is_empty()) {
@@ -92,7 +115,7 @@ pub(crate) fn read_at_open(id: SegmentId, dir: &Path, files: &[Named]) -> Result
             None => joined.push(range),
         }
     }
-    Ok(joined)
+    joined
 }
 
 /// The directory as the engine sees it.
@@ -199,6 +222,13 @@ struct Local {
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Local({})", self.dir.display())
+    }
+}
+
+impl Local {
+    /// What was read since this was asked last.
+    fn seen(&self) -> Vec<Range<u64>> {
+        joined(std::mem::take(&mut *self.seen.lock()))
     }
 }
 

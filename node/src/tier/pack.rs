@@ -25,7 +25,7 @@ use crate::policy::Scope;
 use crate::segment::files::open_dir;
 use crate::segment::lookup::{Columns, TABLES, file_of};
 use crate::segment::manifest::Row;
-use crate::segment::ranged::read_at_open;
+use crate::segment::ranged::{ReadFirst, joined, read_first};
 use crate::segment::{Copied, Segment, SegmentError, SegmentId, is_archive, object_of};
 use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
@@ -82,7 +82,7 @@ pub(super) struct Footer {
     pub(super) row: Row,
     pub(super) files: Vec<Entry>,
     pub(super) parts: Vec<Part>,
-    /// What is read whenever the segment is opened, as ranges of the files one after the other.
+    /// What is read whenever the segment is opened, and first by most questions, as ranges of the files one after the other.
     pub(super) hot: Vec<Range<u64>>,
 }
 
@@ -141,11 +141,11 @@ impl Tier {
                 None => {
                     let mut reading = Reading::begin(dir.clone())?;
                     let files: Vec<_> = reading.files.iter().map(|file| (file.name.clone(), file.length)).collect();
-                    let ranges = read_at_open(id, &dir, &files);
                     let opened = |source| TierError::Open { segment: id, source: Box::new(source) };
-                    let mut ranges = ranges.map_err(opened)?;
-                    ranges.extend(add_tables(&mut reading, &columns, &beside)?);
-                    Ok((reading, Hot::of(ranges)))
+                    let ReadFirst { mut at_open, when_asked } = read_first(id, &dir, &files).map_err(opened)?;
+                    at_open.extend(add_tables(&mut reading, &columns, &beside)?);
+                    at_open.extend(when_asked);
+                    Ok((reading, Hot::of(at_open)))
                 }
             }
         };
@@ -406,7 +406,7 @@ struct Hot {
 }
 
 impl Hot {
-    /// As many of the ranges as fit into a footer.
+    /// As many of the ranges as fit into a footer, the first ones rather than the last.
     fn of(ranges: Vec<Range<u64>>) -> Self {
         let mut room = COLD_HOT_BYTES;
         let fits = |range: &Range<u64>| {
@@ -415,7 +415,8 @@ impl Hot {
             room -= if fits { length } else { 0 };
             fits
         };
-        Self { ranges: ranges.into_iter().filter(fits).collect(), bytes: Vec::new(), at: 0 }
+        // Their bytes pass in this order, and no byte twice.
+        Self { ranges: joined(ranges.into_iter().filter(fits).collect()), bytes: Vec::new(), at: 0 }
     }
 
     fn take(&mut self, part: &[u8]) {

@@ -122,6 +122,11 @@ fn a_footer_keeps_no_more_of_what_is_read_at_open_than_it_may() {
         hot.take(part);
     }
     assert_eq!(hot.bytes, b"23478");
+    let mut hot = Hot::of(vec![7..9, 2..5, 4..6, 8..9]);
+    for part in [&b"01"[..], b"234", b"56789"] {
+        hot.take(part);
+    }
+    assert_eq!((hot.ranges, &hot.bytes[..]), (vec![2..6, 7..9], &b"234578"[..]), "in their order, and nothing twice");
 }
 
 proptest! {
