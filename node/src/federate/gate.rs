@@ -177,7 +177,9 @@ impl Gate {
             let heard = tokio::time::timeout_at(until.min(Instant::now() + patience), policy.shows(moved)).await;
             let left = until.saturating_duration_since(Instant::now());
             let (Ok(stream), false) = (heard, left.is_zero()) else { return answered };
-            put = Put { deadline: lasting(left, is_abroad), policy: policy.now(), stream, ..put };
+            // By the rules that it was let in under: a newer policy may not let it in, and is found to be newer before an answer leaves.
+            let stream = Arc::new(StreamView { shard: stream.shard, ..StreamView::clone(&put.stream) });
+            put = Put { deadline: lasting(left, is_abroad), stream, ..put };
         }
     }
 

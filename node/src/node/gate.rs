@@ -39,10 +39,11 @@ pub(super) fn over(
             };
             // Cells are judged once for the region, by the node that has all records of the stream.
             let view = move || -> Option<Vec<Arc<Segment>>> {
+                // Asked before, for what comes, and behind, for what goes: what leaves from then on is in this view still.
+                let may_judge = || sees.has_all(&of) && awareness.unknown_of(of.tenant).is_none();
+                let had_all = may_judge();
                 let shown = of.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect());
-                // Behind it: what leaves from now on is in this view still.
-                let may_judge = sees.has_all(&of) && awareness.unknown_of(of.tenant).is_none();
-                may_judge.then(|| shown.unwrap_or_default())
+                (had_all && may_judge()).then(|| shown.unwrap_or_default())
             };
             let mut seen = view();
             while seen.is_none() && around.is_on_its_way(&put.stream) && Instant::now() < until {

@@ -65,6 +65,8 @@ impl Line {
             return Ok(());
         }
         let bytes = left.iter().filter_map(|(place, _)| framed.documents.get(*place)).map(length).sum::<usize>();
+        // The body stays as long as any document of it.
+        let bytes = bytes.max(framed.body.len());
         let room = u32::try_from(bytes.clamp(HELD_LEAST, HELD_BYTES)).unwrap_or(u32::MAX);
         let Ok(_room) = self.work.held.try_acquire_many(room) else { return Ok(()) };
         let mut patience = Patience::until(hold.until);

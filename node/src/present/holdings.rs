@@ -47,9 +47,11 @@ impl Desk {
         within: Duration,
     ) -> Result<BTreeMap<StreamId, Holding>, Missed> {
         let (here, elsewhere) = self.by_owner(streams);
+        let has_all = || self.has_all(&here).map_err(|unfound| self.missed(unfound, &here));
+        // Asked before, for what comes, and behind, for what goes.
+        has_all()?;
         let own: Vec<_> = here.iter().map(|stream| (stream.id, self.holding(stream))).collect();
-        // What leaves from now on was counted.
-        self.has_all(&here).map_err(|unfound| self.missed(unfound, &here))?;
+        has_all()?;
         let told = elsewhere.iter().map(|(owner, streams)| self.holdings_of(asker, (*owner, streams), within));
         let told = try_join_all(told).await?;
         Ok(own.into_iter().chain(told.into_iter().flatten()).collect())
@@ -111,8 +113,10 @@ impl Desk {
                 view.cloned().ok_or(NotSearched::NotMine(*id))
             };
             let views = streams.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+            let has_all = || self.has_all(&views).map_err(|unfound| unfound.told());
+            has_all()?;
             let holdings = views.iter().map(|view| self.holding(view)).collect();
-            self.has_all(&views).map_err(|unfound| unfound.told())?;
+            has_all()?;
             Ok((holdings, place))
         };
         match said() {

@@ -107,10 +107,14 @@ impl Desk {
         let (mut streams, mut patience) = (streams.to_vec(), Patience::until(until));
         loop {
             self.arrived(&streams, until).await;
-            match self.search_once(&permit, who, &streams, wanted.clone()).await {
+            // What another try gathered is given back, and what it put on the page.
+            let budget = wanted.request.budget.share(None);
+            let request = SearchRequest { budget: budget.clone(), ..wanted.request.clone() };
+            match self.search_once(&permit, who, &streams, Wanted { request, ..wanted.clone() }).await {
                 Ok(found) => return Ok(found),
                 Err(missed) => streams = self.once_more(missed, &streams, &mut patience).await?,
             }
+            budget.clear_page();
         }
     }
 
@@ -121,8 +125,6 @@ impl Desk {
         streams: &[Arc<StreamView>],
         Wanted { request, aggregations, on_missing }: Wanted,
     ) -> Result<Found, Missed> {
-        // What another try gathered is given back.
-        let request = SearchRequest { budget: request.budget.share(None), ..request };
         let (here, elsewhere) = self.by_owner(streams);
         // What another node shows is not shown here either where this one may show nothing.
         elsewhere.values().flatten().try_for_each(|stream| self.is_aware(stream.tenant))?;
@@ -188,8 +190,9 @@ impl Desk {
         (request, aggs): (SearchRequest, Aggs),
         on_missing: OnMissing,
     ) -> Result<Part, Unfound> {
+        // Asked before, for what comes, and behind, for what goes: what leaves from then on is in these segments still.
+        self.has_all(streams)?;
         let (segments, unsearched) = self.shown(streams, &request);
-        // What leaves from now on is in these segments still.
         self.has_all(streams)?;
         if let Some((stream, missing)) = unsearched.first().filter(|_| on_missing == OnMissing::Fail) {
             return Err(Unfound::Archived(stream.id, stream.name.clone(), *missing));

@@ -27,6 +27,8 @@ pub(crate) struct Budget {
     gathered: Arc<Gathered>,
     /// Bytes of records that were put on pages, of all searches of one request.
     paged: Arc<AtomicUsize>,
+    /// Those of this search.
+    on_page: Arc<AtomicUsize>,
 }
 
 /// Bytes of one search; given back when it ends.
@@ -45,7 +47,8 @@ impl Drop for Gathered {
 impl Budget {
     /// Until this instant, whatever happens.
     pub(crate) fn until(deadline: Instant) -> Self {
-        Self { deadline, token: CancellationToken::new(), gathered: Arc::default(), paged: Arc::default() }
+        let (gathered, paged, on_page) = Default::default();
+        Self { deadline, token: CancellationToken::new(), gathered, paged, on_page }
     }
 
     /// For one of several searches of the same request: the same end at the latest, and the same room for pages.
@@ -57,7 +60,12 @@ impl Budget {
 
     /// For what another node sends: the same end and the same room, and no page yet: more comes than is shown.
     pub(super) fn off_page(&self) -> Self {
-        Self { paged: Arc::default(), ..self.clone() }
+        Self { paged: Arc::default(), on_page: Arc::default(), ..self.clone() }
+    }
+
+    /// Gives the room on the page back that this search took: it is tried once more from the beginning.
+    pub(crate) fn clear_page(&self) {
+        self.paged.fetch_sub(self.on_page.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// # Errors
@@ -93,6 +101,7 @@ impl Budget {
     /// # Errors
     /// [`QueryError::PageTooLarge`].
     pub(super) fn page(&self, bytes: usize) -> Result<(), QueryError> {
+        self.on_page.fetch_add(bytes, Ordering::Relaxed);
         let paged = self.paged.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if paged > MAX_PAGE_BYTES { Err(QueryError::PageTooLarge) } else { Ok(()) }
     }
@@ -259,5 +268,24 @@ impl InTime {
         self.column
             .as_ref()
             .is_none_or(|column| column.first(doc).is_some_and(|ts| self.range.from.0 <= ts && ts < self.range.to.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_is_tried_again_leaves_nothing_on_the_page_and_takes_nothing_of_others_off_it() {
+        let request = Budget::until(Instant::now());
+        let (first, second) = (request.share(None), request.share(None));
+        first.page(MAX_PAGE_BYTES / 2).unwrap();
+        second.page(MAX_PAGE_BYTES / 2).unwrap();
+        second.off_page().page(MAX_PAGE_BYTES).unwrap();
+        assert!(matches!(first.page(2), Err(QueryError::PageTooLarge)));
+        second.clear_page();
+        second.clear_page();
+        assert!(second.page(MAX_PAGE_BYTES / 2 - 2).is_ok());
+        assert!(matches!(second.page(1), Err(QueryError::PageTooLarge)));
     }
 }
