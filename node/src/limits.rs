@@ -435,6 +435,9 @@ pub(crate) const COLD_REQUEST_BLOCKS: u32 = 16;
 pub(crate) const COLD_THREADS: u64 = 128;
 /// Those of them that compute at a time: as many as search segments on the disk.
 pub(crate) const COLD_COMPUTING: u64 = 2;
+/// Stretches in the bucket that one question aggregates at a time: each holds a table of its own until it is merged, and all of them
+/// count as the question's.
+pub(crate) const COLD_GATHERED_AT_ONCE: usize = 4;
 /// Records of the segments that are open in them at a time: a column is read whole, some bytes for each record.
 pub(crate) const COLD_RECORDS_AT_ONCE: u64 = 16 << 20;
 /// Blocks and footers of all cold segments kept in memory, in bytes.

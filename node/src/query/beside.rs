@@ -2,7 +2,8 @@
 //! searched at once, each on a thread of its own, while few threads compute.
 //!
 //! Bounded for all questions of a node together: threads, records of the segments that are open in them, and threads that compute. Every
-//! question has at least the thread that it came on, so none waits for the end of another.
+//! question has at least the thread that it came on, so none waits for another's threads; segments of many
+//! records may wait for each other.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -42,18 +43,19 @@ impl Beside {
         Self(Arc::new(Shared { threads: Places::of(0), records: Places::of(1), computing }))
     }
 
-    /// Does the work for each item, begun in their order, on this thread and others; `records` says how many records there are in the
-    /// segment that an item opens. Results are in the order of the items. The first failure ends it.
+    /// Does the work for each item, begun in their order, on this thread and others; on at most `most`
+    /// together; `records` says how many records there are in the segment that an item opens. Results are in the order of the items. The first failure ends it.
     pub(super) fn each<I: Send, T: Send>(
         &self,
         items: Vec<I>,
+        most: usize,
         records: impl Fn(&I) -> u32 + Sync,
         work: impl Fn(I) -> Result<T, QueryError> + Sync,
     ) -> Result<Vec<T>, QueryError> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
-        let others = self.0.threads.take_some(items.len().saturating_sub(1) as u64);
+        let others = self.0.threads.take_some(items.len().min(most).saturating_sub(1) as u64);
         let left = Mutex::new(items.into_iter().enumerate());
         let run = || {
             let mut done = Vec::new();
@@ -103,9 +105,22 @@ mod tests {
             waiting(|| all.wait());
             Ok(item * 2)
         };
-        let done = beside.each((0..48).collect(), |_| 1, work).unwrap();
+        let done = beside.each((0..48).collect(), usize::MAX, |_| 1, work).unwrap();
         assert_eq!(done, (0..48).map(|item| item * 2).collect::<Vec<_>>());
-        assert_eq!(beside.each(Vec::<u8>::new(), |_| 1, |_| Ok(())).unwrap(), Vec::<()>::new());
+        assert_eq!(beside.each(Vec::<u8>::new(), usize::MAX, |_| 1, |_| Ok(())).unwrap(), Vec::<()>::new());
+    }
+
+    #[test]
+    fn no_more_are_done_together_than_may_be() {
+        let (beside, open, most) = (Beside::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |_| {
+            most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            waiting(std::thread::yield_now);
+            open.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        };
+        beside.each((0..200).collect::<Vec<u32>>(), 3, |_| 1, work).unwrap();
+        assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
     }
 
     #[test]
@@ -118,9 +133,9 @@ mod tests {
             open.fetch_sub(1, Ordering::SeqCst);
             Ok(())
         };
-        beside.each((0..100).collect(), |_| half, work).unwrap();
+        beside.each((0..100).collect(), usize::MAX, |_| half, work).unwrap();
         assert!(most.load(Ordering::SeqCst) <= 2);
-        beside.each((0..100).collect(), |_| u32::MAX, work).unwrap();
+        beside.each((0..100).collect(), usize::MAX, |_| u32::MAX, work).unwrap();
     }
 
     #[test]
@@ -130,9 +145,9 @@ mod tests {
             begun.fetch_add(1, Ordering::SeqCst);
             if item == 0 { Err(QueryError::Deadline) } else { Ok(()) }
         };
-        assert!(matches!(beside.each((0..10_000).collect(), |_| 1, work), Err(QueryError::Deadline)));
+        assert!(matches!(beside.each((0..10_000).collect(), usize::MAX, |_| 1, work), Err(QueryError::Deadline)));
         begun.store(0, Ordering::SeqCst);
-        assert!(Beside::alone().each((0..10).collect(), |_| 1, work).is_err());
+        assert!(Beside::alone().each((0..10).collect(), usize::MAX, |_| 1, work).is_err());
         assert_eq!(begun.load(Ordering::SeqCst), 1, "without another thread it is done on this one, and ends at once");
         assert_eq!(beside.0.threads.take_some(COLD_THREADS).count(), COLD_THREADS / 2);
         assert_eq!(beside.0.records.take(COLD_RECORDS_AT_ONCE).count(), COLD_RECORDS_AT_ONCE);

@@ -10,6 +10,7 @@ use domicile_proto::ids::ShardId;
 use domicile_proto::metadata::Rows;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
+use tantivy::TantivyDocument;
 
 use super::dates::DateContext;
 use super::specimen::{event, now, request};
@@ -38,15 +39,16 @@ struct Both {
 
 impl Both {
     async fn of(dir: &Path, events: u64) -> Self {
+        Self::with(dir, (0..events).map(event)).await
+    }
+
+    async fn with(dir: &Path, events: impl Iterator<Item = (i64, Json)>) -> Self {
         let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
         let (layout, tasks) = (Layout::new(), Tasks::default());
         let tier = Tier::new(store.clone(), dir.join("cache"), tasks);
         let (id, place) = Files::open(&dir.join("segments")).unwrap().place(ShardId(7)).unwrap();
         let mut builder = Builder::on_disk(&layout, &place, 0).unwrap();
-        let records = (0..events).map(|n| {
-            let (at, source) = event(n);
-            record(at, Some(n % 11), source)
-        });
+        let records = (0..).zip(events).map(|(n, (at, source))| record(at, Some(n % 11), source));
         builder.add(durable(7, 1, records.collect())).unwrap();
         let built = builder.finish().unwrap().unwrap();
         let hot = Arc::new(open_built(&layout, (id, ShardId(7)), built, Some(place), Default::default()).unwrap());
@@ -248,6 +250,36 @@ async fn an_altered_byte_reaches_no_answer_and_a_store_that_is_back_is_used_agai
     // A footer of another copy is none.
     let other = Cold { sha256: [0; 32], ..both.cold.clone() };
     assert_eq!(both.tier.open_in_place(&both.layout, &other).await.err().map(|e| e.code()), Some("DMC-TIER-03"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_out_of_reach_is_told_as_that_and_its_record_is_not_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let with_token = |n: u64| {
+        let (at, mut source) = event(n);
+        let letters: String = format!("{n:026}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
+        source["who"] = json!(format!("\u{2039}email:{letters}\u{203A}"));
+        (at, source)
+    };
+    let both = Both::with(dir.path(), (0..20_000).map(with_token)).await;
+    let asked = SearchRequest {
+        size: 20,
+        ..request(elastic::filter(&json!({"match_all": {}}), &DateContext::utc(now())).unwrap())
+    };
+    let (there, part) = (Arc::new(both.with_empty_cache().await), dir.path().join("bucket").join(&both.cold.object));
+    let engine = both.engine.clone();
+    let read = move || {
+        let hits = engine.search(&asked, vec![Arc::clone(&there)], Rows::Redacted)?;
+        // The stored copies are in the cache; the column of tokens is not.
+        let store = there.reader().get_store_reader(1)?;
+        for doc in 0..there.docs {
+            store.get::<TantivyDocument>(doc)?;
+        }
+        std::fs::remove_dir_all(part).unwrap();
+        hits.rows().map(|rows| rows.len())
+    };
+    let told: Result<usize, QueryError> = tokio::task::spawn_blocking(read).await.unwrap();
+    assert_eq!(told.map_err(|error| error.code()), Err("DMC-QUERY-18"));
 }
 
 /// Segments in the bucket as their manifest names them, each with a copy on the disk.

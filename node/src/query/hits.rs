@@ -2,13 +2,14 @@
 //! message and no log; rows come out of it one page at a time, for whoever may see them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use domicile_proto::ids::{ShardId, TimeRange, Timestamp};
-use tantivy::TantivyDocument;
 use tantivy::columnar::StrColumn;
 use tantivy::schema::Value as _;
 use tantivy::store::StoreReader;
+use tantivy::{DocId, TantivyDocument, TantivyError};
 
 use super::QueryError;
 use super::filter::Filter;
@@ -118,16 +119,20 @@ impl Hits {
         let document: TantivyDocument = reader.get(found.doc)?;
         let bytes = document.get_first(segment.fields.doc).and_then(|value| value.as_bytes());
         let (score, time, shard, seq) = found.key.open(self.sort);
+        let mut unread = None;
         let stored = bytes.and_then(|bytes| {
             Stored::decode(bytes, time, |key| {
-                let column = columns
-                    .entry((found.segment, key.to_owned()))
-                    .or_insert_with(|| segment.reader().fast_fields().str(&format!("attributes.{key}")).ok().flatten());
-                let column = column.as_ref()?;
-                let mut text = String::new();
-                column.ord_to_str(column.term_ords(found.doc).next()?, &mut text).ok()?.then_some(text)
+                let token = token_of(segment, (found.segment, key), found.doc, columns);
+                token.unwrap_or_else(|error| {
+                    unread = Some(error);
+                    None
+                })
             })
         });
+        // A token that is out of reach is not one that is not there.
+        if let Some(error) = unread {
+            return Err(error);
+        }
         Ok(stored.map(|stored| Row {
             id: stored.id.map_or_else(|| generated_id(shard, seq), str::to_owned),
             source: stored.json.into_owned(),
@@ -141,4 +146,22 @@ impl Hits {
 /// The `_id` of a record whose producer gave none.
 pub(crate) fn generated_id(shard: ShardId, seq: u64) -> String {
     format!("{:x}-{seq:x}", shard.0)
+}
+
+/// The token of a record under a key of its attributes; none where the record has none.
+fn token_of(
+    segment: &Segment,
+    (place, key): (usize, &str),
+    doc: DocId,
+    columns: &mut Columns,
+) -> Result<Option<String>, QueryError> {
+    let column = match columns.entry((place, key.to_owned())) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => new.insert(segment.reader().fast_fields().str(&format!("attributes.{key}"))?),
+    };
+    let Some((column, ord)) = column.as_ref().and_then(|column| Some((column, column.term_ords(doc).next()?))) else {
+        return Ok(None);
+    };
+    let mut text = String::new();
+    Ok(column.ord_to_str(ord, &mut text).map_err(TantivyError::from)?.then_some(text))
 }

@@ -159,6 +159,16 @@ impl Engine {
         units: Vec<Unit>,
         work: impl Fn(Unit) -> Result<T, QueryError> + Sync,
     ) -> Result<Vec<T>, QueryError> {
+        self.each_of(units, usize::MAX, work)
+    }
+
+    /// The same with at most so many stretches in the bucket at a time.
+    pub(super) fn each_of<T: Send>(
+        &self,
+        units: Vec<Unit>,
+        most: usize,
+        work: impl Fn(Unit) -> Result<T, QueryError> + Sync,
+    ) -> Result<Vec<T>, QueryError> {
         let work = |unit: Unit| match &self.loads {
             Some(loads) => loads.spend(unit.segment.shard, || work(unit)),
             None => work(unit),
@@ -174,7 +184,7 @@ impl Engine {
         } else {
             self.threads.map(|unit| Ok(work(unit)), here.into_iter())?.into_iter().collect::<Result<_, _>>()?
         };
-        done.extend(self.beside.each(away, |(_, unit)| unit.segment.docs, work)?);
+        done.extend(self.beside.each(away, most, |(_, unit)| unit.segment.docs, work)?);
         done.sort_unstable_by_key(|(number, _)| *number);
         Ok(done.into_iter().map(|(_, result)| result).collect())
     }

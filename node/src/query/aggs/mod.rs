@@ -21,6 +21,7 @@ pub(crate) use self::request::Aggs;
 use super::QueryError;
 use super::hits::Hits;
 use super::visit::{Budget, compiled, units, visit};
+use crate::limits::COLD_GATHERED_AT_ONCE;
 
 /// Buckets and numbers before they are written out: those of several nodes become one. No `Debug`.
 #[derive(Default)]
@@ -54,9 +55,9 @@ impl Hits {
     /// [`QueryError`] where there are too many buckets, a segment cannot be read or the time is up.
     pub(crate) fn gather(&self, aggs: &Aggs) -> Result<Gathered, QueryError> {
         let empty: Vec<Node> = aggs.0.iter().map(|_| Node::default()).collect();
-        // Stretches are merged as they end: what two of them have in common is held once.
+        // Stretches are merged as they end: what two of them have in common is held once, but for those that are under way.
         let whole = Mutex::new(Gathered { nodes: empty, matched: 0 });
-        self.engine.each(units(&self.segments, self.range), |unit| {
+        self.engine.each_of(units(&self.segments, self.range), COLD_GATHERED_AT_ONCE, |unit| {
             let mut gatherers = Vec::new();
             for (_, agg) in &aggs.0 {
                 gatherers.push(Gatherer::new(agg, &unit, &self.budget)?);
