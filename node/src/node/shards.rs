@@ -19,7 +19,7 @@ use crate::errors::Coded;
 use crate::limits::{LOGS_LOOK, OWNER_HEARD, OWNER_LEASE, OWNER_ROUND, SHARDS_TAKEN_UP_AT_ONCE};
 use crate::ownership::{Heard, Owned, Ownership, Sight, plan};
 use crate::policy::{Policy, PolicyWatch, StreamView};
-use crate::segment::{Catalog, Shards};
+use crate::segment::{Catalog, SegmentError, Shards};
 use crate::wal::Bucket;
 
 /// Walks around.
@@ -31,9 +31,9 @@ pub(super) struct Keeper {
     pub(super) neighbours: Neighbours,
     /// Shards that wait to be taken up since the start: nothing of them can be searched.
     pub(super) waiting: BTreeSet<ShardId>,
-    /// Who had the shards of other nodes when this one last looked. Whoever had one that comes here is shut out of it, also when the
+    /// Who had the shards of other nodes since this one looks. Whoever had one that comes here is shut out of it, also when the
     /// region does not have that node any more.
-    pub(super) before: BTreeMap<ShardId, NodeId>,
+    pub(super) before: BTreeMap<ShardId, BTreeSet<NodeId>>,
 }
 
 impl Keeper {
@@ -73,7 +73,7 @@ impl Keeper {
             let epoch = policy.epochs.get(&shard).copied().unwrap_or(Epoch(1));
             let held = bucket.epoch_of(shard);
             if owner != self.us.node {
-                self.before.insert(shard, owner);
+                self.before.entry(shard).or_default().insert(owner);
                 // A seal has ended it in the log before this node heard why; its segments are still shown.
                 if self.waiting.remove(&shard) || self.shards.is_in_bucket(shard) {
                     tracing::info!(%shard, %owner, epoch = epoch.0, "another node of the region writes the shard");
@@ -97,8 +97,15 @@ impl Keeper {
             return;
         }
         let mut others = self.others(&policy);
-        others.extend(wanted.keys().filter_map(|shard| self.before.get(shard)));
-        let failed = self.shards.adopt(&others, &wanted).await;
+        others.extend(wanted.keys().filter_map(|shard| self.before.get(shard)).flatten());
+        // Nor may one go on that had it before this node began to look, and left a log.
+        let failed = match bucket.logs().await {
+            Ok(logs) => {
+                others.extend(logs);
+                self.shards.adopt(&others, &wanted).await
+            }
+            Err(error) => wanted.keys().map(|shard| (*shard, SegmentError::Log(error.clone()))).collect(),
+        };
         for shard in wanted.keys().filter(|shard| !failed.contains_key(shard)) {
             self.waiting.remove(shard);
             told.remove(shard);
