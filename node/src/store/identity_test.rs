@@ -150,6 +150,16 @@ async fn of_the_environment_a_file_of_google_is_taken() {
     key.verify(said.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
     let none = found(&section, &[]);
     assert!(none.starts_with("DMC-STORE-11") && none.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{none}");
+
+    // What Google's tools leave in a home is taken before the machine is asked.
+    let home = dir.path().join("home").join(".config").join("gcloud");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::rename(&file, home.join("application_default_credentials.json")).unwrap();
+    let section = StoreSection { prefix: "home".to_owned(), ..with(&bench.section, Credentials::Instance) };
+    let section = toml::to_string(&section).unwrap();
+    assert_eq!(found(&section, &[("HOME", dir.path().join("home").to_str().unwrap())]), "opened");
+    let head = said.split_once('.').unwrap().0;
+    assert!(bench.front.shown().starts_with(&format!("Bearer {head}.")), "with the same key");
 }
 
 /// What tells machines and workloads who they are, at the providers' own addresses.
