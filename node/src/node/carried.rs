@@ -71,7 +71,7 @@ impl Line {
         };
         let walked = self.pieces(&framed, digested.as_ref(), None).await;
         // Only a node that ends gives up halfway.
-        let walked = walked.map_err(full)?;
+        let walked = walked.map_err(full)?.brought(&framed);
         if refresh {
             self.show(&walked).await;
         }

@@ -286,7 +286,8 @@ impl Framed {
                 }
                 RecordFate::NotMine => (None, ItemOutcome::Failed(not_its(stream)), Passing::Moving),
             };
-            Some((*place, Told { id, outcome, by_another: true, passing }))
+            // What may be tried again is counted by the node that tells the producer.
+            Some((*place, Told { id, outcome, by_another: passing == Passing::No, passing }))
         });
         Some(Carried { told: told.collect::<Option<Vec<_>>>()?, repeated: said.repeated })
     }

@@ -96,7 +96,7 @@ impl Sees {
 
     fn is_on_its_way(&self, stream: &StreamView) -> bool {
         let policy = self.policy.now();
-        let lies = policy.stream_by_id(stream.tenant, stream.id).and_then(|view| view.shard);
+        let lies = policy.stream(stream.tenant, &stream.name).and_then(|view| view.shard);
         lies.is_some_and(|(shard, owner)| {
             let is_going = self.giving.is_under_way(shard, &policy);
             // Where taking it up has failed, nobody knows how long that lasts.

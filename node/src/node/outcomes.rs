@@ -128,6 +128,15 @@ impl Walking {
 }
 
 impl Walked {
+    /// What whoever brought it may try again is told to the producer, and counted, there.
+    pub(super) fn brought(mut self, framed: &Framed) -> Self {
+        for (told, slot) in self.told.iter_mut().zip(&framed.slots) {
+            let is_not_ours = matches!(framed.streams.get(*slot), Some(Stream::Nowhere(_)) | None);
+            told.by_another |= is_not_ours || told.passing != Passing::No;
+        }
+        self
+    }
+
     /// Counts what producers are told of their records, each at the node that decided it; what was known before, or dropped by policy,
     /// is neither.
     pub(super) fn count(&self, metrics: &Metrics) {

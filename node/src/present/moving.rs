@@ -1,6 +1,7 @@
 //! Questions that meet a stream on its way from one node of the region to another: they wait for it a bounded time, and are asked where it
 //! lies then. What a node has of a stream that comes or goes is no answer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl Desk {
     /// Where taking it up has failed, nobody knows how long that lasts, and nobody waits.
     fn is_on_its_way(&self, stream: &StreamView) -> bool {
         let policy = self.parts.policy.now();
-        let lies = policy.stream_by_id(stream.tenant, stream.id).and_then(|view| view.shard);
+        let lies = policy.stream(stream.tenant, &stream.name).and_then(|view| view.shard);
         lies.is_some_and(|(shard, owner)| {
             let is_going = self.parts.ownership.giving().is_under_way(shard, &policy);
             let is_coming = !self.parts.catalog.is_taken_up(shard, &policy) && self.parts.catalog.is_whole(shard);
@@ -70,7 +71,7 @@ impl Desk {
     pub(super) fn has_still(&self, streams: &[Arc<StreamView>]) -> bool {
         let policy = self.parts.policy.now();
         streams.iter().all(|stream| {
-            let now = policy.stream_by_id(stream.tenant, stream.id);
+            let now = policy.stream(stream.tenant, &stream.name);
             now.is_some_and(|now| self.writes(now)) && !self.is_on_its_way(stream)
         })
     }
@@ -83,7 +84,7 @@ impl Desk {
 
     /// The same for streams that a neighbour names.
     pub(super) async fn arrived_of(&self, tenant: Option<TenantId>, named: &[StreamId], until: Instant) {
-        let policy = self.parts.policy.now();
+        let (policy, named) = (self.parts.policy.now(), named.iter().collect::<BTreeSet<_>>());
         let is_meant = |view: &&Arc<StreamView>| {
             named.contains(&view.id) && tenant.is_none_or(|tenant| tenant == view.tenant) && self.writes(view)
         };
@@ -122,7 +123,7 @@ impl Desk {
             return Err(failure);
         }
         let policy = self.parts.policy.now();
-        let now = |stream: &Arc<StreamView>| policy.stream_by_id(stream.tenant, stream.id).unwrap_or(stream).clone();
+        let now = |stream: &Arc<StreamView>| policy.stream(stream.tenant, &stream.name).unwrap_or(stream).clone();
         let now: Vec<Arc<StreamView>> = tried.iter().map(now).collect();
         let has_moved = now.iter().zip(tried).any(|(now, tried)| now.shard != tried.shard);
         if passing == Passing::Elsewhere && !has_moved {
