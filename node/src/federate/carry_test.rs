@@ -495,7 +495,7 @@ async fn a_question_whose_stream_comes_here_is_judged_by_the_rules_that_it_was_l
     let seen = Arc::clone(&judged);
     let gate = Gate::over(move |put: Put| {
         seen.lock().push((put.policy.version, put.stream.policy.text_questions, put.stream.shard));
-        Box::pin(async move { of_seventy(put.header).into() })
+        Box::pin(async move { of_seventy(put.header) })
     });
     let gate = gate.beside(way.under(watch.clone()));
     let stream = Arc::clone(policy.stream(TENANT, &name("app")).expect("known"));
