@@ -130,7 +130,7 @@ impl Keeper {
         if !known.contains(&self.us.node) || self.policy.lease().is_over(Instant::now()) {
             return;
         }
-        if let Err(error) = self.shards.clear_logs_of_others_than(&known).await {
+        if let Err(error) = self.shards.clear_logs_of_others_than(&known, &policy.epochs).await {
             let (code, error) = (error.code(), &error as &dyn std::error::Error);
             tracing::warn!(code, error, "the log of a node that is gone stays for now; this is tried again");
         }

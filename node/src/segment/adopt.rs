@@ -291,18 +291,25 @@ impl Shards {
         }
     }
 
-    /// Logs in the store of nodes that are none of `known` are emptied of what the new owners of their shards have.
+    /// Logs in the store of nodes that are none of `known` are emptied of what the new owners of their shards have. Of a shard that is on
+    /// its way, `epochs` names a later one than its manifest: whoever settled it may be the one whose log this is.
     ///
     /// # Errors
     /// [`SegmentError::Store`], [`SegmentError::Manifest`], [`SegmentError::Log`]; to be called again.
-    pub(crate) async fn clear_logs_of_others_than(&self, known: &BTreeSet<NodeId>) -> Result<(), SegmentError> {
+    pub(crate) async fn clear_logs_of_others_than(
+        &self,
+        known: &BTreeSet<NodeId>,
+        epochs: &BTreeMap<ShardId, Epoch>,
+    ) -> Result<(), SegmentError> {
         let Some(bucket) = self.wal().bucket() else { return Ok(()) };
         let gone: Vec<_> = bucket.logs().await?.into_iter().filter(|node| !known.contains(node)).collect();
         if gone.is_empty() {
             return Ok(());
         }
         let manifests = Manifest::read_all(self.store()).await?;
+        let is_there = |shard: ShardId, epoch: Epoch| epochs.get(&shard).is_none_or(|newest| epoch >= *newest);
         let settled = manifests.iter().filter(|manifest| manifest.body.in_bucket && manifest.body.settled);
+        let settled = settled.filter(|manifest| is_there(manifest.shard, manifest.body.epoch));
         let settled = settled.map(|manifest| (manifest.shard, manifest.body.epoch)).collect();
         for node in gone {
             let left = bucket.clear(node, &settled).await?;

@@ -412,6 +412,29 @@ async fn holds_records(store: &Store, node: u64) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_node_that_took_over_and_is_gone_too_stays_until_its_heir_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(dir.path(), 1).await;
+    assert!(first.adopt(1).await.is_none());
+    for number in 1..=4 {
+        first.seq(number).await;
+    }
+    first.kill().await;
+    let second = Node::start(dir.path(), 2).await;
+    assert!(second.adopt(2).await.is_none());
+    second.shards.settle_taken().await;
+    second.kill().await;
+    let third = Node::start(dir.path(), 3).await;
+    // The group gave it the shard, and it has not begun to read.
+    let (known, epochs) = (BTreeSet::from([NodeId(3)]), BTreeMap::from([(SHARD, Epoch(3))]));
+    third.shards.clear_logs_of_others_than(&known, &epochs).await.unwrap();
+    assert!(holds_records(&third.store, 2).await, "the copies of the second one are the only ones");
+    assert!(third.adopt(3).await.is_none());
+    assert_eq!(third.places().await, (1..=4).collect());
+    third.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_of_a_node_that_is_gone_for_good_is_emptied_and_its_ids_stay_known() {
     let dir = tempfile::tempdir().unwrap();
     let first = Node::start(dir.path(), 1).await;
@@ -422,13 +445,14 @@ async fn the_log_of_a_node_that_is_gone_for_good_is_emptied_and_its_ids_stay_kno
     first.kill().await;
     let second = Node::start(dir.path(), 2).await;
     assert!(second.adopt(2).await.is_none());
-    let known = BTreeSet::from([NodeId(2)]);
-    second.shards.clear_logs_of_others_than(&known).await.unwrap();
+    let (known, epochs) = (BTreeSet::from([NodeId(2)]), BTreeMap::from([(SHARD, Epoch(2))]));
+    second.shards.clear_logs_of_others_than(&known, &epochs).await.unwrap();
     assert!(holds_records(&second.store, 1).await, "nothing goes before the new owner has said that it has it");
     second.shards.settle_taken().await;
-    second.shards.clear_logs_of_others_than(&BTreeSet::from([NodeId(1), NodeId(2)])).await.unwrap();
+    let both = BTreeSet::from([NodeId(1), NodeId(2)]);
+    second.shards.clear_logs_of_others_than(&both, &epochs).await.unwrap();
     assert!(holds_records(&second.store, 1).await, "nor that of a node which may come back");
-    second.shards.clear_logs_of_others_than(&known).await.unwrap();
+    second.shards.clear_logs_of_others_than(&known, &epochs).await.unwrap();
     assert!(!holds_records(&second.store, 1).await);
     assert_eq!(second.store.list("wal/0000000000000001").await.unwrap().len(), 1, "what closes it stays");
     second.shards.settle(SHARD).await.unwrap();
