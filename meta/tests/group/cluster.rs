@@ -47,8 +47,8 @@ impl Cluster {
         }
     }
 
-    /// Three voters, one for each region.
-    pub(crate) async fn of_three(snapshot_every: u64) -> Self {
+    /// The first voter, and a node in each of the other two regions that may join.
+    pub(crate) async fn of_one_and_two(snapshot_every: u64) -> Self {
         let mut cluster = Self::empty(snapshot_every);
         for region in REGIONS {
             cluster.start(region).await;
@@ -58,6 +58,12 @@ impl Cluster {
             cluster.decide(0, Command::AddRegion { region: region(name) }).await;
             cluster.approve(place as u64 + 1, name).await;
         }
+        cluster
+    }
+
+    /// Three voters, one for each region.
+    pub(crate) async fn of_three(snapshot_every: u64) -> Self {
+        let cluster = Self::of_one_and_two(snapshot_every).await;
         for group in &cluster.groups[1..] {
             group.join(&[(NodeId(1), addr(1))], true, LONG).await.unwrap();
         }

@@ -4,7 +4,7 @@ use domicile_meta::error::MetaError;
 use domicile_proto::ids::NodeId;
 use domicile_proto::metadata::{Applied, Change, Command, CommandRefusal};
 
-use crate::cluster::{Cluster, LONG, REGIONS, SHORT, addr, knows_tenant, region};
+use crate::cluster::{Cluster, LONG, SHORT, addr, knows_tenant, region};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_gets_the_rows_and_follows_without_a_vote() {
@@ -109,15 +109,7 @@ async fn a_leader_that_leaves_hands_over_first_and_another_takes_its_place() {
 /// two old ones none may be lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_a_leader_left_half_done_is_done_to_its_end() {
-    let mut cluster = Cluster::empty(5_000);
-    for region in REGIONS {
-        cluster.start(region).await;
-    }
-    cluster.groups[0].initialize(&[(NodeId(1), addr(1))]).await.unwrap();
-    for (place, name) in REGIONS.iter().enumerate() {
-        cluster.decide(0, Command::AddRegion { region: region(name) }).await;
-        cluster.approve(place as u64 + 1, name).await;
-    }
+    let mut cluster = Cluster::of_one_and_two(5_000).await;
     let seeds = [(NodeId(1), addr(1))];
     cluster.groups[1].join(&seeds, true, LONG).await.unwrap();
     cluster.groups[2].join(&seeds, false, LONG).await.unwrap();

@@ -411,17 +411,23 @@ async fn holds_records(store: &Store, node: u64) -> bool {
     holds
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_of_a_node_that_took_over_and_is_gone_too_stays_until_its_heir_has_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = Node::start(dir.path(), 1).await;
+/// The second node, which took the shard over when the first one was killed with four records.
+async fn heir_of_four(dir: &Path) -> Node {
+    let first = Node::start(dir, 1).await;
     assert!(first.adopt(1).await.is_none());
     for number in 1..=4 {
         first.seq(number).await;
     }
     first.kill().await;
-    let second = Node::start(dir.path(), 2).await;
+    let second = Node::start(dir, 2).await;
     assert!(second.adopt(2).await.is_none());
+    second
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_node_that_took_over_and_is_gone_too_stays_until_its_heir_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let second = heir_of_four(dir.path()).await;
     second.shards.settle_taken().await;
     second.kill().await;
     let third = Node::start(dir.path(), 3).await;
@@ -437,14 +443,7 @@ async fn the_log_of_a_node_that_took_over_and_is_gone_too_stays_until_its_heir_h
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_of_a_node_that_is_gone_for_good_is_emptied_and_its_ids_stay_known() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Node::start(dir.path(), 1).await;
-    assert!(first.adopt(1).await.is_none());
-    for number in 1..=4 {
-        first.seq(number).await;
-    }
-    first.kill().await;
-    let second = Node::start(dir.path(), 2).await;
-    assert!(second.adopt(2).await.is_none());
+    let second = heir_of_four(dir.path()).await;
     let (known, epochs) = (BTreeSet::from([NodeId(2)]), BTreeMap::from([(SHARD, Epoch(2))]));
     second.shards.clear_logs_of_others_than(&known, &epochs).await.unwrap();
     assert!(holds_records(&second.store, 1).await, "nothing goes before the new owner has said that it has it");
