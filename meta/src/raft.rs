@@ -56,7 +56,9 @@ impl Default for Member {
 pub struct Timing {
     /// Between two heartbeats, and for an answer to one.
     pub heartbeat: Duration,
-    /// Shortest silence of the leader after which a member stands for election.
+    /// How long after the last word of the leader no member votes for another one.
+    pub lease: Duration,
+    /// Shortest silence of the leader after which a member stands for election; each has its own, between this and the longest.
     pub election_min: Duration,
     /// Longest.
     pub election_max: Duration,
@@ -66,17 +68,21 @@ impl Timing {
     /// The timing for a largest round trip.
     pub fn for_round_trip(round_trip: Duration) -> Self {
         let heartbeat = MIN_HEARTBEAT.max(round_trip.saturating_mul(2));
-        Self { heartbeat, election_min: heartbeat.saturating_mul(6), election_max: heartbeat.saturating_mul(12) }
+        let [lease, election_min, election_max] = [6, 9, 12].map(|heartbeats| heartbeat.saturating_mul(heartbeats));
+        Self { heartbeat, lease, election_min, election_max }
     }
 }
 
 /// The library's configuration.
+///
+/// To the library (openraft 0.9) an election timeout is what passes *after* the lease, which is as long as the longest of them;
+/// and a member that saw a longer log than its own waits twice the longest once more.
 pub(crate) fn config(timing: Timing, snapshot_every: u64, keep_entries: u64) -> Result<Arc<Config>, MetaError> {
     let config = Config {
         cluster_name: "domicile".to_owned(),
         heartbeat_interval: millis(timing.heartbeat),
-        election_timeout_min: millis(timing.election_min),
-        election_timeout_max: millis(timing.election_max),
+        election_timeout_min: millis(timing.election_min - timing.lease),
+        election_timeout_max: millis(timing.lease),
         install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_every),
         max_in_snapshot_log_to_keep: keep_entries,
@@ -101,5 +107,16 @@ mod tests {
         let world = Timing::for_round_trip(Duration::from_millis(230));
         assert_eq!((world.heartbeat.as_millis(), world.election_max.as_millis()), (460, 5_520));
         assert!(config(world, 10_000, 1_000).is_ok());
+    }
+
+    #[test]
+    fn a_member_stands_for_election_between_the_shortest_silence_and_the_longest() {
+        for millis in [0, 50, 100, 230, 800] {
+            let timing = Timing::for_round_trip(Duration::from_millis(millis));
+            let told = config(timing, 10_000, 1_000).unwrap();
+            let (min, max) = (told.election_timeout_min, told.election_timeout_max);
+            let silence = [max + min, max + max].map(Duration::from_millis);
+            assert_eq!(silence, [timing.election_min, timing.election_max]);
+        }
     }
 }

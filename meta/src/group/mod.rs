@@ -8,6 +8,7 @@ mod membership;
 mod propose;
 mod read;
 mod serve;
+mod stand;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -161,7 +161,13 @@ impl Inner {
         }
         let asked = commands.len();
         let patience = self.timing.election_max.min(deadline.saturating_duration_since(Instant::now()));
-        match self.transport.call(leader, addr, MetadataFrame::Propose(commands), patience).await {
+        let call = self.transport.call(leader, addr, MetadataFrame::Propose(commands), patience);
+        let answered = tokio::select! {
+            biased;
+            answered = call => answered,
+            () = self.is_followed(leader) => Err(TransportError::Lost),
+        };
+        match answered {
             Ok(MetadataFrame::Proposed { index, applied }) if applied.len() == asked => {
                 Attempt::Decided { index, applied }
             }
@@ -188,6 +194,14 @@ impl Inner {
             Err(error) if error.fatal().is_some() => Err(Unavailable::Stopped),
             Err(_) => Err(Unavailable::NoQuorum),
         }
+    }
+
+    /// Ends when another one leads than whom we asked, and an answer that was on its way had its time to come. Whoever was lost
+    /// answers nothing, and what was asked later waits for what was asked of it.
+    async fn is_followed(&self, leader: NodeId) {
+        let is_another = |now: &RaftMetrics<u64, Member>| now.current_leader.is_some_and(|now| now != leader.0);
+        drop(self.raft.metrics().wait_for(is_another).await);
+        sleep(self.timing.heartbeat).await;
     }
 
     /// Ends when what was written in `term` had the time of an election to be answered in a later one. A leader that was cut off and

@@ -173,7 +173,7 @@ impl Inner {
         Some(read.map_or(0, |place| place.index))
     }
 
-    fn since_contact(&self) -> Option<Duration> {
+    pub(super) fn since_contact(&self) -> Option<Duration> {
         if self.leads() {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow();

@@ -91,17 +91,20 @@ impl Inner {
         MetadataFrame::Appended(outcome)
     }
 
-    async fn take_vote_request(&self, from: &PeerId, vote: Vote, last: Option<LogPlace>) -> MetadataFrame {
+    async fn take_vote_request(self: &Arc<Self>, from: &PeerId, vote: Vote, last: Option<LogPlace>) -> MetadataFrame {
         if vote.node != from.node || !self.knows(from) {
             return REFUSED;
         }
         let request = VoteRequest::new(convert::vote(&vote), last.as_ref().map(convert::log_id));
         match self.raft.vote(request).await {
-            Ok(answer) => MetadataFrame::Voted {
-                vote: convert::wire_vote(&answer.vote),
-                granted: answer.vote_granted,
-                last: answer.last_log_id.as_ref().map(convert::place),
-            },
+            Ok(answer) => {
+                self.stand_instead_of(&vote, last.as_ref(), &answer);
+                MetadataFrame::Voted {
+                    vote: convert::wire_vote(&answer.vote),
+                    granted: answer.vote_granted,
+                    last: answer.last_log_id.as_ref().map(convert::place),
+                }
+            }
             Err(_) => STOPPED,
         }
     }

@@ -13,6 +13,7 @@ mod authority;
 mod canary;
 mod cluster;
 mod decisions;
+mod failover;
 mod linked;
 mod members;
 mod network;

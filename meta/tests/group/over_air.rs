@@ -35,14 +35,15 @@ const STEPS: u64 = 60;
 /// Between two looks, in milliseconds of the turned clock.
 const STEP_MS: u64 = 250;
 /// The longest way there and back of [`Air`].
-const ROUND_TRIP: Duration = Duration::from_millis(100);
+pub(crate) const ROUND_TRIP: Duration = Duration::from_millis(100);
 /// By when a healed group serves and has come to the same everywhere: peers that are lost are dialled every two seconds, a dial
 /// that began before lasts six, and then come an election and perhaps a snapshot.
 const HEALED_WITHIN: Duration = Duration::from_secs(20);
 /// By when a whole life is over, whatever it waits for.
-const LIVED_WITHIN: Duration = Duration::from_secs(900);
+pub(crate) const LIVED_WITHIN: Duration = Duration::from_secs(900);
 
-struct Flock {
+/// Nodes in one air.
+pub(crate) struct Flock {
     world: World,
     air: Air,
     seed: u64,
@@ -51,7 +52,7 @@ struct Flock {
 
 impl Flock {
     /// Three voters, one for each region, in calm air.
-    async fn of_three(seed: u64) -> Self {
+    pub(crate) async fn of_three(seed: u64) -> Self {
         let mut flock = Self { world: World::new(), air: Air::new(seed), seed, nodes: Vec::new() };
         for place in 0..3 {
             flock.nodes.push(Some(flock.start(place).await));
@@ -92,16 +93,16 @@ impl Flock {
         self.nodes[place].as_ref().expect("it runs")
     }
 
-    fn group(&self, place: usize) -> &Group {
+    pub(crate) fn group(&self, place: usize) -> &Group {
         &self.node(place).group
     }
 
-    fn running(&self) -> impl Iterator<Item = (usize, &Group)> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Group)> {
         self.nodes.iter().enumerate().filter_map(|(place, node)| Some((place, &node.as_ref()?.group)))
     }
 
     /// Stops a node. With a goodbye its peers are told that its connections end; without one they hear nothing, as when it is killed.
-    async fn stop(&mut self, place: usize, goodbye: bool) {
+    pub(crate) async fn stop(&mut self, place: usize, goodbye: bool) {
         if !goodbye {
             self.air.unplug(place as u64 + 1);
         }
@@ -109,7 +110,7 @@ impl Flock {
         self.air.unplug(place as u64 + 1);
     }
 
-    async fn restart(&mut self, place: usize) {
+    pub(crate) async fn restart(&mut self, place: usize) {
         self.nodes[place] = Some(self.start(place).await);
     }
 
@@ -130,7 +131,7 @@ impl Flock {
         self.converge(decided).await
     }
 
-    async fn converge(&self, decided: &Decided) -> (usize, Duration) {
+    pub(crate) async fn converge(&self, decided: &Decided) -> (usize, Duration) {
         let (healed, seed) = (Instant::now(), self.seed);
         let groups: Vec<Group> = self.running().map(|(_, group)| group.clone()).collect();
         let converged = timeout(HEALED_WITHIN, converge(&groups, decided, seed)).await;
@@ -139,7 +140,7 @@ impl Flock {
         (count, healed.elapsed())
     }
 
-    async fn stop_all(&mut self) {
+    pub(crate) async fn stop_all(&mut self) {
         for node in self.nodes.iter_mut().filter_map(Option::take) {
             node.stop().await;
         }

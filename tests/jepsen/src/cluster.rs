@@ -472,13 +472,27 @@ impl Cluster {
         self.nodes[region].child.is_some()
     }
 
-    /// The region whose node leads the metadata group, as any of them says it.
+    /// The region whose node leads the metadata group, as whoever knows of the latest term says it: a node that was away or cut off
+    /// may name one of an earlier term.
     pub fn leader(&self) -> Option<usize> {
-        (0..self.nodes.len()).find_map(|at| {
+        self.said_of_leader().into_iter().flatten().max().map(|(_, leader)| leader)
+    }
+
+    /// The same, when every node that runs names it in the same term.
+    pub fn leader_of_all(&self) -> Option<usize> {
+        let said = self.said_of_leader();
+        let first = said.first().copied().flatten()?;
+        said.iter().all(|other| *other == Some(first)).then_some(first.1)
+    }
+
+    /// What every node that runs says: a term, and the region that leads in it.
+    fn said_of_leader(&self) -> Vec<Option<(u64, usize)>> {
+        let said = |at| {
             let (_, status) = door::json(self.region(at), Door::Native, "admin", "/api/v1/status", &Value::Null, LOOK)?;
-            let name = status.pointer("/leader/region")?.as_str()?.to_owned();
-            REGIONS.iter().position(|region| *region == name)
-        })
+            let (term, name) = (status.pointer("/meta/term")?.as_u64()?, status.pointer("/leader/region")?.as_str()?);
+            Some((term, REGIONS.iter().position(|region| *region == name)?))
+        };
+        (0..self.nodes.len()).filter(|at| self.runs(*at)).map(said).collect()
     }
 }
 

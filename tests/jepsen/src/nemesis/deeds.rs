@@ -101,7 +101,11 @@ impl<'a> Nemesis<'a> {
         let any = targets[deed.region % targets.len()];
         match deed.kind {
             kind if is_of_network(kind) => deed.region,
-            Kind::KillLeader => self.cluster.leader().unwrap_or(deed.region),
+            Kind::KillLeader => {
+                // One leader is lost at a time: the one before is back, and everybody knows of who leads now.
+                let agreed = wait_until(LEADS_WITHIN, || self.cluster.leader_of_all());
+                agreed.or_else(|| self.cluster.leader()).unwrap_or(deed.region)
+            }
             Kind::Depose => {
                 let writes = |at: &usize| self.written(self.cluster.number(*at)).len();
                 targets.iter().copied().max_by_key(writes).unwrap_or(any)
