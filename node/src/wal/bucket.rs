@@ -12,14 +12,14 @@ use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
 use tokio::sync::oneshot;
 
 use super::batch::{Accepted, Batch};
+use super::brought::{Again, Brought, Carried};
 use super::durable::Durable;
 use super::errors::WalError;
 use super::frame;
 use super::objects;
-use super::reckon::{Remembered, by_record, counts_from};
+use super::reckon::{Remembered, counts_from};
 use super::seen::Sighting;
 use super::stage::{Shard, Staged, into_durable, stage};
-use super::takeover::Tail;
 use crate::clock::Reading;
 use crate::limits::WAL_UNSHIPPED_BYTES;
 
@@ -261,33 +261,21 @@ impl Core {
 
     /// Begins to write a shard after what a manifest and the logs say was accepted. What lies in logs of other nodes is written
     /// here once more, and what lies in no segment yet is given on; `done` is told when both is so.
-    pub(super) fn hold(&mut self, shard: ShardId, epoch: Epoch, tail: Tail, now: Reading, done: oneshot::Sender<()>) {
-        let Tail { last_seq, next_seq, batches, sightings, .. } = tail;
-        let mut held = Shard { next_seq, ..Shard::default() };
-        sightings.iter().for_each(|sighting| held.seen.remember(sighting));
-        let by_record = by_record(sightings.iter().map(|sighting| sighting.at).collect());
+    pub(super) fn hold(&mut self, brought: Brought, epoch: Epoch, now: Reading, done: oneshot::Sender<()>) {
+        let Brought { shard, held, last_seq, by_record, batches } = brought;
         self.recall(by_record, now);
-        held.seen.recall(by_record, now);
-        held.seen.expire(now);
-        self.open.at = self.open.at.max(counts_from(self.latest, now.wall));
-        for (is_ours, accepted_at, entry) in batches {
-            if !is_ours {
-                let mut written = Vec::new();
-                frame::put_entry(&mut written, &entry);
+        for Carried { again, durable } in batches {
+            let last = durable.as_ref().map(Durable::last_seq);
+            if let Some(Again { written, accepted_at, sightings }) = again {
                 self.open.bytes += written.len();
                 // The clock of the node that took it may be ahead of this one's.
                 self.open.at = self.open.at.max(counts_from(Some(accepted_at), now.wall));
                 self.open.batches.push((shard, written));
-                self.open.sightings.extend(sightings.iter().filter(|one| one.is_of(&entry)).cloned());
+                self.open.sightings.extend(sightings);
+                self.open.last.extend(last.map(|last| (shard, last)));
             }
-            let durable = into_durable(entry, accepted_at).and_then(|durable| durable.after(last_seq));
-            let Some(durable) = durable else { continue };
-            if !is_ours {
-                self.open.last.insert(shard, durable.last_seq());
-            }
-            self.open.given.push(durable);
+            self.open.given.extend(durable);
         }
-        self.latest = self.latest.max(Some(self.open.at));
         self.indexed.insert(shard, last_seq);
         self.deposed.remove(&shard);
         self.shards.insert(shard, Held { shard: held, epoch });

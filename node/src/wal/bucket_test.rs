@@ -9,6 +9,7 @@ use domicile_proto::ids::{Epoch, NodeId, ShardId, Timestamp};
 use domicile_proto::metadata::Durability;
 use tokio::sync::{mpsc, oneshot};
 
+use super::brought::Brought;
 use super::bucket::Core;
 use super::disk_sim::Dice;
 use super::objects::{self, Said};
@@ -383,6 +384,31 @@ async fn what_many_shards_write_in_a_second_is_four_objects() {
     assert_eq!(node.taken().len(), 800);
 }
 
+/// Every owner writes once more what the logs of others hold, so that an id is in more and more of them.
+#[tokio::test(start_paused = true)]
+async fn ids_are_there_once_however_often_a_shard_changes_hands() {
+    const BATCHES: usize = 40;
+    let store = Store::in_memory();
+    let mut first = Node::start(&store, NodeId(1)).await.unwrap();
+    first.bucket.hold(ShardId(1), Epoch(1), Tail::nothing_after(0)).await.unwrap();
+    for number in 0..BATCHES {
+        first.bucket.append(one(1, &number.to_string())).await.unwrap();
+    }
+    drop(first.taken());
+    let mut nodes = [Node::start(&store, NodeId(2)).await.unwrap(), first];
+    for epoch in 2..12 {
+        let node = &mut nodes[epoch % 2];
+        let sealed = BTreeMap::from([(ShardId(1), Epoch(epoch as u64))]);
+        node.bucket.seal(&BTreeSet::from(NODES), &sealed).await.unwrap();
+        let found = node.bucket.collect(&BTreeMap::from([(ShardId(1), 0)])).await.unwrap().remove(&ShardId(1)).unwrap();
+        let tail = found.unwrap();
+        assert_eq!((tail.batches(), tail.ids()), (BATCHES, BATCHES), "epoch {epoch}");
+        node.bucket.hold(ShardId(1), Epoch(epoch as u64), tail).await.unwrap();
+        drop(node.taken());
+        assert!(node.bucket.append(one(1, "7")).await.unwrap().repeated, "epoch {epoch}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_holds_producers_off_and_takes_in_the_end_what_it_was_sent() {
     let store = Store::in_memory();
@@ -500,7 +526,8 @@ async fn a_shard_without_some_of_what_was_accepted_is_not_taken_over() {
 #[test]
 fn an_object_counts_for_the_later_of_two_days_where_the_clock_was_put_back() {
     let mut core = Core::new(NodeId(1), 1, VecDeque::new());
-    core.hold(ShardId(1), Epoch(1), Tail::nothing_after(0), NOW.into(), oneshot::channel().0);
+    let brought = Brought::of(ShardId(1), Tail::nothing_after(0), NOW.into());
+    core.hold(brought, Epoch(1), NOW.into(), oneshot::channel().0);
     drop((core.take_off(), core.landed()));
     let day = Timestamp(NOW.0 + 86_400 * Timestamp::MICROS);
     for (id, at) in [("a", day), ("b", NOW)] {

@@ -5,6 +5,7 @@
 //! unredacted reaches a disk or a bucket. Does not index.
 
 mod batch;
+mod brought;
 mod bucket;
 #[cfg(test)]
 mod bucket_test;

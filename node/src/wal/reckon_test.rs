@@ -6,6 +6,7 @@ use domicile_proto::ids::{Epoch, NodeId, ShardId, StreamId, TenantId};
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
+use super::super::brought::Brought;
 use super::super::bucket::Core;
 use super::super::bucket_test::{Node, one};
 use super::super::disk_double::Double;
@@ -141,7 +142,8 @@ fn an_object_counts_for_no_earlier_time_than_those_before_it_and_what_was_taken_
         let Some(Said::Batches(at, _)) = objects::read(&bytes, number) else { panic!("batches") };
         (at, core.landed().0.remove(0).accepted_at)
     };
-    core.hold(SHARD, Epoch(1), Tail::nothing_after(0), reading(NOW, 0), oneshot::channel().0);
+    let brought = Brought::of(SHARD, Tail::nothing_after(0), reading(NOW, 0));
+    core.hold(brought, Epoch(1), reading(NOW, 0), oneshot::channel().0);
     drop((core.take_off(), core.landed()));
     for (id, at) in [("a", NOW), ("b", after(-DAY))] {
         core.append(one(SHARD.0, id), reading(at, 0), no_one());
@@ -152,7 +154,7 @@ fn an_object_counts_for_no_earlier_time_than_those_before_it_and_what_was_taken_
     let entry = Entry { tenant, stream, shard, epoch, refresh_ms: 5, first_seq: 1, producer, outcomes, records };
     let batches = vec![(false, after(DAY), entry)];
     let tail = Tail { next_seq: 2, batches, ..Tail::nothing_after(0) };
-    core.hold(shard, Epoch(2), tail, reading(NOW, 0), oneshot::channel().0);
+    core.hold(Brought::of(shard, tail, reading(NOW, 0)), Epoch(2), reading(NOW, 0), oneshot::channel().0);
     assert_eq!(landed(&mut core), (after(DAY), after(DAY)), "by the clock of the node that took it");
 }
 

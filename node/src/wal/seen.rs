@@ -72,6 +72,14 @@ impl Sighting {
         }
     }
 
+    /// Whether it is a batch's, and its place.
+    pub(super) const fn place_of(&self) -> (bool, u64) {
+        match &self.place {
+            Place::Record(seq) => (false, *seq),
+            Place::Batch(answered) => (true, answered.first_seq),
+        }
+    }
+
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.shard.0.to_le_bytes());
         out.extend_from_slice(&self.at.0.to_le_bytes());

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Accepted, Batch};
+use super::brought::Brought;
 use super::bucket::{Core, Kept};
 use super::durable::Durable;
 use super::errors::WalError;
@@ -248,7 +249,17 @@ impl Bucket {
             self.keep_ids(tail.fresh.clone()).await?;
         }
         let (done, held) = oneshot::channel();
-        self.0.core.lock().hold(shard, epoch, tail, self.now(), done);
+        let now = self.now();
+        let brought =
+            self.0.tasks.blocking(move || Brought::of(shard, tail, now)).await.map_err(|_| WalError::Stopped)?;
+        {
+            let mut core = self.0.core.lock();
+            // Somebody else may have taken it meanwhile.
+            if core.deposed_by(shard).is_some_and(|by| by > epoch) {
+                return Err(WalError::Deposed { shard });
+            }
+            core.hold(brought, epoch, now, done);
+        }
         self.0.wake.notify_one();
         let held = held.await.map_err(|_| WalError::Stopped);
         self.0.changes.send_replace(());

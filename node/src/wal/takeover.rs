@@ -90,11 +90,10 @@ impl Tail {
         shard: ShardId,
         last_seq: u64,
         mut batches: Vec<Logged>,
-        mut sightings: Vec<Sighting>,
+        sightings: Vec<Sighting>,
     ) -> Result<Self, WalError> {
         // Of two that are the same, the one of this node's own log comes first.
         batches.sort_by_key(|(is_ours, _, entry)| (entry.first_seq, !is_ours));
-        sightings.sort_by_key(|sighting| sighting.at);
         let mut tail = Self::nothing_after(last_seq);
         for (is_ours, accepted_at, entry) in batches {
             let behind = entry.first_seq + entry.records.len() as u64;
@@ -107,8 +106,14 @@ impl Tail {
             tail.next_seq = behind;
             tail.batches.push((is_ours, accepted_at, entry));
         }
-        tail.sightings = sightings;
+        tail.sightings = once(sightings);
         Ok(tail)
+    }
+
+    /// How many ids it brings along.
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> usize {
+        self.sightings.len()
     }
 
     /// How many batches lie in no segment yet.
@@ -189,7 +194,6 @@ impl Bucket {
         &self,
         wanted: &BTreeMap<ShardId, u64>,
     ) -> Result<BTreeMap<ShardId, Result<Tail, WalError>>, WalError> {
-        let mut found: BTreeMap<ShardId, Found> = wanted.keys().map(|shard| (*shard, Found::default())).collect();
         // A former owner may still let objects go that lie in segments: it keeps their ids first. So what it kept is read after the
         // logs, and once more where it put two objects together meanwhile.
         let (mut parts, _) = self.read_all(LOGS, wanted).await?;
@@ -200,23 +204,9 @@ impl Bucket {
                 break;
             }
         }
-        for (is_ours, part) in parts {
-            for (accepted_at, entry) in part.batches {
-                if let Some((batches, _)) = found.get_mut(&entry.shard) {
-                    batches.push((is_ours, accepted_at, entry));
-                }
-            }
-            for sighting in part.sightings {
-                if let Some((_, sightings)) = found.get_mut(&sighting.shard) {
-                    sightings.push(sighting);
-                }
-            }
-        }
-        let tails = found.into_iter().map(|(shard, (batches, sightings))| {
-            let last_seq = wanted.get(&shard).copied().unwrap_or_default();
-            (shard, Tail::new(shard, last_seq, batches, sightings))
-        });
-        Ok(tails.collect())
+        let last: BTreeMap<ShardId, u64> = wanted.clone();
+        let sorting = self.tasks().blocking(move || sorted(parts, &last));
+        sorting.await.map_err(|_| WalError::Stopped)
     }
 
     /// What the objects below a name say, and whether all that were listed were still there.
@@ -249,6 +239,38 @@ impl Bucket {
         let is_whole = parts.iter().all(Option::is_some);
         Ok((parts.into_iter().flatten().collect(), is_whole))
     }
+}
+
+/// What all objects together say of each shard.
+fn sorted(parts: Vec<(bool, Part)>, last: &BTreeMap<ShardId, u64>) -> BTreeMap<ShardId, Result<Tail, WalError>> {
+    let mut found: BTreeMap<ShardId, Found> = last.keys().map(|shard| (*shard, Found::default())).collect();
+    for (is_ours, part) in parts {
+        for (accepted_at, entry) in part.batches {
+            if let Some((batches, _)) = found.get_mut(&entry.shard) {
+                batches.push((is_ours, accepted_at, entry));
+            }
+        }
+        for sighting in part.sightings {
+            if let Some((_, sightings)) = found.get_mut(&sighting.shard) {
+                sightings.push(sighting);
+            }
+        }
+    }
+    let tails = found.into_iter().map(|(shard, (batches, sightings))| {
+        let last_seq = last.get(&shard).copied().unwrap_or_default();
+        (shard, Tail::new(shard, last_seq, batches, sightings))
+    });
+    tails.collect()
+}
+
+/// Each id once, oldest first. A batch lies in the log of everybody who took the shard over before it was in a segment, and its ids
+/// stay where its object went; the newest says how long it is to be remembered.
+fn once(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
+    sightings.sort_by_key(|sighting| sighting.at);
+    let mut known = HashSet::new();
+    let mut newest: Vec<_> = sightings.into_iter().rev().filter(|one| known.insert((one.id, one.place_of()))).collect();
+    newest.reverse();
+    newest
 }
 
 fn part_of(bytes: &[u8], number: u64, wanted: &BTreeMap<ShardId, u64>) -> Option<Part> {
