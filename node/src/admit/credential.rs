@@ -44,3 +44,30 @@ fn is_key(text: &str) -> bool {
     let Some((region, secret)) = text.strip_prefix("dmc_").and_then(|rest| rest.rsplit_once('_')) else { return false };
     !region.is_empty() && secret.len() == 64 && secret.bytes().all(|b| b.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Input, cases};
+
+    #[test]
+    fn no_credential_panics() {
+        let key = format!("dmc_tokyo_{}", "0a".repeat(32));
+        let pair = STANDARD.encode(format!("elastic:{key}"));
+        let good: Vec<Vec<u8>> =
+            [format!("ApiKey {key}"), format!("Bearer {key}"), format!("Basic {pair}"), format!("ApiKey {pair}")]
+                .map(String::into_bytes)
+                .into();
+        bolero::check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            let bytes = input.bytes(&good);
+            let mut headers = HeaderMap::new();
+            let Ok(value) = header::HeaderValue::from_bytes(&bytes) else { return };
+            headers.insert(header::AUTHORIZATION, value);
+            if good.contains(&bytes) {
+                assert_eq!(shown(&headers).unwrap(), key_digest(&key));
+            } else {
+                let _ = shown(&headers);
+            }
+        });
+    }
+}

@@ -292,3 +292,38 @@ impl Releases {
 fn name(shard: ShardId, digest: &RulesDigest) -> String {
     format!("{PREFIX}/{:016x}/{}", shard.0, hex::encode(digest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Input, cases};
+
+    #[test]
+    fn no_page_of_rules_panics() {
+        let field = || "level".parse::<Name>().unwrap();
+        let rules = Rules {
+            version: VERSION,
+            personal: Personal::Subject("user".parse().unwrap()),
+            k: KThreshold::SUBJECTS,
+            grid: LeafWidth::Minute,
+            text_questions: true,
+            fields: vec![field()],
+            group_fields: vec![(
+                field(),
+                vec![(DictionaryId(1), "ERROR".to_owned()), (DictionaryId(2), "INFO".to_owned())],
+            )],
+            numbers: vec![NumberField { field: "ms".parse().unwrap(), bounds: vec![-5, 10, 1_000] }],
+            noise: None,
+        };
+        let good = vec![serde_json::to_vec(&rules).unwrap()];
+        assert_eq!(Rules::read(&good[0], &rules.digest()), Some(rules.clone()));
+        bolero::check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            let page = input.bytes(&good);
+            assert_eq!(Rules::read(&page, &rules.digest()).is_some(), page == good[0], "a digest is of one page");
+            if let Ok(read) = serde_json::from_slice::<Rules>(&page) {
+                let again = serde_json::to_vec(&read).unwrap();
+                assert_eq!(serde_json::from_slice::<Rules>(&again).unwrap().digest(), read.digest());
+            }
+        });
+    }
+}

@@ -35,6 +35,13 @@ struct Charge {
     scale_squared: u64,
 }
 
+impl Charge {
+    /// `None` where it is none of this version.
+    fn read(content: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(content).ok().filter(|charge| charge.version == VERSION)
+    }
+}
+
 /// All charges of one tenant and day, in the order of their numbers.
 type Account = Vec<Charge>;
 type Slot = Arc<Turn<Option<Account>>>;
@@ -111,11 +118,7 @@ impl Spent {
                 return Err(damaged());
             }
             let content = self.store.read(&object).await.map_err(AggregateError::Journal)?;
-            let charge: Charge = serde_json::from_slice(&content).map_err(|_| damaged())?;
-            if charge.version != VERSION {
-                return Err(damaged());
-            }
-            account.push(charge);
+            account.push(Charge::read(&content).ok_or_else(damaged)?);
         }
         Ok(account)
     }
@@ -171,6 +174,7 @@ mod tests {
     use domicile_proto::noise::{Mechanism, TABLES_PER_DAY};
 
     use super::*;
+    use crate::fuzz::{Input, cases};
 
     const TENANT: TenantId = TenantId(3);
     const WHOLE: Noise = Noise { mechanism: Mechanism::Gaussian, epsilon: 1_000, records: 1 };
@@ -181,6 +185,19 @@ mod tests {
 
     fn is_spent(paid: &Result<Vec<u64>, AggregateError>) -> bool {
         matches!(paid, Err(AggregateError::NoiseSpent))
+    }
+
+    #[test]
+    fn no_charge_panics() {
+        let (version, series) = (VERSION, series(1, "level"));
+        let charge = Charge { version, series, cost: WHOLE.cost(), scale_squared: WHOLE.scale_squared() };
+        let good = vec![serde_json::to_vec(&charge).unwrap()];
+        assert_eq!(Charge::read(&good[0]), Some(charge));
+        bolero::check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            if let Some(charge) = Charge::read(&input.bytes(&good)) {
+                assert_eq!(Charge::read(&serde_json::to_vec(&charge).unwrap()), Some(charge));
+            }
+        });
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use domicile_proto::ids::{StreamId, TenantId, Timestamp};
 use super::entry::{Entry, Event, Why};
 use super::merkle::Head;
 use super::note::{Signer, Verifier, has_no_strangers};
+use super::tiles::{self, Kept, Record};
 use crate::fuzz::{Input, cases};
 
 #[test]
@@ -46,5 +47,30 @@ fn no_checkpoint_panics() {
             signer.verifier().checkpoint(&note).is_some() || signer.verifier().said("a title", &note).is_some();
         assert!(!is_taken || whole.contains(&bytes), "what was changed is taken for what was signed");
         let _ = (Verifier::read(&note), has_no_strangers(&note, signer.verifier(), &[]));
+    });
+}
+
+#[test]
+fn no_bundle_and_no_body_panics() {
+    let (mut bodies, record) = (Vec::new(), Record { nonce: [7; 32], body: b"a body".to_vec() });
+    record.put(&mut bodies);
+    bodies.extend([tiles::DESTROYED, tiles::WITHHELD]);
+    record.put(&mut bodies);
+    let good = vec![tiles::bundle(&[[1; 32], [2; 32], record.commitment()]), bodies];
+    check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+        let bytes = input.bytes(&good);
+        if let Some(commitments) = tiles::commitments(&bytes) {
+            assert!(tiles::bundle(&commitments) == bytes);
+        }
+        let (mut rest, mut again) = (&bytes[..], Vec::new());
+        while let Some(kept) = tiles::take(&mut rest) {
+            match kept {
+                Kept::Whole(record) => record.put(&mut again),
+                Kept::Destroyed => again.push(tiles::DESTROYED),
+                Kept::Withheld => again.push(tiles::WITHHELD),
+            }
+        }
+        assert!([&again[..], rest].concat() == bytes, "what was taken is what was there");
+        let _ = tiles::is_begun(rest);
     });
 }

@@ -292,6 +292,30 @@ mod tests {
     use super::*;
     use crate::config::Regions;
     use crate::errors::Coded;
+    use crate::fuzz::{Input, cases};
+
+    #[test]
+    fn no_word_of_a_provider_panics() {
+        let good: Vec<Vec<u8>> = [
+            r#"<?xml version="1.0"?><LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/">eu-central-1</LocationConstraint>"#,
+            "<ReplicationConfiguration><Rule><Destination><Bucket>arn:aws:s3:::elsewhere</Bucket></Destination></Rule></ReplicationConfiguration>",
+            "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+            r#"{"location":"EUROPE-WEST3","locationType":"region","versioning":{"enabled":true},"softDeletePolicy":{"retentionDurationSeconds":"604800"}}"#,
+        ]
+        .map(|body| body.as_bytes().to_vec())
+        .into();
+        bolero::check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            let body = String::from_utf8_lossy(&input.bytes(&good)).into_owned();
+            let said = Said { status: StatusCode::OK, headers: HeaderMap::new(), body };
+            for cloud in [Cloud::Aws, Cloud::Alicloud] {
+                assert!(located(cloud, &said).is_none_or(|found| said.body.contains(&found) || found.len() == 9));
+            }
+            for name in ["Bucket", "Status"] {
+                assert!(said.element(name).is_none_or(|text| said.body.contains(text)));
+            }
+            let _ = serde_json::from_str::<GcsBucket>(&said.body);
+        });
+    }
 
     fn judged(more: &str, location: Option<&str>, copies: Copies) -> Result<Vec<Vouched>, &'static str> {
         let least = "kind = \"s3\"\nbucket = \"acme-logs\"\nlocation = \"eu-central-1\"\n";

@@ -278,3 +278,26 @@ fn step(value: &Value) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Input, cases};
+
+    #[test]
+    fn no_search_of_the_api_panics() {
+        let good: Vec<Vec<u8>> = [
+            r#"{"stream":"orders","query":"level:ERROR -host:a*","range":{"from":"now-1h","to":"2026-11-20T00:03:00Z"},"regions":["*"],"on_missing":"fail","ask":{"terms":"level","histogram":60},"size":20,"sort":"oldest","deadline_ms":500}"#,
+            r#"{"stream":"orders","last":"15m","filter":{"term":{"level":"INFO"}},"aggregations":{"count":{},"sum":{"field":"ms","by":"level","interval":"1m"},"quantile":{"field":"ms","percent":99.9},"terms_histogram":{"field":"level","interval":"1m"}}}"#,
+            r#"{"stream":"orders","regions":["tokyo"],"ask":{"quantile":"ms","percent":95}}"#,
+        ]
+        .map(|body| body.as_bytes().to_vec())
+        .into();
+        let now = DateContext::utc(Timestamp(1_795_132_800_000_000));
+        let read = |bytes: &[u8]| serde_json::from_slice(bytes).ok().map(|body| Asked::read(body, &now).is_ok());
+        assert!(good.iter().all(|body| read(body) == Some(true)));
+        bolero::check!().with_iterations(cases()).with_type::<Input>().for_each(|input| {
+            let _ = read(&input.bytes(&good));
+        });
+    }
+}
