@@ -85,6 +85,11 @@ pub(crate) const REFRESH_SHORTEST: Duration = Duration::from_millis(100);
 pub(crate) const REFRESH_LONGEST: Duration = Duration::from_secs(30);
 /// JSON of one shard kept parsed before it is fed to the engine, in bytes: parsed events take five times their size.
 pub(crate) const SPILL_BYTES: usize = 4 << 20;
+/// Pieces of work of building segments at once, each of another shard: a start on a long log and a load of many streams use both cores
+/// of a small node. Each holds what [`SPILL_BYTES`] says.
+pub(crate) const BUILT_AT_ONCE: usize = 2;
+/// Segments of one shard that are left unmerged while the log is read again at a start: some megabytes of memory, and merged right after.
+pub(crate) const UNMERGED_AT_START: usize = 100;
 /// Young segments of all shards in memory, in bytes, before they are flushed early.
 pub(crate) const YOUNG_BYTES: u64 = 64 << 20;
 /// Refreshes asked for by clients that may wait.
