@@ -9,6 +9,7 @@ mod collect;
 mod numbers;
 mod render;
 mod request;
+mod sum;
 
 #[cfg(test)]
 mod aggs_test;
