@@ -121,7 +121,10 @@ pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const OLDER_POLICY_LEAVES_FOR: Duration = Duration::from_secs(20);
 /// Searches running at once on one node, before 429.
 pub(crate) const SEARCHES_AT_ONCE: usize = 32;
-/// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone.
+/// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone. One that waits for a
+/// stream on its way, or for another node, keeps its place: places bound what is open, with its request in memory, and whoever gave its
+/// place up would have to wait for one again when the stream is there. Only the tenant of that stream waits, and not longer than
+/// [`HANDOVER_WAIT`].
 pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered by this node itself at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;
