@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use domicile_tests::cluster::moved::CLOCK;
 
+/// That of the node's own binary: how fast it is and how much memory it takes is measured here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     if let Some(file) = std::env::var_os(CLOCK) {
         follow(file);

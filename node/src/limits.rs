@@ -85,6 +85,11 @@ pub(crate) const REFRESH_SHORTEST: Duration = Duration::from_millis(100);
 pub(crate) const REFRESH_LONGEST: Duration = Duration::from_secs(30);
 /// JSON of one shard kept parsed before it is fed to the engine, in bytes: parsed events take five times their size.
 pub(crate) const SPILL_BYTES: usize = 4 << 20;
+/// Pieces of work of building segments at once, each of another shard: a start on a long log and a load of many streams use both cores
+/// of a small node. Each holds what [`SPILL_BYTES`] says.
+pub(crate) const BUILT_AT_ONCE: usize = 2;
+/// Segments of one shard that are left unmerged while the log is read again at a start: some megabytes of memory, and merged right after.
+pub(crate) const UNMERGED_AT_START: usize = 100;
 /// Young segments of all shards in memory, in bytes, before they are flushed early.
 pub(crate) const YOUNG_BYTES: u64 = 64 << 20;
 /// Refreshes asked for by clients that may wait.
@@ -116,7 +121,10 @@ pub(crate) const FEDERATED_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const OLDER_POLICY_LEAVES_FOR: Duration = Duration::from_secs(20);
 /// Searches running at once on one node, before 429.
 pub(crate) const SEARCHES_AT_ONCE: usize = 32;
-/// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone.
+/// Searches of one tenant running at once on one node, before 429: half, so that nobody waits for one tenant alone. One that waits for a
+/// stream on its way, or for another node, keeps its place: places bound what is open, with its request in memory, and whoever gave its
+/// place up would have to wait for one again when the stream is there. Only the tenant of that stream waits, and not longer than
+/// [`HANDOVER_WAIT`].
 pub(crate) const SEARCHES_OF_TENANT_AT_ONCE: usize = SEARCHES_AT_ONCE / 2;
 /// Questions of other regions answered by this node itself at once, before `Busy`.
 pub(crate) const FOREIGN_QUESTIONS_AT_ONCE: usize = 64;

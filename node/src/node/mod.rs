@@ -45,6 +45,7 @@ use crate::federate::{Answerer, Carrier, Federation, Gate, Guard, Owner, Reach};
 use crate::limits::{
     ARRIVAL_QUEUE, COLD_DISK_BYTES, HANDOVER_WAIT, MAX_BYTES_IN_FLIGHT, REPLY_DEADLINE, STOP_DEADLINE,
 };
+use crate::policy::PolicyWatch;
 use crate::present::auditor::Office;
 use crate::present::{self, Desk, Owners, Parts};
 use crate::query::Engine;
@@ -94,6 +95,7 @@ struct Node {
     /// Cancelled when it says that it is not ready any more, for it is about to stop.
     leaving: CancellationToken,
     line: oneshot::Receiver<()>,
+    policy: PolicyWatch,
     shards: Shards,
     ledger: Arc<Ledger>,
     group: Group,
@@ -144,16 +146,17 @@ impl Node {
         let office = auditors(&base, &config, &desk, (erasure, releases)).await?;
         let subjects = subjects.merge(present::auditor::router(&office));
         let doors = open_doors(&base, &config, inlet, (desk, subjects)).await?;
-        let Base { tasks, ledger, group, link, directory, leaving, .. } = base;
-        Ok(Self { tasks, doors, leaving, line: ended, shards, ledger, group, link, directory })
+        let Base { tasks, policy, ledger, group, link, directory, leaving, .. } = base;
+        Ok(Self { tasks, doors, leaving, line: ended, policy, shards, ledger, group, link, directory })
     }
 
     /// Stops in the order of the flow: doors, line, log and segments, group, link, ledger.
     async fn stop(self) -> Result<(), NodeError> {
-        let Self { tasks, doors, line, shards, ledger, group, link, directory, .. } = self;
+        let Self { tasks, doors, line, policy, shards, ledger, group, link, directory, .. } = self;
         tracing::info!("stopping");
         let orderly = async {
             doors.cancel();
+            policy.stop();
             step("the line is drained", Duration::from_secs(2), line).await;
             step("records are in segments", Duration::from_secs(3), shards.stop()).await;
             step("the group is left", Duration::from_secs(2), group.shutdown()).await;

@@ -223,10 +223,28 @@ async fn watched(bucket: Option<Bucket>, catalog: Catalog) {
     let Some(bucket) = bucket else { return };
     loop {
         let since = Instant::now();
-        if catalog.is_awake() || bucket.meet().await {
-            catalog.set_met(since, bucket.deposed());
+        let known = if catalog.is_awake() { Some(since) } else { met(bucket.meet()).await };
+        if let Some(known) = known {
+            catalog.set_met(known, bucket.deposed());
         }
         tokio::time::sleep(OWNER_ROUND).await;
+    }
+}
+
+/// Until when every seal is known once this node has looked for them; `None` where it could not. A store may take longer than a node that
+/// is paused has until it is taken for gone: as long as this goes on running meanwhile, nobody takes it for that.
+async fn met(looking: impl Future<Output = bool>) -> Option<Instant> {
+    let mut looking = std::pin::pin!(looking);
+    let mut known = tokio::time::Instant::now();
+    loop {
+        let looked = tokio::time::timeout(OWNER_ROUND, &mut looking).await;
+        // Where it was paused it stays at what it knew before, and looks again.
+        if known.elapsed() < OWNER_LEASE / 2 {
+            known = tokio::time::Instant::now();
+        }
+        if let Ok(has_looked) = looked {
+            return has_looked.then_some(known.into_std());
+        }
     }
 }
 
@@ -242,4 +260,35 @@ fn owned(policy: &Policy) -> Vec<Owned> {
         Some(Owned { shard, stream: stream.id, owner, epoch, in_bucket })
     });
     shards.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_slow_keeps_no_node_silent_that_runs_and_one_that_is_paused_looks_again() {
+        let begun = tokio::time::Instant::now();
+        let slow = async {
+            sleep(OWNER_LEASE * 2).await;
+            true
+        };
+        let known = met(slow).await.expect("it has looked");
+        assert_eq!(begun.elapsed(), OWNER_LEASE * 2);
+        assert!(known + Duration::from_millis(10) >= begun.into_std() + OWNER_LEASE * 2, "it ran all the while");
+
+        let begun = tokio::time::Instant::now();
+        let paused = async {
+            sleep(OWNER_ROUND / 2).await;
+            advance(OWNER_LEASE / 2).await;
+            true
+        };
+        let known = met(paused).await.expect("it has looked");
+        assert_eq!(known, begun.into_std(), "what came while it was paused is not known");
+        assert_eq!(met(async { false }).await, None);
+    }
 }

@@ -50,18 +50,23 @@ impl Patience {
         Instant::now() >= self.until
     }
 
-    /// Waits for the next try: a pause that becomes longer, and is over where the policy changes. `false` where the time is up.
+    /// Waits for the next try: a pause that becomes longer, and is over where the policy changes. `false` where the time is up, or the
+    /// node stops: it is answered for by others then.
     pub(crate) async fn next(&mut self, policy: &PolicyWatch) -> bool {
         if self.is_over() {
             return false;
         }
+        let stopping = policy.stopping().clone();
+        stopping.run_until_cancelled(self.pause(policy)).await.is_some()
+    }
+
+    async fn pause(&mut self, policy: &PolicyWatch) {
         let mut changes = policy.changes();
         let until = self.until.min(Instant::now() + self.pause);
         // However often the policy changes, not more often than this.
         tokio::time::sleep_until(until.min(Instant::now() + HELD_SHORTEST)).await;
         drop(tokio::time::timeout_at(until, changes.changed()).await);
         self.pause = (self.pause * 2).min(self.longest);
-        true
     }
 }
 
@@ -117,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_tried_again_more_and_more_rarely_at_once_where_the_policy_changes_and_never_for_ever() {
+    async fn it_is_tried_again_more_and_more_rarely_at_once_where_the_policy_changes_and_not_for_ever_nor_in_a_stop() {
         let watch = PolicyWatch::new(policy(1));
         let begun = Instant::now();
         let mut patience = Patience::until(begun + HANDOVER_WAIT);
@@ -141,5 +146,14 @@ mod tests {
         let begun = Instant::now();
         let (is_tried, ()) = tokio::join!(patience.next(&watch), changes);
         assert!(is_tried && begun.elapsed() == HELD_SHORTEST * 2, "{:?}", begun.elapsed());
+
+        let stops = async {
+            tokio::time::sleep(HELD_SHORTEST / 2).await;
+            watch.stop();
+        };
+        let begun = Instant::now();
+        let (is_tried, ()) = tokio::join!(patience.next(&watch), stops);
+        assert!(!is_tried && begun.elapsed() < HELD_SHORTEST, "the node stops: {:?}", begun.elapsed());
+        assert!(!patience.next(&watch).await && begun.elapsed() < HELD_SHORTEST, "nor does anybody begin to wait");
     }
 }

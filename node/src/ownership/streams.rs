@@ -15,12 +15,13 @@ use domicile_proto::region_key::RegionKey;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::errors::OwnershipError;
 use super::handover::Giving;
 use super::load::Loads;
 use super::propose::Propose;
-use crate::limits::{NEW_STREAMS_AT_ONCE, NEW_STREAMS_PER_MINUTE, TENANT_RATES};
+use crate::limits::{HANDOVER_WAIT, NEW_STREAMS_AT_ONCE, NEW_STREAMS_PER_MINUTE, TENANT_RATES};
 use crate::policy::{PolicyWatch, StreamView};
 
 type Turn = tokio::sync::Mutex<()>;
@@ -154,7 +155,15 @@ impl Ownership {
         if let Some(shard) = given {
             self.giving.begin(shard, seen);
         }
-        match self.propose.decide(command).await {
+        let begun = Instant::now();
+        let mut decided = self.propose.decide(command.clone()).await;
+        if given.is_some() && decided.is_err() {
+            // Nobody knows what came of it, and the stream is silent. The same once more is decided once at most: the group does it now,
+            // or says that it did.
+            let again = self.propose.decide(command);
+            decided = tokio::time::timeout_at(begun + HANDOVER_WAIT, again).await.unwrap_or(decided);
+        }
+        match decided {
             Ok(Applied::Shard(_, epoch)) => return Some(epoch),
             // Another node has it, and the policy will say so; or nobody knows.
             Ok(Applied::Refused(CommandRefusal::StaleEpoch)) | Err(_) => {}

@@ -169,3 +169,36 @@ async fn a_tenant_makes_so_many_streams_in_a_while_and_another_pays_nothing_for_
     let other = ownership.stream(TenantId(2), &name("first"), true).await.expect_err("refused");
     assert!(matches!(other, OwnershipError::Refused { .. }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_decided_of_a_stream_that_goes_is_asked_once_more_and_then_it_is_known() {
+    type Said = fn() -> Result<Applied, NotProposed>;
+    let answers: [(Said, Option<Epoch>, bool); 4] = [
+        // The first word was lost: this one gives it away.
+        (|| Ok(Applied::Shard(ShardId(1), Epoch(4))), Some(Epoch(4)), true),
+        // The first one did, and the policy will say so.
+        (|| Ok(Applied::Refused(CommandRefusal::StaleEpoch)), None, true),
+        // It may not go there, and is answered for at once.
+        (|| Ok(Applied::Refused(CommandRefusal::UnknownNode)), None, false),
+        (|| Err(NotProposed), None, true),
+    ];
+    for (second, epoch, is_silent) in answers {
+        let policy = empty();
+        let mut known = with_stream(&policy.now(), "app", Some(US));
+        known.epochs.insert(ShardId(1), Epoch(3));
+        policy.replace(known);
+        let asked: Arc<Mutex<Vec<Command>>> = Arc::default();
+        let heard = Arc::clone(&asked);
+        let propose = Propose::over(move |command| {
+            heard.lock().push(command);
+            let answer = if heard.lock().len() == 1 { Err(NotProposed) } else { second() };
+            Box::pin(async { answer })
+        });
+        let key = RegionKey::from_text(&RegionKey::generate().expect("random")).expect("just made");
+        let ownership = Ownership::new(US, Some(key), policy.clone(), propose, suspicious(), SECOND);
+        assert_eq!(ownership.give(StreamId(1), NodeId(2), Epoch(3)).await, epoch);
+        let asked = asked.lock();
+        assert!(asked.len() == 2 && asked[0] == asked[1], "the same word, which counts once");
+        assert_eq!(ownership.giving().is_under_way(ShardId(1), &policy.now()), is_silent);
+    }
+}

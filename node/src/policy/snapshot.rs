@@ -16,6 +16,7 @@ use domicile_proto::officer::OfficerRow;
 use domicile_proto::privacy::PersonalClass;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::honoured::FieldsOnce;
 use super::lease::Lease;
@@ -231,6 +232,8 @@ pub(crate) struct PolicyWatch {
     lease: Arc<Lease>,
     /// The versions that held here since the start, the newest of them.
     held: Arc<Mutex<BTreeSet<PolicyVersion>>>,
+    /// Cancelled when the node stops.
+    stopping: CancellationToken,
 }
 
 impl PolicyWatch {
@@ -242,6 +245,7 @@ impl PolicyWatch {
             changes: Arc::new(watch::Sender::new(())),
             lease: Arc::new(Lease::default()),
             held,
+            stopping: CancellationToken::new(),
         }
     }
 
@@ -285,6 +289,16 @@ impl PolicyWatch {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// The node stops: nobody is to wait for another snapshot.
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Cancelled when the node stops.
+    pub(crate) const fn stopping(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     /// Told whenever a snapshot is replaced.

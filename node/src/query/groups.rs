@@ -177,7 +177,7 @@ impl Hits {
         }
         let range = plan.grid.map_or(self.range, |grid| both(self.range, range_of(grid)));
         let cap = usize::try_from(plan.cap).unwrap_or(usize::MAX);
-        let parts = self.engine.each(units(&self.segments, range), |unit| {
+        let parts = self.engine.each(units(&self.segments, range), &self.budget, |unit| {
             let mut groups = Groups::new(plan);
             Fold::new(plan, &unit, range)?.run(self, &unit, range, &mut groups)?;
             Ok(groups)

@@ -79,9 +79,8 @@ impl Hits {
             |one: &usize, next: &usize| self.top.get(*one).map(|f| f.segment) == self.top.get(*next).map(|f| f.segment);
         let away: Vec<&[usize]> = away.chunk_by(same).collect();
         let records = |places: &&[usize]| places.first().and_then(of).map_or(0, |segment| segment.docs);
-        rows.extend(
-            self.engine.beside.each(away, usize::MAX, records, |places| self.read(places))?.into_iter().flatten(),
-        );
+        let read = self.engine.beside.each(away, usize::MAX, &self.budget, records, |places| self.read(places))?;
+        rows.extend(read.into_iter().flatten());
         rows.sort_unstable_by_key(|(place, _)| *place);
         Ok(rows.into_iter().map(|(_, row)| row).collect())
     }

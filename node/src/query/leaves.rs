@@ -70,7 +70,8 @@ impl Engine {
         budget: &Budget,
     ) -> Result<LeafCells, QueryError> {
         let mut whole = LeafCells::new();
-        let parts = self.each(units(segments, range), |unit| Tabulator::new(plan, &unit)?.run(&unit, range, budget))?;
+        let work = |unit: Unit| Tabulator::new(plan, &unit)?.run(&unit, range, budget);
+        let parts = self.each(units(segments, range), budget, work)?;
         for (key, cells) in parts.into_iter().flatten() {
             match whole.entry(key) {
                 std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(cells)),

@@ -29,7 +29,7 @@ impl Hits {
         begin: impl Fn() -> T + Sync,
         add: impl Fn(&mut T, Match) -> Result<(), QueryError> + Sync,
     ) -> Result<Vec<T>, QueryError> {
-        self.engine.each(units(&self.segments, self.range), |unit| {
+        self.engine.each(units(&self.segments, self.range), &self.budget, |unit| {
             let columns = unit.segment.reader().fast_fields();
             let (seqs, subjects) = (columns.u64("seq")?, columns.u64("subject")?);
             let shard = unit.segment.shard.0;

@@ -135,7 +135,7 @@ impl Engine {
         };
         let mut top: BinaryHeap<Reverse<Found>> = BinaryHeap::new();
         if size > 0 || search.count_to > 0 {
-            for part in self.each(units(&segments, range), |unit| search.unit(&unit))? {
+            for part in self.each(units(&segments, range), search.budget, |unit| search.unit(&unit))? {
                 for found in part {
                     offer(&mut top, found, size);
                 }
@@ -157,9 +157,10 @@ impl Engine {
     pub(super) fn each<T: Send>(
         &self,
         units: Vec<Unit>,
+        budget: &Budget,
         work: impl Fn(Unit) -> Result<T, QueryError> + Sync,
     ) -> Result<Vec<T>, QueryError> {
-        self.each_of(units, usize::MAX, work)
+        self.each_of(units, usize::MAX, budget, work)
     }
 
     /// The same with at most so many stretches in the bucket at a time.
@@ -167,6 +168,7 @@ impl Engine {
         &self,
         units: Vec<Unit>,
         most: usize,
+        budget: &Budget,
         work: impl Fn(Unit) -> Result<T, QueryError> + Sync,
     ) -> Result<Vec<T>, QueryError> {
         let work = |unit: Unit| match &self.loads {
@@ -184,7 +186,7 @@ impl Engine {
         } else {
             self.threads.map(|unit| Ok(work(unit)), here.into_iter())?.into_iter().collect::<Result<_, _>>()?
         };
-        done.extend(self.beside.each(away, most, |(_, unit)| unit.segment.docs, work)?);
+        done.extend(self.beside.each(away, most, budget, |(_, unit)| unit.segment.docs, work)?);
         done.sort_unstable_by_key(|(number, _)| *number);
         Ok(done.into_iter().map(|(_, result)| result).collect())
     }

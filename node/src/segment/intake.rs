@@ -1,10 +1,14 @@
 //! Takes durable records, grows a segment for each shard, and shows it at the shard's refresh. What fails is left to `repair`.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
 
-use domicile_proto::ids::ShardId;
+use domicile_proto::ids::{ShardId, Timestamp};
+use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::files;
@@ -12,7 +16,7 @@ use super::merge::remove;
 use super::shared::Shared;
 use super::{Segment, SegmentError};
 use crate::index::growing::Growing;
-use crate::limits::BUFFER_BYTES;
+use crate::limits::{BUFFER_BYTES, BUILT_AT_ONCE};
 use crate::wal::Durable;
 
 /// A wish that what was taken in so far is searchable now: of one shard, or of all.
@@ -23,17 +27,39 @@ pub(super) struct Refresh {
 
 /// The task.
 pub(super) struct Intake {
-    pub(super) shared: Arc<Shared>,
-    /// Only shards that took something since their last refresh.
-    pub(super) growing: HashMap<ShardId, Growing>,
+    shared: Arc<Shared>,
+    /// Only shards that took something since their last refresh, and whose builder is not being fed.
+    growing: HashMap<ShardId, Growing>,
+    /// Shards that another thread works for: one piece of work for each, so that its segments are shown in the order of their places.
+    busy: HashMap<ShardId, Busy>,
+    working: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+/// What another thread has of a shard.
+struct Busy {
+    /// Whether it comes back to take in more.
+    is_fed: bool,
+    received_until: Option<Timestamp>,
+    json_bytes: usize,
+}
+
+/// What came of it: the shard goes on growing, or its segment is shown.
+struct Done {
+    shard: ShardId,
+    places: Option<RangeInclusive<u64>>,
+    outcome: Result<Option<Growing>, SegmentError>,
 }
 
 impl Intake {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, growing: HashMap::new(), busy: HashMap::new(), working: FuturesUnordered::new() }
+    }
+
     /// Works until the write-ahead log has stopped and everything it gave is searchable.
     pub(super) async fn run(mut self, mut durable: mpsc::Receiver<Vec<Durable>>, mut wishes: mpsc::Receiver<Refresh>) {
         let token = self.shared.tasks.token().clone();
         loop {
-            let due = self.growing.values().map(Growing::due).min();
+            let due = self.due();
             let sleep = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -42,10 +68,11 @@ impl Intake {
             };
             tokio::select! {
                 () = token.cancelled() => break,
+                Some(done) = self.working.next() => self.take_back(done),
                 group = durable.recv() => match group {
                     Some(group) => self.take(group).await,
                     None => {
-                        self.refresh(|_, _| true).await;
+                        self.show(None).await;
                         break;
                     }
                 },
@@ -53,15 +80,30 @@ impl Intake {
                     while let Ok(group) = durable.try_recv() {
                         self.take(group).await;
                     }
-                    self.refresh(|shard, _| wish.shard.is_none_or(|wanted| wanted == shard)).await;
+                    self.show(wish.shard).await;
                     let _ = wish.done.send(());
                 }
                 () = sleep => {}
             }
             let now = Instant::now();
-            self.refresh(|_, growing| growing.due() <= now).await;
+            while let Some(shard) = self.next_due().filter(|(due, _)| *due <= now).map(|(_, shard)| shard) {
+                self.build(shard).await;
+            }
         }
+        while self.one_done().await {}
         self.shared.intake_ended();
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.next_due().map(|(due, _)| due)
+    }
+
+    /// The shard that is to be shown next, and when; not one that is being worked for. What the log gives again at a start nobody can
+    /// ask for before all of it is there: shown every second it would become many small segments.
+    fn next_due(&self) -> Option<(Instant, ShardId)> {
+        let idle = self.growing.iter().filter(|(shard, _)| !self.busy.contains_key(shard));
+        let next = idle.map(|(shard, growing)| (growing.due(), *shard)).min();
+        next.filter(|_| !self.shared.is_reading_again())
     }
 
     async fn take(&mut self, group: Vec<Durable>) {
@@ -70,66 +112,106 @@ impl Intake {
             if let Some(loads) = self.shared.loads.get() {
                 loads.took(shard, durable.json_bytes());
             }
-            let gathered = self.growing.get(&shard).and_then(Growing::received_until);
+            if self.busy.get(&shard).is_some_and(|busy| busy.is_fed) {
+                self.until_idle(shard).await;
+            }
+            let worked_for = self.busy.get(&shard).and_then(|busy| busy.received_until);
+            let gathered = self.growing.get(&shard).and_then(Growing::received_until).or(worked_for);
             let durable = self.shared.behind_others(durable, gathered);
             let roll = self.shared.roll();
             let ends = |until| roll.period(until) != roll.period(durable.accepted_at);
             if gathered.is_some_and(ends) {
                 // Where a clock was put back a little, records count for the later period: nothing is deleted early. Where it was put back by
                 // more than that counts, they are not kept as long as what came while it was ahead.
-                self.refresh(|other, _| other == shard).await;
+                self.build(shard).await;
             }
             let growing = self.growing.entry(shard).or_insert_with(|| Growing::begin(Instant::now()));
             growing.take(durable);
             if growing.is_to_spill() {
-                self.spill(shard).await;
+                self.feed(shard).await;
             }
         }
-        let total: usize = self.growing.values().map(Growing::json_bytes).sum();
-        if total >= BUFFER_BYTES
+        let worked_for: usize = self.busy.values().map(|busy| busy.json_bytes).sum();
+        let gathered: usize = self.growing.values().map(Growing::json_bytes).sum();
+        if worked_for + gathered >= BUFFER_BYTES
             && let Some(largest) = self.growing.iter().max_by_key(|(_, growing)| growing.json_bytes())
         {
             let largest = *largest.0;
-            self.refresh(|shard, _| shard == largest).await;
+            self.build(largest).await;
         }
     }
 
-    /// Feeds what a shard has gathered to its builder.
-    async fn spill(&mut self, shard: ShardId) {
+    /// Has the builder of a shard fed with what it has gathered.
+    async fn feed(&mut self, shard: ShardId) {
+        self.until_free(shard).await;
         let Some(growing) = self.growing.remove(&shard) else { return };
-        let places = growing.places();
         let shared = Arc::clone(&self.shared);
-        let fed = self.shared.tasks.blocking(move || spill(&shared, shard, growing)).await;
-        match fed.unwrap_or(Err(SegmentError::Interrupted { shard })) {
-            Ok(growing) => drop(self.growing.insert(shard, growing)),
-            Err(error) => self.shared.lost(shard, places, &error),
-        }
+        self.begin(shard, growing, true, move |growing| spill(&shared, shard, growing).map(Some));
     }
 
-    /// Shows what the wanted shards have taken in.
-    async fn refresh(&mut self, wanted: impl Fn(ShardId, &Growing) -> bool) {
-        let shards: Vec<_> =
-            self.growing.iter().filter(|(shard, growing)| wanted(**shard, growing)).map(|(s, _)| *s).collect();
-        if shards.is_empty() {
-            return;
-        }
-        let due: Vec<_> = shards.into_iter().filter_map(|shard| self.growing.remove_entry(&shard)).collect();
-        let taken: Vec<_> = due.iter().map(|(shard, growing)| (*shard, growing.places())).collect();
+    /// Has a segment made of what a shard has taken in, and shown.
+    async fn build(&mut self, shard: ShardId) {
+        self.until_free(shard).await;
+        let Some(growing) = self.growing.remove(&shard) else { return };
         let shared = Arc::clone(&self.shared);
-        let work = move || {
-            for (shard, growing) in due {
-                let places = growing.places();
-                let built = build(&shared, shard, growing);
-                let shown = built.and_then(|built| built.map_or(Ok(()), |segment| shared.show(&Arc::new(segment))));
-                if let Err(error) = shown {
-                    shared.lost(shard, places, &error);
-                }
-            }
+        self.begin(shard, growing, false, move |growing| {
+            let built = build(&shared, shard, growing)?;
+            built.map_or(Ok(()), |segment| shared.show(&Arc::new(segment)))?;
+            Ok(None)
+        });
+    }
+
+    fn begin(
+        &mut self,
+        shard: ShardId,
+        growing: Growing,
+        is_fed: bool,
+        work: impl FnOnce(Growing) -> Result<Option<Growing>, SegmentError> + Send + 'static,
+    ) {
+        let (places, received_until, json_bytes) = (growing.places(), growing.received_until(), growing.json_bytes());
+        self.busy.insert(shard, Busy { is_fed, received_until, json_bytes });
+        let working = self.shared.tasks.blocking(move || work(growing));
+        let done = async move {
+            Done { shard, places, outcome: working.await.unwrap_or(Err(SegmentError::Interrupted { shard })) }
         };
-        if self.shared.tasks.blocking(work).await.is_err() {
-            for (shard, places) in taken {
-                self.shared.lost(shard, places, &SegmentError::Interrupted { shard });
-            }
+        self.working.push(done.boxed());
+    }
+
+    /// Shows what one shard has taken in, or all of them have; returns when it is shown.
+    async fn show(&mut self, wanted: Option<ShardId>) {
+        let is_wanted = |shard: &ShardId| wanted.is_none_or(|wanted| wanted == *shard);
+        // What a builder is being fed with comes back first.
+        while self.busy.iter().any(|(shard, busy)| busy.is_fed && is_wanted(shard)) && self.one_done().await {}
+        let shards: Vec<_> = self.growing.keys().copied().filter(is_wanted).collect();
+        for shard in shards {
+            self.build(shard).await;
+        }
+        while self.busy.keys().any(is_wanted) && self.one_done().await {}
+    }
+
+    /// Waits until nothing is done for a shard.
+    async fn until_idle(&mut self, shard: ShardId) {
+        while self.busy.contains_key(&shard) && self.one_done().await {}
+    }
+
+    /// Waits until something can be done for a shard.
+    async fn until_free(&mut self, shard: ShardId) {
+        self.until_idle(shard).await;
+        while self.working.len() >= BUILT_AT_ONCE && self.one_done().await {}
+    }
+
+    /// Waits for a piece of work; `false` where there is none.
+    async fn one_done(&mut self) -> bool {
+        let done = self.working.next().await;
+        done.map(|done| self.take_back(done)).is_some()
+    }
+
+    fn take_back(&mut self, Done { shard, places, outcome }: Done) {
+        self.busy.remove(&shard);
+        match outcome {
+            Ok(Some(growing)) => drop(self.growing.insert(shard, growing)),
+            Ok(None) => {}
+            Err(error) => self.shared.lost(shard, places, &error),
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use super::files::{self, Files};
 use super::manifest::Manifest;
 use super::moved::Moving;
-use super::plan::{Merge, Piece, Pressure, Target, plan};
+use super::plan::{Merge, Piece, Pressure, Target, flush, plan};
 use super::purge::Removal;
 use super::repair::Retry;
 use super::roll::Moment;
@@ -30,7 +30,7 @@ use super::{Hidden, Segment, SegmentError, delete_copy};
 use crate::errors::Coded;
 use crate::index::builder::{Built, Layout};
 use crate::index::directory::Unflushed;
-use crate::limits::YOUNG_BYTES;
+use crate::limits::{UNMERGED_AT_START, YOUNG_BYTES};
 use crate::store::Store;
 use crate::wal::Wal;
 
@@ -252,7 +252,10 @@ impl Merger {
             let pieces: Vec<_> = segments.iter().map(piece).collect();
             let moment = Moment { now, roll, lag: roll.lag_of(shard) };
             let is_deposed = matches!(published, Err(SegmentError::Deposed { .. }));
-            let next = plan(&pieces, moment, pressure).filter(|_| !is_deposed);
+            // Nobody waits for a merge, and everybody for the node to be ready.
+            let is_later = self.shared.is_reading_again() && pieces.len() < UNMERGED_AT_START;
+            let next = if is_later { flush(&pieces, moment, pressure) } else { plan(&pieces, moment, pressure) };
+            let next = next.filter(|_| !is_deposed);
             let Some(Merge { pieces, target }) = next else { return published };
             let parts: Vec<_> = segments.drain(pieces).collect();
             let may_publish = may_publish && published.is_ok();

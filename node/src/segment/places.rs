@@ -1,10 +1,12 @@
 //! A number of places that threads take and give back, and a thread that gives its place to others while it waits for bytes: of many
 //! threads that search segments in a bucket nearly all wait, and only few may compute.
 //!
-//! Knows not what is done in a place.
+//! Nobody waits for a place longer than there is time for what is done in it. Knows not what that is.
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -16,8 +18,8 @@ pub(crate) struct Places {
 }
 
 thread_local! {
-    /// Where the place belongs to in which this thread computes.
-    static COMPUTES_IN: RefCell<Option<Arc<Places>>> = const { RefCell::new(None) };
+    /// Where the place belongs to in which this thread computes, and until when it may.
+    static COMPUTES_IN: RefCell<Option<(Arc<Places>, Instant)>> = const { RefCell::new(None) };
 }
 
 /// Places that are taken until this is dropped.
@@ -34,11 +36,11 @@ impl Places {
         Self { most, free: Mutex::new(most), freed: Condvar::new() }
     }
 
-    /// Takes places once so many are free; where there are fewer in all, all of them.
-    pub(crate) fn take(&self, count: u64) -> Taken<'_> {
+    /// Takes places once so many are free; where there are fewer in all, all of them. `None` where they are not in time.
+    pub(crate) fn take(&self, count: u64, until: Instant) -> Option<Taken<'_>> {
         let count = count.min(self.most);
-        self.acquire(count);
-        Taken { places: self, count }
+        // Made only where they were taken: it gives them back.
+        if self.acquire(count, until) { Some(Taken { places: self, count }) } else { None }
     }
 
     /// Takes at most so many, and at most half of what is free, so that whoever comes next finds some; maybe none.
@@ -49,18 +51,25 @@ impl Places {
         Taken { places: self, count }
     }
 
-    /// Computes in one place, but for what is done in [`waiting`].
-    pub(crate) fn computing<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
-        self.acquire(1);
-        COMPUTES_IN.set(Some(Arc::clone(self)));
+    /// Computes in one place, but for what is done in [`waiting`]. `None` where none is free in time.
+    pub(crate) fn computing<T>(self: &Arc<Self>, until: Instant, work: impl FnOnce() -> T) -> Option<T> {
+        if !self.acquire(1, until) {
+            return None;
+        }
+        COMPUTES_IN.set(Some((Arc::clone(self), until)));
         let _computing = Computing;
-        work()
+        Some(work())
     }
 
-    fn acquire(&self, count: u64) {
+    /// Whether so many were free in time.
+    fn acquire(&self, count: u64, until: Instant) -> bool {
         let mut free = self.free.lock();
-        self.freed.wait_while(&mut free, |free| *free < count);
-        *free -= count;
+        self.freed.wait_while_until(&mut free, |free| *free < count, until);
+        let is_free = *free >= count;
+        if is_free {
+            *free -= count;
+        }
+        is_free
     }
 
     fn give_back(&self, count: u64) {
@@ -91,19 +100,24 @@ impl Drop for Taken<'_> {
 
 impl Drop for Computing {
     fn drop(&mut self) {
-        if let Some(places) = COMPUTES_IN.take() {
+        if let Some((places, _)) = COMPUTES_IN.take() {
             places.leave();
         }
     }
 }
 
 /// Does what waits and hardly computes: whoever else wants to compute has this thread's place meanwhile.
-pub(crate) fn waiting<T>(work: impl FnOnce() -> T) -> T {
-    let Some(places) = COMPUTES_IN.take() else { return work() };
+///
+/// # Errors
+/// Those of the work; [`io::ErrorKind::TimedOut`] where this thread has no place again in time. It computes in none then, and is to end.
+pub(crate) fn waiting<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some((places, until)) = COMPUTES_IN.take() else { return work() };
     places.leave();
     let done = work();
-    places.acquire(1);
-    COMPUTES_IN.set(Some(places));
+    if !places.acquire(1, until) {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    COMPUTES_IN.set(Some((places, until)));
     done
 }
 
@@ -111,8 +125,13 @@ pub(crate) fn waiting<T>(work: impl FnOnce() -> T) -> T {
 mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
+
+    fn late() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
 
     #[test]
     fn all_wait_together_and_no_more_compute_than_may() {
@@ -127,12 +146,13 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        places.computing(|| {
+                        let done = places.computing(late(), || {
                             compute();
                             // Nobody comes further until all eight are here, though there are two places.
-                            waiting(|| all.wait());
+                            assert!(waiting(|| Ok(all.wait())).is_ok());
                             compute();
                         });
+                        assert!(done.is_some());
                     }
                 });
             }
@@ -145,7 +165,8 @@ mod tests {
     fn a_place_is_given_back_by_whoever_panics() {
         let places = Arc::new(Places::of(1));
         for is_waiting in [false, true] {
-            let ends = || places.computing(|| if is_waiting { waiting(|| panic!("there")) } else { panic!("here") });
+            let waits = || waiting(|| -> io::Result<()> { panic!("there") });
+            let ends = || places.computing(late(), || if is_waiting { waits() } else { panic!("here") });
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(ends)).is_err());
             assert_eq!(*places.free.lock(), 1);
         }
@@ -160,7 +181,30 @@ mod tests {
         assert_eq!((first.count(), second.count(), third.count()), (4, 2, 1));
         assert_eq!((places.take_some(9).count(), places.take_some(0).count()), (1, 0));
         drop((first, second, third));
-        assert_eq!(places.take(1_000).count(), 8);
+        assert_eq!(places.take(1_000, late()).unwrap().count(), 8);
         assert_eq!(*places.free.lock(), 8);
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_there_is_time_and_what_was_not_taken_stays_free() {
+        let places = Arc::new(Places::of(2));
+        let taken = places.take(1, late()).unwrap();
+        let soon = || Instant::now() + Duration::from_millis(20);
+        assert!(places.take(2, soon()).is_none());
+        let other = places.take(1, soon()).unwrap();
+        assert!(places.computing(soon(), || panic!("in which place?")).is_none());
+        drop(other);
+        // Somebody has its place while it waits, and does not give it back before its time is up.
+        let (mut other, mut outcome) = (None, None);
+        places.computing(soon(), || {
+            outcome = Some(waiting(|| {
+                other = places.take(1, late());
+                Ok(())
+            }));
+        });
+        assert_eq!(outcome.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(*places.free.lock(), 0, "it gave nothing back that it did not have");
+        drop((taken, other));
+        assert_eq!(places.computing(soon(), || 7), Some(7));
     }
 }

@@ -82,7 +82,7 @@ fn is_nearly_full(piece: &Piece, roll: RollOver) -> bool {
 }
 
 /// Neighbours in memory that must become durable.
-fn flush(pieces: &[Piece], moment: Moment, pressure: Pressure) -> Option<Merge> {
+pub(super) fn flush(pieces: &[Piece], moment: Moment, pressure: Pressure) -> Option<Merge> {
     runs(pieces, |piece| piece.in_memory).into_iter().find_map(|run| {
         let members = pieces.get(run.clone())?;
         let bytes: u64 = members.iter().map(|piece| piece.bytes).sum();

@@ -3,7 +3,7 @@
 //! Start: `Opened::open` (store, manifests, segments), then the write-ahead log with `Opened::indexed`, then `Opened::start` with the
 //! log's receiver. Stop: `Shards::stop`, after nobody appends any more.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -199,8 +199,8 @@ impl Opened {
         let removing = tasks.blocking(move || files.remove_orphans(&named, |shard| log.begins(shard)));
         removing.await.map_err(|_| SegmentError::Interrupted { shard: ShardId(0) })??;
         let (wishes, wished) = mpsc::channel(REFRESH_QUEUE);
-        let intake = Intake { shared: Arc::clone(&shared), growing: HashMap::new() };
-        tasks.spawn(Kind::Indexer, intake.run(durable, wished));
+        shared.read_again(true);
+        tasks.spawn(Kind::Indexer, Intake::new(Arc::clone(&shared)).run(durable, wished));
         tasks.spawn(Kind::Indexer, Repairer { shared: Arc::clone(&shared), wal: wal.clone() }.run());
         let ((removals, removing), (moves, moving)) = (mpsc::channel(1), mpsc::channel(1));
         let merger = Merger::new(Arc::clone(&shared), store.clone(), (wal.clone(), manifests), (removing, moving));
@@ -212,6 +212,7 @@ impl Opened {
         });
         let shards = Shards { shared, wal, store, wishes, removals, moves, ended };
         shards.refresh(None).await;
+        shards.shared.read_again(false);
         shards.wal.check()?;
         if let Some(loads) = shards.shared.loads.get() {
             // What the log gave again was taken in before.

@@ -42,21 +42,30 @@ impl Node {
 
     async fn start_under(dir: &Path, suppression: Suppression) -> Result<Self, SegmentError> {
         let (tasks, clock) = (Tasks::default(), Clock::standing_at(NOW));
-        let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
-        let opened = Opened::open(
-            &dir.join("segments"),
-            store.clone(),
-            &tasks,
-            clock.clone(),
-            suppression,
-            &specimen::no_copies(),
-        )
-        .await?;
-        let config = WalConfig { file_bytes: 2_000, ..WalConfig::new(dir.join("wal")) };
-        let (wal, durable) = Wal::open(&config, &opened.indexed(), clock.clone())?;
+        let (store, opened) = open(dir, &tasks, &clock, suppression).await?;
+        let (wal, durable) = Wal::open(&log(dir), &opened.indexed(), clock.clone())?;
         let loads = Loads::new(Duration::from_secs(60));
         let shards = opened.measuring(loads.clone()).start(wal.clone(), durable).await?;
         Ok(Self { tasks, clock, store, wal, shards, loads })
+    }
+
+    /// Begins to start and ends as kill -9 would once it is time; whether it was not ready before.
+    async fn killed_while_it_starts(dir: &Path, is_time: impl Fn() -> bool) -> bool {
+        let (tasks, clock) = (Tasks::default(), Clock::standing_at(NOW));
+        let (_, opened) = open(dir, &tasks, &clock, Suppression::default()).await.unwrap();
+        let (wal, durable) = Wal::open(&log(dir), &opened.indexed(), clock).unwrap();
+        let time = async {
+            while !is_time() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let was_early = tokio::select! {
+            _ = opened.start(wal.clone(), durable) => false,
+            () = time => true,
+        };
+        assert!(tasks.stop(Duration::from_secs(30)).await);
+        wal.stop().await;
+        was_early
     }
 
     pub(super) async fn append(&self, shard: u64, texts: &[String]) -> Vec<Outcome> {
@@ -107,6 +116,23 @@ impl Node {
         self.shards.stop().await;
         assert!(self.tasks.stop(Duration::from_secs(30)).await);
     }
+}
+
+async fn open(
+    dir: &Path,
+    tasks: &Tasks,
+    clock: &Clock,
+    suppression: Suppression,
+) -> Result<(Store, Opened), SegmentError> {
+    let store = Store::open(&StoreConfig { dir: dir.join("bucket") }, &"tokyo".parse().unwrap()).await.unwrap();
+    let (segments, copies) = (dir.join("segments"), specimen::no_copies());
+    let opened = Opened::open(&segments, store.clone(), tasks, clock.clone(), suppression, &copies).await?;
+    Ok((store, opened))
+}
+
+/// Its log, in many files.
+fn log(dir: &Path) -> WalConfig {
+    WalConfig { file_bytes: 2_000, ..WalConfig::new(dir.join("wal")) }
 }
 
 pub(super) fn texts(from: usize, count: usize) -> Vec<String> {
@@ -238,6 +264,43 @@ async fn much_at_once_is_written_to_the_disk_and_read_back() {
     node.shards.refresh(None).await;
     assert!(node.content(1).into_values().eq(expected));
     node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_killed_while_it_reads_a_long_log_loses_and_doubles_nothing() {
+    const SHARDS: u64 = 3;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path()).await.unwrap();
+    let filler = "wide ".repeat(2_000);
+    let mut expected: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    // More of each than is kept as it came, in turn, and a little at the end.
+    for (n, lines) in std::iter::repeat_n(100, 9).chain([1]).enumerate() {
+        for shard in 0..SHARDS {
+            let lines: Vec<_> = (0..lines).map(|line| format!("{shard}-{n}-{line} {filler}")).collect();
+            node.append(shard, &lines).await;
+            expected.entry(shard).or_default().extend(lines);
+        }
+    }
+    node.kill().await;
+    let segments = dir.path().join("segments");
+    let begun = || {
+        let shards = std::fs::read_dir(&segments).into_iter().flatten().flatten();
+        shards.filter_map(|shard| Some(std::fs::read_dir(shard.path()).ok()?.count())).sum::<usize>()
+    };
+    for wanted in [1, 2] {
+        // No manifest names anything here, and the log holds all of it.
+        std::fs::remove_dir_all(&segments).unwrap();
+        assert!(Node::killed_while_it_starts(dir.path(), || begun() >= wanted).await, "it had read everything");
+    }
+    assert!(begun() > 0, "what was half built is left over");
+    for _ in 0..2 {
+        let node = Node::start(dir.path()).await.unwrap();
+        for (shard, expected) in &expected {
+            assert!(node.content(*shard).into_values().eq(expected.iter().cloned()), "shard {shard}");
+        }
+        assert!(!node.shards.is_failed());
+        node.kill().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -61,6 +61,7 @@ pub(super) struct Shared {
     pub(super) moving: RwLock<()>,
     pub(super) retries: AtomicU64,
     has_intake_ended: AtomicBool,
+    is_reading_again: AtomicBool,
     /// Where a test ends the work, as a crash would.
     #[cfg(test)]
     pub(super) ends_at: Mutex<Option<&'static str>>,
@@ -94,6 +95,7 @@ impl Shared {
             moving: RwLock::new(()),
             retries: AtomicU64::new(0),
             has_intake_ended: AtomicBool::new(false),
+            is_reading_again: AtomicBool::new(false),
             #[cfg(test)]
             ends_at: Mutex::new(None),
         })
@@ -206,6 +208,20 @@ impl Shared {
 
     pub(super) fn has_intake_ended(&self) -> bool {
         self.has_intake_ended.load(Ordering::Acquire)
+    }
+
+    /// The log is read again at a start, or no more. Then what it gave waits to be merged.
+    pub(super) fn read_again(&self, is_reading: bool) {
+        self.is_reading_again.store(is_reading, Ordering::Release);
+        if !is_reading {
+            self.dirty.lock().extend(self.catalog.shards());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether the log is read again: nobody can ask for anything yet.
+    pub(super) fn is_reading_again(&self) -> bool {
+        self.is_reading_again.load(Ordering::Acquire)
     }
 
     /// Places of a shard could not become a segment: the shard is not whole until they are built again. Told once.

@@ -454,6 +454,6 @@ fn hash_of(column: &DynamicColumn, value: u64) -> Result<u64, QueryError> {
 }
 
 /// What a bucket or a metric of one takes, in bytes: its place in the table, in the tree, and a key of ordinary length.
-pub(super) const BUCKET_BYTES: usize = 200;
+pub(super) const BUCKET_BYTES: usize = 256;
 /// What a distinct value takes, or a step of a sketch, in bytes.
 pub(super) const DISTINCT_BYTES: usize = 24;

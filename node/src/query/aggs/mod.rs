@@ -9,6 +9,7 @@ mod collect;
 mod numbers;
 mod render;
 mod request;
+mod sum;
 
 #[cfg(test)]
 mod aggs_test;
@@ -57,7 +58,7 @@ impl Hits {
         let empty: Vec<Node> = aggs.0.iter().map(|_| Node::default()).collect();
         // Stretches are merged as they end: what two of them have in common is held once, but for those that are under way.
         let whole = Mutex::new(Gathered { nodes: empty, matched: 0 });
-        self.engine.each_of(units(&self.segments, self.range), COLD_GATHERED_AT_ONCE, |unit| {
+        self.engine.each_of(units(&self.segments, self.range), COLD_GATHERED_AT_ONCE, &self.budget, |unit| {
             let mut gatherers = Vec::new();
             for (_, agg) in &aggs.0 {
                 gatherers.push(Gatherer::new(agg, &unit, &self.budget)?);

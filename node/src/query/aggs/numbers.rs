@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::collect::{BUCKET_BYTES, DISTINCT_BYTES};
+use super::sum::Sum;
 use crate::query::carry::{Reader, Writer};
 use crate::query::visit::Budget;
 
@@ -10,7 +11,7 @@ use crate::query::visit::Budget;
 #[derive(Clone)]
 pub(super) struct Numbers {
     pub(super) count: u64,
-    pub(super) sum: f64,
+    pub(super) sum: Sum,
     pub(super) min: f64,
     pub(super) max: f64,
     pub(super) distinct: HashSet<u64>,
@@ -22,8 +23,8 @@ pub(super) struct Numbers {
 
 impl Default for Numbers {
     fn default() -> Self {
-        let (distinct, sketch) = (HashSet::new(), BTreeMap::new());
-        Self { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, distinct, is_held: false, sketch }
+        let (sum, distinct, sketch) = Default::default();
+        Self { count: 0, sum, min: f64::INFINITY, max: f64::NEG_INFINITY, distinct, is_held: false, sketch }
     }
 }
 
@@ -40,7 +41,11 @@ impl Numbers {
         let is_anything = self.is_held || self.count > 0 || self.parts() > 0;
         to.option(is_anything.then_some(self), |to, numbers| {
             to.long(numbers.count);
-            for number in [numbers.sum, numbers.min, numbers.max] {
+            for parts in numbers.sum.parts() {
+                to.count(parts.len());
+                parts.iter().for_each(|part| to.long(part.to_bits()));
+            }
+            for number in [numbers.min, numbers.max] {
                 to.long(number.to_bits());
             }
             let mut distinct: Vec<u64> = numbers.distinct.iter().copied().collect();
@@ -60,8 +65,11 @@ impl Numbers {
         let numbers = from.option(|from| {
             from.bears(budget.gather(BUCKET_BYTES))?;
             let count = from.long()?;
+            let usual = from.list(8, |from| from.long().map(f64::from_bits))?;
+            let large = from.list(8, |from| from.long().map(f64::from_bits))?;
+            let sum = Sum::of_parts([usual, large])?;
             let mut number = || from.long().map(f64::from_bits);
-            let (sum, min, max) = (number()?, number()?, number()?);
+            let (min, max) = (number()?, number()?);
             let distinct = from.list(8, |from| {
                 from.bears(budget.gather(DISTINCT_BYTES))?;
                 from.long()
@@ -88,7 +96,7 @@ impl Numbers {
     /// Takes a number in; whether it took room.
     pub(super) fn add(&mut self, number: f64, keeps_sketch: bool) -> bool {
         self.count += 1;
-        self.sum += number;
+        self.sum.add(number);
         self.min = self.min.min(number);
         self.max = self.max.max(number);
         if !keeps_sketch {
@@ -109,7 +117,7 @@ impl Numbers {
         }
         self.is_held |= other.is_held;
         self.count = self.count.saturating_add(other.count);
-        self.sum += other.sum;
+        self.sum.merge(&other.sum);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.distinct.extend(other.distinct);

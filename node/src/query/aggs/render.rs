@@ -216,7 +216,7 @@ fn metric_value(agg: &Agg, name: &str, bucket: &Bucket) -> f64 {
 fn metric(field: &str, kind: &Metric, numbers: &Numbers) -> Json {
     let any = numbers.count > 0;
     #[allow(clippy::cast_precision_loss, reason = "an average")]
-    let avg = any.then(|| numbers.sum / numbers.count as f64);
+    let avg = any.then(|| numbers.sum.value() / numbers.count as f64);
     let (min, max) = (any.then_some(numbers.min), any.then_some(numbers.max));
     let value = |value: Option<f64>| {
         let mut object = Map::new();
@@ -235,9 +235,9 @@ fn metric(field: &str, kind: &Metric, numbers: &Numbers) -> Json {
         Metric::Min => value(min),
         Metric::Max => value(max),
         Metric::Avg => value(avg),
-        Metric::Sum => json!({ "value": numbers.sum }),
+        Metric::Sum => json!({ "value": numbers.sum.value() }),
         Metric::Stats => {
-            json!({ "count": numbers.count, "min": min, "max": max, "avg": avg, "sum": numbers.sum })
+            json!({ "count": numbers.count, "min": min, "max": max, "avg": avg, "sum": numbers.sum.value() })
         }
         Metric::Percentiles(percents, false) => {
             let values = percents.iter().map(|p| json!({ "key": p, "value": numbers.percentile(*p) }));

@@ -14,8 +14,8 @@ use super::QueryError;
 pub(crate) use part::{Arriving, Part, merged};
 pub(crate) use wanted::Carried;
 
-/// Of both layouts.
-const VERSION: u8 = 1;
+/// Of both layouts. With 1 a sum of fractions was one number, rounded at each addition.
+const VERSION: u8 = 2;
 
 /// Writes.
 #[derive(Default)]
