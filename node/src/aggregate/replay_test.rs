@@ -176,7 +176,7 @@ fn the_rules_are_those_that_change_an_answer_and_no_others() {
     assert_eq!(rules(&|region| region.view.policy.retention_days = std::num::NonZeroU16::new(3)), own);
     assert_eq!(rules(&|region| region.view.policy.refresh_ms = 30_000), own);
     let changes: [&dyn Fn(&mut Region); 6] = [
-        &|region| region.view.policy.k = std::num::NonZeroU32::new(9).map(domicile_proto::ids::KThreshold),
+        &|region| region.view.policy.k = std::num::NonZeroU32::new(9).map(KThreshold),
         &|region| region.view.policy.personal = Personal::No,
         &|region| region.view.policy.grid = domicile_proto::leaf::LeafWidth::Hour,
         &|region| region.view.policy.text_questions = false,
@@ -220,7 +220,7 @@ fn under_earlier_rules(personal: Personal) -> Region {
         region.ask(&question((0, 180), text.clone(), ask));
     }
     region.approve(0);
-    region.view.policy.k = std::num::NonZeroU32::new(9).map(domicile_proto::ids::KThreshold);
+    region.view.policy.k = std::num::NonZeroU32::new(9).map(KThreshold);
     region.view.policy.grid = domicile_proto::leaf::LeafWidth::Hour;
     region.view.policy.group_fields.clear();
     region.view.policy.text_questions = false;
