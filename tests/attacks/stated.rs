@@ -95,7 +95,7 @@ fn declare(cluster: &Cluster, more: &[&str]) {
 fn an_address_in_a_stream_without_persons_ends_what_was_stated_of_it_and_a_restart_does_not_bring_it_back() {
     let mut cluster = Cluster::start(BINARY, &[]).unwrap();
     cluster.split().unwrap();
-    declare(&cluster, &[]);
+    declare(&cluster, &["--region", "tokyo", "--region", "frankfurt"]);
     let (tokyo, frankfurt) = (cluster.region("tokyo"), cluster.region("frankfurt"));
     for region in [&tokyo, &frankfurt] {
         let known = wait_until(READY_WITHIN, || {

@@ -177,7 +177,7 @@ fn a_statement_that_detectors_contradicted_is_no_other_policy_and_lowers_nothing
         (fallen(1), fallen(1), vec![]),
         // Nothing tells why it is another one, nor of the smaller group behind it.
         (undeclared.clone(), undeclared.clone(), vec!["other rules"]),
-        (fallen(2), fallen(2), vec!["other rules"]),
+        (fallen(2), fallen(2), vec!["other rules", "no entry tells"]),
         (fallen(1), rules(json!({"personal": "No", "k": 1, "grid": "Minute"})), vec![]),
     ] {
         let known = [stated.clone(), second.clone(), third.clone()];
