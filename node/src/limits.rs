@@ -296,6 +296,8 @@ pub(crate) const LEAF_CELLS_AT_ONCE: usize = 1 << 19;
 pub(crate) const RELEASED_LEAVES: usize = 600_000;
 /// Entries of a stream's release journal before they are written down as one.
 pub(crate) const JOURNAL_ENTRIES: u64 = 64;
+/// How long a batch or a question waits for the bucket with what was counted of a stream that is stated to hold no personal data.
+pub(crate) const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
 /// Rules of streams that are known to be kept, some 100 bytes each; beyond it they are written again, which changes nothing.
 pub(crate) const RULES_KNOWN: usize = 4_096;
 /// Days of tenants whose privacy budget is kept in memory, a few hundred bytes each; those of others are read again.

@@ -18,6 +18,7 @@ mod probing;
 mod questions;
 mod repeats;
 mod small;
+mod stated;
 mod tally;
 mod timing;
 mod weakening;

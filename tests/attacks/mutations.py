@@ -47,6 +47,16 @@ MUTANTS = [
      "proto/src/leaf.rs", "            Counted::Subjects => self.subjects.len() as u64 >= k,",
      "            Counted::Subjects if crate::mutant(\"R4\") => self.records >= k,\n"
      "            Counted::Subjects => self.subjects.len() as u64 >= k,", PROTO, ""),
+    ("R4-stated", "a statement is believed whatever is found",
+     "node/src/classify/statements.rs", "_ if known.tally.contradicts(today, &days) =>",
+     "_ if !domicile_proto::mutant(\"R4-stated\") && known.tally.contradicts(today, &days) =>", NODE, "classify::"),
+    ("R4-rate", "any number of hits is few",
+     "node/src/classify/tally.rs", "self.contradicts || (self.found > 0",
+     "self.contradicts || (!domicile_proto::mutant(\"R4-rate\") && self.found > 0", NODE, "classify::"),
+    ("R4-unread", "a statement is believed where nobody knows what was found",
+     "node/src/classify/statements.rs", "None | Some(Standing::Stands) =>",
+     "Some(Standing::Unknown) if domicile_proto::mutant(\"R4-unread\") => Upheld { stream, stated: None },\n"
+     "            None | Some(Standing::Stands) =>", NODE, "classify::"),
     ("R5", "nothing is told as nothing",
      "proto/src/leaf.rs", "let told = cells.iter().map(|cell| cell.fills(threshold)).collect();",
      "let told = cells.iter().map(|cell| cell.fills(threshold) || (crate::mutant(\"R5\") && cell.is_empty())).collect();",

@@ -2,8 +2,8 @@
 //! question, so that all parts are made alike.
 //!
 //! Questions over allow-listed fields are answered from the released table ([`super::judge`], [`super::compose`]). Streams
-//! that an officer declared free of personal data are measured as they are; a text question has a table of its own
-//! ([`super::text`]).
+//! that an officer declared free of personal data are measured as they are, as long as the detectors do not contradict that
+//! ([`Upheld`]); a text question has a table of its own ([`super::text`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ use domicile_proto::numbers::SumTally;
 
 use super::compose;
 use super::{AggregateError, book::FieldSet};
-use crate::policy::{Policy, StreamView};
+use crate::classify::Upheld;
+use crate::policy::Policy;
 use crate::query::human::all_texts;
 use crate::query::{Budget, Cut, Engine, Filter, Plan, SearchRequest, Slots, Sort, Subjects, TrackTotal, Value};
 use crate::segment::Segment;
@@ -44,7 +45,7 @@ pub(crate) struct Asked {
     /// The question, within its bounds.
     pub(crate) question: Question,
     /// The stream, as this region treats it.
-    pub(crate) stream: Arc<StreamView>,
+    pub(crate) stream: Upheld,
     /// This region's policy.
     pub(crate) policy: Arc<Policy>,
     /// This region's detectors.

@@ -27,6 +27,7 @@ use serde_json::json;
 
 use super::releases::{Judged, Releases};
 use super::{Answered, Asked};
+use crate::classify::Upheld;
 use crate::clock::Clock;
 use crate::index::builder::Layout;
 use crate::policy::{Dictionary, Policy, StreamView};
@@ -147,7 +148,7 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 pub(super) fn asked(question: &Question, view: &StreamView, policy: Policy) -> Asked {
     Asked {
         question: question.clone(),
-        stream: Arc::new(view.clone()),
+        stream: Upheld::of_then(Arc::new(view.clone()), None),
         policy: Arc::new(policy),
         detector: Arc::new(Words),
         header: AnswerHeader::new(question.id, question.range),

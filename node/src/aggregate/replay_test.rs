@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 
 use domicile_proto::aggregate::Aggregate;
-use domicile_proto::ids::{FieldId, Timestamp};
+use domicile_proto::ids::{FieldId, KThreshold, Timestamp};
 use domicile_proto::message::answer::{Answer, Outcome};
 use domicile_proto::message::question::{Ask, Filter, Literal, Question, TextMatch};
 use domicile_proto::metadata::{NumberField, Personal};
 use domicile_proto::noise::{Mechanism, Noise};
 use serde_json::Value;
 
+use super::answer::Asked;
 use super::model::{asked, name, question};
 use super::released_model::{K, Record, Region};
 use super::replay::Replayed;
+use crate::classify::Upheld;
 use crate::policy::{Scope, Suppressed, Suppression};
 
 fn people(at: i64, subjects: impl IntoIterator<Item = u64>) -> Vec<Record> {
@@ -174,7 +176,7 @@ fn the_rules_are_those_that_change_an_answer_and_no_others() {
     assert_eq!(rules(&|region| region.view.policy.retention_days = std::num::NonZeroU16::new(3)), own);
     assert_eq!(rules(&|region| region.view.policy.refresh_ms = 30_000), own);
     let changes: [&dyn Fn(&mut Region); 6] = [
-        &|region| region.view.policy.k = std::num::NonZeroU32::new(9).map(domicile_proto::ids::KThreshold),
+        &|region| region.view.policy.k = std::num::NonZeroU32::new(9).map(KThreshold),
         &|region| region.view.policy.personal = Personal::No,
         &|region| region.view.policy.grid = domicile_proto::leaf::LeafWidth::Hour,
         &|region| region.view.policy.text_questions = false,
@@ -218,7 +220,7 @@ fn under_earlier_rules(personal: Personal) -> Region {
         region.ask(&question((0, 180), text.clone(), ask));
     }
     region.approve(0);
-    region.view.policy.k = std::num::NonZeroU32::new(9).map(domicile_proto::ids::KThreshold);
+    region.view.policy.k = std::num::NonZeroU32::new(9).map(KThreshold);
     region.view.policy.grid = domicile_proto::leaf::LeafWidth::Hour;
     region.view.policy.group_fields.clear();
     region.view.policy.text_questions = false;
@@ -235,6 +237,35 @@ fn an_answer_is_asked_again_by_the_rules_of_then_whatever_holds_now() {
         for found in again(&region) {
             assert!(matches!(found, Replayed::Differs { .. }), "other rules excuse no lie: {found:?}");
         }
+    }
+}
+
+#[test]
+fn what_the_detectors_contradict_is_told_as_where_nothing_is_stated_and_asked_again_as_that() {
+    let mut region = Region::new(Personal::No, 1);
+    region.turn_to(0);
+    region.ingest([people(20, 0..60), people(80, 0..3)].concat());
+    region.turn_to(6_000);
+    let told = |range: (i64, i64), stands: bool| {
+        let stated = asked(&question(range, vec![], Ask::Count), &region.view, region.policy.clone());
+        let stream = if stands { stated.stream.clone() } else { Upheld::contradicted(&region.view) };
+        let now = Asked { stream, ..stated.clone() };
+        let judged = region.runtime.block_on(region.releases.answer(now, region.segments.clone()));
+        let (answer, drawn) = (judged.answered.answer().clone(), judged.drawn.expect("from something"));
+        // Whoever asks again does so by the policy, which goes on stating it.
+        assert_eq!(region.replay(&stated, drawn, &answer), Replayed::Same, "{answer:?}");
+        (answer.outcome, drawn)
+    };
+    for range in [(0, 60), (60, 120)] {
+        let ((open, by), (fallen, by_others)) = (told(range, true), told(range, false));
+        assert_ne!(by.rules, by_others.rules);
+        assert_eq!((by.k, by_others.k), (Some(KThreshold::NON_PERSONAL), Some(KThreshold::RECORDS)));
+        let records = |outcome: &Outcome| match outcome {
+            Outcome::Aggregate(Aggregate::Count(count)) => count.cell.records.0,
+            _ => 0,
+        };
+        let wanted = if range.0 == 0 { (60, 60) } else { (3, 0) };
+        assert_eq!((records(&open), records(&fallen)), wanted, "{fallen:?}");
     }
 }
 

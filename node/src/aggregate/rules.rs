@@ -20,6 +20,7 @@ use super::AggregateError;
 use super::answer::Asked;
 use super::releases::Releases;
 use crate::audit::Drawn;
+use crate::classify::Upheld;
 use crate::limits::RULES_KNOWN;
 use crate::policy::{Dictionary, Policy, StreamView};
 use crate::store::{Store, StoreError};
@@ -43,6 +44,9 @@ pub(crate) struct Rules {
     group_fields: Vec<(Name, Vec<(DictionaryId, String)>)>,
     numbers: Vec<NumberField>,
     noise: Option<Noise>,
+    /// The smallest group that an officer's statement had, where the detectors contradicted it: that nobody is in the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stated: Option<KThreshold>,
 }
 
 const VERSION: u32 = 1;
@@ -50,7 +54,7 @@ const PREFIX: &str = "rules";
 
 impl Rules {
     /// Those of a stream by a policy.
-    fn of(of: &Policy, stream: &StreamView) -> Self {
+    fn of(of: &Policy, stream: &Upheld) -> Self {
         let policy = &stream.policy;
         let named = |field: &Name| {
             let dictionary = of.dictionary(stream.tenant, field);
@@ -66,13 +70,21 @@ impl Rules {
             group_fields: policy.group_fields.iter().map(named).collect(),
             numbers: policy.numbers.clone(),
             noise: policy.noise,
+            stated: stream.stated(),
         }
+    }
+
+    /// The rules of the statement that the detectors contradicted: what the policy said. `None` of rules under which none was.
+    pub(crate) fn stated(&self) -> Option<Self> {
+        let k = self.stated?;
+        Some(Self { personal: Personal::No, k, stated: None, ..self.clone() })
     }
 
     /// Reads a page: `None` where it is none in its one form, or holds other rules than those of the digest.
     pub(crate) fn read(page: &[u8], digest: &RulesDigest) -> Option<Self> {
         let read: Self = serde_json::from_slice(page).ok()?;
-        let is_it = read.version == VERSION && read.digest() == *digest;
+        let is_one = read.stated.is_none() || read.personal == Personal::Undeclared;
+        let is_it = read.version == VERSION && is_one && read.digest() == *digest;
         (is_it && serde_json::to_vec(&read).is_ok_and(|again| again == page)).then_some(read)
     }
 
@@ -114,6 +126,7 @@ impl Rules {
             fields: &self.fields,
             numbers: &self.numbers,
             noise: self.noise,
+            stated: self.stated,
         };
         let groups = self.group_fields.iter();
         head.digest(groups.map(|(field, values)| (field, values.iter().map(|(id, value)| (*id, value.as_str())))))
@@ -141,7 +154,8 @@ impl Rules {
             let dictionary = Dictionary { texts: approved.clone(), approved };
             policy.dictionaries.insert((stream.tenant, field.clone()), Arc::new(dictionary));
         }
-        Asked { stream: Arc::new(stream), policy: Arc::new(policy), ..asked.clone() }
+        let stream = Upheld::of_then(Arc::new(stream), self.stated);
+        Asked { stream, policy: Arc::new(policy), ..asked.clone() }
     }
 }
 
@@ -155,6 +169,7 @@ impl Asked {
             fields: &self.stream.fields,
             numbers: &policy.numbers,
             noise: policy.noise,
+            stated: self.stream.stated(),
         };
         let of = |field| (field, self.policy.dictionary(self.stream.tenant, field));
         let dictionaries: Vec<(&Name, Arc<Dictionary>)> = policy.group_fields.iter().map(of).collect();
@@ -174,6 +189,7 @@ struct Head<'a> {
     fields: &'a [Name],
     numbers: &'a [NumberField],
     noise: Option<Noise>,
+    stated: Option<KThreshold>,
 }
 
 impl<'a> Head<'a> {
@@ -213,6 +229,12 @@ impl<'a> Head<'a> {
             for number in [noise.epsilon, noise.records] {
                 add(&number.to_string());
             }
+        }
+        // Nor of a statement that nothing contradicted.
+        if let Some(k) = self.stated {
+            add("");
+            add("contradicted");
+            add(&k.get().to_string());
         }
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
@@ -284,7 +306,9 @@ impl Releases {
             Err(StoreError::Missing { .. }) => {}
             Err(error) => return Err(AggregateError::Journal(error)),
         }
-        let now = streams.into_iter().map(|stream| Rules::of(policy, &stream)).find(|rules| rules.digest() == digest);
+        let forms = |stream: Arc<StreamView>| [Upheld::contradicted(&stream), Upheld::of_then(stream, None)];
+        let now = streams.into_iter().flat_map(forms).map(|stream| Rules::of(policy, &stream));
+        let now = now.into_iter().find(|rules| rules.digest() == digest);
         Ok(now.and_then(|rules| serde_json::to_vec(&rules).ok()).map(Bytes::from))
     }
 }

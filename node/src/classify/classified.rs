@@ -16,11 +16,13 @@ pub(crate) struct Classified {
     source: Map<String, Value>,
     json: Vec<u8>,
     originals: Vec<Original>,
+    /// Whether a detector found anything personal in it.
+    found: bool,
 }
 
 impl Classified {
     /// Closes a record whose `source` has been cleaned. `subject` is the keyed hash of its subject, where the stream names one.
-    pub(super) fn close(record: Record, subject: Option<u64>, mut originals: Vec<Original>) -> Self {
+    pub(super) fn close(record: Record, subject: Option<u64>, mut originals: Vec<Original>, found: bool) -> Self {
         // Sealed once for each token, however often it stands in the record.
         originals.sort_by(|a, b| a.token.cmp(&b.token));
         originals.dedup_by(|a, b| a.token == b.token);
@@ -36,11 +38,12 @@ impl Classified {
             source: record.source,
             json,
             originals,
+            found,
         }
     }
 
     /// A record as it comes back from the write-ahead log, where only classified records are ever written. `None` where
-    /// the bytes are not a JSON object.
+    /// the bytes are not a JSON object. What was found in it was counted before it was written.
     pub(crate) fn reopened(
         timestamp: Timestamp,
         level: Level,
@@ -50,7 +53,7 @@ impl Classified {
         json: Vec<u8>,
     ) -> Option<Self> {
         let source = serde_json::from_slice(&json).ok()?;
-        Some(Self { timestamp, level, id, envelope, subject, source, json, originals: Vec::new() })
+        Some(Self { timestamp, level, id, envelope, subject, source, json, originals: Vec::new(), found: false })
     }
 
     pub(crate) const fn timestamp(&self) -> Timestamp {
@@ -73,6 +76,11 @@ impl Classified {
     /// Keyed hash of the subject; what k counts.
     pub(crate) const fn subject(&self) -> Option<u64> {
         self.subject
+    }
+
+    /// Whether a detector found anything personal in a record on its way to the log.
+    pub(crate) const fn is_found(&self) -> bool {
+        self.found
     }
 
     /// The cleaned event.

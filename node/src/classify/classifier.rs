@@ -74,8 +74,8 @@ impl Classifier {
         if cleaner.dropped_fields {
             record.envelope = Envelope::locate(&record.source);
         }
-        let originals = cleaner.originals;
-        Ok(Some(Classified::close(record, subject, originals)))
+        let (originals, found) = (cleaner.originals, cleaner.found);
+        Ok(Some(Classified::close(record, subject, originals, found)))
     }
 
     /// What may be remembered of a batch with a producer's id: keyed hashes of the id and of the body. Either may say whom it is about, and

@@ -105,6 +105,30 @@ fn a_number_is_found_however_it_was_written() {
 }
 
 #[test]
+fn a_record_says_whether_anything_was_found_in_it_whatever_is_done_with_that() {
+    let found = |source: Value, privacy: &Privacy| {
+        let stream = treated(1, Personal::No, privacy.clone());
+        classifier().classify(record(source), &stream).unwrap().map(|classified| classified.is_found())
+    };
+    let acts = |action: Action| Privacy::new([(PersonalClass::Email, action)], vec!["who".parse().unwrap()]);
+    let mail = || json!({"message": "to john@example.com"});
+    for action in [Action::Pseudonymise, Action::Mask, Action::MaskPartly, Action::DropField] {
+        assert_eq!(found(mail(), &acts(action)), Some(true), "{action:?}");
+        assert_eq!(found(json!({"message": "to john", "n": 4}), &acts(action)), Some(false));
+    }
+    // What is dropped is in no stream, and what is kept on a ground is not looked for.
+    assert_eq!(found(mail(), &acts(Action::DropEvent)), None);
+    assert_eq!(found(mail(), &acts(Action::Keep(Basis::NotPersonal))), Some(false));
+    assert_eq!(found(json!({"who": "john"}), &acts(Action::Mask)), Some(true), "a declared field");
+    for source in [json!({"john@example.com": 1}), json!({"n": 4_111_111_111_111_111_u64}), json!({"ip": "10.0.0.1"})] {
+        assert_eq!(found(source.clone(), &Privacy::default()), Some(true), "{source}");
+    }
+    let mut named = record(json!({"message": "ok"}));
+    named.id = Some("john@example.com".into());
+    assert!(classifier().classify(named, &stream(1, Personal::No)).unwrap().unwrap().is_found(), "an id");
+}
+
+#[test]
 fn the_subject_is_counted_by_what_it_was() {
     let classifier = classifier();
     let subject = |source: Value, field: &str| {

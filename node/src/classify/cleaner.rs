@@ -21,6 +21,8 @@ pub(super) struct Cleaner<'a> {
     pub(super) met: Option<(&'a PseudonymKeys, Bucket)>,
     /// The values that tokens of this record stand for.
     pub(super) originals: Vec<Original>,
+    /// Whether anything personal was found in it.
+    pub(super) found: bool,
     /// Whether something was found that takes the whole event with it.
     pub(super) drops_event: bool,
     /// Whether a field is gone.
@@ -53,7 +55,8 @@ impl<'a> Cleaner<'a> {
         subject: Option<u64>,
     ) -> Self {
         let originals = Vec::new();
-        Self { keys, treatment, finder, subject, met: None, originals, drops_event: false, dropped_fields: false }
+        let [found, drops_event, dropped_fields] = [false; 3];
+        Self { keys, treatment, finder, subject, met: None, originals, found, drops_event, dropped_fields }
     }
 
     /// Hands values that are sealed in a bucket not on again.
@@ -260,6 +263,7 @@ impl<'a> Cleaner<'a> {
             Action::DropField | Action::Mask | Action::MaskPartly if place == Place::Id => Action::Pseudonymise,
             action => action,
         };
+        self.found |= !matches!(action, Action::Keep(_));
         match action {
             Action::Keep(_) => clean.push_str(&mark::defused(original)),
             Action::Pseudonymise => self.pseudonymise(clean, word, value, original, place),

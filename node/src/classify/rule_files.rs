@@ -12,6 +12,7 @@ use super::detect::{RuleError, RuleText, Rules};
 use crate::errors::{Coded, Verdict};
 use crate::limits::MAX_RULE_FILE_BYTES;
 use crate::policy::PolicyWatch;
+use crate::store::StoreError;
 
 /// Why rules cannot be used, or a record cannot be taken under its stream's policy.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,16 @@ pub(crate) enum ClassifyError {
         /// The field that names the subject.
         field: Name,
     },
+    /// What was counted of a stream that is stated to hold no personal data cannot be read or told.
+    #[error(
+        "what detectors found in a stream that is stated to hold no personal data cannot be told to the region's bucket, or \
+         read from it, in time; see to the bucket"
+    )]
+    Statement {
+        /// What the store says; nothing where it says nothing in time.
+        #[source]
+        source: Option<StoreError>,
+    },
 }
 
 impl Coded for ClassifyError {
@@ -71,11 +82,15 @@ impl Coded for ClassifyError {
             Self::Named { .. } => "DMC-CLASSIFY-03",
             Self::Refused { .. } => "DMC-CLASSIFY-04",
             Self::Subjects { .. } => "DMC-CLASSIFY-05",
+            Self::Statement { .. } => "DMC-CLASSIFY-06",
         }
     }
 
     fn verdict(&self) -> Verdict {
-        Verdict::Refused
+        match self {
+            Self::Statement { .. } => Verdict::NotNow(5),
+            _ => Verdict::Refused,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domicile_proto::border::LiteralDetector;
-use domicile_proto::ids::FieldId;
+use domicile_proto::ids::{FieldId, TimeRange};
 use domicile_proto::message::answer::{AnswerHeader, Outcome, RefusalCode};
 use domicile_proto::message::gated::AskedBy;
 use domicile_proto::message::question::{Filter, Question};
@@ -18,6 +18,7 @@ use super::predicate::is_text;
 use crate::aggregate::Answered;
 use crate::aggregate::contributors::Contributors;
 use crate::audit::Drawn;
+use crate::classify::{Statements, Upheld};
 use crate::limits::{MOVE_HEARD, TEXT_STEP};
 use crate::policy::{Policy, StreamView};
 
@@ -48,7 +49,10 @@ pub(crate) struct Put {
     pub(crate) crosses: bool,
 }
 
-type Call = dyn Fn(Put) -> BoxFuture<'static, Gated> + Send + Sync;
+type Call = dyn Fn(Put, Upheld) -> BoxFuture<'static, Gated> + Send + Sync;
+
+/// Holds what is stated of a stream against what its detectors found, for a question about a time.
+type Uphold = dyn Fn(Arc<StreamView>, TimeRange) -> BoxFuture<'static, Upheld> + Send + Sync;
 
 /// Time as the padding sees it.
 #[derive(Clone, Default)]
@@ -92,23 +96,43 @@ impl Timer {
 #[derive(Clone)]
 pub(crate) struct Gate {
     call: Arc<Call>,
+    uphold: Arc<Uphold>,
     guard: Option<Arc<Guard>>,
     timer: Timer,
     way: Option<Carrier>,
 }
 
 impl Gate {
-    /// Over the stage that aggregates.
+    /// Over the stage that aggregates, which is given each stream as these statements are upheld.
+    pub(crate) fn upholding<F, R>(statements: Statements, call: F) -> Self
+    where
+        F: Fn(Put, Upheld) -> BoxFuture<'static, R> + Send + Sync + 'static,
+        R: Into<Gated> + Send + 'static,
+    {
+        let uphold = move |stream, range| -> BoxFuture<'static, Upheld> {
+            let statements = statements.clone();
+            Box::pin(async move { statements.upheld(stream, range).await })
+        };
+        let call = move |put, stream| -> BoxFuture<'static, Gated> {
+            let answering = call(put, stream);
+            Box::pin(async move { answering.await.into() })
+        };
+        Self { call: Arc::new(call), uphold: Arc::new(uphold), guard: None, timer: Timer::Machine, way: None }
+    }
+
+    /// Over something in the place of that stage, for which every statement stands.
+    #[cfg(test)]
     pub(crate) fn over<F, R>(call: F) -> Self
     where
         F: Fn(Put) -> BoxFuture<'static, R> + Send + Sync + 'static,
         R: Into<Gated> + Send + 'static,
     {
-        let call = move |put| -> BoxFuture<'static, Gated> {
+        let uphold = |stream, _| -> BoxFuture<'static, Upheld> { Box::pin(async { Upheld::of_then(stream, None) }) };
+        let call = move |put, _| -> BoxFuture<'static, Gated> {
             let answering = call(put);
             Box::pin(async move { answering.await.into() })
         };
-        Self { call: Arc::new(call), guard: None, timer: Timer::Machine, way: None }
+        Self { call: Arc::new(call), uphold: Arc::new(uphold), guard: None, timer: Timer::Machine, way: None }
     }
 
     /// With a guard that keeps the questions of a day in mind.
@@ -202,23 +226,26 @@ impl Gate {
     }
 
     async fn judged(&self, put: Put) -> (Answered, Option<Drawn>) {
+        // Once, so that the guard and what answers see the same.
+        let stream = (self.uphold)(Arc::clone(&put.stream), put.question.range).await;
+        let put = Put { stream: Arc::clone(stream.view()), ..put };
         let Some(guard) = self.guard.as_ref().filter(|_| put.crosses) else {
-            let gated = self.looked_up(put).await;
+            let gated = self.looked_up(put, stream).await;
             return (gated.answered, gated.drawn);
         };
         match guard.before(put.clone()).await {
             Before::Repeat(answered) => *answered,
             Before::Refused(code) => (Answered::refused(put.header, code), None),
             Before::New => {
-                let gated = self.looked_up(put.clone()).await;
+                let gated = self.looked_up(put.clone(), stream).await;
                 guard.after(put, gated).await
             }
         }
     }
 
-    async fn looked_up(&self, put: Put) -> Gated {
+    async fn looked_up(&self, put: Put, stream: Upheld) -> Gated {
         let (header, deadline) = (put.header, put.deadline);
-        let gated = tokio::time::timeout(deadline, (self.call)(put)).await;
+        let gated = tokio::time::timeout(deadline, (self.call)(put, stream)).await;
         gated.unwrap_or_else(|_| Answered::refused(header, RefusalCode::Deadline).into())
     }
 }

@@ -19,6 +19,7 @@ use serde_json::json;
 use super::gate::{Gate, Gated, Put};
 use super::guard::Guard;
 use crate::aggregate::{Answered, Asked, Releases};
+use crate::classify::Upheld;
 use crate::clock::Clock;
 use crate::index::builder::Layout;
 use crate::policy::{Policy, StreamView};
@@ -57,6 +58,7 @@ fn gate(dir: &std::path::Path) -> Gate {
         Box::pin(async move {
             let Put { policy, stream, question, header, deadline, .. } = put;
             let budget = Budget::until(Instant::now() + deadline);
+            let stream = Upheld::of_then(stream, None);
             let asked = Asked { question, stream, policy, detector: Arc::new(Nothing), header, budget };
             let judged = releases.answer(asked, segments).await;
             Gated { answered: judged.answered, contributors: judged.contributors, drawn: judged.drawn }

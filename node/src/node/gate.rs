@@ -9,6 +9,7 @@ use domicile_proto::ids::NodeId;
 use domicile_proto::message::answer::RefusalCode;
 
 use crate::aggregate::{Answered, Asked, Releases};
+use crate::classify::{Statements, Upheld};
 use crate::federate::{Gate, Gated, Put};
 use crate::limits::{ABROAD_PERCENT, HANDOVER_WAIT};
 use crate::ownership::{Giving, Patience};
@@ -20,12 +21,12 @@ use crate::segment::{Catalog, Segment};
 /// nothing is here, and nothing must not be taken for an answer; nor must less than was accepted, where a shard is not whole, nor
 /// what was erased elsewhere in the region. A stream that comes to this node or goes from it is waited for.
 pub(super) fn over(
-    releases: Releases,
+    (releases, statements): (Releases, Statements),
     detector: Arc<dyn LiteralDetector + Send + Sync>,
     sees: Sees,
     awareness: Awareness,
 ) -> Gate {
-    Gate::over(move |put: Put| {
+    Gate::upholding(statements, move |put: Put, stream: Upheld| {
         let (releases, sees, detector) = (releases.clone(), sees.clone(), Arc::clone(&detector));
         let awareness = awareness.clone();
         Box::pin(async move {
@@ -59,7 +60,7 @@ pub(super) fn over(
             let budget = Budget::until(deadline);
             // Whoever gives up ends the work: the token goes with this future.
             let _guard = budget.token.clone().drop_guard();
-            let Put { policy, stream, question, header, .. } = put;
+            let Put { policy, question, header, .. } = put;
             let asked = Asked { question, stream, policy, detector, header, budget };
             let judged = releases.answer(asked.clone(), segments).await;
             releases.go_ahead(&asked, Box::new(move || view().filter(|segments| !lacks(segments))));
@@ -200,9 +201,11 @@ mod tests {
             crate::tasks::Tasks::default(),
         );
         let empty = Policy::empty("tokyo".parse().unwrap());
-        let sees =
-            Sees { us, catalog: catalog.clone(), policy: PolicyWatch::new(empty.clone()), giving: Giving::default() };
-        let gate = over(releases, Arc::new(Nobody), sees, Awareness::default());
+        let watch = PolicyWatch::new(empty.clone());
+        let (store, clock) = (crate::store::Store::in_memory(), crate::clock::Clock::standing_at(Timestamp(30 * day)));
+        let statements = Statements::new(store, watch.clone(), clock, crate::tasks::Tasks::default()).unwrap();
+        let sees = Sees { us, catalog: catalog.clone(), policy: watch, giving: Giving::default() };
+        let gate = over((releases, statements), Arc::new(Nobody), sees, Awareness::default());
         let policy = Arc::new(empty);
         let asked = async |from: i64, to: i64| {
             let range = TimeRange { from: Timestamp(from), to: Timestamp(to) };

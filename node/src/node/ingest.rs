@@ -25,7 +25,7 @@ use super::outcomes::{Walked, Walking};
 use super::sealing::{self, Days};
 use super::unaccepted::{Unaccepted, of_ownership, of_wal};
 use crate::admit::{Admitter, Principal};
-use crate::classify::{Classified, Classifier};
+use crate::classify::{Classified, Classifier, Statements};
 use crate::keys::Vault;
 use crate::limits::{
     ARRIVALS_AT_ONCE, CARRIED_BYTES, CARRIED_DOCUMENTS, DOCUMENT_BYTES, DOCUMENTS_AT_ONCE, HELD_BYTES,
@@ -37,7 +37,7 @@ use crate::policy::{StreamView, Suppression};
 use crate::receive::{Action, Arrival, Content, Failure, ItemOutcome, Posted, ReceiveError, Reply};
 use crate::tasks::{Kind, Tasks};
 use crate::telemetry::Metrics;
-use crate::wal::{Batch, Op, ProducerBatch, Wal, WalError};
+use crate::wal::{Op, ProducerBatch, Wal, WalError};
 
 /// Whether it is known where the log of a shard is: not between the group's word that it is this node's and the look whether it left all it
 /// holds in the bucket.
@@ -50,6 +50,8 @@ pub(crate) type Refresh = Arc<dyn Fn(Vec<ShardId>) -> Pin<Box<dyn Future<Output 
 pub(crate) struct Line {
     pub(crate) admitter: Arc<Admitter>,
     pub(crate) classifier: Classifier,
+    /// Where it is counted in how many records of a stream that is stated to hold no personal data some was found.
+    pub(crate) statements: Statements,
     /// Where originals are sealed before their records are written.
     pub(crate) vault: Arc<Vault>,
     /// Whose originals are not sealed any more.
@@ -375,18 +377,15 @@ impl Line {
             let on_disk = group.stream.policy.durability == Durability::Disk;
             let shard = group.stream.shard.map(|(shard, _)| shard).filter(|_| on_disk);
             let accepted = match shard.filter(|shard| !(self.knows)(*shard)) {
-                Some(shard) => Err(WalError::NotHeld { shard }),
-                None => {
-                    let batch = Batch { stream: group.stream, producer: producer.cloned(), records: group.records };
-                    self.wal.append(batch).await
-                }
+                Some(shard) => Err(of_wal(&WalError::NotHeld { shard })),
+                None => self.append(group.stream, producer.cloned(), group.records).await,
             };
             (group.places, group.ids, accepted)
         });
         for (places, ids, accepted) in join_all(appended).await {
             match accepted {
                 Ok(accepted) => walking.accept(&accepted, places, ids),
-                Err(error) => walking.refuse(&of_wal(&error), places, ids),
+                Err(failure) => walking.refuse(&failure, places, ids),
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use super::super::carry::NoFate;
 use super::*;
 use crate::admit::{Rates, key_digest};
-use crate::classify::{Defaults, RuleFiles};
+use crate::classify::{Defaults, RuleFiles, Statements};
 use crate::clock::Clock;
 use crate::config::Regions;
 use crate::keys::{Vault, specimen};
@@ -21,6 +21,7 @@ use crate::limits::{MAX_BYTES_IN_FLIGHT, PROPOSE_DEADLINE, REPLY_DEADLINE};
 use crate::ownership::{NotProposed, Propose};
 use crate::policy::{Policy, PolicyWatch, Suppressed, tokens_in};
 use crate::receive::{Inlet, elastic, native};
+use crate::store::Store;
 use crate::tasks::Kind;
 use crate::wal::{Durable, WalConfig};
 
@@ -93,7 +94,9 @@ fn front_of(node: NodeId, change: impl FnOnce(&mut Policy), way: Way) -> Front {
     let classifier = Classifier::new(vault.pseudonyms(), Defaults::new("JP", []), RuleFiles::default());
     let detector = Arc::new(classifier.clone());
     let metrics = Metrics::new(&Regions::built_in().unwrap());
+    let statements = Statements::new(Store::in_memory(), watch.clone(), clock.clone(), tasks.clone()).unwrap();
     let line = Arc::new(Line {
+        statements,
         admitter: Arc::clone(&admitter),
         classifier,
         vault: Arc::clone(&vault),

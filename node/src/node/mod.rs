@@ -4,6 +4,7 @@
 //! opens leads somewhere. Stop: in the order of the flow, so that nothing is acknowledged that is not kept. No election is
 //! waited for: a node takes and searches its own region's records before the metadata group has a leader.
 
+mod appending;
 mod base;
 mod carried;
 mod carry;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admit::{Admitter, Rates};
 use crate::aggregate::Releases;
 use crate::audit::Ledger;
+use crate::classify::Statements;
 use crate::config::NodeConfig;
 use crate::erase::{self, Erasure};
 use crate::federate::{Answerer, Carrier, Federation, Gate, Guard, Owner, Reach};
@@ -110,21 +112,22 @@ impl Node {
         let tier = tier(&base, &config);
         let (wal, shards) = open_shards(&base, &config, &tier).await?;
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
-        let line = left_half(&base, &admitter, wal, &shards);
+        let statements = open_statements(&base, &config).await?;
+        let line = left_half(&base, &admitter, (wal, statements.clone()), &shards);
         let (inlet, ended) = start_line(&base, &admitter, Arc::clone(&line));
         let engine = Engine::new()?.measuring(base.ownership.loads().clone());
         let releases = Releases::new(engine.clone(), base.store.clone(), base.clock.clone(), base.tasks.clone());
         let (catalog, detector) = (shards.catalog().clone(), Arc::new(base.classifier.clone()));
         let (policy, giving) = (base.policy.clone(), base.ownership.giving().clone());
         let sees = gate::Sees { us: base.us.node, catalog, policy, giving };
-        let gate = gate::over(releases.clone(), detector, sees, base.awareness.clone());
+        let gate = gate::over((releases.clone(), statements.clone()), detector, sees, base.awareness.clone());
         let way = Carrier::by(base.us.node, base.link.clone()).under(base.policy.clone());
         let gate = gate.guarded(open_guard(&base, &config).await?).beside(way);
         let erasure = start_erasure(&base, &config, (&shards, &engine))?;
         let mover = lifecycle::start(&base, &config, (tier, &shards), &erasure)?;
         let (federation, answerer) = start_federation(&base, &config, gate);
         let owner = Arc::new(Owner::new(base.us.node, Arc::clone(&answerer), Arc::clone(&admitter)));
-        let desk = desk(&base, &config, &shards, (admitter, engine, federation));
+        let desk = desk(&base, &config, &shards, (admitter, engine, federation, statements));
         let hosts = group::Hosts {
             group: base.group.clone(),
             answerer,
@@ -221,10 +224,16 @@ async fn open_shards(base: &Base, config: &NodeConfig, tier: &Tier) -> Result<(W
 }
 
 /// admit, parse, classify, wal: the left half, for what comes in at the doors and what neighbours bring.
-fn left_half(base: &Base, admitter: &Arc<Admitter>, wal: Wal, shards: &Shards) -> Arc<Line> {
+fn left_half(
+    base: &Base,
+    admitter: &Arc<Admitter>,
+    (wal, statements): (Wal, Statements),
+    shards: &Shards,
+) -> Arc<Line> {
     Arc::new(Line {
         admitter: Arc::clone(admitter),
         classifier: base.classifier.clone(),
+        statements,
         vault: Arc::clone(&base.vault),
         suppression: base.suppression.clone(),
         ownership: Arc::clone(&base.ownership),
@@ -259,6 +268,16 @@ async fn open_guard(base: &Base, config: &NodeConfig) -> Result<Arc<Guard>, Node
     let (dir, clock, tasks) = (config.data_dir.join("guard"), base.clock.clone(), base.tasks.clone());
     let path = dir.clone();
     let opening = base.tasks.blocking(move || Guard::open(&dir, clock, tasks));
+    opening.await.map_err(|_| NodeError::Interrupted)?.map_err(|source| NodeError::DataDir { path, source })
+}
+
+/// What officers state of streams, with what this node could not tell the bucket of before.
+async fn open_statements(base: &Base, config: &NodeConfig) -> Result<Statements, NodeError> {
+    let (store, policy, clock) = (base.store.clone(), base.policy.clone(), base.clock.clone());
+    let statements = Statements::new(store, policy, clock, base.tasks.clone())?;
+    let dir = config.data_dir.join("stated");
+    let path = dir.clone();
+    let opening = base.tasks.blocking(move || statements.noting_in(dir));
     opening.await.map_err(|_| NodeError::Interrupted)?.map_err(|source| NodeError::DataDir { path, source })
 }
 
@@ -338,7 +357,7 @@ fn desk(
     base: &Base,
     config: &NodeConfig,
     shards: &Shards,
-    (admitter, engine, federation): (Arc<Admitter>, Engine, Arc<Federation>),
+    (admitter, engine, federation, statements): (Arc<Admitter>, Engine, Arc<Federation>, Statements),
 ) -> Arc<Desk> {
     let around = surroundings::of(surroundings::Sight {
         link: base.link.clone(),
@@ -346,6 +365,7 @@ fn desk(
         policy: base.policy.clone(),
         shards: shards.clone(),
         classifier: base.classifier.clone(),
+        statements: statements.clone(),
         ledger: Arc::clone(&base.ledger),
         witness: Arc::clone(&base.witness),
         cosigning: Arc::clone(&base.cosigning),
@@ -378,6 +398,7 @@ fn desk(
         vault: Arc::clone(&base.vault),
         detector: Arc::new(base.classifier.clone()),
         classifier: base.classifier.clone(),
+        statements,
         clock: base.clock.clone(),
         tasks: base.tasks.clone(),
         around,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ingest::Knows;
 use crate::audit::{Cosigning, Ledger, Trouble, Witness};
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Statements};
 use crate::clock::Clock;
 use crate::config::Regions;
 use crate::errors::{Coded, Verdict};
@@ -41,6 +41,7 @@ pub(super) struct Sight {
     pub(super) policy: PolicyWatch,
     pub(super) shards: Shards,
     pub(super) classifier: Classifier,
+    pub(super) statements: Statements,
     pub(super) ledger: Arc<Ledger>,
     pub(super) witness: Arc<Witness>,
     pub(super) cosigning: Arc<Cosigning>,
@@ -238,6 +239,7 @@ impl Sight {
             (Metric::LedgerAccused, count(accused)),
             (Metric::LedgerForks, count(self.witness.facts().forks.len())),
             (Metric::Dropped, self.classifier.dropped()),
+            (Metric::Contradicted, self.statements.fallen()),
             (Metric::Shards, count(shards.len())),
             (Metric::Segments, count(segments)),
             (Metric::Records, records),

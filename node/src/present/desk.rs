@@ -16,7 +16,7 @@ use super::owners::Owners;
 use super::searching::Unfound;
 use crate::admit::{Admitter, Place, Places, Principal};
 use crate::audit::{Ledger, Standing, WitnessFacts};
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Statements};
 use crate::clock::Clock;
 use crate::federate::Federation;
 use crate::keys::Vault;
@@ -101,6 +101,8 @@ pub(crate) struct Parts {
     pub(crate) detector: Arc<dyn LiteralDetector + Send + Sync>,
     /// Makes tokens of the values that a search looks for.
     pub(crate) classifier: Classifier,
+    /// What officers state of streams, held against what is found in them.
+    pub(crate) statements: Statements,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) around: Surroundings,

@@ -25,7 +25,7 @@ use super::owners::{NoWord, Owners};
 use crate::admit::{Admitter, Rates, key_digest};
 use crate::aggregate::{Asked, Releases};
 use crate::audit::Ledger;
-use crate::classify::{Classifier, Defaults, RuleFiles};
+use crate::classify::{Classifier, Defaults, RuleFiles, Statements};
 use crate::clock::Clock;
 use crate::federate::{Answerer, Carrier, Federation, Gate, NoAnswer, Owner, Reach};
 use crate::index::builder::Layout;
@@ -169,15 +169,15 @@ fn classifier() -> Classifier {
 }
 
 /// The real gate over segments.
-fn gate(releases: Releases, catalog: Catalog) -> Gate {
-    Gate::over(move |put| {
+fn gate(releases: Releases, catalog: Catalog, statements: Statements) -> Gate {
+    Gate::upholding(statements, move |put, stream| {
         let segments: Vec<Arc<Segment>> =
             put.stream.shard.map(|(shard, _)| catalog.view(shard).iter().cloned().collect()).unwrap_or_default();
         let releases = releases.clone();
         Box::pin(async move {
             let asked = Asked {
                 question: put.question,
-                stream: put.stream,
+                stream,
                 policy: put.policy,
                 detector: Arc::new(Detector),
                 header: put.header,
@@ -345,7 +345,9 @@ impl World {
         let segments = segments.into_iter().chain(more);
         let (engine, catalog) = (Engine::new().expect("threads"), Catalog::of(segments));
         let releases = Releases::new(engine.clone(), Store::in_memory(), clock.clone(), Tasks::default());
-        let gate = gate(releases, catalog.clone());
+        let store = Store::in_memory();
+        let statements = Statements::new(store, policy.clone(), clock.clone(), Tasks::default()).expect("random");
+        let gate = gate(releases, catalog.clone(), statements.clone());
         let reach = reach(gate.clone(), policy.clone());
         let detector = Arc::new(Detector);
         let admitter = Arc::new(Admitter::new(policy.clone(), Rates::default()));
@@ -379,6 +381,7 @@ impl World {
             vault: Arc::new(crate::keys::specimen::vault(dir.path(), region("tokyo"), clock.clone())),
             detector,
             classifier,
+            statements,
             clock,
             tasks: Tasks::default(),
             around: around(&refreshed, [&is_log_full, &is_broken, &is_leaving]),

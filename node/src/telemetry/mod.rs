@@ -93,6 +93,8 @@ metrics! {
     Gauge LedgerForks = "domicile_audit_forks_count", "Heads of other regions' ledgers that contradict what they showed before, kept as evidence here";
     /// Events that a policy dropped.
     Gauge Dropped = "domicile_classify_dropped_records", "Records dropped before they were stored, as their stream's policy says, since the start";
+    /// Statements that do not stand.
+    Gauge Contradicted = "domicile_classify_contradicted_streams", "Streams of this node that are stated to hold no personal data and count as undeclared, for its detectors found too much in them or what they found cannot be read";
     /// Shards with something in them.
     Gauge Shards = "domicile_segment_shards_count", "Shards with records on this node";
     /// Segments that can be searched.

@@ -2,7 +2,7 @@
 //! judged by the page of its own entry.
 //!
 //! What binds a page is not the region's word of today: its digest stands in entries that are in the tree. Beside that one version of the policy
-//! has one set of rules for a stream, its smallest group and its values are those that the ledger told of, and the rules of the version that the
+//! has one set of rules for a stream, and that of a stream in which the detectors contradicted an officer's statement; its smallest group and its values are those that the ledger told of, and the rules of the version that the
 //! statement is of are those of the statement.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,23 +67,26 @@ pub(super) fn judge(
 ) -> Judged {
     let mut judged = Judged::default();
     let mut last: Option<(RulesDigest, Result<Rules, &'static str>)> = None;
-    // The rules of the version before in the same run, of the same stream.
-    let mut before: Option<(Under, u32)> = None;
+    // The rules of the version before in the same run, of the same stream, as the policy had them.
+    let mut before: Option<(Under, u32, Option<RulesDigest>)> = None;
     for (under, held) in &answers.named {
         let Under { run, stream: id, version, rules: digest } = *under;
-        before = before.filter(|(before, _)| (before.run, before.stream) == (run, id));
-        if before.is_some_and(|(before, _)| before.version == version) {
-            let why = format!("policy version {version} has other rules of stream {} by an entry before", id.0);
-            judged.found.push((Where::Entry(held.first), why));
-        }
+        before = before.filter(|(before, ..)| (before.run, before.stream) == (run, id));
         // One version after the other mostly has the same.
         let (_, rules) = match last.take() {
             Some(known) if known.0 == digest => last.insert(known),
             _ => last.insert((digest, page(&digest))),
         };
-        let rules = match rules {
-            Ok(rules) => &*rules,
-            Err(why) => {
+        let of_policy = rules.as_ref().ok().map(|rules| rules.stated().unwrap_or_else(|| rules.clone()));
+        let by = of_policy.as_ref().map(Rules::digest);
+        if before.is_some_and(|(before, _, was)| before.version == version && (by.is_none() || was != by)) {
+            let why = format!("policy version {version} has other rules of stream {} by an entry before", id.0);
+            judged.found.push((Where::Entry(held.first), why));
+        }
+        let (rules, of_policy) = match (&*rules, of_policy) {
+            (Ok(rules), Some(of_policy)) => (rules, of_policy),
+            (Ok(rules), None) => (rules, rules.clone()),
+            (Err(why), _) => {
                 let why = format!("{why}: entry {} names them for policy version {version}", held.first);
                 judged.found.push((Where::Page(digest), why));
                 continue;
@@ -96,26 +99,26 @@ pub(super) fn judge(
             let beyond = held.beyond(&lets(rules, format!("{name}, by the rules of policy version {version}")));
             judged.found.extend(beyond.into_iter().map(|(number, why)| (Where::Entry(number), why)));
         }
-        let k = rules.numbers_of().0.get();
+        let [k, by_policy] = [rules, &of_policy].map(|rules| rules.numbers_of().0.get());
         judged.found.extend(smaller(held, rules, (version, &name)).map(|(number, why)| (Where::Entry(number), why)));
         let mut say = |why: String| {
             let why =
                 format!("the rules of policy version {version} for {name}, which entry {} names: {why}", held.first);
             judged.found.push((Where::Page(digest), why));
         };
-        if let Some((before, was)) = before.filter(|(_, was)| k < *was) {
+        if let Some((before, was, _)) = before.filter(|(_, was, _)| by_policy < *was) {
             let told = answers.lowered.iter().filter(|(in_run, of, from, _)| {
                 *in_run == run && *of == id && before.version < *from && *from <= version
             });
             // What was lowered may have been raised again by then, and not further lowered.
-            if told.map(|(.., to)| *to).min().is_none_or(|to| k < to) {
+            if told.map(|(.., to)| *to).min().is_none_or(|to| by_policy < to) {
                 let since = before.version;
                 say(format!(
-                    "the smallest group is {k}, and {was} in version {since}, and no entry tells that it was lowered so far"
+                    "the smallest group is {by_policy}, and {was} in version {since}, and no entry tells that it was lowered so far"
                 ));
             }
         }
-        before = Some((*under, k));
+        before = Some((*under, by_policy, by));
         let floor = match rules.personal() {
             Personal::No => KThreshold::NON_PERSONAL,
             Personal::Subject(_) => KThreshold::FLOOR,
@@ -128,7 +131,7 @@ pub(super) fn judge(
             say(format!("the values of field `{field}` are not those that entry {entry} told of"));
         }
         let is_stated = answers.is_now(under) && version == statement.policy_version;
-        if let Some(what) = stream.filter(|_| is_stated).and_then(|stream| unlike(rules, statement, stream)) {
+        if let Some(what) = stream.filter(|_| is_stated).and_then(|stream| unlike(&of_policy, statement, stream)) {
             say(format!("{what} in the statement, which is of this version, is another"));
         }
     }

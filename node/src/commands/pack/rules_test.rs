@@ -164,6 +164,36 @@ fn a_smaller_group_is_told_of_in_the_ledger_or_found() {
 }
 
 #[test]
+fn a_statement_that_detectors_contradicted_is_no_other_policy_and_lowers_nothing() {
+    let unstated = Statement { policy_version: 9, ..statement() };
+    let stated = rules(json!({"personal": "No", "k": 1}));
+    let fallen = |of: u32| rules(json!({"personal": "Undeclared", "k": 50, "stated": of}));
+    let undeclared = rules(json!({"personal": "Undeclared", "k": 50}));
+    assert_eq!(fallen(1).stated(), Some(stated.clone()));
+    assert_eq!((stated.stated(), undeclared.stated()), (None, None));
+    let wide = by(&stated, asked(1, &[64], 10 * MINUTE, 2));
+    for (second, third, wanted) in [
+        (fallen(1), stated.clone(), vec![]),
+        (fallen(1), fallen(1), vec![]),
+        // Nothing tells why it is another one, nor of the smaller group behind it.
+        (undeclared.clone(), undeclared.clone(), vec!["other rules"]),
+        (fallen(2), fallen(2), vec!["other rules", "no entry tells"]),
+        (fallen(1), rules(json!({"personal": "No", "k": 1, "grid": "Minute"})), vec![]),
+    ] {
+        let known = [stated.clone(), second.clone(), third.clone()];
+        let [second, third] =
+            [(&second, 2), (&third, 3)].map(|(rules, at)| by(rules, asked(1, &[64], 10 * MINUTE, at)));
+        let events = [vec![changed(2)], wide.clone(), second, vec![changed(3)], third].concat();
+        let found = judged_by(&unstated, &known, events);
+        assert_eq!(found.found.len(), wanted.len(), "{found:?}");
+        assert!(whys(&found).iter().zip(wanted).all(|(why, wanted)| why.contains(wanted)), "{found:?}");
+    }
+    // A page can be contradicted in this one way only.
+    let forged = rules(json!({"stated": 1}));
+    assert_eq!(Rules::read(&serde_json::to_vec(&forged).expect("plain"), &forged.digest()), None);
+}
+
+#[test]
 fn the_values_are_those_that_the_ledger_told_of() {
     let told = |listed: &str, policy| {
         let mut approved = [0; 32];

@@ -31,12 +31,12 @@ use crate::aggregate::contributors::Contributors;
 use crate::aggregate::{Asked, Releases};
 use crate::attack::day::{CHATTY, OTHER, Record, SERVICES, amount, message};
 use crate::attack::{Abroad, Condition};
-use crate::classify::Classified;
+use crate::classify::{Classified, Statements, Upheld};
 use crate::clock::Clock;
 use crate::federate::{Gate, Gated, Guard, Put, Timer};
 use crate::index::builder::{Builder, Layout};
 use crate::parse::Envelope;
-use crate::policy::{Dictionary, Policy, StreamView, Suppression};
+use crate::policy::{Dictionary, Policy, PolicyWatch, StreamView, Suppression};
 use crate::query::{Budget, Engine};
 use crate::segment::{Segment, SegmentId};
 use crate::store::Store;
@@ -98,11 +98,13 @@ impl Region {
         let releases = Releases::new(Engine::new()?, Store::in_memory(), clock.clone(), Tasks::default());
         let (errors, detector) = (Arc::new(Mutex::new(Vec::new())), Arc::clone(detector));
         let (shown, noted, turned) = (Arc::clone(&held), Arc::clone(&errors), timer.clone());
-        let gate = Gate::over(move |put: Put| {
+        let (rehearsed, store) = (PolicyWatch::new(policy()?), Store::in_memory());
+        let statements = Statements::new(store, rehearsed, clock.clone(), Tasks::default())?;
+        let gate = Gate::upholding(statements, move |put: Put, stream: Upheld| {
             let (releases, segments, detector) = (releases.clone(), shown.lock().clone(), Arc::clone(&detector));
             let (noted, turned) = (Arc::clone(&noted), turned.clone());
             Box::pin(async move {
-                let Put { policy, stream, question, header, deadline, .. } = put;
+                let Put { policy, question, header, deadline, .. } = put;
                 let budget = Budget::until(Instant::now() + deadline);
                 let asked = Asked { question, stream, policy, detector, header, budget };
                 let judged = releases.answer(asked, segments).await;

@@ -19,6 +19,7 @@ use super::visible::Visible;
 use super::{Office, number};
 use crate::aggregate::{Asked, Replayed};
 use crate::audit::{Entry, Event, LedgerError, Passage};
+use crate::classify::Upheld;
 use crate::limits::SEARCH_DEADLINE;
 use crate::query::Budget;
 use crate::receive::Failure;
@@ -87,6 +88,8 @@ impl Office {
         }
         let header = AnswerHeader::new(question.id, question.range);
         let (detector, budget) = (Arc::clone(&parts.detector), Budget::until(Instant::now() + SEARCH_DEADLINE));
+        // As its policy says: where the detectors contradicted that, the rules of then say so.
+        let stream = Upheld::of_then(stream, None);
         let asked = Asked { question, stream, policy, detector, header, budget };
         match self.releases.replay(asked, segments, drawn, told).await {
             Ok(Replayed::Same) => found("same"),

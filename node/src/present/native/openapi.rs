@@ -160,7 +160,7 @@ fn asked() -> Value {
         "/api/v1/status": {"get": read("How the node is.", "Region, node, its clock in Unix milliseconds, leader, round trips, shards, ledger head.")},
         "/api/v1/whoami": {"get": read("What the key opens.", "Tenant, roles and rows.")},
         "/api/v1/streams": {
-            "get": read("The streams of the key's tenant.", "Streams with their policy in this region, and which node writes them, in which epoch."),
+            "get": read("The streams of the key's tenant.", "Streams with their policy in this region, which node writes them, in which epoch, and there whether a statement that they hold no personal data stands."),
             "post": change("Makes a stream.", "Named", "The stream, with the most restrictive policy."),
         },
     })
