@@ -338,6 +338,7 @@ mod tests {
             )],
             numbers: vec![NumberField { field: "ms".parse().unwrap(), bounds: vec![-5, 10, 1_000] }],
             noise: None,
+            stated: None,
         };
         let good = vec![serde_json::to_vec(&rules).unwrap()];
         assert_eq!(Rules::read(&good[0], &rules.digest()), Some(rules.clone()));
