@@ -304,7 +304,7 @@ fn exert(
         scope.spawn(|| plan.workload.work(stage));
         // The clients end also when a fault cannot be done, so that the failure is seen and not waited for.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut nemesis = Nemesis::new(cluster, disks, stage.recorder);
+            let mut nemesis = Nemesis::new(cluster, disks, stage.recorder, plan.round_trip.is_some());
             let done = nemesis.follow(steps, Duration::from_secs(plan.seconds));
             (nemesis.faults, done)
         }));

@@ -35,6 +35,9 @@ const VOTES_WITHIN: Duration = Duration::from_secs(60);
 const LEADS_WITHIN: Duration = Duration::from_secs(60);
 /// How much longer a bad day of the bucket may last until it has bitten: on a slow machine few requests come.
 const BITES_WITHIN: Duration = Duration::from_secs(15);
+/// Where it is judged how soon a leader is followed, how long everybody works on before the next one is lost: longer than a dial lasts
+/// that was begun while the one before was away. Two lost at once is another fault.
+const ONE_LEADER_EVERY: Duration = Duration::from_secs(10);
 /// How long everybody works on after a deposed owner is back.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
@@ -46,14 +49,19 @@ pub struct Nemesis<'a> {
     begun: Instant,
     /// When the fault at hand bit, where that is known to the moment.
     bit_at: Option<u64>,
+    /// Whether it is judged how soon a leader is followed.
+    is_timed: bool,
+    /// When everybody was there again.
+    whole_since: Instant,
     /// Every fault with its proof.
     pub faults: Vec<Fault>,
 }
 
 impl<'a> Nemesis<'a> {
     /// Over a running cluster.
-    pub fn new(cluster: &'a mut Cluster, disks: Option<&'a Disks>, recorder: &'a Recorder) -> Self {
-        Self { cluster, disks, recorder, begun: Instant::now(), bit_at: None, faults: Vec::new() }
+    pub fn new(cluster: &'a mut Cluster, disks: Option<&'a Disks>, recorder: &'a Recorder, is_timed: bool) -> Self {
+        let begun = Instant::now();
+        Self { cluster, disks, recorder, begun, bit_at: None, is_timed, whole_since: begun, faults: Vec::new() }
     }
 
     /// Does a schedule of a run that lasts so long. What there is no time left for is left out, and written down.
@@ -102,7 +110,10 @@ impl<'a> Nemesis<'a> {
         match deed.kind {
             kind if is_of_network(kind) => deed.region,
             Kind::KillLeader => {
-                // One leader is lost at a time: the one before is back, and everybody knows of who leads now.
+                if self.is_timed {
+                    std::thread::sleep(ONE_LEADER_EVERY.saturating_sub(self.whole_since.elapsed()));
+                }
+                // The one before is back, and everybody knows of who leads now.
                 let agreed = wait_until(LEADS_WITHIN, || self.cluster.leader_of_all());
                 agreed.or_else(|| self.cluster.leader()).unwrap_or(deed.region)
             }
@@ -363,6 +374,7 @@ impl<'a> Nemesis<'a> {
             let took = self.cluster.wait_until_ready(*region, READY_WITHIN)?;
             self.recorder.nemesis("back", json!(self.cluster.name(*region)), json!({"ms": took.as_millis() as u64}));
         }
+        self.whole_since = Instant::now();
         Ok(())
     }
 }
