@@ -77,7 +77,7 @@ pub(crate) const WAL_GROUPS_AHEAD: usize = 2;
 pub(crate) const SEEN_IDS: usize = 1_000_000;
 /// How long an id is remembered at least, while the node runs.
 pub(crate) const SEEN_FOR: Duration = Duration::from_secs(24 * 3_600);
-/// Records of one shard buffered in memory before a refresh is forced, in bytes of JSON.
+/// Records of all shards that are in no segment yet, in bytes of JSON; of the shard with the most a segment is made beyond.
 pub(crate) const BUFFER_BYTES: usize = 96 << 20;
 /// Shortest time between two refreshes of a shard, whatever its policy says.
 pub(crate) const REFRESH_SHORTEST: Duration = Duration::from_millis(100);
@@ -86,7 +86,7 @@ pub(crate) const REFRESH_LONGEST: Duration = Duration::from_secs(30);
 /// JSON of one shard kept parsed before it is fed to the engine, in bytes: parsed events take five times their size.
 pub(crate) const SPILL_BYTES: usize = 4 << 20;
 /// Pieces of work of building segments at once, each of another shard: a start on a long log and a load of many streams use both cores
-/// of a small node. Each holds what [`SPILL_BYTES`] says.
+/// of a small node. Each holds a piece of what [`BUFFER_BYTES`] bounds.
 pub(crate) const BUILT_AT_ONCE: usize = 2;
 /// Segments of one shard that are left unmerged while the log is read again at a start: some megabytes of memory, and merged right after.
 pub(crate) const UNMERGED_AT_START: usize = 100;

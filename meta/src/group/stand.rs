@@ -5,6 +5,7 @@
 //! win meanwhile, so it stands at once. An election is always safe; this only says when.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use domicile_proto::message::metadata::{LogPlace, Vote};
 use openraft::raft::VoteResponse;
@@ -22,10 +23,17 @@ impl Inner {
     pub(super) fn stand_instead_of(self: &Arc<Self>, vote: &Vote, last: Option<&LogPlace>, answer: &VoteResponse<u64>) {
         let is_shorter = last.map(convert::log_id) < answer.last_log_id;
         let is_without_leader = self.since_contact().is_some_and(|since| since > self.timing.lease);
-        if answer.vote_granted || !is_shorter || !is_without_leader {
+        if answer.vote_granted || !is_shorter || !is_without_leader || self.is_handing_over.load(Ordering::Acquire) {
             return;
         }
         let (inner, candidate) = (Arc::clone(self), convert::vote(vote));
+        let own = self.raft.metrics().borrow().vote;
+        let has_voted_for = own.leader_id().voted_for();
+        let of_these = [Some(self.config.node.0), Some(vote.node.0)];
+        if !own.is_committed() && !of_these.contains(&has_voted_for) {
+            // Whom this node has just voted for may lead already.
+            return;
+        }
         self.tasks.spawn(async move {
             tokio::select! {
                 () = inner.stop.cancelled() => {}

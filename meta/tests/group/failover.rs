@@ -53,8 +53,8 @@ async fn lose_leaders(seed: u64) -> Vec<Duration> {
         }
         sleep(BUSY_FOR).await;
         let leader = leader(&flock).await;
-        flock.stop(leader, false).await;
         let lost = Instant::now();
+        flock.stop(leader, false).await;
         let mut asked = JoinSet::new();
         for (place, group) in flock.running() {
             asked.spawn(ask(group.clone(), format!("s{seed}-{number}-{place}-lost")));

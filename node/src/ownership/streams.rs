@@ -160,6 +160,7 @@ impl Ownership {
         if given.is_some() && decided.is_err() {
             // Nobody knows what came of it, and the stream is silent. The same once more is decided once at most: the group does it now,
             // or says that it did.
+            given.into_iter().for_each(|shard| self.giving.begin(shard, seen));
             let again = self.propose.decide(command);
             decided = tokio::time::timeout_at(begun + HANDOVER_WAIT, again).await.unwrap_or(decided);
         }

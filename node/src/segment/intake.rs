@@ -16,7 +16,7 @@ use super::merge::remove;
 use super::shared::Shared;
 use super::{Segment, SegmentError};
 use crate::index::growing::Growing;
-use crate::limits::{BUFFER_BYTES, BUILT_AT_ONCE};
+use crate::limits::{BUFFER_BYTES, BUILT_AT_ONCE, SPILL_BYTES};
 use crate::wal::Durable;
 
 /// A wish that what was taken in so far is searchable now: of one shard, or of all.
@@ -131,13 +131,20 @@ impl Intake {
                 self.feed(shard).await;
             }
         }
-        let worked_for: usize = self.busy.values().map(|busy| busy.json_bytes).sum();
-        let gathered: usize = self.growing.values().map(Growing::json_bytes).sum();
-        if worked_for + gathered >= BUFFER_BYTES
-            && let Some(largest) = self.growing.iter().max_by_key(|(_, growing)| growing.json_bytes())
-        {
-            let largest = *largest.0;
-            self.build(largest).await;
+        self.make_room().await;
+    }
+
+    /// Stays under the bound of memory: a segment is made of the shard with the most, unless that is little and room comes by itself.
+    async fn make_room(&mut self) {
+        loop {
+            let worked_for: usize = self.busy.values().map(|busy| busy.json_bytes).sum();
+            let gathered: usize = self.growing.values().map(Growing::json_bytes).sum();
+            let sizes = self.growing.iter().map(|(shard, growing)| (growing.json_bytes(), *shard));
+            let Some((most, shard)) = sizes.max().filter(|_| worked_for + gathered >= BUFFER_BYTES) else { return };
+            if most >= SPILL_BYTES || self.busy.is_empty() {
+                return self.build(shard).await;
+            }
+            self.one_done().await;
         }
     }
 

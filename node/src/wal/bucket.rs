@@ -264,6 +264,7 @@ impl Core {
     pub(super) fn hold(&mut self, brought: Brought, epoch: Epoch, now: Reading, done: oneshot::Sender<()>) {
         let Brought { shard, held, last_seq, by_record, batches } = brought;
         self.recall(by_record, now);
+        self.open.at = self.open.at.max(counts_from(self.latest, now.wall));
         for Carried { again, durable } in batches {
             let last = durable.as_ref().map(Durable::last_seq);
             if let Some(Again { written, accepted_at, sightings }) = again {
@@ -276,6 +277,7 @@ impl Core {
             }
             self.open.given.extend(durable);
         }
+        self.latest = self.latest.max(Some(self.open.at));
         self.indexed.insert(shard, last_seq);
         self.deposed.remove(&shard);
         self.shards.insert(shard, Held { shard: held, epoch });

@@ -156,6 +156,21 @@ fn an_object_counts_for_no_earlier_time_than_those_before_it_and_what_was_taken_
     let tail = Tail { next_seq: 2, batches, ..Tail::nothing_after(0) };
     core.hold(Brought::of(shard, tail, reading(NOW, 0)), Epoch(2), reading(NOW, 0), oneshot::channel().0);
     assert_eq!(landed(&mut core), (after(DAY), after(DAY)), "by the clock of the node that took it");
+    core.append(one(SHARD.0, "c"), reading(NOW, 0), no_one());
+    assert_eq!(landed(&mut core), (after(DAY), after(DAY)), "and so does what comes after it");
+    // What is taken over while the clock is behind counts for no earlier time either.
+    let (producer, outcomes, records) = (None, None, vec![record(None, "y")]);
+    let entry = Entry { tenant, stream, shard, epoch, refresh_ms: 5, first_seq: 2, producer, outcomes, records };
+    let tail = Tail { next_seq: 3, batches: vec![(false, NOW, entry)], ..Tail::nothing_after(1) };
+    core.hold(
+        Brought::of(shard, tail, reading(after(-DAY), 0)),
+        Epoch(3),
+        reading(after(-DAY), 0),
+        oneshot::channel().0,
+    );
+    assert!(core.take_off());
+    let (_, number, bytes) = core.object().unwrap();
+    assert!(matches!(objects::read(&bytes, number), Some(Said::Batches(at, _)) if at == after(DAY)));
 }
 
 #[test]

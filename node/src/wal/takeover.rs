@@ -77,8 +77,8 @@ impl Tail {
 
     /// With the ids that the shard had on the disk. Those that came into the store before are known from there.
     pub(crate) fn with(mut self, handed: Handed) -> Self {
-        let known: HashSet<_> = self.sightings.iter().map(|known| (known.id, known.at)).collect();
-        self.fresh = handed.sightings.into_iter().filter(|one| !known.contains(&(one.id, one.at))).collect();
+        let known: HashSet<_> = self.sightings.iter().map(|known| (known.id, known.place_of())).collect();
+        self.fresh = handed.sightings.into_iter().filter(|one| !known.contains(&(one.id, one.place_of()))).collect();
         self.sightings.extend(self.fresh.iter().cloned());
         self.sightings.sort_by_key(|sighting| sighting.at);
         self
