@@ -298,6 +298,8 @@ pub(crate) const RELEASED_LEAVES: usize = 600_000;
 pub(crate) const JOURNAL_ENTRIES: u64 = 64;
 /// How long a batch or a question waits for the bucket with what was counted of a stream that is stated to hold no personal data.
 pub(crate) const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the bucket is not asked for it again after it did not answer: a hanging bucket then delays one batch of many.
+pub(crate) const STATEMENT_AGAIN: Duration = Duration::from_secs(5);
 /// Rules of streams that are known to be kept, some 100 bytes each; beyond it they are written again, which changes nothing.
 pub(crate) const RULES_KNOWN: usize = 4_096;
 /// Days of tenants whose privacy budget is kept in memory, a few hundred bytes each; those of others are read again.

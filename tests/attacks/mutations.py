@@ -55,7 +55,7 @@ MUTANTS = [
      "self.contradicts || (!domicile_proto::mutant(\"R4-rate\") && self.found > 0", NODE, "classify::"),
     ("R4-unread", "a statement is believed where nobody knows what was found",
      "node/src/classify/statements.rs", "None | Some(Standing::Stands) =>",
-     "Some(Standing::Unknown) if domicile_proto::mutant(\"R4-unread\") => Upheld { stream, stated: None },\n"
+     "Some(Standing::Unknown) if domicile_proto::mutant(\"R4-unread\") => Upheld::of_then(stream, None),\n"
      "            None | Some(Standing::Stands) =>", NODE, "classify::"),
     ("R5", "nothing is told as nothing",
      "proto/src/leaf.rs", "let told = cells.iter().map(|cell| cell.fills(threshold)).collect();",

@@ -5,88 +5,29 @@
 //! now and then, and what is lost of it only makes the rule stricter. The name of an object is all that it says, and nothing of it is of a
 //! record. What stands, and for which question, is decided in [`super::tally`].
 
-use std::collections::HashMap;
-use std::ops::{Deref, RangeInclusive};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domicile_proto::ids::{Epoch, KThreshold, ShardId, TimeRange, Timestamp};
+use domicile_proto::ids::{Epoch, NodeId, ShardId, TimeRange, Timestamp};
 use domicile_proto::metadata::{Durability, Personal};
+use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::time::Instant;
 
 use super::rule_files::ClassifyError;
-use super::tally::{Counts, Tally, Writer};
+use super::stated::{Said, Word, mark_name, name, name_read, note_name, note_read, places};
+use super::tally::{Counts, Mark, Tally, Writer};
+use super::upheld::{Standing, Upheld};
 use crate::clock::Clock;
 use crate::keys::Day;
-use crate::limits::STATEMENT_DEADLINE;
-use crate::policy::{PolicyWatch, StreamView};
+use crate::limits::{STATEMENT_AGAIN, STATEMENT_DEADLINE};
+use crate::policy::{Policy, PolicyWatch, StreamView};
 use crate::store::{Store, StoreError};
 use crate::tasks::{Kind, Tasks};
-
-/// A stream as the gate treats it: as its policy says, but where the detectors contradict the statement that it holds no personal data, as
-/// one of which nothing is stated. [`Statements::upheld`] makes it, and whoever asks an old answer again.
-#[derive(Clone, Debug)]
-pub(crate) struct Upheld {
-    stream: Arc<StreamView>,
-    /// The smallest group of the statement, where it is contradicted.
-    stated: Option<KThreshold>,
-}
-
-impl Upheld {
-    /// As one of which nothing is stated.
-    pub(crate) fn contradicted(stream: &StreamView) -> Self {
-        let (stated, mut stream) = (stream.policy.threshold(), stream.clone());
-        stream.policy.personal = Personal::Undeclared;
-        Self { stream: Arc::new(stream), stated: Some(stated) }
-    }
-
-    /// By the rules under which an answer was made, to ask it again: what comes of it is compared, and told to nobody.
-    pub(crate) const fn of_then(stream: Arc<StreamView>, stated: Option<KThreshold>) -> Self {
-        Self { stream, stated }
-    }
-
-    /// The stream.
-    pub(crate) const fn view(&self) -> &Arc<StreamView> {
-        &self.stream
-    }
-
-    /// The smallest group that the statement would have, where the detectors contradict it.
-    pub(crate) const fn stated(&self) -> Option<KThreshold> {
-        self.stated
-    }
-}
-
-impl Deref for Upheld {
-    type Target = StreamView;
-
-    fn deref(&self) -> &StreamView {
-        &self.stream
-    }
-}
-
-/// Whether a statement stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// The detectors find less than the rule allows.
-    Stands,
-    /// They find more.
-    Contradicted,
-    /// What was counted cannot be read: the stream counts as one of which nothing is stated.
-    Unknown,
-}
-
-impl Standing {
-    /// The word for it.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stands => "stands",
-            Self::Contradicted => "contradicted",
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 /// The statements of a region's streams, as one node knows them. Cheap to clone; clones share what was counted.
 #[derive(Clone)]
@@ -98,27 +39,75 @@ struct Inner {
     clock: Clock,
     tasks: Tasks,
     writer: Writer,
+    /// Which shards nobody else writes any more.
+    takes: Takes,
     /// Where it is noted what the bucket could not be told.
     notes: Option<PathBuf>,
     streams: Mutex<HashMap<ShardId, Known>>,
 }
 
+/// Whether this node has taken a shard up by a policy, so that nobody else writes it.
+pub(crate) type Takes = Arc<dyn Fn(ShardId, &Policy) -> bool + Send + Sync>;
+
 /// What is known of one stream.
 #[derive(Default)]
 struct Known {
     tally: Tally,
-    /// In which epoch of the shard the bucket was read: in another one somebody else may have counted meanwhile.
+    /// In which epoch of the shard the bucket was read once it was taken up here: in another one somebody else may have counted meanwhile.
     read: Option<Option<Epoch>>,
-    /// Days whose contradiction the bucket knows.
-    told: Option<Day>,
-    /// Days of which only this node's disk knows that something contradicted.
-    untold: Vec<Day>,
-    /// As what it was last seen, so that a change is told once.
-    seen: Option<Standing>,
+    /// When it could not be read, where it was not since.
+    failed: Option<Instant>,
+    /// What the bucket knows.
+    told: BTreeSet<Word>,
+    /// What only this node's disk knows.
+    untold: BTreeSet<Word>,
+    /// When it was last begun to tell the bucket of that.
+    tried: Option<Instant>,
+    /// Whether it was seen not to stand, so that a change is told once.
+    fell: bool,
+}
+
+impl Known {
+    /// What is still to be kept of days, for a stream of which something too much came on a day; what lies on the disk is kept where that
+    /// is enough.
+    fn lacks(&self, arrived: Day, mut days: BTreeSet<Day>, is_disk_enough: bool) -> BTreeSet<Word> {
+        days.insert(arrived);
+        let noted = self.untold.iter().filter(|_| is_disk_enough);
+        let kept: Vec<&Word> = self.told.iter().chain(noted).collect();
+        days.retain(|day| !kept.iter().any(|word| word.marks(*day)));
+        let mut words: BTreeSet<Word> = match (days.first(), days.last()) {
+            (Some(first), Some(last)) if days.len() > MARKS_AT_ONCE => BTreeSet::from([Word::Of((*first, *last))]),
+            _ => days.iter().map(|day| Word::Of((*day, *day))).collect(),
+        };
+        words.extend(Some(Word::Arrived(arrived)).filter(|word| !kept.contains(&word)));
+        words
+    }
+
+    /// Takes in what ends a statement.
+    fn hear(&mut self, word: Word, writer: Writer) {
+        match word {
+            Word::Arrived(day) => self.tally.hear(day, writer, Counts { contradicts: true, ..Counts::default() }),
+            Word::Of(mark) => self.tally.mark(mark),
+        }
+    }
+
+    /// Sees whether the statement stands today, and tells it once where it does not.
+    fn look(&mut self, stream: &StreamView, today: Day) {
+        let falls = self.tally.falls(today);
+        if falls && !self.fell {
+            tracing::warn!(
+                tenant = stream.tenant.0,
+                stream = stream.id.0,
+                "a stream is stated to hold no personal data, and the detectors find too much in it: it counts as undeclared"
+            );
+        }
+        self.fell = falls;
+    }
 }
 
 impl Statements {
-    /// Of a node that may lose its counts with its process: what it cannot tell the bucket, it does not take.
+    /// Of a node that may lose its counts with its process, and takes every shard to be its own: what it cannot tell the bucket, it does
+    /// not take.
     ///
     /// # Errors
     /// [`StoreError::NoRandomness`] where the system gives no random number.
@@ -126,27 +115,29 @@ impl Statements {
         let mut number = [0; 8];
         SystemRandom::new().fill(&mut number).map_err(|_| StoreError::NoRandomness)?;
         let (writer, streams) = (Writer(u64::from_be_bytes(number)), Mutex::default());
-        Ok(Self(Arc::new(Inner { store, policy, clock, tasks, writer, notes: None, streams })))
+        let takes: Takes = Arc::new(|_, _| true);
+        Ok(Self(Arc::new(Inner { store, policy, clock, tasks, writer, takes, notes: None, streams })))
     }
 
-    /// With a directory of this node for what the bucket cannot be told, and with what was noted there; blocks.
+    /// With a directory of this node for what the bucket cannot be told, and with what was noted there, at a node that knows which shards
+    /// it has taken up; blocks.
     ///
     /// # Errors
     /// Where it cannot be read or made.
-    pub(crate) fn noting_in(self, dir: PathBuf) -> std::io::Result<Self> {
+    pub(crate) fn noting_in(self, dir: PathBuf, takes: Takes) -> std::io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
         let mut streams = HashMap::<ShardId, Known>::new();
         for entry in std::fs::read_dir(&dir)? {
             let name = entry?.file_name();
-            let Some((shard, day)) = name.to_str().and_then(note_read) else { continue };
+            let Some((shard, word)) = name.to_str().and_then(note_read) else { continue };
             let known = streams.entry(shard).or_default();
-            known.tally.hear(day, self.0.writer, Counts { contradicts: true, ..Counts::default() });
-            known.untold.push(day);
+            known.hear(word, self.0.writer);
+            known.untold.insert(word);
         }
         let Inner { store, policy, clock, tasks, writer, .. } = &*self.0;
         let (store, policy, clock, tasks) = (store.clone(), policy.clone(), clock.clone(), tasks.clone());
         let (notes, streams) = (Some(dir), Mutex::new(streams));
-        Ok(Self(Arc::new(Inner { store, policy, clock, tasks, writer: *writer, notes, streams })))
+        Ok(Self(Arc::new(Inner { store, policy, clock, tasks, writer: *writer, takes, notes, streams })))
     }
 
     fn today(&self) -> Day {
@@ -156,7 +147,7 @@ impl Statements {
     /// The stream as the gate treats it in a question about these days.
     pub(crate) async fn upheld(&self, stream: Arc<StreamView>, asked: TimeRange) -> Upheld {
         match self.standing(&stream, asked).await {
-            None | Some(Standing::Stands) => Upheld { stream, stated: None },
+            None | Some(Standing::Stands) => Upheld::of_then(stream, None),
             Some(Standing::Contradicted | Standing::Unknown) => Upheld::contradicted(&stream),
         }
     }
@@ -171,9 +162,11 @@ impl Statements {
         let is_read = self.read(shard).await;
         self.tell_late(shard).await;
         let (today, days) = (self.today(), days_of(asked));
+        self.mark(stream, shard, today).await;
         let mut streams = self.0.streams.lock();
         let known = streams.entry(shard).or_default();
-        let standing = match is_read {
+        known.look(stream, today);
+        Some(match is_read {
             _ if known.tally.contradicts(today, &days) => Standing::Contradicted,
             Ok(()) => Standing::Stands,
             Err(error) => {
@@ -181,9 +174,26 @@ impl Statements {
                 tracing::warn!(tenant = stream.tenant.0, stream = stream.id.0, error, "a statement cannot be checked");
                 Standing::Unknown
             }
+        })
+    }
+
+    /// Where the rate of the week alone withholds, marks the days of which it does: else they would be told exactly after the week.
+    async fn mark(&self, stream: &StreamView, shard: ShardId, today: Day) {
+        let words = {
+            let mut streams = self.0.streams.lock();
+            let known = streams.entry(shard).or_default();
+            if !known.tally.falls_unmarked(today) {
+                return;
+            }
+            let mut words = known.lacks(today, known.tally.found_on(today), true);
+            words.retain(|word| matches!(word, Word::Of(_)));
+            words.iter().for_each(|word| known.hear(*word, self.0.writer));
+            words
         };
-        known.seen = Some(standing);
-        Some(standing)
+        if let Err(error) = self.keep(stream, shard, words).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(error, "a mark is not kept; the next question tries again");
+        }
     }
 
     /// As [`Self::standing`], of questions about this moment.
@@ -192,71 +202,73 @@ impl Statements {
         self.standing(stream, TimeRange { from: now, to: now }).await
     }
 
-    /// Streams whose statements were not seen to stand when they were last looked at, or when a record came.
-    pub(crate) fn fallen(&self) -> u64 {
-        let streams = self.0.streams.lock();
-        streams.values().filter(|known| !matches!(known.seen, None | Some(Standing::Stands))).count() as u64
+    /// Streams of a node whose statements do not stand today, or could not be checked when that was last tried.
+    pub(crate) fn fallen(&self, us: NodeId) -> u64 {
+        let (policy, today, streams) = (self.0.policy.now(), self.today(), self.0.streams.lock());
+        let ours = policy.streams.values().filter(|view| view.shard.is_some_and(|(_, owner)| owner == us));
+        let known = ours.filter_map(|view| streams.get(&counted(view)?));
+        known.filter(|known| known.failed.is_some() || known.tally.falls(today)).count() as u64
     }
 
-    /// Counts records of a stream of which something was found in some, before they are written: the bucket is told first. Nothing is told
-    /// where it knows already that this day contradicts.
+    /// Keeps that something was found in records of a stream, which are of these days, before they are written: the bucket is told first.
+    /// Nothing is told where it knows already that this day contradicts.
     ///
     /// # Errors
     /// [`ClassifyError::Statement`] where the bucket cannot be told, and nothing on this node's disk keeps it: the records are not taken.
-    pub(crate) async fn found(&self, stream: &StreamView, classified: u64, found: u64) -> Result<(), ClassifyError> {
+    pub(crate) async fn found(
+        &self,
+        stream: &StreamView,
+        found: u64,
+        days: BTreeSet<Day>,
+    ) -> Result<(), ClassifyError> {
         let Some(shard) = counted(stream).filter(|_| found > 0) else { return Ok(()) };
-        // What others counted this week makes one more hit too much, or one more of many.
-        let read = self.read(shard).await;
-        if read.is_err() && stream.policy.durability != Durability::Disk {
-            return read;
-        }
-        let day = self.today();
-        let (counts, is_news) = {
+        let (day, on_disk) = (self.today(), stream.policy.durability == Durability::Disk);
+        let mut more = Counts { found, ..Counts::default() };
+        {
             let mut streams = self.0.streams.lock();
             let known = streams.entry(shard).or_default();
-            let more = Counts { classified, found, contradicts: read.is_err() };
-            let counts = known.tally.count(day, self.0.writer, more);
-            known.tally.forget_before(day);
-            if counts.contradicts && (known.told == Some(day) || known.untold.contains(&day)) {
+            self.tell_soon(shard, known);
+            if known.lacks(day, days.clone(), on_disk).is_empty() {
+                known.tally.count(day, self.0.writer, more);
+                known.look(stream, day);
                 return Ok(());
             }
-            let is_news = counts.contradicts && known.seen != Some(Standing::Contradicted);
+        }
+        // What others counted this week makes one more hit too much, or one more of many.
+        let read = self.read(shard).await;
+        if read.is_err() && !on_disk {
+            return read;
+        }
+        more.contradicts = read.is_err();
+        let (counts, words) = {
+            let mut streams = self.0.streams.lock();
+            let known = streams.entry(shard).or_default();
+            let counts = known.tally.count(day, self.0.writer, more);
+            known.tally.forget_before(day);
+            known.look(stream, day);
+            let days = days.into_iter().chain(known.tally.found_on(day)).collect();
+            let words = known.lacks(day, days, on_disk);
             if counts.contradicts {
-                known.seen = Some(Standing::Contradicted);
+                words.iter().for_each(|word| known.hear(*word, self.0.writer));
             }
-            (counts, is_news)
+            (counts, words)
         };
-        if is_news {
-            tracing::warn!(
-                tenant = stream.tenant.0,
-                stream = stream.id.0,
-                "a stream is stated to hold no personal data, and the detectors find too much in it: it counts as undeclared"
-            );
+        if counts.contradicts {
+            return self.keep(stream, shard, words).await;
         }
-        match self.create(&name(shard, day, self.0.writer, counts)).await {
-            Ok(()) => {
-                if counts.contradicts {
-                    self.0.streams.lock().entry(shard).or_default().told = Some(day);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                if self.note(stream, shard, day).await {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            }
-        }
+        let Err(error) = self.create(&name(shard, day, self.0.writer, counts)).await else { return Ok(()) };
+        // Whether one more hit is too much cannot be told of a day that is not told whole.
+        if self.note(stream, shard, words).await { Ok(()) } else { Err(error) }
     }
 
-    /// Counts records of a stream that were written, in which nothing was found.
+    /// Counts records of a stream that were written.
     pub(crate) fn took(&self, stream: &StreamView, classified: u64) {
-        let Some(shard) = counted(stream) else { return };
+        let Some(shard) = counted(stream).filter(|_| classified > 0) else { return };
         let day = self.today();
         let name = {
             let mut streams = self.0.streams.lock();
             let known = streams.entry(shard).or_default();
+            self.tell_soon(shard, known);
             let before = known.tally.of(day, self.0.writer).classified;
             let counts = known.tally.count(day, self.0.writer, Counts { classified, ..Counts::default() });
             let is_more = counts.classified >= LEAST_TOLD && counts.classified.ilog2() > before.max(1).ilog2();
@@ -279,7 +291,7 @@ impl Statements {
     async fn create(&self, name: &str) -> Result<(), ClassifyError> {
         let creating = self.0.store.create(name, Bytes::from_static(CONTENT));
         match tokio::time::timeout(STATEMENT_DEADLINE, creating).await {
-            // Nobody else has the number of this run: the answer to an earlier try was lost.
+            // Whoever created it said the same.
             Ok(Ok(()) | Err(StoreError::AlreadyThere { .. })) => Ok(()),
             Ok(Err(error)) => Err(ClassifyError::Statement { source: Some(error) }),
             Err(_) => Err(ClassifyError::Statement { source: None }),
@@ -288,35 +300,90 @@ impl Statements {
 
     /// Reads what others counted, where that is not known in this epoch of the shard.
     async fn read(&self, shard: ShardId) -> Result<(), ClassifyError> {
-        let epoch = self.0.policy.now().epochs.get(&shard).copied();
-        if self.0.streams.lock().get(&shard).is_some_and(|known| known.read == Some(epoch)) {
-            return Ok(());
+        let policy = self.0.policy.now();
+        let epoch = policy.epochs.get(&shard).copied();
+        {
+            let streams = self.0.streams.lock();
+            let known = streams.get(&shard);
+            if known.is_some_and(|known| known.read == Some(epoch)) {
+                return Ok(());
+            }
+            // A bucket that does not answer is not waited for again by each batch and each question.
+            if known.and_then(|known| known.failed).is_some_and(|failed| failed.elapsed() < STATEMENT_AGAIN) {
+                return Err(ClassifyError::Statement { source: None });
+            }
         }
-        let prefix = format!("{PREFIX}/{:016x}", shard.0);
-        let listed = tokio::time::timeout(STATEMENT_DEADLINE, self.0.store.list(&prefix)).await;
-        let listed = listed.map_err(|_| ClassifyError::Statement { source: None })?;
-        let listed = listed.map_err(|error| ClassifyError::Statement { source: Some(error) })?;
-        let mut heard = Tally::default();
-        for (object, _) in listed {
-            let Some((day, writer, counts)) = name_read(&prefix, &object) else {
-                return Err(ClassifyError::Statement { source: Some(StoreError::Name { object }) });
-            };
-            heard.hear(day, writer, counts);
-        }
-        heard.forget_before(self.today());
+        // Before the look: until the log of the owner before is sealed, that one may still write a hit and its record.
+        let is_taken_up = (self.0.takes)(shard, &policy);
+        let heard = self.listed(shard).await;
         let mut streams = self.0.streams.lock();
         let known = streams.entry(shard).or_default();
+        known.failed = heard.is_err().then(Instant::now);
+        let (heard, marks) = heard?;
         known.tally.merge(&heard);
-        known.read = Some(epoch);
+        known.told.extend(marks.into_iter().map(Word::Of));
+        known.read = is_taken_up.then_some(epoch);
         Ok(())
     }
 
-    /// Notes on this node's disk that a day contradicts, for a stream whose records lie there alone. Says whether it is noted.
-    async fn note(&self, stream: &StreamView, shard: ShardId, day: Day) -> bool {
+    /// What the bucket knows of the week, with all marks.
+    async fn listed(&self, shard: ShardId) -> Result<(Tally, Vec<Mark>), ClassifyError> {
+        let places = places(shard, self.today());
+        let listing = try_join_all(places.iter().map(|place| self.0.store.list(place)));
+        let listed = tokio::time::timeout(STATEMENT_DEADLINE, listing).await;
+        let listed = listed.map_err(|_| ClassifyError::Statement { source: None })?;
+        let listed = listed.map_err(|error| ClassifyError::Statement { source: Some(error) })?;
+        let (mut heard, mut marks) = (Tally::default(), Vec::new());
+        for (object, _) in listed.into_iter().flatten() {
+            match name_read(shard, &object) {
+                Some(Said::Counted(day, writer, counts)) => heard.hear(day, writer, counts),
+                Some(Said::Of(mark)) => {
+                    heard.mark(mark);
+                    marks.push(mark);
+                }
+                None => return Err(ClassifyError::Statement { source: Some(StoreError::Name { object }) }),
+            }
+        }
+        Ok((heard, marks))
+    }
+
+    /// Tells the bucket what ends a statement, or notes it on the disk, for a stream whose records lie there alone.
+    async fn keep(&self, stream: &StreamView, shard: ShardId, words: BTreeSet<Word>) -> Result<(), ClassifyError> {
+        let told = join_all(words.iter().map(|word| self.tell(shard, *word))).await;
+        let (mut left, mut failed) = (BTreeSet::new(), None);
+        for (word, told) in words.into_iter().zip(told) {
+            if let Err(error) = told {
+                left.insert(word);
+                failed = Some(error);
+            }
+        }
+        let Some(error) = failed else { return Ok(()) };
+        if self.note(stream, shard, left).await { Ok(()) } else { Err(error) }
+    }
+
+    /// Tells the bucket what ends a statement.
+    async fn tell(&self, shard: ShardId, word: Word) -> Result<(), ClassifyError> {
+        let name = match word {
+            Word::Arrived(day) => {
+                let counts = self.0.streams.lock().get(&shard).map(|known| known.tally.of(day, self.0.writer));
+                name(shard, day, self.0.writer, Counts { contradicts: true, ..counts.unwrap_or_default() })
+            }
+            Word::Of(mark) => mark_name(shard, mark),
+        };
+        self.create(&name).await?;
+        self.0.streams.lock().entry(shard).or_default().told.insert(word);
+        Ok(())
+    }
+
+    /// Notes on this node's disk what ends a statement, for a stream whose records lie there alone. Says whether it is noted.
+    async fn note(&self, stream: &StreamView, shard: ShardId, words: BTreeSet<Word>) -> bool {
         let on_disk = stream.policy.durability == Durability::Disk;
         let Some(dir) = self.0.notes.clone().filter(|_| on_disk) else { return false };
+        let noted = words.clone();
         let writing = self.0.tasks.blocking(move || -> std::io::Result<()> {
-            std::fs::File::create(dir.join(note_name(shard, day)))?.sync_all()?;
+            for word in noted {
+                std::fs::File::create(dir.join(note_name(shard, word)))?.sync_all()?;
+            }
             std::fs::File::open(&dir)?.sync_all()
         });
         match writing.await {
@@ -329,31 +396,33 @@ impl Statements {
         }
         let mut streams = self.0.streams.lock();
         let known = streams.entry(shard).or_default();
-        // Whether one more hit is too much cannot be told of a day that is not told whole.
-        known.tally.hear(day, self.0.writer, Counts { contradicts: true, ..Counts::default() });
-        if !known.untold.contains(&day) {
-            known.untold.push(day);
-        }
-        known.seen = Some(Standing::Contradicted);
+        words.iter().for_each(|word| known.hear(*word, self.0.writer));
+        known.untold.extend(words);
+        known.look(stream, self.today());
         true
+    }
+
+    /// Begins to tell the bucket what only this node's disk knows, where there is any and it was not tried just now.
+    fn tell_soon(&self, shard: ShardId, known: &mut Known) {
+        if known.untold.is_empty() || known.tried.is_some_and(|tried| tried.elapsed() < STATEMENT_AGAIN) {
+            return;
+        }
+        known.tried = Some(Instant::now());
+        let statements = self.clone();
+        self.0.tasks.spawn(Kind::Line, async move { statements.tell_late(shard).await });
     }
 
     /// Tells the bucket what only this node's disk knows.
     async fn tell_late(&self, shard: ShardId) {
         let untold = self.0.streams.lock().get(&shard).map(|known| known.untold.clone()).unwrap_or_default();
-        for day in untold {
-            let counts = self.0.streams.lock().get(&shard).map(|known| known.tally.of(day, self.0.writer));
-            let name = name(shard, day, self.0.writer, counts.unwrap_or_default());
-            if self.create(&name).await.is_err() {
+        for word in untold {
+            if self.tell(shard, word).await.is_err() {
                 return;
             }
             if let Some(dir) = &self.0.notes {
-                drop(std::fs::remove_file(dir.join(note_name(shard, day))));
+                drop(std::fs::remove_file(dir.join(note_name(shard, word))));
             }
-            let mut streams = self.0.streams.lock();
-            let known = streams.entry(shard).or_default();
-            known.untold.retain(|untold| *untold != day);
-            known.told = known.told.max(Some(day));
+            self.0.streams.lock().entry(shard).or_default().untold.remove(&word);
         }
     }
 }
@@ -370,42 +439,12 @@ fn days_of(range: TimeRange) -> RangeInclusive<Day> {
     Day::of(range.from)..=Day::of(last)
 }
 
-fn name(shard: ShardId, day: Day, writer: Writer, counts: Counts) -> String {
-    let Counts { classified, found, contradicts } = counts;
-    let word = if contradicts { CONTRADICTS } else { COUNTS };
-    format!("{PREFIX}/{:016x}/{:06}/{:016x}-{classified}-{found}-{word}", shard.0, day.0, writer.0)
-}
-
-/// What the name of an object says; `None` where it is none of ours.
-fn name_read(prefix: &str, name: &str) -> Option<(Day, Writer, Counts)> {
-    let (day, counts) = name.strip_prefix(prefix)?.strip_prefix('/')?.split_once('/')?;
-    let mut parts = counts.split('-');
-    let writer = Writer(u64::from_str_radix(parts.next()?, 16).ok()?);
-    let (classified, found) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    let contradicts = match parts.next()? {
-        CONTRADICTS => true,
-        COUNTS => false,
-        _ => return None,
-    };
-    parts.next().is_none().then_some((Day(day.parse().ok()?), writer, Counts { classified, found, contradicts }))
-}
-
-fn note_name(shard: ShardId, day: Day) -> String {
-    format!("{:016x}-{:06}", shard.0, day.0)
-}
-
-fn note_read(name: &str) -> Option<(ShardId, Day)> {
-    let (shard, day) = name.split_once('-')?;
-    Some((ShardId(u64::from_str_radix(shard, 16).ok()?), Day(day.parse().ok()?)))
-}
-
-const PREFIX: &str = "stated";
-const CONTRADICTS: &str = "contradicts";
-const COUNTS: &str = "counts";
 /// No store takes exception to it.
 const CONTENT: &[u8] = b"1\n";
 /// From so many records of a day on it is told that they were twice as many.
-const LEAST_TOLD: u64 = 1 << 16;
+const LEAST_TOLD: u64 = 1 << 10;
+/// Days of the records of one batch that are marked each for itself; of more, all between the first and the last are.
+const MARKS_AT_ONCE: usize = 8;
 
 #[cfg(test)]
 #[path = "statements_test.rs"]

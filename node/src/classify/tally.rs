@@ -4,7 +4,7 @@
 //! Counts lie by UTC day and by writer, which is one run of one node. A writer only ever counts on, so that whatever is heard of it in
 //! whatever order, and however often, comes to the same: the largest of each of its numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use crate::keys::Day;
@@ -49,15 +49,23 @@ impl Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Writer(pub(super) u64);
 
+/// Days, both of them included, of which questions are answered as if nothing were stated, for ever.
+pub(super) type Mark = (Day, Day);
+
 /// What was counted of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally(BTreeMap<Day, BTreeMap<Writer, Counts>>);
+pub(super) struct Tally(BTreeMap<Day, BTreeMap<Writer, Counts>>, BTreeSet<Mark>);
 
 impl Tally {
     /// Takes in what a writer had counted by some moment of a day.
     pub(super) fn hear(&mut self, day: Day, writer: Writer, counts: Counts) {
         let known = self.0.entry(day).or_default().entry(writer).or_default();
         *known = known.join(counts);
+    }
+
+    /// Marks days for questions about them; the week does not look at it.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        self.1.insert(mark);
     }
 
     /// Counts on as a writer, and judges the week with it. Returns what that writer has of the day by now.
@@ -83,8 +91,28 @@ impl Tally {
         let beside = Day(asked.start().0.saturating_sub(1))..=Day(asked.end().0.saturating_add(1));
         // A range that is turned around holds nothing, and a map is not asked for one.
         let is_of_then = beside.start() <= beside.end()
-            && self.0.range(beside).any(|(_, writers)| writers.values().any(|counts| counts.contradicts));
-        is_of_then || self.week(today).are_too_many()
+            && (self.1.iter().any(|(first, last)| first <= beside.end() && beside.start() <= last)
+                || self.0.range(beside).any(|(_, writers)| writers.values().any(|counts| counts.contradicts)));
+        is_of_then || self.falls(today)
+    }
+
+    /// Whether the statement does not stand for what is asked today about any day.
+    pub(super) fn falls(&self, today: Day) -> bool {
+        self.week(today).are_too_many()
+    }
+
+    /// Whether it does not stand by the rate alone, and no day of the week says so for itself: what was taken of the week's records may
+    /// have become less with a day that left it, or with what a restart forgot.
+    pub(super) fn falls_unmarked(&self, today: Day) -> bool {
+        let week = self.week(today);
+        !week.contradicts && week.are_too_many()
+    }
+
+    /// The days of the week on which something was found.
+    pub(super) fn found_on(&self, today: Day) -> BTreeSet<Day> {
+        let days = self.0.range(Day(today.0.saturating_sub(WEEK - 1))..);
+        let hit = days.filter(|(_, writers)| writers.values().any(|counts| counts.found > 0));
+        hit.map(|(day, _)| *day).collect()
     }
 
     /// The last seven days, today among them. What lies ahead of a clock that was set back counts as well.
@@ -105,11 +133,12 @@ impl Tally {
         for (day, writers) in &other.0 {
             writers.iter().for_each(|(writer, counts)| self.hear(*day, *writer, *counts));
         }
+        self.1.extend(&other.1);
     }
 }
 
 /// Days that are judged together.
-const WEEK: u32 = 7;
+pub(super) const WEEK: u32 = 7;
 /// Of so many records not one may hold personal data. Source: CBAP-1 rule R4, a rate below 1e-5.
 pub(super) const RATE: u64 = 100_000;
 

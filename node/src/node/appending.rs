@@ -1,13 +1,15 @@
 //! The last step of the left half: a batch into the log, and before it, in how many of its records something personal was found.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ingest::Line;
 use super::unaccepted::of_wal;
 use crate::classify::Classified;
+use crate::keys::Day;
 use crate::policy::StreamView;
 use crate::receive::Failure;
-use crate::wal::{Accepted, Batch, Op, ProducerBatch};
+use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch};
 
 impl Line {
     /// What nobody knows of a record that was taken would be told of nobody: a hit is kept first.
@@ -17,14 +19,33 @@ impl Line {
         producer: Option<ProducerBatch>,
         records: Vec<(Op, Classified)>,
     ) -> Result<Accepted, Failure> {
-        let (classified, found) =
-            (records.len() as u64, records.iter().filter(|(_, one)| one.is_found()).count() as u64);
-        self.statements.found(&stream, classified, found).await.map_err(|error| Failure::of(&error))?;
+        let hit = || records.iter().map(|(_, one)| one).filter(|one| one.is_found());
+        let (found, days) = (hit().count() as u64, hit().map(|one| Day::of(one.timestamp())).collect::<BTreeSet<_>>());
+        self.statements.found(&stream, found, days).await.map_err(|error| Failure::of(&error))?;
         let batch = Batch { stream: Arc::clone(&stream), producer, records };
         let accepted = self.wal.append(batch).await.map_err(|error| of_wal(&error))?;
-        if found == 0 {
-            self.statements.took(&stream, classified);
-        }
+        self.statements.took(&stream, created(&accepted));
         Ok(accepted)
+    }
+}
+
+/// Records that are new: what was taken before makes no stream cleaner.
+fn created(accepted: &Accepted) -> u64 {
+    let new = accepted.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Created { .. }));
+    if accepted.repeated { 0 } else { new.count() as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use domicile_proto::ids::{Epoch, ShardId};
+
+    use super::*;
+
+    #[test]
+    fn what_was_taken_before_is_not_counted_again() {
+        let outcomes = vec![Outcome::Created { seq: 1 }, Outcome::Noop { seq: 1 }, Outcome::Created { seq: 2 }];
+        let first = Accepted { shard: ShardId(7), epoch: Epoch(1), outcomes, repeated: false };
+        assert_eq!(created(&first), 2);
+        assert_eq!(created(&Accepted { repeated: true, ..first }), 0);
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use domicile_proto::border::LiteralDetector;
 use domicile_proto::ids::NodeId;
 use domicile_proto::message::answer::RefusalCode;
+use domicile_proto::metadata::Personal;
 
 use crate::aggregate::{Answered, Asked, Releases};
 use crate::classify::{Statements, Upheld};
@@ -26,9 +27,10 @@ pub(super) fn over(
     sees: Sees,
     awareness: Awareness,
 ) -> Gate {
+    let counted = statements.clone();
     Gate::upholding(statements, move |put: Put, stream: Upheld| {
         let (releases, sees, detector) = (releases.clone(), sees.clone(), Arc::clone(&detector));
-        let awareness = awareness.clone();
+        let (awareness, counted) = (awareness.clone(), counted.clone());
         Box::pin(async move {
             let of = Arc::clone(&put.stream);
             let (deadline, until) = (Instant::now() + put.deadline, Instant::now() + waits(&put));
@@ -54,6 +56,12 @@ pub(super) fn over(
             let Some(segments) = seen else {
                 return Answered::refused(put.header, RefusalCode::Unavailable).into();
             };
+            // Upheld before these records were here: a hit may have come with them. Whoever asks again is answered by what holds now.
+            if stream.policy.personal == Personal::No
+                && counted.upheld(Arc::clone(stream.view()), range).await.stated().is_some()
+            {
+                return Answered::refused(put.header, RefusalCode::Unavailable).into();
+            }
             if lacks(&segments) {
                 return Answered::refused(put.header, RefusalCode::Archived).into();
             }
@@ -229,6 +237,66 @@ mod tests {
         assert!(asked(0, 3 * day).await);
         assert!(asked(2 * day - 60 * Timestamp::MICROS, 2 * day).await, "the same day, at an hour without records");
         assert!(!asked(2 * day, 3 * day).await && !asked(0, day).await, "other days are told");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_that_falls_while_its_stream_comes_to_this_node_is_not_answered_by() {
+        let (us, shard, day) = (NodeId(1), ShardId(7), 86_400 * Timestamp::MICROS);
+        let stream = Arc::new(StreamView {
+            id: StreamId(1),
+            tenant: TenantId(1),
+            name: "app".parse().unwrap(),
+            fields: Vec::new(),
+            policy: StreamPolicy { personal: Personal::No, ..StreamPolicy::default() },
+            shard: Some((shard, us)),
+        });
+        let mut policy = Policy::empty("tokyo".parse().unwrap());
+        policy.epochs.insert(shard, Epoch(2));
+        policy.streams.insert((TenantId(1), stream.name.clone()), Arc::clone(&stream));
+        for is_hit in [true, false] {
+            let (watch, catalog, store) =
+                (PolicyWatch::new(policy.clone()), Catalog::default(), crate::store::Store::in_memory());
+            let (clock, tasks) =
+                (crate::clock::Clock::standing_at(Timestamp(30 * day)), crate::tasks::Tasks::default());
+            let of = || Statements::new(store.clone(), watch.clone(), clock.clone(), tasks.clone()).unwrap();
+            let (dir, taking) = (tempfile::tempdir().unwrap(), catalog.clone());
+            let takes = Arc::new(move |shard, policy: &Policy| taking.is_taken_up(shard, policy));
+            let (before, ours) = (of(), of().noting_in(dir.path().to_owned(), takes).unwrap());
+            let engine = crate::query::Engine::new().unwrap();
+            let releases = Releases::new(engine, store.clone(), clock.clone(), tasks.clone());
+            let sees = Sees { us, catalog: catalog.clone(), policy: watch.clone(), giving: Giving::default() };
+            let gate = over((releases, ours), Arc::new(Nobody), sees, Awareness::default());
+            let range = TimeRange { from: Timestamp(0), to: Timestamp(day) };
+            let (id, filters) = (QuestionId(1), Vec::new());
+            let question = Question {
+                id,
+                tenant: TenantId(1),
+                stream: StreamId(1),
+                range,
+                filters,
+                ask: Ask::Count,
+                deadline_ms: 5_000,
+            };
+            let header = AnswerHeader::new(id, range);
+            let put = Put {
+                policy: Arc::new(policy.clone()),
+                stream: Arc::clone(&stream),
+                question,
+                header,
+                deadline: Duration::from_secs(5),
+                crosses: false,
+            };
+            let mut asking = Box::pin(gate.answer(put));
+            // Time goes on here once there is nothing left to do but to wait for the stream.
+            tokio::time::timeout(Duration::from_millis(1), &mut asking).await.expect_err("the stream is on its way");
+            if is_hit {
+                before.found(&stream, 1, [crate::keys::Day(30)].into()).await.unwrap();
+            }
+            catalog.set_taken_up(shard, Epoch(2));
+            watch.replace(policy.clone());
+            let is_refused = asking.await.answer().outcome == Outcome::Refused(RefusalCode::Unavailable);
+            assert_eq!(is_refused, is_hit);
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Node {
         let tier = tier(&base, &config);
         let (wal, shards) = open_shards(&base, &config, &tier).await?;
         let admitter = Arc::new(Admitter::new(base.policy.clone(), Rates::default()));
-        let statements = open_statements(&base, &config).await?;
+        let statements = open_statements(&base, &config, &shards).await?;
         let line = left_half(&base, &admitter, (wal, statements.clone()), &shards);
         let (inlet, ended) = start_line(&base, &admitter, Arc::clone(&line));
         let engine = Engine::new()?.measuring(base.ownership.loads().clone());
@@ -272,12 +272,14 @@ async fn open_guard(base: &Base, config: &NodeConfig) -> Result<Arc<Guard>, Node
 }
 
 /// What officers state of streams, with what this node could not tell the bucket of before.
-async fn open_statements(base: &Base, config: &NodeConfig) -> Result<Statements, NodeError> {
+async fn open_statements(base: &Base, config: &NodeConfig, shards: &Shards) -> Result<Statements, NodeError> {
     let (store, policy, clock) = (base.store.clone(), base.policy.clone(), base.clock.clone());
     let statements = Statements::new(store, policy, clock, base.tasks.clone())?;
     let dir = config.data_dir.join("stated");
     let path = dir.clone();
-    let opening = base.tasks.blocking(move || statements.noting_in(dir));
+    let catalog = shards.catalog().clone();
+    let takes = Arc::new(move |shard, policy: &crate::policy::Policy| catalog.is_taken_up(shard, policy));
+    let opening = base.tasks.blocking(move || statements.noting_in(dir, takes));
     opening.await.map_err(|_| NodeError::Interrupted)?.map_err(|source| NodeError::DataDir { path, source })
 }
 

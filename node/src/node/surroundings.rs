@@ -239,7 +239,7 @@ impl Sight {
             (Metric::LedgerAccused, count(accused)),
             (Metric::LedgerForks, count(self.witness.facts().forks.len())),
             (Metric::Dropped, self.classifier.dropped()),
-            (Metric::Contradicted, self.statements.fallen()),
+            (Metric::Contradicted, self.statements.fallen(self.us.node)),
             (Metric::Shards, count(shards.len())),
             (Metric::Segments, count(segments)),
             (Metric::Records, records),

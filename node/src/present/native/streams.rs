@@ -69,7 +69,7 @@ async fn standing(desk: &Desk, view: &StreamView, is_silent: bool) -> Option<Sta
 }
 
 /// Streams whose statements are looked up beside each other.
-const STATEMENTS_AT_ONCE: usize = 64;
+const STATEMENTS_AT_ONCE: usize = 16;
 
 /// `POST /api/v1/streams` `{"name": …}`: with the most restrictive policy everywhere; an officer may sign another.
 pub(super) async fn create(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Body) -> Response {
