@@ -162,7 +162,10 @@ impl Statements {
         let is_read = self.read(shard).await;
         self.tell_late(shard).await;
         let (today, days) = (self.today(), days_of(asked));
-        self.mark(stream, shard, today).await;
+        if is_read.is_ok() {
+            // Else this node's own counts alone would decide for good.
+            self.mark(stream, shard, today).await;
+        }
         let mut streams = self.0.streams.lock();
         let known = streams.entry(shard).or_default();
         known.look(stream, today);

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use domicile_proto::ids::ShardId;
+use domicile_proto::metadata::Durability;
+
 use super::ingest::Line;
 use super::unaccepted::of_wal;
 use crate::classify::Classified;
 use crate::keys::Day;
 use crate::policy::StreamView;
 use crate::receive::Failure;
-use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch};
+use crate::wal::{Accepted, Batch, Op, Outcome, ProducerBatch, WalError};
 
 impl Line {
     /// What nobody knows of a record that was taken would be told of nobody: a hit is kept first.
@@ -21,11 +24,23 @@ impl Line {
     ) -> Result<Accepted, Failure> {
         let hit = || records.iter().map(|(_, one)| one).filter(|one| one.is_found());
         let (found, days) = (hit().count() as u64, hit().map(|one| Day::of(one.timestamp())).collect::<BTreeSet<_>>());
+        if found > 0
+            && let Some(shard) = self.not_held(&stream)
+        {
+            // It is tried again soon, and its hits are counted once.
+            return Err(of_wal(&WalError::NotHeld { shard }));
+        }
         self.statements.found(&stream, found, days).await.map_err(|error| Failure::of(&error))?;
         let batch = Batch { stream: Arc::clone(&stream), producer, records };
         let accepted = self.wal.append(batch).await.map_err(|error| of_wal(&error))?;
         self.statements.took(&stream, created(&accepted));
         Ok(accepted)
+    }
+
+    /// The shard of a stream whose log lies in the bucket, where that log does not take it yet.
+    fn not_held(&self, stream: &StreamView) -> Option<ShardId> {
+        let (shard, _) = stream.shard.filter(|_| stream.policy.durability == Durability::Bucket)?;
+        self.wal.bucket().is_some_and(|bucket| bucket.epoch_of(shard).is_none()).then_some(shard)
     }
 }
 
@@ -37,7 +52,7 @@ fn created(accepted: &Accepted) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use domicile_proto::ids::{Epoch, ShardId};
+    use domicile_proto::ids::Epoch;
 
     use super::*;
 

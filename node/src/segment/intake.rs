@@ -134,17 +134,25 @@ impl Intake {
         self.make_room().await;
     }
 
-    /// Stays under the bound of memory: a segment is made of the shard with the most, unless that is little and room comes by itself.
+    /// Comes back under the bound of memory: segments are made of the shards with the most. What is little waits for room, unless a
+    /// thread has nothing to do.
     async fn make_room(&mut self) {
         loop {
             let worked_for: usize = self.busy.values().map(|busy| busy.json_bytes).sum();
             let gathered: usize = self.growing.values().map(Growing::json_bytes).sum();
-            let sizes = self.growing.iter().map(|(shard, growing)| (growing.json_bytes(), *shard));
-            let Some((most, shard)) = sizes.max().filter(|_| worked_for + gathered >= BUFFER_BYTES) else { return };
-            if most >= SPILL_BYTES || self.busy.is_empty() {
-                return self.build(shard).await;
+            if worked_for + gathered < BUFFER_BYTES {
+                return;
             }
-            self.one_done().await;
+            // What came to a shard behind the piece in work is small yet, and gets bigger.
+            let idle = self.growing.iter().filter(|(shard, _)| !self.busy.contains_key(shard));
+            let largest = idle.map(|(shard, growing)| (growing.json_bytes(), *shard)).max();
+            match largest {
+                Some((most, shard)) if most >= SPILL_BYTES || self.busy.len() < BUILT_AT_ONCE => {
+                    self.build(shard).await
+                }
+                _ if self.one_done().await => {}
+                _ => return,
+            }
         }
     }
 
